@@ -1,0 +1,1 @@
+"""The coordinator: jobs, leases, receipts and artifacts over HTTP."""

@@ -1,0 +1,209 @@
+"""Builds the coordinator: its parts, the ASGI application, and the tasks that run beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from agent import __version__
+from agent.configuration import load_catalogue
+from agent.coordinator.artifacts import ArtifactDirectory
+from agent.coordinator.dispatch import Assignment, Dispatcher
+from agent.coordinator.hub import Hub
+from agent.coordinator.limits import BodyLimit, RequestIds
+from agent.coordinator.operations import leases
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.log_key import load_signer
+from agent.coordinator.routes import ROUTERS
+from agent.coordinator.store.engine import Database, sqlite_path
+from agent.coordinator.store.schema import prepare
+from agent.core.errors import (
+    ApiError,
+    NotFound,
+    PayloadTooLarge,
+    RateLimitExceeded,
+    ServiceUnavailable,
+    ValidationFailed,
+)
+from agent.core.jobs import JobState
+from agent.core.quantities import format_time
+from agent.settings import Settings
+from runners._registry import installed
+
+UPKEEP_SECONDS: Final = 1.0
+RETRY_AFTER_SECONDS: Final = 1
+API_PREFIXES: Final = ("/v1", "/api/v1")
+
+log = structlog.get_logger()
+
+
+def build_context(settings: Settings) -> Context:
+    """Open the database, the artifacts and the log's key. Raises `ConfigurationError`."""
+    directory = settings.data_dir / "coordinator"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    limits = settings.database
+    database = Database(
+        sqlite_path(limits.url, settings.data_dir),
+        readers=limits.readers,
+        max_batch=limits.max_batch,
+        max_queue=limits.max_queue,
+    )
+    database.open(prepare)
+    artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
+    artifacts.open()
+    hub = Hub()
+
+    def on_assigned(assignments: Sequence[Assignment]) -> None:
+        for item in assignments:
+            started = format_time(item.job.started_at or 0)
+            data = {"job_id": item.job.job_id, "status": JobState.RUNNING.value, "timestamp": started}
+            hub.publish(item.job.job_id, {"type": "job_update", "data": data})
+
+    dispatcher = Dispatcher(
+        database, time.time, lease_seconds=settings.coordinator.lease_seconds, on_assigned=on_assigned
+    )
+    return Context(
+        settings=settings.coordinator,
+        database=database,
+        hub=hub,
+        dispatcher=dispatcher,
+        artifacts=artifacts,
+        signer=load_signer(directory / "log.key", settings.coordinator.origin),
+        services={service_id: runner.definition for service_id, runner in installed().items()},
+        catalogue=load_catalogue(),
+        clock=time.time,
+    )
+
+
+def build_app(context: Context) -> FastAPI:
+    """The ASGI application over a context. Its lifespan runs the dispatcher and the upkeep."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await leases.start_over(context)
+        tasks = [
+            _watched("dispatcher", context.dispatcher.run()),
+            _watched("upkeep", _upkeep(context)),
+        ]
+        context.dispatcher.job_waiting()
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            context.database.close()
+
+    app = FastAPI(
+        title="AITBC coordinator",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        separate_input_output_schemas=False,
+    )
+    app.state.context = context
+    for router in ROUTERS:
+        app.include_router(router, prefix="/v1")
+        app.include_router(router, prefix="/api/v1", include_in_schema=False)
+    _map_errors(app)
+    app.add_middleware(BodyLimit, limits=context.settings)
+    app.add_middleware(RequestIds)
+    return app
+
+
+def _watched(name: str, work: Any) -> asyncio.Task[None]:
+    """A named task whose death is an error that stops the process: without it the coordinator only looks alive."""
+    task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+
+    def ended(done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.critical("background_task_died", task=name, exc_info=error)
+            asyncio.get_running_loop().call_exception_handler({"message": f"{name} died", "exception": error})
+
+    task.add_done_callback(ended)
+    return task
+
+
+async def _upkeep(context: Context) -> None:
+    while True:
+        await asyncio.sleep(UPKEEP_SECONDS)
+        with suppress(ServiceUnavailable):
+            await leases.expire_due(context)
+
+
+def _map_errors(app: FastAPI) -> None:
+    @app.exception_handler(ApiError)
+    async def known(request: Request, error: ApiError) -> Response:
+        return _error(request, error.status, error.code, error.message, error.details)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        faults = error.errors()
+        if any(fault["type"] == "json_invalid" for fault in faults):
+            message, fields = (
+                "The body is not valid JSON.",
+                {"body": str(faults[0].get("ctx", {}).get("error", ""))},
+            )
+        else:
+            message, fields = (
+                "The request is not valid.",
+                {_place(fault): _sentence(fault) for fault in faults},
+            )
+        return _error(request, ValidationFailed.status, ValidationFailed.code, message, {"fields": fields})
+
+    @app.exception_handler(HTTPException)
+    async def protocol(request: Request, error: HTTPException) -> Response:
+        codes = {404: NotFound.code, 405: "METHOD_NOT_ALLOWED", 413: PayloadTooLarge.code}
+        messages = {
+            404: f"There is nothing at {request.url.path}.",
+            405: f"{request.method} is not allowed at {request.url.path}.",
+        }
+        code = codes.get(error.status_code, "VALIDATION_ERROR")
+        message = messages.get(error.status_code, str(error.detail))
+        return _error(request, error.status_code, code, message, {}, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        log.error("request_failed", path=request.url.path, method=request.method, exc_info=error)
+        return _error(request, 500, "INTERNAL_ERROR", "The server failed; its log has the request id.", {})
+
+
+def _place(fault: dict[str, Any]) -> str:
+    parts = [str(part) for part in fault["loc"]]
+    return ".".join(parts[1:] if len(parts) > 1 and parts[0] == "body" else parts)
+
+
+def _sentence(fault: dict[str, Any]) -> str:
+    return str(fault["msg"]).removeprefix("Value error, ")
+
+
+def _error(
+    request: Request,
+    status: int,
+    code: str,
+    message: str,
+    details: dict[str, Any],
+    headers: dict[str, str] | None = None,
+) -> Response:
+    request_id = request.scope.get("request_id") or secrets.token_hex(8)
+    body = {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
+    headers = dict(headers or {})
+    if status in (RateLimitExceeded.status, ServiceUnavailable.status):
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == 401:  # noqa: PLR2004 - RFC 9110 wants the challenge with it
+        headers["WWW-Authenticate"] = "Bearer"
+    # Details may hold what a client sent; whatever JSON cannot hold is shown as text.
+    return JSONResponse(json.loads(json.dumps(body, default=str)), status, headers)

@@ -1,0 +1,279 @@
+"""Brings waiting miners and claimable jobs together.
+
+A connected miner is a `Port` with room for some leases. Whenever a job becomes claimable or a port gets room, one
+transaction claims jobs for all ports at once, and each lease is pushed to its miner. A lease that cannot be delivered is
+released again, without costing an attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+import structlog
+
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store.engine import Connection, Database
+from agent.core.errors import ServiceUnavailable
+from agent.core.jobs import Claim, Job, Release, RunEnded, apply
+from agent.core.matching import Candidate, ServiceOffer, match
+from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
+
+log = structlog.get_logger()
+
+UNHEARD_LIMIT: Final = 256
+DEFER_SECONDS: Final = 0.1
+
+LeaseMessage = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A lease that has been given: to whom, and what goes over the wire."""
+
+    job: Job
+    candidate: Candidate
+    message: LeaseMessage
+
+
+class Port:
+    """One connection of a miner that can take leases.
+
+    `deliver` sends a lease and returns whether it could; `cancelled` tells the miner that a lease is void; `close` ends the
+    connection because a newer session has begun.
+    """
+
+    def __init__(
+        self,
+        miner_id: str,
+        session: int,
+        *,
+        deliver: Callable[[LeaseMessage], bool],
+        cancelled: Callable[[str, int], None],
+        close: Callable[[], None],
+        capabilities: Mapping[str, Any],
+    ) -> None:
+        self.miner_id = miner_id
+        self.session = session
+        self.deliver = deliver
+        self.cancelled = cancelled
+        self.close = close
+        self.capabilities = capabilities
+        self.room = 0
+        self.sent = 0
+
+    def set_slots(self, slots: int, received: int) -> None:
+        """There is room for `slots` leases beyond the `received` ones that have arrived."""
+        self.room = max(0, slots - max(0, self.sent - received))
+
+    def candidate(self) -> Candidate:
+        """What the matching needs to know."""
+        return candidate_of(self.miner_id, self.session, self.room, self.capabilities)
+
+
+def candidate_of(miner_id: str, session: int, slots: int, capabilities: Mapping[str, Any]) -> Candidate:
+    """A miner as the matching sees it, from its capabilities on the wire."""
+    services = {
+        service: ServiceOffer(
+            unit_price=parse_money(offer["unit_price"]),
+            models=frozenset(offer["models"]),
+            loaded=frozenset(offer["loaded"]),
+            downloadable=offer["downloadable"],
+        )
+        for service, offer in capabilities["services"].items()
+    }
+    return Candidate(
+        miner_id=miner_id,
+        session=session,
+        slots=slots,
+        services=services,
+        cpu_cores=Decimal(capabilities["cpu_cores"]),
+        memory=capabilities["memory"],
+        gpus=len(capabilities["gpus"]),
+    )
+
+
+class Dispatcher:
+    """Gives jobs to ports. `run` is the loop; everything else is quick and called from the same event loop."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Callable[[], float],
+        *,
+        lease_seconds: float,
+        on_assigned: Callable[[Sequence[Assignment]], None],
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._lease_seconds = lease_seconds
+        self._on_assigned = on_assigned
+        self._ports: dict[str, Port] = {}
+        self._wake = asyncio.Event()
+        self._pending = True
+        self._unheard: dict[str, list[tuple[str, int]]] = {}
+        self._running = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop runs."""
+        return self._running
+
+    def attach(self, port: Port) -> None:
+        """Add a port. A miner has one: a newer one takes the place of the older."""
+        self._ports[port.miner_id] = port
+        for job_id, fence in self._unheard.pop(port.miner_id, ()):
+            port.cancelled(job_id, fence)
+        if port.room > 0:
+            self.room_made()
+
+    def detach(self, port: Port) -> None:
+        """Remove a port unless a newer one has taken its place."""
+        if self._ports.get(port.miner_id) is port:
+            del self._ports[port.miner_id]
+
+    def supersede(self, miner_id: str) -> None:
+        """End the connection of a miner's older session."""
+        port = self._ports.pop(miner_id, None)
+        if port is not None:
+            port.close()
+
+    def connected(self, miner_id: str) -> Port | None:
+        """The miner's port, or None."""
+        return self._ports.get(miner_id)
+
+    def job_waiting(self) -> None:
+        """A job has become claimable."""
+        self._pending = True
+        self._wake.set()
+
+    def room_made(self) -> None:
+        """A port has room for more."""
+        if self._pending:
+            self._wake.set()
+
+    def cancel(self, miner_id: str, job_id: str, fence: int) -> None:
+        """Tell a miner that a lease is void: now, or when it connects the next time (its heartbeat says it too)."""
+        port = self._ports.get(miner_id)
+        if port is not None:
+            port.cancelled(job_id, fence)
+            return
+        unheard = self._unheard.setdefault(miner_id, [])
+        unheard.append((job_id, fence))
+        del unheard[:-UNHEARD_LIMIT]
+
+    async def run(self) -> None:
+        """Match jobs and ports until cancelled."""
+        self._running = True
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                try:
+                    await self._round()
+                except ServiceUnavailable:
+                    log.warning("dispatch_deferred")
+                    await asyncio.sleep(DEFER_SECONDS)
+                    self._pending = True
+                    self._wake.set()
+        finally:
+            self._running = False
+
+    async def _round(self) -> None:
+        ports = {port.miner_id: port for port in self._ports.values() if port.room > 0}
+        if not ports:
+            return
+        candidates = [port.candidate() for port in ports.values()]
+        # Cleared before the claim, so that a job which arrives meanwhile starts another round.
+        self._pending = False
+        assignments, left = await self._database.write(claim, candidates, self._clock(), self._lease_seconds)
+        self._pending = self._pending or left
+        if not assignments:
+            return
+        self._on_assigned(assignments)
+        lost = [item for item in assignments if not self._deliver(ports, item)]
+        if lost:
+            await self._database.write(release_undelivered, lost, self._clock())
+            self._pending = True
+        if self._pending and any(port.room > 0 for port in self._ports.values()):
+            self._wake.set()
+
+    def _deliver(self, ports: Mapping[str, Port], assignment: Assignment) -> bool:
+        port = self._ports.get(assignment.candidate.miner_id)
+        if port is None or port.session != assignment.candidate.session or port is not ports[port.miner_id]:
+            return False
+        port.room = max(0, port.room - 1)
+        if not port.deliver(assignment.message):
+            return False
+        port.sent += 1
+        return True
+
+
+def claim(
+    connection: Connection, candidates: Sequence[Candidate], now: float, lease_seconds: float
+) -> tuple[list[Assignment], bool]:
+    """Claim jobs for the candidates. Also says whether jobs are left that could be claimed."""
+    waiting = job_store.waiting(connection)
+    if not waiting:
+        return [], False
+    pairs = match(waiting, candidates, job_store.running_by_account(connection), now)
+    if not pairs:
+        return [], True
+    records = job_store.find_many(connection, [job_id for job_id, _ in pairs])
+    assignments = []
+    changes = []
+    for job_id, candidate in pairs:
+        record = records[job_id]
+        job, _ = apply(record.life, Claim(candidate.miner_id, candidate.session, now, lease_seconds))
+        price = candidate.services[record.service].unit_price
+        changes.append(
+            (
+                job,
+                {
+                    "miner_id": candidate.miner_id,
+                    "unit_price": to_units(price),
+                    "progress": 0.0,
+                    "units": "0",
+                },
+            )
+        )
+        assignments.append(Assignment(job, candidate, lease_message(record, job, price)))
+    job_store.save_lives(connection, changes)
+    return assignments, len(waiting) > len(pairs)
+
+
+def lease_message(record: job_store.JobRecord, job: Job, unit_price: Decimal) -> LeaseMessage:
+    """A lease as docs/miner-protocol.md shows it."""
+    lease = job.lease
+    if lease is None:
+        raise ValueError(f"job {job.job_id} has no lease")
+    return {
+        "job_id": job.job_id,
+        "fence": lease.fence,
+        "attempt": job.attempts,
+        "service": record.service,
+        "spec_digest": record.spec_digest,
+        "unit_price": format_money(unit_price),
+        "max_cost": format_money(from_units(record.max_cost)),
+        "assigned_at": format_time(lease.assigned_at),
+        "lease_expires_at": format_time(lease.expires_at),
+        "deadline": format_time(lease.deadline),
+        "spec": json.loads(record.spec),
+    }
+
+
+def release_undelivered(connection: Connection, assignments: Sequence[Assignment], now: float) -> None:
+    """Take back leases that no miner has heard of."""
+    for assignment in assignments:
+        record = job_store.find(connection, assignment.job.job_id)
+        lease = assignment.job.lease
+        if record is None or lease is None or record.life.lease != lease:
+            continue
+        job, effects = apply(record.life, Release(lease.miner_id, lease.fence, now))
+        job_store.save_life(connection, job, miner_id=None)
+        ended = [(job.job_id, effect) for effect in effects if isinstance(effect, RunEnded)]
+        job_store.add_runs(connection, ended, now)

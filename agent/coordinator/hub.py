@@ -1,0 +1,63 @@
+"""Publish and subscribe inside one coordinator: who watches a job hears of its changes at once.
+
+Queues are bounded. A subscriber that is too slow loses messages and is told so by `Subscription.lagged`; it then reads the
+state itself, which is always in the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+QUEUE_LIMIT: Final = 256
+
+Message = Mapping[str, Any]
+
+
+class Subscription:
+    """The messages of one topic since the subscription began."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE_LIMIT)
+        self.lagged = False
+
+    async def next(self, timeout: float) -> Message | None:  # noqa: ASYNC109 - a heartbeat's rhythm, not a deadline
+        """The next message, or None if there is none for `timeout` seconds."""
+        try:
+            return await asyncio.wait_for(self._queue.get(), timeout)
+        except TimeoutError:
+            return None
+
+    def put(self, message: Message) -> None:
+        """Add a message, or note that the subscriber lags."""
+        try:
+            self._queue.put_nowait(message)
+        except asyncio.QueueFull:
+            self.lagged = True
+
+
+class Hub:
+    """Topics are strings; here they are job ids."""
+
+    def __init__(self) -> None:
+        self._topics: defaultdict[str, set[Subscription]] = defaultdict(set)
+
+    def publish(self, topic: str, message: Message) -> None:
+        """Hand a message to everybody who watches the topic. Never waits."""
+        for subscription in self._topics.get(topic, ()):
+            subscription.put(message)
+
+    @contextmanager
+    def subscribe(self, topic: str) -> Iterator[Subscription]:
+        """Watch a topic."""
+        subscription = Subscription()
+        self._topics[topic].add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._topics[topic].discard(subscription)
+            if not self._topics[topic]:
+                del self._topics[topic]

@@ -1,0 +1,1 @@
+"""Use cases: read, decide in the core, write in one transaction, publish."""

@@ -1,0 +1,175 @@
+"""Who is asking: API keys, their roles, and tokens with which miners join."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from agent.coordinator.operations.context import Context
+from agent.coordinator.store import access as store
+from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store.access import KeyRecord
+from agent.coordinator.store.engine import Connection
+from agent.core.errors import Forbidden, NotFound, Unauthorized, ValidationFailed
+
+CACHE_SECONDS: Final = 5.0
+"""How long a key is believed without asking the database: another replica may have revoked it meanwhile."""
+CACHE_LIMIT: Final = 10_000
+MAX_ENROLMENT_SECONDS: Final = 30 * 86_400
+
+__all__ = [
+    "Caller",
+    "KeyRecord",
+    "NewKey",
+    "Role",
+    "authenticate",
+    "create_account",
+    "create_enrolment",
+    "create_key",
+    "digest",
+    "list_keys",
+    "make_secret",
+    "new_key",
+    "require",
+    "revoke_key",
+    "store_key",
+]
+
+
+class Role(StrEnum):
+    """What a key is for."""
+
+    CLIENT = "client"
+    MINER = "miner"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody with a valid key. A client has an account, a miner's owner a miner."""
+
+    role: Role
+    account_id: str | None = None
+    miner_id: str | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made: the only time that its secret is seen."""
+
+    record: KeyRecord
+    secret: str
+
+
+def digest(secret: str) -> str:
+    """How a secret is stored: SHA-256 in hex. Secrets are random, so no slow hash is needed."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def make_secret(prefix: str) -> str:
+    """A new secret of 256 random bits that says what it is for."""
+    return f"aitbc_{prefix}_{secrets.token_urlsafe(32)}"
+
+
+async def authenticate(context: Context, secret: str | None) -> Caller:
+    """The caller with this key. Raises `Unauthorized`."""
+    if not secret:
+        raise Unauthorized("Send your API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
+    sha256 = digest(secret)
+    known: dict[str, tuple[float, Caller]] = context.caches.setdefault("keys", {})
+    cached = known.get(sha256)
+    if cached is not None and context.clock() - cached[0] < CACHE_SECONDS:
+        return cached[1]
+    record = await context.database.read(store.key_by_secret, sha256)
+    if record is None:
+        known.pop(sha256, None)
+        raise Unauthorized("This API key is not valid; it may have been revoked.")
+    caller = Caller(Role(record.role), record.account_id, record.miner_id, record.name)
+    if len(known) >= CACHE_LIMIT:
+        known.clear()
+    known[sha256] = (context.clock(), caller)
+    return caller
+
+
+def require(caller: Caller, *roles: Role) -> Caller:
+    """The caller, if it has one of the roles. Raises `Forbidden`."""
+    if caller.role not in roles:
+        needed = " or ".join(f"a key of role {role}" for role in roles)
+        raise Forbidden(f"This needs {needed}; yours has the role {caller.role}.")
+    return caller
+
+
+async def create_account(context: Context, name: str) -> str:
+    """A new account. Returns its id."""
+    account_id = context.new_id("account")
+    await context.database.write(store.add_account, account_id, name, context.clock())
+    return account_id
+
+
+async def create_key(
+    context: Context, role: Role, *, name: str, account_id: str | None = None, miner_id: str | None = None
+) -> NewKey:
+    """A new key. A client's needs an account, a miner's a miner. Raises `ValidationFailed`."""
+    key = new_key(context, role, name=name, account_id=account_id, miner_id=miner_id)
+    await context.database.write(_add_key, key)
+    return key
+
+
+def new_key(
+    context: Context, role: Role, *, name: str, account_id: str | None = None, miner_id: str | None = None
+) -> NewKey:
+    """A key that is not stored yet."""
+    if (role is Role.CLIENT) != (account_id is not None):
+        raise ValidationFailed(
+            "A client's key belongs to an account.", {"account_id": "needed for the role client"}
+        )
+    if (role is Role.MINER) != (miner_id is not None):
+        raise ValidationFailed("A miner's key belongs to a miner.", {"miner_id": "needed for the role miner"})
+    record = KeyRecord(context.new_id("key"), role.value, account_id, miner_id, name, context.clock())
+    return NewKey(record, make_secret(role.value))
+
+
+def store_key(connection: Connection, key: NewKey) -> None:
+    """Store a key inside a transaction of another use case."""
+    store.add_key(connection, key.record, digest(key.secret))
+
+
+def _add_key(connection: Connection, key: NewKey) -> None:
+    record = key.record
+    if record.account_id is not None and not store.account_exists(connection, record.account_id):
+        raise NotFound(f"There is no account {record.account_id}.")
+    if record.miner_id is not None and miner_store.find(connection, record.miner_id) is None:
+        raise NotFound(f"There is no miner {record.miner_id}.")
+    store_key(connection, key)
+
+
+async def list_keys(context: Context) -> list[KeyRecord]:
+    """All keys without their secrets."""
+    return await context.database.read(store.keys)
+
+
+async def revoke_key(context: Context, key_id: str) -> None:
+    """Make a key useless. Raises `NotFound`."""
+    if not await context.database.write(store.revoke_key, key_id, context.clock()):
+        raise NotFound(f"There is no valid key {key_id}.")
+    context.caches.pop("keys", None)
+
+
+async def create_enrolment(context: Context, *, uses: int, valid_seconds: float) -> tuple[str, float]:
+    """A token with which `uses` miners may join. Returns it and the time it expires."""
+    token = f"enrol_{secrets.token_urlsafe(24)}"
+    now = context.clock()
+    expires_at = now + min(valid_seconds, MAX_ENROLMENT_SECONDS)
+    await context.database.write(
+        store.add_enrolment,
+        context.new_id("enrolment"),
+        digest(token),
+        now=now,
+        expires_at=expires_at,
+        uses=uses,
+    )
+    return token, expires_at

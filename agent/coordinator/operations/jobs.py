@@ -1,0 +1,295 @@
+"""What clients do with jobs: submit, watch, list, cancel, fetch results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable, Mapping
+from typing import Any
+
+from agent.coordinator.artifacts import Stored
+from agent.coordinator.operations import submission as submissions
+from agent.coordinator.operations.access import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.estimates import Estimates, estimates
+from agent.coordinator.operations.miners import known_models
+from agent.coordinator.operations.submission import JobRequest, Submission
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import (
+    Conflict,
+    JobAlreadyCompleted,
+    JobNotCompleted,
+    JobNotFound,
+    RateLimitExceeded,
+    ValidationFailed,
+)
+from agent.core.jobs import FINAL, Cancel, Job, JobState, RunEnded, apply
+from agent.core.quantities import format_time, parse_quantity, to_units
+from runners._base import ServiceDefinition
+
+JobView = dict[str, Any]
+
+
+async def submit(context: Context, caller: Caller, request: JobRequest) -> JobView:
+    """Create a job. Returns what `POST /v1/jobs` answers."""
+    service = submissions.service_of(context, request.type)
+    models = await known_models(context, service.service_id)
+    return await _add(context, caller, submissions.check_job(context, request, models))
+
+
+async def submit_service_call(
+    context: Context, caller: Caller, definition: ServiceDefinition, body: Mapping[str, Any]
+) -> JobView:
+    """Create a job from the body of a service call."""
+    models = await known_models(context, definition.service_id)
+    submission = submissions.check_service_call(context, definition, body, models)
+    return {**await _add(context, caller, submission), "service_id": definition.service_id}
+
+
+async def _add(context: Context, caller: Caller, submission: Submission) -> JobView:
+    record = _new_record(context, _account(caller), submission)
+    inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
+    expected = await estimates(context)
+    await context.database.write(_insert, record, inputs, context.settings.max_jobs_per_account)
+    if record.missing_files is None:
+        context.dispatcher.job_waiting()
+    done = expected.waiting_job(record.service, record.model, record.created_at)
+    return {
+        "job_id": record.job_id,
+        "status": record.life.state.value,
+        "created_at": format_time(record.created_at),
+        "estimated_completion": format_time(done),
+        **({"missing_files": json.loads(record.missing_files)} if record.missing_files else {}),
+    }
+
+
+def _account(caller: Caller) -> str:
+    if caller.account_id is None:
+        raise Conflict("Jobs belong to an account; use a client's key.")
+    return caller.account_id
+
+
+def _new_record(context: Context, account_id: str, submission: Submission) -> JobRecord:
+    job_id = context.new_id("job")
+    spec, digest = submission.specification(job_id)
+    options = submission.options
+    resources = options.resources
+    return JobRecord(
+        life=Job(
+            job_id=job_id,
+            state=JobState.SUBMITTED,
+            timeout_seconds=submission.timeout_seconds,
+            max_attempts=submission.max_attempts,
+        ),
+        account_id=account_id,
+        service=submission.definition.service_id,
+        type=submission.type,
+        name=submission.name,
+        model=submission.model,
+        spec=spec,
+        spec_digest=digest,
+        cpu_millis=int(parse_quantity(resources.cpu or "0") * 1000),
+        memory=int(parse_quantity(resources.memory or "0")),
+        gpus=int(parse_quantity(resources.gpu or "0")),
+        priority=options.priority,
+        max_cost=to_units(submission.max_cost),
+        requested_miner_id=options.miner_id,
+        missing_files=json.dumps(submission.missing) if submission.missing else None,
+        created_at=context.clock(),
+    )
+
+
+def _insert(connection: Connection, record: JobRecord, inputs: list[JobArtifact], limit: int) -> None:
+    if store.open_count(connection, record.account_id) >= limit:
+        raise RateLimitExceeded(
+            f"You have {limit} unfinished jobs, which is the limit; wait for some to end."
+        )
+    _check_inputs(connection, record.account_id, inputs)
+    store.add(connection, record)
+    artifact_store.link(connection, record.job_id, "input", inputs)
+
+
+def _check_inputs(connection: Connection, account_id: str, inputs: list[JobArtifact]) -> None:
+    unknown = {
+        file.name: f"there is no artifact {file.artifact_id}; upload it with POST /v1/artifacts"
+        for file in inputs
+        if artifact_store.readable_by_account(connection, file.artifact_id, account_id) is None
+    }
+    if unknown:
+        raise ValidationFailed("An input file is missing.", unknown)
+
+
+async def get(context: Context, caller: Caller, job_id: str) -> JobView:
+    """The status of a job. Raises `JobNotFound`, also for somebody else's."""
+    record = await _find(context, caller, job_id)
+    return view(record, await estimates(context), context.clock())
+
+
+async def _find(context: Context, caller: Caller, job_id: str) -> JobRecord:
+    return _own(await context.database.read(store.find, job_id), caller, job_id)
+
+
+def _own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
+    if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
+        raise JobNotFound(job_id)
+    return record
+
+
+def view(record: JobRecord, expected: Estimates, now: float) -> JobView:
+    """A job as its client sees it; what does not apply is left out."""
+    life = record.life
+    answer: JobView = {
+        "job_id": record.job_id,
+        "status": life.state.value,
+        "progress": 100 if life.state is JobState.COMPLETED else int(record.progress),
+        "type": record.type,
+        "service_id": record.service,
+        "name": record.name,
+        "created_at": format_time(record.created_at),
+        "attempts": life.attempts,
+    }
+    if life.started_at is not None:
+        answer["started_at"] = format_time(life.started_at)
+    if life.state is JobState.SUBMITTED:
+        done = expected.waiting_job(record.service, record.model, now)
+        answer["estimated_completion"] = format_time(done)
+    elif life.state is JobState.RUNNING:
+        done = expected.running_job(record.service, record.model, life.started_at or now, now)
+        answer["estimated_completion"] = format_time(done)
+    if record.miner_id is not None:
+        answer["miner_id"] = record.miner_id
+    if life.finished_at is not None:
+        answer[f"{life.state.value}_at"] = format_time(life.finished_at)
+    if life.state is JobState.FAILED and life.failure is not None:
+        answer["error"] = {"code": life.failure.code, "message": life.failure.message}
+    if record.missing_files and life.state is JobState.SUBMITTED:
+        answer["missing_files"] = json.loads(record.missing_files)
+    return answer
+
+
+async def list_page(
+    context: Context,
+    caller: Caller,
+    *,
+    status: JobState | None,
+    job_type: str | None,
+    limit: int,
+    offset: int,
+) -> dict[str, Any]:
+    """A page of the caller's jobs (of all jobs for an administrator), newest first."""
+    service = submissions.service_of(context, job_type).service_id if job_type else None
+    account = None if caller.role is Role.ADMIN else _account(caller)
+    records, total = await context.database.read(
+        store.page,
+        account,
+        status=status.value if status else None,
+        service=service,
+        limit=limit,
+        offset=offset,
+    )
+    expected = await estimates(context)
+    now = context.clock()
+    jobs = [view(record, expected, now) for record in records]
+    return {"jobs": jobs, "total": total, "limit": limit, "offset": offset}
+
+
+async def cancel(context: Context, caller: Caller, job_id: str) -> JobView:
+    """Cancel a job. Cancelling again gives the same answer; an ended job raises `JobAlreadyCompleted`."""
+    life, ended = await context.database.write(_cancel, caller, job_id, context.clock())
+    if ended is not None:
+        context.dispatcher.cancel(ended.lease.miner_id, job_id, ended.lease.fence)
+    context.publish_state(job_id, life.state)
+    finished_at = life.finished_at if life.finished_at is not None else context.clock()
+    return {"job_id": job_id, "status": life.state.value, "cancelled_at": format_time(finished_at)}
+
+
+def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> tuple[Job, RunEnded | None]:
+    record = _own(store.find(connection, job_id), caller, job_id)
+    if record.life.state is JobState.CANCELLED:
+        return record.life, None
+    if record.life.state in FINAL:
+        raise JobAlreadyCompleted(
+            f"Job {job_id} is {record.life.state} already.", {"status": record.life.state}
+        )
+    life, effects = apply(record.life, Cancel(now))
+    ended = next((effect for effect in effects if isinstance(effect, RunEnded)), None)
+    store.save_life(connection, life)
+    if ended is not None:
+        store.add_runs(connection, [(job_id, ended)], now)
+    return life, ended
+
+
+async def results(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
+    """The results of a completed job. Raises `JobNotCompleted` saying the state and the cause."""
+    return await context.database.read(_results, caller, job_id)
+
+
+def _results(connection: Connection, caller: Caller, job_id: str) -> dict[str, Any]:
+    record = _own(store.find(connection, job_id), caller, job_id)
+    life = record.life
+    text = store.results_of(connection, job_id)
+    if life.state is not JobState.COMPLETED or text is None or life.finished_at is None:
+        details: dict[str, Any] = {"status": life.state.value}
+        if life.failure is not None:
+            details["cause"] = {"code": life.failure.code, "message": life.failure.message}
+        raise JobNotCompleted(f"Job {job_id} has no results: it is {life.state}.", details)
+    return {
+        "job_id": job_id,
+        "status": life.state.value,
+        "results": json.loads(text),
+        "completed_at": format_time(life.finished_at),
+    }
+
+
+async def upload_file(
+    context: Context, caller: Caller, job_id: str, name: str, media_type: str, chunks: AsyncIterable[bytes]
+) -> JobView:
+    """Store a file that a job waits for, and release the job once its last file is there.
+
+    Raises `Conflict` if the job waits for no such file.
+    """
+    _check_waits(await _find(context, caller, job_id))
+    stored = await context.artifacts.store(chunks)
+    record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
+    if record.missing_files is None:
+        context.dispatcher.job_waiting()
+    return view(record, await estimates(context), context.clock())
+
+
+def _check_waits(record: JobRecord) -> list[str]:
+    if record.life.state is not JobState.SUBMITTED or record.missing_files is None:
+        raise Conflict(f"Job {record.job_id} does not wait for a file.", {"status": record.life.state.value})
+    missing: list[str] = json.loads(record.missing_files)
+    return missing
+
+
+def _fill(
+    connection: Connection,
+    context: Context,
+    caller: Caller,
+    job_id: str,
+    name: str,
+    media_type: str,
+    stored: Stored,
+) -> JobRecord:
+    record = _own(store.find(connection, job_id), caller, job_id)
+    missing = _check_waits(record)
+    definition = context.services[record.service]
+    path = missing[0]
+    if definition.upload_field is not None:
+        path = definition.upload_field(json.loads(record.spec)["parameters"], name)
+    if path not in missing:
+        raise Conflict(f"The job has its file for {path} already.", {"missing_files": missing})
+    owner = _account(caller)
+    artifact_store.add(
+        connection, ArtifactRecord(stored.artifact_id, stored.size, media_type), owner, context.clock()
+    )
+    artifact_store.link(connection, job_id, "input", [JobArtifact(stored.artifact_id, path, media_type)])
+    reference = f"{submissions.ARTIFACT_SCHEME}{stored.artifact_id}"
+    spec, digest = submissions.specify(submissions.with_file(record.spec, path, reference))
+    missing.remove(path)
+    store.save_files(connection, job_id, spec, digest, json.dumps(missing) if missing else None)
+    filled = store.find(connection, job_id)
+    return _own(filled, caller, job_id)

@@ -1,0 +1,320 @@
+"""How leases end: with a result and a receipt, with a failure, handed back, or by themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import structlog
+
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.miners import Session, end_lease
+from agent.coordinator.operations.wire import OutputArtifact, RunEvents, RunFailure, RunRelease, RunResult
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store import receipts as receipt_store
+from agent.coordinator.store.artifacts import JobArtifact
+from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.receipts import ReceiptRecord
+from agent.core.errors import ReceiptInvalid, StaleLease
+from agent.core.jobs import (
+    Abandon,
+    Complete,
+    Event,
+    Fail,
+    Failure,
+    IllegalEvent,
+    Job,
+    JobState,
+    Lease,
+    Release,
+    RunEnded,
+    apply,
+)
+from agent.core.quantities import format_time, from_units
+from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.dsse import open_envelope
+from aitbc.errors import VerificationError
+from aitbc.outputs import output_files
+from aitbc.receipts import build_receipt
+from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price, parse_statement
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A result whose signature is good and whose parts agree with each other; the lease is still to be checked."""
+
+    statement: Statement
+    statement_sha256: str
+    envelope: dict[str, Any]
+    results: str
+    artifacts: tuple[OutputArtifact, ...]
+    public_key: bytes
+
+
+async def complete(context: Context, session: Session, job_id: str, request: RunResult) -> dict[str, Any]:
+    """Take a result: once. The same again gets the same answer.
+
+    Raises `StaleLease` if the lease is not the newest, `ReceiptInvalid` if the statement does not hold.
+    """
+    delivery = _check_delivery(context, session, request)
+    receipt, created = await context.database.write(
+        _complete, context, session, job_id, request.fence, delivery
+    )
+    if created:
+        context.publish_state(job_id, JobState.COMPLETED, receipt_id=receipt.receipt_id)
+        log.info("job_completed", job_id=job_id, miner_id=session.miner_id, fence=request.fence)
+    return {"job_id": job_id, "status": JobState.COMPLETED.value, "receipt_id": receipt.receipt_id}
+
+
+def _check_delivery(context: Context, session: Session, request: RunResult) -> Delivery:
+    try:
+        payload = open_envelope(request.envelope, session.public_key, PAYLOAD_TYPE)
+        statement = parse_statement(payload)
+        results = canonical_json(request.results)
+        files = output_files(request.results)
+    except VerificationError as error:
+        raise ReceiptInvalid(f"The statement cannot be accepted: {error}") from None
+    subject = (
+        NamedDigest(RESULT_NAME, sha256_hex(results)),
+        *(NamedDigest(file.name, file.sha256) for file in files),
+    )
+    if statement.subject != subject:
+        raise ReceiptInvalid(
+            "The statement's subject does not agree with the results.", {"subject": "differs"}
+        )
+    if Decimal(str(request.results.get("units"))) != statement.units:
+        raise ReceiptInvalid("The statement's units are not those of the results.", {"units": "differ"})
+    if statement.origin != context.signer.origin:
+        raise ReceiptInvalid(
+            "The statement names another log.", {"origin": f"must be {context.signer.origin}"}
+        )
+    return Delivery(
+        statement=statement,
+        statement_sha256=sha256_hex(payload),
+        envelope=request.envelope,
+        results=results.decode(),
+        artifacts=tuple(request.artifacts),
+        public_key=session.public_key,
+    )
+
+
+def _complete(
+    connection: Connection, context: Context, session: Session, job_id: str, fence: int, delivery: Delivery
+) -> tuple[ReceiptRecord, bool]:
+    now = context.clock()
+    record = store.find(connection, job_id)
+    if record is None:
+        raise StaleLease(job_id, fence)
+    known = receipt_store.of_job(connection, job_id)
+    if (
+        known is not None
+        and record.life.fence == fence
+        and known.statement_sha256 == delivery.statement_sha256
+    ):
+        return known, False
+    lease = record.life.lease
+    life, ended = _step(record, Complete(session.miner_id, fence, now), fence)
+    if lease is None:
+        raise StaleLease(job_id, fence)
+    _check_against_lease(context, record, session, lease, delivery.statement)
+    _check_artifacts(connection, session, delivery)
+    if record.life.state is JobState.SUBMITTED:  # the run was noted as expired; its result came after all
+        store.drop_run(connection, job_id, fence)
+    store.save_life(
+        connection, life, progress=100.0, units=str(delivery.statement.units), miner_id=session.miner_id
+    )
+    store.add_runs(connection, ended, now)
+    store.add_results(connection, job_id, delivery.results)
+    outputs = [JobArtifact(file.artifact_id, file.name, file.media_type) for file in delivery.artifacts]
+    artifact_store.link(connection, job_id, "output", outputs)
+    receipt_store.learn_duration(connection, record.service, record.model, now - lease.assigned_at)
+    receipt = _receipt(context, lease, delivery, now)
+    receipt_store.add(connection, receipt)
+    return receipt, True
+
+
+def _step(record: JobRecord, event: Event, fence: int) -> tuple[Job, list[tuple[str, RunEnded]]]:
+    try:
+        life, effects = apply(record.life, event)
+    except IllegalEvent:
+        raise StaleLease(record.job_id, fence) from None
+    return life, [(record.job_id, effect) for effect in effects if isinstance(effect, RunEnded)]
+
+
+def _check_against_lease(
+    context: Context, record: JobRecord, session: Session, lease: Lease, statement: Statement
+) -> None:
+    unit_price = from_units(record.unit_price or 0)
+    price = job_price(statement.units, unit_price, from_units(record.max_cost))
+    definition = context.services[record.service]
+    expected: dict[str, tuple[Any, Any]] = {
+        "job_id": (statement.job_id, record.job_id),
+        "miner_id": (statement.miner_id, session.miner_id),
+        "fence": (statement.fence, lease.fence),
+        "spec_digest": (statement.spec_digest, record.spec_digest),
+        "service": (statement.service, record.service),
+        "model": (statement.model.name if statement.model else None, record.model),
+        "unit": (statement.unit, definition.unit_on(statement.device_kind)),
+        "unit_price": (statement.unit_price, unit_price),
+        "price": (statement.price, price),
+    }
+    faults = {name: f"is {said}, must be {must}" for name, (said, must) in expected.items() if said != must}
+    wanted = dict(_input_digests(record.spec))
+    named = {item.name: item.sha256 for item in statement.inputs}
+    if set(named) != set(json.loads(record.spec)["files"]) or any(
+        named.get(k) != v for k, v in wanted.items()
+    ):
+        faults["inputs"] = "must name every file of the specification with its digest"
+    if faults:
+        raise ReceiptInvalid("The statement does not agree with the lease.", faults)
+
+
+def _input_digests(spec: str) -> Iterable[tuple[str, str]]:
+    prefix = "artifact:sha256:"
+    for path, reference in json.loads(spec)["files"].items():
+        if isinstance(reference, str) and reference.startswith(prefix):
+            yield path, reference.removeprefix(prefix)
+
+
+def _check_artifacts(connection: Connection, session: Session, delivery: Delivery) -> None:
+    stated = {f"sha256:{item.sha256}" for item in delivery.statement.subject[1:]}
+    listed = {file.artifact_id for file in delivery.artifacts}
+    stored = artifact_store.owned_by(connection, stated, session.miner_id)
+    if stated != listed or stated != stored:
+        missing = sorted((stated | listed) - (stored & listed))
+        raise ReceiptInvalid(
+            "Every output file is stored before its result, and listed.", {"artifacts": ", ".join(missing)}
+        )
+
+
+def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> ReceiptRecord:
+    receipt = build_receipt(
+        envelope=delivery.envelope,
+        public_key=delivery.public_key,
+        statement=delivery.statement,
+        assigned_at=format_time(lease.assigned_at),
+        completed_at=format_time(now),
+        signing_key=context.signer.key,
+    )
+    return ReceiptRecord(
+        receipt_id=receipt["receipt_id"],
+        job_id=delivery.statement.job_id,
+        miner_id=delivery.statement.miner_id,
+        statement_sha256=delivery.statement_sha256,
+        receipt=json.dumps(receipt),
+        created_at=now,
+    )
+
+
+async def fail(context: Context, session: Session, job_id: str, request: RunFailure) -> dict[str, Any]:
+    """Take a failure: final if the input is at fault, else the job is tried again. Raises `StaleLease`."""
+    event = Fail(
+        miner_id=session.miner_id,
+        fence=request.fence,
+        now=context.clock(),
+        failure=Failure(request.code, request.message),
+        retry=request.kind == "retry",
+    )
+    log.info("run_failed", job_id=job_id, miner_id=session.miner_id, kind=request.kind, code=request.code)
+    return await _end(context, session, job_id, event)
+
+
+async def release(context: Context, session: Session, job_id: str, request: RunRelease) -> dict[str, Any]:
+    """Take a lease back; the attempt does not count. Raises `StaleLease`."""
+    return await _end(context, session, job_id, Release(session.miner_id, request.fence, context.clock()))
+
+
+async def _end(context: Context, session: Session, job_id: str, event: Fail | Release) -> dict[str, Any]:
+    life = await context.database.write(_end_run, session, job_id, event)
+    if life.state is JobState.SUBMITTED:
+        context.dispatcher.job_waiting()
+    context.publish_state(job_id, life.state)
+    return {"job_id": job_id, "status": life.state.value}
+
+
+def _end_run(connection: Connection, session: Session, job_id: str, event: Fail | Release) -> Job:
+    record = store.find(connection, job_id)
+    if record is None:
+        raise StaleLease(job_id, event.fence)
+    if isinstance(event, Fail) and _is_repeated(record, session, event):
+        return record.life
+    life, ended = _step(record, event, event.fence)
+    miner_id = session.miner_id if life.state is JobState.FAILED else None
+    store.save_life(connection, life, miner_id=miner_id)
+    store.add_runs(connection, ended, event.now)
+    return life
+
+
+def _is_repeated(record: JobRecord, session: Session, event: Fail) -> bool:
+    """Whether this failure was taken before and only the answer got lost."""
+    return (
+        record.life.state is JobState.FAILED
+        and record.life.fence == event.fence
+        and record.miner_id == session.miner_id
+        and not event.retry
+    )
+
+
+async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:
+    """Store the newest progress of a run and pass all its events on to whoever watches. Raises `StaleLease`."""
+    newest = next((event for event in reversed(request.events) if event.kind == "progress"), None)
+    if newest is not None:
+        await _save_progress(context, session, job_id, request.fence, newest.data)
+    for event in request.events:
+        if event.kind != "progress":
+            data = {"job_id": job_id, "kind": event.kind, **event.data}
+            context.hub.publish(job_id, {"type": "job_event", "data": data})
+
+
+async def _save_progress(
+    context: Context, session: Session, job_id: str, fence: int, data: dict[str, Any]
+) -> None:
+    progress = min(100.0, max(0.0, float(data.get("progress", 0))))
+    saved = await context.database.write(
+        store.save_progress, job_id, session.miner_id, fence, progress, str(data.get("units", "0"))[:40]
+    )
+    if not saved:
+        raise StaleLease(job_id, fence)
+    context.publish_state(job_id, JobState.RUNNING, progress=int(progress))
+
+
+async def start_over(context: Context) -> None:
+    """After a start: leases live on for a full period, since the coordinator's absence is not the miners' fault."""
+    now = context.clock()
+    extended = await context.database.write(store.extend_leases, now + context.settings.lease_seconds)
+    log.info("leases_extended", count=extended)
+
+
+async def expire_due(context: Context) -> int:
+    """End leases that ran out and jobs whose files never came. Returns how many."""
+    now = context.clock()
+    before = now - context.settings.input_wait_seconds
+    if not await context.database.read(store.anything_due, now, before):
+        return 0
+    changed = await context.database.write(_expire_due, now, before)
+    for life in changed:
+        context.publish_state(life.job_id, life.state)
+    if any(life.state is JobState.SUBMITTED for life in changed):
+        context.dispatcher.job_waiting()
+    return len(changed)
+
+
+def _expire_due(connection: Connection, now: float, files_before: float) -> list[Job]:
+    changed = []
+    for record in store.expired(connection, now):
+        life, _ = end_lease(connection, record, now, "the miner was not heard of in time")
+        log.info("lease_expired", job_id=record.job_id, fence=record.life.fence, status=life.state)
+        changed.append(life)
+    for record in store.abandoned(connection, files_before):
+        missing = ", ".join(json.loads(record.missing_files or "[]"))
+        failure = Failure("INPUT_MISSING", f"The files for {missing} were not uploaded in time.")
+        life, _ = apply(record.life, Abandon(now, failure))
+        store.save_life(connection, life)
+        changed.append(life)
+    return changed

@@ -1,0 +1,49 @@
+"""The log's signing key: made once, kept at mode 0600, named by its origin."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from nacl.signing import SigningKey
+
+from agent.coordinator.operations.context import LogSigner
+from agent.core.errors import ConfigurationError
+from aitbc.canonical import sha256_hex
+
+SEED_BYTES: Final = 32
+_ORIGIN: Final = re.compile(r"[^\s+]{1,200}")
+
+
+def load_signer(path: Path, origin: str | None) -> LogSigner:
+    """The key at `path`, made if there is none. Raises `ConfigurationError` if others can read it, or for a bad origin."""
+    key = _read(path) if path.exists() else _make(path)
+    if origin is None:
+        origin = f"aitbc.local/{sha256_hex(bytes(key.verify_key))[:16]}"
+    if _ORIGIN.fullmatch(origin) is None:
+        raise ConfigurationError(
+            "coordinator.origin: use a name without spaces and without +, like log.example.org."
+        )
+    return LogSigner(origin, key)
+
+
+def _read(path: Path) -> SigningKey:
+    if path.stat().st_mode & 0o077:
+        raise ConfigurationError(f"{path} can be read by others. Run: chmod 600 {path}")
+    seed = path.read_bytes()
+    if len(seed) != SEED_BYTES:
+        raise ConfigurationError(f"{path} is not a key of {SEED_BYTES} bytes; restore it from your backup.")
+    return SigningKey(seed)
+
+
+def _make(path: Path) -> SigningKey:
+    key = SigningKey.generate()
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(bytes(key))
+        file.flush()
+        os.fsync(file.fileno())
+    return key

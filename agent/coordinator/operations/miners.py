@@ -1,0 +1,334 @@
+"""Miners join, open sessions, and say that they are alive."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import structlog
+
+from agent.coordinator.operations import access
+from agent.coordinator.operations.access import Role, digest
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, Registration
+from agent.coordinator.store import access as access_store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import miners as store
+from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.miners import MinerRecord
+from agent.core.errors import Forbidden, StaleSession, Unauthorized
+from agent.core.jobs import Effect, Expire, IllegalEvent, Job, JobState, Renew, RunEnded, apply
+from agent.core.quantities import format_time
+from aitbc.canonical import b64decode
+from aitbc.dsse import verify_detached
+from aitbc.errors import VerificationError
+from aitbc.keys import miner_id as id_of_key
+from aitbc.keys import registration_payload
+from aitbc.statement import REGISTRATION_TYPE
+
+CHALLENGE_SECONDS: Final = 60.0
+MODELS_CACHE_SECONDS: Final = 5.0
+MISSED_HEARTBEATS: Final = 3
+"""A miner that missed so many heartbeats is shown as offline."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A miner with a valid session token."""
+
+    miner_id: str
+    number: int
+    public_key: bytes
+    capabilities: Mapping[str, Any]
+
+
+async def challenge(context: Context) -> dict[str, Any]:
+    """A nonce to sign."""
+    nonce = secrets.token_urlsafe(24)
+    now = context.clock()
+    await context.database.write(store.add_challenge, nonce, now, now + CHALLENGE_SECONDS)
+    return {
+        "nonce": nonce,
+        "origin": context.signer.origin,
+        "expires_at": format_time(now + CHALLENGE_SECONDS),
+    }
+
+
+async def register(context: Context, request: Registration) -> dict[str, Any]:
+    """Open a new session. Raises `Unauthorized` for a bad signature, `Forbidden` without a right to join."""
+    public_key = _check_signature(context, request)
+    secret = secrets.token_urlsafe(32)
+    miner, api_key, kept = await context.database.write(
+        _register, context, request, public_key, digest(secret)
+    )
+    token = f"session.{miner.miner_id}.{miner.session}.{secret}"
+    context.caches.pop("sessions", None)
+    context.caches.pop("models", None)
+    context.dispatcher.supersede(miner.miner_id)
+    context.dispatcher.job_waiting()
+    log.info("miner_registered", miner_id=miner.miner_id, session=miner.session, kept=len(kept))
+    settings = context.settings
+    return {
+        "miner_id": miner.miner_id,
+        "session": miner.session,
+        "session_token": token,
+        "log_key": context.signer.vkey,
+        "origin": context.signer.origin,
+        "api_key": api_key,
+        "settings": {
+            "lease_seconds": settings.lease_seconds,
+            "heartbeat_seconds": settings.heartbeat_seconds,
+            "poll_seconds": settings.poll_seconds,
+        },
+        "keep": [held.model_dump() for held in kept],
+    }
+
+
+def _check_signature(context: Context, request: Registration) -> bytes:
+    try:
+        public_key = b64decode(request.public_key)
+        payload = registration_payload(request.nonce, context.signer.origin, public_key)
+        good = verify_detached(REGISTRATION_TYPE, payload, request.signature, public_key)
+    except VerificationError as error:
+        raise Unauthorized(f"The registration cannot be checked: {error}") from None
+    if not good:
+        raise Unauthorized("The registration's signature does not fit its key, nonce and origin.")
+    return public_key
+
+
+def _register(
+    connection: Connection, context: Context, request: Registration, public_key: bytes, session_sha256: str
+) -> tuple[MinerRecord, str | None, list[Holding]]:
+    now = context.clock()
+    if not store.use_challenge(connection, request.nonce, now):
+        raise Unauthorized("The nonce is unknown, used or older than a minute; ask for a new challenge.")
+    miner_id = id_of_key(public_key)
+    known = store.find(connection, miner_id)
+    if known is None:
+        _check_enrolment(connection, context, request.enrolment_token, now)
+    miner = MinerRecord(
+        miner_id=miner_id,
+        public_key=public_key,
+        name=request.name,
+        session=known.session + 1 if known else 1,
+        session_sha256=session_sha256,
+        capabilities=request.capabilities.model_dump_json(),
+        telemetry="[]",
+        paused=None,
+        registered_at=known.registered_at if known else now,
+        seen_at=now,
+    )
+    store.save(connection, miner)
+    api_key = None
+    if known is None:
+        key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)
+        access.store_key(connection, key)
+        api_key = key.secret
+    kept = _end_old_sessions(connection, context, miner, request.holding)
+    return miner, api_key, kept
+
+
+def _check_enrolment(connection: Connection, context: Context, token: str | None, now: float) -> None:
+    if context.settings.open_enrolment:
+        return
+    if token is None:
+        raise Forbidden(
+            "This coordinator does not know your miner's key. Ask its operator for an enrolment token "
+            "(`aitbc-agent enroll` makes one) and start with `--enroll TOKEN`."
+        )
+    if not access_store.use_enrolment(connection, digest(token), now):
+        raise Forbidden("The enrolment token is unknown, expired or used up; ask the operator for a new one.")
+
+
+def _end_old_sessions(
+    connection: Connection, context: Context, miner: MinerRecord, holding: list[Holding]
+) -> list[Holding]:
+    now = context.clock()
+    held = {(item.job_id, item.fence) for item in holding}
+    kept: list[Holding] = []
+    for record in job_store.leased_by(connection, miner.miner_id):
+        lease = record.life.lease
+        if lease is None or lease.session >= miner.session:
+            continue
+        if (record.job_id, lease.fence) in held:
+            kept.append(Holding(job_id=record.job_id, fence=lease.fence))
+            job_store.save_life(
+                connection, _moved(record.life, miner.session, now, context.settings.lease_seconds)
+            )
+        else:
+            end_lease(connection, record, now, "the miner started anew", forget=True)
+    return kept
+
+
+def _moved(life: Job, session: int, now: float, lease_seconds: float) -> Job:
+    """The job with its lease in the miner's new session."""
+    lease = life.lease
+    if lease is None:
+        return life
+    expires_at = max(lease.expires_at, now + lease_seconds)
+    return replace(life, lease=replace(lease, session=session, expires_at=expires_at))
+
+
+def end_lease(
+    connection: Connection, record: JobRecord, now: float, reason: str, *, forget: bool = False
+) -> tuple[Job, tuple[Effect, ...]]:
+    """End a lease that brought no result; the job waits again, or fails if it has been tried often enough."""
+    life, effects = apply(
+        record.life, Expire(now, f"The lease ended without a result: {reason}.", forget=forget)
+    )
+    job_store.save_life(connection, life, miner_id=record.miner_id if life.state is JobState.FAILED else None)
+    ended = [(record.job_id, effect) for effect in effects if isinstance(effect, RunEnded)]
+    job_store.add_runs(connection, ended, now)
+    return life, effects
+
+
+async def session_of(context: Context, token: str | None) -> Session:
+    """The session with this token. Raises `Unauthorized`, or `StaleSession` if a newer one has begun."""
+    if not token:
+        raise Unauthorized("Send the session token as `Authorization: Bearer TOKEN`.")
+    sessions: dict[str, Session] = context.caches.setdefault("sessions", {})
+    sha256 = digest(token)
+    if (known := sessions.get(sha256)) is not None:
+        return known
+    # "session.<miner>.<number>.<secret>": who it is stands in the token, so that an older session's is told apart.
+    _, miner_id, number, secret = parts if len(parts := token.split(".")) == 4 else ("", "", "", "")  # noqa: PLR2004
+    record = await context.database.read(store.find, miner_id)
+    if record is None or not number.isdecimal():
+        raise Unauthorized("This session token is not valid; register again.")
+    if int(number) < record.session:
+        raise StaleSession(
+            "A newer session of this miner has begun: another agent uses its key. Stop one of them."
+        )
+    if not secrets.compare_digest(record.session_sha256, digest(secret)):
+        raise Unauthorized("This session token is not valid; register again.")
+    session = Session(record.miner_id, record.session, record.public_key, json.loads(record.capabilities))
+    sessions[sha256] = session
+    return session
+
+
+async def known_models(context: Context, service: str) -> frozenset[str]:
+    """Models that registered miners have for a service; at most a few seconds old."""
+    cached: tuple[float, dict[str, frozenset[str]]] | None = context.caches.get("models")
+    now = context.clock()
+    if cached is None or now - cached[0] >= MODELS_CACHE_SECONDS:
+        cached = (now, await context.database.read(_models))
+        context.caches["models"] = cached
+    return cached[1].get(service, frozenset())
+
+
+def _models(connection: Connection) -> dict[str, frozenset[str]]:
+    models: dict[str, frozenset[str]] = {}
+    for miner in store.all_miners(connection):
+        for service, offer in json.loads(miner.capabilities)["services"].items():
+            models[service] = models.get(service, frozenset()) | set(offer["models"])
+    return models
+
+
+async def heartbeat(context: Context, session: Session, request: Heartbeat) -> dict[str, Any]:
+    """Renew the leases that the miner still holds; say which ones it does not."""
+    capabilities = request.capabilities
+    if capabilities is not None:
+        _replace_capabilities(context, session, capabilities)
+    leases = await context.database.write(_heartbeat, context, session, request)
+    for lease in leases:
+        if lease["status"] == "renewed":
+            context.publish_state(lease["job_id"], JobState.RUNNING, progress=lease.pop("progress"))
+    return {"leases": leases, "orders": []}
+
+
+def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
+    wire = capabilities.model_dump(mode="json")
+    sessions: dict[str, Session] = context.caches.get("sessions", {})
+    for sha256, known in list(sessions.items()):
+        if known.miner_id == session.miner_id:
+            sessions[sha256] = Session(known.miner_id, known.number, known.public_key, wire)
+    port = context.dispatcher.connected(session.miner_id)
+    if port is not None:
+        port.capabilities = wire
+        context.dispatcher.job_waiting()
+    context.caches.pop("models", None)
+
+
+def _heartbeat(
+    connection: Connection, context: Context, session: Session, request: Heartbeat
+) -> list[dict[str, Any]]:
+    now = context.clock()
+    miner = store.find(connection, session.miner_id)
+    if miner is None or miner.session != session.number:
+        raise StaleSession("A newer session of this miner has begun; stop.")
+    store.touch(
+        connection,
+        session.miner_id,
+        now,
+        telemetry=json.dumps(request.gpus),
+        capabilities=request.capabilities.model_dump_json() if request.capabilities else None,
+        paused=request.paused,
+    )
+    records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
+    answers = []
+    for lease in request.leases:
+        answer: dict[str, Any] = {"job_id": lease.job_id, "fence": lease.fence}
+        record = records.get(lease.job_id)
+        renewed = _renew(record, session, lease.fence, now, context.settings.lease_seconds)
+        if record is None or renewed is None or renewed.lease is None:
+            cancelled = (
+                record is not None
+                and record.life.state is JobState.CANCELLED
+                and record.life.fence == lease.fence
+            )
+            answers.append({**answer, "status": "cancelled" if cancelled else "lost"})
+            continue
+        progress = max(record.progress, lease.progress)
+        if record.life.state is not renewed.state:
+            job_store.drop_run(connection, lease.job_id, lease.fence)
+        job_store.save_life(
+            connection, renewed, progress=progress, units=str(lease.units), miner_id=session.miner_id
+        )
+        expires_at = format_time(renewed.lease.expires_at)
+        answers.append(
+            {**answer, "status": "renewed", "lease_expires_at": expires_at, "progress": int(progress)}
+        )
+    return answers
+
+
+def _renew(
+    record: JobRecord | None, session: Session, fence: int, now: float, lease_seconds: float
+) -> Job | None:
+    if record is None:
+        return None
+    try:
+        return apply(record.life, Renew(session.miner_id, fence, session.number, now, lease_seconds))[0]
+    except IllegalEvent:
+        return None
+
+
+async def overview(context: Context) -> dict[str, Any]:
+    """Miners and queue, for operators."""
+    return await context.database.read(_overview, context)
+
+
+def _overview(connection: Connection, context: Context) -> dict[str, Any]:
+    offline_before = context.clock() - MISSED_HEARTBEATS * context.settings.heartbeat_seconds
+    miners = []
+    for record in store.all_miners(connection):
+        capabilities = json.loads(record.capabilities)
+        miners.append(
+            {
+                "miner_id": record.miner_id,
+                "name": record.name,
+                "online": record.seen_at >= offline_before,
+                "seen_at": format_time(record.seen_at),
+                "session": record.session,
+                "paused": record.paused,
+                "services": sorted(capabilities["services"]),
+                "unavailable": capabilities["unavailable"],
+                "gpus": [gpu["name"] for gpu in capabilities["gpus"]],
+                "slots": capabilities["slots"],
+            }
+        )
+    return {"jobs": job_store.count_by_state(connection), "miners": miners}

@@ -1,0 +1,333 @@
+"""From what a client writes to the specification that a miner gets: every field checked, every default filled in."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from agent.coordinator.artifacts import ARTIFACT_ID
+from agent.coordinator.operations.context import Context
+from agent.core.addresses import may_connect
+from agent.core.errors import InvalidJobType, ValidationFailed
+from agent.core.quantities import Money, parse_quantity
+from aitbc.canonical import canonical_json, sha256_hex
+from runners._base import ServiceDefinition
+
+ARTIFACT_SCHEME = "artifact:"
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Resources(_Body):
+    """What the run may use, as Kubernetes quantities. `gpu` is a whole number of GPUs."""
+
+    cpu: str | None = Field(default=None, examples=["1000m"])
+    memory: str | None = Field(default=None, examples=["2Gi"])
+    gpu: str | None = Field(default=None, examples=["1"])
+
+    @field_validator("cpu", "memory", "gpu")
+    @classmethod
+    def _quantity(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_quantity(value)
+        return value
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole(cls, value: str | None) -> str | None:
+        if value is not None and parse_quantity(value) % 1:
+            raise ValueError("gpu is a whole number of GPUs")
+        return value
+
+
+class Pricing(_Body):
+    """What the client is ready to pay at most, a decimal string."""
+
+    max_cost: Money | None = None
+
+
+class JobOptions(_Body):
+    """What every job may say, whatever its service."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    resources: Resources = Resources()
+    pricing: Pricing = Pricing()
+    priority: Annotated[int, Field(ge=0, le=9)] = 0
+    timeout_seconds: Annotated[int, Field(ge=1)] | None = None
+    max_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
+    miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = None
+
+
+class JobRequest(JobOptions):
+    """A new job. `type` is a service id; hyphens and underscores are the same.
+
+    Most services take their input from `parameters`; a service that says so (Python models) from `model`, `input` and
+    `output` as well.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "image-classification",
+                    "type": "ai-inference",
+                    "model": {"type": "python", "entrypoint": "model.py", "requirements": ["numpy", "torch"]},
+                    "input": {"type": "image", "format": "jpeg"},
+                    "output": {"type": "json"},
+                    "resources": {"cpu": "1000m", "memory": "2Gi", "gpu": "1"},
+                    "pricing": {"max_cost": "0.10"},
+                }
+            ]
+        }
+    )
+
+    type: str
+    parameters: dict[str, Any] = {}
+    model: dict[str, Any] | None = None
+    input: dict[str, Any] | None = None
+    output: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A checked request. `missing` are the file fields whose files are still to come."""
+
+    definition: ServiceDefinition
+    type: str
+    name: str
+    model: str | None
+    parameters: Mapping[str, Any]
+    options: JobOptions
+    max_cost: Decimal
+    timeout_seconds: int
+    max_attempts: int
+    files: Mapping[str, Any] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    def artifact_ids(self) -> dict[str, str]:
+        """The artifacts that the job reads, by file field."""
+        return {
+            path: artifact for path, reference in self.files.items() if (artifact := artifact_of(reference))
+        }
+
+    def specification(self, job_id: str) -> tuple[str, str]:
+        """The job's specification as canonical JSON, and its SHA-256 in hex."""
+        return specify(
+            {
+                "job_id": job_id,
+                "service": self.definition.service_id,
+                "name": self.name,
+                "model": self.model,
+                "parameters": self.parameters,
+                "files": self.files,
+                "resources": self.options.resources.model_dump(exclude_none=True),
+                "timeout_seconds": self.timeout_seconds,
+            }
+        )
+
+
+def specify(spec: Mapping[str, Any]) -> tuple[str, str]:
+    """Canonical JSON of a specification and its SHA-256 in hex."""
+    payload = canonical_json(spec)
+    return payload.decode(), sha256_hex(payload)
+
+
+def artifact_of(reference: Any) -> str | None:
+    """The artifact id that a file field names, or None if it names something else."""
+    if isinstance(reference, str) and reference.startswith(ARTIFACT_SCHEME):
+        return reference.removeprefix(ARTIFACT_SCHEME)
+    return None
+
+
+def service_of(context: Context, job_type: str) -> ServiceDefinition:
+    """The service of a job type. Raises `InvalidJobType` naming those that there are."""
+    definition = context.services.get(job_type.replace("-", "_"))
+    if definition is None:
+        known = sorted(context.services)
+        near = difflib.get_close_matches(job_type.replace("-", "_"), known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise InvalidJobType(
+            f"{job_type!r} is no job type of this network.{hint} There are: {', '.join(known)}.",
+            {"type": job_type, "known": known},
+        )
+    return definition
+
+
+def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> Submission:
+    """Check a job request. `models` are the models that miners have. Raises `ValidationFailed`, `InvalidJobType`."""
+    definition = service_of(context, request.type)
+    blocks = {"model": request.model, "input": request.input, "output": request.output}
+    if definition.body_fields:
+        given = {**blocks, "parameters": request.parameters}
+        data = {name: given[name] for name in definition.body_fields if given[name] is not None}
+        return _check(context, definition, request.type, data, request, models, prefix="")
+    misplaced = {
+        name: f"{definition.service_id} takes its input from `parameters`"
+        for name, block in blocks.items()
+        if block
+    }
+    if misplaced:
+        raise ValidationFailed("Some fields do not belong to a job of this type.", misplaced)
+    return _check(
+        context, definition, request.type, request.parameters, request, models, prefix="parameters."
+    )
+
+
+def check_service_call(
+    context: Context, definition: ServiceDefinition, body: Mapping[str, Any], models: frozenset[str]
+) -> Submission:
+    """Check the body of a service call: the service's input, and job options beside it."""
+    option_names = set(JobOptions.model_fields) - set(definition.input_model.model_fields)
+    given = {name: value for name, value in body.items() if name in option_names}
+    data = {name: value for name, value in body.items() if name not in option_names}
+    try:
+        options = JobOptions.model_validate(given)
+    except ValidationError as error:
+        raise ValidationFailed("The request is not valid.", field_errors(error)) from None
+    return _check(context, definition, definition.service_id, data, options, models, prefix="")
+
+
+def _check(
+    context: Context,
+    definition: ServiceDefinition,
+    job_type: str,
+    data: Mapping[str, Any],
+    options: JobOptions,
+    models: frozenset[str],
+    prefix: str,
+) -> Submission:
+    try:
+        request = definition.input_model.model_validate(data)
+    except ValidationError as error:
+        raise ValidationFailed("The request is not valid.", field_errors(error, prefix)) from None
+    parameters = request.model_dump(mode="json")
+    files, missing = _files(context, definition, parameters, prefix)
+    timeout = options.timeout_seconds or context.settings.default_timeout_seconds
+    if timeout > context.settings.max_timeout_seconds:
+        limit = f"at most {context.settings.max_timeout_seconds} seconds here"
+        raise ValidationFailed("The request is not valid.", {"timeout_seconds": limit})
+    max_cost = options.pricing.max_cost
+    return Submission(
+        definition=definition,
+        type=job_type,
+        name=options.name or definition.service_id.replace("_", "-"),
+        model=_model(context, definition, parameters, models, prefix),
+        parameters=parameters,
+        options=options,
+        max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
+        timeout_seconds=timeout,
+        max_attempts=options.max_attempts or context.settings.default_max_attempts,
+        files=files,
+        missing=missing,
+    )
+
+
+def _model(
+    context: Context,
+    definition: ServiceDefinition,
+    parameters: Mapping[str, Any],
+    models: frozenset[str],
+    prefix: str,
+) -> str | None:
+    if definition.model_field is None:
+        return None
+    model = str(parameters[definition.model_field])
+    of_service = {name for name, entry in context.catalogue.items() if entry.service == definition.service_id}
+    known = sorted(of_service | models)
+    if model not in known:
+        near = difflib.get_close_matches(model, known, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        message = f"there is no model {model!r} for this service.{hint} There are: {', '.join(known)}"
+        raise ValidationFailed("The model is unknown.", {f"{prefix}{definition.model_field}": message})
+    return model
+
+
+def _files(
+    context: Context, definition: ServiceDefinition, parameters: Mapping[str, Any], prefix: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    files: dict[str, Any] = {}
+    missing: list[str] = []
+    for path, mark in definition.file_fields().items():
+        parent = _parent(parameters, path)
+        if parent is None:
+            continue
+        reference = parent.get(path.rpartition(".")[2])
+        if reference is not None:
+            check_reference(context, reference, f"{prefix}{path}")
+            files[path] = reference
+        elif mark.upload:
+            missing.append(path)
+    return files, tuple(missing)
+
+
+def _parent(parameters: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+    value: Any = parameters
+    for name in path.split(".")[:-1]:
+        value = value.get(name)
+        if value is None:
+            return None
+    return value if isinstance(value, Mapping) else None
+
+
+def with_file(spec: str, path: str, reference: str) -> Mapping[str, Any]:
+    """A stored specification in which a file field has got its file."""
+    loaded: dict[str, Any] = json.loads(spec)
+    value = loaded["parameters"]
+    *parents, name = path.split(".")
+    for parent in parents:
+        value = value[parent]
+    value[name] = reference
+    loaded["files"][path] = reference
+    return loaded
+
+
+def check_reference(context: Context, reference: Any, path: str) -> None:
+    """Refuse at once what every miner would refuse later. Raises `ValidationFailed`."""
+    if isinstance(reference, Mapping):
+        return
+    artifact = artifact_of(reference)
+    if artifact is not None:
+        if ARTIFACT_ID.fullmatch(artifact) is None:
+            raise ValidationFailed(
+                "A file is missing.", {path: "an artifact is named artifact:sha256:<64 hex digits>"}
+            )
+        return
+    problem = _address_problem(context, str(reference))
+    if problem:
+        raise ValidationFailed("A file's address is refused.", {path: problem})
+
+
+def _address_problem(context: Context, address: str) -> str | None:
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname
+    except ValueError:
+        return "this is no URL"
+    schemes = ("https", "http") if context.settings.allow_http_inputs else ("https",)
+    if parts.scheme not in schemes or not host:
+        return f"use an address that begins with {schemes[0]}://, or artifact:sha256:<digest> of an uploaded file"
+    if parts.username or parts.password:
+        return "an address must not carry a name or a password"
+    private = host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
+    is_address = ":" in host or host.replace(".", "").isdigit()
+    if (private or (is_address and not may_connect(host))) and not context.settings.allow_private_inputs:
+        return "private, loopback and link-local addresses are not fetched; upload the file as an artifact"
+    return None
+
+
+def field_errors(error: ValidationError, prefix: str = "") -> dict[str, str]:
+    """Pydantic's errors as one sentence by dotted field."""
+    faults: dict[str, str] = {}
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"]) or "body"
+        faults[f"{prefix}{place}"] = fault["msg"].removeprefix("Value error, ")
+    return faults

@@ -1,0 +1,152 @@
+"""The bodies of the miner protocol (docs/miner-protocol.md), checked where they cross the boundary."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.core.quantities import Money
+
+Fence = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=6)]
+ShortText = Annotated[str, Field(max_length=200)]
+LongText = Annotated[str, Field(max_length=4000)]
+JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")]
+
+
+class _Message(BaseModel):
+    # Unknown fields are let pass: a newer miner may say more than this coordinator understands.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Gpu(_Message):
+    """One GPU; sizes in bytes."""
+
+    uuid: ShortText
+    index: int
+    name: ShortText
+    memory_total: Annotated[int, Field(ge=0)]
+    memory_free: Annotated[int, Field(ge=0)]
+    compute_capability: ShortText | None = None
+    driver: ShortText | None = None
+
+
+class Service(_Message):
+    """What a miner says of one service."""
+
+    runner: ShortText
+    version: ShortText
+    models: list[ShortText] = []
+    loaded: list[ShortText] = []
+    downloadable: bool = False
+    unit_price: Money
+    features: dict[str, Any] = {}
+
+
+class Capabilities(_Message):
+    """What a miner can do; sizes in bytes."""
+
+    services: dict[ShortText, Service]
+    unavailable: dict[ShortText, list[LongText]] = {}
+    cpu_cores: Annotated[int, Field(ge=1)]
+    memory: Annotated[int, Field(ge=0)]
+    disk_free: Annotated[int, Field(ge=0)] = 0
+    gpus: Annotated[list[Gpu], Field(max_length=64)] = []
+    slots: Annotated[int, Field(ge=1, le=256)]
+
+
+class Holding(_Message):
+    """A lease whose finished work waits in the miner's outbox."""
+
+    job_id: JobId
+    fence: Fence
+
+
+class Registration(_Message):
+    """`POST /v1/miners/register`."""
+
+    nonce: ShortText
+    public_key: ShortText
+    signature: ShortText
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    agent_version: ShortText
+    enrolment_token: ShortText | None = None
+    capabilities: Capabilities
+    holding: Annotated[list[Holding], Field(max_length=10_000)] = []
+
+
+class Poll(_Message):
+    """`POST /v1/miners/poll`; `wait` in seconds."""
+
+    slots: Annotated[int, Field(ge=0, le=256)]
+    wait: Annotated[float, Field(ge=0, le=60)] = 0
+
+
+class LeaseProgress(_Message):
+    """One lease in a heartbeat."""
+
+    job_id: JobId
+    fence: Fence
+    progress: Percent = 0
+    counter: int = 0
+    units: Units = Decimal(0)
+
+
+class Heartbeat(_Message):
+    """`POST /v1/miners/heartbeat`."""
+
+    leases: Annotated[list[LeaseProgress], Field(max_length=256)] = []
+    gpus: Annotated[list[dict[str, Any]], Field(max_length=64)] = []
+    capabilities: Capabilities | None = None
+    paused: ShortText | None = None
+
+
+class RunEvent(_Message):
+    """Something that a runner says while it runs."""
+
+    kind: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
+    data: dict[str, Any] = {}
+
+
+class RunEvents(_Message):
+    """`POST /v1/miners/jobs/{job_id}/events`."""
+
+    fence: Fence
+    events: Annotated[list[RunEvent], Field(max_length=1000)]
+
+
+class OutputArtifact(_Message):
+    """An output file, stored before."""
+
+    artifact_id: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    name: ShortText
+    media_type: ShortText
+    size: Annotated[int, Field(ge=0)]
+
+
+class RunResult(_Message):
+    """`POST /v1/miners/jobs/{job_id}/result`."""
+
+    fence: Fence
+    envelope: dict[str, Any]
+    results: dict[str, Any]
+    artifacts: Annotated[list[OutputArtifact], Field(max_length=10_000)] = []
+
+
+class RunFailure(_Message):
+    """`POST /v1/miners/jobs/{job_id}/fail`."""
+
+    fence: Fence
+    kind: Literal["retry", "fail"]
+    code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
+    message: LongText
+
+
+class RunRelease(_Message):
+    """`POST /v1/miners/jobs/{job_id}/release`."""
+
+    fence: Fence
+    reason: ShortText = ""

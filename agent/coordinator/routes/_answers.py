@@ -1,0 +1,140 @@
+"""The shapes of answers, for the OpenAPI document and so that nothing else leaves the server."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Status = Literal["submitted", "running", "completed", "failed", "cancelled"]
+
+
+class Answer(BaseModel):
+    """An answer says exactly what it declares."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class JobCreated(Answer):
+    """A new job."""
+
+    job_id: str
+    status: Status
+    created_at: str
+    estimated_completion: str
+    service_id: str | None = None
+    missing_files: list[str] | None = None
+
+
+class JobError(Answer):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class JobStatus(Answer):
+    """A job; what does not apply is left out."""
+
+    job_id: str
+    status: Status
+    progress: int
+    type: str
+    service_id: str
+    name: str
+    created_at: str
+    attempts: int
+    started_at: str | None = None
+    estimated_completion: str | None = None
+    completed_at: str | None = None
+    failed_at: str | None = None
+    cancelled_at: str | None = None
+    miner_id: str | None = None
+    error: JobError | None = None
+    missing_files: list[str] | None = None
+
+
+class JobPage(Answer):
+    """Jobs, newest first, and how many there are in all."""
+
+    jobs: list[JobStatus]
+    total: int
+    limit: int
+    offset: int
+
+
+class JobCancelled(Answer):
+    """A cancelled job."""
+
+    job_id: str
+    status: Literal["cancelled"]
+    cancelled_at: str
+
+
+class JobResults(Answer):
+    """The results of a completed job, in the shape that its service defines."""
+
+    job_id: str
+    status: Literal["completed"]
+    results: dict[str, Any]
+    completed_at: str
+
+
+class Artifact(Answer):
+    """A stored artifact; `size` in bytes."""
+
+    artifact_id: str
+    size: int
+    media_type: str
+
+
+class Signature(Answer):
+    """The miner's signature and key, base64."""
+
+    sig: str
+    public_key: str
+
+
+class Attestation(Answer):
+    """What the coordinator signs about a run."""
+
+    type: Literal["assignment", "completion"]
+    timestamp: str
+    statement_sha256: str
+    job_id: str
+    miner_id: str
+    fence: str
+    signature: str
+
+
+class Receipt(Answer):
+    """The miner's signed statement with the coordinator's attestations."""
+
+    receipt_id: str
+    job_id: str
+    miner_id: str
+    signature: Signature
+    attestations: list[Attestation]
+    created_at: str
+    envelope: dict[str, Any]
+
+
+class ReceiptVerification(Answer):
+    """What a verification found; `failures` names each part that does not hold."""
+
+    valid: bool
+    miner_signature_valid: bool
+    coordinator_attestations: int
+    verified_at: str
+    failures: list[str]
+
+
+class Health(Answer):
+    """Whether the coordinator works. `log_key` is what receipts are verified with."""
+
+    status: Literal["ok", "degraded"]
+    version: str
+    environment: str
+    timestamp: str
+    services: dict[str, Literal["healthy", "unhealthy"]]
+    log_key: str

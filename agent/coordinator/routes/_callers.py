@@ -1,0 +1,61 @@
+"""Who is asking, as parameters of routes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+
+from agent.coordinator.operations import access, miners
+from agent.coordinator.operations.access import Caller, Role
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.miners import Session
+
+_bearer = HTTPBearer(auto_error=False, description="An API key, or a miner's session token")
+_header = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+
+def _context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+def _secret(
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    header: Annotated[str | None, Depends(_header)],
+) -> str | None:
+    return bearer.credentials if bearer is not None else header
+
+
+ContextOf = Annotated[Context, Depends(_context)]
+_Secret = Annotated[str | None, Depends(_secret)]
+
+
+async def _caller(context: ContextOf, secret: _Secret) -> Caller:
+    return await access.authenticate(context, secret)
+
+
+async def _client(context: ContextOf, secret: _Secret) -> Caller:
+    return access.require(await access.authenticate(context, secret), Role.CLIENT, Role.ADMIN)
+
+
+async def _admin(context: ContextOf, secret: _Secret) -> Caller:
+    return access.require(await access.authenticate(context, secret), Role.ADMIN)
+
+
+async def _session(context: ContextOf, secret: _Secret) -> Session:
+    return await miners.session_of(context, secret)
+
+
+async def _client_or_session(context: ContextOf, secret: _Secret) -> Caller | Session:
+    if secret is not None and secret.startswith("session."):
+        return await miners.session_of(context, secret)
+    return await _client(context, secret)
+
+
+AnyCaller = Annotated[Caller, Depends(_caller)]
+Client = Annotated[Caller, Depends(_client)]
+Admin = Annotated[Caller, Depends(_admin)]
+MinerSession = Annotated[Session, Depends(_session)]
+ClientOrSession = Annotated[Caller | Session, Depends(_client_or_session)]

@@ -1,0 +1,72 @@
+"""`/v1/artifacts`: content-addressed files."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from fastapi import APIRouter, Request, status
+from fastapi.responses import Response, StreamingResponse
+
+from agent.coordinator.operations import artifacts as operations
+from agent.coordinator.routes._answers import Artifact
+from agent.coordinator.routes._callers import ClientOrSession, ContextOf
+from agent.core.errors import RangeNotSatisfiable
+
+router = APIRouter(prefix="/artifacts", tags=["Artifacts"])
+
+_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+@router.post("", status_code=status.HTTP_201_CREATED, summary="Store a file")
+async def create(context: ContextOf, who: ClientOrSession, request: Request) -> Artifact:
+    """The body is the file, streamed; its id is its SHA-256."""
+    media_type = request.headers.get("content-type", "application/octet-stream")
+    return Artifact(**await operations.save(context, who, media_type, request.stream()))
+
+
+@router.api_route(
+    "/{artifact_id}", methods=["GET", "HEAD"], response_class=StreamingResponse, summary="Read a file"
+)
+async def read(context: ContextOf, who: ClientOrSession, artifact_id: str, request: Request) -> Response:
+    """Supports one byte range."""
+    record = await operations.find(context, who, artifact_id)
+    wanted = request.headers.get("range")
+    start, length = parse_range(wanted, record.size) or (0, record.size)
+    partial = wanted is not None and parse_range(wanted, record.size) is not None
+    headers = {
+        "Content-Length": str(length),
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{artifact_id}"',
+        # Strangers' files must not act as pages of this origin.
+        "Content-Security-Policy": "sandbox; default-src 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "private, max-age=31536000, immutable",
+    }
+    if partial:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{record.size}"
+    code = status.HTTP_206_PARTIAL_CONTENT if partial else status.HTTP_200_OK
+    if request.method == "HEAD":
+        return Response(status_code=code, headers=headers, media_type=record.media_type)
+    chunks = context.artifacts.read(artifact_id, start, length)
+    return StreamingResponse(chunks, code, headers, media_type=record.media_type)
+
+
+def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Start and length of the one byte range asked for; None for no range or one to be ignored (RFC 9110, 14.2).
+
+    Raises `RangeNotSatisfiable` for a range outside the file.
+    """
+    match = _RANGE.fullmatch(header.strip()) if header else None
+    if match is None or match.groups() == ("", ""):
+        return None
+    first, last = match.groups()
+    if first == "":
+        start, end = max(0, size - int(last)), size - 1
+    else:
+        start, end = int(first), min(int(last), size - 1) if last else size - 1
+    if last and first and int(last) < int(first):
+        return None
+    if start > end:
+        raise RangeNotSatisfiable(f"The file has {size} bytes.", {"size": size})
+    return start, end - start + 1

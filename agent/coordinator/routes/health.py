@@ -1,0 +1,29 @@
+"""`/v1/health`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter
+
+from agent import __version__
+from agent.coordinator.operations import health as operations
+from agent.coordinator.routes._answers import Health
+from agent.coordinator.routes._callers import ContextOf
+
+router = APIRouter(tags=["Health"])
+
+
+@router.get("/health", summary="Whether the coordinator works")
+async def health(context: ContextOf) -> Health:
+    """Open without a key. `database`, `blockchain` (the log's key) and `marketplace` (the dispatcher) are looked at anew."""
+    services = await operations.check(context)
+    status: Literal["ok", "degraded"] = "ok" if set(services.values()) == {"healthy"} else "degraded"
+    return Health(
+        status=status,
+        version=__version__,
+        environment=context.settings.environment,
+        timestamp=operations.now(context),
+        services=services,
+        log_key=context.signer.vkey,
+    )

@@ -1,0 +1,111 @@
+"""`/v1/jobs`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, status
+from fastapi.responses import StreamingResponse
+
+from agent.coordinator.operations import jobs as operations
+from agent.coordinator.operations.submission import JobRequest
+from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
+from agent.coordinator.routes._callers import Client, ContextOf
+from agent.core.jobs import FINAL, JobState
+
+router = APIRouter(prefix="/jobs", tags=["Jobs"])
+
+KEEP_ALIVE_SECONDS = 15.0
+FINAL_VALUES = frozenset(state.value for state in FINAL)
+
+
+@router.post(
+    "", status_code=status.HTTP_201_CREATED, response_model_exclude_none=True, summary="Create a job"
+)
+async def create(context: ContextOf, caller: Client, request: JobRequest) -> JobCreated:
+    """The job waits for a miner at once, or for the files listed under `missing_files` first."""
+    return JobCreated(**await operations.submit(context, caller, request))
+
+
+@router.get("", response_model_exclude_none=True, summary="List jobs")
+async def list_jobs(
+    context: ContextOf,
+    caller: Client,
+    state: Annotated[JobState | None, Query(alias="status")] = None,
+    job_type: Annotated[str | None, Query(alias="type")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+) -> JobPage:
+    """Your jobs, newest first."""
+    page = await operations.list_page(
+        context, caller, status=state, job_type=job_type, limit=limit, offset=offset
+    )
+    return JobPage(**page)
+
+
+@router.get("/{job_id}", response_model_exclude_none=True, summary="Status of a job")
+async def get(context: ContextOf, caller: Client, job_id: str) -> JobStatus:
+    """`progress` is 0 to 100; a failed job carries `error`."""
+    return JobStatus(**await operations.get(context, caller, job_id))
+
+
+@router.delete("/{job_id}", summary="Cancel a job")
+async def cancel(context: ContextOf, caller: Client, job_id: str) -> JobCancelled:
+    """A running job is ended on its miner."""
+    return JobCancelled(**await operations.cancel(context, caller, job_id))
+
+
+@router.get("/{job_id}/results", summary="Results of a completed job")
+async def results(context: ContextOf, caller: Client, job_id: str) -> JobResults:
+    """409 `JOB_NOT_COMPLETED` with the state and the cause until there are any."""
+    return JobResults(**await operations.results(context, caller, job_id))
+
+
+@router.put(
+    "/{job_id}/files/{name}", response_model_exclude_none=True, summary="Upload a file that a job waits for"
+)
+async def upload_file(
+    context: ContextOf, caller: Client, job_id: str, name: str, request: Request
+) -> JobStatus:
+    """The body is the file. The job is given to a miner once its last file is there."""
+    media_type = request.headers.get("content-type", "application/octet-stream")
+    job = await operations.upload_file(context, caller, job_id, name, media_type, request.stream())
+    return JobStatus(**job)
+
+
+@router.get("/{job_id}/events", response_class=StreamingResponse, summary="Follow a job (server-sent events)")
+async def events(context: ContextOf, caller: Client, job_id: str) -> StreamingResponse:
+    """`job_update` on every change of state or progress, `job_event` for segments, tokens and previews; ends with the job."""
+    first = await operations.get(context, caller, job_id)
+    return StreamingResponse(
+        _stream(context, caller, job_id, first),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+    )
+
+
+async def _stream(
+    context: ContextOf, caller: Client, job_id: str, first: dict[str, Any]
+) -> AsyncIterator[str]:
+    with context.hub.subscribe(job_id) as subscription:
+        # Read again now that we listen, so that nothing falls between.
+        current = await operations.get(context, caller, job_id)
+        yield _event("job_update", current or first)
+        while current["status"] not in FINAL_VALUES:
+            message = await subscription.next(KEEP_ALIVE_SECONDS)
+            if message is None:
+                yield ": still here\n\n"
+            elif message["type"] == "job_event":
+                yield _event("job_event", message["data"])
+                continue
+            current = await operations.get(context, caller, job_id)
+            if message is not None:
+                yield _event("job_update", current)
+        await asyncio.sleep(0)
+
+
+def _event(kind: str, data: dict[str, Any]) -> str:
+    return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"

@@ -1,0 +1,138 @@
+"""The miner protocol over a WebSocket: leases and cancellations pushed, calls answered as they finish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import orjson
+import structlog
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+
+from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.operations import miners, protocol
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.miners import Session
+from agent.core.errors import StaleSession, Unauthorized
+
+router = APIRouter(prefix="/miners", tags=["Miner protocol"])
+
+UNKNOWN_TOKEN: Final = 4401
+STALE_SESSION: Final = 4409
+BAD_MESSAGE: Final = 1007
+MAX_CALLS: Final = 64
+"""Calls of one miner that are worked on at the same time; further ones wait in the socket."""
+MAX_UNSENT: Final = 10_000
+MAX_SLOTS: Final = 256
+
+log = structlog.get_logger()
+
+
+@router.websocket("/session")
+async def session(websocket: WebSocket) -> None:
+    """See docs/miner-protocol.md."""
+    context: Context = websocket.app.state.context
+    scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
+    await websocket.accept()
+    try:
+        who = await miners.session_of(context, token if scheme.lower() == "bearer" else None)
+    except Unauthorized as error:
+        await websocket.close(UNKNOWN_TOKEN, error.message[:120])
+    except StaleSession as error:
+        await websocket.close(STALE_SESSION, error.message[:120])
+    else:
+        await _Connection(context, websocket, who).serve()
+
+
+class _Connection:
+    """One miner's socket: a reader, a writer, and a task per call."""
+
+    def __init__(self, context: Context, websocket: WebSocket, who: Session) -> None:
+        self._context = context
+        self._websocket = websocket
+        self._who = who
+        self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_UNSENT)
+        self._calls: set[asyncio.Task[None]] = set()
+        self._room_for_calls = asyncio.Semaphore(MAX_CALLS)
+        self._superseded = False
+        self._port = Port(
+            who.miner_id,
+            who.number,
+            deliver=self._deliver,
+            cancelled=self._cancelled,
+            close=self._close,
+            capabilities=who.capabilities,
+        )
+
+    async def serve(self) -> None:
+        """Until either side ends the connection."""
+        writer = asyncio.create_task(self._write(), name=f"miner-socket-writer-{self._who.miner_id}")
+        self._context.dispatcher.attach(self._port)
+        log.info("miner_connected", miner_id=self._who.miner_id, session=self._who.number)
+        try:
+            await self._read()
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self._context.dispatcher.detach(self._port)
+            writer.cancel()
+            await asyncio.gather(writer, *self._calls, return_exceptions=True)
+            log.info("miner_disconnected", miner_id=self._who.miner_id, session=self._who.number)
+
+    async def _read(self) -> None:
+        while True:
+            text = await self._websocket.receive_text()
+            try:
+                message = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                await self._websocket.close(BAD_MESSAGE, "not JSON")
+                return
+            if not isinstance(message, dict):
+                await self._websocket.close(BAD_MESSAGE, "not an object")
+                return
+            if message.get("call") == "slots":
+                self._set_slots(message)
+                continue
+            await self._room_for_calls.acquire()
+            task = asyncio.create_task(self._answer(message), name=f"miner-call-{message.get('call')}")
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    def _set_slots(self, message: Mapping[str, Any]) -> None:
+        slots, received = message.get("slots"), message.get("received")
+        if isinstance(slots, int) and isinstance(received, int):
+            self._port.set_slots(min(slots, MAX_SLOTS), received)
+            if self._port.room > 0:
+                self._context.dispatcher.room_made()
+
+    async def _answer(self, message: Mapping[str, Any]) -> None:
+        try:
+            status, body = await protocol.answer(self._context, self._who, message)
+            await self._outgoing.put(orjson.dumps({"id": message.get("id"), "status": status, "body": body}))
+        finally:
+            self._room_for_calls.release()
+
+    def _deliver(self, lease: LeaseMessage) -> bool:
+        return self._push({"push": "lease", "lease": lease})
+
+    def _cancelled(self, job_id: str, fence: int) -> None:
+        self._push({"push": "cancelled", "job_id": job_id, "fence": fence})
+
+    def _push(self, message: Mapping[str, Any]) -> bool:
+        try:
+            self._outgoing.put_nowait(orjson.dumps(message))
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def _close(self) -> None:
+        self._superseded = True
+        with suppress(asyncio.QueueFull):
+            self._outgoing.put_nowait(None)
+
+    async def _write(self) -> None:
+        while (frame := await self._outgoing.get()) is not None:
+            await self._websocket.send_text(frame.decode())
+        await self._websocket.close(STALE_SESSION, "A newer session of this miner has begun.")

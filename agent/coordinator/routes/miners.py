@@ -1,0 +1,125 @@
+"""`/v1/miners`: the miner protocol over HTTP (docs/miner-protocol.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response, status
+
+from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.operations import leases, miners
+from agent.coordinator.operations.wire import (
+    Heartbeat,
+    Poll,
+    Registration,
+    RunEvents,
+    RunFailure,
+    RunRelease,
+    RunResult,
+)
+from agent.coordinator.routes._callers import ContextOf, MinerSession
+
+router = APIRouter(prefix="/miners", tags=["Miner protocol"])
+
+
+@router.post("/challenge", summary="A nonce to sign")
+async def challenge(context: ContextOf) -> dict[str, Any]:
+    """Good once, for a minute."""
+    return await miners.challenge(context)
+
+
+@router.post("/register", summary="Open a session")
+async def register(context: ContextOf, request: Registration) -> dict[str, Any]:
+    """Signed by the miner's key. A key that is new here needs an enrolment token."""
+    return await miners.register(context, request)
+
+
+@router.post("/poll", summary="Wait for work")
+async def poll(context: ContextOf, session: MinerSession, body: Poll, request: Request) -> Any:
+    """Answers as soon as there is a lease or a cancellation, 204 after `wait` seconds without."""
+    wait = min(body.wait, context.settings.poll_seconds)
+    poller = _Poller()
+    port = Port(
+        session.miner_id,
+        session.number,
+        deliver=poller.deliver,
+        cancelled=poller.cancelled,
+        close=poller.done.set,
+        capabilities=session.capabilities,
+    )
+    port.set_slots(body.slots, 0)
+    context.dispatcher.attach(port)
+    try:
+        await asyncio.wait_for(poller.done.wait(), wait)
+        # What was claimed in one round arrives together.
+        await asyncio.sleep(0)
+    except TimeoutError:
+        pass
+    finally:
+        context.dispatcher.detach(port)
+    poller.closed = True
+    if await request.is_disconnected():
+        await _take_back(context, session, poller.leases)
+    if not poller.leases and not poller.cancellations:
+        return Response(status_code=status.HTTP_204_NO_CONTENT)
+    return {"leases": poller.leases, "cancelled": poller.cancellations}
+
+
+class _Poller:
+    """Collects what a waiting poll is to answer."""
+
+    def __init__(self) -> None:
+        self.leases: list[LeaseMessage] = []
+        self.cancellations: list[dict[str, Any]] = []
+        self.done = asyncio.Event()
+        self.closed = False
+
+    def deliver(self, lease: LeaseMessage) -> bool:
+        if self.closed:
+            return False
+        self.leases.append(lease)
+        self.done.set()
+        return True
+
+    def cancelled(self, job_id: str, fence: int) -> None:
+        self.cancellations.append({"job_id": job_id, "fence": fence})
+        self.done.set()
+
+
+async def _take_back(context: ContextOf, session: MinerSession, undelivered: list[LeaseMessage]) -> None:
+    for lease in undelivered:
+        release = RunRelease(fence=lease["fence"], reason="the poll was disconnected")
+        await leases.release(context, session, lease["job_id"], release)
+
+
+@router.post("/heartbeat", summary="Renew leases")
+async def heartbeat(context: ContextOf, session: MinerSession, body: Heartbeat) -> dict[str, Any]:
+    """One for all leases."""
+    return await miners.heartbeat(context, session, body)
+
+
+@router.post("/jobs/{job_id}/result", summary="Deliver a result")
+async def result(context: ContextOf, session: MinerSession, job_id: str, body: RunResult) -> dict[str, Any]:
+    """The same again gets the same answer."""
+    return await leases.complete(context, session, job_id, body)
+
+
+@router.post("/jobs/{job_id}/fail", summary="Report a failure")
+async def fail(context: ContextOf, session: MinerSession, job_id: str, body: RunFailure) -> dict[str, Any]:
+    """`fail` for the input's fault, `retry` for the machine's."""
+    return await leases.fail(context, session, job_id, body)
+
+
+@router.post("/jobs/{job_id}/release", summary="Hand a lease back")
+async def release(context: ContextOf, session: MinerSession, job_id: str, body: RunRelease) -> dict[str, Any]:
+    """The attempt is not counted."""
+    return await leases.release(context, session, job_id, body)
+
+
+@router.post(
+    "/jobs/{job_id}/events", status_code=status.HTTP_204_NO_CONTENT, summary="Progress, segments, tokens"
+)
+async def events(context: ContextOf, session: MinerSession, job_id: str, body: RunEvents) -> None:
+    """Progress is stored; everything is passed on to whoever watches the job."""
+    await leases.pass_on(context, session, job_id, body)

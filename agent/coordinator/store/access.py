@@ -1,0 +1,86 @@
+"""Accounts, API keys and enrolment tokens. Secrets are stored as SHA-256 only; they have 160 random bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from agent.coordinator.store.tables import accounts, api_keys, enrolments
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """An API key without its secret. `account_id` for clients, `miner_id` for a miner's owner."""
+
+    key_id: str
+    role: str
+    account_id: str | None
+    miner_id: str | None
+    name: str
+    created_at: float
+    revoked_at: float | None = None
+
+
+_KEY = (
+    api_keys.c.key_id, api_keys.c.role, api_keys.c.account_id, api_keys.c.miner_id, api_keys.c.name, api_keys.c.created_at,
+    api_keys.c.revoked_at,
+)  # fmt: skip
+
+
+def add_account(connection: Connection, account_id: str, name: str, now: float) -> None:
+    """Store a new account."""
+    connection.execute(insert(accounts), {"account_id": account_id, "name": name, "created_at": now})
+
+
+def account_exists(connection: Connection, account_id: str) -> bool:
+    """Whether there is such an account."""
+    return connection.execute(select(accounts).where(accounts.c.account_id == account_id)).first() is not None
+
+
+def add_key(connection: Connection, record: KeyRecord, sha256: str) -> None:
+    """Store a new key."""
+    values = {column.name: getattr(record, column.name) for column in _KEY}
+    connection.execute(insert(api_keys), {**values, "sha256": sha256})
+
+
+def key_by_secret(connection: Connection, sha256: str) -> KeyRecord | None:
+    """The key with this secret, unless it is revoked."""
+    query = select(*_KEY).where(api_keys.c.sha256 == sha256, api_keys.c.revoked_at.is_(None))
+    row = connection.execute(query).one_or_none()
+    return None if row is None else KeyRecord(*row)
+
+
+def keys(connection: Connection) -> list[KeyRecord]:
+    """All keys, oldest first, revoked ones included."""
+    return [KeyRecord(*row) for row in connection.execute(select(*_KEY).order_by(api_keys.c.key_id))]
+
+
+def revoke_key(connection: Connection, key_id: str, now: float) -> bool:
+    """Revoke a key. False if there is none that is still valid."""
+    change = (
+        update(api_keys)
+        .where(api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return connection.execute(change).rowcount == 1
+
+
+def add_enrolment(
+    connection: Connection, enrolment_id: str, sha256: str, *, now: float, expires_at: float, uses: int
+) -> None:
+    """Store a token with which `uses` miners may join until `expires_at`."""
+    values = {
+        "enrolment_id": enrolment_id, "sha256": sha256, "created_at": now, "expires_at": expires_at, "uses_left": uses,
+    }  # fmt: skip
+    connection.execute(insert(enrolments), values)
+
+
+def use_enrolment(connection: Connection, sha256: str, now: float) -> bool:
+    """Spend one use of a token. False if it is unknown, expired or spent."""
+    change = (
+        update(enrolments)
+        .where(enrolments.c.sha256 == sha256, enrolments.c.expires_at > now, enrolments.c.uses_left > 0)
+        .values(uses_left=enrolments.c.uses_left - 1)
+    )
+    return connection.execute(change).rowcount == 1

@@ -1,0 +1,120 @@
+"""Who may read which artifact. The bytes themselves are in `agent.coordinator.artifacts`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, exists, insert, or_, select
+
+from agent.coordinator.store.tables import artifact_owners, artifacts, job_artifacts, jobs
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRecord:
+    """An artifact as somebody stored it. `size` is bytes."""
+
+    artifact_id: str
+    size: int
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobArtifact:
+    """An artifact that a job uses ("input": `name` is the field) or made ("output": `name` is the file's)."""
+
+    artifact_id: str
+    name: str
+    media_type: str
+
+
+def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) -> None:
+    """Note that `owner` (an account or a miner) has stored the artifact. Again is fine."""
+    known = select(artifacts.c.artifact_id).where(artifacts.c.artifact_id == record.artifact_id)
+    if connection.execute(known).first() is None:
+        connection.execute(
+            insert(artifacts), {"artifact_id": record.artifact_id, "size": record.size, "created_at": now}
+        )
+    owned = select(artifact_owners.c.owner).where(
+        artifact_owners.c.artifact_id == record.artifact_id, artifact_owners.c.owner == owner
+    )
+    if connection.execute(owned).first() is None:
+        values = {"artifact_id": record.artifact_id, "owner": owner, "media_type": record.media_type}
+        connection.execute(insert(artifact_owners), values)
+
+
+def link(connection: Connection, job_id: str, direction: str, files: Iterable[JobArtifact]) -> None:
+    """Note which artifacts a job uses or made."""
+    rows = {
+        file.artifact_id: {
+            "job_id": job_id, "artifact_id": file.artifact_id, "direction": direction, "name": file.name,
+            "media_type": file.media_type,
+        }
+        for file in files
+    }  # fmt: skip
+    if rows:
+        connection.execute(insert(job_artifacts), list(rows.values()))
+
+
+def owned_by(connection: Connection, artifact_ids: Iterable[str], owner: str) -> set[str]:
+    """Which of these artifacts `owner` has stored."""
+    query = select(artifact_owners.c.artifact_id).where(
+        artifact_owners.c.artifact_id.in_(list(artifact_ids)), artifact_owners.c.owner == owner
+    )
+    return set(connection.execute(query).scalars())
+
+
+def readable_by_account(connection: Connection, artifact_id: str, account_id: str) -> ArtifactRecord | None:
+    """The artifact if the account owns it or owns a job that used or made it."""
+    of_job = exists().where(
+        job_artifacts.c.artifact_id == artifact_id,
+        job_artifacts.c.job_id == jobs.c.job_id,
+        jobs.c.account_id == account_id,
+    )
+    return _readable(connection, artifact_id, owner=account_id, of_job=of_job)
+
+
+def readable_by_miner(
+    connection: Connection, artifact_id: str, miner_id: str, session: int
+) -> ArtifactRecord | None:
+    """The artifact if the miner stored it or holds the lease of a job that uses it."""
+    of_job = exists().where(
+        job_artifacts.c.artifact_id == artifact_id,
+        job_artifacts.c.job_id == jobs.c.job_id,
+        jobs.c.state == "running",
+        jobs.c.lease_miner_id == miner_id,
+        jobs.c.lease_session == session,
+    )
+    return _readable(connection, artifact_id, owner=miner_id, of_job=of_job)
+
+
+def find(connection: Connection, artifact_id: str) -> ArtifactRecord | None:
+    """The artifact whoever owns it, for administrators."""
+    return _readable(connection, artifact_id, owner=None, of_job=None)
+
+
+def _readable(
+    connection: Connection, artifact_id: str, *, owner: str | None, of_job: object
+) -> ArtifactRecord | None:
+    query = select(artifacts.c.size).where(artifacts.c.artifact_id == artifact_id)
+    if owner is not None:
+        owns = exists().where(artifact_owners.c.artifact_id == artifact_id, artifact_owners.c.owner == owner)
+        query = query.where(or_(owns, of_job))  # type: ignore[arg-type]  # an EXISTS made above
+    size = connection.execute(query).scalar_one_or_none()
+    if size is None:
+        return None
+    return ArtifactRecord(artifact_id, size, _media_type(connection, artifact_id, owner))
+
+
+def _media_type(connection: Connection, artifact_id: str, owner: str | None) -> str:
+    own = select(artifact_owners.c.media_type).where(
+        artifact_owners.c.artifact_id == artifact_id, artifact_owners.c.owner == owner
+    )
+    made = select(job_artifacts.c.media_type).where(
+        job_artifacts.c.artifact_id == artifact_id, job_artifacts.c.direction == "output"
+    )
+    for query in (own, made):
+        found: str | None = connection.execute(query.limit(1)).scalar_one_or_none()
+        if found is not None:
+            return found
+    return "application/octet-stream"

@@ -1,0 +1,234 @@
+"""Connections, transactions and group commit.
+
+SQLite has one writer, so one thread writes: it takes everything that waits, runs each piece in a savepoint of one
+transaction, commits once (`synchronous=FULL`), and only then answers any of them. A request therefore shares the cost of
+the disk with all others that arrive meanwhile, and nothing is promised that a power cut would forget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.pool import QueuePool
+
+from agent.core.errors import ConfigurationError, ServiceUnavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_MILLISECONDS: Final = 10_000
+CHECKPOINT_PAGES: Final = 4000
+"""The writer checkpoints the WAL itself after about 16 MB; readers never do (see docs/architecture.md)."""
+
+log = structlog.get_logger()
+
+__all__ = ["Connection", "Database", "healthy", "sqlite_path"]
+
+
+@dataclass(slots=True)
+class _Write:
+    """One piece of work for the writer, and where its outcome goes."""
+
+    function: Callable[[Connection], Any]
+    future: asyncio.Future[Any]
+    value: Any = None
+    error: BaseException | None = None
+
+
+class Database:
+    """The coordinator's database.
+
+    `write` and `read` take a plain function whose first argument is a connection. Call `close` at the end.
+    """
+
+    def __init__(
+        self, path: Path, *, readers: int = 4, max_batch: int = 256, max_queue: int = 10_000
+    ) -> None:
+        self.path = path
+        self.commits = 0
+        self.writes = 0
+        self._max_batch = max_batch
+        self._queue: queue.Queue[_Write | None] = queue.Queue(max_queue)
+        self._write_engine = _engine(path, readers=1, read_only=False)
+        self._read_engine: Engine | None = None
+        self._readers = readers
+        self._read_pool = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
+        self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
+        self._closed = False
+
+    def open(self, prepare: Callable[[Connection], None]) -> None:
+        """Create or upgrade the schema with `prepare`, then start the writer."""
+        with self._write_engine.connect() as connection:
+            prepare(connection)
+        self._read_engine = _engine(self.path, readers=self._readers, read_only=True)
+        self._thread.start()
+
+    async def write(
+        self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `function` in a transaction and return its value once that is durable.
+
+        What it raises is raised here, and its changes are undone. Raises `ServiceUnavailable` when too much waits.
+        """
+        if self._closed:
+            raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait(_Write(lambda connection: function(connection, *args, **kwargs), future))
+        except queue.Full:
+            raise ServiceUnavailable("The coordinator is overloaded; try again in a moment.") from None
+        return await future
+
+    async def read(
+        self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `function` on a reading connection: it sees everything that was answered before."""
+        if self._closed:
+            raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
+        return await asyncio.get_running_loop().run_in_executor(
+            self._read_pool, lambda: self._read(function, *args, **kwargs)
+        )
+
+    def _read(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        if self._read_engine is None:
+            raise RuntimeError("the database is not open")
+        with self._read_engine.connect() as connection:
+            return function(connection, *args, **kwargs)
+
+    def close(self) -> None:
+        """Finish what waits, stop the threads, close the connections."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        self._read_pool.shutdown()
+        if self._read_engine is not None:
+            self._read_engine.dispose()
+        self._write_engine.dispose()
+
+    def _work(self) -> None:
+        with self._write_engine.connect() as connection:
+            while (first := self._queue.get()) is not None:
+                batch, ending = self._take(first)
+                self._commit(connection, batch)
+                _answer(batch)
+                if ending:
+                    return
+
+    def _take(self, first: _Write) -> tuple[list[_Write], bool]:
+        batch = [first]
+        with suppress(queue.Empty):
+            while len(batch) < self._max_batch:
+                item = self._queue.get_nowait()
+                if item is None:
+                    return batch, True
+                batch.append(item)
+        return batch, False
+
+    def _commit(self, connection: Connection, batch: list[_Write]) -> None:
+        try:
+            with connection.begin():
+                for write in batch:
+                    _run(connection, write)
+        except BaseException as error:
+            log.exception("commit_failed", writes=len(batch))
+            for write in batch:
+                write.error = write.error or error
+        self.commits += 1
+        self.writes += len(batch)
+
+
+def _run(connection: Connection, write: _Write) -> None:
+    if write.future.cancelled():
+        return
+    savepoint = connection.begin_nested()
+    try:
+        write.value = write.function(connection)
+    except Exception as error:  # noqa: BLE001 - it belongs to whoever asked, and is raised there
+        write.error = error
+        savepoint.rollback()
+    else:
+        savepoint.commit()
+
+
+def _answer(batch: list[_Write]) -> None:
+    loops: dict[asyncio.AbstractEventLoop, list[_Write]] = {}
+    for write in batch:
+        loops.setdefault(write.future.get_loop(), []).append(write)
+    for loop, writes in loops.items():
+        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+            loop.call_soon_threadsafe(_resolve, writes)
+
+
+def _resolve(writes: list[_Write]) -> None:
+    for write in writes:
+        if write.future.done():
+            continue
+        if write.error is not None:
+            write.future.set_exception(write.error)
+        else:
+            write.future.set_result(write.value)
+
+
+def _engine(path: Path, *, readers: int, read_only: bool) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        pool_size=readers,
+        max_overflow=0,
+        connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: sqlite3.Connection, _: Any) -> None:
+        connection.isolation_level = None  # we begin transactions ourselves, so that savepoints work
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        cursor.execute("PRAGMA cache_size=-65536")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+            cursor.execute("PRAGMA wal_autocheckpoint=0")
+        else:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def sqlite_path(url: str | None, data_dir: Path) -> Path:
+    """Where the database file is. Raises `ConfigurationError` for a URL of an engine that is not supported."""
+    if url is None:
+        return data_dir / "coordinator" / "coordinator.db"
+    prefix = "sqlite:///"
+    if not url.startswith(prefix):
+        raise ConfigurationError(
+            f"database.url: only sqlite:///PATH is supported so far, not {url.split(':')[0]}."
+        )
+    return Path(url.removeprefix(prefix))
+
+
+def healthy(connection: Connection) -> bool:
+    """Whether the database answers."""
+    return bool(connection.execute(text("SELECT 1")).scalar_one() == 1)

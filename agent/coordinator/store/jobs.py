@@ -1,0 +1,342 @@
+"""Jobs: rows and what is asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+
+from agent.coordinator.store.tables import jobs, results, runs
+from agent.core.jobs import Failure, Job, JobState, Lease, RunEnded
+from agent.core.matching import Waiting
+
+CLAIM_WINDOW = 512
+"""How many waiting jobs one round of matching looks at, from each end: the most urgent and the oldest."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job as stored. `life` is the part that its lifecycle changes; money is in units of 1e-8, memory in bytes."""
+
+    life: Job
+    account_id: str
+    service: str
+    type: str
+    name: str
+    model: str | None
+    spec: str
+    spec_digest: str
+    cpu_millis: int
+    memory: int
+    gpus: int
+    priority: int
+    max_cost: int
+    requested_miner_id: str | None
+    missing_files: str | None
+    created_at: float
+    miner_id: str | None = None
+    unit_price: int | None = None
+    progress: float = 0.0
+    units: str = field(default="0")
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self.life.job_id
+
+
+_PLAIN = (
+    "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
+    "max_cost", "requested_miner_id", "missing_files", "created_at", "miner_id", "unit_price", "progress", "units",
+)  # fmt: skip
+
+_by_id = select(jobs).where(jobs.c.job_id == bindparam("key"))
+_insert = insert(jobs)
+_update_life = update(jobs).where(jobs.c.job_id == bindparam("key"))
+
+
+def add(connection: Connection, record: JobRecord) -> None:
+    """Store a new job."""
+    values = {name: getattr(record, name) for name in _PLAIN}
+    connection.execute(_insert, {"job_id": record.job_id, **values, **_life_values(record.life)})
+
+
+def find(connection: Connection, job_id: str) -> JobRecord | None:
+    """The job, or None."""
+    row = connection.execute(_by_id, {"key": job_id}).one_or_none()
+    return None if row is None else _record(row)
+
+
+def save_life(connection: Connection, life: Job, **values: Any) -> None:
+    """Store what an event made of a job, with other columns that change with it."""
+    save_lives(connection, [(life, values)])
+
+
+def save_lives(connection: Connection, lives: Sequence[tuple[Job, dict[str, Any]]]) -> None:
+    """`save_life` for many jobs; all with the same set of other columns."""
+    if lives:
+        connection.execute(
+            _update_life, [{"key": life.job_id, **_life_values(life), **values} for life, values in lives]
+        )
+
+
+def add_runs(connection: Connection, ended: Sequence[tuple[str, RunEnded]], now: float) -> None:
+    """Remember runs that have ended."""
+    if ended:
+        connection.execute(insert(runs), [_run_values(job_id, run, now) for job_id, run in ended])
+
+
+def _run_values(job_id: str, run: RunEnded, now: float) -> dict[str, Any]:
+    return {
+        "job_id": job_id,
+        "fence": run.lease.fence,
+        "miner_id": run.lease.miner_id,
+        "assigned_at": run.lease.assigned_at,
+        "ended_at": now,
+        "outcome": run.outcome,
+        "failure_code": run.failure.code if run.failure else None,
+        "failure_message": run.failure.message if run.failure else None,
+    }
+
+
+def drop_run(connection: Connection, job_id: str, fence: int) -> None:
+    """Forget how a run ended: its lease was revived, or its late result came after all."""
+    connection.execute(delete(runs).where(runs.c.job_id == job_id, runs.c.fence == fence))
+
+
+def runs_of(connection: Connection, job_id: str) -> list[dict[str, Any]]:
+    """The ended runs of a job, oldest first."""
+    rows = connection.execute(select(runs).where(runs.c.job_id == job_id).order_by(runs.c.fence))
+    return [dict(row) for row in rows.mappings()]
+
+
+def save_files(connection: Connection, job_id: str, spec: str, spec_digest: str, missing: str | None) -> None:
+    """Store a job's specification after one of its files came."""
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.job_id == job_id)
+        .values(spec=spec, spec_digest=spec_digest, missing_files=missing)
+    )
+
+
+_progress = (
+    update(jobs)
+    .where(
+        jobs.c.job_id == bindparam("key"),
+        jobs.c.lease_miner_id == bindparam("by_miner"),
+        jobs.c.fence == bindparam("at_fence"),
+        jobs.c.state == JobState.RUNNING.value,
+    )
+    .values(progress=bindparam("new_progress"), units=bindparam("new_units"))
+)
+
+
+def save_progress(
+    connection: Connection, job_id: str, miner_id: str, fence: int, progress: float, units: str
+) -> bool:
+    """Store the progress of a running job. False if the lease is not the newest."""
+    values = {
+        "key": job_id,
+        "by_miner": miner_id,
+        "at_fence": fence,
+        "new_progress": progress,
+        "new_units": units,
+    }
+    return connection.execute(_progress, values).rowcount == 1
+
+
+_claim_columns = (
+    jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
+    jobs.c.memory, jobs.c.gpus, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
+)  # fmt: skip
+_claimable = select(*_claim_columns).where(jobs.c.state == "submitted", jobs.c.missing_files.is_(None))
+_urgent = _claimable.order_by(jobs.c.priority.desc(), jobs.c.job_id).limit(CLAIM_WINDOW)
+_oldest = _claimable.order_by(jobs.c.job_id).limit(CLAIM_WINDOW)
+
+
+def waiting(connection: Connection) -> list[Waiting]:
+    """Jobs that can be claimed: the most urgent and the oldest, so that ageing can raise the latter."""
+    rows = {row.job_id: row for row in connection.execute(_urgent)}
+    if len(rows) == CLAIM_WINDOW:
+        rows |= {row.job_id: row for row in connection.execute(_oldest)}
+    return [_waiting(row) for row in rows.values()]
+
+
+def _waiting(row: Row[*tuple[Any, ...]]) -> Waiting:
+    return Waiting(
+        job_id=row.job_id,
+        account_id=row.account_id,
+        service=row.service,
+        model=row.model,
+        priority=row.priority,
+        submitted_at=row.created_at,
+        cpu=Decimal(row.cpu_millis) / 1000,
+        memory=row.memory,
+        gpus=row.gpus,
+        miner_id=row.requested_miner_id,
+        avoid_miner_id=row.avoid_miner_id,
+    )
+
+
+def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
+    """Jobs by id; unknown ids are left out."""
+    rows = connection.execute(select(jobs).where(jobs.c.job_id.in_(job_ids)))
+    return {row.job_id: _record(row) for row in rows}
+
+
+_running_by_account = (
+    select(jobs.c.account_id, func.count()).where(jobs.c.state == "running").group_by(jobs.c.account_id)
+)
+
+
+def running_by_account(connection: Connection) -> dict[str, int]:
+    """How many jobs of each account run now."""
+    return dict(connection.execute(_running_by_account).all())
+
+
+def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
+    """Jobs whose newest lease is the miner's, expired ones included."""
+    return [_record(row) for row in connection.execute(select(jobs).where(jobs.c.lease_miner_id == miner_id))]
+
+
+def expired(connection: Connection, now: float, limit: int = 1000) -> list[JobRecord]:
+    """Running jobs whose lease has run out."""
+    found = select(jobs).where(jobs.c.state == "running", jobs.c.lease_expires_at < now).limit(limit)
+    return [_record(row) for row in connection.execute(found)]
+
+
+def abandoned(connection: Connection, created_before: float, limit: int = 1000) -> list[JobRecord]:
+    """Jobs that still wait for files from their client since before `created_before`."""
+    found = (
+        select(jobs)
+        .where(
+            jobs.c.state == "submitted", jobs.c.missing_files.is_not(None), jobs.c.created_at < created_before
+        )
+        .limit(limit)
+    )
+    return [_record(row) for row in connection.execute(found)]
+
+
+def anything_due(connection: Connection, now: float, created_before: float) -> bool:
+    """Whether `expired` or `abandoned` would find anything."""
+    lease = select(jobs.c.job_id).where(jobs.c.state == "running", jobs.c.lease_expires_at < now)
+    files = select(jobs.c.job_id).where(
+        jobs.c.state == "submitted", jobs.c.missing_files.is_not(None), jobs.c.created_at < created_before
+    )
+    return any(connection.execute(query.limit(1)).first() is not None for query in (lease, files))
+
+
+def extend_leases(connection: Connection, expires_at: float) -> int:
+    """Give every running job's lease at least until `expires_at`: the coordinator's downtime is not the miner's fault."""
+    return connection.execute(
+        update(jobs)
+        .where(jobs.c.state == "running", jobs.c.lease_expires_at < expires_at)
+        .values(lease_expires_at=expires_at)
+    ).rowcount
+
+
+def open_count(connection: Connection, account_id: str) -> int:
+    """How many unfinished jobs the account has."""
+    query = select(func.count()).where(
+        jobs.c.account_id == account_id, jobs.c.state.in_(("submitted", "running"))
+    )
+    return connection.execute(query).scalar_one()
+
+
+def page(
+    connection: Connection,
+    account_id: str | None,
+    *,
+    status: str | None,
+    service: str | None,
+    limit: int,
+    offset: int,
+) -> tuple[list[JobRecord], int]:
+    """Jobs of an account (of all with None), newest first, and how many there are in all."""
+    conditions = [
+        condition
+        for value, condition in (
+            (account_id, jobs.c.account_id == account_id),
+            (status, jobs.c.state == status),
+            (service, jobs.c.service == service),
+        )
+        if value is not None
+    ]
+    total = connection.execute(select(func.count()).select_from(jobs).where(*conditions)).scalar_one()
+    rows = connection.execute(
+        select(jobs).where(*conditions).order_by(jobs.c.job_id.desc()).limit(limit).offset(offset)
+    )
+    return [_record(row) for row in rows], total
+
+
+def count_by_state(connection: Connection) -> dict[str, int]:
+    """How many jobs are in each state."""
+    return dict(connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all())
+
+
+def add_results(connection: Connection, job_id: str, canonical: str) -> None:
+    """Store the results of a completed job as canonical JSON."""
+    connection.execute(insert(results), {"job_id": job_id, "results": canonical})
+
+
+def results_of(connection: Connection, job_id: str) -> str | None:
+    """The results of a completed job as canonical JSON, or None."""
+    return connection.execute(
+        select(results.c.results).where(results.c.job_id == job_id)
+    ).scalar_one_or_none()
+
+
+def _life_values(life: Job) -> dict[str, Any]:
+    lease = life.lease
+    return {
+        "state": life.state.value,
+        "timeout_seconds": life.timeout_seconds,
+        "max_attempts": life.max_attempts,
+        "attempts": life.attempts,
+        "fence": life.fence,
+        "lease_miner_id": lease.miner_id if lease else None,
+        "lease_session": lease.session if lease else None,
+        "lease_assigned_at": lease.assigned_at if lease else None,
+        "lease_expires_at": lease.expires_at if lease else None,
+        "lease_deadline": lease.deadline if lease else None,
+        "started_at": life.started_at,
+        "finished_at": life.finished_at,
+        "failure_code": life.failure.code if life.failure else None,
+        "failure_message": life.failure.message if life.failure else None,
+        "avoid_miner_id": life.avoid_miner_id,
+    }
+
+
+def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
+    values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
+    return JobRecord(life=_life(values), **{name: values[name] for name in _PLAIN})
+
+
+def _life(values: Any) -> Job:
+    lease = None
+    if values["lease_miner_id"] is not None:
+        lease = Lease(
+            miner_id=values["lease_miner_id"],
+            session=values["lease_session"],
+            fence=values["fence"],
+            assigned_at=values["lease_assigned_at"],
+            expires_at=values["lease_expires_at"],
+            deadline=values["lease_deadline"],
+        )
+    code = values["failure_code"]
+    return Job(
+        job_id=values["job_id"],
+        state=JobState(values["state"]),
+        timeout_seconds=values["timeout_seconds"],
+        max_attempts=values["max_attempts"],
+        attempts=values["attempts"],
+        fence=values["fence"],
+        lease=lease,
+        started_at=values["started_at"],
+        finished_at=values["finished_at"],
+        failure=None if code is None else Failure(code, values["failure_message"]),
+        avoid_miner_id=values["avoid_miner_id"],
+    )

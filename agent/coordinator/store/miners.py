@@ -1,0 +1,77 @@
+"""Miners and their sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from agent.coordinator.store.tables import challenges, miners
+
+
+@dataclass(frozen=True, slots=True)
+class MinerRecord:
+    """A miner as stored. `capabilities` and `telemetry` are JSON text as the miner sent them."""
+
+    miner_id: str
+    public_key: bytes
+    name: str
+    session: int
+    session_sha256: str
+    capabilities: str
+    telemetry: str
+    paused: str | None
+    registered_at: float
+    seen_at: float
+
+
+_COLUMNS = tuple(miners.c[name] for name in MinerRecord.__dataclass_fields__)
+
+
+def add_challenge(connection: Connection, nonce: str, now: float, expires_at: float) -> None:
+    """Remember a nonce until it is used; forget those that nobody used."""
+    connection.execute(delete(challenges).where(challenges.c.expires_at < now))
+    connection.execute(insert(challenges), {"nonce": nonce, "expires_at": expires_at})
+
+
+def use_challenge(connection: Connection, nonce: str, now: float) -> bool:
+    """Use a nonce. False if it is unknown, used or too old."""
+    gone = delete(challenges).where(challenges.c.nonce == nonce, challenges.c.expires_at >= now)
+    return connection.execute(gone).rowcount == 1
+
+
+def find(connection: Connection, miner_id: str) -> MinerRecord | None:
+    """The miner, or None."""
+    row = connection.execute(select(*_COLUMNS).where(miners.c.miner_id == miner_id)).one_or_none()
+    return None if row is None else MinerRecord(*row)
+
+
+def all_miners(connection: Connection) -> list[MinerRecord]:
+    """All miners, the one seen last first."""
+    return [
+        MinerRecord(*row) for row in connection.execute(select(*_COLUMNS).order_by(miners.c.seen_at.desc()))
+    ]
+
+
+def save(connection: Connection, record: MinerRecord) -> None:
+    """Store a miner, new or known."""
+    values = {name: getattr(record, name) for name in MinerRecord.__dataclass_fields__}
+    changed = connection.execute(update(miners).where(miners.c.miner_id == record.miner_id).values(values))
+    if changed.rowcount == 0:
+        connection.execute(insert(miners), values)
+
+
+def touch(
+    connection: Connection,
+    miner_id: str,
+    now: float,
+    *,
+    telemetry: str,
+    capabilities: str | None,
+    paused: str | None,
+) -> None:
+    """Store what a heartbeat says; None leaves the capabilities as they are."""
+    values = {"seen_at": now, "telemetry": telemetry, "paused": paused}
+    if capabilities is not None:
+        values["capabilities"] = capabilities
+    connection.execute(update(miners).where(miners.c.miner_id == miner_id).values(values))

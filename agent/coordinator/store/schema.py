@@ -1,0 +1,52 @@
+"""Brings a database to the schema that this program expects.
+
+The check is one query; alembic is loaded only when there is something to do, which keeps the start quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection, inspect, text
+
+from agent.core.errors import ConfigurationError
+
+HEAD: Final = "0001"
+"""The newest revision below `migrations/versions`."""
+
+log = structlog.get_logger()
+
+
+def prepare(connection: Connection) -> None:
+    """Create or upgrade the schema. Raises `ConfigurationError` for a database of a newer program."""
+    current = _current(connection)
+    connection.rollback()
+    if current != HEAD:
+        _upgrade(connection, current)
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+
+
+def _upgrade(connection: Connection, current: str | None) -> None:
+    # Loaded only here: most starts have nothing to upgrade.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if current is not None and current not in known:
+        raise ConfigurationError(
+            f"The database has the schema {current}, which this program does not know: a newer one made it. Upgrade aitbc-agent."
+        )
+    config.attributes["connection"] = connection
+    with connection.begin():
+        command.upgrade(config, HEAD)
+    log.info("schema_upgraded", before=current, now=HEAD)

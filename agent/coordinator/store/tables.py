@@ -1,0 +1,238 @@
+"""The tables. Times are seconds since the epoch (float), money integers of 1e-8 units, JSON canonical text."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", String(64), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=True),
+    Column("miner_id", String(64), nullable=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float, nullable=True),
+)
+
+challenges = Table(
+    "challenges",
+    metadata,
+    Column("nonce", String(64), primary_key=True),
+    Column("expires_at", Float, nullable=False),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("enrolment_id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("uses_left", Integer, nullable=False),
+)
+
+miners = Table(
+    "miners",
+    metadata,
+    Column("miner_id", String(64), primary_key=True),
+    Column("public_key", LargeBinary(32), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("session", Integer, nullable=False),
+    Column("session_sha256", String(64), nullable=False, unique=True),
+    Column("capabilities", Text, nullable=False),
+    Column("telemetry", Text, nullable=False),
+    Column("paused", Text, nullable=True),
+    Column("registered_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String(64), primary_key=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("service", String(64), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("model", Text, nullable=True),
+    Column("spec", Text, nullable=False),
+    Column("spec_digest", String(64), nullable=False),
+    Column("cpu_millis", Integer, nullable=False),
+    Column("memory", BigInteger, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("max_cost", BigInteger, nullable=False),
+    Column("requested_miner_id", String(64), nullable=True),
+    # Dotted paths of file fields that the client still has to upload; NULL once there are none.
+    Column("missing_files", Text, nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("timeout_seconds", Float, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("miner_id", String(64), nullable=True),
+    Column("lease_session", Integer, nullable=True),
+    Column("lease_assigned_at", Float, nullable=True),
+    Column("lease_expires_at", Float, nullable=True),
+    Column("lease_deadline", Float, nullable=True),
+    Column("lease_miner_id", String(64), nullable=True),
+    Column("unit_price", BigInteger, nullable=True),
+    Column("started_at", Float, nullable=True),
+    Column("finished_at", Float, nullable=True),
+    Column("progress", Float, nullable=False),
+    Column("units", Text, nullable=False),
+    Column("failure_code", String(64), nullable=True),
+    Column("failure_message", Text, nullable=True),
+    Column("avoid_miner_id", String(64), nullable=True),
+    Index("ix_jobs_account", "account_id", "job_id"),
+    Index(
+        "ix_jobs_claimable",
+        "priority",
+        "job_id",
+        sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
+        postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
+    ),
+    Index(
+        "ix_jobs_waiting_for_files",
+        "created_at",
+        sqlite_where=text("state = 'submitted' AND missing_files IS NOT NULL"),
+        postgresql_where=text("state = 'submitted' AND missing_files IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_open_by_account",
+        "account_id",
+        sqlite_where=text("state IN ('submitted', 'running')"),
+        postgresql_where=text("state IN ('submitted', 'running')"),
+    ),
+    Index(
+        "ix_jobs_lease_expiry",
+        "lease_expires_at",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "ix_jobs_leased_by",
+        "lease_miner_id",
+        sqlite_where=text("lease_miner_id IS NOT NULL"),
+        postgresql_where=text("lease_miner_id IS NOT NULL"),
+    ),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("fence", Integer, primary_key=True),
+    Column("miner_id", String(64), nullable=False),
+    Column("assigned_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("failure_code", String(64), nullable=True),
+    Column("failure_message", Text, nullable=True),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("results", Text, nullable=False),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("receipt_id", String(64), primary_key=True),
+    Column("job_id", ForeignKey("jobs.job_id"), nullable=False, unique=True),
+    Column("miner_id", String(64), nullable=False),
+    Column("statement_sha256", String(64), nullable=False),
+    Column("receipt", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+durations = Table(
+    "durations",
+    metadata,
+    Column("service", String(64), primary_key=True),
+    Column("model", String(128), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("artifact_id", String(80), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+# Who stored an artifact: an account or a miner (`owner` is the id of either), and what they say it is.
+artifact_owners = Table(
+    "artifact_owners",
+    metadata,
+    Column("artifact_id", ForeignKey("artifacts.artifact_id"), primary_key=True),
+    Column("owner", String(64), primary_key=True),
+    Column("media_type", Text, nullable=False),
+)
+
+job_artifacts = Table(
+    "job_artifacts",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("artifact_id", ForeignKey("artifacts.artifact_id"), primary_key=True),
+    Column("direction", String(8), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Index("ix_job_artifacts_artifact_id", "artifact_id"),
+)
+
+__all__ = [
+    "accounts",
+    "api_keys",
+    "artifact_owners",
+    "artifacts",
+    "challenges",
+    "durations",
+    "enrolments",
+    "job_artifacts",
+    "jobs",
+    "metadata",
+    "miners",
+    "receipts",
+    "results",
+    "runs",
+]

@@ -1,0 +1,77 @@
+"""Which network addresses a miner may fetch from.
+
+Inputs are named by strangers. Without these rules a stranger could make a miner ask for pages inside its owner's
+network, of the machine itself, or of a cloud's metadata service, and read the answer as a job's result.
+Sources: the IANA special-purpose address registries (RFC 6890), RFC 6052 (NAT64), RFC 6598 (carrier-grade NAT).
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+_GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
+_NOT_FOR_PUBLIC_USE: Final = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",  # "this network"; Linux connects 0.0.0.0 to the machine itself
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier-grade NAT, and the inside of some clouds and VPNs
+        "127.0.0.0/8",
+        "169.254.0.0/16",  # link-local, with the metadata services of clouds
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",
+        "198.18.0.0/15",  # benchmarks between networks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+    )
+)
+_NEVER: Final = tuple(IPv4Network(network) for network in ("224.0.0.0/4", "240.0.0.0/4"))
+_NOT_FOR_PUBLIC_USE_6: Final = tuple(
+    IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocol assignments, with Teredo, which carries an IPv4 address
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4, which carries an IPv4 address
+        "3fff::/20",  # documentation
+    )
+)
+
+
+def may_connect(address: str, *, allow_private: bool = False) -> bool:
+    """Whether an input may be fetched from this IP address.
+
+    Public unicast addresses may; with `allow_private` also private, loopback and link-local ones; multicast, broadcast
+    and unspecified addresses never. What is not an IP address may not.
+    """
+    try:
+        ip = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    target = _embedded(ip) or ip
+    if target.is_multicast or target.is_unspecified:
+        return False
+    if isinstance(target, IPv4Address) and any(target in network for network in _NEVER):
+        return False
+    return allow_private or _is_public(target)
+
+
+def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
+    """The IPv4 address that a connection to this IPv6 address would reach in the end."""
+    if isinstance(ip, IPv4Address):
+        return None
+    if ip.ipv4_mapped is not None:
+        return ip.ipv4_mapped
+    return IPv4Address(int(ip) & 0xFFFF_FFFF) if ip in _NAT64 else None
+
+
+def _is_public(ip: IPv4Address | IPv6Address) -> bool:
+    if isinstance(ip, IPv4Address):
+        return ip.is_global and not any(ip in network for network in _NOT_FOR_PUBLIC_USE)
+    return (
+        ip in _GLOBAL_UNICAST and ip.is_global and not any(ip in network for network in _NOT_FOR_PUBLIC_USE_6)
+    )

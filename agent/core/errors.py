@@ -1,0 +1,165 @@
+"""The agent's error tree. Each error that can reach a client carries its wire code and HTTP status.
+
+AgentError
+├── ConfigurationError          a setting is wrong
+└── ApiError                    what a request is answered with
+    ├── InvalidJobType          400 INVALID_JOB_TYPE
+    ├── Unauthorized            401 UNAUTHORIZED
+    ├── Forbidden               403 FORBIDDEN
+    ├── NotFound                404 NOT_FOUND
+    │   └── JobNotFound         404 JOB_NOT_FOUND
+    ├── Conflict                409 CONFLICT
+    │   ├── JobAlreadyCompleted 409 JOB_ALREADY_COMPLETED
+    │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
+    │   ├── StaleLease          409 STALE_LEASE
+    │   └── StaleSession        409 STALE_SESSION
+    ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
+    ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
+    ├── ValidationFailed        422 VALIDATION_ERROR
+    │   └── ReceiptInvalid      422 RECEIPT_INVALID
+    ├── RateLimitExceeded       429 RATE_LIMIT_EXCEEDED
+    └── ServiceUnavailable      503 SERVICE_UNAVAILABLE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class AgentError(Exception):
+    """Any error that this program explains to whoever runs it."""
+
+
+class ConfigurationError(AgentError):
+    """A setting is wrong. The message says which, and what fits."""
+
+
+class ApiError(AgentError):
+    """A request cannot be answered as asked. The message tells the caller what to do."""
+
+    code: ClassVar[str] = "INTERNAL_ERROR"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = dict(details or {})
+
+
+class InvalidJobType(ApiError):
+    """The job's type is no service of the registry."""
+
+    code = "INVALID_JOB_TYPE"
+    status = 400
+
+
+class Unauthorized(ApiError):
+    """No key, or one that is not valid."""
+
+    code = "UNAUTHORIZED"
+    status = 401
+
+
+class Forbidden(ApiError):
+    """The key's role does not allow this."""
+
+    code = "FORBIDDEN"
+    status = 403
+
+
+class NotFound(ApiError):
+    """There is no such thing, or it is somebody else's."""
+
+    code = "NOT_FOUND"
+    status = 404
+
+
+class JobNotFound(NotFound):
+    """There is no such job, or it is somebody else's."""
+
+    code = "JOB_NOT_FOUND"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"There is no job {job_id}.", {"job_id": job_id})
+
+
+class Conflict(ApiError):
+    """The state of the thing does not allow this."""
+
+    code = "CONFLICT"
+    status = 409
+
+
+class JobAlreadyCompleted(Conflict):
+    """The job has ended and does not change any more."""
+
+    code = "JOB_ALREADY_COMPLETED"
+
+
+class JobNotCompleted(Conflict):
+    """Results exist only of completed jobs."""
+
+    code = "JOB_NOT_COMPLETED"
+
+
+class StaleLease(Conflict):
+    """The lease has ended or been given to another miner."""
+
+    code = "STALE_LEASE"
+
+    def __init__(self, job_id: str, fence: int) -> None:
+        super().__init__(
+            f"The lease of job {job_id} with fence {fence} is no longer valid; drop this work.",
+            {"job_id": job_id, "fence": fence},
+        )
+
+
+class StaleSession(Conflict):
+    """A newer session of the same miner has begun."""
+
+    code = "STALE_SESSION"
+
+
+class PayloadTooLarge(ApiError):
+    """A body is over its limit."""
+
+    code = "PAYLOAD_TOO_LARGE"
+    status = 413
+
+
+class RangeNotSatisfiable(ApiError):
+    """The requested range lies outside the artifact."""
+
+    code = "RANGE_NOT_SATISFIABLE"
+    status = 416
+
+
+class ValidationFailed(ApiError):
+    """The request's content is wrong. `details["fields"]` names each field."""
+
+    code = "VALIDATION_ERROR"
+    status = 422
+
+    def __init__(self, message: str, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, {"fields": dict(fields or {})})
+
+
+class ReceiptInvalid(ValidationFailed):
+    """A miner's statement does not agree with its lease, its results or its key."""
+
+    code = "RECEIPT_INVALID"
+
+
+class RateLimitExceeded(ApiError):
+    """Too many requests; `Retry-After` says when to come back."""
+
+    code = "RATE_LIMIT_EXCEEDED"
+    status = 429
+
+
+class ServiceUnavailable(ApiError):
+    """The server cannot take this now; `Retry-After` says when to come back."""
+
+    code = "SERVICE_UNAVAILABLE"
+    status = 503

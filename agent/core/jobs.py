@@ -1,0 +1,344 @@
+"""The life of a job: one table of what may happen in which state.
+
+`apply(job, event)` returns the changed job and the effects that the caller carries out in the same transaction. An event
+that does not fit raises `IllegalEvent` and changes nothing. Execution is at least once; completion exactly once, because
+only the newest fence completes, and only from a state that has not ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, Final
+
+
+class JobState(StrEnum):
+    """Where a job stands. The last three are final."""
+
+    SUBMITTED = "submitted"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+DEADLINE_GRACE_SECONDS: Final = 30.0
+"""The miner ends a run at its deadline; so much later the coordinator stops renewing a lease whose miner did not."""
+
+FINAL: Final = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A miner's time-limited right to run a job. Times are seconds since the epoch.
+
+    The lease of a `submitted` job has expired, but nobody has taken the job since: its result would still be welcome.
+    """
+
+    miner_id: str
+    session: int
+    fence: int
+    assigned_at: float
+    expires_at: float
+    deadline: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a run or a job failed: a code for programs, a sentence for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """The part of a job that its life changes. `avoid_miner_id` is the miner that failed it last."""
+
+    job_id: str
+    state: JobState
+    timeout_seconds: float
+    max_attempts: int
+    attempts: int = 0
+    fence: int = 0
+    lease: Lease | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    failure: Failure | None = None
+    avoid_miner_id: str | None = None
+
+
+class Outcome(StrEnum):
+    """How one run of a job ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    RETRIED = "retried"
+    EXPIRED = "expired"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+
+
+# Events ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A miner gets the job."""
+
+    miner_id: str
+    session: int
+    now: float
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """The miner says that it still works on the job."""
+
+    miner_id: str
+    fence: int
+    session: int
+    now: float
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The miner delivers the result."""
+
+    miner_id: str
+    fence: int
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The runner failed: for good (the input's fault), or to be tried again (the machine's)."""
+
+    miner_id: str
+    fence: int
+    now: float
+    failure: Failure
+    retry: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The miner hands the lease back without having failed; the attempt does not count."""
+
+    miner_id: str
+    fence: int
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """The lease ran out or its session ended. `forget` also refuses a late result (a new session knows of none)."""
+
+    now: float
+    reason: str
+    forget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """The job cannot be run at all, e.g. since its files never came."""
+
+    now: float
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The client does not want the job any more."""
+
+    now: float
+
+
+Event = Claim | Renew | Complete | Fail | Release | Expire | Abandon | Cancel
+
+# Effects -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """One run is over; the lease stood until now."""
+
+    lease: Lease
+    outcome: Outcome
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Requeued:
+    """The job waits for a miner again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The job has reached a final state."""
+
+
+Effect = RunEnded | Requeued | Finished
+
+
+class IllegalEvent(Exception):
+    """The event does not fit the job's state. Nothing has changed."""
+
+    def __init__(self, job: Job, event: Event, *, stale: bool = False) -> None:
+        super().__init__(f"{type(event).__name__} does not fit job {job.job_id}, which is {job.state}")
+        self.job = job
+        self.event = event
+        self.stale = stale
+
+
+Transition = tuple[Job, tuple[Effect, ...]]
+
+
+def apply(job: Job, event: Event) -> Transition:
+    """What `event` makes of `job`. Raises `IllegalEvent`; `stale` says that the lease named is not the newest."""
+    handler = _TABLE.get((job.state, type(event)))
+    if handler is None:
+        raise IllegalEvent(job, event, stale=isinstance(event, Renew | Complete | Fail | Release))
+    return handler(job, event)
+
+
+def _lease_of(job: Job, event: Renew | Complete | Fail | Release) -> Lease:
+    lease = job.lease
+    if lease is None or (lease.miner_id, lease.fence) != (event.miner_id, event.fence):
+        raise IllegalEvent(job, event, stale=True)
+    return lease
+
+
+def _claim(job: Job, event: Claim) -> Transition:
+    fence = job.fence + 1
+    lease = Lease(
+        miner_id=event.miner_id,
+        session=event.session,
+        fence=fence,
+        assigned_at=event.now,
+        expires_at=event.now + event.lease_seconds,
+        deadline=event.now + job.timeout_seconds,
+    )
+    return replace(
+        job, state=JobState.RUNNING, lease=lease, fence=fence, attempts=job.attempts + 1, started_at=event.now
+    ), ()
+
+
+def _renew(job: Job, event: Renew) -> Transition:
+    lease = _lease_of(job, event)
+    if lease.session != event.session:
+        raise IllegalEvent(job, event, stale=True)
+    expires_at = min(event.now + event.lease_seconds, lease.deadline + DEADLINE_GRACE_SECONDS)
+    return replace(job, lease=replace(lease, expires_at=expires_at)), ()
+
+
+def _revive(job: Job, event: Renew) -> Transition:
+    # The lease expired while the miner was out of reach, and nobody took the job: the miner's work goes on.
+    revived, _ = _renew(job, event)
+    return replace(revived, state=JobState.RUNNING), ()
+
+
+def _complete(job: Job, event: Complete) -> Transition:
+    lease = _lease_of(job, event)
+    done = replace(job, state=JobState.COMPLETED, lease=None, finished_at=event.now, failure=None)
+    return done, (RunEnded(lease, Outcome.COMPLETED), Finished())
+
+
+def _fail(job: Job, event: Fail) -> Transition:
+    lease = _lease_of(job, event)
+    if event.retry:
+        return _end_run(job, lease, Outcome.RETRIED, event.failure, event.now)
+    return _finish_failed(job, event.failure, event.now, RunEnded(lease, Outcome.FAILED, event.failure))
+
+
+def _fail_late(job: Job, event: Fail) -> Transition:
+    # The run was already counted when its lease expired; only a final verdict on the input still matters.
+    lease = _lease_of(job, event)
+    if event.retry:
+        return replace(job, lease=None, avoid_miner_id=lease.miner_id), ()
+    return _finish_failed(job, event.failure, event.now)
+
+
+def _release(job: Job, event: Release) -> Transition:
+    lease = _lease_of(job, event)
+    back = replace(job, state=JobState.SUBMITTED, lease=None, attempts=job.attempts - 1, started_at=None)
+    return back, (RunEnded(lease, Outcome.RELEASED), Requeued())
+
+
+def _forget(job: Job, event: Release) -> Transition:
+    _lease_of(job, event)
+    return replace(job, lease=None), ()
+
+
+def _expire(job: Job, event: Expire) -> Transition:
+    lease = job.lease
+    if lease is None:
+        raise IllegalEvent(job, event)
+    failure = Failure("LEASE_EXPIRED", event.reason)
+    ended, effects = _end_run(job, lease, Outcome.EXPIRED, failure, event.now)
+    keep = None if event.forget or ended.state in FINAL else lease
+    return replace(ended, lease=keep), effects
+
+
+def _expire_late(job: Job, event: Expire) -> Transition:
+    return (replace(job, lease=None) if event.forget else job), ()
+
+
+def _end_run(job: Job, lease: Lease, outcome: Outcome, failure: Failure, now: float) -> Transition:
+    ended = RunEnded(lease, outcome, failure)
+    if job.attempts >= job.max_attempts:
+        exhausted = Failure(failure.code, f"{failure.message} (tried {job.attempts} times)")
+        return _finish_failed(job, exhausted, now, ended)
+    back = replace(
+        job,
+        state=JobState.SUBMITTED,
+        lease=None,
+        started_at=None,
+        failure=failure,
+        avoid_miner_id=lease.miner_id,
+    )
+    return back, (ended, Requeued())
+
+
+def _finish_failed(job: Job, failure: Failure, now: float, *before: Effect) -> Transition:
+    failed = replace(job, state=JobState.FAILED, lease=None, finished_at=now, failure=failure)
+    return failed, (*before, Finished())
+
+
+def _abandon(job: Job, event: Abandon) -> Transition:
+    return _finish_failed(job, event.failure, event.now)
+
+
+def _cancel_waiting(job: Job, event: Cancel) -> Transition:
+    return replace(job, state=JobState.CANCELLED, lease=None, finished_at=event.now, failure=None), (
+        Finished(),
+    )
+
+
+def _cancel_running(job: Job, event: Cancel) -> Transition:
+    lease = job.lease
+    if lease is None:
+        raise IllegalEvent(job, event)
+    cancelled, effects = _cancel_waiting(job, event)
+    return cancelled, (RunEnded(lease, Outcome.CANCELLED), *effects)
+
+
+_TABLE: Final[dict[tuple[JobState, type[Event]], Callable[[Job, Any], Transition]]] = {
+    (JobState.SUBMITTED, Claim): _claim,
+    (JobState.SUBMITTED, Renew): _revive,
+    (JobState.SUBMITTED, Complete): _complete,
+    (JobState.SUBMITTED, Fail): _fail_late,
+    (JobState.SUBMITTED, Release): _forget,
+    (JobState.SUBMITTED, Expire): _expire_late,
+    (JobState.SUBMITTED, Abandon): _abandon,
+    (JobState.SUBMITTED, Cancel): _cancel_waiting,
+    (JobState.RUNNING, Renew): _renew,
+    (JobState.RUNNING, Complete): _complete,
+    (JobState.RUNNING, Fail): _fail,
+    (JobState.RUNNING, Release): _release,
+    (JobState.RUNNING, Expire): _expire,
+    (JobState.RUNNING, Cancel): _cancel_running,
+}

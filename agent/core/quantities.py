@@ -1,0 +1,140 @@
+"""Values with units as they travel: money, Kubernetes quantities, times, ids.
+
+Money is a decimal string with at most 8 decimals; inside it is an integer of 1e-8 units, so that sums are exact.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from datetime import UTC, datetime
+from decimal import ROUND_UP, Decimal, InvalidOperation
+from typing import Any, Final, Self
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
+
+MONEY_DECIMALS: Final = 8
+MAX_MONEY: Final = Decimal(10) ** 15
+
+_SUFFIXES: Final = {
+    "m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9,
+    "T": Decimal(10) ** 12, "P": Decimal(10) ** 15, "Ki": Decimal(2) ** 10, "Mi": Decimal(2) ** 20,
+    "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40, "Pi": Decimal(2) ** 50,
+}  # fmt: skip
+_QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
+_MONEY: Final = re.compile(r"\d{1,15}(\.\d{1,8})?")
+
+
+def parse_quantity(text: str) -> Decimal:
+    """A Kubernetes quantity ("1000m", "2Gi", "1.5") as a number. Raises `ValueError` saying what fits."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(f'{text!r} is not a quantity; write it like "2", "500m" or "2Gi"')
+    return Decimal(match[1]) * _SUFFIXES[match[2] or ""]
+
+
+def parse_money(text: str) -> Decimal:
+    """A decimal string ("0.10") as a number of at most 8 decimals. Raises `ValueError` saying what fits."""
+    if _MONEY.fullmatch(text) is None:
+        raise ValueError('money is a decimal string like "0.10", not negative, with at most 8 decimals')
+    return Decimal(text)
+
+
+def format_money(amount: Decimal) -> str:
+    """A decimal string without exponent or trailing zeros. Digits beyond the eighth decimal round up."""
+    rounded = amount.quantize(Decimal(1).scaleb(-MONEY_DECIMALS), rounding=ROUND_UP)
+    text = f"{rounded:f}".rstrip("0").rstrip(".")
+    return text or "0"
+
+
+def to_units(amount: Decimal) -> int:
+    """Money as an integer of 1e-8 units, for the database."""
+    return int(amount.quantize(Decimal(1).scaleb(-MONEY_DECIMALS), rounding=ROUND_UP).scaleb(MONEY_DECIMALS))
+
+
+def from_units(units: int) -> Decimal:
+    """The inverse of `to_units`."""
+    return Decimal(units).scaleb(-MONEY_DECIMALS)
+
+
+class Money(Decimal):
+    """A settings or wire value: decimal string with at most 8 decimals."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                format_money, return_schema=core_schema.str_schema()
+            ),
+            json_schema_input_schema=core_schema.str_schema(pattern=rf"^{_MONEY.pattern}$"),
+        )
+
+    @classmethod
+    def _validate(cls, value: Any) -> Money:
+        if isinstance(value, Decimal):
+            value = format(value, "f")
+        if not isinstance(value, str):
+            raise ValueError('money is a decimal string like "0.10", not a number')  # noqa: TRY004 - pydantic's way
+        return cls(parse_money(value))
+
+
+class Bytes(int):
+    """A settings value: a number of bytes, written as a number or a quantity ("4Mi")."""
+
+    def __new__(cls, value: int | str) -> Self:
+        """Parse `value`. Raises `ValueError` saying what fits."""
+        return super().__new__(cls, int(parse_quantity(value)) if isinstance(value, str) else value)
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(int)
+        )
+
+    @classmethod
+    def _validate(cls, value: Any) -> Bytes:
+        if not isinstance(value, int | str) or isinstance(value, bool):
+            raise ValueError('a size is a number of bytes or a quantity like "4Mi"')  # noqa: TRY004 - pydantic's way
+        return cls(value)
+
+
+def format_time(moment: float) -> str:
+    """Seconds since the epoch as RFC 3339 UTC with milliseconds and `Z`."""
+    text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> float:
+    """RFC 3339 with an offset or `Z` as seconds since the epoch. Raises `ValueError`."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone; end it with Z")
+    return moment.timestamp()
+
+
+def make_id(prefix: str, now: float, random: bytes) -> str:
+    """`prefix_` plus a time-ordered unguessable suffix: 48 bits of milliseconds, then 80 random bits, in base32hex.
+
+    `random` is 10 bytes. Base32hex keeps the order of the bytes, so ids sort by time.
+    """
+    if len(random) != 10:  # noqa: PLR2004 - 80 bits, as documented
+        raise ValueError("an id takes 10 random bytes")
+    raw = int(now * 1000).to_bytes(6, "big") + random
+    return f"{prefix}_{base64.b32hexencode(raw).decode().rstrip('=').lower()}"
+
+
+def parse_decimal(text: str) -> Decimal:
+    """A non-negative finite decimal string, e.g. metered units. Raises `ValueError`."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(f"{text!r} is not a decimal number") from None
+    if not value.is_finite() or value < 0:
+        raise ValueError(f"{text!r} is not a number of zero or more")
+    return value
