@@ -1,0 +1,96 @@
+"""A coordinator in a thread of the test's process, on a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvicorn
+
+from agent.coordinator.app import build_app, build_context
+from agent.coordinator.operations import access
+from agent.coordinator.operations.access import Role
+from agent.coordinator.operations.context import Context
+from agent.settings import Settings
+
+T = TypeVar("T")
+LIMIT_SECONDS = 20
+
+
+@dataclass
+class Served:
+    """A running coordinator and keys for it."""
+
+    url: str
+    context: Context
+    loop: asyncio.AbstractEventLoop
+    client_key: str
+    other_key: str
+    admin_key: str
+
+    def do(self, work: Callable[[Context], Awaitable[T]]) -> T:
+        """Run something on the coordinator's event loop."""
+
+        async def run() -> T:
+            return await work(self.context)
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(LIMIT_SECONDS)
+
+
+@contextmanager
+def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
+    """Serve a coordinator whose data is in `data_dir`; keyword arguments are its settings."""
+    settings = Settings(data_dir=data_dir, coordinator={"port": 0, **coordinator})
+    listener = socket.create_server(("127.0.0.1", 0))
+    context = build_context(settings)
+    config = uvicorn.Config(
+        build_app(context),
+        log_config=None,
+        access_log=False,
+        ws_max_size=settings.coordinator.max_result,
+        timeout_graceful_shutdown=2,
+        loop="uvloop",
+    )
+    server = uvicorn.Server(config)
+    loops: list[asyncio.AbstractEventLoop] = []
+    started = threading.Event()
+
+    async def main() -> None:
+        loops.append(asyncio.get_running_loop())
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:
+            assert not serving.done(), "the server ended before it started"
+            await asyncio.sleep(0.002)
+        started.set()
+        await serving
+
+    thread = threading.Thread(target=asyncio.run, args=(main(),), name="coordinator", daemon=True)
+    thread.start()
+    try:
+        assert started.wait(LIMIT_SECONDS), "the coordinator did not start"
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        served = Served(url, context, loops[0], "", "", "")
+        served.client_key = _client(served, "tester")
+        served.other_key = _client(served, "somebody else")
+        served.admin_key = served.do(
+            lambda context: access.create_key(context, Role.ADMIN, name="admin")
+        ).secret
+        yield served
+    finally:
+        server.should_exit = True
+        thread.join(LIMIT_SECONDS)
+        listener.close()
+
+
+def _client(served: Served, name: str) -> str:
+    async def make(context: Context) -> str:
+        account = await access.create_account(context, name)
+        return (await access.create_key(context, Role.CLIENT, name=name, account_id=account)).secret
+
+    return served.do(make)
