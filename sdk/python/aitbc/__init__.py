@@ -1,0 +1,94 @@
+"""Client of the AITBC network: jobs, artifacts, and receipts that verify offline.
+
+from aitbc import AITBCClient
+
+with AITBCClient() as client:
+    job = client.services.transcribe("speech.wav", model="tiny.en")
+    client.jobs.wait(job.job_id)
+    print(client.jobs.get_results(job.job_id).results["text"])
+"""
+
+from aitbc._client import AITBCClient, AsyncAITBCClient
+from aitbc.errors import (
+    AITBCError,
+    APIError,
+    ConfigurationError,
+    Conflict,
+    Forbidden,
+    FormatError,
+    InsufficientBalance,
+    InternalError,
+    InvalidJobType,
+    JobAlreadyCompleted,
+    JobFailed,
+    JobNotCompleted,
+    JobNotFound,
+    NotFound,
+    OfferNotAvailable,
+    PayloadTooLarge,
+    RateLimitExceeded,
+    ServiceUnavailable,
+    StaleLease,
+    TimeoutError,  # noqa: A004 - callers know it as aitbc.TimeoutError, which is also the builtin one
+    TransportError,
+    Unauthorized,
+    ValidationFailed,
+    VerificationError,
+)
+from aitbc.models import (
+    Artifact,
+    Health,
+    Job,
+    JobList,
+    JobResults,
+    Receipt,
+    Record,
+    ServiceJob,
+    VerifyAnswer,
+)
+from aitbc.outputs import OutputFile, output_files
+from aitbc.receipts import Check, Verification, verify_bundle, verify_receipt
+
+__all__ = [
+    "AITBCClient",
+    "AITBCError",
+    "APIError",
+    "Artifact",
+    "AsyncAITBCClient",
+    "Check",
+    "ConfigurationError",
+    "Conflict",
+    "Forbidden",
+    "FormatError",
+    "Health",
+    "InsufficientBalance",
+    "InternalError",
+    "InvalidJobType",
+    "Job",
+    "JobAlreadyCompleted",
+    "JobFailed",
+    "JobList",
+    "JobNotCompleted",
+    "JobNotFound",
+    "JobResults",
+    "NotFound",
+    "OfferNotAvailable",
+    "OutputFile",
+    "PayloadTooLarge",
+    "RateLimitExceeded",
+    "Receipt",
+    "Record",
+    "ServiceJob",
+    "ServiceUnavailable",
+    "StaleLease",
+    "TimeoutError",
+    "TransportError",
+    "Unauthorized",
+    "ValidationFailed",
+    "Verification",
+    "VerificationError",
+    "VerifyAnswer",
+    "output_files",
+    "verify_bundle",
+    "verify_receipt",
+]

@@ -1,0 +1,143 @@
+"""Performs what flows ask for: one driver blocks, the other awaits. Both are thin; what to do is decided in the flows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import httpx
+
+from aitbc import errors
+from aitbc._flow import FIRST_ERROR, Answer, Command, Flow, Request, Response, Sleep, Work
+from aitbc._transfer import Source
+from aitbc.errors import AITBCError, ConfigurationError, TransportError
+
+T = TypeVar("T")
+
+
+class Driver:
+    """Runs flows on a blocking `httpx.Client`."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def run(self, flow: Flow[T]) -> T:
+        """Perform everything that the flow yields; its result, or its error."""
+        answer: Answer = None
+        try:
+            while True:
+                answer = self._perform(flow.send(answer))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            flow.close()
+
+    def _perform(self, command: Command) -> Answer:
+        match command:
+            case Sleep():
+                time.sleep(command.seconds)
+                return None
+            case Work():
+                command.function()
+                return None
+        try:
+            return self._send(command)
+        except TransportError as error:
+            return error
+        except httpx.HTTPError as error:
+            return transport_error(error, command)
+
+    def _send(self, request: Request) -> Response:
+        content = request.content if request.source is None else request.source.chunks()
+        with self._http.stream(**_arguments(request, self._http), content=content) as answer:
+            if request.sink is None or answer.status_code >= FIRST_ERROR:
+                return Response(answer.status_code, answer.headers, answer.read())
+            request.sink.begin(answer.status_code, answer.headers)
+            for chunk in answer.iter_raw():
+                request.sink.write(chunk)
+            return Response(answer.status_code, answer.headers, b"")
+
+
+class AsyncDriver:
+    """Runs flows on an `httpx.AsyncClient`; what blocks on files happens in threads."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Perform everything that the flow yields; its result, or its error."""
+        answer: Answer = None
+        try:
+            while True:
+                answer = await self._perform(flow.send(answer))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            flow.close()
+
+    async def _perform(self, command: Command) -> Answer:
+        match command:
+            case Sleep():
+                await asyncio.sleep(command.seconds)
+                return None
+            case Work():
+                await asyncio.to_thread(command.function)
+                return None
+        try:
+            return await self._send(command)
+        except TransportError as error:
+            return error
+        except httpx.HTTPError as error:
+            return transport_error(error, command)
+
+    async def _send(self, request: Request) -> Response:
+        content = request.content if request.source is None else _in_thread(request.source)
+        async with self._http.stream(**_arguments(request, self._http), content=content) as answer:
+            if request.sink is None or answer.status_code >= FIRST_ERROR:
+                return Response(answer.status_code, answer.headers, await answer.aread())
+            await asyncio.to_thread(request.sink.begin, answer.status_code, answer.headers)
+            async for chunk in answer.aiter_raw():
+                await asyncio.to_thread(request.sink.write, chunk)
+            return Response(answer.status_code, answer.headers, b"")
+
+
+async def _in_thread(source: Source) -> AsyncIterator[bytes]:
+    chunks = source.chunks()
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield chunk
+
+
+def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict[str, Any]:
+    headers = dict(request.headers)
+    if request.source is not None and request.source.size is not None:
+        headers["Content-Length"] = str(request.source.size)
+    if request.sink is not None:
+        # A digest is of the file itself, and a range counts its bytes.
+        headers["Accept-Encoding"] = "identity"
+    timeout = http.timeout.as_dict()
+    timeout["read"] = timeout["read"] and timeout["read"] + request.patience
+    return {
+        "method": request.method,
+        "url": request.path,
+        "params": dict(request.params) or None,
+        "headers": headers,
+        "timeout": httpx.Timeout(**timeout),
+    }
+
+
+def transport_error(error: httpx.HTTPError, request: Request) -> AITBCError:
+    """The error of this package for one of httpx."""
+    what = f"{request.method} {request.path}"
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return ConfigurationError(f"The coordinator's address cannot be used: {error}")
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
+        return TransportError(
+            f"The coordinator cannot be reached: {str(error) or 'no connection in time'}.", sent=False
+        )
+    if isinstance(error, httpx.TimeoutException):
+        return errors.TimeoutError(f"The coordinator did not answer {what} in time.")
+    return TransportError(f"The connection to the coordinator broke during {what}: {error}.")

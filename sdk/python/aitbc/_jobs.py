@@ -1,0 +1,132 @@
+"""The flows of `client.jobs`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from aitbc import errors
+from aitbc._flow import Flow, Request, Session, Sleep, call, fetch, post_json
+from aitbc._transfer import Source, Uploadable
+from aitbc.errors import AITBCError, JobFailed
+from aitbc.models import Job, JobList, JobResults
+
+_FIRST_POLL = 0.1
+_SLOWEST_POLL = 2.0
+"""Seconds between two looks at a job: soon at first, so that a short job is not slowed down, then rarely."""
+_POLL_GROWTH = 1.5
+
+
+def idempotency_headers(key: str | None) -> dict[str, str]:
+    """The header that makes a repeated POST return the first answer."""
+    return {} if key is None else {"Idempotency-Key": key}
+
+
+def create(
+    session: Session,
+    /,
+    body: Mapping[str, Any],
+    files: Mapping[str, Uploadable] | None = None,
+    *,
+    idempotency_key: str | None = None,
+) -> Flow[Job]:
+    """Create a job; upload `files` (by the names that the body uses) to it.
+
+    `body` is the job as the API takes it: `name`, `type`, `parameters`, `pricing` and so on. A job waits for its
+    files. When one cannot be uploaded, the job is cancelled and the error raised. Calls with the same
+    `idempotency_key` create one job; without it the call is not repeated once the coordinator may have got it.
+    Raises `APIError`, `TransportError`, `TimeoutError`, and `OSError` for a file that cannot be read.
+    """
+    sources = {name: Source(content) for name, content in (files or {}).items()}
+    job = yield from fetch(
+        session, post_json("/v1/jobs", body, headers=idempotency_headers(idempotency_key)), Job
+    )
+    try:
+        for name, source in sources.items():
+            yield from call(session, _upload(job.job_id, name, source))
+    except (AITBCError, OSError):
+        yield from _abandon(session, job.job_id)
+        raise
+    return job
+
+
+def _upload(job_id: str, name: str, source: Source) -> Request:
+    path = f"/v1/jobs/{quote(job_id, safe='')}/files/{quote(name, safe='')}"
+    return Request("PUT", path, headers={"Content-Type": source.media_type}, source=source)
+
+
+def _abandon(session: Session, job_id: str) -> Flow[None]:
+    try:
+        yield from cancel(session, job_id)
+    except AITBCError as error:
+        # The error that led here is the one to raise; the job ends by itself when its files do not come.
+        error.add_note("while cancelling a job whose files could not be uploaded")
+
+
+def get(session: Session, /, job_id: str) -> Flow[Job]:
+    """The state of a job."""
+    return (yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}"), Job))
+
+
+def list_jobs(
+    session: Session,
+    /,
+    *,
+    status: str | None = None,
+    type: str | None = None,  # noqa: A002 - the API's name
+    limit: int = 50,
+    offset: int = 0,
+) -> Flow[JobList]:
+    """One page of the account's jobs, newest first; only those of a `status` or `type` where given."""
+    wanted = {"status": status, "type": type, "limit": str(limit), "offset": str(offset)}
+    params = {name: value for name, value in wanted.items() if value is not None}
+    return (yield from fetch(session, Request("GET", "/v1/jobs", params=params), JobList))
+
+
+def cancel(session: Session, /, job_id: str) -> Flow[Job]:
+    """Cancel a submitted or running job. Raises `JobAlreadyCompleted` for one that has ended."""
+    request = Request("DELETE", f"/v1/jobs/{quote(job_id, safe='')}", repeatable=False)
+    return (yield from fetch(session, request, Job))
+
+
+def get_results(session: Session, /, job_id: str) -> Flow[JobResults]:
+    """The results of a completed job. Raises `JobNotCompleted` for one that is not done, or failed."""
+    return (
+        yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/results"), JobResults)
+    )
+
+
+def wait(
+    session: Session,
+    /,
+    job_id: str,
+    timeout: float | None = None,
+    on_progress: Callable[[Job], object] | None = None,
+) -> Flow[Job]:
+    """Wait until a job has completed; its last state.
+
+    `timeout` is in seconds, None waits as long as it takes. `on_progress` is called with every state that was seen.
+    Raises `JobFailed` when the job failed or was cancelled, `TimeoutError` when the time is over (the job goes on).
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pause = _FIRST_POLL
+    while True:
+        job = yield from get(session, job_id)
+        if on_progress is not None:
+            on_progress(job)
+        if job.status == "completed":
+            return job
+        if job.is_final:
+            raise _failure(job)
+        if deadline is not None and time.monotonic() + pause > deadline:
+            raise errors.TimeoutError(f"Job {job_id} is still {job.status} after {timeout:g} seconds.")
+        yield Sleep(pause)
+        pause = min(_SLOWEST_POLL, pause * _POLL_GROWTH)
+
+
+def _failure(job: Job) -> JobFailed:
+    error = job.error or {}
+    reason = str(error.get("message") or "no reason was given").removesuffix(".")
+    return JobFailed(job.job_id, job.status, str(error.get("code") or job.status.upper()), reason)

@@ -1,0 +1,99 @@
+"""Finds the coordinator and the key: arguments, then the environment, then the agent that runs on this machine.
+
+The only place of this package that reads the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import httpx
+import platformdirs
+
+from aitbc.errors import ConfigurationError
+
+AGENT_FILE = "agent.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalAgent:
+    """What a running agent wrote about itself. `log_key` is its coordinator's public log key (a vkey)."""
+
+    url: str
+    client_key: str | None
+    log_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A coordinator and the key to use there."""
+
+    base_url: str
+    api_key: str | None
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the coordinator is on this machine, where no proxy stands between."""
+        host = httpx.URL(self.base_url).host
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+def data_directory() -> Path:
+    """Where the agent of this user keeps its data: `AITBC_DATA_DIR`, or the platform's place."""
+    return Path(os.environ.get("AITBC_DATA_DIR") or platformdirs.user_data_path("aitbc-agent"))
+
+
+def local_agent() -> LocalAgent | None:
+    """The agent of this user, None where none has started. Raises `ConfigurationError` when its file is unreadable."""
+    path = data_directory() / AGENT_FILE
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("url"), str):
+        raise ConfigurationError(f"{path} does not say the agent's url.")
+    return LocalAgent(content["url"], _text(content.get("client_key")), _text(content.get("log_key")))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def find_address(base_url: str | None, api_key: str | None) -> Address:
+    """The coordinator and key to use.
+
+    The local agent's key goes to the local agent only. Raises `ConfigurationError` when no coordinator is known.
+    """
+    base_url = base_url or os.environ.get("AITBC_BASE_URL") or None
+    api_key = api_key or os.environ.get("AITBC_API_KEY") or None
+    if base_url is None:
+        agent = local_agent()
+        if agent is None:
+            raise ConfigurationError(
+                "No coordinator is known. Set AITBC_BASE_URL and AITBC_API_KEY (or pass base_url and api_key), "
+                f"or start an agent on this machine (`aitbc-agent start`): there is no {data_directory() / AGENT_FILE}."
+            )
+        base_url, api_key = agent.url, api_key or agent.client_key
+    return Address(_normal(base_url), api_key)
+
+
+def _normal(base_url: str) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"The coordinator's address {base_url!r} is malformed: {error}") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ConfigurationError(
+            f"The coordinator's address {base_url!r} does not begin with https:// or http://."
+        )
+    return base_url.rstrip("/").removesuffix("/v1")

@@ -1,0 +1,105 @@
+"""The exact bytes behind every digest and signature: canonical JSON, SHA-256, strict base64.
+
+Two programs agree on a signature only when they agree on bytes, so each value has exactly one accepted spelling here.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import math
+from typing import Any
+
+import rfc8785
+
+from aitbc.errors import FormatError
+
+MAX_SAFE_INTEGER = 2**53 - 1
+"""The largest integer that every JSON reader keeps exactly (RFC 7493, section 2.2)."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """The RFC 8785 (JCS) bytes of a JSON value.
+
+    Raises `FormatError` for what JSON cannot hold exactly: NaN and infinities, integers beyond 2^53 - 1, keys that are
+    not strings, lone surrogates, and types other than JSON's own.
+    """
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        raise FormatError(f"The value has no canonical JSON form: {error}.") from error
+    except RecursionError as error:
+        raise FormatError("The value is nested too deeply for canonical JSON.") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Read JSON strictly: UTF-8, no repeated keys, no NaN or infinities.
+
+    Integers beyond 2^53 - 1 become floats, as in JavaScript, so that a number has the same canonical form in every
+    language. Raises `FormatError`.
+    """
+    try:
+        source = text.decode("utf-8") if isinstance(text, bytes) else text
+        return json.loads(
+            source,
+            object_pairs_hook=_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_integer,
+        )
+    except FormatError:
+        raise
+    except RecursionError as error:
+        raise FormatError("The JSON text is nested too deeply.") from error
+    except ValueError as error:
+        raise FormatError(f"This is not valid JSON: {error}.") from error
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise FormatError("A JSON object repeats a key.")
+    return result
+
+
+def _refuse_constant(name: str) -> Any:
+    raise FormatError(f"{name} is not JSON.")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise FormatError("A JSON number is too large.")
+    return number
+
+
+def _integer(text: str) -> int | float:
+    number = int(text)
+    return number if abs(number) <= MAX_SAFE_INTEGER else _finite(text)
+
+
+def sha256_hex(data: bytes) -> str:
+    """The SHA-256 of `data` in lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def b64encode(data: bytes) -> str:
+    """Standard base64 with padding (RFC 4648, section 4)."""
+    return base64.b64encode(data).decode("ascii")
+
+
+def b64decode(text: str) -> bytes:
+    """The bytes of canonical standard base64.
+
+    Raises `FormatError` for every other spelling: white space, missing padding, other alphabets, and trailing bits that
+    are not zero.
+    """
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:
+        raise FormatError(f"This is not standard base64: {error}.") from error
+    if b64encode(data) != text:
+        raise FormatError("This is not canonical base64.")
+    return data

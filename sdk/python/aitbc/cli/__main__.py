@@ -1,0 +1,5 @@
+"""`python -m aitbc.cli` is the command `aitbc`."""
+
+from aitbc.cli import main
+
+main()

@@ -1,0 +1,123 @@
+"""`aitbc receipts`: show, export, verify. Verifying needs no coordinator, only its public log key."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from aitbc._local import local_agent
+from aitbc.canonical import parse_json
+from aitbc.cli._output import print_fields, print_json, print_text, say
+from aitbc.cli._run import write_bundle
+from aitbc.cli._state import JsonOption, client_of
+from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
+
+NOT_VALID = 3
+
+app = typer.Typer(help="Fetch receipts, and verify them offline.", no_args_is_help=True)
+
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+
+
+@app.command()
+def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """Show the receipt of a completed job."""
+    with client_of(context) as client:
+        receipt = client.receipts.get(job).to_dict()
+    print_json(receipt) if as_json else print_fields(receipt)
+
+
+@app.command()
+def export(
+    context: typer.Context,
+    job: JobArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a job's receipt and results into one file that verifies offline."""
+    with client_of(context) as client:
+        bundle = client.receipts.export(job)
+    write_bundle(output, bundle)
+    if as_json:
+        print_json({"job_id": job, "receipt_id": bundle["receipt"]["receipt_id"], "file": str(output)})
+    else:
+        say(f"wrote {output}")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An exported receipt.")],
+    log_key: Annotated[
+        str | None,
+        typer.Option(metavar="VKEY", help="The coordinator's public log key. Default: the local agent's."),
+    ] = None,
+    artifact: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Also check this output file; may be repeated.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify an exported receipt without a coordinator. Exits with 3 when it is not valid."""
+    key = log_key or _local_log_key()
+    content = parse_json(file.read_bytes())
+    outcome = _verify(content, key, {})
+    if artifact:
+        named = {path: _named(path, outcome) for path in artifact}
+        outcome = _relabelled(_verify(content, key, dict(named.values())), named)
+    if as_json:
+        fields = ("valid", "miner_signature_valid", "coordinator_attestations", "failures")
+        checks = [dataclasses.asdict(check) for check in outcome.checks]
+        print_json({**{name: getattr(outcome, name) for name in fields}, "checks": checks})
+    else:
+        _print(outcome)
+    if not outcome.valid:
+        raise typer.Exit(NOT_VALID)
+
+
+def _local_log_key() -> str:
+    agent = local_agent()
+    if agent is None or agent.log_key is None:
+        raise typer.BadParameter(
+            "No agent of this user says its log key; give the coordinator's with --log-key."
+        )
+    return agent.log_key
+
+
+def _verify(content: Any, log_key: str, artifacts: dict[str, Artifact]) -> Verification:
+    if isinstance(content, dict) and "format" not in content:
+        return verify_receipt(content, log_key=log_key, artifacts=artifacts)
+    return verify_bundle(content, log_key, artifacts)
+
+
+def _named(path: Path, outcome: Verification) -> tuple[str, Artifact]:
+    """The output that a file claims to be: the one of its name, else the one of its content."""
+    outputs = outcome.statement.subject[1:] if outcome.statement else ()
+    if path.name in {output.name for output in outputs}:
+        return path.name, path
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    known = digest in {output.sha256 for output in outputs}
+    return (f"sha256:{digest}" if known else path.name), digest
+
+
+def _relabelled(outcome: Verification, named: Mapping[Path, tuple[str, Artifact]]) -> Verification:
+    """The outcome with each artifact under the path that the user knows it by."""
+    labels = {f"artifact {name}": f"artifact {path}" for path, (name, _) in named.items()}
+    checks = tuple(
+        dataclasses.replace(check, name=labels.get(check.name, check.name)) for check in outcome.checks
+    )
+    return dataclasses.replace(outcome, checks=checks)
+
+
+def _print(outcome: Verification) -> None:
+    for check in outcome.checks:
+        print_text(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.message}")
+    statement = outcome.statement
+    if outcome.valid and statement is not None:
+        print_text(f"valid: {statement.miner_id} ran {statement.service} for {statement.job_id}")
+    else:
+        print_text("NOT valid")

@@ -1,0 +1,95 @@
+"""Signatures that bind a type to a payload: DSSE 1.0.2 envelopes with one Ed25519 signature.
+
+Source: https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import SigningKey, VerifyKey
+
+from aitbc._shape import exact, items
+from aitbc.canonical import b64decode, b64encode
+from aitbc.errors import FormatError, VerificationError
+
+PUBLIC_KEY_SIZE = 32
+SIGNATURE_SIZE = 64
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """The pre-authentication encoding: the bytes that a DSSE signature covers."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def sign_detached(payload_type: str, payload: bytes, signing_key: SigningKey) -> str:
+    """The base64 Ed25519 signature over the PAE of `payload`."""
+    return b64encode(signing_key.sign(pae(payload_type, payload)).signature)
+
+
+def verify_detached(payload_type: str, payload: bytes, signature_b64: str, public_key: bytes) -> bool:
+    """Whether `signature_b64` is the Ed25519 signature of `public_key` (32 bytes) over the PAE of `payload`.
+
+    A malformed signature or key is simply not valid.
+    """
+    try:
+        signature = b64decode(signature_b64)
+    except FormatError:
+        return False
+    return verify_bytes(pae(payload_type, payload), signature, public_key)
+
+
+def verify_bytes(message: bytes, signature: bytes, public_key: bytes) -> bool:
+    """Whether `signature` (64 bytes) is the Ed25519 signature of `public_key` (32 bytes) over `message` itself."""
+    if len(signature) != SIGNATURE_SIZE or len(public_key) != PUBLIC_KEY_SIZE:
+        return False
+    try:
+        VerifyKey(public_key).verify(message, signature)
+    except BadSignatureError:
+        return False
+    return True
+
+
+def sign_envelope(payload_type: str, payload: bytes, signing_key: SigningKey) -> dict[str, Any]:
+    """The DSSE envelope of `payload` with one signature, whose `keyid` is "" because the key is known from elsewhere."""
+    return {
+        "payloadType": payload_type,
+        "payload": b64encode(payload),
+        "signatures": [{"keyid": "", "sig": sign_detached(payload_type, payload, signing_key)}],
+    }
+
+
+def read_envelope(envelope: object, payload_type: str) -> tuple[bytes, str]:
+    """The payload and the base64 signature of an envelope of exactly this shape, NOT yet verified.
+
+    Raises `FormatError` for every other shape: fields that are missing or do not belong, another payload type, more or
+    fewer signatures than one, a `keyid` other than "".
+    """
+    fields = exact(envelope, ("payload", "payloadType", "signatures"), "The envelope")
+    if fields["payloadType"] != payload_type:
+        raise FormatError(f"The envelope's payloadType is not {payload_type}.")
+    signatures = items(fields["signatures"], "The envelope's signatures")
+    if len(signatures) != 1:
+        raise FormatError("The envelope does not have exactly one signature.")
+    signature = exact(signatures[0], ("keyid", "sig"), "The envelope's signature")
+    if signature["keyid"] != "":
+        raise FormatError("The envelope's signature has a keyid.")
+    payload, sig = fields["payload"], signature["sig"]
+    if not isinstance(payload, str) or not isinstance(sig, str):
+        raise FormatError("The envelope's payload or signature is not a string.")
+    if len(b64decode(sig)) != SIGNATURE_SIZE:
+        raise FormatError("The envelope's signature does not have 64 bytes.")
+    return b64decode(payload), sig
+
+
+def open_envelope(envelope: object, public_key: bytes, payload_type: str) -> bytes:
+    """The payload of an envelope that `public_key` (32 bytes) signed.
+
+    Raises `FormatError` for a wrong shape or type (see `read_envelope`), `VerificationError` for a wrong signature.
+    """
+    payload, signature = read_envelope(envelope, payload_type)
+    if not verify_detached(payload_type, payload, signature, public_key):
+        raise VerificationError("The envelope's signature does not verify under the given key.")
+    return payload

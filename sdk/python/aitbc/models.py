@@ -1,0 +1,143 @@
+"""The coordinator's answers as typed objects that are mappings too: `job.job_id` and `job["job_id"]` are the same.
+
+Fields that this version does not know are kept and can be read both ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from aitbc.outputs import OutputFile, output_files
+
+
+class Record(BaseModel, Mapping[str, Any]):
+    """An answer. As a mapping it holds exactly what the coordinator sent: `dict(record)`, `**record`, `record.get()`.
+
+    An attribute that the answer lacks is None; its item raises `KeyError`.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self.model_fields_set:
+            raise KeyError(key)
+        values = self.__dict__ if key in type(self).model_fields else self.__pydantic_extra__ or {}
+        return values[key]
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override] # a mapping iterates over its keys
+        declared = [name for name in type(self).model_fields if name in self.model_fields_set]
+        return iter([*declared, *(self.__pydantic_extra__ or {})])
+
+    def __len__(self) -> int:
+        return len(self.model_fields_set)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.model_fields_set
+
+    def __hash__(self) -> int:
+        return hash(self.json())
+
+    def json(self, **options: Any) -> str:
+        """The answer as JSON text."""
+        return self.model_dump_json(exclude_unset=True, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as plain JSON values, nested records too."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class Job(Record):
+    """A job's state. Times are RFC 3339 UTC, `progress` is 0 to 100, `error` (`code`, `message`) is a failed job's."""
+
+    job_id: str
+    status: str
+    type: str | None = None
+    created_at: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    cancelled_at: str | None = None
+    estimated_completion: str | None = None
+    progress: int | float | None = None
+    miner_id: str | None = None
+    error: dict[str, Any] | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the state can change no more."""
+        return self.status in {"completed", "failed", "cancelled"}
+
+
+class ServiceJob(Job):
+    """The answer to a service call: the created job and, when the call waited for its end, the `results`."""
+
+    service_id: str | None = None
+    results: dict[str, Any] | None = None
+
+
+class JobList(Record):
+    """One page of jobs; `total` counts all that match."""
+
+    jobs: list[Job]
+    total: int
+    limit: int
+    offset: int
+
+
+class JobResults(Record):
+    """What a completed job made."""
+
+    job_id: str
+    status: str
+    results: dict[str, Any]
+    completed_at: str | None = None
+
+    def output_files(self) -> tuple[OutputFile, ...]:
+        """The files among the results, to be fetched with `artifacts.download(file.artifact_id, ...)`."""
+        return output_files(self.results)
+
+
+class Artifact(Record):
+    """A stored file. `artifact_id` is `sha256:<hex>`, `size` is in bytes."""
+
+    artifact_id: str
+    size: int
+    media_type: str
+
+    @property
+    def address(self) -> str:
+        """What to write into a job's input to use this file."""
+        return f"artifact:{self.artifact_id}"
+
+
+class Receipt(Record):
+    """A receipt; `aitbc.verify_receipt` checks it."""
+
+    receipt_id: str
+    job_id: str
+    miner_id: str
+    signature: dict[str, Any]
+    attestations: list[dict[str, Any]]
+    created_at: str
+    envelope: dict[str, Any] | None = None
+
+
+class VerifyAnswer(Record):
+    """What the coordinator says about a receipt."""
+
+    valid: bool
+    miner_signature_valid: bool
+    coordinator_attestations: int
+    verified_at: str | None = None
+
+
+class Health(Record):
+    """The coordinator's state and that of its parts."""
+
+    status: str
+    version: str
+    environment: str | None = None
+    timestamp: str | None = None
+    services: dict[str, str] | None = None

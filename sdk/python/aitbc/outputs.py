@@ -1,0 +1,58 @@
+"""Finds the output files in a job's results, in the one order that a statement lists them in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_ARTIFACT_ID = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that a job made. `artifact_id` is `sha256:<hex>`, `size` is in bytes."""
+
+    artifact_id: str
+    name: str
+    media_type: str
+    size: int
+
+    @property
+    def sha256(self) -> str:
+        """The content's SHA-256 in lower-case hex."""
+        return self.artifact_id.removeprefix("sha256:")
+
+
+def output_files(results: Any) -> tuple[OutputFile, ...]:
+    """The output files in `results`, in the order in which they stand in its canonical JSON.
+
+    An output file is an object that holds at least `artifact_id` (`sha256:<hex>`), `url`, `media_type`, `size` and
+    `name`. The order of the canonical form survives databases and languages that do not keep the order of keys.
+    """
+    return tuple(_walk(results))
+
+
+def _walk(value: Any) -> Iterator[OutputFile]:
+    if isinstance(value, Mapping):
+        if (found := _output_file(value)) is not None:
+            yield found
+            return
+        for key in sorted(value, key=lambda key: str(key).encode("utf-16-be", "surrogatepass")):
+            yield from _walk(value[key])
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _walk(item)
+
+
+def _output_file(value: Mapping[str, Any]) -> OutputFile | None:
+    artifact_id, name, media_type = value.get("artifact_id"), value.get("name"), value.get("media_type")
+    size, url = value.get("size"), value.get("url")
+    if not isinstance(artifact_id, str) or _ARTIFACT_ID.fullmatch(artifact_id) is None:
+        return None
+    if not isinstance(name, str) or not isinstance(media_type, str) or not isinstance(url, str):
+        return None
+    if not isinstance(size, int) or isinstance(size, bool):
+        return None
+    return OutputFile(artifact_id, name, media_type, size)

@@ -1,0 +1,240 @@
+"""What a miner signs about a job: an in-toto Statement v1 with this network's predicate, and the price that follows.
+
+Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/miner-protocol.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
+from typing import Any
+
+from aitbc._shape import FENCE, HEX_SHA256, JOB_ID, MINER_ID, exact, items, text, utc_time
+from aitbc.canonical import canonical_json, parse_json
+from aitbc.errors import FormatError
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://aitbc.bubuit.net/job-receipt/v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+ATTESTATION_TYPE = "application/vnd.aitbc.attestation+json"
+REGISTRATION_TYPE = "application/vnd.aitbc.registration+json"
+RESULT_NAME = "result.json"
+"""The name of the first subject: the canonical JSON of the job's results."""
+
+MONEY_DECIMALS = 8
+UNIT_DECIMALS = 30
+_DECIMAL = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{0,29}[1-9])?")
+_CENT = Decimal(1).scaleb(-MONEY_DECIMALS)
+_EXACT = Context(prec=120, rounding=ROUND_CEILING)
+"""Wide enough for the product of any two accepted decimals, so that only the last step rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedDigest:
+    """A name and the SHA-256 (lower-case hex) of what it names: an output, an input, or a model's weights."""
+
+    name: str
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The in-toto resource descriptor."""
+        return {"name": self.name, "digest": {"sha256": self.sha256}}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One job as its miner performed it. Times are RFC 3339 UTC strings, amounts exact decimals.
+
+    `subject` begins with `result.json` (the canonical results); the output files follow in the order of
+    `aitbc.outputs.output_files`. `inputs` are sorted by name. Raises `FormatError` when a value cannot be signed.
+    """
+
+    subject: tuple[NamedDigest, ...]
+    job_id: str
+    miner_id: str
+    fence: int
+    origin: str
+    spec_digest: str
+    inputs: tuple[NamedDigest, ...]
+    service: str
+    runner_name: str
+    runner_version: str
+    model: NamedDigest | None
+    device_kind: str
+    device_name: str
+    device_uuid: str | None
+    started_at: str
+    finished_at: str
+    units: Decimal
+    unit: str
+    unit_price: Decimal
+    price: Decimal
+
+    def __post_init__(self) -> None:
+        if not self.subject or self.subject[0].name != RESULT_NAME:
+            raise FormatError(f"The statement's first subject is not {RESULT_NAME}.")
+        if list(self.inputs) != sorted(self.inputs, key=lambda item: item.name):
+            raise FormatError("The statement's inputs are not sorted by name.")
+        for item in (*self.subject, *self.inputs, *((self.model,) if self.model else ())):
+            text(item.name, "A name in the statement")
+            text(item.sha256, f"The digest of {item.name} in the statement", HEX_SHA256)
+        text(self.job_id, "The statement's job_id", JOB_ID)
+        text(self.miner_id, "The statement's miner_id", MINER_ID)
+        text(str(self.fence), "The statement's fence", FENCE)
+        text(self.spec_digest, "The statement's spec_digest", HEX_SHA256)
+        for name in (
+            "origin",
+            "service",
+            "runner_name",
+            "runner_version",
+            "device_kind",
+            "device_name",
+            "unit",
+        ):
+            text(getattr(self, name), f"The statement's {name}")
+        if self.device_uuid is not None:
+            text(self.device_uuid, "The statement's device_uuid")
+        utc_time(self.started_at, "The statement's started_at")
+        utc_time(self.finished_at, "The statement's finished_at")
+        parse_decimal(decimal_text(self.units), "The statement's units", UNIT_DECIMALS)
+        parse_decimal(money(self.unit_price), "The statement's unit_price")
+        parse_decimal(money(self.price), "The statement's price")
+
+    def to_payload(self) -> bytes:
+        """The canonical JSON that is signed."""
+        predicate = {
+            "job_id": self.job_id,
+            "miner_id": self.miner_id,
+            "fence": str(self.fence),
+            "origin": self.origin,
+            "spec_digest": self.spec_digest,
+            "inputs": [item.to_json() for item in self.inputs],
+            "service": self.service,
+            "runner": {"name": self.runner_name, "version": self.runner_version},
+            "model": self.model.to_json() if self.model else None,
+            "device": {"kind": self.device_kind, "name": self.device_name, "uuid": self.device_uuid},
+            "started_at": self.started_at,
+            "finished_at": self.finished_at,
+            "units": decimal_text(self.units),
+            "unit": self.unit,
+            "unit_price": money(self.unit_price),
+            "price": money(self.price),
+        }
+        return canonical_json(
+            {
+                "_type": STATEMENT_TYPE,
+                "subject": [item.to_json() for item in self.subject],
+                "predicateType": PREDICATE_TYPE,
+                "predicate": predicate,
+            }
+        )
+
+
+def parse_statement(payload: bytes) -> Statement:
+    """Read a signed payload. Raises `FormatError` unless it is byte for byte what `Statement.to_payload` writes."""
+    top = exact(parse_json(payload), ("_type", "subject", "predicateType", "predicate"), "The statement")
+    predicate = exact(top["predicate"], _PREDICATE_FIELDS, "The statement's predicate")
+    runner = exact(predicate["runner"], ("name", "version"), "The statement's runner")
+    device = exact(predicate["device"], ("kind", "name", "uuid"), "The statement's device")
+    model = predicate["model"]
+    statement = Statement(
+        subject=_digests(top["subject"], "subject"),
+        job_id=predicate["job_id"],
+        miner_id=predicate["miner_id"],
+        fence=int(text(predicate["fence"], "The statement's fence", FENCE)),
+        origin=predicate["origin"],
+        spec_digest=predicate["spec_digest"],
+        inputs=_digests(predicate["inputs"], "inputs"),
+        service=predicate["service"],
+        runner_name=runner["name"],
+        runner_version=runner["version"],
+        model=None if model is None else _digest(model, "The statement's model"),
+        device_kind=device["kind"],
+        device_name=device["name"],
+        device_uuid=device["uuid"],
+        started_at=predicate["started_at"],
+        finished_at=predicate["finished_at"],
+        units=parse_decimal(predicate["units"], "The statement's units", UNIT_DECIMALS),
+        unit=predicate["unit"],
+        unit_price=parse_decimal(predicate["unit_price"], "The statement's unit_price"),
+        price=parse_decimal(predicate["price"], "The statement's price"),
+    )
+    if statement.to_payload() != payload:
+        raise FormatError("The statement is not in its canonical form, or not of this network's type.")
+    return statement
+
+
+_PREDICATE_FIELDS = (
+    *(
+        "job_id",
+        "miner_id",
+        "fence",
+        "origin",
+        "spec_digest",
+        "inputs",
+        "service",
+        "runner",
+        "model",
+        "device",
+    ),
+    *("started_at", "finished_at", "units", "unit", "unit_price", "price"),
+)
+
+
+def _digests(value: object, where: str) -> tuple[NamedDigest, ...]:
+    return tuple(_digest(item, f"An entry of the statement's {where}") for item in items(value, where))
+
+
+def _digest(value: object, where: str) -> NamedDigest:
+    fields: Mapping[str, Any] = exact(value, ("name", "digest"), where)
+    digest = exact(fields["digest"], ("sha256",), f"{where} (digest)")
+    return NamedDigest(
+        text(fields["name"], f"{where} (name)"), text(digest["sha256"], f"{where} (sha256)", HEX_SHA256)
+    )
+
+
+def job_price(units: Decimal, unit_price: Decimal, max_cost: Decimal) -> Decimal:
+    """What a job costs: units x unit price, rounded up to 8 decimals, but never more than `max_cost`."""
+    return min(uncapped_price(units, unit_price), max_cost)
+
+
+def uncapped_price(units: Decimal, unit_price: Decimal) -> Decimal:
+    """Units x unit price, rounded up to 8 decimals."""
+    if units < 0 or unit_price < 0:
+        raise FormatError("Units and prices are not negative.")
+    return _EXACT.multiply(units, unit_price).quantize(_CENT, context=_EXACT)
+
+
+def money(amount: Decimal) -> str:
+    """The one spelling of an amount of money: no exponent, no trailing zeros, at most 8 decimals.
+
+    Raises `FormatError` for more decimals: rounding is the caller's decision. Negative amounts (postings) are allowed.
+    """
+    result = decimal_text(amount)
+    if _decimals(result) > MONEY_DECIMALS:
+        raise FormatError(f"{result} has more than {MONEY_DECIMALS} decimals.")
+    return result
+
+
+def decimal_text(number: Decimal) -> str:
+    """The one spelling of a decimal: no exponent, no trailing zeros. Raises `FormatError` for NaN and infinities."""
+    if not number.is_finite():
+        raise FormatError(f"{number} is not a number that can be signed.")
+    result = format(number, "f")
+    if "." in result:
+        result = result.rstrip("0").rstrip(".")
+    return "0" if result in {"-0", ""} else result
+
+
+def parse_decimal(value: object, where: str, decimals: int = MONEY_DECIMALS) -> Decimal:
+    """A decimal that is not negative, from its one spelling. Raises `FormatError` that names `where`."""
+    result = text(value, where, _DECIMAL)
+    if _decimals(result) > decimals:
+        raise FormatError(f"{where} has more than {decimals} decimals.")
+    return Decimal(result)
+
+
+def _decimals(number: str) -> int:
+    return len(number.partition(".")[2])

@@ -1,0 +1,200 @@
+"""Keys, statements and receipts that the tests share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nacl.signing import SigningKey
+
+from aitbc import AITBCClient, AsyncAITBCClient
+from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.dsse import sign_envelope
+from aitbc.keys import format_vkey, miner_id
+from aitbc.receipts import build_receipt
+from aitbc.statement import PAYLOAD_TYPE, NamedDigest, Statement, job_price
+
+from .stand_in import Coordinator, Stage, serving
+
+ORIGIN = "coordinator.test/log"
+VIDEO = b"a short film"
+
+
+@pytest.fixture(scope="session")
+def vectors() -> dict[str, Any]:
+    path = Path(__file__).parents[3] / "tests" / "vectors" / "vectors.json"
+    return json.loads(path.read_text())
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A receipt with everything that a verifier may hold."""
+
+    receipt: dict[str, Any]
+    results: dict[str, Any]
+    log_key: str
+    statement: Statement
+
+
+@pytest.fixture(scope="session")
+def miner_key() -> SigningKey:
+    return SigningKey(b"m" * 32)
+
+
+@pytest.fixture(scope="session")
+def signing_log_key() -> SigningKey:
+    return SigningKey(b"l" * 32)
+
+
+@pytest.fixture(scope="session")
+def results() -> dict[str, Any]:
+    file = {
+        "artifact_id": f"sha256:{sha256_hex(VIDEO)}",
+        "url": f"/v1/artifacts/sha256:{sha256_hex(VIDEO)}",
+        "media_type": "video/mp4",
+        "size": len(VIDEO),
+        "name": "video.mp4",
+    }
+    return {"file": file, "duration": 2.5, "codec": "h264", "units": 12.5, "processing_time": 0.75}
+
+
+@pytest.fixture(scope="session")
+def statement(miner_key: SigningKey, results: dict[str, Any]) -> Statement:
+    units, unit_price = Decimal("12.5"), Decimal("0.0001")
+    return Statement(
+        subject=(
+            NamedDigest("result.json", sha256_hex(canonical_json(results))),
+            NamedDigest("video.mp4", sha256_hex(VIDEO)),
+        ),
+        job_id="job_01hzx",
+        miner_id=miner_id(bytes(miner_key.verify_key)),
+        fence=4,
+        origin=ORIGIN,
+        spec_digest="0" * 64,
+        inputs=(NamedDigest("input_url", "1" * 64),),
+        service="video_transcoding",
+        runner_name="ffmpeg",
+        runner_version="0.1.0+7.1.3",
+        model=None,
+        device_kind="cpu",
+        device_name="Some CPU",
+        device_uuid=None,
+        started_at="2026-11-24T15:00:00Z",
+        finished_at="2026-11-24T15:00:03.250Z",
+        units=units,
+        unit="output second-megapixel",
+        unit_price=unit_price,
+        price=job_price(units, unit_price, Decimal(1)),
+    )
+
+
+@pytest.fixture(scope="session")
+def sign(miner_key: SigningKey, signing_log_key: SigningKey) -> Callable[..., dict[str, Any]]:
+    """Signs a payload as the miner and as the log, whatever the payload claims."""
+
+    def sign(statement: Statement, payload: bytes | None = None) -> dict[str, Any]:
+        return build_receipt(
+            envelope=sign_envelope(PAYLOAD_TYPE, payload or statement.to_payload(), miner_key),
+            public_key=bytes(miner_key.verify_key),
+            statement=statement,
+            assigned_at="2026-11-24T15:00:00Z",
+            completed_at="2026-11-24T15:00:04Z",
+            signing_key=signing_log_key,
+        )
+
+    return sign
+
+
+@pytest.fixture(scope="session")
+def signed(sign, statement: Statement, results: dict[str, Any], signing_log_key: SigningKey) -> Signed:
+    log_key = format_vkey(ORIGIN, bytes(signing_log_key.verify_key))
+    return Signed(sign(statement), results, log_key, statement)
+
+
+def every_byte_changed(data: bytes) -> list[bytes]:
+    """`data` with each byte changed in turn: one flipped bit, and neighbours that text tolerates most easily."""
+    return [
+        data[:position] + bytes([other]) + data[position + 1 :]
+        for position, byte in enumerate(data)
+        for other in {byte ^ 0x01, byte ^ 0x20, ord(" "), ord("\n"), ord("="), ord('"')} - {byte}
+    ]
+
+
+class Calls:
+    """One client, blocking or asyncio, behind one way of calling: `calls(lambda client: client.jobs.get("job_1"))`."""
+
+    def __init__(self, kind: str, base_url: str, **options: Any) -> None:
+        self.kind = kind
+        make = AITBCClient if kind == "blocking" else AsyncAITBCClient
+        self.client = make(api_key="key_1", base_url=base_url, timeout=10, **options)
+        self._runner = asyncio.Runner() if kind == "asyncio" else None
+
+    def __call__(self, call: Callable[[Any], Any]) -> Any:
+        if self._runner is None:
+            return call(self.client)
+
+        async def awaited() -> Any:
+            return await call(self.client)
+
+        return self._runner.run(awaited())
+
+    def close(self) -> None:
+        if self._runner is None:
+            self.client.close()
+        else:
+            self._runner.run(self.client.aclose())
+            self._runner.close()
+
+
+@pytest.fixture(scope="session")
+def stage() -> Iterator[Stage]:
+    with serving() as stage:
+        yield stage
+
+
+@pytest.fixture
+def coordinator(stage: Stage) -> Coordinator:
+    stage.coordinator = Coordinator(states=deque([{"status": "completed", "progress": 100}]))
+    return stage.coordinator
+
+
+@pytest.fixture
+def base_url(stage: Stage, coordinator: Coordinator) -> str:
+    return stage.url
+
+
+@pytest.fixture(params=["blocking", "asyncio"])
+def calls(request, base_url: str) -> Iterator[Calls]:
+    calls = Calls(request.param, base_url)
+    yield calls
+    calls.close()
+
+
+@pytest.fixture
+def no_pauses(monkeypatch) -> list[float]:
+    """The client's pauses take no time; how long they were asked to be. The server's clock stays as it is."""
+    pauses = []
+
+    async def skip(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("aitbc._drivers.asyncio", SimpleNamespace(sleep=skip, to_thread=asyncio.to_thread))
+    monkeypatch.setattr("aitbc._drivers.time", SimpleNamespace(sleep=pauses.append))
+    return pauses
+
+
+@pytest.fixture
+def free_address() -> str:
+    """An address of this machine where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"

@@ -1,0 +1,217 @@
+"""A real HTTP server that behaves as a coordinator does towards a client, with faults on request."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+PIECE = 64 * 1024
+CREATED = {
+    "status": "submitted",
+    "created_at": "2026-11-24T15:00:00Z",
+    "estimated_completion": "2026-11-24T15:05:00Z",
+}
+
+
+def error(status: int, code: str, message: str, **headers: str) -> JSONResponse:
+    body = {"error": {"code": code, "message": message, "details": {"a": 1}, "request_id": "req_1"}}
+    return JSONResponse(body, status, headers=headers)
+
+
+@dataclass
+class Coordinator:
+    """What the server holds and what it saw.
+
+    `faults` are answers given before anything else happens; `cut_after` breaks the next downloads after so many bytes;
+    `states` are the states that a job goes through, one for each look at it.
+    """
+
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    faults: deque[Response] = field(default_factory=deque)
+    cut_after: deque[int] = field(default_factory=deque)
+    states: deque[dict[str, Any]] = field(default_factory=deque)
+    results: dict[str, Any] = field(default_factory=dict)
+    receipt: dict[str, Any] = field(default_factory=dict)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    looked_at: threading.Event = field(default_factory=threading.Event)
+    ranges: bool = True
+    file_limit: int = 2**40
+
+    def store(self, data: bytes) -> str:
+        artifact_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        self.artifacts[artifact_id] = data
+        return artifact_id
+
+    def paths(self) -> list[str]:
+        return [f"{method} {path}" for method, path, _ in self.seen]
+
+    def application(self) -> Starlette:
+        routes = [
+            Route("/v1/health", self._health),
+            Route("/v1/jobs", self._jobs, methods=["GET", "POST"]),
+            Route("/v1/jobs/{job_id}", self._job, methods=["GET", "DELETE"]),
+            Route("/v1/jobs/{job_id}/results", self._results),
+            Route("/v1/jobs/{job_id}/files/{name}", self._file, methods=["PUT"]),
+            Route("/v1/services/{route:path}", self._service, methods=["POST"]),
+            Route("/v1/artifacts", self._upload, methods=["POST"]),
+            Route("/v1/artifacts/{artifact_id}", self._download),
+            Route("/v1/receipts/verify", self._verify, methods=["POST"]),
+            Route("/v1/receipts/{job_id}", self._receipt),
+        ]
+        return Starlette(
+            routes=[
+                Route(route.path, self._faulty(route.endpoint), methods=route.methods) for route in routes
+            ]
+        )
+
+    def _faulty(self, endpoint):
+        async def respond(request: Request) -> Response:
+            self.seen.append((request.method, request.url.path, dict(request.headers)))
+            if self.faults:
+                return self.faults.popleft()
+            return await endpoint(request)
+
+        return respond
+
+    async def _health(self, _: Request) -> Response:
+        return JSONResponse({"status": "ok", "version": "1.0.0", "services": {"database": "healthy"}})
+
+    async def _jobs(self, request: Request) -> Response:
+        if request.method == "POST":
+            self.bodies.append(await request.json())
+            return JSONResponse({"job_id": "job_1", **CREATED}, 201)
+        job = {
+            "job_id": "job_1",
+            "status": "completed",
+            "type": "ai-inference",
+            "created_at": CREATED["created_at"],
+        }
+        query = request.query_params
+        return JSONResponse(
+            {"jobs": [job], "total": 1, "limit": int(query["limit"]), "offset": int(query["offset"])}
+        )
+
+    async def _job(self, request: Request) -> Response:
+        job_id = request.path_params["job_id"]
+        if request.method == "DELETE":
+            self.cancelled.set()
+            return JSONResponse(
+                {"job_id": job_id, "status": "cancelled", "cancelled_at": "2026-11-24T15:03:00Z"}
+            )
+        if job_id != "job_1":
+            return error(404, "JOB_NOT_FOUND", "There is no such job.")
+        self.looked_at.set()
+        state = self.states.popleft() if len(self.states) > 1 else self.states[0]
+        return JSONResponse({"job_id": job_id, **state})
+
+    async def _results(self, _: Request) -> Response:
+        return JSONResponse(
+            {
+                "job_id": "job_1",
+                "status": "completed",
+                "results": self.results,
+                "completed_at": "2026-11-24T15:00:04Z",
+            }
+        )
+
+    async def _file(self, request: Request) -> Response:
+        data = await request.body()
+        if len(data) > self.file_limit:
+            return error(413, "PAYLOAD_TOO_LARGE", "The file is too large.")
+        self.files[request.path_params["name"]] = data
+        return JSONResponse({"job_id": request.path_params["job_id"], "status": "submitted"})
+
+    async def _service(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+        return JSONResponse({"job_id": "job_1", **CREATED, "service_id": request.path_params["route"]}, 201)
+
+    async def _upload(self, request: Request) -> Response:
+        artifact_id = self.store(await request.body())
+        size, media_type = len(self.artifacts[artifact_id]), request.headers["content-type"]
+        return JSONResponse({"artifact_id": artifact_id, "size": size, "media_type": media_type}, 201)
+
+    async def _download(self, request: Request) -> Response:
+        data = self.artifacts.get(request.path_params["artifact_id"])
+        if data is None:
+            return error(404, "NOT_FOUND", "There is no such artifact.")
+        asked = request.headers.get("range") if self.ranges else None
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
+        if asked and start >= len(data):
+            return error(
+                416, "VALIDATION_ERROR", "The file ends before.", **{"Content-Range": f"bytes */{len(data)}"}
+            )
+        headers = {"Content-Length": str(len(data) - start)}
+        if asked:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        cut = self.cut_after.popleft() if self.cut_after else None
+        return StreamingResponse(self._pieces(data[start:], cut), 206 if asked else 200, headers=headers)
+
+    async def _pieces(self, data: bytes, cut: int | None) -> AsyncIterator[bytes]:
+        for position in range(0, len(data), PIECE):
+            piece = data[position : position + PIECE]
+            if cut is not None and position + len(piece) > cut:
+                yield piece[: cut - position]
+                raise ConnectionAbortedError
+            yield piece
+
+    async def _verify(self, request: Request) -> Response:
+        self.bodies.append(await request.json())
+        return JSONResponse({"valid": True, "miner_signature_valid": True, "coordinator_attestations": 2})
+
+    async def _receipt(self, _: Request) -> Response:
+        return Response(json.dumps(self.receipt), media_type="application/json")
+
+
+class _Announced(uvicorn.Server):
+    """Says when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets=None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+@dataclass
+class Stage:
+    """The running server's address, and the coordinator that it is at the moment."""
+
+    coordinator: Coordinator = field(default_factory=Coordinator)
+    url: str = ""
+
+    async def __call__(self, scope, receive, send) -> None:
+        await self.coordinator.application()(scope, receive, send)
+
+
+@contextmanager
+def serving() -> Iterator[Stage]:
+    """Run the server in a thread."""
+    stage = Stage()
+    server = _Announced(uvicorn.Config(stage, port=0, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, name="stand-in coordinator", daemon=True)
+    thread.start()
+    assert server.ready.wait(10)
+    stage.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield stage
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()

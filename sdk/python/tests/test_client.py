@@ -1,0 +1,287 @@
+"""What the clients send and what they make of the answers; both clients run every test, over real HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from decimal import Decimal
+
+import httpx
+import pytest
+from starlette.responses import JSONResponse, Response
+
+import aitbc
+from aitbc import AITBCClient, AsyncAITBCClient, errors
+
+from .conftest import Calls
+from .stand_in import error
+
+BODY = {"name": "my-job", "type": "ai-inference", "pricing": {"max_cost": "0.10"}}
+
+
+def test_creating_a_job_as_the_reference_shows(calls, coordinator) -> None:
+    job = calls(lambda client: client.jobs.create(BODY))
+    assert job["job_id"] == job.job_id == "job_1"
+    assert coordinator.bodies == [BODY]
+    assert coordinator.seen[0][2]["authorization"] == "Bearer key_1"
+
+
+def test_answers_are_mappings_of_what_was_sent(calls, coordinator) -> None:
+    coordinator.states[0] = {"status": "running", "progress": 75, "queue_position": 3}
+    job = calls(lambda client: client.jobs.get("job_1"))
+    assert (
+        {**job} == dict(job) == {"job_id": "job_1", "status": "running", "progress": 75, "queue_position": 3}
+    )
+    assert json.loads(job.json()) == dict(job)
+    assert (job.queue_position, job.error, "error" in job, job.get("error", 1)) == (3, None, False, 1)
+    with pytest.raises(KeyError):
+        job["error"]
+
+
+def test_files_of_a_job_are_uploaded_to_it(calls, coordinator, tmp_path) -> None:
+    (tmp_path / "model.py").write_text("def predict(input): return 1")
+    files = {"model.py": tmp_path / "model.py", "in put.jpg": b"jpeg", "three": io.BytesIO(b"3")}
+    calls(lambda client: client.jobs.create(BODY, files=files))
+    assert coordinator.files == {
+        "model.py": b"def predict(input): return 1",
+        "in put.jpg": b"jpeg",
+        "three": b"3",
+    }
+
+
+def test_job_whose_files_cannot_be_uploaded_is_cancelled(calls, coordinator) -> None:
+    """It would hold its escrow for an hour otherwise."""
+    coordinator.file_limit = 3
+    with pytest.raises(errors.PayloadTooLarge):
+        calls(lambda client: client.jobs.create(BODY, files={"a": b"123", "b": b"1234"}))
+    assert coordinator.cancelled.is_set()
+
+
+def test_missing_file_creates_no_job(calls, coordinator, tmp_path) -> None:
+    with pytest.raises(FileNotFoundError):
+        calls(lambda client: client.jobs.create(BODY, files={"a": tmp_path / "none"}))
+    assert coordinator.seen == []
+
+
+def test_decimals_are_sent_as_money(calls, coordinator) -> None:
+    calls(lambda client: client.jobs.create({"pricing": {"max_cost": Decimal("0.10")}}))
+    assert coordinator.bodies == [{"pricing": {"max_cost": "0.1"}}]
+
+
+def test_list_cancel_and_results(calls, coordinator) -> None:
+    coordinator.results = {"prediction": "cat"}
+    page = calls(lambda client: client.jobs.list(status="completed", type="ai-inference", limit=10, offset=5))
+    assert (page.total, page.limit, page.offset, page.jobs[0].job_id) == (1, 10, 5, "job_1")
+    assert calls(lambda client: client.jobs.cancel("job_1")).status == "cancelled"
+    assert calls(lambda client: client.jobs.get_results("job_1")).results == {"prediction": "cat"}
+
+
+def test_waiting_reports_every_state(calls, coordinator, no_pauses) -> None:
+    coordinator.states.extendleft(
+        [
+            {"status": "running", "progress": 50},
+            {"status": "running", "progress": 10},
+            {"status": "submitted"},
+        ]
+    )
+    seen = []
+    job = calls(lambda client: client.jobs.wait("job_1", on_progress=lambda job: seen.append(job.progress)))
+    assert job.status == "completed"
+    assert seen == [None, 10, 50, 100]
+    assert no_pauses == sorted(no_pauses)
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (
+            {"status": "failed", "error": {"code": "INPUT_INVALID", "message": "No audio."}},
+            "has failed: No audio (INPUT_INVALID)",
+        ),
+        ({"status": "cancelled"}, "was cancelled: no reason was given (CANCELLED)"),
+    ],
+)
+def test_waiting_for_a_job_that_fails(calls, coordinator, state, text: str) -> None:
+    coordinator.states[0] = state
+    with pytest.raises(aitbc.JobFailed) as failure:
+        calls(lambda client: client.jobs.wait("job_1"))
+    assert str(failure.value) == f"Job job_1 {text}"
+
+
+def test_waiting_ends_when_the_time_is_over(calls, coordinator) -> None:
+    coordinator.states[0] = {"status": "running"}
+    with pytest.raises(TimeoutError, match="still running after 0 seconds"):
+        calls(lambda client: client.jobs.wait("job_1", timeout=0))
+
+
+def test_transcribing_a_file_uploads_it_first(calls, coordinator, tmp_path) -> None:
+    (tmp_path / "speech.wav").write_bytes(b"RIFF")
+    job = calls(
+        lambda client: client.services.transcribe(
+            str(tmp_path / "speech.wav"), model="tiny.en", word_timestamps=True
+        )
+    )
+    address = f"artifact:sha256:{hashlib.sha256(b'RIFF').hexdigest()}"
+    assert coordinator.bodies == [{"audio_url": address, "model": "tiny.en", "word_timestamps": True}]
+    assert job.service_id == "whisper/transcribe"
+    assert coordinator.seen[0][2]["content-type"] == "audio/x-wav"
+
+
+@pytest.mark.parametrize("address", ["https://example.com/video.mp4", "artifact:sha256:" + "0" * 64])
+def test_transcoding_an_address_sends_it_on(calls, coordinator, address: str) -> None:
+    calls(lambda client: client.services.transcode(address, output_format="mp4", codec="h264", wait=5))
+    assert coordinator.bodies == [{"input_url": address, "output_format": "mp4", "codec": "h264"}]
+    assert coordinator.seen[0][2]["prefer"] == "wait=5"
+
+
+def test_any_service_can_be_called(calls, coordinator) -> None:
+    calls(lambda client: client.services.call("llm/inference", {"prompt": "Hello"}))
+    assert coordinator.paths() == ["POST /v1/services/llm/inference"]
+
+
+def test_receipts(calls, coordinator, signed) -> None:
+    coordinator.receipt, coordinator.results = signed.receipt, signed.results
+    receipt = calls(lambda client: client.receipts.get("job_1"))
+    assert aitbc.verify_receipt(receipt, log_key=signed.log_key).failures == ()
+    assert calls(lambda client: client.receipts.verify(receipt)).valid
+    assert coordinator.bodies == [{"receipt": signed.receipt}]
+    bundle = calls(lambda client: client.receipts.export("job_1"))
+    assert aitbc.verify_bundle(bundle, signed.log_key).failures == ()
+
+
+def test_health(calls) -> None:
+    assert calls(lambda client: client.health()).services == {"database": "healthy"}
+
+
+@pytest.mark.parametrize(("code", "kind"), sorted(errors.API_ERRORS.items()))
+def test_each_code_has_its_class(calls, coordinator, code: str, kind: type[errors.APIError]) -> None:
+    coordinator.faults.append(error(400, code, "The message."))
+    with pytest.raises(kind, match=r"The message\.") as raised:
+        calls(lambda client: client.jobs.get("job_1"))
+    found = raised.value
+    assert type(found) is kind
+    assert (found.status, found.code, found.details, found.request_id) == (400, code, {"a": 1}, "req_1")
+
+
+def test_validation_error_says_what_is_wrong_with_each_field() -> None:
+    found = errors.ValidationFailed(
+        422, "VALIDATION_ERROR", "Not valid.", {"fields": {"codec": "is unknown", "fps": "is 0"}}
+    )
+    assert str(found) == "Not valid. codec: is unknown; fps: is 0 (VALIDATION_ERROR)"
+    assert (
+        str(errors.ValidationFailed(422, "VALIDATION_ERROR", "Not valid.")) == "Not valid. (VALIDATION_ERROR)"
+    )
+
+
+def test_unknown_code_and_foreign_answers(calls, coordinator) -> None:
+    """A newer coordinator's code, and a proxy's page, are errors that can be caught too."""
+    coordinator.faults.extend(
+        [error(418, "TEAPOT", "I am."), Response("<html>", 404), JSONResponse({"a": 1}), Response("<html>")]
+    )
+    with pytest.raises(aitbc.APIError, match="TEAPOT"):
+        calls(lambda client: client.health())
+    with pytest.raises(aitbc.APIError, match="HTTP_404"):
+        calls(lambda client: client.health())
+    for _ in range(2):
+        with pytest.raises(aitbc.TransportError, match="GET /v1/health"):
+            calls(lambda client: client.health())
+
+
+def test_retry_after_is_honoured(calls, coordinator, no_pauses) -> None:
+    coordinator.faults.extend(
+        [
+            error(429, "RATE_LIMIT_EXCEEDED", "Slow down.", **{"Retry-After": "7"}),
+            error(503, "SERVICE_UNAVAILABLE", "Restarting.", **{"Retry-After": "2"}),
+        ]
+    )
+    assert calls(lambda client: client.health()).status == "ok"
+    assert no_pauses == [7.0, 2.0]
+
+
+def test_retries_are_bounded(calls, coordinator, no_pauses) -> None:
+    coordinator.faults.extend(error(503, "SERVICE_UNAVAILABLE", "Down.") for _ in range(50))
+    with pytest.raises(aitbc.ServiceUnavailable):
+        calls(lambda client: client.health())
+    assert len(coordinator.seen) == 5
+    assert len(no_pauses) == 4
+
+
+def test_too_long_a_wait_is_not_waited(calls, coordinator, no_pauses) -> None:
+    coordinator.faults.append(error(429, "RATE_LIMIT_EXCEEDED", "Tomorrow.", **{"Retry-After": "86400"}))
+    with pytest.raises(aitbc.RateLimitExceeded):
+        calls(lambda client: client.health())
+    assert no_pauses == []
+
+
+def test_job_is_not_created_twice(calls, coordinator, no_pauses) -> None:
+    """A gateway's error leaves open whether the job exists, and a second one would cost money."""
+    coordinator.faults.append(Response("", 504))
+    with pytest.raises(aitbc.APIError, match="HTTP_504"):
+        calls(lambda client: client.jobs.create(BODY))
+    assert len(coordinator.seen) == 1
+
+
+def test_job_that_was_refused_is_sent_again(calls, coordinator, no_pauses) -> None:
+    coordinator.faults.append(error(503, "SERVICE_UNAVAILABLE", "Not yet."))
+    assert calls(lambda client: client.jobs.create(BODY)).job_id == "job_1"
+
+
+def test_job_with_an_idempotency_key_is_sent_again(calls, coordinator, no_pauses) -> None:
+    coordinator.faults.append(Response("", 502))
+    calls(lambda client: client.jobs.create(BODY, idempotency_key="order-17"))
+    assert [headers["idempotency-key"] for _, _, headers in coordinator.seen] == ["order-17"] * 2
+
+
+def test_cancelling_is_not_repeated_blindly(calls, coordinator, no_pauses) -> None:
+    coordinator.faults.append(Response("", 504))
+    with pytest.raises(aitbc.APIError, match="HTTP_504"):
+        calls(lambda client: client.jobs.cancel("job_1"))
+    assert len(coordinator.seen) == 1
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_coordinator_that_is_away(kind: str, no_pauses, free_address: str) -> None:
+    calls = Calls(kind, free_address)
+    with pytest.raises(aitbc.TransportError, match="cannot be reached"):
+        calls(lambda client: client.jobs.cancel("job_1"))
+    assert len(no_pauses) == 4
+    calls.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/api", "/api/", "/v1", "/api/v1/"])
+def test_base_url_with_or_without_api(suffix: str) -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        return httpx.Response(200, json={"status": "ok", "version": "1"})
+
+    with AITBCClient("key", f"https://aitbc.test{suffix}", transport=httpx.MockTransport(answer)) as client:
+        client.health()
+    assert seen == ["/api/v1/health" if "api" in suffix else "/v1/health"]
+
+
+def test_slow_coordinator_is_a_timeout() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("slow", request=request)
+
+    with (
+        AITBCClient("key", "https://aitbc.test", retries=0, transport=httpx.MockTransport(answer)) as client,
+        pytest.raises(TimeoutError, match="GET /v1/health"),
+    ):
+        client.health()
+
+
+def test_both_clients_have_the_same_calls() -> None:
+    for name in ("jobs", "services", "artifacts", "receipts"):
+        pair = [getattr(kind("k", "http://localhost:1"), name) for kind in (AITBCClient, AsyncAITBCClient)]
+        assert (
+            len({frozenset(attribute for attribute in dir(group) if attribute[0] != "_") for group in pair})
+            == 1
+        )
+
+
+def test_public_names_are_sorted() -> None:
+    assert aitbc.__all__ == sorted(aitbc.__all__)
+    assert all(hasattr(aitbc, name) for name in aitbc.__all__)

@@ -1,0 +1,74 @@
+"""Where a client without arguments finds its coordinator and key."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from aitbc import AITBCClient, ConfigurationError
+from aitbc._local import find_address
+
+AGENT = {"url": "http://127.0.0.1:8420", "client_key": "local key", "log_key": "log"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch, tmp_path) -> None:
+    monkeypatch.delenv("AITBC_API_KEY", raising=False)
+    monkeypatch.delenv("AITBC_BASE_URL", raising=False)
+    monkeypatch.setenv("AITBC_DATA_DIR", str(tmp_path))
+
+
+@pytest.fixture
+def agent(tmp_path) -> None:
+    (tmp_path / "agent.json").write_text(json.dumps(AGENT))
+
+
+def found(*arguments) -> tuple[str, str | None]:
+    address = find_address(*arguments)
+    return address.base_url, address.api_key
+
+
+def test_arguments_come_before_the_environment_before_the_agent(monkeypatch, agent) -> None:
+    assert found(None, None) == ("http://127.0.0.1:8420", "local key")
+    monkeypatch.setenv("AITBC_API_KEY", "env key")
+    assert found(None, None) == ("http://127.0.0.1:8420", "env key")
+    monkeypatch.setenv("AITBC_BASE_URL", "https://env.test/api")
+    assert found(None, None) == ("https://env.test/api", "env key")
+    assert found("https://arg.test", "arg key") == ("https://arg.test", "arg key")
+
+
+def test_the_agents_key_is_not_sent_elsewhere(agent) -> None:
+    assert found("https://elsewhere.test", None) == ("https://elsewhere.test", None)
+
+
+def test_without_any_of_them_the_error_says_what_to_do() -> None:
+    with pytest.raises(ConfigurationError, match=r"AITBC_BASE_URL.*aitbc-agent start"):
+        AITBCClient()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"url": 1}'])
+def test_broken_agent_file_is_named(tmp_path, content: str) -> None:
+    (tmp_path / "agent.json").write_text(content)
+    with pytest.raises(ConfigurationError, match=r"agent\.json"):
+        AITBCClient()
+
+
+@pytest.mark.parametrize("url", ["ftp://x.test", "localhost:8420", "http://", "http://host:port"])
+def test_malformed_address_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="address"):
+        AITBCClient("key", url)
+
+
+@pytest.mark.parametrize(
+    ("url", "direct"), [("http://localhost:1", True), ("http://[::1]:1", True), ("https://a.test", False)]
+)
+def test_a_proxy_does_not_stand_before_this_machine(url: str, direct: bool) -> None:
+    assert find_address(url, "key").is_loopback is direct
+
+
+def test_a_proxy_is_not_asked_for_the_local_agent(monkeypatch, base_url: str, free_address: str) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, free_address)
+    with AITBCClient("key", base_url, retries=0) as client:
+        assert client.health().status == "ok"
