@@ -49,19 +49,19 @@ class RunnerError(Exception):
     default_code: ClassVar[str] = "RUNNER_ERROR"
 
 
-class Fail(RunnerError):  # noqa: N818 - a verdict that a runner's author states, read as `raise Fail`
+class Fail(RunnerError):
     """The input's fault: the job fails for good, on every miner. The message tells the client what to change."""
 
     default_code = "INPUT_INVALID"
 
 
-class Retry(RunnerError):  # noqa: N818 - as `Fail`
+class Retry(RunnerError):
     """The machine's fault: the job is given to another miner. The message tells this miner's owner what is wrong."""
 
     default_code = "MACHINE_FAULT"
 
 
-class Cancelled(Exception):  # noqa: N818 - an event of the job's life, not an error
+class Cancelled(Exception):
     """Raised by `Context.check` once the job has been cancelled. A runner lets it pass."""
 
 

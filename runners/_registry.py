@@ -11,7 +11,7 @@ from runners._base import Runner
 GROUP = "aitbc.runners"
 
 
-class DuplicateRunner(Exception):  # noqa: N818 - the name says what is wrong
+class DuplicateRunner(Exception):
     """Two installed packages provide a runner for the same service."""
 
 

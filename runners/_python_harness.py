@@ -1,0 +1,60 @@
+"""Runs inside the sandbox: unpacks the client's model, calls its `predict`, and writes down what it returned.
+
+A program of its own that needs only Python itself; nothing of ours is importable in there. Its one argument is the path
+of a JSON file with `source`, `entrypoint`, `input`, `parameters`, `model` (the directory to unpack into) and `result`.
+"""
+
+import importlib.util
+import json
+import shutil
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+
+def unpack(source: Path, entrypoint: str, directory: Path) -> Path:
+    """Put the model's files below `directory`; returns the directory that holds the entrypoint."""
+    if zipfile.is_zipfile(source):
+        with zipfile.ZipFile(source) as archive:
+            archive.extractall(directory)  # noqa: S202 - in the sandbox, where the limits hold
+    elif tarfile.is_tarfile(source):
+        with tarfile.open(source) as archive:
+            archive.extractall(directory, filter="data")
+    else:
+        (directory / entrypoint).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, directory / entrypoint)
+    entries = list(directory.iterdir())
+    packed_as_folder = len(entries) == 1 and entries[0].is_dir()
+    for root in (directory, entries[0]) if packed_as_folder else (directory,):
+        if (root / entrypoint).is_file():
+            return root
+    sys.exit(f"The model's source holds no file {entrypoint}.")
+
+
+def main() -> None:
+    """Entry point; ends with status 1 and a reason on standard error if there is no result."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    directory = Path(job["model"])
+    directory.mkdir()
+    root = unpack(Path(job["source"]), job["entrypoint"], directory)
+    sys.path.insert(0, str(root))
+    specification = importlib.util.spec_from_file_location("model", root / job["entrypoint"])
+    if specification is None or specification.loader is None:
+        sys.exit(f"{job['entrypoint']} is no Python module.")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["model"] = module
+    specification.loader.exec_module(module)
+    predict = getattr(module, "predict", None)
+    if not callable(predict):
+        sys.exit(f"{job['entrypoint']} defines no function predict(input, **parameters).")
+    returned = predict(job["input"], **job["parameters"])
+    try:
+        text = json.dumps(returned, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        sys.exit(f"predict returned what JSON cannot hold: {error}")
+    Path(job["result"]).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,265 @@
+"""Video and audio transcoding with ffmpeg, on NVENC where the card has it.
+
+ffmpeg-python describes what to do with the streams; the process itself runs in our sandbox, because its input comes
+from strangers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from runners._base import (
+    Context,
+    Fail,
+    File,
+    OutputFile,
+    Probe,
+    Requirements,
+    Result,
+    Retry,
+    Runner,
+    ServiceDefinition,
+    Tools,
+)
+from runners._ffmpeg_encoders import HARDWARE, audio_options, choose, version, video_options, working
+from runners._ffmpeg_process import INPUT as INPUT_PATH
+from runners._ffmpeg_process import Media, input_options, inspect, job_limits, last_timestamp, run_ffmpeg
+from runners._ffmpeg_request import MEDIA_TYPES, TranscodeRequest
+from runners._sandbox import Sandbox, unavailable
+
+SOUND_WEIGHT = Decimal("0.1")
+"""Units of one second of an output that has no pictures: as much as a picture of 0.1 megapixels."""
+
+
+class TranscodeResult(BaseModel):
+    """Output of the service. `codec` is the pictures', or the sound's where there are none; sizes in pixels."""
+
+    file: File
+    duration: float
+    width: int | None
+    height: int | None
+    codec: str
+
+
+MUXERS = {"mkv": "matroska", "m4a": "ipod"}
+"""ffmpeg's names of the containers whose common name is another."""
+
+GIF_FPS = 15.0
+"""Pictures per second of a GIF unless the request says otherwise; its timing cannot hold the usual 30 exactly."""
+
+DEFINITION = ServiceDefinition(
+    service_id="video_transcoding",
+    name="FFmpeg transcoding",
+    category="media",
+    description=(
+        "Converts video and audio between formats, codecs and sizes, and trims. Metered by what comes out: seconds "
+        "times megapixels of the picture; an output without pictures counts 0.1 for each second."
+    ),
+    tags=("ffmpeg", "video", "audio", "transcode", "nvenc", "h264", "hevc", "av1", "vp9"),
+    unit="output second-megapixel",
+    determinism=(
+        "Duration, size and codec are the same each time; the bytes may differ between versions of ffmpeg, between "
+        "encoders, and with the number of threads."
+    ),
+    input_model=TranscodeRequest,
+    output_model=TranscodeResult,
+    requirements=Requirements(gpu="optional", memory=2 * 2**30, disk=2 * 2**30),
+    route="ffmpeg/transcode",
+)
+
+
+class FFmpegRunner(Runner[TranscodeRequest]):
+    """Performs `video_transcoding`. It has no models; each run is one process of ffmpeg."""
+
+    definition = DEFINITION
+    name = "ffmpeg"
+    version = "0.1.0"
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:
+        """See `Runner.probe`. Starts ffmpeg, ffprobe and, where the build lists NVENC, one trial encode for each codec."""
+        if (missing := _missing(tools)) is not None:
+            return Probe(available=False, reasons=(missing,))
+        try:
+            release = version(tools, tools.ffmpeg)
+            version(tools, tools.ffprobe)
+            encoders = working(tools)
+        except Retry as error:
+            return Probe(available=False, reasons=(f"{error} Check runners.ffmpeg and runners.ffprobe.",))
+        if not encoders:
+            reason = "This ffmpeg has no video encoder that we use; install a complete build (apt-get install ffmpeg)."
+            return Probe(available=False, version=release, reasons=(reason,))
+        lacking = [codec for codec in ("h264", "hevc", "av1", "vp9") if codec not in encoders]
+        reasons = [f"This ffmpeg cannot encode {codec}; a complete build can." for codec in lacking]
+        features = {"encoders": encoders, "sandbox": tools.sandbox}
+        return Probe(available=True, version=release, reasons=tuple(reasons), features=features)
+
+    def run(self, request: TranscodeRequest, context: Context) -> Result:
+        """See `Runner.run`. Raises `Fail` with INPUT_INVALID, OUTPUT_TOO_LARGE or TIMEOUT, `Retry` for this machine."""
+        source = context.files["input_url"]
+        media = inspect(self.tools, source, context)
+        plan = self._plan(request, media, source, context)
+        context.check()
+        kind = "video" if request.has_video else "audio"
+        made = context.output / f"{kind}.{request.output_format}"
+        self._convert(plan, source, made, context)
+        context.check()
+        if not made.is_file() or made.stat().st_size == 0:
+            raise Fail("Nothing came out: the chosen part of the input holds no pictures or sound.")
+        return _result(request, inspect(self.tools, made, context), made)
+
+    def _plan(self, request: TranscodeRequest, media: Media, source: Path, context: Context) -> _Plan:
+        if request.has_video and media.video is None:
+            raise Fail("The input has no video stream; choose an audio output_format such as 'mp3'.")
+        if not request.has_video and media.audio is None:
+            raise Fail("The input has no audio stream.")
+        leading = (media.video if request.has_video else None) or media.audio
+        duration = media.duration
+        if duration is None and leading is not None:
+            duration = last_timestamp(self.tools, source, context, leading)
+        if not duration or duration <= 0:
+            raise Fail("The input has no duration: it holds no pictures or sound to convert.")
+        if request.start >= duration:
+            raise Fail(f"start ({request.start:g} s) is not before the end of the input ({duration:.3f} s).")
+        seconds = min(request.length or duration, duration - request.start)
+        encoder = choose(self.tools, self.device, request) if request.has_video else None
+        return _Plan(request, media, seconds, encoder, max(1, self.device.threads))
+
+    def _convert(self, plan: _Plan, source: Path, made: Path, context: Context) -> None:
+        limits = job_limits(self.tools, self.device, context.timeout_seconds)
+        sandbox = Sandbox(self.tools, limits, self.device)
+        target = f"{sandbox.write(context.output, '/output')}/{made.name}"
+        arguments = plan.arguments(sandbox.read(source, INPUT_PATH), target)
+        hardware = plan.encoder in HARDWARE.values()
+        run_ffmpeg(sandbox, arguments, context, on_line=_report(plan, context), hardware=hardware)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What will be done to one input. `seconds` is how long the output will be."""
+
+    request: TranscodeRequest
+    media: Media
+    seconds: float
+    encoder: str | None
+    threads: int
+
+    @property
+    def megapixels(self) -> Decimal:
+        """Of each output picture, as far as known before encoding; `SOUND_WEIGHT` where there are none."""
+        video = self.media.video
+        if self.encoder is None or video is None:
+            return SOUND_WEIGHT
+        width, height = self.request.size or (video.width, video.height)
+        return Decimal(width * height) / 1_000_000
+
+    def arguments(self, source: str, target: str) -> list[str]:
+        """The command line for this plan, after the name of the program."""
+        import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        request = self.request
+        options = input_options() | {"threads": str(self.threads)}
+        if request.start:
+            options["ss"] = f"{request.start:.6f}"
+        if request.length is not None:
+            options["t"] = f"{request.length:.6f}"
+        opened = ffmpeg.input(source, **options)
+        streams, settings = [], {"format": MUXERS.get(request.output_format, request.output_format)}
+        if self.encoder is not None and self.media.video is not None:
+            streams.append(self._pictures(opened[str(self.media.video.index)]))
+            settings |= video_options(self.encoder, request, self.threads)
+        if request.sound_codec != "none" and self.media.audio is not None:
+            streams.append(opened[str(self.media.audio.index)])
+            settings |= audio_options(request, self.media.audio.channels)
+        if request.output_format in ("mp4", "mov", "m4a"):
+            settings["movflags"] = "+faststart"
+        compiled: list[str] = ffmpeg.get_args(ffmpeg.output(*streams, target, **settings))
+        return compiled
+
+    def _pictures(self, stream: Any) -> Any:
+        """The graph from the decoded pictures to the encoder."""
+        if self.encoder == "copy" or self.media.video is None:
+            return stream
+        request, video = self.request, self.media.video
+        odd = video.width % 2 or video.height % 2
+        if not video.square_pixels or (odd and request.size is None):
+            stream = stream.filter("scale", "trunc(iw*sar/2)*2", "trunc(ih/2)*2").filter("setsar", "1")
+        if request.size is not None:
+            stream = _fit(stream, request.size, request.fit)
+        fps = request.fps or (GIF_FPS if self.encoder == "gif" else None)
+        if fps is not None:
+            stream = stream.filter("fps", f"{fps:g}")
+        if self.encoder == "gif":
+            pair = stream.filter_multi_output("split")
+            # A palette for each picture: one for all would hold the whole video in memory.
+            palette = pair[0].filter("palettegen", stats_mode="single")
+            stream = _with_palette(pair[1], palette)
+        return stream
+
+
+def _fit(stream: Any, size: tuple[int, int], fit: str) -> Any:
+    width, height = size
+    if fit == "stretch":
+        stream = stream.filter("scale", width, height)
+    else:
+        shape = {"force_original_aspect_ratio": "decrease", "force_divisible_by": 2}
+        stream = stream.filter("scale", width, height, **shape)
+    if fit == "pad":
+        stream = stream.filter("pad", width, height, "(ow-iw)/2", "(oh-ih)/2")
+    return stream.filter("setsar", "1")
+
+
+def _with_palette(stream: Any, palette: Any) -> Any:
+    import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    return ffmpeg.filter([stream, palette], "paletteuse", new=1)
+
+
+def _report(plan: _Plan, context: Context) -> Callable[[str], None]:
+    """A listener for the lines of `-progress`; 100 is kept for the end."""
+
+    def listen(line: str) -> None:
+        key, _, value = line.partition("=")
+        if key == "out_time_us" and value.strip().isdigit():
+            seconds = min(int(value) / 1e6, plan.seconds)
+            units = round(Decimal(str(seconds)) * plan.megapixels, 6)
+            context.progress(min(99.0, 100 * seconds / plan.seconds), units)
+
+    return listen
+
+
+def _result(request: TranscodeRequest, media: Media, made: Path) -> Result:
+    stream = (media.video if request.has_video else None) or media.audio
+    if stream is None or media.duration is None:
+        raise Fail("Nothing came out: the chosen part of the input holds no pictures or sound.")
+    duration = round(media.duration, 6)
+    has_pictures = stream.kind == "video"
+    weight = Decimal(stream.width * stream.height) / 1_000_000 if has_pictures else SOUND_WEIGHT
+    results = {
+        "file": OutputFile(made, MEDIA_TYPES[request.output_format], made.name),
+        "duration": duration,
+        "width": stream.width if has_pictures else None,
+        "height": stream.height if has_pictures else None,
+        "codec": stream.codec,
+    }
+    return Result(results, round(Decimal(str(duration)) * weight, 6))
+
+
+def _missing(tools: Tools) -> str | None:
+    """What must be installed before anything can be tried, as a sentence for the owner."""
+    if importlib.util.find_spec("ffmpeg") is None:
+        return "The Python package ffmpeg-python is missing; install the extra: pip install 'aitbc-agent[ffmpeg]'."
+    for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe)):
+        if shutil.which(program) is None:
+            return (
+                f"{program} was not found; install ffmpeg (apt-get install ffmpeg) or set runners.{setting}."
+            )
+    return unavailable(tools)

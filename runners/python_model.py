@@ -1,0 +1,280 @@
+"""The client's own Python model, run once on one input in the sandbox."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import mimetypes
+import platform
+import re
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from runners import _python_harness
+from runners._base import (
+    Context,
+    Fail,
+    OutputFile,
+    Probe,
+    Requirements,
+    Result,
+    Retry,
+    Runner,
+    ServiceDefinition,
+    Tools,
+)
+from runners._protocol import check_json
+from runners._python_environment import environment
+from runners._python_request import InferenceRequest, InferenceResult, upload_field
+from runners._sandbox import Sandbox, python_prefix, unavailable
+from runners._sandbox_watch import Ended, Limits, Outcome
+
+DEFAULT_MEMORY = 2 * 2**30
+"""Bytes for a job that does not say how much memory it needs."""
+
+MAX_RESULT = 8 * 2**20
+"""Bytes of JSON that `predict` may return."""
+
+MAX_FILES = 100
+"""Files that a run may leave as results."""
+
+MAX_PROCESSES = 128
+
+STDERR_TAIL = 2000
+"""Characters of the model's own complaint that its owner sees."""
+
+_SIZES = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
+
+DEFINITION = ServiceDefinition(
+    service_id="ai_inference",
+    name="Python model",
+    category="ai",
+    description=(
+        "Runs your own Python function predict(input, **parameters) without network, with the packages that you name, "
+        "and returns what it returns and the files that it writes. On a GPU its seconds are metered, elsewhere the CPU's."
+    ),
+    tags=("python", "inference", "model", "custom", "numpy", "torch"),
+    unit="gpu second (cpu second without a GPU)",
+    determinism="As deterministic as the model itself.",
+    input_model=InferenceRequest,
+    output_model=InferenceResult,
+    requirements=Requirements(gpu="optional", memory=2**30, disk=2 * 2**30),
+    body_fields=("model", "input", "output", "parameters"),
+    upload_field=upload_field,
+)
+
+
+class PythonModelRunner(Runner[InferenceRequest]):
+    """Performs `ai_inference`: makes the environment that a model needs, then runs it in the sandbox."""
+
+    definition = DEFINITION
+    name = "python"
+    version = "0.1.0"
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:
+        """See `Runner.probe`. Never available without a working sandbox: the code is a stranger's."""
+        if not tools.python_models:
+            return Probe(
+                available=False, reasons=("Python models are switched off; set runners.python_models.",)
+            )
+        if tools.sandbox == "off":
+            reason = "Python models are strangers' code and run only in the sandbox; set runners.sandbox to 'required'."
+            return Probe(available=False, reasons=(reason,))
+        if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
+            reason = "Python's venv and ensurepip are missing; install them (apt-get install python3-venv)."
+            return Probe(available=False, reasons=(reason,))
+        if (reason_or_none := unavailable(tools)) is not None:
+            return Probe(available=False, reasons=(reason_or_none,))
+        return Probe(available=True, version=platform.python_version())
+
+    def run(self, request: InferenceRequest, context: Context) -> Result:
+        """See `Runner.run`. `Fail`: INPUT_MISSING, REQUIREMENTS_FAILED, MODEL_FAILED, LIMIT_EXCEEDED, TIMEOUT."""
+        if self.tools.sandbox == "off":
+            raise Retry("Python models run only in the sandbox.", code="SANDBOX_UNAVAILABLE")
+        if "model.source" not in context.files:
+            raise Fail("The model's source is missing.", code="INPUT_MISSING")
+        began = time.monotonic()
+        with environment(self.tools, request.model.requirements, context) as home:
+            context.check()
+            seconds = context.timeout_seconds - (time.monotonic() - began)
+            if seconds <= 0:
+                raise Fail("The job took longer than its timeout_seconds.", code="TIMEOUT")
+            started = time.monotonic()
+            outcome = self._execute(request, context, home, seconds)
+            elapsed = time.monotonic() - started
+        context.check()
+        _judge(outcome, home)
+        results = _returned(context.work / "scratch" / "result.json")
+        if files := _written(context.output):
+            results["files"] = files
+        used = elapsed if self.device.kind == "cuda" else outcome.cpu_seconds
+        return Result(results, round(Decimal(str(used)), 6))
+
+    def _execute(self, request: InferenceRequest, context: Context, home: Path, seconds: float) -> Outcome:
+        threads = self._threads(context.resources)
+        counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+        settings = {**counts, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        limits = self._limits(context.resources, seconds, threads)
+        sandbox = Sandbox(self.tools, limits, self.device, environment=settings)
+        if not (prefix := python_prefix()).is_relative_to("/usr"):
+            sandbox.read(prefix, str(prefix))
+        python = f"{sandbox.read(home, str(home))}/bin/python"
+        harness = sandbox.read(Path(_python_harness.__file__), "/harness.py")
+        directory = sandbox.write(context.output, "/output")
+        job = sandbox.read(self._job(request, context, sandbox), "/job.json")
+        began = time.monotonic()
+
+        def report(cpu_seconds: float) -> None:
+            elapsed = time.monotonic() - began
+            used = elapsed if self.device.kind == "cuda" else cpu_seconds
+            context.progress(min(95.0, 5 + 90 * elapsed / seconds), round(Decimal(str(used)), 6))
+
+        return sandbox.run(
+            [python, "-I", harness, job], directory=directory, on_tick=report, on_cancel=context.on_cancel
+        )
+
+    def _job(self, request: InferenceRequest, context: Context, sandbox: Sandbox) -> Path:
+        """The file that tells the harness what to do."""
+        scratch = context.work / "scratch"
+        scratch.mkdir()
+        inside = sandbox.write(scratch, "/work")
+        source = context.files.get("input.source")
+        end = f".{request.input.format}" if request.input is not None and request.input.format else ""
+        job = {
+            "source": sandbox.read(context.files["model.source"], "/source"),
+            "entrypoint": request.model.entrypoint,
+            "input": sandbox.read(source, f"/input/input{end}") if source is not None else None,
+            "parameters": request.parameters,
+            "model": f"{inside}/model",
+            "result": f"{inside}/result.json",
+        }
+        path = context.work / "job.json"
+        path.write_text(json.dumps(job), encoding="utf-8")
+        return path
+
+    def _threads(self, resources: Mapping[str, str]) -> int:
+        available = max(1, self.device.threads)
+        asked = resources.get("cpu")
+        return min(available, max(1, math.ceil(_cores(asked)))) if asked else available
+
+    def _limits(self, resources: Mapping[str, str], seconds: float, threads: int) -> Limits:
+        asked = resources.get("memory")
+        memory = min(_size(asked) if asked else DEFAULT_MEMORY, self.tools.max_memory)
+        if self.device.kind == "cuda":
+            memory = self.tools.max_memory  # CUDA maps far more main memory than it uses
+        return Limits(
+            memory=memory,
+            output=self.tools.max_output,
+            seconds=seconds,
+            cpu_seconds=seconds * threads,
+            processes=MAX_PROCESSES,
+        )
+
+
+def _size(quantity: str) -> int:
+    """Bytes of a Kubernetes quantity such as "2Gi"."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]i?|Ki)?", quantity)
+    if found is None:
+        raise Fail(f"resources.memory {quantity!r} is no quantity such as '2Gi'.")
+    return int(Decimal(found[1]) * _SIZES[found[2] or ""])
+
+
+def _cores(quantity: str) -> float:
+    """Cores of a Kubernetes quantity such as "1000m"."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", quantity)
+    if found is None:
+        raise Fail(f"resources.cpu {quantity!r} is no quantity such as '1000m'.")
+    return float(found[1]) / (1000 if found[2] else 1)
+
+
+def _judge(outcome: Outcome, home: Path) -> None:
+    """Raise `Fail` unless the model ran to its end."""
+    limits = {Ended.MEMORY: "memory", Ended.PROCESSES: "processes", Ended.OUTPUT: "file space"}
+    if outcome.ended in limits:
+        raise Fail(f"The model used more {limits[outcome.ended]} than it may.", code="LIMIT_EXCEEDED")
+    if outcome.ended is Ended.CPU:
+        raise Fail("The model used more processor time than it may.", code="LIMIT_EXCEEDED")
+    if outcome.ended is Ended.DEADLINE:
+        raise Fail("The model took longer than the job's timeout_seconds.", code="TIMEOUT")
+    if outcome.exit_code != 0:
+        said = outcome.stderr.replace(str(home), "environment").replace(str(python_prefix()), "python")
+        reason = said.strip()[-STDERR_TAIL:] or f"It ended with status {outcome.exit_code}."
+        raise Fail(f"The model failed: {reason}", code="MODEL_FAILED")
+
+
+def _returned(path: Path) -> dict[str, Any]:
+    """What `predict` returned, as the results of the job. The file was written by a stranger's program."""
+    if path.is_symlink() or not path.is_file():
+        raise Fail("The model ended without returning from predict.", code="MODEL_FAILED")
+    if path.stat().st_size > MAX_RESULT:
+        raise Fail("predict returned more than 8 MiB; write large data to files.", code="RESULT_TOO_LARGE")
+    try:
+        value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        check_json(value)
+    except RecursionError:
+        raise Fail(
+            "predict returned what cannot be used: it is nested too deeply.", code="MODEL_FAILED"
+        ) from None
+    except ValueError as error:
+        raise Fail(f"predict returned what cannot be used: {error}.", code="MODEL_FAILED") from None
+    results = dict(value) if isinstance(value, dict) else {"value": value}
+    if "files" in results:
+        raise Fail(
+            "predict returned the key 'files', which is kept for the files it writes.", code="MODEL_FAILED"
+        )
+    return results
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which JSON has not")
+
+
+def _written(directory: Path) -> list[OutputFile]:
+    """The regular files that the model left in its current directory, by name; links are not followed."""
+    found: list[OutputFile] = []
+    try:
+        paths = _regular_files(directory)
+    except OSError as error:
+        raise Fail(f"What the model wrote cannot be read: {error.strerror}.", code="MODEL_FAILED") from None
+    for path in paths:
+        name = path.relative_to(directory).as_posix()
+        try:
+            check_json(name)
+        except ValueError:
+            raise Fail(
+                "The model wrote a file whose name is not valid Unicode.", code="MODEL_FAILED"
+            ) from None
+        if len(found) == MAX_FILES:
+            raise Fail(f"The model left more than {MAX_FILES} files.", code="LIMIT_EXCEEDED")
+        media_type, _ = mimetypes.guess_type(name)
+        found.append(OutputFile(path, media_type or "application/octet-stream", name))
+    return found
+
+
+def _regular_files(directory: Path) -> list[Path]:
+    found: list[Path] = []
+    pending: list[Path] = [directory]
+    while pending:
+        for path in sorted(pending.pop().iterdir()):
+            if path.is_symlink():
+                continue
+            if path.is_dir():
+                pending.append(path)
+            elif path.is_file():
+                found.append(path)
+    return sorted(found)
