@@ -10,6 +10,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
+# Spelled out rather than left to `is_global`, which means different things in different versions of Python.
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NOT_FOR_PUBLIC_USE: Final = tuple(
@@ -71,7 +72,5 @@ def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
 
 def _is_public(ip: IPv4Address | IPv6Address) -> bool:
     if isinstance(ip, IPv4Address):
-        return ip.is_global and not any(ip in network for network in _NOT_FOR_PUBLIC_USE)
-    return (
-        ip in _GLOBAL_UNICAST and ip.is_global and not any(ip in network for network in _NOT_FOR_PUBLIC_USE_6)
-    )
+        return not any(ip in network for network in _NOT_FOR_PUBLIC_USE)
+    return ip in _GLOBAL_UNICAST and not any(ip in network for network in _NOT_FOR_PUBLIC_USE_6)

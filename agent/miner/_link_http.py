@@ -1,0 +1,123 @@
+"""The coordinator over plain HTTP: joining, long polls, artifacts, and every call while there is no WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import httpx
+import orjson
+
+from agent.core.errors import ConfigurationError
+from agent.miner.errors import Unreachable
+
+_CONNECT_SECONDS: Final = 10.0
+_TRANSFER_SECONDS: Final = 60.0
+"""Longest silence while an artifact is on its way; the whole may take as long as it needs."""
+_UPLOAD_ANSWER_SECONDS: Final = 120.0
+_CHUNK: Final = 2**20
+_CONNECTIONS: Final = 32
+
+
+class HttpLink:
+    """HTTP calls to one coordinator. `token` is the session's, None before the first registration."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _checked(url)
+        self.token: str | None = None
+        self._client = httpx.AsyncClient(
+            base_url=self.url,
+            auth=self._authorize,
+            trust_env=not is_loopback(self.url),
+            timeout=httpx.Timeout(_TRANSFER_SECONDS, connect=_CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS),
+            headers={"User-Agent": "aitbc-agent"},
+        )
+
+    def _authorize(self, request: httpx.Request) -> httpx.Request:
+        if self.token is not None:
+            request.headers["Authorization"] = f"Bearer {self.token}"
+        return request
+
+    async def post(self, path: str, body: Any, *, limit: float) -> tuple[int, Any]:
+        """The status and the JSON of the answer, None where it has no body.
+
+        Raises `Unreachable` when there is none within `limit` seconds or it is not the coordinator's.
+        """
+        try:
+            async with asyncio.timeout(limit):
+                response = await self._client.post(
+                    path,
+                    content=orjson.dumps(body),
+                    headers={"Content-Type": "application/json"},
+                    timeout=limit,
+                )
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise Unreachable(_explain(self.url, error)) from error
+        return response.status_code, self._parse(response)
+
+    async def upload(self, path: Path, media_type: str, size: int) -> tuple[int, Any]:
+        """Store a file of `size` bytes as an artifact. Raises `Unreachable`, and `OSError` if it cannot be read."""
+        headers = {"Content-Type": media_type, "Content-Length": str(size)}
+        timeout = httpx.Timeout(_TRANSFER_SECONDS, connect=_CONNECT_SECONDS, read=_UPLOAD_ANSWER_SECONDS)
+        try:
+            with path.open("rb") as file:
+                response = await self._client.post(
+                    "/v1/artifacts", content=_chunks(file), headers=headers, timeout=timeout
+                )
+        except httpx.HTTPError as error:
+            raise Unreachable(_explain(self.url, error)) from error
+        return response.status_code, self._parse(response)
+
+    def open_artifact(self, artifact_id: str) -> AbstractAsyncContextManager[httpx.Response]:
+        """The artifact as a stream, for reading a job's inputs. Raises `httpx.HTTPError` on the way."""
+        return self._client.stream("GET", f"/v1/artifacts/{artifact_id}")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def _parse(self, response: httpx.Response) -> Any:
+        if not response.content:
+            return None
+        try:
+            return orjson.loads(response.content)
+        except orjson.JSONDecodeError:
+            if response.is_success:
+                raise Unreachable(f"What answers at {self.url} is no coordinator.") from None
+            return None  # an error page of something between the two: its status says enough
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL's host is this machine, so that no proxy of the environment applies."""
+    host = httpx.URL(url).host
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _checked(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"The coordinator's address {url!r} is not a URL: {error}.") from None
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise ConfigurationError(
+            f"The coordinator's address {url!r} must begin with https:// (or http:// within one machine)."
+        )
+    return url.rstrip("/")
+
+
+def _explain(url: str, error: Exception) -> str:
+    return f"The coordinator at {url} does not answer ({type(error).__name__})."
+
+
+async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
+    # In a thread, since a slow disk must not delay heartbeats.
+    while chunk := await asyncio.to_thread(file.read, _CHUNK):
+        yield chunk

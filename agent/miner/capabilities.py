@@ -1,0 +1,227 @@
+"""What this machine can do, as a registration says it.
+
+Runners are asked one by one whether they work here. A service that does not stands under `unavailable` with the
+reasons, so that an owner sees why a machine earns less than it could.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+import structlog
+
+from agent.core.quantities import format_money
+from agent.miner import hardware
+from agent.miner.deadline import call_within
+from agent.miner.gpus import Gpu, Gpus
+from agent.miner.models import ModelStore
+from agent.settings import Settings
+from runners._base import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
+from runners._registry import installed
+
+PROBE_SECONDS: Final = 20.0
+"""How long a runner may take to say whether it works; encoding a test frame on a GPU takes a few seconds when cold."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOffer:
+    """A service that this machine performs. `models` are on disk, `loaded` in memory; `unit_price` is money."""
+
+    runner: str
+    version: str
+    models: tuple[str, ...]
+    loaded: tuple[str, ...]
+    downloadable: bool
+    unit_price: str
+    features: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The offer as it stands in a registration."""
+        return {
+            "runner": self.runner,
+            "version": self.version,
+            "models": list(self.models),
+            "loaded": list(self.loaded),
+            "downloadable": self.downloadable,
+            "unit_price": self.unit_price,
+            "features": dict(self.features),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this machine can do.
+
+    Memory and disk are bytes. `unavailable` says why services are not offered, `hints` what would make offered ones
+    faster, `gpu_reason` what is wrong with the cards. Children run on the `devices`, `slots` of them at the same time.
+    """
+
+    services: Mapping[str, ServiceOffer]
+    unavailable: Mapping[str, tuple[str, ...]]
+    hints: Mapping[str, tuple[str, ...]]
+    cpu_cores: int
+    memory: int
+    disk_free: int
+    gpus: tuple[Gpu, ...]
+    gpu_reason: str | None
+    devices: tuple[Device, ...]
+    slots: int
+
+    def with_loaded(self, loaded: Mapping[str, Sequence[str]]) -> Capabilities:
+        """The same with the names of loaded models by service."""
+        services = {
+            service: replace(offer, loaded=tuple(loaded.get(service, ())))
+            for service, offer in self.services.items()
+        }
+        return replace(self, services=MappingProxyType(services))
+
+    def to_wire(self) -> dict[str, Any]:
+        """The `capabilities` of a registration or a heartbeat."""
+        return {
+            "services": {service: offer.to_wire() for service, offer in self.services.items()},
+            "unavailable": {service: list(reasons) for service, reasons in self.unavailable.items()},
+            "cpu_cores": self.cpu_cores,
+            "memory": self.memory,
+            "disk_free": self.disk_free,
+            "gpus": [gpu.to_wire() for gpu in self.gpus],
+            "slots": self.slots,
+        }
+
+
+def tools(settings: Settings) -> Tools:
+    """What runners need of the settings."""
+    chosen = settings.runners
+    return Tools(
+        ffmpeg=chosen.ffmpeg,
+        ffprobe=chosen.ffprobe,
+        bubblewrap=chosen.bubblewrap,
+        models_dir=settings.models_dir,
+        cache_dir=settings.cache_dir,
+        sandbox=chosen.sandbox,
+        max_memory=int(chosen.max_memory),
+        max_output=int(chosen.max_output),
+        model_download=chosen.model_download,
+        python_models=chosen.python_models,
+    )
+
+
+class Machine:
+    """Finds out what this machine can do; `probe` may be called again when something changed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        gpus: Gpus,
+        models: ModelStore,
+        runners: Mapping[str, type[Runner[Any]]] | None = None,
+        *,
+        probe_seconds: float = PROBE_SECONDS,
+    ) -> None:
+        self._settings = settings
+        self._gpus = gpus
+        self._models = models
+        self._runners = installed() if runners is None else runners
+        self._probe_seconds = probe_seconds
+
+    async def probe(self) -> Capabilities:
+        """Ask every installed runner, all at once, each within its time limit. Raises nothing that a runner does."""
+        gpus = await self._gpus.refresh()
+        memory = await asyncio.to_thread(hardware.memory_total)
+        free = await asyncio.to_thread(hardware.disk_free, self._settings.data_dir)
+        slots = self._settings.miner.slots or max(1, len(gpus))
+        probes = await asyncio.gather(
+            *(self._ask(service, runner) for service, runner in self._runners.items())
+        )
+        services: dict[str, ServiceOffer] = {}
+        unavailable: dict[str, tuple[str, ...]] = {}
+        hints: dict[str, tuple[str, ...]] = {}
+        for (service, runner), probe in zip(self._runners.items(), probes, strict=True):
+            lacks = self._lacks(runner.definition.requirements, gpus, memory, free)
+            if probe.available and not lacks:
+                services[service] = self._offer(runner, probe)
+                hints[service] = probe.reasons
+            else:
+                reasons = (*lacks, *(() if probe.available else probe.reasons))
+                unavailable[service] = reasons or (
+                    f"The runner {runner.name} is not available and does not say why.",
+                )
+        _log.info(
+            "machine_probed", services=list(services), unavailable=unavailable, gpus=len(gpus), slots=slots
+        )
+        return Capabilities(
+            services=MappingProxyType(services),
+            unavailable=MappingProxyType(unavailable),
+            hints=MappingProxyType(hints),
+            cpu_cores=hardware.cpu_cores(),
+            memory=memory,
+            disk_free=free,
+            gpus=gpus,
+            gpu_reason=self._gpus.reason,
+            devices=_devices(gpus, slots),
+            slots=slots,
+        )
+
+    async def _ask(self, service: str, runner: type[Runner[Any]]) -> Probe:
+        available_tools = tools(self._settings)
+        try:
+            return await call_within(
+                self._probe_seconds, lambda: runner.probe(available_tools), name=f"probe-{service}"
+            )
+        except TimeoutError:
+            reason = (
+                f"The runner {runner.name} did not say within {self._probe_seconds:g} s whether it works; "
+                "the machine may be too busy."
+            )
+        except Exception as error:  # noqa: BLE001 - a runner may be a third party's, and must not end the daemon
+            _log.warning("probe_failed", service=service, runner=runner.name, exc_info=True)
+            reason = f"The runner {runner.name} could not be probed ({type(error).__name__}: {error})."
+        return Probe(available=False, reasons=(f"{reason} Update or uninstall it.",))
+
+    def _lacks(self, needs: Requirements, gpus: Sequence[Gpu], memory: int, free: int) -> tuple[str, ...]:
+        reasons = []
+        if needs.gpu == "required" and not gpus:
+            reasons.append(f"It needs an NVIDIA GPU. {self._gpus.reason or ''}".strip())
+        elif needs.gpu == "required" and needs.vram > max(gpu.memory_total for gpu in gpus):
+            reasons.append(
+                f"It needs a GPU with {_gib(needs.vram)} of memory, and no card here has that much."
+            )
+        if needs.memory > memory:
+            reasons.append(f"It needs {_gib(needs.memory)} of memory, and this machine has {_gib(memory)}.")
+        if needs.disk > free:
+            reasons.append(
+                f"It needs {_gib(needs.disk)} of free disk space, and {_gib(free)} are free; make room."
+            )
+        return tuple(reasons)
+
+    def _offer(self, runner: type[Runner[Any]], probe: Probe) -> ServiceOffer:
+        definition: ServiceDefinition = runner.definition
+        miner = self._settings.miner
+        has_models = definition.model_field is not None
+        return ServiceOffer(
+            runner=runner.name,
+            version=f"{runner.version}+{probe.version}" if probe.version else runner.version,
+            models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
+            loaded=(),
+            downloadable=has_models and self._settings.runners.model_download,
+            unit_price=format_money(miner.prices.get(definition.service_id, miner.default_price)),
+            features=MappingProxyType(dict(probe.features)),
+        )
+
+
+def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
+    """One device per GPU, else the CPU. The physical cores are shared out, so that runners do not crowd each other."""
+    cores = hardware.physical_cores()
+    if not gpus:
+        return (Device(kind="cpu", name=hardware.cpu_name(), threads=max(1, cores // slots)),)
+    threads = max(1, cores // len(gpus))
+    return tuple(Device(kind="cuda", name=gpu.name, uuid=gpu.uuid, threads=threads) for gpu in gpus)
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

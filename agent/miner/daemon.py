@@ -1,0 +1,301 @@
+"""The miner: puts its parts together, keeps them running, and ends them without losing work."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from importlib.metadata import version
+from typing import Any, Final
+
+import structlog
+
+from agent.miner.background import Background
+from agent.miner.capabilities import Capabilities, Machine, tools
+from agent.miner.control import ControlServer
+from agent.miner.errors import SessionSuperseded
+from agent.miner.executor.local import HOST_COMMAND, LocalExecutor
+from agent.miner.gpus import Gpus
+from agent.miner.heartbeat import Heartbeat
+from agent.miner.identity import ApiKeyStore, load_identity
+from agent.miner.link import Link, LinkCallbacks
+from agent.miner.models import ModelStore
+from agent.miner.outbox import Outbox
+from agent.miner.premises import Premises
+from agent.miner.registration import Registration
+from agent.miner.work import Workplace
+from agent.miner.workload import Workload
+from agent.settings import Settings
+from runners._base import Runner
+from runners._registry import installed
+
+_FLUSH_SECONDS: Final = 10.0
+_HURRIED_FLUSH_SECONDS: Final = 2.0
+_BACKGROUND_SECONDS: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Daemon:
+    """A miner that works for the coordinator at `coordinator_url`. `start`, then `run`, in one event loop.
+
+    `enrolment_token` is needed when the coordinator does not know this miner yet. `runners` and `host_command` replace
+    the installed runners and their child program in tests. `miner_id`, `api_key` and `log_key` (the coordinator's) are
+    known after `start`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        coordinator_url: str,
+        enrolment_token: str | None = None,
+        *,
+        runners: Mapping[str, type[Runner[Any]]] | None = None,
+        host_command: Sequence[str] = HOST_COMMAND,
+    ) -> None:
+        self.miner_id = ""
+        self.api_key: str | None = None
+        self.log_key = ""
+        self._settings = settings
+        self._url = coordinator_url
+        self._enrolment_token = enrolment_token or settings.miner.enrolment_token
+        self._runners = installed() if runners is None else runners
+        self._host_command = tuple(host_command)
+        self._directory = settings.data_dir.absolute() / "miner"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._session: int | None = None
+        self._parts = AsyncExitStack()
+        self._background = Background()
+        self._capabilities: Capabilities
+        self._executor: LocalExecutor
+        self._outbox: Outbox
+        self._link: Link
+        self._workload: Workload
+        self._heartbeat: Heartbeat
+
+    async def start(self) -> None:
+        """Prepare everything and register, trying until the coordinator answers or a stop is requested.
+
+        Raises `ConfigurationError`, or `RegistrationRefused` when the coordinator does not take this miner.
+        """
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._prepare()
+            await self._register()
+        except BaseException:
+            await self._parts.aclose()
+            raise
+
+    async def run(self) -> None:
+        """Work until `request_stop`, then end in order. Raises `SessionSuperseded`, `RegistrationRefused`."""
+        loops = [
+            asyncio.create_task(self._link.run(), name="miner-link"),
+            asyncio.create_task(self._outbox.run(), name="miner-outbox"),
+            asyncio.create_task(self._heartbeat.run(), name="miner-heartbeat"),
+            asyncio.create_task(self._heartbeat.watch_gpus(), name="miner-gpus"),
+        ]
+        stopping = asyncio.create_task(self._stopping.wait(), name="miner-stop")
+        try:
+            self._workload.open()
+            await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)
+            ended = [task for task in loops if task.done()]
+            if ended:  # they never end by themselves, so whatever is wrong, there is no time to drain
+                self._hurry.set()
+            if not any(isinstance(task.exception(), SessionSuperseded) for task in ended):
+                await self._drain()
+            for task in ended:
+                task.result()
+        finally:
+            stopping.cancel()
+            for task in loops:
+                task.cancel()
+            await asyncio.gather(stopping, *loops, return_exceptions=True)
+            await self._parts.aclose()
+            _log.info("miner_stopped", miner_id=self.miner_id)
+
+    def request_stop(self, *, drain: bool = True) -> None:
+        """End `run`: after running jobs had time to finish, or at once without `drain` or on a second call.
+
+        May be called from any thread and from signal handlers. Leases of unfinished jobs are handed back either way.
+        """
+        if self._loop is None:
+            self._stop(drain=drain)
+        else:
+            self._loop.call_soon_threadsafe(lambda: self._stop(drain=drain))
+
+    def status(self) -> dict[str, Any]:
+        """What `aitbc-agent status` shows. May be called after `start`."""
+        return {
+            "miner_id": self.miner_id,
+            "coordinator": self._url,
+            "connection": self._link.connection,
+            "session": self._session,
+            "stopping": self._stopping.is_set(),
+            "paused": self._workload.pause_reason(),
+            "slots": {"total": self._capabilities.slots, "free": self._workload.free_slots()},
+            "gpus": [gpu.to_wire() for gpu in self._capabilities.gpus],
+            "gpu_reason": self._capabilities.gpu_reason,
+            "services": sorted(self._capabilities.services),
+            "unavailable": {
+                service: list(reasons) for service, reasons in self._capabilities.unavailable.items()
+            },
+            "leases": self._workload.status(),
+            "outbox": len(self._outbox),
+            "children": self._executor.status(),
+        }
+
+    async def _prepare(self) -> None:
+        """Build the parts; `_parts` undoes it in the opposite order, however far it came."""
+        premises = Premises(self._directory)
+        premises.enter()
+        self._parts.callback(premises.leave)
+        identity = load_identity(self._directory)
+        self.miner_id = identity.miner_id
+        gpus = Gpus()
+        self._parts.callback(gpus.close)
+        models = ModelStore(self._settings.models_dir)
+        self._capabilities = await Machine(self._settings, gpus, models, self._runners).probe()
+        self._link = Link(self._url, identity, self._callbacks(), transport=self._settings.miner.transport)
+        self._parts.push_async_callback(self._link.close)
+        self._outbox = Outbox(self._directory / "outbox.db", self._link, on_change=self._on_outbox_change)
+        await self._outbox.open()
+        self._parts.push_async_callback(self._outbox.close)
+        await asyncio.to_thread(premises.remove_leftovers, self._outbox.directories())
+        self._executor = self._start_executor()
+        self._parts.push_async_callback(self._executor.close)
+        self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
+        place = Workplace(
+            identity=identity,
+            origin="",
+            link=self._link,
+            outbox=self._outbox,
+            executor=self._executor,
+            models=models,
+            offers=self._capabilities.services,
+            units={
+                service: self._runners[service].definition.unit_on for service in self._capabilities.services
+            },
+            inputs=self._settings.miner.inputs,
+            jobs_directory=premises.jobs,
+            spawn=self._background.spawn,
+        )
+        self._workload = Workload(
+            place,
+            self._background,
+            slots=self._capabilities.slots,
+            max_outbox=self._settings.miner.max_outbox,
+        )
+        self._parts.push_async_callback(self._workload.close)
+        self._heartbeat = Heartbeat(
+            self._link,
+            gpus,
+            leases=self._workload.states,
+            capabilities=self._capabilities_now,
+            paused=self._workload.pause_reason,
+            on_answer=self._workload.answered,
+        )
+        control = ControlServer(
+            self._directory, {"status": lambda _: self.status(), "stop": self._stop_by_control}
+        )
+        await control.start()
+        self._parts.push_async_callback(control.close)
+
+    def _start_executor(self) -> LocalExecutor:
+        executor = LocalExecutor(
+            self._capabilities.devices,
+            tools(self._settings),
+            self._settings.miner,
+            self._directory,
+            command=self._host_command,
+        )
+        executor.end_orphans()
+        services = self._capabilities.services
+        executor.prestart(
+            {service: self._runners[service].definition.model_field is not None for service in services}
+        )
+        return executor
+
+    def _callbacks(self) -> LinkCallbacks:
+        # The link is built before the parts that it calls, which need the link themselves.
+        return LinkCallbacks(
+            lease=self._on_lease,
+            cancelled=self._on_cancelled,
+            joining=self._joining,
+            registered=self._on_registered,
+            connected=self._on_connected,
+            recheck=self._on_recheck,
+        )
+
+    async def _register(self) -> None:
+        registering = asyncio.create_task(self._link.register(), name="miner-register")
+        stopping = asyncio.create_task(self._stopping.wait(), name="miner-register-stop")
+        try:
+            await asyncio.wait([registering, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if registering.done():
+                registering.result()
+        finally:
+            registering.cancel()
+            stopping.cancel()
+            await asyncio.gather(registering, stopping, return_exceptions=True)
+
+    def _joining(self) -> dict[str, Any]:
+        return {
+            "name": (self._settings.miner.name or socket.gethostname())[:100],
+            "agent_version": version("aitbc-agent"),
+            "enrolment_token": self._enrolment_token,
+            "capabilities": self._capabilities_now(),
+            "holding": self._workload.holding(),
+        }
+
+    def _capabilities_now(self) -> dict[str, Any]:
+        return self._capabilities.with_loaded(self._executor.loaded()).to_wire()
+
+    def _on_lease(self, message: Mapping[str, Any]) -> None:
+        self._workload.take(message)
+
+    def _on_cancelled(self, job_id: str, fence: int) -> None:
+        self._workload.drop(job_id, fence)
+
+    def _on_recheck(self) -> None:
+        self._heartbeat.soon()
+
+    def _on_outbox_change(self) -> None:
+        self._workload.update()
+
+    def _on_registered(self, registration: Registration) -> None:
+        self._session = registration.session
+        self.log_key = registration.log_key
+        keys = ApiKeyStore(self._directory)
+        if registration.api_key is not None:
+            keys.put(registration.origin, registration.api_key)
+        self.api_key = registration.api_key or keys.get(registration.origin)
+        self._heartbeat.interval = registration.settings.heartbeat_seconds
+        self._workload.registered(registration)
+        self._on_connected()
+
+    def _on_connected(self) -> None:
+        self._outbox.kick()
+        self._heartbeat.soon()
+        self._workload.update()
+
+    def _stop(self, *, drain: bool) -> None:
+        if not drain or self._stopping.is_set():
+            self._hurry.set()
+        _log.info("miner_stopping", drain=not self._hurry.is_set())
+        self._stopping.set()
+
+    def _stop_by_control(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._stop(drain=bool(request.get("drain", True)))
+        return {"stopping": True, "running": len(self._workload)}
+
+    async def _drain(self) -> None:
+        miner = self._settings.miner
+        await self._workload.end(
+            drain_seconds=miner.drain_seconds, cancel_seconds=miner.cancel_seconds, hurry=self._hurry
+        )
+        seconds = _HURRIED_FLUSH_SECONDS if self._hurry.is_set() else _FLUSH_SECONDS
+        if not await self._outbox.flush(seconds):
+            _log.warning("outbox_kept", entries=len(self._outbox))

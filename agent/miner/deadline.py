@@ -1,0 +1,44 @@
+"""Calls that may block for ever, given a time limit.
+
+Drivers, name servers and third parties' probes can hang inside a system call that nothing interrupts. asyncio's own
+threads would then keep the program from ending, so each such call gets a daemon thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+
+async def call_within(seconds: float, function: Callable[[], _T], *, name: str) -> _T:
+    """Run the blocking `function` in a thread called `name` and return what it returns, or raise what it raises.
+
+    Raises `TimeoutError` after `seconds`; the thread is then left behind, and what it returns is dropped.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_T] = loop.create_future()
+
+    def settle(result: _T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]  # None only if the function returned it
+
+    def work() -> None:
+        try:
+            outcome: tuple[_T | None, BaseException | None] = (function(), None)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the caller
+            outcome = (None, error)
+        with suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            loop.call_soon_threadsafe(settle, *outcome)
+
+    threading.Thread(target=work, name=name, daemon=True).start()
+    async with asyncio.timeout(seconds):
+        return await future

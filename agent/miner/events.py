@@ -1,0 +1,109 @@
+"""What those who watch a job hear while it runs, sent at most about once per second however fast a runner talks."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from agent.miner.errors import Unreachable
+from agent.miner.link import Link
+from runners._protocol import plain_units
+
+INTERVAL: Final = 1.0
+"""Seconds between two messages about one job."""
+_MAX_EVENTS: Final = 512
+_MAX_BYTES: Final = 2**20
+_LIMIT_SECONDS: Final = 10.0
+_KIND: Final = re.compile(r"[a-z_]{1,40}")
+_log = structlog.get_logger(__name__)
+
+
+class EventFeed:
+    """The events of one job. Events are for watchers only, so when too many wait, the oldest are dropped."""
+
+    def __init__(
+        self, link: Link, job_id: str, fence: int, spawn: Callable[[Coroutine[Any, Any, None], str], None]
+    ) -> None:
+        self._spawn = spawn
+        self._link = link
+        self._job_id = job_id
+        self._fence = fence
+        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
+        self._size = 0
+        self._progress: dict[str, Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending = False
+        self._closed = False
+        self._sent_at = float("-inf")
+        self._dropped = 0
+
+    def progress(self, percent: float, units: Decimal) -> None:
+        """The job is so far; replaces what has not been sent yet."""
+        self._progress = {"progress": percent, "units": plain_units(units)}
+        self._schedule()
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Pass on what a runner tells; `progress` has a way of its own."""
+        if kind == "progress" or _KIND.fullmatch(kind) is None:
+            self._dropped += 1
+            return
+        event = {"kind": kind, "data": dict(data)}
+        size = len(orjson.dumps(event))
+        if size > _MAX_BYTES:
+            self._dropped += 1
+            return
+        self._waiting.append((size, event))
+        self._size += size
+        while self._size > _MAX_BYTES or len(self._waiting) > _MAX_EVENTS:
+            self._size -= self._waiting.popleft()[0]
+            self._dropped += 1
+        self._schedule()
+
+    def close(self) -> None:
+        """Send what waits, but for progress, which the end of the job makes obsolete. Does not wait for it."""
+        self._progress = None
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting and not self._sending:
+            self._start()
+        if self._dropped:
+            _log.info("events_dropped", job_id=self._job_id, fence=self._fence, events=self._dropped)
+
+    def _schedule(self) -> None:
+        if self._timer is None and not self._sending and not self._closed:
+            delay = max(0.0, self._sent_at + INTERVAL - time.monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._start)
+
+    def _start(self) -> None:
+        self._timer = None
+        self._sending = True
+        self._spawn(self._send(), f"events-{self._job_id}")
+
+    async def _send(self) -> None:
+        events = [event for _, event in self._waiting]
+        if self._progress is not None:
+            events.append({"kind": "progress", "data": self._progress})
+        self._waiting.clear()
+        self._size, self._progress, self._sent_at = 0, None, time.monotonic()
+        try:
+            await self._link.call(
+                "events", self._job_id, {"fence": self._fence, "events": events}, limit=_LIMIT_SECONDS
+            )
+        except Unreachable:
+            self._dropped += len(events)
+        finally:
+            self._sending = False
+        if self._waiting and self._closed:
+            self._start()
+        elif self._waiting or self._progress is not None:
+            self._schedule()

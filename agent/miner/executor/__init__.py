@@ -1,0 +1,1 @@
+"""Where runners run: child processes of this machine."""

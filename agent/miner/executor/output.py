@@ -1,0 +1,54 @@
+"""What the engines in child processes print: kept for the owner in files of bounded size, with the end at hand."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import structlog
+
+MAX_FILE: Final = 2**20
+"""Bytes after which a log file becomes `NAME.1`, replacing the one before."""
+_TAIL: Final = 4096
+_log = structlog.get_logger(__name__)
+
+
+class ChildOutput:
+    """The log file of one service on one device. Losing lines is better than losing a job: it raises nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._size = 0
+        self._tail: deque[int] = deque(maxlen=_TAIL)
+
+    def write(self, data: bytes) -> None:
+        """Append what a child printed."""
+        self._tail.extend(data[-_TAIL:])
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._file = self._path.open("ab", buffering=0)
+                self._size = self._path.stat().st_size
+            if self._size + len(data) > MAX_FILE:
+                self._file.close()
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                self._file = self._path.open("ab", buffering=0)
+                self._size = 0
+            self._file.write(data)
+            self._size += len(data)
+        except OSError as error:
+            _log.warning("child_output_lost", path=str(self._path), error=str(error))
+            self._file = None
+
+    def tail(self, lines: int = 5) -> str:
+        """The last lines, for a message about a crash."""
+        text = bytes(self._tail).decode("utf-8", "replace")
+        return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

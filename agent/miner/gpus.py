@@ -1,0 +1,249 @@
+"""The GPUs of this machine, as the NVIDIA management library (NVML) sees them.
+
+Cards get lost, drivers are updated under a running program, and functions are missing in older libraries. None of this
+may end the daemon: what cannot be read is None, and `Gpus.reason` says in words what is wrong and what to do. This is
+the only module that knows NVML.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import psutil
+import pynvml
+import structlog
+
+from agent.miner.deadline import call_within
+
+_LOCK_SECONDS: Final = 2.0
+"""How long a caller waits for another one's NVML calls, which take milliseconds unless the driver hangs."""
+
+_REFRESH_SECONDS: Final = 5.0
+
+_log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One card at one moment.
+
+    Memory is in bytes, `utilization` in percent, `temperature` in degrees Celsius, `power` in watts. `index` is NVML's
+    and follows the PCI bus. What a card does not tell is None.
+    """
+
+    uuid: str
+    index: int
+    name: str
+    memory_total: int
+    memory_free: int
+    compute_capability: str | None
+    driver: str
+    utilization: int | None
+    temperature: int | None
+    power: float | None
+
+    def to_wire(self) -> dict[str, Any]:
+        """What a registration says about the card."""
+        names = ("uuid", "index", "name", "memory_total", "memory_free", "compute_capability", "driver")
+        return {name: getattr(self, name) for name in names}
+
+    def telemetry(self) -> dict[str, Any]:
+        """What a heartbeat says about the card."""
+        return {
+            name: getattr(self, name)
+            for name in ("uuid", "memory_free", "utilization", "temperature", "power")
+        }
+
+
+_NO_ANSWER: Final = "The NVIDIA driver does not answer; restart the machine if this lasts."
+
+_REMEDIES: Final = {
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
+        "No NVIDIA driver was found on this machine. If it has an NVIDIA card, install the driver "
+        "(Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all)."
+    ),
+    pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
+        "The NVIDIA driver is installed but not loaded; run `modprobe nvidia` as root, or restart the machine."
+    ),
+    pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
+        "The NVIDIA driver was updated and its old kernel module is still loaded; restart the machine."
+    ),
+    pynvml.NVML_ERROR_NO_PERMISSION: (
+        "This user may not use the NVIDIA devices; allow it to open /dev/nvidia* (often the group `video`)."
+    ),
+    pynvml.NVML_ERROR_GPU_IS_LOST: (
+        "It has fallen off the bus; restart the machine, and check the card's power and slot."
+    ),
+    pynvml.NVML_ERROR_RESET_REQUIRED: (
+        "It must be reset; run `nvidia-smi --gpu-reset` as root, or restart the machine."
+    ),
+}
+
+
+class Gpus:
+    """The cards that this process may use. Owns NVML; may be called from any thread.
+
+    `CUDA_VISIBLE_DEVICES` is respected as CUDA does: UUIDs, beginnings of UUIDs or indices, and nothing behind the
+    first one that names no card. `reason` says why cards are missing or cannot be used, None while all is well.
+    """
+
+    def __init__(self) -> None:
+        # The variable is CUDA's, not a setting of ours: it must mean here what it means to the engines.
+        self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        self._lock = threading.Lock()
+        self._connected = False
+        self._last: tuple[Gpu, ...] = ()
+        self.reason: str | None = None
+
+    def snapshot(self) -> tuple[Gpu, ...]:
+        """The cards as they are now. Blocking and quick; raises nothing.
+
+        If another thread's call hangs in the driver, this returns the last known cards and says so in `reason`.
+        """
+        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+            self._explain(_NO_ANSWER)
+            return self._last
+        try:
+            self._last, reason = self._read()
+            self._explain(reason)
+            return self._last
+        finally:
+            self._lock.release()
+
+    async def refresh(self) -> tuple[Gpu, ...]:
+        """`snapshot` for asyncio: in a thread of its own, and the last known cards after five seconds."""
+        try:
+            return await call_within(_REFRESH_SECONDS, self.snapshot, name="gpus-snapshot")
+        except TimeoutError:
+            self._explain(_NO_ANSWER)
+            return self._last
+
+    def close(self) -> None:
+        """Let go of NVML. A later `snapshot` connects again."""
+        if self._lock.acquire(timeout=_LOCK_SECONDS):
+            try:
+                self._disconnect()
+            finally:
+                self._lock.release()
+
+    def _explain(self, reason: str | None) -> None:
+        if reason != self.reason:
+            self.reason = reason
+            _log.info("gpus_changed", gpus=[gpu.uuid for gpu in self._last], reason=reason)
+
+    def _disconnect(self) -> None:
+        if self._connected:
+            self._connected = False
+            with suppress(pynvml.NVMLError):  # it is gone either way
+                pynvml.nvmlShutdown()
+
+    def _read(self) -> tuple[tuple[Gpu, ...], str | None]:
+        try:
+            if not self._connected:
+                pynvml.nvmlInit()
+                self._connected = True
+            driver = _text(pynvml.nvmlSystemGetDriverVersion())
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError as error:
+            self._disconnect()
+            return (), _remedy(error)
+        gpus: list[Gpu] = []
+        faults: list[str] = []
+        for index in range(count):
+            try:
+                gpus.append(_read_gpu(index, driver))
+            except pynvml.NVMLError as error:
+                faults.append(f"GPU {index} cannot be used. {_remedy(error)}")
+        if faults:
+            self._disconnect()  # a driver that was replaced meanwhile answers only to a new connection
+        visible = tuple(_visible(gpus, self._visible))
+        if not visible and not faults:
+            faults.append(self._why_none(count))
+        return visible, " ".join(faults) or None
+
+    def _why_none(self, count: int) -> str:
+        if count == 0:
+            return (
+                "The NVIDIA driver runs, but finds no card; check that the card is in its slot and has power."
+            )
+        return (
+            f"CUDA_VISIBLE_DEVICES={self._visible} leaves none of this machine's {count} GPUs visible; "
+            "unset it, or name them by index or UUID (MIG instances are not supported)."
+        )
+
+
+def _remedy(error: Any) -> str:
+    known = _REMEDIES.get(error.value)
+    return known or f"NVML answers {str(error)!r} (code {error.value}); see whether `nvidia-smi` works."
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
+
+
+def _read_gpu(index: int, driver: str) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    total, free = _memory(handle)
+    capability = _optional(lambda: pynvml.nvmlDeviceGetCudaComputeCapability(handle))
+    milliwatts = _optional(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
+    return Gpu(
+        uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
+        index=index,
+        name=_text(pynvml.nvmlDeviceGetName(handle)),
+        memory_total=total,
+        memory_free=free,
+        compute_capability=None if capability is None else f"{capability[0]}.{capability[1]}",
+        driver=driver,
+        utilization=_optional(lambda: int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)),
+        temperature=_optional(
+            lambda: int(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+        ),
+        power=None if milliwatts is None else milliwatts / 1000,
+    )
+
+
+def _memory(handle: Any) -> tuple[int, int]:
+    """Total and free bytes. Older libraries have only the first version, which knows no reserved memory."""
+    try:
+        info = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+    except pynvml.NVMLError as error:
+        if error.value == pynvml.NVML_ERROR_NOT_SUPPORTED:
+            # The GPU has no memory of its own and shares the machine's (Grace, Jetson).
+            shared = psutil.virtual_memory()
+            return shared.total, shared.available
+        info = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return int(info.total), int(info.free)
+
+
+def _optional(read: Callable[[], _T]) -> _T | None:
+    """What `read` returns, or None where this card or this library cannot say."""
+    try:
+        return read()
+    except pynvml.NVMLError:
+        return None
+
+
+def _visible(gpus: list[Gpu], names: str | None) -> Iterator[Gpu]:
+    if names is None:
+        yield from gpus
+        return
+    seen: set[str] = set()
+    for name in (part.strip() for part in names.split(",")):
+        gpu = _find(gpus, name)
+        if gpu is None or gpu.uuid in seen:
+            return
+        seen.add(gpu.uuid)
+        yield gpu
+
+
+def _find(gpus: list[Gpu], name: str) -> Gpu | None:
+    if name.isdecimal():
+        return next((gpu for gpu in gpus if gpu.index == int(name)), None)
+    matches = [gpu for gpu in gpus if name.startswith("GPU-") and gpu.uuid.startswith(name)]
+    return matches[0] if len(matches) == 1 else None

@@ -1,0 +1,101 @@
+"""The one heartbeat that keeps all leases of this miner alive.
+
+It runs in a task of its own and touches neither runners nor drivers, so that a machine that is busy, or whose GPU
+hangs, still keeps its leases and hears of cancellations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+
+from agent.miner.deadline import call_within
+from agent.miner.errors import Unreachable
+from agent.miner.gpus import Gpus
+from agent.miner.link import Link
+
+MAX_LEASES: Final = 256
+"""How many leases one heartbeat may name."""
+_GPU_SECONDS: Final = 5.0
+_LONGEST_CALL_SECONDS: Final = 30.0
+_OK: Final = 200
+_log = structlog.get_logger(__name__)
+
+
+class Heartbeat:
+    """`run` and `watch_gpus` are the daemon's to run. `on_answer` gets what the coordinator says of each lease."""
+
+    def __init__(
+        self,
+        link: Link,
+        gpus: Gpus,
+        *,
+        leases: Callable[[], Sequence[Mapping[str, Any]]],
+        capabilities: Callable[[], dict[str, Any]],
+        paused: Callable[[], str | None],
+        on_answer: Callable[[Sequence[Mapping[str, Any]]], None],
+    ) -> None:
+        self.interval = 15.0
+        self._link = link
+        self._gpus = gpus
+        self._leases = leases
+        self._capabilities = capabilities
+        self._paused = paused
+        self._on_answer = on_answer
+        self._telemetry: list[dict[str, Any]] = []
+        self._known: dict[str, Any] | None = None
+        self._now = asyncio.Event()
+
+    def soon(self) -> None:
+        """Send one now, besides the regular ones."""
+        self._now.set()
+
+    async def run(self) -> None:
+        """Send heartbeats until cancelled."""
+        while True:
+            self._now.clear()
+            try:
+                await self._beat()
+                delay = self.interval
+            except Unreachable as error:
+                _log.info("heartbeat_failed", error=str(error))
+                delay = self.interval / 3
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._now.wait()
+
+    async def _beat(self) -> None:
+        capabilities = self._capabilities()
+        changed = capabilities != self._known
+        body = {
+            "leases": list(self._leases())[:MAX_LEASES],
+            "gpus": self._telemetry,
+            "capabilities": capabilities if changed else None,
+            "paused": self._paused(),
+        }
+        status, answer = await self._link.call(
+            "heartbeat", None, body, limit=min(self.interval, _LONGEST_CALL_SECONDS)
+        )
+        if status != _OK or not isinstance(answer, dict):
+            _log.warning("heartbeat_refused", status=status)
+            return
+        if changed:
+            self._known = capabilities
+        if answer.get("orders"):
+            _log.info("orders_unknown", orders=len(answer["orders"]))  # a newer coordinator's
+        self._on_answer(answer.get("leases", ()))
+
+    async def watch_gpus(self) -> None:
+        """Read the GPUs once per interval until cancelled."""
+        while True:
+            try:
+                cards = await call_within(_GPU_SECONDS, self._gpus.snapshot, name="gpus-telemetry")
+                self._telemetry = [card.telemetry() for card in cards]
+            except TimeoutError:
+                _log.warning("gpus_do_not_answer")
+                self._telemetry = []
+            await asyncio.sleep(self.interval)

@@ -1,0 +1,139 @@
+"""Who this miner is: the key that signs its results, and the API keys that networks gave to its owner.
+
+Whoever can read the key can sign in this miner's name, so files that others can read are refused rather than used.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+from nacl.signing import SigningKey
+
+from agent.core.errors import ConfigurationError
+from aitbc.canonical import b64decode, b64encode
+from aitbc.errors import FormatError
+from aitbc.keys import miner_id
+
+_SEED_SIZE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A miner's Ed25519 key and the id that follows from it."""
+
+    signing_key: SigningKey = field(repr=False)
+    public_key: bytes
+    miner_id: str
+
+
+def load_identity(directory: Path) -> Identity:
+    """The identity in `directory` (DATA_DIR/miner), made on first use.
+
+    Raises `ConfigurationError` when the key cannot be read or written, is damaged, or can be read by others.
+    """
+    path = directory / "identity.key"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            _create(path, b64encode(bytes(SigningKey.generate())).encode() + b"\n")
+        seed = b64decode(_read_private(path).decode("ascii").strip())
+    except (FormatError, UnicodeDecodeError):
+        raise ConfigurationError(_damaged(path)) from None
+    except OSError as error:
+        raise ConfigurationError(f"The miner's key {path} cannot be used: {error.strerror}.") from None
+    if len(seed) != _SEED_SIZE:
+        raise ConfigurationError(_damaged(path))
+    key = SigningKey(seed)
+    public_key = bytes(key.verify_key)
+    return Identity(key, public_key, miner_id(public_key))
+
+
+def _damaged(path: Path) -> str:
+    return (
+        f"The miner's key {path} is damaged. Restore it from a backup, or delete it to begin as a new miner."
+    )
+
+
+class ApiKeyStore:
+    """The API keys of the networks that this miner has joined, by the origin of their log.
+
+    A coordinator tells the key once, when the miner joins, so it is kept in DATA_DIR/miner/api_key.json.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "api_key.json"
+
+    def get(self, origin: str) -> str | None:
+        """The key of a network. Raises `ConfigurationError` when the file is damaged or can be read by others."""
+        return self._read().get(origin)
+
+    def put(self, origin: str, api_key: str) -> None:
+        """Keep a key durably. Raises `ConfigurationError` when it cannot be written."""
+        keys = self._read() | {origin: api_key}
+        try:
+            _replace(self._path, orjson.dumps(keys, option=orjson.OPT_INDENT_2))
+        except OSError as error:
+            raise ConfigurationError(f"{self._path} cannot be written: {error.strerror}.") from None
+
+    def _read(self) -> dict[str, str]:
+        try:
+            keys = orjson.loads(_read_private(self._path))
+        except FileNotFoundError:
+            return {}
+        except orjson.JSONDecodeError:
+            raise ConfigurationError(f"{self._path} is damaged; delete it and make a new key.") from None
+        except OSError as error:
+            raise ConfigurationError(f"{self._path} cannot be read: {error.strerror}.") from None
+        return keys if isinstance(keys, dict) else {}
+
+
+def _read_private(path: Path) -> bytes:
+    with path.open("rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise ConfigurationError(
+                f"{path} can be read by other users (mode {mode:04o}). Run: chmod 600 {path}; "
+                "if somebody may have read it, delete it to begin as a new miner."
+            )
+        return file.read()
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Write a new file that is whole or not there at all; one that appears meanwhile wins."""
+    temporary = _write_temporary(path, content)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    finally:
+        temporary.unlink()
+    _sync_directory(path.parent)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = _write_temporary(path, content)
+    temporary.replace(path)
+    _sync_directory(path.parent)
+
+
+def _write_temporary(path: Path, content: bytes) -> Path:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,373 @@
+"""Brings the input files of jobs to disk. Inputs come from strangers, so everything about them is distrusted.
+
+A host's name is resolved once; every address is checked, and the connection goes to a checked address, so that an
+answer which changes a moment later has no effect. Redirects are followed by hand and checked like the first address.
+Sizes and times are limited while the bytes come in. Messages name hosts but neither their addresses, which would show
+a stranger the inside of the owner's network, nor whole URLs, which often carry a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import ip_address
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpcore
+import httpx
+import structlog
+
+from agent.core.addresses import may_connect
+from agent.miner.deadline import call_within
+from agent.settings import InputSettings
+from runners._base import Fail, Retry
+
+ArtifactSource = Callable[[str], AbstractAsyncContextManager[httpx.Response]]
+"""Opens the coordinator's `GET /v1/artifacts/{id}` as a stream, with the session's token; takes "sha256:<hex>"."""
+
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""The IP addresses of a host for a port, best first. Raises `socket.gaierror`, or `TimeoutError`."""
+
+_ARTIFACT: Final = re.compile(r"artifact:sha256:([0-9a-f]{64})")
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
+_LONGEST_NAME: Final = 253
+_RESOLVE_SECONDS: Final = 10.0
+_CONNECT_SECONDS: Final = 10.0
+_READ_SECONDS: Final = 60.0
+_MAX_ADDRESSES: Final = 4
+"""How many addresses of one host are tried: IPv4 and IPv6, each with one spare."""
+_FREE_PORTS: Final = range(1024, 65536)
+_BUFFER: Final = 2**20
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_PASSING: Final = frozenset({401, 408, 409, 425, 429})
+"""Client errors that say "not now", or that this miner's session has ended: no word about the file itself."""
+
+_log = structlog.get_logger(__name__)
+
+
+class InputRefused(Fail):
+    """The client named a file that no miner will fetch. `code` is INPUT_REFUSED, INPUT_TOO_LARGE or INPUT_UNAVAILABLE."""
+
+    default_code = "INPUT_REFUSED"
+
+
+class InputUnavailable(Retry):
+    """The file could not be fetched now. It says little about this machine, since a stranger chose the server."""
+
+    default_code = "INPUT_UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedFile:
+    """A file as it lies on disk: where, its hex SHA-256, its size in bytes."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """How hosts are found and reached. Tests put a network of their own here; the checks stay the same."""
+
+    resolve: Resolver
+    backend: httpcore.AsyncNetworkBackend
+    tls: ssl.SSLContext
+
+
+async def fetch(
+    reference: str | Mapping[str, Any],
+    target: Path,
+    *,
+    artifacts: ArtifactSource,
+    limits: InputSettings,
+    network: Network | None = None,
+) -> FetchedFile:
+    """Bring the file that `reference` names to `target`, whole or not at all.
+
+    `reference` is "artifact:sha256:<hex>", an https address or `{"inline": text}`. The content of an artifact is
+    checked against its digest. Raises `InputRefused` (another miner would refuse it too) or `InputUnavailable` (worth
+    another try).
+    """
+    try:
+        async with asyncio.timeout(limits.timeout_seconds), _Sink(target, int(limits.max_size)) as sink:
+            if isinstance(reference, Mapping):
+                await sink.write(str(reference["inline"]).encode())
+            elif match := _ARTIFACT.fullmatch(reference):
+                await _fetch_artifact(f"sha256:{match[1]}", sink, artifacts)
+                sink.expect(match[1])
+            else:
+                await _fetch_address(reference, sink, limits, network or _internet())
+            return await sink.finish()
+    except TimeoutError:
+        raise InputUnavailable(
+            f"The input did not arrive within {limits.timeout_seconds:g} s; use a faster server, or upload the file."
+        ) from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise InputUnavailable(
+            f"The input could not be written to disk ({error.strerror}); "
+            f"{'make room in' if full else 'look at'} the miner's data directory.",
+            code="DISK_FULL" if full else "DISK_FAULT",
+        ) from error
+
+
+class _Sink:
+    """Writes a file beside its target, counts and hashes it, and puts it in place when it is whole."""
+
+    def __init__(self, target: Path, limit: int) -> None:
+        self._target = target
+        self._partial = target.with_name(f".{target.name}.part")
+        self._limit = limit
+        self._size = 0
+        self._expected: str | None = None
+        self._hash = hashlib.sha256()
+        self._buffer = bytearray()
+
+    async def __aenter__(self) -> Self:
+        self._file = self._partial.open("wb")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Waits for a write that still runs in its thread: the file object has a lock of its own. On a full disk it
+        # fails again, which says nothing new.
+        with suppress(OSError):
+            self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+    def announce(self, length: str | None) -> None:
+        """Refuse a file whose header says that it is too large."""
+        if length is not None and length.isdecimal() and int(length) > self._limit:
+            raise self._too_large()
+
+    async def write(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size > self._limit:
+            raise self._too_large()
+        self._buffer += data
+        if len(self._buffer) >= _BUFFER:
+            await self._flush()
+
+    def expect(self, sha256: str) -> None:
+        """Say what the content must be; `finish` checks it."""
+        self._expected = sha256
+
+    async def finish(self) -> FetchedFile:
+        await self._flush()
+        self._file.close()
+        digest = self._hash.hexdigest()
+        if self._expected not in (None, digest):
+            raise InputUnavailable("The coordinator sent another content than the artifact's id says.")
+        self._partial.replace(self._target)
+        return FetchedFile(self._target, digest, self._size)
+
+    async def _flush(self) -> None:
+        data, self._buffer = bytes(self._buffer), bytearray()
+        # In a thread, since a slow disk must not delay heartbeats.
+        await asyncio.to_thread(self._store, data)
+
+    def _store(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._file.write(data)
+
+    def _too_large(self) -> InputRefused:
+        return InputRefused(
+            f"The input is larger than {self._limit} bytes, the most that this miner takes; send a smaller file.",
+            code="INPUT_TOO_LARGE",
+        )
+
+
+async def _fetch_artifact(artifact_id: str, sink: _Sink, artifacts: ArtifactSource) -> None:
+    try:
+        async with artifacts(artifact_id) as response:
+            _check_status(response.status_code, "The coordinator")
+            await _receive(response.headers.get("content-length"), response.aiter_bytes(), sink)
+    except httpx.HTTPError as error:
+        raise InputUnavailable(
+            f"The coordinator did not send the artifact ({type(error).__name__})."
+        ) from error
+
+
+async def _fetch_address(address: str, sink: _Sink, limits: InputSettings, network: Network) -> None:
+    url = _parse(address)
+    guard = _GuardedBackend(network, allow_private=limits.allow_private)
+    async with httpcore.AsyncConnectionPool(ssl_context=network.tls, network_backend=guard) as pool:
+        for _ in range(limits.max_redirects + 1):
+            _check_url(url, limits)
+            location = await _fetch_hop(pool, url, sink)
+            if location is None:
+                return
+            url = _parse(location, base=url)
+    raise InputRefused(
+        f"The input's address redirects more than {limits.max_redirects} times; give the file's own address."
+    )
+
+
+async def _fetch_hop(pool: httpcore.AsyncConnectionPool, url: httpx.URL, sink: _Sink) -> str | None:
+    """Fetch the file into `sink` and return None, or return where the server redirects to."""
+    request = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    headers = [("User-Agent", "aitbc-agent"), ("Accept", "*/*"), ("Accept-Encoding", "identity")]
+    timeouts = {
+        "connect": _CONNECT_SECONDS,
+        "read": _READ_SECONDS,
+        "write": _READ_SECONDS,
+        "pool": _CONNECT_SECONDS,
+    }
+    try:
+        async with pool.stream("GET", request, headers=headers, extensions={"timeout": timeouts}) as response:
+            answer = {
+                name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers
+            }
+            if response.status in _REDIRECTS and "location" in answer:
+                return answer["location"]
+            _check_status(response.status, url.host)
+            if answer.get("content-encoding", "identity").lower() != "identity":
+                raise InputRefused(
+                    f"{url.host} sends the input compressed; give an address that sends the file itself."
+                )
+            await _receive(answer.get("content-length"), response.aiter_stream(), sink)
+            return None
+    except httpcore.ConnectError as error:
+        # The pool raises its errors anew `from None`, so the reason is the context and no longer the cause.
+        if isinstance(error.__context__, ssl.SSLCertVerificationError):
+            raise InputRefused(
+                f"The certificate of {url.host} is not valid for it ({error.__context__.verify_message.rstrip('.')}); "
+                "use a server with a valid one, or upload the file."
+            ) from None
+        raise InputUnavailable(f"{url.host} could not be reached.") from error
+    except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise InputUnavailable(f"{url.host} broke off or did not answer ({type(error).__name__}).") from error
+
+
+async def _receive(length: str | None, chunks: AsyncIterable[bytes], sink: _Sink) -> None:
+    sink.announce(length)
+    async for chunk in chunks:
+        await sink.write(chunk)
+
+
+def _check_status(status: int, who: str) -> None:
+    if status == httpx.codes.OK:
+        return
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in _PASSING:
+        raise InputUnavailable(f"{who} answers {status} for the input.")
+    raise InputRefused(
+        f"{who} answers {status} for the input; check the address, and that it needs no login.",
+        code="INPUT_UNAVAILABLE",
+    )
+
+
+def _parse(address: str, base: httpx.URL | None = None) -> httpx.URL:
+    try:
+        url = httpx.URL(address) if base is None else base.join(address)
+        if (
+            url.scheme and _is_host(url.raw_host.decode("ascii")) and url.host
+        ):  # `host` decodes international names
+            return url
+    except (httpx.InvalidURL, UnicodeError):
+        pass
+    raise InputRefused("The input's address is not a whole URL; write it like https://example.com/file.")
+
+
+def _is_host(name: str) -> bool:
+    return _is_address(name) or (len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None)
+
+
+def _check_url(url: httpx.URL, limits: InputSettings) -> None:
+    allowed = ("https", "http") if limits.allow_http else ("https",)
+    if url.scheme not in allowed:
+        raise InputRefused(
+            f"The input is at a {url.scheme} address and must be at one that begins with "
+            f"{' or '.join(f'{scheme}://' for scheme in allowed)}; or upload the file."
+        )
+    if url.userinfo:
+        raise InputRefused("The input's address contains a login; give one without, or upload the file.")
+    # Other low ports belong to services that are no web servers and could mistake a request for a command.
+    if url.port is not None and url.port not in (80, 443) and url.port not in _FREE_PORTS:
+        raise InputRefused(f"The input's address has port {url.port}; use 443, 80 or one from 1024 to 65535.")
+
+
+class _GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Connects to addresses that were checked, whatever name the URL has. TLS is still verified against that name."""
+
+    def __init__(self, network: Network, *, allow_private: bool) -> None:
+        self._network = network
+        self._allow_private = allow_private
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is the library's
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        failure: Exception = httpcore.ConnectError("the host has no address")
+        for address in (await self._checked_addresses(host, port))[:_MAX_ADDRESSES]:
+            try:
+                return await self._network.backend.connect_tcp(
+                    address, port, timeout, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def _checked_addresses(self, host: str, port: int) -> Sequence[str]:
+        addresses = [host] if _is_address(host) else await self._resolve(host, port)
+        refused = [
+            address for address in addresses if not may_connect(address, allow_private=self._allow_private)
+        ]
+        if refused:
+            _log.warning("input_address_refused", host=host, addresses=refused)
+            raise InputRefused(
+                f"{host} is not on the public internet; give an address that everybody can reach, or upload the file."
+            )
+        return addresses
+
+    async def _resolve(self, host: str, port: int) -> Sequence[str]:
+        try:
+            return await self._network.resolve(host, port)
+        except socket.gaierror as error:
+            if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)):
+                raise InputRefused(
+                    f"There is no host {host}; check the input's address.", code="INPUT_UNAVAILABLE"
+                ) from None
+            raise InputUnavailable(f"The name {host} could not be looked up ({error.strerror}).") from error
+        except (TimeoutError, UnicodeError) as error:
+            raise InputUnavailable(
+                f"The name {host} could not be looked up ({type(error).__name__})."
+            ) from error
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+async def _resolve(host: str, port: int) -> Sequence[str]:
+    """Ask the system's resolver, whose order suits the machine's network."""
+    found = await call_within(
+        _RESOLVE_SECONDS,
+        lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
+        name="resolve-input",
+    )
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+@cache
+def _internet() -> Network:
+    return Network(resolve=_resolve, backend=httpcore.AnyIOBackend(), tls=httpx.create_ssl_context())

@@ -1,0 +1,67 @@
+"""A lease as it comes from the coordinator: read once, checked, then only passed on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from agent.core.quantities import parse_money, parse_time
+from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.errors import FormatError
+
+_Price = Annotated[Decimal, BeforeValidator(parse_money)]
+_Moment = Annotated[float, BeforeValidator(parse_time)]
+
+
+class _Received(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Spec(_Received):
+    """What is to be done. `files` names inputs by field, as address or `{"inline": text}`."""
+
+    job_id: str = Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")  # becomes the name of a directory
+    service: str
+    model: str | None = None
+    parameters: dict[str, Any] = {}
+    files: dict[str, str | dict[str, Any]] = {}
+    resources: dict[str, str] = {}
+
+
+class Lease(_Received):
+    """The right to run a job until its deadline, as long as heartbeats renew it."""
+
+    job_id: str
+    fence: int = Field(ge=1)
+    service: str
+    spec_digest: str
+    unit_price: _Price
+    max_cost: _Price
+    assigned_at: _Moment
+    deadline: _Moment
+    spec: Spec
+    received_at: float = Field(default_factory=time.monotonic)
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """The job's id and the fence, which together name this lease."""
+        return self.job_id, self.fence
+
+    def seconds_left(self) -> float:
+        """Time until the deadline, counted from the lease's arrival: the two machines' clocks may differ."""
+        return self.deadline - self.assigned_at - (time.monotonic() - self.received_at)
+
+
+def digest_agrees(message: Mapping[str, Any]) -> bool:
+    """Whether the spec of a lease message is the one whose digest the coordinator promised to pay for."""
+    spec = message["spec"]
+    try:
+        digest = sha256_hex(canonical_json(spec))
+    except FormatError:
+        return False
+    same_job = spec["job_id"] == message["job_id"] and spec["service"] == message["service"]
+    return bool(digest == message["spec_digest"] and same_job)

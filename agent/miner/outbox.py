@@ -1,0 +1,230 @@
+"""Finished work that the coordinator has not acknowledged yet, on disk before anything is sent.
+
+A job that took an hour must not be lost to a kill, a full network or a coordinator that is away for a day. `put` is
+durable when it returns; sending begins at once and goes on until the coordinator has given its final answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from agent.miner._outbox_database import Artifact, Entry, OutboxDatabase
+from agent.miner.backoff import Backoff
+from agent.miner.errors import Unreachable
+from agent.miner.link import Link, error_code
+
+SENDERS: Final = 4
+"""How many entries are sent at the same time."""
+_IN_MEMORY: Final = 2 * SENDERS
+_RESULT_SECONDS: Final = 60.0
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 60.0
+
+_OK: Final = 200
+_CLIENT_ERROR: Final = 400
+_SERVER_ERROR: Final = 500
+_TRANSIENT: Final = frozenset({401, 408, 425, 429})
+"""Client errors that say "not now", or that the session must be opened again."""
+
+_Key = tuple[str, int]
+_T = TypeVar("_T")
+_log = structlog.get_logger(__name__)
+
+__all__ = ["Artifact", "Entry", "Outbox"]
+
+
+class Outbox:
+    """The queue of finished work. `open` first; `run` sends until cancelled; `close` last.
+
+    `on_change` is called from the event loop whenever the number of entries has changed.
+    """
+
+    def __init__(self, path: Path, link: Link, *, on_change: Callable[[], None] = lambda: None) -> None:
+        self._database = OutboxDatabase(path)
+        self._link = link
+        self._on_change = on_change
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
+        self._keys: dict[_Key, Entry | None] = {}
+        self._delays: dict[_Key, Backoff] = {}
+        # Holds each key at most once, so the bound on entries (and on running jobs) bounds it too.
+        self._ready: asyncio.Queue[_Key] = asyncio.Queue()
+        self._offline = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+        self._reachable = asyncio.Event()
+        self._reachable.set()
+        self._unreachable = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: tuple[str, int]) -> bool:
+        return key in self._keys
+
+    async def open(self) -> None:
+        """Read what a former life left. Raises `ConfigurationError` if the file cannot be used."""
+        for key in await self._in_thread(self._database.open):
+            self._keys[key] = None
+            self._ready.put_nowait(key)
+        if self._keys:
+            self._empty.clear()
+            _log.info("outbox_resumed", entries=len(self._keys))
+
+    def holding(self) -> list[dict[str, Any]]:
+        """The leases of all entries, as a registration names them."""
+        return [{"job_id": job_id, "fence": fence} for job_id, fence in self._keys]
+
+    def directories(self) -> frozenset[Path]:
+        """The directories that entries left by a former life still need."""
+        return self._database.directories
+
+    async def put(self, entry: Entry) -> None:
+        """Keep `entry`; it survives a crash from the moment that this returns. Raises `OSError` if the disk refuses."""
+        await self._in_thread(lambda: self._database.put(entry))
+        key = (entry.job_id, entry.fence)
+        # Most are sent at once; what has to wait is read again, so that a long queue does not fill the memory.
+        self._keys[key] = entry if self._ready.qsize() < _IN_MEMORY else None
+        self._empty.clear()
+        self._ready.put_nowait(key)
+        self._on_change()
+
+    async def run(self) -> None:
+        """Send entries until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for number in range(SENDERS):
+                group.create_task(self._send_ready(), name=f"outbox-sender-{number}")
+
+    def kick(self) -> None:
+        """Try again now: the coordinator can be reached again."""
+        self._offline.reset()
+        self._reachable.set()
+
+    async def flush(self, limit: float) -> bool:
+        """Wait until everything is acknowledged, at most `limit` seconds and only while the coordinator answers.
+
+        Returns whether everything is.
+        """
+        waits = [
+            asyncio.create_task(event.wait(), name="outbox-flush")
+            for event in (self._empty, self._unreachable)
+        ]
+        try:
+            await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        return not self._keys
+
+    async def close(self) -> None:
+        """Close the database; unsent entries stay for the next life."""
+        await self._in_thread(self._database.close)
+        self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, action: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, action)
+
+    async def _send_ready(self) -> None:
+        while True:
+            await self._reachable.wait()
+            key = await self._ready.get()
+            try:
+                if await self._send(key):
+                    await self._forget(key)
+                else:
+                    self._retry_later(key)
+            except Unreachable as error:
+                self._ready.put_nowait(key)
+                await self._pause(str(error))
+            except OSError as error:  # a full disk; what was acknowledged already is acknowledged again
+                _log.warning("outbox_disk_fault", job_id=key[0], fence=key[1], error=str(error))
+                self._retry_later(key)
+
+    async def _pause(self, reason: str) -> None:
+        """Let all senders rest, until the link says that the coordinator is back or the delay is over."""
+        if not self._reachable.is_set():
+            return
+        self._reachable.clear()
+        self._unreachable.set()
+        delay = self._offline.next()
+        _log.info("outbox_waiting", entries=len(self._keys), reason=reason, retry_in=round(delay, 2))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._reachable.wait()
+        self._unreachable.clear()
+        self._reachable.set()
+
+    def _retry_later(self, key: _Key) -> None:
+        delay = self._delays.setdefault(key, Backoff(_FIRST_DELAY, _LONGEST_DELAY)).next()
+        asyncio.get_running_loop().call_later(delay, self._ready.put_nowait, key)
+
+    async def _send(self, key: _Key) -> bool:
+        """Send one entry. Returns whether the coordinator's answer is final. Raises `Unreachable`."""
+        entry = self._keys[key]
+        if entry is None:
+            entry = await self._in_thread(lambda: self._database.get(key))
+        self._keys[key] = None
+        for artifact in entry.artifacts:
+            if not artifact.uploaded:
+                refusal = await self._upload(entry, artifact)
+                if refusal is not None:
+                    return await self._give_up(entry, refusal) if refusal else False
+        status, body = await self._link.call(entry.kind, entry.job_id, entry.body, limit=_RESULT_SECONDS)
+        self._offline.reset()
+        final = _is_final(status, body)
+        log = _log.info if status == _OK else _log.warning
+        log(
+            "outbox_answered", job_id=entry.job_id, fence=entry.fence, kind=entry.kind, status=status,
+            code=error_code(body), final=final, waited=round(time.time() - entry.created_at, 3),
+        )  # fmt: skip
+        return final
+
+    async def _upload(self, entry: Entry, artifact: Artifact) -> tuple[str, str] | tuple[()] | None:
+        """Store an output file. None when it is stored, () to try later, else code and message of what is wrong."""
+        try:
+            status, body = await self._link.upload(artifact.path, artifact.media_type, artifact.size)
+        except OSError as error:
+            return "OUTPUT_LOST", f"The output {artifact.name} cannot be read any more ({error.strerror})."
+        if status >= _SERVER_ERROR or status in _TRANSIENT or error_code(body) == "STALE_SESSION":
+            return ()
+        if status >= _CLIENT_ERROR:
+            return "OUTPUT_REFUSED", f"The coordinator does not store the output {artifact.name} ({status})."
+        if not isinstance(body, dict) or body.get("artifact_id") != artifact.artifact_id:
+            return "OUTPUT_LOST", f"The output {artifact.name} has changed since the job ended."
+        await self._in_thread(lambda: self._database.mark_uploaded(entry, artifact))
+        return None
+
+    async def _give_up(self, entry: Entry, refusal: tuple[str, str]) -> bool:
+        """Turn a result whose files cannot be delivered into a failure, so that nobody waits for it."""
+        code, message = refusal
+        kind = "retry" if code == "OUTPUT_LOST" else "fail"
+        _log.error("outbox_output_undeliverable", job_id=entry.job_id, fence=entry.fence, code=code)
+        body = {"fence": entry.fence, "kind": kind, "code": code, "message": message}
+        await self._in_thread(lambda: self._database.replace(entry, "fail", body))
+        return False
+
+    async def _forget(self, key: _Key) -> None:
+        directory = await self._in_thread(lambda: self._database.remove(key))
+        if directory is not None:
+            await self._in_thread(lambda: shutil.rmtree(directory, ignore_errors=True))
+        self._delays.pop(key, None)
+        self._keys.pop(key, None)
+        if not self._keys:
+            self._empty.set()
+        self._on_change()
+
+
+def _is_final(status: int, body: Any) -> bool:
+    if status < _CLIENT_ERROR:
+        return True
+    if status >= _SERVER_ERROR or status in _TRANSIENT:
+        return False
+    return error_code(body) != "STALE_SESSION"  # the next session may still deliver it

@@ -1,0 +1,119 @@
+"""Takes the output files of a run: checks that they are what they seem, and names them by their content.
+
+A run may have executed a stranger's code. A link in its output directory must not make this miner publish a file of its
+owner, and an object in its results must not pass for a file that the run did not make.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from agent.miner.outbox import Artifact
+from aitbc.outputs import output_files
+from runners._base import Fail, Retry
+from runners._protocol import Done, FileReference, ProtocolError, file_references, plain_units, replace_files
+
+_MAX_NAME: Final = 200
+"""Characters of a name or media type that the coordinator takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """A run's results as the client will see them, and the files that must be stored before they are sent."""
+
+    results: dict[str, Any]
+    artifacts: tuple[Artifact, ...]
+    units: Decimal
+
+
+def has_files(done: Done) -> bool:
+    """Whether the results name any output file."""
+    try:
+        return next(file_references(done.results), None) is not None
+    except ProtocolError:
+        return True  # `collect` says what is wrong with it
+
+
+def collect(done: Done, output: Path) -> Collected:
+    """Hash the files that `done` names below `output`, and put their addresses into its results.
+
+    Blocking: reads every file, and returns when all are on the disk. Raises `Fail` when the results pretend to hold a
+    file, `Retry` when a file is not there or not a regular one, `OSError`.
+    """
+    try:
+        references = list(file_references(done.results))
+        artifacts = {reference.path: _take(reference, output) for reference in references}
+        results = replace_files(
+            done.results, lambda reference: _describe(reference, artifacts[reference.path])
+        )
+    except ProtocolError as error:
+        raise Retry(f"The runner named no valid output: {error}", code="RUNNER_CRASHED") from error
+    results["units"] = _number(done.units)
+    files = output_files(results)
+    if len(files) != len(references) or {file.artifact_id for file in files} != {
+        artifact.artifact_id for artifact in artifacts.values()
+    }:
+        raise Fail(
+            "The results hold an object that looks like an output file but is none; rename its fields "
+            "(artifact_id, url, media_type, size, name).",
+            code="RESULT_INVALID",
+        )
+    if artifacts:
+        _sync_directory(output)
+    stored = tuple(
+        Artifact(
+            file.artifact_id, _path_of(file.artifact_id, artifacts), file.name, file.media_type, file.size
+        )
+        for file in files
+    )
+    return Collected(results, stored, Decimal(str(results["units"])))
+
+
+def _take(reference: FileReference, output: Path) -> Artifact:
+    path = reference.below(output)
+    # `resolve` follows links, so a path that it leaves alone has none on the way.
+    if path.resolve(strict=True) != output.resolve(strict=True) / reference.path:
+        raise ProtocolError("an output is reached through a link")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise ProtocolError("an output is no regular file")
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.fsync(descriptor)  # the outbox promises that what it names survives a crash
+    name, media_type = reference.name[:_MAX_NAME], reference.media_type[:_MAX_NAME]
+    return Artifact(f"sha256:{digest}", path, name, media_type, status.st_size)
+
+
+def _describe(reference: FileReference, artifact: Artifact) -> Mapping[str, Any]:
+    return {
+        "artifact_id": artifact.artifact_id,
+        "url": f"/v1/artifacts/{artifact.artifact_id}",
+        "media_type": reference.media_type[:_MAX_NAME],
+        "size": artifact.size,
+        "name": reference.name[:_MAX_NAME],
+    }
+
+
+def _path_of(artifact_id: str, artifacts: Mapping[str, Artifact]) -> Path:
+    return next(artifact.path for artifact in artifacts.values() if artifact.artifact_id == artifact_id)
+
+
+def _number(units: Decimal) -> int | float:
+    text = plain_units(units)
+    return float(text) if "." in text else int(text)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,63 @@
+"""The miner's directory (DATA_DIR/miner): used by one daemon at a time, and tidy when work begins."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+from typing import IO
+
+import structlog
+
+from agent.core.errors import ConfigurationError
+
+_log = structlog.get_logger(__name__)
+
+
+class Premises:
+    """`enter` locks the directory until `leave`, or until the process ends in whatever way."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.jobs = self.directory / "jobs"
+        self._lock: IO[str] | None = None
+
+    def enter(self) -> None:
+        """Make the directory and take it. Raises `ConfigurationError` if another daemon has it."""
+        try:
+            self.jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Kept open by purpose: the lock lasts as long as the descriptor.
+            lock = (self.directory / "lock").open("a+", encoding="ascii")
+        except OSError as error:
+            raise ConfigurationError(
+                f"The directory {self.directory} cannot be used: {error.strerror}."
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            lock.close()
+            raise ConfigurationError(
+                f"Another agent (process {holder or 'unknown'}) works in {self.directory.parent}. Stop it, or give this "
+                "one a directory of its own with --data-dir."
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+
+    def remove_leftovers(self, needed: Collection[Path]) -> None:
+        """Delete the directories of jobs that a former life did not finish. Blocking."""
+        for directory in self.jobs.iterdir():
+            if directory not in needed:
+                _log.info("leftover_removed", directory=directory.name)
+                shutil.rmtree(directory, ignore_errors=True)
+
+    def leave(self) -> None:
+        """Let others in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None

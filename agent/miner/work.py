@@ -1,0 +1,279 @@
+"""One lease, from its arrival to a signed result in the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import re
+import shutil
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from agent.core.quantities import format_time
+from agent.miner.capabilities import ServiceOffer
+from agent.miner.errors import Unreachable
+from agent.miner.events import EventFeed
+from agent.miner.executor.local import Execution, LocalExecutor
+from agent.miner.identity import Identity
+from agent.miner.inputs import fetch
+from agent.miner.lease import Lease, digest_agrees
+from agent.miner.link import Link
+from agent.miner.models import ModelStore
+from agent.miner.outbox import Entry, Outbox
+from agent.miner.outputs import Collected, collect, has_files
+from agent.settings import InputSettings
+from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.dsse import sign_envelope
+from aitbc.outputs import output_files
+from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price
+from runners._base import Fail, Model, Retry, RunnerError
+from runners._protocol import Run
+
+_MAX_MESSAGE: Final = 2000
+_CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NOT_THIS_MACHINE: Final = frozenset(
+    {"INPUT_UNAVAILABLE", "MODEL_UNKNOWN", "SPEC_MISMATCH", "SERVICE_NOT_OFFERED"}
+)
+"""Codes of retries that say nothing about the health of this machine."""
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """What all work of a daemon shares.
+
+    `units` names the metering unit of each service on a kind of device; `spawn` runs what may outlive the work, under the daemon's eyes.
+    """
+
+    identity: Identity
+    origin: str
+    link: Link
+    outbox: Outbox
+    executor: LocalExecutor
+    models: ModelStore
+    offers: Mapping[str, ServiceOffer]
+    units: Mapping[str, Callable[[str], str]]
+    inputs: InputSettings
+    jobs_directory: Path
+    spawn: Callable[[Coroutine[Any, Any, None], str], None]
+
+
+class Work:
+    """The work on one lease. `run` it as a task; `progress`, `units` and `counter` go into heartbeats.
+
+    `machine_fault` says afterwards whether this machine failed.
+    """
+
+    def __init__(self, lease: Lease, message: Mapping[str, Any], place: Workplace) -> None:
+        self.lease = lease
+        self.progress = 0.0
+        self.units = Decimal(0)
+        self.counter = 0
+        self.machine_fault = False
+        self._message = message
+        self._place = place
+        self._directory = place.jobs_directory / f"{lease.job_id}_{lease.fence}"
+        self._feed = EventFeed(place.link, lease.job_id, lease.fence, place.spawn)
+        self._ending = False
+
+    @property
+    def can_be_cancelled(self) -> bool:
+        """False once the outcome is being written down: then it is sent, and the coordinator decides."""
+        return not self._ending
+
+    async def run(self) -> None:
+        """Do it all. Returns when the outcome is in the outbox; when cancelled, no trace of the lease is left."""
+        try:
+            entry = await self._outcome()
+            self._ending = True
+            await self._finish(entry)
+        except asyncio.CancelledError:
+            _log.info("job_dropped", job_id=self.lease.job_id, fence=self.lease.fence)
+            await self._remove(self._directory)
+            raise
+
+    async def _outcome(self) -> Entry:
+        left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
+        try:
+            async with left:
+                return await self._perform()
+        except RunnerError as error:
+            return self._failure(error)
+        except TimeoutError:
+            if not left.expired():
+                return self._failure(Retry("Something on this machine took too long."))
+            return self._failure(
+                Fail("The job ran longer than its timeout_seconds.", code="DEADLINE_EXCEEDED")
+            )
+        except OSError as error:
+            code = "DISK_FULL" if error.errno in _DISK_FULL else "DISK_FAULT"
+            return self._failure(Retry(f"The miner's disk: {error.strerror or error}.", code=code))
+        except Exception as error:  # noqa: BLE001 - one job's surprise must end as that job's failure
+            _log.exception("job_error", job_id=self.lease.job_id, fence=self.lease.fence)
+            return self._failure(Retry(f"The miner failed ({type(error).__name__}).", code="MINER_ERROR"))
+
+    async def _perform(self) -> Entry:
+        lease, place = self.lease, self._place
+        if not digest_agrees(self._message):
+            raise Retry("The lease's spec does not agree with its digest.", code="SPEC_MISMATCH")
+        if lease.service not in place.offers:
+            raise Retry(f"This miner does not offer {lease.service}.", code="SERVICE_NOT_OFFERED")
+        model = None if lease.spec.model is None else place.models.resolve(lease.spec.model)
+        for name in ("inputs", "output", "work"):
+            (self._directory / name).mkdir(parents=True)
+        inputs = [await self._fetch(number, name) for number, name in enumerate(sorted(lease.spec.files))]
+        started_at = time.time()
+        message = Run(
+            run_id=f"{lease.job_id}_{lease.fence}",
+            parameters=lease.spec.parameters,
+            files={name: path for name, path, _ in inputs},
+            output=self._directory / "output",
+            work=self._directory / "work",
+            resources=lease.spec.resources,
+            timeout_seconds=max(0.001, lease.seconds_left()),
+        )
+        execution = await place.executor.run(
+            lease.service, model, message, on_progress=self._on_progress, on_event=self._on_event
+        )
+        finished_at = time.time()
+        digest = None if model is None else await self._weights_digest(model, execution)
+        collected = await self._collect(execution)
+        statement = self._statement(
+            collected, execution, digest,
+            inputs=tuple(NamedDigest(name, sha256) for name, _, sha256 in inputs),
+            started_at=format_time(started_at), finished_at=format_time(finished_at),
+        )  # fmt: skip
+        return self._result(collected, statement)
+
+    async def _fetch(self, number: int, name: str) -> tuple[str, Path, str]:
+        # The client chose the field's name only among those of the service, but a number is safe in any case.
+        target = self._directory / "inputs" / str(number)
+        file = await fetch(
+            self.lease.spec.files[name],
+            target,
+            artifacts=self._place.link.open_artifact,
+            limits=self._place.inputs,
+        )
+        return name, file.path, file.sha256
+
+    def _on_progress(self, percent: float, units: Decimal) -> None:
+        self.progress, self.units = percent, units
+        self.counter += 1
+        self._feed.progress(percent, units)
+
+    def _on_event(self, kind: str, data: Mapping[str, Any]) -> None:
+        self.counter += 1
+        self._feed.event(kind, data)
+
+    async def _weights_digest(self, model: Model, execution: Execution) -> NamedDigest:
+        try:
+            return NamedDigest(
+                model.name, await asyncio.to_thread(self._place.models.digest, execution.weights)
+            )
+        except (OSError, ValueError) as error:
+            raise Retry(
+                f"The weights of {model.name} cannot be identified: {error}.", code="MODEL_FAULT"
+            ) from error
+
+    async def _collect(self, execution: Execution) -> Collected:
+        output = self._directory / "output"
+        if not has_files(execution.done):  # nothing to read: a thread would only cost time
+            return collect(execution.done, output)
+        return await asyncio.to_thread(collect, execution.done, output)
+
+    def _statement(
+        self,
+        collected: Collected,
+        execution: Execution,
+        model: NamedDigest | None,
+        *,
+        inputs: tuple[NamedDigest, ...],
+        started_at: str,
+        finished_at: str,
+    ) -> Statement:
+        lease, offer = self.lease, self._place.offers[self.lease.service]
+        files = (NamedDigest(file.name, file.sha256) for file in output_files(collected.results))
+        # The offer's version also names the engine; it holds unless the runner was replaced after the offer was made.
+        ran = execution.runner.version
+        return Statement(
+            subject=(NamedDigest(RESULT_NAME, sha256_hex(canonical_json(collected.results))), *files),
+            job_id=lease.job_id,
+            miner_id=self._place.identity.miner_id,
+            fence=lease.fence,
+            origin=self._place.origin,
+            spec_digest=str(self._message["spec_digest"]),
+            inputs=inputs,
+            service=lease.service,
+            runner_name=execution.runner.name,
+            runner_version=offer.version if offer.version.startswith(ran) else ran,
+            model=model,
+            device_kind=execution.device.kind,
+            device_name=execution.device.name,
+            device_uuid=execution.device.uuid,
+            started_at=started_at,
+            finished_at=finished_at,
+            units=collected.units,
+            unit=self._place.units[lease.service](execution.device.kind),
+            unit_price=lease.unit_price,
+            price=job_price(collected.units, lease.unit_price, lease.max_cost),
+        )
+
+    def _result(self, collected: Collected, statement: Statement) -> Entry:
+        body = {
+            "fence": self.lease.fence,
+            "envelope": sign_envelope(PAYLOAD_TYPE, statement.to_payload(), self._place.identity.signing_key),
+            "results": collected.results,
+            "artifacts": [
+                {
+                    "artifact_id": file.artifact_id,
+                    "name": file.name,
+                    "media_type": file.media_type,
+                    "size": file.size,
+                }
+                for file in collected.artifacts
+            ],
+        }
+        directory = self._directory if collected.artifacts else None
+        return Entry(*self.lease.key, "result", body, collected.artifacts, directory)
+
+    def _failure(self, error: RunnerError) -> Entry:
+        kind = "fail" if isinstance(error, Fail) else "retry"
+        code = error.code if _CODE.fullmatch(error.code) else error.default_code
+        self.machine_fault = kind == "retry" and code not in _NOT_THIS_MACHINE
+        _log.warning(
+            "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
+            kind=kind, code=code, error=str(error) if self.machine_fault else None,
+        )  # fmt: skip
+        body = {"fence": self.lease.fence, "kind": kind, "code": code, "message": str(error)[:_MAX_MESSAGE]}
+        return Entry(*self.lease.key, "fail", body)
+
+    async def _finish(self, entry: Entry) -> None:
+        self._feed.close()
+        try:
+            await self._place.outbox.put(entry)
+        except OSError as error:
+            _log.error("outcome_not_stored", job_id=entry.job_id, fence=entry.fence, error=str(error))
+            self.machine_fault = True
+            failure = Retry(f"The miner could not keep the outcome: {error}.", code="DISK_FULL")
+            with suppress(Unreachable):
+                await self._place.link.call("fail", entry.job_id, self._failure(failure).body)
+            await self._remove(self._directory)
+            return
+        # Without files the outbox needs nothing here; with files only they must stay.
+        leftovers = [self._directory]
+        if entry.directory is not None:
+            leftovers = [self._directory / "inputs", self._directory / "work"]
+        self._place.spawn(self._remove(*leftovers), f"remove-{entry.job_id}")
+
+    async def _remove(self, *directories: Path) -> None:
+        for directory in directories:
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)

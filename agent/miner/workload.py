@@ -1,0 +1,201 @@
+"""The leases that this miner works on: how many it takes, how each ends, and when it takes none."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import structlog
+from pydantic import ValidationError
+
+from agent.miner.background import Background
+from agent.miner.errors import Unreachable
+from agent.miner.faults import FaultGuard
+from agent.miner.lease import Lease
+from agent.miner.registration import Registration
+from agent.miner.work import Work, Workplace
+
+_CANCEL_GRACE_SECONDS: Final = 5.0
+"""Beyond `miner.cancel_seconds`: how long cancelled work may take to clean up."""
+_RELEASE_SECONDS: Final = 5.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Workload:
+    """Takes leases while there are free slots. `slots` and `max_outbox` are limits; `open` begins, `end` ends it."""
+
+    def __init__(self, place: Workplace, background: Background, *, slots: int, max_outbox: int) -> None:
+        self._place = place
+        self._background = background
+        self._slots = slots
+        self._max_outbox = max_outbox
+        self._faults = FaultGuard()
+        self._work: dict[tuple[str, int], tuple[Work, asyncio.Task[None]]] = {}
+        self._open = False
+
+    def __len__(self) -> int:
+        return len(self._work)
+
+    def registered(self, registration: Registration) -> None:
+        """A session began. Work on leases that did not survive the former session is dropped."""
+        self._place = replace(self._place, origin=registration.origin)
+        kept = {(item.job_id, item.fence) for item in registration.keep}
+        for job_id, fence in self._work.keys() - kept:
+            self.drop(job_id, fence)
+
+    def open(self) -> None:
+        """Take leases from now on."""
+        self._open = True
+        self.update()
+
+    def update(self) -> None:
+        """Tell the coordinator how many slots are free."""
+        self._place.link.set_slots(self.free_slots())
+
+    def free_slots(self) -> int:
+        """For how many more leases there is room."""
+        full = len(self._place.outbox) >= self._max_outbox
+        if not self._open or full or self.pause_reason() is not None:
+            return 0
+        return max(0, self._slots - len(self._work))
+
+    def pause_reason(self) -> str | None:
+        """Why no leases are taken although there is room, in words for the owner; None if they are."""
+        seconds = self._faults.seconds_left(time.monotonic())
+        return f"Several jobs failed on this machine; it rests for {seconds:.0f} s." if seconds > 0 else None
+
+    def take(self, message: Mapping[str, Any]) -> None:
+        """Begin to work on a lease. One that came although no slot is free is handed back."""
+        try:
+            self._take(Lease.model_validate(message), message)
+        except ValidationError as error:
+            _log.error("lease_malformed", faults=error.error_count())
+        self.update()
+
+    def _take(self, lease: Lease, message: Mapping[str, Any]) -> None:
+        if lease.key in self._work or lease.key in self._place.outbox:
+            return  # sent twice
+        if not self._open or len(self._work) >= self._slots:
+            self._background.spawn(self._release(lease.key, "no free slot"), f"release-{lease.job_id}")
+            return
+        work = Work(lease, message, self._place)
+        task = asyncio.create_task(work.run(), name=f"work-{lease.job_id}")
+        self._work[lease.key] = (work, task)
+        task.add_done_callback(lambda task: self._ended(work, task))
+        _log.info("lease_taken", job_id=lease.job_id, fence=lease.fence, service=lease.service)
+
+    def drop(self, job_id: str, fence: int) -> None:
+        """The lease is cancelled or lost: end its work and forget it."""
+        work, task = self._work.get((job_id, fence), (None, None))
+        if work is not None and task is not None and work.can_be_cancelled:
+            task.cancel()
+
+    def answered(self, leases: Sequence[Mapping[str, Any]]) -> None:
+        """What the coordinator answered to a heartbeat about each lease."""
+        for lease in leases:
+            if lease.get("status") in {"cancelled", "lost"}:
+                self.drop(lease["job_id"], lease["fence"])
+
+    def holding(self) -> list[dict[str, Any]]:
+        """The leases of running and of finished work, as a registration names them.
+
+        Running work is held too, so that a coordinator that forgot the session's token costs no work.
+        """
+        running = [{"job_id": job_id, "fence": fence} for job_id, fence in self._work]
+        return [*running, *self._place.outbox.holding()]
+
+    def states(self) -> list[dict[str, Any]]:
+        """The leases and their progress, as a heartbeat names them.
+
+        Finished work is among them: its lease must live until its files have been delivered.
+        """
+        running = [
+            {
+                "job_id": job_id,
+                "fence": fence,
+                "progress": work.progress,
+                "counter": work.counter,
+                "units": f"{work.units:f}",
+            }
+            for (job_id, fence), (work, _) in self._work.items()
+        ]
+        return [*running, *({**lease, "progress": 100.0} for lease in self._place.outbox.holding())]
+
+    async def end(self, *, drain_seconds: float, cancel_seconds: float, hurry: asyncio.Event) -> None:
+        """Take no more leases; give running work its time, unless there is a hurry; hand back what is not done."""
+        self._open = False
+        self.update()
+        running = dict(self._work)
+        await _wait({task for _, task in running.values()}, drain_seconds, hurry)
+        unfinished = [
+            key for key, (work, task) in running.items() if not task.done() and work.can_be_cancelled
+        ]
+        for key in unfinished:
+            running[key][1].cancel()
+        await self._settle(cancel_seconds + _CANCEL_GRACE_SECONDS)
+        await asyncio.gather(*(self._release(key, "shutdown") for key in unfinished))
+
+    async def close(self) -> None:
+        """Drop whatever still runs."""
+        self._open = False
+        for _, task in self._work.values():
+            task.cancel()
+        await self._settle(_CANCEL_GRACE_SECONDS)
+
+    async def _settle(self, limit: float) -> None:
+        tasks = [task for _, task in self._work.values()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=limit)
+
+    async def _release(self, key: tuple[str, int], reason: str) -> None:
+        job_id, fence = key
+        _log.info("lease_released", job_id=job_id, fence=fence, reason=reason)
+        body = {"fence": fence, "reason": reason}
+        try:
+            await self._place.link.call("release", job_id, body, limit=_RELEASE_SECONDS)
+        except Unreachable as error:
+            _log.warning("lease_not_released", job_id=job_id, fence=fence, error=str(error))
+
+    def _ended(self, work: Work, task: asyncio.Task[None]) -> None:
+        self._work.pop(work.lease.key, None)
+        if task.cancelled():
+            pass
+        elif (error := task.exception()) is not None:
+            _log.error("work_failed", job_id=work.lease.job_id, fence=work.lease.fence, exc_info=error)
+        elif not work.machine_fault:
+            self._faults.success()
+        elif self._faults.fault(time.monotonic()):
+            seconds = self._faults.seconds_left(time.monotonic())
+            _log.warning("miner_paused", seconds=seconds, cause="machine faults")
+            asyncio.get_running_loop().call_later(seconds, self.update)
+        self.update()
+
+    def status(self) -> list[dict[str, Any]]:
+        """The work under way, for `aitbc-agent status`."""
+        return [
+            {
+                "job_id": work.lease.job_id,
+                "fence": work.lease.fence,
+                "service": work.lease.service,
+                "progress": work.progress,
+                "seconds_left": round(work.lease.seconds_left(), 1),
+            }
+            for work, _ in self._work.values()
+        ]
+
+
+async def _wait(tasks: Collection[asyncio.Task[None]], limit: float, hurry: asyncio.Event) -> None:
+    """Wait until all tasks have ended, for at most `limit` seconds or until there is a hurry."""
+    if not tasks:
+        return
+    hurried = asyncio.create_task(hurry.wait(), name="drain-hurry")
+    all_ended = asyncio.create_task(asyncio.wait(tasks), name="drain-wait")
+    try:
+        await asyncio.wait([hurried, all_ended], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        hurried.cancel()
+        all_ended.cancel()
