@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
+from contextlib import suppress
 from typing import Final
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.core.errors import PayloadTooLarge
@@ -14,11 +17,10 @@ from agent.settings import CoordinatorSettings
 
 # These stream to disk and keep the larger limit of artifacts themselves.
 _STREAMED: Final = re.compile(r"(/api)?/v1/(artifacts|jobs/[^/]+/files/[^/]+)")
+DRAIN_BYTES: Final = 64 * 2**20
+DRAIN_SECONDS: Final = 10.0
+
 _RESULTS: Final = re.compile(r"(/api)?/v1/miners/jobs/[^/]+/result")
-
-
-class _TooLargeError(Exception):
-    """The body went over its limit while it was read."""
 
 
 class BodyLimit:
@@ -36,30 +38,22 @@ class BodyLimit:
         limit = self._limits.max_result if _RESULTS.fullmatch(scope["path"]) else self._limits.max_body
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
+            await _drain(receive)
             await _refuse(scope, send, limit)
             return
         received = 0
-        started = False
 
         async def counted() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                raise _TooLargeError
+                if message.get("more_body"):
+                    await _drain(receive)
+                raise HTTPException(PayloadTooLarge.status, _message(limit))
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, noted)
-        except _TooLargeError:
-            if started:
-                raise
-            await _refuse(scope, send, limit)
+        await self._app(scope, counted, send)
 
 
 class RequestIds:
@@ -84,10 +78,22 @@ class RequestIds:
         await self._app(scope, receive, marked)
 
 
+async def _drain(receive: Receive) -> None:
+    """Read on for a while, since a client that still sends when the connection ends never sees the answer."""
+    drained = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while drained < DRAIN_BYTES:
+                message = await receive()
+                drained += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return
+
+
 async def _refuse(scope: Scope, send: Send, limit: int) -> None:
     error = {
         "code": PayloadTooLarge.code,
-        "message": f"The body may have at most {limit} bytes; upload files with POST /v1/artifacts.",
+        "message": _message(limit),
         "details": {"limit": limit},
         "request_id": scope.get("request_id", ""),
     }
@@ -99,3 +105,7 @@ async def _refuse(scope: Scope, send: Send, limit: int) -> None:
     ]
     await send({"type": "http.response.start", "status": PayloadTooLarge.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _message(limit: int) -> str:
+    return f"The body may have at most {limit} bytes; upload files with POST /v1/artifacts."

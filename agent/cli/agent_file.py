@@ -1,0 +1,97 @@
+"""`agent.json`, by which commands and the SDK find a running agent, and the lock that keeps a data directory to one agent."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.core.errors import ConfigurationError
+from agent.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFile:
+    """What a running agent says of itself. Keys that this agent does not have are None."""
+
+    url: str
+    pid: int
+    miner_id: str | None
+    log_key: str
+    client_key: str | None
+    miner_key: str | None
+    admin_key: str | None
+
+
+def write(settings: Settings, content: AgentFile) -> None:
+    """Write the file in one step, readable by its owner only."""
+    write_private(settings.agent_file, asdict(content))
+
+
+def write_private(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON in one step at mode 0600."""
+    temporary = path.with_suffix(".new")
+    temporary.unlink(missing_ok=True)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def remove(settings: Settings) -> None:
+    """Remove the file at the end."""
+    settings.agent_file.unlink(missing_ok=True)
+
+
+def read(settings: Settings) -> AgentFile:
+    """The running agent of this data directory. Raises `ConfigurationError` if there is none."""
+    if not is_running(settings):
+        raise ConfigurationError(
+            f"No agent runs with the data directory {settings.data_dir}. Start one with `aitbc-agent start`, "
+            "or name another directory with --data-dir."
+        )
+    try:
+        return AgentFile(**json.loads(settings.agent_file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ConfigurationError("The agent is starting; try again in a moment.") from None
+    except (ValueError, TypeError):
+        raise ConfigurationError(f"{settings.agent_file} cannot be read; restart the agent.") from None
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether an agent holds the lock of this data directory."""
+    try:
+        with _locked(settings):
+            return False
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def exclusive(settings: Settings) -> Iterator[None]:
+    """Hold the data directory. Raises `ConfigurationError` if another agent does."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (settings.data_dir / "agent.lock").touch(mode=0o600)
+    try:
+        with _locked(settings):
+            yield
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"Another agent runs with the data directory {settings.data_dir}. Stop it with `aitbc-agent stop`, or use --data-dir."
+        ) from None
+
+
+@contextmanager
+def _locked(settings: Settings) -> Iterator[None]:
+    with (settings.data_dir / "agent.lock").open("r+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield

@@ -1,0 +1,54 @@
+"""The command's root: its groups, and what happens to errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from agent import __version__
+from agent.cli import config, doctor, enroll, keys, receipts, serve, status, stop
+from agent.core.errors import AgentError
+from aitbc.errors import AITBCError
+
+app = typer.Typer(
+    name="aitbc-agent",
+    help="Turn this machine into a worker that earns.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("start")(serve.start)
+app.command("coordinator")(serve.coordinator)
+app.command("enroll")(enroll.enroll)
+app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
+app.command("stop")(stop.stop)
+app.add_typer(keys.app, name="keys")
+app.add_typer(receipts.app, name="receipts")
+app.add_typer(config.app, name="config")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"aitbc-agent {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Turn this machine into a worker that earns."""
+
+
+def main() -> None:
+    """Run the command. An error that we explain ends with exit code 1 and one paragraph on standard error."""
+    try:
+        app(prog_name="aitbc-agent")
+    except (AgentError, AITBCError, OSError) as error:
+        typer.echo(f"aitbc-agent: {error}", err=True)
+        sys.exit(1)

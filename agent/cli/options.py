@@ -1,0 +1,37 @@
+"""Options that several commands have, and the settings that they make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agent.settings import Settings, load_settings
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where identity, database and results are kept.", show_default=False),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="TOML file with settings.", show_default="DATA_DIR/agent.toml")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def settings_from(data_dir: Path | None, config: Path | None = None, **flags: dict[str, Any]) -> Settings:
+    """Settings with flags on top; flags that are None were not given."""
+    given: dict[str, Any] = {
+        section: {name: value for name, value in values.items() if value is not None}
+        for section, values in flags.items()
+    }
+    given = {section: values for section, values in given.items() if values}
+    if data_dir is not None:
+        given["data_dir"] = data_dir.absolute()
+    return load_settings(config, given)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON for programs: one document on standard output."""
+    typer.echo(json.dumps(value, indent=2, default=str))

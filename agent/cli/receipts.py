@@ -1,0 +1,45 @@
+"""`aitbc-agent receipts`: verification without a coordinator, as the SDK does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agent.cli.options import AsJson, DataDir, settings_from
+from agent.coordinator.operations.log_key import load_signer
+from agent.core.errors import ConfigurationError
+from agent.settings import Settings
+from aitbc.cli import receipts as sdk
+
+app = typer.Typer(help="Receipts.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Receipts."""
+
+
+@app.command("verify")
+def verify(
+    file: Annotated[Path, typer.Argument(help="A receipt or an exported bundle.")],
+    log_key: Annotated[
+        str | None, typer.Option(help="The coordinator's public log key.", show_default="this agent's own")
+    ] = None,
+    artifact: Annotated[
+        list[Path] | None, typer.Option(help="Also check this output file; may be repeated.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify a receipt offline. Ends with exit code 3 if it is not valid."""
+    key = log_key or _own_log_key(settings_from(data_dir))
+    sdk.verify(file, key, artifact, as_json)
+
+
+def _own_log_key(settings: Settings) -> str:
+    path = settings.data_dir / "coordinator" / "log.key"
+    if not path.exists():
+        raise ConfigurationError("This agent has no log; give the coordinator's public key with --log-key.")
+    return load_signer(path, settings.coordinator.origin).vkey

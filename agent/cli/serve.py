@@ -1,0 +1,214 @@
+"""`aitbc-agent start` and `aitbc-agent coordinator`: compose the parts, run until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Annotated, Final
+
+import structlog
+import typer
+import uvicorn
+import uvloop
+
+from agent.cli import agent_file, logs
+from agent.cli.agent_file import AgentFile
+from agent.cli.local_keys import LocalKeys, local_keys
+from agent.cli.options import ConfigFile, DataDir, settings_from
+from agent.coordinator.app import build_app, build_context
+from agent.coordinator.operations.access import create_enrolment
+from agent.coordinator.operations.context import Context
+from agent.core.errors import ConfigurationError
+from agent.miner.daemon import Daemon
+from agent.settings import Settings
+
+START_SECONDS: Final = 30.0
+CLOSE_SECONDS: Final = 5
+"""How long open requests may take to end after the miner has stopped."""
+ENROLMENT_SECONDS: Final = 600.0
+
+log = structlog.get_logger()
+
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.", show_default="127.0.0.1")]
+Port = Annotated[
+    int | None, typer.Option("--port", help="Port to listen on; 0 picks one.", show_default="8420")
+]
+
+
+def start(
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    host: Host = None,
+    port: Port = None,
+    coordinator: Annotated[
+        str | None, typer.Option("--coordinator", help="Join this coordinator instead of starting one.")
+    ] = None,
+    enroll: Annotated[
+        str | None, typer.Option("--enroll", help="Enrolment token, needed the first time.")
+    ] = None,
+) -> None:
+    """Run a worker; without --coordinator also the coordinator that it works for."""
+    settings = settings_from(
+        data_dir,
+        config,
+        coordinator={"host": host, "port": port},
+        miner={"coordinator": coordinator, "enrolment_token": enroll},
+    )
+    logs.configure(settings.log)
+    with agent_file.exclusive(settings):
+        uvloop.run(_start(settings))
+
+
+def coordinator(
+    data_dir: DataDir = None, config: ConfigFile = None, host: Host = None, port: Port = None
+) -> None:
+    """Run only the coordinator; miners join it over the network."""
+    settings = settings_from(data_dir, config, coordinator={"host": host, "port": port})
+    logs.configure(settings.log)
+    with agent_file.exclusive(settings):
+        uvloop.run(_coordinate(settings))
+
+
+async def _start(settings: Settings) -> None:
+    joined = settings.miner.coordinator
+    if joined is not None:
+        await _mine(settings, joined.rstrip("/"), settings.miner.enrolment_token, None)
+        return
+    async with _serving(settings) as (url, context, keys):
+        token, _ = await create_enrolment(context, uses=1, valid_seconds=ENROLMENT_SECONDS)
+        await _mine(settings, url, token, (context, keys))
+
+
+async def _coordinate(settings: Settings) -> None:
+    stopped = asyncio.Event()
+    async with _serving(settings) as (url, context, keys):
+        on_signals(stopped.set)
+        _ready(settings, _content(url, None, (context, keys), miner_key=None))
+        await stopped.wait()
+        _notify("STOPPING=1")
+        agent_file.remove(settings)
+
+
+async def _mine(
+    settings: Settings, url: str, token: str | None, local: tuple[Context, LocalKeys] | None
+) -> None:
+    daemon = Daemon(settings, url, token)
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        _notify("STOPPING=1")
+        daemon.request_stop(drain=not stopping)
+        stopping = True
+
+    on_signals(stop)
+    await daemon.start()
+    if not stopping:
+        _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key))
+    try:
+        await daemon.run()
+    finally:
+        agent_file.remove(settings)
+
+
+def _content(
+    url: str, daemon: Daemon | None, local: tuple[Context, LocalKeys] | None, *, miner_key: str | None
+) -> AgentFile:
+    log_key = local[0].signer.vkey if local else daemon.log_key if daemon else ""
+    return AgentFile(
+        url=url,
+        pid=os.getpid(),
+        miner_id=daemon.miner_id if daemon else None,
+        log_key=log_key,
+        client_key=local[1].client_key if local else None,
+        miner_key=miner_key,
+        admin_key=local[1].admin_key if local else None,
+    )
+
+
+def _ready(settings: Settings, content: AgentFile) -> None:
+    agent_file.write(settings, content)
+    _notify("READY=1")
+    log.info("ready", url=content.url, miner_id=content.miner_id, data_dir=str(settings.data_dir))
+    typer.echo(f"AITBC agent is ready at {content.url}")
+
+
+def on_signals(callback: Callable[[], None]) -> None:
+    """Call `callback` on every SIGTERM and SIGINT."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, callback)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the agent decides in which order its parts stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals to the agent."""
+        yield
+
+
+@asynccontextmanager
+async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Context, LocalKeys]]:
+    listener, url = _listen(settings)
+    context = build_context(settings)
+    server = _Server(
+        uvicorn.Config(
+            build_app(context),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws_max_size=settings.coordinator.max_result,
+            ws_ping_interval=20,
+            ws_ping_timeout=20,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=CLOSE_SECONDS,
+        )
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
+    try:
+        await _started(server, serving)
+        yield url, context, await local_keys(context, settings.data_dir / "coordinator" / "keys.json")
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+async def _started(server: _Server, serving: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(START_SECONDS):
+        while not server.started:
+            if serving.done():
+                serving.result()
+                raise ConfigurationError("The HTTP server did not start; its log says why.")
+            await asyncio.sleep(0.005)
+
+
+def _listen(settings: Settings) -> tuple[socket.socket, str]:
+    host, port = settings.coordinator.host, settings.coordinator.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Cannot listen on {host} port {port}: {error.strerror}. Stop the program that uses it, or choose another with --port."
+        ) from None
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    shown = f"[{reachable}]" if ":" in reachable else reachable
+    return listener, f"http://{shown}:{listener.getsockname()[1]}"
+
+
+def _notify(message: str) -> None:
+    """Tell systemd, if it started us (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.sendto(
+            message.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address
+        )

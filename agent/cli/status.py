@@ -1,0 +1,67 @@
+"""`aitbc-agent status`: what the agent does now, and why it does not do more."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from agent.cli import agent_file, local_api
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.miner.control import ask
+
+GIGABYTE = 2**30
+
+
+def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Show the running agent: connection, GPUs, jobs, and services that it cannot offer with the reasons."""
+    settings = settings_from(data_dir, config)
+    agent = agent_file.read(settings)
+    shown: dict[str, Any] = {"url": agent.url, "pid": agent.pid}
+    if agent.miner_id is not None:
+        shown["miner"] = asyncio.run(ask(settings.data_dir, "status"))
+    if agent.admin_key is not None:
+        shown["coordinator"] = local_api.call(settings, "GET", "admin/overview")
+    if as_json:
+        print_json(shown)
+    else:
+        _print(shown)
+
+
+def _print(shown: dict[str, Any]) -> None:
+    console = Console()
+    console.print(f"[bold]Agent[/] {shown['url']} (process {shown['pid']})")
+    if "miner" in shown:
+        _print_miner(console, shown["miner"])
+    if "coordinator" in shown:
+        _print_coordinator(console, shown["coordinator"])
+
+
+def _print_miner(console: Console, miner: dict[str, Any]) -> None:
+    console.print(f"[bold]Miner[/] {miner['miner_id']}, {miner['connection']}, session {miner['session']}")
+    if miner["paused"]:
+        console.print(f"  [yellow]paused:[/] {miner['paused']}")
+    slots = miner["slots"]
+    console.print(f"  slots: {slots['free']} of {slots['total']} free; results to send: {miner['outbox']}")
+    for gpu in miner["gpus"]:
+        free = f"{gpu['memory_free'] / GIGABYTE:.1f} of {gpu['memory_total'] / GIGABYTE:.1f} GiB free"
+        console.print(f"  GPU {gpu['index']}: {gpu['name']}, {free}")
+    if not miner["gpus"]:
+        console.print(f"  no GPU: {miner['gpu_reason']}")
+    console.print(f"  offers: {', '.join(miner['services']) or 'nothing'}")
+    for service, reasons in miner["unavailable"].items():
+        console.print(f"  [yellow]does not offer {service}:[/] {' '.join(reasons)}")
+    for lease in miner["leases"]:
+        console.print(f"  runs {lease['job_id']} ({lease['service']}): {lease['progress']:.0f} %")
+
+
+def _print_coordinator(console: Console, overview: dict[str, Any]) -> None:
+    jobs = ", ".join(f"{count} {state}" for state, count in sorted(overview["jobs"].items()))
+    console.print(f"[bold]Coordinator[/] jobs: {jobs or 'none yet'}")
+    table = Table("Miner", "Name", "", "Services", box=None, pad_edge=False)
+    for miner in overview["miners"]:
+        state = "paused" if miner["paused"] else "online" if miner["online"] else "offline"
+        table.add_row(miner["miner_id"], miner["name"], state, ", ".join(miner["services"]))
+    console.print(table)
