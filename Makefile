@@ -1,0 +1,30 @@
+# Thin names over scripts/, whose files say what they do. All but clean first set up what is missing.
+.PHONY: setup demo start test check format clean
+
+# Debian packages, .venv, demo models.
+setup:
+	@scripts/setup
+
+# A real agent does two real jobs, and their receipts verify offline.
+demo:
+	@scripts/demo
+
+# Coordinator and miner on this machine, until Ctrl-C.
+start: setup
+	@.venv/bin/aitbc-agent start
+
+# All tests.
+test:
+	@scripts/test
+
+# Style, format, types, who may import whom.
+check:
+	@scripts/check
+
+# Formats, and mends what ruff can mend by itself.
+format:
+	@scripts/format
+
+# Removes what was built; models, data and settings stay.
+clean:
+	@scripts/clean

