@@ -1,0 +1,139 @@
+"""Idle pickup: from the answer of `POST /v1/services/...` to the runner being told to start.
+
+    .venv/bin/python benchmarks/pickup.py [--jobs 100]
+
+Starts a standalone agent with an empty data directory, sends one small real job after the other to the idle agent, and
+reads the time at which the miner wrote the run to its runner's process from the agent's log (`runner_run`,
+CLOCK_MONOTONIC, which all processes of a machine share). The job is a transcode of a tiny video, whose file the miner
+fetches from the coordinator first; that time is part of the figure. Beside it stands the disk's own speed in the same
+run (a 4 KiB write with fdatasync), since a commit waits for the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from aitbc import AITBCClient
+
+AGENT = Path(sys.executable).with_name("aitbc-agent")
+START_SECONDS = 60
+JOB_SECONDS = 30
+
+
+def main() -> None:
+    """Measure and print a table; with --json one JSON object."""
+    parser = argparse.ArgumentParser(description="Measure idle pickup.")
+    parser.add_argument("--jobs", type=int, default=100)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        pickups = measure(Path(folder), options.jobs)
+        disk = probe_disk(Path(folder))
+    figures = {
+        "jobs": len(pickups),
+        "pickup_median_ms": round(statistics.median(pickups), 2),
+        "pickup_p95_ms": round(statistics.quantiles(pickups, n=20)[18], 2),
+        "pickup_max_ms": round(max(pickups), 2),
+        "disk_sync_median_ms": round(disk, 3),
+    }
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        for name, value in figures.items():
+            print(f"{name:22} {value}")
+
+
+def measure(folder: Path, jobs: int) -> list[float]:
+    """Milliseconds from answer to start, for each job."""
+    environment = {**os.environ, "AITBC_LOG__LEVEL": "debug", "AITBC_LOG__FORMAT": "json"}
+    command = [AGENT, "start", "--data-dir", folder / "data", "--port", "0"]
+    agent = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        starts = _Starts(agent)
+        wait_for(folder / "data" / "agent.json", agent)
+        content = json.loads((folder / "data" / "agent.json").read_text())
+        client = AITBCClient(api_key=content["client_key"], base_url=content["url"])
+        video = client.artifacts.upload(make_video(folder), media_type="video/mp4")
+        body = {"input_url": f"artifact:{video.artifact_id}", "output_format": "mp4", "codec": "h264"}
+        return [_one(client, starts, body) for _ in range(jobs + 3)][3:]
+    finally:
+        agent.terminate()
+        agent.wait(60)
+
+
+def _one(client: AITBCClient, starts: _Starts, body: dict[str, Any]) -> float:
+    job = client.services.call("ffmpeg/transcode", body)
+    answered = time.monotonic_ns()
+    started = starts.of(job["job_id"])
+    client.jobs.wait(job["job_id"], timeout=JOB_SECONDS)
+    return (started - answered) / 1e6
+
+
+class _Starts:
+    """Reads the agent's log and knows when each job's run was written to its runner."""
+
+    def __init__(self, agent: subprocess.Popen[str]) -> None:
+        self._agent = agent
+        self._times: dict[str, int] = {}
+        self._changed = threading.Condition()
+        threading.Thread(target=self._read, name="log-reader", daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._agent.stderr is not None
+        for line in self._agent.stderr:
+            if '"runner_run"' not in line:
+                continue
+            event = json.loads(line)
+            with self._changed:
+                self._times[event["run_id"].rpartition("_")[0]] = event["monotonic_ns"]
+                self._changed.notify_all()
+
+    def of(self, job_id: str) -> int:
+        with self._changed:
+            assert self._changed.wait_for(lambda: job_id in self._times, JOB_SECONDS), "the job did not start"
+            return self._times[job_id]
+
+
+def wait_for(path: Path, agent: subprocess.Popen[str]) -> None:
+    """Until the agent is ready."""
+    deadline = time.monotonic() + START_SECONDS
+    while not path.exists():
+        if agent.poll() is not None or time.monotonic() > deadline:
+            sys.exit("The agent did not start; run `aitbc-agent doctor`.")
+        time.sleep(0.02)
+
+
+def make_video(folder: Path) -> Path:
+    """A tiny real video."""
+    path = folder / "tiny.mp4"
+    source = ["-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.2:rate=10", "-pix_fmt", "yuv420p"]
+    subprocess.run(["ffmpeg", "-v", "error", *source, path], check=True)
+    return path
+
+
+def probe_disk(folder: Path) -> float:
+    """Median milliseconds of a 4 KiB write with fdatasync."""
+    times = []
+    with (folder / "probe").open("wb", buffering=0) as file:
+        for _ in range(100):
+            before = time.perf_counter()
+            file.write(bytes(4096))
+            os.fdatasync(file.fileno())
+            times.append((time.perf_counter() - before) * 1000)
+    return statistics.median(times)
+
+
+if __name__ == "__main__":
+    main()
