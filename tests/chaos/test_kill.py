@@ -1,0 +1,127 @@
+"""`kill -9` in the middle of a job: of the runner's process, of the miner, of the coordinator, of all at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from support.agents import Agent, running, wait_for_progress
+from support.media import make_video
+
+from aitbc import AITBCClient
+from aitbc.receipts import verify_bundle
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+
+JOB_SECONDS = 150
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Long enough to be killed in the middle of its transcoding."""
+    return make_video(tmp_path_factory.mktemp("media") / "long.mp4", seconds=20, size="1280x720")
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Iterator[tuple[Agent, Agent]]:
+    """A coordinator and a miner, two processes."""
+    coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0")
+    with running(coordinator):
+        # The same port after a kill, as a real installation has it.
+        coordinator.options[-1] = str(coordinator.port)
+        token = coordinator.cli("enroll").stdout.strip()
+        miner = Agent(tmp_path / "miner", "start", "--coordinator", coordinator.url, "--enroll", token)
+        with running(miner):
+            yield coordinator, miner
+
+
+def submit(coordinator: Agent, video: Path) -> tuple[AITBCClient, str]:
+    """A job that is under way."""
+    client = coordinator.client()
+    stored = client.artifacts.upload(video, media_type="video/mp4")
+    body = {"input_url": f"artifact:{stored.artifact_id}", "output_format": "mp4", "codec": "hevc"}
+    job_id: str = client.services.call("ffmpeg/transcode", body)["job_id"]
+    wait_for_progress(coordinator.url, coordinator.file["client_key"], job_id)
+    return client, job_id
+
+
+def assert_done_once(coordinator: Agent, client: AITBCClient, job_id: str, attempts: int) -> None:
+    """Completed, one receipt which verifies, nothing of it twice."""
+    done = client.jobs.wait(job_id, timeout=JOB_SECONDS)
+    assert (done["status"], done["attempts"]) == ("completed", attempts)
+    bundle = client.receipts.export(job_id)
+    verification = verify_bundle(bundle, coordinator.file["log_key"])
+    assert verification.valid, verification.failures
+    database = coordinator.data_dir / "coordinator" / "coordinator.db"
+
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        for table in ("receipts", "results"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (1,)  # noqa: S608 - a literal
+        ended = connection.execute("SELECT outcome FROM runs ORDER BY fence").fetchall()
+    assert [outcome for (outcome,) in ended].count("completed") == 1
+
+
+def test_the_runners_process_is_killed(network: tuple[Agent, Agent], video: Path) -> None:
+    """The daemon lives, the job is tried again."""
+    coordinator, miner = network
+    client, job_id = submit(coordinator, video)
+    (child,) = [
+        child for child in miner.status()["miner"]["children"] if child["service"] == "video_transcoding"
+    ]
+    os.kill(child["pid"], signal.SIGKILL)
+    assert_done_once(coordinator, client, job_id, attempts=2)
+    assert miner.process is not None
+    assert miner.process.poll() is None
+
+
+def test_the_miner_is_killed(network: tuple[Agent, Agent], video: Path) -> None:
+    """Its children die with it; after its restart the job runs again without waiting for the lease to run out."""
+    coordinator, miner = network
+    client, job_id = submit(coordinator, video)
+    assert miner.process is not None
+    family = psutil.Process(miner.process.pid).children(recursive=True)
+    assert family
+    miner.kill()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, f"orphans: {alive}"
+    miner.start()
+    assert_done_once(coordinator, client, job_id, attempts=2)
+
+
+def test_the_coordinator_is_killed(network: tuple[Agent, Agent], video: Path) -> None:
+    """The miner works on, and delivers when the coordinator is back; its run counts."""
+    coordinator, miner = network
+    client, job_id = submit(coordinator, video)
+    coordinator.kill()
+    coordinator.start()
+    assert_done_once(coordinator, client, job_id, attempts=1)
+    assert miner.status()["miner"]["session"] == 1
+
+
+def test_the_coordinator_is_away_until_after_the_job(network: tuple[Agent, Agent], video: Path) -> None:
+    """The finished result waits in the miner's outbox, through a `kill -9` of the miner too."""
+    coordinator, miner = network
+    client, job_id = submit(coordinator, video)
+    coordinator.kill()
+    while not miner.status()["miner"]["outbox"]:
+        pass
+    miner.kill()
+    coordinator.start()
+    miner.start()
+    assert_done_once(coordinator, client, job_id, attempts=1)
+
+
+def test_a_standalone_agent_is_killed(tmp_path: Path, video: Path) -> None:
+    """Coordinator, miner and runner at once."""
+    agent = Agent(tmp_path / "agent", "start", "--port", "0")
+    with running(agent):
+        agent.options[-1] = str(agent.port)
+        client, job_id = submit(agent, video)
+        agent.kill()
+        agent.start()
+        assert_done_once(agent, client, job_id, attempts=2)

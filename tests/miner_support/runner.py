@@ -1,0 +1,139 @@
+"""A runner whose jobs do whatever a test wants: work, wait, crash, hang, talk nonsense."""
+
+# ruff: noqa: ARG002, ARG003, T201 - every mode has the same signature; what is printed ends in the log
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from runners._base import (
+    Context,
+    Fail,
+    InputFile,
+    OutputFile,
+    Probe,
+    Result,
+    Retry,
+    Runner,
+    ServiceDefinition,
+    Strict,
+    Tools,
+)
+
+
+class TrialInput(Strict):
+    mode: Literal[
+        "echo",
+        "wait",
+        "deaf",
+        "crash",
+        "exit",
+        "garbage",
+        "file",
+        "forged",
+        "fail",
+        "retry",
+        "events",
+        "read",
+    ]
+    text: str = ""
+    gate: str = ""
+    source: Annotated[str | None, InputFile()] = None
+
+
+class TrialOutput(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class TrialRunner(Runner[TrialInput]):
+    """`wait` works until the file `gate` exists; `deaf` ignores cancellations and reports nothing."""
+
+    name = "trial"
+    version = "1.0"
+    definition = ServiceDefinition(
+        service_id="trial",
+        name="Trial",
+        category="test",
+        description="Does what a test wants.",
+        tags=(),
+        unit="letter",
+        determinism="exact",
+        input_model=TrialInput,
+        output_model=TrialOutput,
+    )
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:
+        return Probe(available=True, version="engine")
+
+    def run(self, request: TrialInput, context: Context) -> Result:
+        context.progress(1, Decimal(0))
+        return Result(getattr(self, f"_{request.mode}")(request, context), Decimal(len(request.text)))
+
+    def _echo(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        return {"text": request.text, "pid": os.getpid()}
+
+    def _read(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        return {"text": context.files["source"].read_text()}
+
+    def _wait(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        units = Decimal(0)
+        while not Path(request.gate).exists():
+            context.check()
+            units += 1
+            context.progress(50, units)
+            time.sleep(0.01)
+        return {"waited": True}
+
+    def _deaf(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        time.sleep(3600)
+        return {}
+
+    def _crash(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        print("about to crash", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return {}
+
+    def _exit(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        os._exit(3)
+
+    def _garbage(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        descriptor = int(sys.argv[sys.argv.index("--fd") + 1])
+        os.write(descriptor, b"\x00\x00\x00\x05hello")
+        time.sleep(3600)
+        return {}
+
+    def _file(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        path = context.output / "a.txt"
+        path.write_text(request.text)
+        return {"file": OutputFile(path, "text/plain", "answer.txt", {"lines": 1})}
+
+    def _forged(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        file = {
+            "artifact_id": f"sha256:{'0' * 64}",
+            "url": "/",
+            "media_type": "text/plain",
+            "size": 1,
+            "name": "a",
+        }
+        return {"file": file}
+
+    def _fail(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        raise Fail("The text is wrong.", code="TEXT_WRONG")
+
+    def _retry(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        raise Retry("The machine is tired.")
+
+    def _events(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        for number in range(100):
+            context.event("token", {"number": number})
+            context.progress(number)
+        return self._wait(request, context)

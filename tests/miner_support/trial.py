@@ -1,0 +1,58 @@
+"""A daemon with the trial runner: as an object in a test, or as a program of its own that a test may kill."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from miner_support.runner import TrialRunner
+
+from agent.miner.daemon import Daemon
+from agent.settings import Settings, load_settings
+
+HOST = (sys.executable, str(Path(__file__).with_name("host.py")))
+
+
+def settings_for(directory: Path, **miner: Any) -> Settings:
+    return load_settings(
+        flags={
+            "data_dir": directory / "data",
+            "models_dir": directory / "models",
+            "cache_dir": directory / "cache",
+            "miner": {"name": "test", **miner},
+        }
+    )
+
+
+def make_daemon(settings: Settings, url: str, token: str | None = None) -> Daemon:
+    return Daemon(settings, url, token, runners={"trial": TrialRunner}, host_command=HOST)
+
+
+@asynccontextmanager
+async def running(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
+    """Start the daemon; on leaving, stop it at once if it still runs, and raise what it raised."""
+    async with asyncio.timeout(30):
+        await daemon.start()
+    task = asyncio.create_task(daemon.run())
+    try:
+        yield task
+    finally:
+        daemon.request_stop(drain=False)
+        async with asyncio.timeout(20):
+            await asyncio.wait([task])
+
+
+async def main(directory: str, url: str) -> None:
+    daemon = make_daemon(settings_for(Path(directory)), url)
+    await daemon.start()
+    await daemon.run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

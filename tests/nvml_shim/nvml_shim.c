@@ -1,0 +1,183 @@
+/* A stand-in for libnvidia-ml.so.1, so that the real nvidia-ml-py runs on machines without a GPU.
+ *
+ * Every call reads the file that the environment variable NVML_SHIM_FILE names, so a test changes the cards of a
+ * running program by replacing the file. Lines are "key value"; a missing key means "not supported":
+ *
+ *   init 0                     what nvmlInit returns (9: driver not loaded, 18: driver and library differ)
+ *   driver 570.86.15
+ *   count 2                    number of cards
+ *   0.uuid GPU-...             0.name ...     0.capability 8.9
+ *   0.total BYTES              0.reserved BYTES     0.used BYTES (all programs together)
+ *   0.temperature 41           0.power 60500 (milliwatts)     0.utilization 3
+ *   0.error 15                 what every call about card 0 returns; 15 (lost) stays so until the next nvmlInit
+ *   error.NAME 3               what the function NAME returns, whatever the card
+ *   generation 1               changes when the driver is replaced; connections to another one fail (999)
+ *   hang 1                     nvmlDeviceGetCount_v2 does not return before this becomes 0
+ *
+ * Functions are removed with a linker version script; see shim.py.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, GPU_IS_LOST = 15, UNKNOWN = 999 };
+enum { VALUE = 256, KEY = 64, MAX_CARDS = 16 };
+
+typedef struct { int index; } *device_t;
+typedef struct { unsigned long long total, free, used; } memory_t;
+typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2_t;
+typedef struct { unsigned gpu, memory; } utilization_t;
+
+static struct { int index; } cards[MAX_CARDS];
+static int lost[MAX_CARDS];
+static unsigned long long connected_to;
+
+static int lookup(const char *key, char value[VALUE]) {
+    const char *path = getenv("NVML_SHIM_FILE");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    char line[KEY + VALUE];
+    size_t length = strlen(key);
+    int found = 0;
+    if (!file) return 0;
+    while (!found && fgets(line, sizeof line, file)) {
+        line[strcspn(line, "\n")] = 0;
+        if (strncmp(line, key, length) == 0 && line[length] == ' ') {
+            snprintf(value, VALUE, "%s", line + length + 1);
+            found = 1;
+        }
+    }
+    fclose(file);
+    return found;
+}
+
+static int number(const char *key, unsigned long long *result) {
+    char value[VALUE];
+    if (!lookup(key, value)) return NOT_SUPPORTED;
+    *result = strtoull(value, NULL, 10);
+    return SUCCESS;
+}
+
+static unsigned long long number_or(const char *key, unsigned long long otherwise) {
+    unsigned long long result;
+    return number(key, &result) == SUCCESS ? result : otherwise;
+}
+
+static int function_error(const char *function) {
+    char key[KEY];
+    if (number_or("generation", 0) != connected_to) return UNKNOWN;
+    snprintf(key, sizeof key, "error.%s", function);
+    return (int)number_or(key, SUCCESS);
+}
+
+/* Writes the key of a card's property; returns what the function must return if not success. */
+static int card_key(const char *function, device_t device, const char *property, char key[KEY]) {
+    int error = function_error(function);
+    snprintf(key, KEY, "%d.error", device->index);
+    if (error == SUCCESS) error = lost[device->index] ? GPU_IS_LOST : (int)number_or(key, SUCCESS);
+    if (error == GPU_IS_LOST) lost[device->index] = 1;
+    snprintf(key, KEY, "%d.%s", device->index, property);
+    return error;
+}
+
+static int card_number(const char *function, device_t device, const char *property, unsigned long long *result) {
+    char key[KEY];
+    int error = card_key(function, device, property, key);
+    return error == SUCCESS ? number(key, result) : error;
+}
+
+static int card_unsigned(const char *function, device_t device, const char *property, unsigned *result) {
+    unsigned long long value = 0;
+    int error = card_number(function, device, property, &value);
+    *result = (unsigned)value;
+    return error;
+}
+
+static int copy(const char *key, char *target, unsigned size) {
+    char value[VALUE];
+    if (!lookup(key, value)) return NOT_SUPPORTED;
+    if (strlen(value) >= size) return INSUFFICIENT_SIZE;
+    strcpy(target, value);
+    return SUCCESS;
+}
+
+static int card_text(const char *function, device_t device, const char *property, char *target, unsigned size) {
+    char key[KEY];
+    int error = card_key(function, device, property, key);
+    return error == SUCCESS ? copy(key, target, size) : error;
+}
+
+static int card_memory(const char *function, device_t device, memory_v2_t *result) {
+    char key[KEY];
+    int error = card_number(function, device, "total", &result->total);
+    if (error != SUCCESS) return error;
+    card_key(function, device, "reserved", key);
+    result->reserved = number_or(key, 0);
+    card_key(function, device, "used", key);
+    result->used = number_or(key, 0);
+    result->free = result->total - result->reserved - result->used;
+    return SUCCESS;
+}
+
+int nvmlInitWithFlags(unsigned flags) {
+    (void)flags;
+    memset(lost, 0, sizeof lost);
+    connected_to = number_or("generation", 0);
+    return (int)number_or("init", UNKNOWN);
+}
+
+int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
+int nvmlShutdown(void) { return SUCCESS; }
+const char *nvmlErrorString(int result) { (void)result; return "an error of the stand-in"; }
+
+int nvmlSystemGetDriverVersion(char *version, unsigned size) {
+    int error = function_error(__func__);
+    return error == SUCCESS ? copy("driver", version, size) : error;
+}
+
+int nvmlDeviceGetCount_v2(unsigned *count) {
+    while (number_or("hang", 0)) usleep(10000);
+    *count = (unsigned)number_or("count", 0);
+    return function_error(__func__);
+}
+
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, device_t *device) {
+    char key[KEY];
+    if (index >= MAX_CARDS || index >= number_or("count", 0)) return INVALID_ARGUMENT;
+    cards[index].index = (int)index;
+    *device = (device_t)&cards[index];
+    return card_key(__func__, *device, "", key);
+}
+
+int nvmlDeviceGetUUID(device_t device, char *uuid, unsigned size) { return card_text(__func__, device, "uuid", uuid, size); }
+int nvmlDeviceGetName(device_t device, char *name, unsigned size) { return card_text(__func__, device, "name", name, size); }
+
+int nvmlDeviceGetCudaComputeCapability(device_t device, int *major, int *minor) {
+    char value[VALUE];
+    int error = card_text(__func__, device, "capability", value, VALUE);
+    if (error == SUCCESS) error = sscanf(value, "%d.%d", major, minor) == 2 ? SUCCESS : UNKNOWN;
+    return error;
+}
+
+int nvmlDeviceGetMemoryInfo(device_t device, memory_t *memory) {
+    memory_v2_t full = {0};
+    int error = card_memory(__func__, device, &full);
+    *memory = (memory_t){full.total, full.free, full.used + full.reserved};
+    return error;
+}
+
+int nvmlDeviceGetMemoryInfo_v2(device_t device, memory_v2_t *memory) { return card_memory(__func__, device, memory); }
+
+int nvmlDeviceGetTemperature(device_t device, unsigned sensor, unsigned *celsius) {
+    (void)sensor;
+    return card_unsigned(__func__, device, "temperature", celsius);
+}
+
+int nvmlDeviceGetPowerUsage(device_t device, unsigned *milliwatts) {
+    return card_unsigned(__func__, device, "power", milliwatts);
+}
+
+int nvmlDeviceGetUtilizationRates(device_t device, utilization_t *utilization) {
+    utilization->memory = 0;
+    return card_unsigned(__func__, device, "utilization", &utilization->gpu);
+}

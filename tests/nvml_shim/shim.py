@@ -1,0 +1,104 @@
+"""Builds the stand-in for NVIDIA's library and drives it, so that tests see GPUs come, go and fill up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("nvml_shim.c")
+
+DRIVER_NOT_LOADED = 9
+GPU_IS_LOST = 15
+VERSION_MISMATCH = 18
+
+
+@dataclass(frozen=True)
+class Card:
+    """One card. Memory in bytes, power in milliwatts; None is what the card does not support."""
+
+    uuid: str
+    name: str = "NVIDIA GeForce RTX 4090"
+    capability: str | None = "8.9"
+    total: int | None = 24 * 2**30
+    reserved: int = 512 * 2**20
+    used: int = 0
+    temperature: int | None = 41
+    power: int | None = 60_500
+    utilization: int | None = 3
+    error: int | None = None
+
+
+TWO_CARDS = (
+    Card("GPU-11111111-aaaa-4aaa-8aaa-000000000001"),
+    Card("GPU-22222222-bbbb-4bbb-8bbb-000000000002"),
+)
+
+
+def build(directory: Path, without: Sequence[str] = ()) -> Path:
+    """Compile the library into `directory`, lacking the functions `without`, and return `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    local = "".join(f"{name};" for name in without)
+    script = directory / "version.map"
+    script.write_text(f"{{ global: nvml*; local: {local} }};" if local else "{ global: nvml*; };")
+    command = [
+        "gcc",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-O1",
+        "-shared",
+        "-fPIC",
+        "-Wl,-soname,libnvidia-ml.so.1",
+    ]
+    command += [f"-Wl,--version-script={script}", "-o", str(directory / "libnvidia-ml.so.1"), str(SOURCE)]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return directory
+
+
+@dataclass
+class NvmlShim:
+    """The cards that programs started with `environment` see. Assign and `write` to change them while they run."""
+
+    library: Path
+    file: Path
+    cards: tuple[Card, ...] = TWO_CARDS
+    init: int = 0
+    driver: str = "570.86.15"
+    generation: int = 1
+    hang: bool = False
+    errors: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.write()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """This process's environment with the stand-in in front."""
+        visible = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+        return {**visible, "LD_LIBRARY_PATH": str(self.library), "NVML_SHIM_FILE": str(self.file)}
+
+    def change(self, index: int, **values: object) -> None:
+        """Change one card, e.g. `change(0, used=20 * 2**30)` when another program takes memory."""
+        cards = list(self.cards)
+        cards[index] = replace(cards[index], **values)
+        self.cards = tuple(cards)
+        self.write()
+
+    def write(self) -> None:
+        """Make the state visible, at once and whole."""
+        lines = [
+            f"init {self.init}",
+            f"driver {self.driver}",
+            f"count {len(self.cards)}",
+            f"generation {self.generation}",
+            f"hang {int(self.hang)}",
+        ]
+        lines += [f"error.{name} {code}" for name, code in self.errors.items()]
+        for index, card in enumerate(self.cards):
+            lines += [f"{index}.{name} {value}" for name, value in asdict(card).items() if value is not None]
+        temporary = self.file.with_name(f"{self.file.name}.new")
+        temporary.write_text("\n".join(lines) + "\n")
+        temporary.replace(self.file)

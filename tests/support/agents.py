@@ -1,0 +1,140 @@
+"""Real agents: processes of the installed command, started, watched, killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from aitbc import AITBCClient
+
+COMMAND = Path(sys.executable).with_name("aitbc-agent")
+READY = "AITBC agent is ready at "
+START_SECONDS = 60
+STOP_SECONDS = 90
+
+
+class Agent:
+    """One agent and its data directory; `start` again after a kill continues where it was."""
+
+    def __init__(self, data_dir: Path, command: str = "start", *options: str, **environment: str) -> None:
+        self.data_dir = data_dir
+        self.options = [command, "--data-dir", str(data_dir), *options]
+        self.environment = environment
+        self.process: subprocess.Popen[str] | None = None
+        self.url = ""
+
+    def start(self) -> Agent:
+        """Start, and wait for the line that says that it is ready."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+        models = os.environ.get("AITBC_MODELS_DIR")
+        if models:
+            environment["AITBC_MODELS_DIR"] = models
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [COMMAND, *self.options],
+                env={**environment, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=_forward, args=(self.process, lines), daemon=True).start()
+        line = lines.get(timeout=START_SECONDS)
+        assert line.startswith(READY), f"the agent did not start: {self.log.read_text()[-2000:]}"
+        self.url = line.removeprefix(READY).strip()
+        return self
+
+    @property
+    def log(self) -> Path:
+        return self.data_dir.with_suffix(".log")
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def file(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.data_dir / "agent.json").read_text())
+        return content
+
+    def client(self) -> AITBCClient:
+        return AITBCClient(api_key=self.file["client_key"], base_url=self.url)
+
+    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `aitbc-agent` on this data directory."""
+        command = [str(COMMAND), *arguments, "--data-dir", str(self.data_dir)]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, **self.environment},
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    def status(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.cli("status", "--json").stdout)
+        return value
+
+    def kill(self) -> None:
+        """As a power cut does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def stop(self) -> int:
+        """As an owner does. Returns the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+
+def _forward(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.put(line)
+    lines.put("")
+
+
+@contextmanager
+def running(*agents: Agent) -> Iterator[None]:
+    """Start agents in order; end what still runs, last first."""
+    try:
+        for agent in agents:
+            agent.start()
+        yield
+    finally:
+        for agent in reversed(agents):
+            if agent.process is not None and agent.process.poll() is None:
+                agent.stop()
+
+
+def wait_for_progress(url: str, key: str, job_id: str, least: int = 1) -> None:
+    """Until the job runs and has made progress, as its event stream tells."""
+    with httpx.stream(
+        "GET", f"{url}/v1/jobs/{job_id}/events", headers={"Authorization": f"Bearer {key}"}, timeout=60
+    ) as stream:
+        for line in stream.iter_lines():
+            if not line.startswith("data: "):
+                continue
+            job = json.loads(line.removeprefix("data: "))
+            assert job.get("status") not in ("completed", "failed"), f"the job ended too early: {job}"
+            if job.get("status") == "running" and job.get("progress", 0) >= least:
+                return
+    raise AssertionError("the job made no progress")

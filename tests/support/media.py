@@ -1,0 +1,40 @@
+"""Real input, made by real programs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+SENTENCE = (
+    "Please transcribe this short message and send the result back to the coordinator before noon on Friday."
+)
+
+
+def make_video(path: Path, *, seconds: float = 2, size: str = "640x360", rate: int = 25) -> Path:
+    """A test picture that moves, with a tone."""
+    video = f"testsrc2=size={size}:duration={seconds}:rate={rate}"
+    inputs = ["-f", "lavfi", "-i", video, "-f", "lavfi", "-i", f"sine=duration={seconds}"]
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-y", *inputs, "-pix_fmt", "yuv420p", "-preset", "ultrafast", path],
+        check=True,
+    )
+    return path
+
+
+def make_speech(path: Path, text: str = SENTENCE) -> Path:
+    """Speech at 16 kHz."""
+    raw = path.with_suffix(".raw.wav")
+    subprocess.run(["espeak-ng", "-v", "en-us", "-s", "150", "-w", raw, text], check=True)
+    subprocess.run(["sox", raw, "-r", "16000", "-c", "1", path], check=True)
+    return path
+
+
+def probe(path: Path) -> dict[str, Any]:
+    """What ffprobe says of a file."""
+    command = ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", path]
+    value: dict[str, Any] = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    )
+    return value

@@ -1,0 +1,230 @@
+"""What a machine says that it can do, from real runner classes and stand-in GPUs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nvml_shim.shim import TWO_CARDS, NvmlShim
+
+from agent.core.catalogue import CatalogueEntry
+from agent.miner import hardware
+from agent.miner.capabilities import Capabilities, Machine, tools
+from agent.miner.gpus import Gpu, Gpus
+from agent.miner.models import ModelStore
+from agent.settings import Settings
+from runners._base import Context, Probe, Requirements, Result, Runner, ServiceDefinition, Strict, Tools
+
+GIB = 2**30
+CARD = Gpu("GPU-1", 0, "Card", 24 * GIB, 23 * GIB, "8.9", "570", None, None, None)
+
+
+class FixedGpus(Gpus):
+    """Cards that are given instead of read."""
+
+    def __init__(self, *cards: Gpu) -> None:
+        super().__init__()
+        self.cards = cards
+
+    def snapshot(self) -> tuple[Gpu, ...]:
+        self.reason = None if self.cards else "There is no driver."
+        return self.cards
+
+
+def runner(
+    *, requirements: Requirements | None = None, model_field: str | None = None, **probed: Any
+) -> type[Runner[Strict]]:
+    class Example(Runner[Strict]):
+        name = "example"
+        version = "0.1.0"
+        definition = ServiceDefinition(
+            service_id="example_service",
+            name="Example",
+            category="test",
+            description="",
+            tags=(),
+            unit="second",
+            determinism="exact",
+            input_model=Strict,
+            output_model=Strict,
+            requirements=requirements or Requirements(),
+            model_field=model_field,
+        )
+
+        @classmethod
+        def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - the contract's signature
+            return Probe(**{"available": True, "version": "7.1", **probed})
+
+        def run(self, request: Strict, context: Context) -> Result:
+            raise NotImplementedError
+
+    return Example
+
+
+def probe(
+    tmp_path: Path, *cards: Gpu, settings: dict[str, Any] | None = None, **runners: Any
+) -> Capabilities:
+    catalogue = {"small": CatalogueEntry("small", "example_service", ("engine",), None, 0, 0, "MIT", "")}
+    machine = Machine(
+        Settings(data_dir=tmp_path / "data", **(settings or {})),
+        FixedGpus(*cards),
+        ModelStore(tmp_path, catalogue),
+        runners,
+        probe_seconds=0.3,
+    )
+    return asyncio.run(machine.probe())
+
+
+def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
+    prices = {"miner": {"prices": {"other": "9"}, "default_price": "0.00100"}}
+    found = probe(tmp_path, settings=prices, example_service=runner(features={"encoders": ["h264"]}))
+    assert found.to_wire()["services"] == {
+        "example_service": {
+            "runner": "example",
+            "version": "0.1.0+7.1",
+            "models": [],
+            "loaded": [],
+            "downloadable": False,
+            "unit_price": "0.001",
+            "features": {"encoders": ["h264"]},
+        }
+    }
+    own = probe(
+        tmp_path, settings={"miner": {"prices": {"example_service": "2.50"}}}, example_service=runner()
+    )
+    assert own.services["example_service"].unit_price == "2.5"
+
+
+def test_models_on_disk_and_loaded_are_named(tmp_path: Path):
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "model.bin").touch()
+    found = probe(tmp_path, example_service=runner(model_field="model")).with_loaded(
+        {"example_service": ["small"]}
+    )
+    offer = found.services["example_service"]
+    assert (offer.models, offer.loaded, offer.downloadable) == (("small",), ("small",), True)
+    fixed = probe(
+        tmp_path, settings={"runners": {"model_download": False}}, example_service=runner(model_field="model")
+    )
+    assert not fixed.services["example_service"].downloadable
+
+
+def test_a_runner_that_needs_a_gpu_is_not_offered_without_one(tmp_path: Path):
+    needs = runner(requirements=Requirements(gpu="required", vram=20 * GIB))
+    assert probe(tmp_path, example_service=needs).unavailable == {
+        "example_service": ("It needs an NVIDIA GPU. There is no driver.",)
+    }
+    assert "example_service" in probe(tmp_path, CARD, example_service=needs).services
+    large = runner(requirements=Requirements(gpu="required", vram=48 * GIB))
+    assert (
+        "48.0 GiB of memory" in probe(tmp_path, CARD, example_service=large).unavailable["example_service"][0]
+    )
+
+
+@pytest.mark.parametrize("need", ["memory", "disk"])
+def test_what_a_machine_is_too_small_for_is_not_offered(tmp_path: Path, need: str):
+    huge = runner(requirements=Requirements(**{need: 2**60}))
+    (reason,) = probe(tmp_path, example_service=huge).unavailable["example_service"]
+    assert reason.startswith("It needs 1073741824.0 GiB of")
+
+
+def test_the_runners_reasons_are_passed_on(tmp_path: Path):
+    missing = runner(available=False, reasons=("ffmpeg was not found; install it.",))
+    silent = runner(available=False)
+    hinting = runner(reasons=("A GPU would be faster.",))
+    found = probe(tmp_path, missing=missing, silent=silent, hinting=hinting)
+    assert found.unavailable["missing"] == ("ffmpeg was not found; install it.",)
+    assert found.unavailable["silent"] == ("The runner example is not available and does not say why.",)
+    assert found.hints["hinting"] == ("A GPU would be faster.",)
+
+
+def test_a_runner_that_raises_or_hangs_costs_only_itself(tmp_path: Path):
+    release = threading.Event()
+
+    class Raising(runner()):
+        @classmethod
+        def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - the contract's signature
+            raise OSError("library is missing")
+
+    class Hanging(runner()):
+        @classmethod
+        def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - the contract's signature
+            release.wait(30)
+            return Probe(available=True)
+
+    try:
+        found = probe(tmp_path, raising=Raising, hanging=Hanging, working=runner())
+    finally:
+        release.set()
+    assert list(found.services) == ["working"]
+    assert "(OSError: library is missing)" in found.unavailable["raising"][0]
+    assert "did not say within 0.3 s" in found.unavailable["hanging"][0]
+
+
+def test_without_a_gpu_there_is_one_cpu_device_whose_cores_the_slots_share(tmp_path: Path):
+    cores = hardware.physical_cores()
+    alone = probe(tmp_path)
+    shared = probe(tmp_path, settings={"miner": {"slots": cores + 1}})
+    assert [(device.kind, device.threads) for device in alone.devices] == [("cpu", cores)]
+    assert alone.slots == 1
+    assert alone.devices[0].name
+    assert [device.threads for device in shared.devices] == [1]
+    assert shared.slots == cores + 1
+
+
+def test_each_gpu_is_a_device_of_the_real_library(nvml: NvmlShim, tmp_path: Path):
+    program = """
+import asyncio, json, sys
+import structlog
+from pathlib import Path
+from agent.miner.capabilities import Machine
+from agent.miner.gpus import Gpus
+from agent.miner.models import ModelStore
+from agent.settings import Settings
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+found = asyncio.run(Machine(Settings(data_dir=sys.argv[1]), Gpus(), ModelStore(Path(sys.argv[1]), {}), {}).probe())
+print(json.dumps([found.to_wire(), [[device.kind, device.uuid] for device in found.devices]]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)],
+        env=nvml.environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    wire, devices = json.loads(done.stdout)
+    assert devices == [["cuda", card.uuid] for card in TWO_CARDS]
+    assert wire["slots"] == 2
+    assert wire["gpus"][1] == {
+        "uuid": TWO_CARDS[1].uuid,
+        "index": 1,
+        "name": "NVIDIA GeForce RTX 4090",
+        "memory_total": 24 * GIB,
+        "memory_free": 24 * GIB - GIB // 2,
+        "compute_capability": "8.9",
+        "driver": "570.86.15",
+    }
+    assert set(wire) == {"services", "unavailable", "cpu_cores", "memory", "disk_free", "gpus", "slots"}
+
+
+def test_runners_get_the_programs_and_limits_of_the_settings(tmp_path: Path):
+    chosen = tools(Settings(models_dir=tmp_path, runners={"ffmpeg": "/opt/ffmpeg", "max_memory": "2Gi"}))
+    assert (chosen.ffmpeg, chosen.max_memory, chosen.models_dir) == ("/opt/ffmpeg", 2 * GIB, tmp_path)
+
+
+def test_a_containers_limits_count_and_not_the_machines(tmp_path: Path):
+    (tmp_path / "cpu.max").write_text("50000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{GIB}\n")
+    assert hardware.cpu_cores(tmp_path) == hardware.physical_cores(tmp_path) == 1
+    assert hardware.memory_total(tmp_path) == GIB
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert hardware.cpu_cores(tmp_path) == hardware.cpu_cores(tmp_path / "no control groups") >= 1
+    assert hardware.memory_total(tmp_path) == hardware.memory_total(tmp_path / "no control groups") > GIB

@@ -1,0 +1,204 @@
+"""Child processes as the daemon sees them, with the real host and a runner that misbehaves on request."""
+
+# ruff: noqa: ASYNC110 - processes have no events to wait on
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from miner_support.trial import HOST
+
+from agent.miner.executor.local import Execution, LocalExecutor
+from agent.miner.executor.output import MAX_FILE, ChildOutput
+from agent.settings import MinerSettings
+from runners._base import Device, Fail, Retry, Tools
+from runners._protocol import Run
+
+pytestmark = pytest.mark.anyio
+CPU = Device(kind="cpu", name="cpu")
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@asynccontextmanager
+async def executor(
+    tmp_path: Path, devices: tuple[Device, ...] = (CPU,), **settings: Any
+) -> AsyncIterator[LocalExecutor]:
+    subject = LocalExecutor(devices, Tools(), MinerSettings(**settings), tmp_path, command=HOST)
+    try:
+        yield subject
+    finally:
+        await asyncio.wait_for(subject.close(), 10)
+    assert not psutil.Process().children()
+
+
+async def do(
+    subject: LocalExecutor,
+    tmp_path: Path,
+    mode: str,
+    on_progress: Callable[[float, Decimal], None] | None = None,
+    **parameters: Any,
+) -> Execution:
+    output, work = tmp_path / "output", tmp_path / "work"
+    output.mkdir(exist_ok=True)
+    work.mkdir(exist_ok=True)
+    message = Run(
+        run_id=os.urandom(4).hex(),
+        parameters={"mode": mode, **parameters},
+        output=output,
+        work=work,
+        timeout_seconds=60,
+    )
+    ignore: Callable[..., None] = lambda *_: None  # noqa: E731
+    return await subject.run("trial", None, message, on_progress=on_progress or ignore, on_event=ignore)
+
+
+async def until(condition: Callable[[], Any], limit: float = 10) -> None:
+    async with asyncio.timeout(limit):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_child_stays_warm_and_sees_its_device(tmp_path: Path) -> None:
+    async with executor(tmp_path) as subject:
+        first = await do(subject, tmp_path, "echo", text="abc")
+        second = await do(subject, tmp_path, "echo", text="abc")
+        assert first.done.results["pid"] == second.done.results["pid"]
+        assert first.done.units == Decimal(3)
+        environment = psutil.Process(first.done.results["pid"]).environ()
+        assert environment["CUDA_VISIBLE_DEVICES"] == ""
+
+
+async def test_gpu_children_see_one_card_each(tmp_path: Path) -> None:
+    """Two jobs at once land on two cards."""
+    cards = tuple(Device(kind="cuda", name="card", uuid=f"GPU-{number}") for number in range(2))
+    async with executor(tmp_path, cards) as subject:
+        done = await asyncio.gather(do(subject, tmp_path, "echo"), do(subject, tmp_path, "echo"))
+        pids = [execution.done.results["pid"] for execution in done]
+        seen = {psutil.Process(pid).environ()["CUDA_VISIBLE_DEVICES"] for pid in pids}
+        assert seen == {"GPU-0", "GPU-1"} == {execution.device.uuid for execution in done}
+
+
+async def test_children_do_not_see_our_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AITBC_MINER__ENROLMENT_TOKEN", "secret")
+    async with executor(tmp_path) as subject:
+        done = (await do(subject, tmp_path, "echo")).done
+        assert "AITBC_MINER__ENROLMENT_TOKEN" not in psutil.Process(done.results["pid"]).environ()
+
+
+async def test_failures_leave_the_child_usable(tmp_path: Path) -> None:
+    async with executor(tmp_path) as subject:
+        before = await do(subject, tmp_path, "echo")
+        with pytest.raises(Fail, match="The text is wrong"):
+            await do(subject, tmp_path, "fail")
+        with pytest.raises(Retry, match="tired"):
+            await do(subject, tmp_path, "retry")
+        after = await do(subject, tmp_path, "echo")
+        assert before.done.results["pid"] == after.done.results["pid"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [("crash", r"SIGSEGV.*about to crash"), ("exit", "exit status 3"), ("garbage", "nonsense")],
+)
+async def test_broken_child_is_replaced(tmp_path: Path, mode: str, message: str) -> None:
+    async with executor(tmp_path) as subject:
+        before = await do(subject, tmp_path, "echo")
+        with pytest.raises(Retry, match=message) as caught:
+            await do(subject, tmp_path, mode)
+        assert caught.value.code == "RUNNER_CRASHED"
+        await until(lambda: not psutil.pid_exists(before.done.results["pid"]))
+        after = await do(subject, tmp_path, "echo")
+        assert before.done.results["pid"] != after.done.results["pid"]
+
+
+async def test_silent_child_is_taken_for_hung(tmp_path: Path) -> None:
+    """Progress keeps one alive however long it takes."""
+    async with executor(tmp_path, stall_seconds=0.5) as subject:
+        with pytest.raises(Retry) as caught:
+            await do(subject, tmp_path, "deaf")
+        assert caught.value.code == "RUNNER_HUNG"
+        busy = asyncio.create_task(do(subject, tmp_path, "wait", gate=str(tmp_path / "gate")))
+        done, _ = await asyncio.wait([busy], timeout=1.5)
+        assert not done
+        (tmp_path / "gate").touch()
+        await busy
+
+
+async def test_cancelled_run_ends_by_itself(tmp_path: Path) -> None:
+    """A runner that checks for cancellation keeps its child, with whatever it has loaded."""
+    async with executor(tmp_path) as subject:
+        before = await do(subject, tmp_path, "echo")
+        started = asyncio.Event()
+        task = asyncio.create_task(
+            do(subject, tmp_path, "wait", lambda *_: started.set(), gate=str(tmp_path / "gate"))
+        )
+        await asyncio.wait_for(started.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 2)
+        after = await do(subject, tmp_path, "echo")
+        assert before.done.results["pid"] == after.done.results["pid"]
+
+
+async def test_deaf_child_is_ended_when_cancelled(tmp_path: Path) -> None:
+    async with executor(tmp_path, cancel_seconds=0.2) as subject:
+        started = asyncio.Event()
+        task = asyncio.create_task(do(subject, tmp_path, "deaf", lambda *_: started.set()))
+        await asyncio.wait_for(started.wait(), 10)
+        [child] = psutil.Process().children()
+        began = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 5)
+        assert time.monotonic() - began < 1
+        assert not child.is_running()
+
+
+async def test_idle_child_ends(tmp_path: Path) -> None:
+    async with executor(tmp_path, idle_seconds=0.2) as subject:
+        done = (await do(subject, tmp_path, "echo")).done
+        await until(lambda: not psutil.pid_exists(done.results["pid"]) and subject.status() == [])
+
+
+async def test_prestarted_child_takes_the_first_job(tmp_path: Path) -> None:
+    """And another one is started ahead when it ends."""
+    async with executor(tmp_path) as subject:
+        subject.prestart({"trial": False})
+        await until(lambda: subject.status() and not subject.status()[0]["busy"])
+        [child] = subject.status()
+        assert (await do(subject, tmp_path, "echo")).done.results["pid"] == child["pid"]
+        os.kill(child["pid"], signal.SIGKILL)
+        await until(lambda: [other["pid"] for other in subject.status()] not in ([], [child["pid"]]))
+
+
+async def test_child_that_cannot_start_is_a_machine_fault(tmp_path: Path) -> None:
+    subject = LocalExecutor((CPU,), Tools(), MinerSettings(), tmp_path, command=("/bin/false",))
+    with pytest.raises(Retry, match="exit status 1"):
+        await do(subject, tmp_path, "echo")
+    await subject.close()
+
+
+def test_log_files_are_bounded(tmp_path: Path) -> None:
+    output = ChildOutput(tmp_path / "logs/a.log")
+    for number in range(5):
+        output.write(b"%d" % number * 300_000 + b"\n")
+    output.write(b"the end\n")
+    output.close()
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "logs").iterdir()}
+    assert sizes.keys() == {"a.log", "a.log.1"}
+    assert all(size <= MAX_FILE for size in sizes.values())
+    assert output.tail(1) == "the end"

@@ -1,0 +1,245 @@
+"""The real nvidia-ml-py against a stand-in for NVIDIA's library, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from nvml_shim.shim import DRIVER_NOT_LOADED, GPU_IS_LOST, TWO_CARDS, VERSION_MISMATCH, NvmlShim, build
+
+GIB = 2**30
+
+# Answers each line on standard input with the state of the cards; the line is what to do first.
+PROGRAM = """
+import asyncio, json, sys, threading
+from dataclasses import asdict
+import structlog
+from agent.miner import gpus
+structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+gpus._LOCK_SECONDS = gpus._REFRESH_SECONDS = 0.2
+cards = gpus.Gpus()
+for line in sys.stdin:
+    match line.strip():
+        case "snapshot": found = cards.snapshot()
+        case "refresh": found = asyncio.run(cards.refresh())
+        case "close": found = cards.close() or ()
+    print(json.dumps({"gpus": [asdict(gpu) for gpu in found], "reason": cards.reason}), flush=True)
+"""
+
+
+class Program:
+    """A program that watches the GPUs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def ask(self, what: str = "snapshot") -> tuple[list[dict[str, Any]], str | None]:
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        return answer["gpus"], answer["reason"]
+
+
+@contextmanager
+def watching(environment: Mapping[str, str]) -> Iterator[Program]:
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        try:
+            yield Program(process)
+        finally:
+            process.kill()
+
+
+def test_all_that_a_card_tells_is_read(nvml: NvmlShim):
+    with watching(nvml.environment) as program:
+        gpus, reason = program.ask()
+    assert reason is None
+    assert gpus[1] == {
+        "uuid": TWO_CARDS[1].uuid,
+        "index": 1,
+        "name": "NVIDIA GeForce RTX 4090",
+        "memory_total": 24 * GIB,
+        "memory_free": 24 * GIB - GIB // 2,
+        "compute_capability": "8.9",
+        "driver": "570.86.15",
+        "utilization": 3,
+        "temperature": 41,
+        "power": 60.5,
+    }
+
+
+def test_memory_that_another_program_takes_is_seen_at_once(nvml: NvmlShim):
+    with watching(nvml.environment) as program:
+        before, _ = program.ask()
+        nvml.change(0, used=20 * GIB, temperature=83)
+        after, _ = program.ask()
+    assert before[0]["memory_free"] - after[0]["memory_free"] == 20 * GIB
+    assert after[0]["temperature"] == 83
+    assert after[1] == before[1]
+
+
+def test_a_lost_card_leaves_the_other_in_use_and_comes_back(nvml: NvmlShim):
+    with watching(nvml.environment) as program:
+        program.ask()
+        nvml.change(1, error=GPU_IS_LOST)
+        left, reason = program.ask()
+        nvml.change(1, error=None)
+        back, no_reason = program.ask()
+    assert [gpu["uuid"] for gpu in left] == [TWO_CARDS[0].uuid]
+    assert reason == (
+        "GPU 1 cannot be used. It has fallen off the bus; restart the machine, and check the card's power and slot."
+    )
+    assert len(back) == 2
+    assert no_reason is None
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"), [(DRIVER_NOT_LOADED, "modprobe nvidia"), (VERSION_MISMATCH, "restart the machine")]
+)
+def test_a_driver_that_starts_later_is_found_without_a_restart(nvml: NvmlShim, code: int, advice: str):
+    nvml.init = code
+    nvml.write()
+    with watching(nvml.environment) as program:
+        none, reason = program.ask()
+        nvml.init = 0
+        nvml.write()
+        gpus, no_reason = program.ask()
+    assert none == []
+    assert advice in reason
+    assert len(gpus) == 2
+    assert no_reason is None
+
+
+def test_a_driver_that_goes_away_while_running_takes_the_cards_with_it(nvml: NvmlShim):
+    with watching(nvml.environment) as program:
+        program.ask()
+        nvml.errors = {"nvmlDeviceGetCount_v2": DRIVER_NOT_LOADED}
+        nvml.write()
+        none, reason = program.ask()
+        nvml.errors = {}
+        nvml.write()
+        gpus, _ = program.ask()
+    assert none == []
+    assert "modprobe nvidia" in reason
+    assert len(gpus) == 2
+
+
+def test_a_driver_that_is_replaced_while_running_is_connected_to_anew(nvml: NvmlShim):
+    with watching(nvml.environment) as program:
+        program.ask()
+        nvml.generation, nvml.driver = 2, "580.10"
+        nvml.write()
+        none, reason = program.ask()
+        gpus, no_reason = program.ask()
+    assert none == []
+    assert "see whether `nvidia-smi` works" in reason
+    assert [gpu["driver"] for gpu in gpus] == ["580.10", "580.10"]
+    assert no_reason is None
+
+
+def test_without_the_library_the_reason_says_what_to_install(nvml: NvmlShim, tmp_path: Path):
+    # A file that is no library also hides a real one, should this machine have it.
+    (tmp_path / "libnvidia-ml.so.1").write_text("")
+    with watching({**nvml.environment, "LD_LIBRARY_PATH": str(tmp_path)}) as program:
+        none, reason = program.ask()
+    assert none == []
+    assert reason.startswith("No NVIDIA driver was found on this machine.")
+    assert "apt-get install nvidia-driver" in reason
+
+
+def test_what_an_older_library_or_a_card_cannot_say_is_none(nvml: NvmlShim, tmp_path: Path):
+    """Memory falls back to the first version of the call, and the other card's values are unharmed."""
+    missing = ("nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetTemperature")
+    nvml.library = build(tmp_path / "old", without=missing)
+    nvml.change(0, utilization=None, capability=None)
+    with watching(nvml.environment) as program:
+        gpus, reason = program.ask()
+    assert reason is None
+    assert [gpu["memory_free"] for gpu in gpus] == [24 * GIB - GIB // 2] * 2
+    assert [(gpu["power"], gpu["temperature"]) for gpu in gpus] == [(None, None)] * 2
+    assert (gpus[0]["utilization"], gpus[0]["compute_capability"]) == (None, None)
+    assert (gpus[1]["utilization"], gpus[1]["compute_capability"]) == (3, "8.9")
+
+
+def test_a_gpu_without_memory_of_its_own_shares_the_machines(nvml: NvmlShim):
+    nvml.change(0, total=None)
+    with watching(nvml.environment) as program:
+        gpus, _ = program.ask()
+    assert gpus[0]["memory_total"] == psutil.virtual_memory().total
+    assert gpus[1]["memory_total"] == 24 * GIB
+
+
+@pytest.mark.parametrize(
+    ("visible", "indices"),
+    [
+        ("1", [1]),
+        ("1,0", [1, 0]),
+        ("0,7,1", [0]),
+        ("0,0", [0]),
+        (TWO_CARDS[1].uuid, [1]),
+        ("GPU-22222", [1]),
+        ("GPU-", []),
+        ("", []),
+        ("-1", []),
+        ("MIG-33333333", []),
+    ],
+)
+def test_cuda_visible_devices_means_what_it_means_to_cuda(nvml: NvmlShim, visible: str, indices: list[int]):
+    with watching({**nvml.environment, "CUDA_VISIBLE_DEVICES": visible}) as program:
+        gpus, reason = program.ask()
+    assert [gpu["index"] for gpu in gpus] == indices
+    assert (reason is None) == bool(indices)
+    if not indices:
+        assert f"CUDA_VISIBLE_DEVICES={visible} " in reason
+
+
+def test_no_card_in_the_slot_is_explained(nvml: NvmlShim):
+    nvml.cards = ()
+    nvml.write()
+    with watching(nvml.environment) as program:
+        assert program.ask() == (
+            [],
+            "The NVIDIA driver runs, but finds no card; check that the card is in its slot and has power.",
+        )
+
+
+@pytest.mark.parametrize("way", ["snapshot", "refresh"])
+def test_a_driver_that_hangs_does_not_hang_the_callers(nvml: NvmlShim, way: str):
+    """One thread stays in the driver; the others go on with the last known cards until it answers again."""
+    with watching(nvml.environment) as program:
+        program.ask()
+        nvml.hang = True
+        nvml.write()
+        known, reason = program.ask("refresh")
+        again, _ = program.ask(way)
+        nvml.hang = False
+        nvml.write()
+        nvml.change(0, used=GIB)
+        gpus = known
+        while gpus[0]["memory_free"] == known[0]["memory_free"]:  # bounded by the test's time limit
+            gpus, no_reason = program.ask()
+    assert len(known) == len(again) == 2
+    assert reason == "The NVIDIA driver does not answer; restart the machine if this lasts."
+    assert no_reason is None
+
+
+def test_after_close_a_snapshot_connects_again(nvml: NvmlShim):
+    with watching(nvml.environment) as program:
+        program.ask()
+        program.ask("close")
+        gpus, reason = program.ask()
+    assert len(gpus) == 2
+    assert reason is None

@@ -1,0 +1,196 @@
+"""The line to the coordinator, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from miner_support.coordinator import FakeCoordinator
+
+from agent.core.errors import ConfigurationError
+from agent.miner._link_http import is_loopback
+from agent.miner.backoff import Backoff
+from agent.miner.errors import RegistrationRefused, Unreachable
+from agent.miner.identity import load_identity
+from agent.miner.link import Link, LinkCallbacks
+
+pytestmark = pytest.mark.anyio
+
+CAPABILITIES = {
+    "services": {},
+    "unavailable": {},
+    "cpu_cores": 1,
+    "memory": 1,
+    "disk_free": 1,
+    "gpus": [],
+    "slots": 1,
+}
+
+
+@pytest.fixture(params=[False, True], ids=["asyncio", "uvloop"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.fixture
+async def coordinator() -> AsyncIterator[FakeCoordinator]:
+    fake = FakeCoordinator()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+class Miner:
+    """A link and what it told."""
+
+    def __init__(self, url: str, directory: Path, transport: Any) -> None:
+        self.leases: list[dict[str, Any]] = []
+        self.cancelled: list[tuple[str, int]] = []
+        self.connected = 0
+        self.rechecks = 0
+        self.changed = asyncio.Event()
+        callbacks = LinkCallbacks(
+            lease=lambda lease: self._note(self.leases.append, lease),
+            cancelled=lambda job_id, fence: self._note(self.cancelled.append, (job_id, fence)),
+            joining=lambda: {
+                "name": "m", "agent_version": "1", "enrolment_token": None, "capabilities": CAPABILITIES, "holding": [],
+            },
+            registered=lambda _: None,
+            connected=lambda: self._count("connected"),
+            recheck=lambda: self._count("rechecks"),
+        )  # fmt: skip
+        self.link = Link(url, load_identity(directory), callbacks, transport=transport)
+
+    def _note(self, add: Any, item: Any) -> None:
+        add(item)
+        self.changed.set()
+
+    def _count(self, name: str) -> None:
+        setattr(self, name, getattr(self, name) + 1)
+        self.changed.set()
+
+    async def until(self, condition: Any, limit: float = 10) -> None:
+        async with asyncio.timeout(limit):
+            while not condition():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@asynccontextmanager
+async def joined(
+    coordinator: FakeCoordinator, directory: Path, transport: str = "auto"
+) -> AsyncIterator[Miner]:
+    miner = Miner(coordinator.url, directory, transport)
+    await asyncio.wait_for(miner.link.register(), 10)
+    task = asyncio.create_task(miner.link.run())
+    try:
+        yield miner
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        await miner.link.close()
+
+
+async def test_slots_are_a_level(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    """Setting them anew while leases are on their way never brings more than the last value allows."""
+    async with joined(coordinator, tmp_path) as miner:
+        for _ in range(20):
+            await coordinator.submit("echo")
+        for _ in range(50):
+            miner.link.set_slots(max(0, 3 - len(miner.leases)))
+            await asyncio.sleep(0.001)
+        await miner.until(lambda: len(miner.leases) >= 3)
+        miner.link.set_slots(0)
+        assert (await miner.link.call("heartbeat", None, {"leases": [], "gpus": []}))[0] == 200
+        assert len(miner.leases) == 3
+
+
+async def test_listening_poll_makes_way_for_a_free_slot(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    """A poll without slots waits for half a minute; the slot must not."""
+    async with joined(coordinator, tmp_path, "poll") as miner:
+        await coordinator.until(lambda: [poll["slots"] for poll in coordinator.polls] == [0])
+        await coordinator.submit("echo")
+        began = time.monotonic()
+        miner.link.set_slots(1)
+        await miner.until(lambda: miner.leases)
+        assert time.monotonic() - began < 1
+        assert miner.rechecks == 1, "a cancellation may have been on its way"
+
+
+async def test_lost_connection_is_renewed(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    async with joined(coordinator, tmp_path) as miner:
+        miner.link.set_slots(1)
+        await miner.until(lambda: miner.link.connection == "websocket")
+        [socket] = coordinator.sockets
+        await socket.close(1012)
+        await miner.until(lambda: miner.connected >= 2)
+        await coordinator.submit("echo")
+        await miner.until(lambda: miner.leases)
+
+
+async def test_bad_frame_costs_the_connection_only(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    async with joined(coordinator, tmp_path) as miner:
+        miner.link.set_slots(1)
+        for nonsense in ("{", "[]", '{"push": "lease"}'):
+            before = miner.connected
+            for socket in list(coordinator.sockets):
+                await socket.send_text(nonsense)
+            await miner.until(lambda before=before: miner.connected > before)
+        await coordinator.submit("echo")
+        await miner.until(lambda: miner.leases)
+
+
+async def test_calls_fall_back_to_http(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    coordinator.websocket = False
+    async with joined(coordinator, tmp_path) as miner:
+        status, answer = await miner.link.call("heartbeat", None, {"leases": [], "gpus": []})
+        assert (status, answer) == (200, {"leases": [], "orders": []})
+
+
+async def test_absent_coordinator_is_unreachable(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    async with joined(coordinator, tmp_path) as miner:
+        await coordinator.stop()
+        with pytest.raises(Unreachable, match="does not answer"):
+            await miner.link.call("heartbeat", None, {}, limit=2)
+        assert miner.link.connection == "offline"
+
+
+async def test_something_else_is_told_from_a_coordinator(tmp_path: Path) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with pytest.raises(RegistrationRefused, match="does not speak this agent's protocol"):
+        await Miner(url, tmp_path, "auto").link.register()
+    server.close()
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8420", "ftp://example.com", "https://"])
+async def test_bad_addresses_are_explained(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigurationError, match="coordinator's address"):
+        Miner(url, tmp_path, "auto")
+
+
+def test_only_this_machine_is_reached_without_a_proxy() -> None:
+    assert [is_loopback(f"http://{host}/api") for host in ("127.0.0.1:1", "[::1]:1", "localhost")] == [
+        True
+    ] * 3
+    assert not is_loopback("https://example.com")
+
+
+def test_backoff_grows_with_jitter_up_to_a_bound() -> None:
+    backoff = Backoff(1, 10)
+    delays = [backoff.next() for _ in range(10)]
+    ceilings = [1, 2, 4, 8] + [10] * 6
+    assert all(ceiling / 2 <= delay <= ceiling for delay, ceiling in zip(delays, ceilings, strict=True))
+    backoff.reset()
+    assert backoff.next() <= 1

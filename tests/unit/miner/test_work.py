@@ -1,0 +1,148 @@
+"""What a miner signs and what it refuses to publish."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.errors import ConfigurationError
+from agent.miner.faults import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, WINDOW_SECONDS, FaultGuard
+from agent.miner.identity import ApiKeyStore, load_identity
+from agent.miner.lease import Lease, digest_agrees
+from agent.miner.outputs import collect
+from aitbc.canonical import canonical_json, sha256_hex
+from runners._base import Fail, Retry
+from runners._protocol import Done
+
+
+def done(results: dict[str, Any], units: str = "1") -> Done:
+    return Done(run_id="r", results=results, units=Decimal(units), processing_time=0.1)
+
+
+def mark(path: str, name: str = "a", **extra: Any) -> dict[str, Any]:
+    return {"$file": {"path": path, "media_type": "text/plain", "name": name, "extra": extra}}
+
+
+def test_files_are_named_by_their_content(tmp_path: Path) -> None:
+    """In the order of the canonical results, whatever order the runner used; extra fields never replace ours."""
+    (tmp_path / "x").write_text("x")
+    (tmp_path / "y").write_text("yy")
+    collected = collect(
+        done({"z": mark("x", "first", size=99, frame=1), "a": [mark("y", "second")]}), tmp_path
+    )
+    digests = [hashlib.sha256(content).hexdigest() for content in (b"yy", b"x")]
+    assert [artifact.artifact_id for artifact in collected.artifacts] == [
+        f"sha256:{digest}" for digest in digests
+    ]
+    assert [artifact.path for artifact in collected.artifacts] == [tmp_path / "y", tmp_path / "x"]
+    assert collected.results["z"] == {
+        "artifact_id": f"sha256:{digests[1]}", "url": f"/v1/artifacts/sha256:{digests[1]}",
+        "media_type": "text/plain", "size": 1, "name": "first", "frame": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "trick", ["../secret", "/etc/passwd", "link", "through/secret", "fifo", "directory", "."]
+)
+def test_only_own_regular_files_are_published(tmp_path: Path, trick: str) -> None:
+    output = tmp_path / "output"
+    (output / "directory").mkdir(parents=True)
+    (tmp_path / "secret").write_text("secret")
+    (output / "link").symlink_to(tmp_path / "secret")
+    (output / "through").symlink_to(tmp_path)
+    os.mkfifo(output / "fifo")
+    with pytest.raises((Retry, OSError)):
+        collect(done({"file": mark(trick)}), output)
+
+
+def test_results_cannot_pretend_to_hold_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    forged = {"artifact_id": f"sha256:{'0' * 64}", "url": "/", "media_type": "a", "size": 1, "name": "a"}
+    with pytest.raises(Fail):
+        collect(done({"file": forged}), tmp_path)
+    with pytest.raises(Fail):
+        collect(done({"file": mark("x"), "more": forged}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("units", "number"), [("12.5", 12.5), ("3", 3), ("0.0000004", 0), ("0.000001", 1e-06)]
+)
+def test_units_are_numbers_with_six_decimals(tmp_path: Path, units: str, number: float) -> None:
+    collected = collect(done({}, units), tmp_path)
+    assert collected.results["units"] == number
+    assert collected.units == Decimal(str(number))
+
+
+def lease(**changes: Any) -> dict[str, Any]:
+    spec = {"job_id": "job_1", "service": "trial", "parameters": {}, "files": {}, "timeout_seconds": 60}
+    return {
+        "job_id": "job_1", "fence": 1, "service": "trial", "spec": spec, "spec_digest": sha256_hex(canonical_json(spec)),
+        "unit_price": "0.1", "max_cost": "1", "assigned_at": "2024-01-01T12:00:00Z", "deadline": "2024-01-01T12:01:00Z",
+    } | changes  # fmt: skip
+
+
+def test_time_left_does_not_depend_on_the_clock() -> None:
+    """The coordinator's clock may be years away from ours."""
+    assert 59 < Lease.model_validate(lease()).seconds_left() <= 60
+
+
+def test_digest_covers_the_whole_spec() -> None:
+    good = lease()
+    assert digest_agrees(good)
+    assert not digest_agrees(good | {"spec": good["spec"] | {"unknown": 1}})
+    assert not digest_agrees(good | {"service": "other"})
+    assert not digest_agrees(good | {"job_id": "job_2"})
+
+
+@pytest.mark.parametrize("job_id", ["../job_1", "job_../x", "job_", "x"])
+def test_job_ids_are_safe_as_names(job_id: str) -> None:
+    with pytest.raises(ValueError, match="job_id"):
+        Lease.model_validate(lease(job_id=job_id, spec=lease()["spec"] | {"job_id": job_id}))
+
+
+def test_identity_is_made_once_and_private(tmp_path: Path) -> None:
+    first, second = load_identity(tmp_path / "miner"), load_identity(tmp_path / "miner")
+    assert first.miner_id == second.miner_id
+    key = tmp_path / "miner/identity.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in key.parent.iterdir()] == ["identity.key"]
+    key.chmod(0o640)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        load_identity(tmp_path / "miner")
+    key.chmod(0o600)
+    key.write_text("damaged")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        load_identity(tmp_path / "miner")
+
+
+def test_api_keys_are_kept_by_network(tmp_path: Path) -> None:
+    keys = ApiKeyStore(tmp_path)
+    assert keys.get("a") is None
+    keys.put("a", "key-a")
+    keys.put("b", "key-b")
+    assert (keys.get("a"), keys.get("b")) == ("key-a", "key-b")
+    assert (tmp_path / "api_key.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_faults_pause_ever_longer() -> None:
+    guard, now = FaultGuard(), 0.0
+    pauses = []
+    for _ in range(8):
+        assert [guard.fault(now) for _ in range(3)] == [False, False, True]
+        pauses.append(guard.seconds_left(now))
+        now += guard.seconds_left(now)
+        assert guard.seconds_left(now) == 0
+    assert pauses == [min(FIRST_PAUSE_SECONDS * 2**number, LONGEST_PAUSE_SECONDS) for number in range(8)]
+    guard.success()
+    assert [guard.fault(now), guard.fault(now), guard.fault(now)][-1]
+    assert guard.seconds_left(now) == FIRST_PAUSE_SECONDS
+
+
+def test_rare_faults_do_not_pause() -> None:
+    guard = FaultGuard()
+    assert not any(guard.fault(number * WINDOW_SECONDS * 0.6) for number in range(10))
