@@ -1,5 +1,5 @@
 # Thin names over scripts/, whose files say what they do. All but clean first set up what is missing.
-.PHONY: setup demo start test check format clean
+.PHONY: setup demo start test check bench format clean
 
 # Debian packages, .venv, demo models.
 setup:
@@ -20,6 +20,10 @@ test:
 # Style, format, types, who may import whom.
 check:
 	@scripts/check
+
+# How fast it is on this machine.
+bench:
+	@scripts/bench
 
 # Formats, and mends what ruff can mend by itself.
 format:

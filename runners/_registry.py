@@ -29,15 +29,31 @@ def find(service_id: str) -> type[Runner[Any]]:
     return installed()[service_id]
 
 
-@cache
 def installed() -> dict[str, type[Runner[Any]]]:
-    """All runner classes by service id, in the order of their ids.
+    """All runner classes by service id, in the order of their ids; those that cannot be imported are left out.
 
     Raises `DuplicateRunner` naming both packages if two provide the same service.
     """
+    return dict(_discover()[0])
+
+
+def broken() -> dict[str, str]:
+    """Runners that are installed but cannot be imported: the reason by the entry point's name."""
+    return dict(_discover()[1])
+
+
+@cache
+def _discover() -> tuple[dict[str, type[Runner[Any]]], dict[str, str]]:
     found: dict[str, tuple[EntryPoint, type[Runner[Any]]]] = {}
+    faults: dict[str, str] = {}
     for point in sorted(set(entry_points(group=GROUP)), key=lambda point: (point.name, point.value)):
-        runner: type[Runner[Any]] = point.load()
+        try:
+            runner: type[Runner[Any]] = point.load()
+        except Exception as error:  # noqa: BLE001 - a stranger's package; one that is broken must not stop the others
+            faults[point.name] = (
+                f"The runner {point.value} cannot be imported ({error}); install it again or remove it."
+            )
+            continue
         service_id = runner.definition.service_id
         if service_id in found and found[service_id][1] is not runner:
             raise DuplicateRunner(
@@ -45,4 +61,4 @@ def installed() -> dict[str, type[Runner[Any]]]:
                 "uninstall one of them."
             )
         found[service_id] = (point, runner)
-    return {service_id: runner for service_id, (_, runner) in found.items()}
+    return {service_id: runner for service_id, (_, runner) in sorted(found.items())}, faults

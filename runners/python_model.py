@@ -127,8 +127,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
     def _execute(self, request: InferenceRequest, context: Context, home: Path, seconds: float) -> Outcome:
         threads = self._threads(context.resources)
-        counts = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        settings = {**counts, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
+        settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         limits = self._limits(context.resources, seconds, threads)
         sandbox = Sandbox(self.tools, limits, self.device, environment=settings)
         if not (prefix := python_prefix()).is_relative_to("/usr"):
@@ -145,7 +144,10 @@ class PythonModelRunner(Runner[InferenceRequest]):
             context.progress(min(95.0, 5 + 90 * elapsed / seconds), round(Decimal(str(used)), 6))
 
         return sandbox.run(
-            [python, "-I", harness, job], directory=directory, on_tick=report, on_cancel=context.on_cancel
+            [python, "-I", "-B", harness, job],
+            directory=directory,
+            on_tick=report,
+            on_cancel=context.on_cancel,
         )
 
     def _job(self, request: InferenceRequest, context: Context, sandbox: Sandbox) -> Path:

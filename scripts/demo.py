@@ -32,6 +32,7 @@ from aitbc import AITBCClient, AITBCError, Job
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "demo"
 
+SERVICES = ("video_transcoding", "whisper_transcription")
 SENTENCE = (
     "Please transcribe this short message and send the result back to the coordinator before noon on Friday."
 )
@@ -42,6 +43,7 @@ DURATION_TOLERANCE_SECONDS = 0.1
 
 JOB_SECONDS = 180
 PROGRAM_SECONDS = 60
+LOG_LINE_LENGTH = 300
 
 NOT_VALID = 3
 """The status with which `aitbc receipts verify` refuses a receipt."""
@@ -82,7 +84,7 @@ def run() -> None:
     """All steps, one after the other. Raises `DemoError` or the SDK's errors at the first that fails."""
     started = time.monotonic()
     headline("An agent: coordinator and miner in one process")
-    with running_agent(agent_log()) as (process, agent):
+    with running_agent(agent_log(), SERVICES) as (process, agent):
         log_key().write_text(agent["log_key"] + "\n")
         fact("address", agent["url"])
         fact("miner", agent["miner_id"])
@@ -314,7 +316,8 @@ def show_agent_log() -> None:
     """Print the last lines of the agent's log, where there is one."""
     if agent_log().exists() and (text := agent_log().read_text(errors="replace")):
         console.print(f"\nThe end of {agent_log().relative_to(ROOT)}:")
-        console.print("\n".join(text.splitlines()[-30:]), markup=False)
+        for line in text.splitlines()[-30:]:
+            console.print(line[:LOG_LINE_LENGTH], markup=False)
 
 
 def kilobytes(path: Path) -> str:

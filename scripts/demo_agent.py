@@ -9,12 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 START_SECONDS = 60
+STATUS_SECONDS = 30
 STOP_SECONDS = 60
 
 
@@ -23,15 +24,17 @@ class DemoError(Exception):
 
 
 @contextmanager
-def running_agent(log_file: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
+def running_agent(
+    log_file: Path, services: Sequence[str]
+) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
     """A standalone agent on a free port with an empty data directory, and what its `agent.json` says.
 
-    Its output goes to `log_file`. Raises `DemoError` if it does not get ready.
+    Its output goes to `log_file`. Raises `DemoError` if it does not get ready, or cannot offer one of `services`.
     """
+    program = str(Path(sys.executable).parent / "aitbc-agent")
     # Not below build/: the path of the agent's control socket may not be longer than 107 bytes.
     with tempfile.TemporaryDirectory(prefix="aitbc-demo-") as data_directory:
-        command = [str(Path(sys.executable).parent / "aitbc-agent"), "start"]
-        command += ["--data-dir", data_directory, "--port", "0"]
+        command = [program, "start", "--data-dir", data_directory, "--port", "0"]
         with log_file.open("wb") as log:
             # Its own session, so that Ctrl-C reaches only the demo, which then stops the agent in order.
             process = subprocess.Popen(
@@ -39,11 +42,13 @@ def running_agent(log_file: Path) -> Iterator[tuple[subprocess.Popen[bytes], dic
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(),
+                env={**environment(), "AITBC_LOG__FORMAT": "text"},
                 start_new_session=True,
             )
         try:
-            yield process, wait_until_ready(process, Path(data_directory) / "agent.json")
+            agent = wait_until_ready(process, Path(data_directory) / "agent.json")
+            require([program, "status", "--data-dir", data_directory, "--json"], services)
+            yield process, agent
         finally:
             end(process)
 
@@ -68,6 +73,19 @@ def wait_until_ready(process: subprocess.Popen[bytes], agent_file: Path) -> dict
         time.sleep(0.05)
     agent: dict[str, Any] = json.loads(agent_file.read_text())
     return agent
+
+
+def require(status_command: list[str], services: Sequence[str]) -> None:
+    """Raise `DemoError` with the agent's own reasons if it does not offer one of `services`: its job would only wait."""
+    done = subprocess.run(
+        status_command, check=False, capture_output=True, text=True, timeout=STATUS_SECONDS, env=environment()
+    )
+    if done.returncode != 0:
+        raise DemoError(f"aitbc-agent status ended with status {done.returncode}: {done.stderr}")
+    unavailable = json.loads(done.stdout)["miner"]["unavailable"]
+    for service in services:
+        if service in unavailable:
+            raise DemoError(f"this machine does not offer {service}. {' '.join(unavailable[service])}")
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from agent.cli import logs
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.miner.doctor import examine
 
@@ -17,7 +18,9 @@ MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]f
 
 def doctor(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Look for faults. Ends with exit code 1 if there is one."""
-    findings = asyncio.run(examine(settings_from(data_dir, config)))
+    settings = settings_from(data_dir, config)
+    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    findings = asyncio.run(examine(settings))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

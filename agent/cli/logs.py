@@ -7,6 +7,9 @@ import sys
 from typing import Any
 
 import structlog
+from structlog.dev import plain_traceback
+from structlog.processors import ExceptionRenderer
+from structlog.tracebacks import ExceptionDictTransformer
 
 from agent.settings import LogSettings
 
@@ -15,7 +18,10 @@ _QUIET = ("uvicorn", "uvicorn.error", "websockets", "httpx", "httpcore", "alembi
 
 
 def configure(settings: LogSettings) -> None:
-    """Set up logging for the process."""
+    """Set up logging for the process.
+
+    Tracebacks carry no local variables: these hold keys, prompts and results.
+    """
     as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[Any] = [
@@ -24,9 +30,9 @@ def configure(settings: LogSettings) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: list[Any] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback)]
     )
     structlog.configure(
         processors=[*shared, *renderer],

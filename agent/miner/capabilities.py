@@ -21,7 +21,7 @@ from agent.miner.gpus import Gpu, Gpus
 from agent.miner.models import ModelStore
 from agent.settings import Settings
 from runners._base import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
-from runners._registry import installed
+from runners._registry import broken, installed
 
 PROBE_SECONDS: Final = 20.0
 """How long a runner may take to say whether it works; encoding a test frame on a GPU takes a few seconds when cold."""
@@ -139,7 +139,7 @@ class Machine:
             *(self._ask(service, runner) for service, runner in self._runners.items())
         )
         services: dict[str, ServiceOffer] = {}
-        unavailable: dict[str, tuple[str, ...]] = {}
+        unavailable: dict[str, tuple[str, ...]] = {name: (reason,) for name, reason in broken().items()}
         hints: dict[str, tuple[str, ...]] = {}
         for (service, runner), probe in zip(self._runners.items(), probes, strict=True):
             lacks = self._lacks(runner.definition.requirements, gpus, memory, free)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -18,7 +19,7 @@ from agent.miner.errors import SessionSuperseded
 from agent.miner.executor.local import HOST_COMMAND, LocalExecutor
 from agent.miner.gpus import Gpus
 from agent.miner.heartbeat import Heartbeat
-from agent.miner.identity import ApiKeyStore, load_identity
+from agent.miner.identity import ApiKeyStore, Identity, load_identity
 from agent.miner.link import Link, LinkCallbacks
 from agent.miner.models import ModelStore
 from agent.miner.outbox import Outbox
@@ -167,27 +168,7 @@ class Daemon:
         self._executor = self._start_executor()
         self._parts.push_async_callback(self._executor.close)
         self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
-        place = Workplace(
-            identity=identity,
-            origin="",
-            link=self._link,
-            outbox=self._outbox,
-            executor=self._executor,
-            models=models,
-            offers=self._capabilities.services,
-            units={
-                service: self._runners[service].definition.unit_on for service in self._capabilities.services
-            },
-            inputs=self._settings.miner.inputs,
-            jobs_directory=premises.jobs,
-            spawn=self._background.spawn,
-        )
-        self._workload = Workload(
-            place,
-            self._background,
-            slots=self._capabilities.slots,
-            max_outbox=self._settings.miner.max_outbox,
-        )
+        self._workload = self._build_workload(identity, models, premises.jobs)
         self._parts.push_async_callback(self._workload.close)
         self._heartbeat = Heartbeat(
             self._link,
@@ -217,6 +198,28 @@ class Daemon:
             {service: self._runners[service].definition.model_field is not None for service in services}
         )
         return executor
+
+    def _build_workload(self, identity: Identity, models: ModelStore, jobs_directory: Path) -> Workload:
+        services = self._capabilities.services
+        place = Workplace(
+            identity=identity,
+            origin="",  # known with the registration, before the first lease
+            link=self._link,
+            outbox=self._outbox,
+            executor=self._executor,
+            models=models,
+            offers=services,
+            units={service: self._runners[service].definition.unit_on for service in services},
+            inputs=self._settings.miner.inputs,
+            jobs_directory=jobs_directory,
+            spawn=self._background.spawn,
+        )
+        return Workload(
+            place,
+            self._background,
+            slots=self._capabilities.slots,
+            max_outbox=self._settings.miner.max_outbox,
+        )
 
     def _callbacks(self) -> LinkCallbacks:
         # The link is built before the parts that it calls, which need the link themselves.

@@ -51,7 +51,8 @@ _log = structlog.get_logger(__name__)
 class Workplace:
     """What all work of a daemon shares.
 
-    `units` names the metering unit of each service on a kind of device; `spawn` runs what may outlive the work, under the daemon's eyes.
+    `units` names the metering unit of each service on a kind of device; `spawn` runs what may outlive the work, under
+    the daemon's eyes.
     """
 
     identity: Identity

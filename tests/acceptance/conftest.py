@@ -1,0 +1,38 @@
+"""One standalone agent for all acceptance tests of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aitbc import AITBCClient
+from support.agents import Agent, running
+from support.media import make_speech, make_video
+
+
+@pytest.fixture(scope="session")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """A real agent: coordinator, miner and runners."""
+    agent = Agent(tmp_path_factory.mktemp("agent") / "data", "start", "--port", "0")
+    with running(agent):
+        yield agent
+
+
+@pytest.fixture(scope="session")
+def client(agent: Agent) -> AITBCClient:
+    """A client of it."""
+    return agent.client()
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of a moving test picture with a tone."""
+    return make_video(tmp_path_factory.mktemp("media") / "in.mp4")
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sentence, spoken."""
+    return make_speech(tmp_path_factory.mktemp("media") / "speech.wav")

@@ -1,0 +1,304 @@
+"""A client submits a job, a real engine runs it on real input, and the receipt verifies offline."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from aitbc import AITBCClient
+from aitbc.errors import JobFailed
+from aitbc.receipts import verify_bundle
+from support.agents import Agent, running
+from support.media import SENTENCE, probe
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+JOB_SECONDS = 120
+
+
+def run(client: AITBCClient, route: str, source: Path | bytes, field: str, **body: Any) -> dict[str, Any]:
+    """Upload, submit, wait. Returns the job's final status."""
+    stored = client.artifacts.upload(source)
+    job = client.services.call(route, {field: f"artifact:{stored.artifact_id}", **body})
+    with suppress(JobFailed):
+        client.jobs.wait(job["job_id"], timeout=JOB_SECONDS)
+    return client.jobs.get(job["job_id"]).to_dict()
+
+
+def test_a_transcode(agent: Agent, client: AITBCClient, video: Path, tmp_path: Path) -> None:
+    """Codec, size and duration are as asked, by ffprobe's word."""
+    job = run(
+        client,
+        "ffmpeg/transcode",
+        video,
+        "input_url",
+        output_format="mp4",
+        codec="h264",
+        resolution="320x180",
+    )
+    results = client.jobs.get_results(job["job_id"])["results"]
+    path = tmp_path / "out.mp4"
+    client.artifacts.download(results["file"]["artifact_id"], to=path)
+    facts = probe(path)
+    picture = next(stream for stream in facts["streams"] if stream["codec_type"] == "video")
+    assert (picture["codec_name"], picture["width"], picture["height"]) == ("h264", 320, 180)
+    assert abs(float(facts["format"]["duration"]) - 2) < 0.1
+    assert (results["codec"], results["width"], results["height"]) == ("h264", 320, 180)
+    assert results["units"] > 0
+    verification = verify_bundle(
+        client.receipts.export(job["job_id"]), agent.file["log_key"], {results["file"]["artifact_id"]: path}
+    )
+    assert verification.valid, verification.failures
+
+
+def test_a_transcription(agent: Agent, client: AITBCClient, speech: Path) -> None:
+    """The sentence comes back word for word."""
+    body = {"model": "tiny.en", "language": "en", "output_formats": ["srt", "json"]}
+    job = run(client, "whisper/transcribe", speech, "audio_url", **body)
+    results = client.jobs.get_results(job["job_id"])["results"]
+    assert results["text"].strip() == SENTENCE
+    assert results["language"] == "en"
+    assert {file["name"].rpartition(".")[2] for file in results["files"]} == {"srt", "json"}
+    assert verify_bundle(client.receipts.export(job["job_id"]), agent.file["log_key"]).valid
+
+
+def test_the_references_python_model(agent: Agent, client: AITBCClient, tmp_path: Path) -> None:
+    """The job creates its model and input by upload and runs in the sandbox."""
+    model = "def predict(input, **parameters):\n    return {'bytes': len(open(input, 'rb').read()), **parameters}\n"
+    body = {
+        "name": "image-classification",
+        "type": "ai-inference",
+        "model": {"type": "python", "entrypoint": "model.py", "requirements": []},
+        "input": {"type": "image", "format": "jpeg"},
+        "output": {"type": "json"},
+        "parameters": {"threshold": 3},
+    }
+    job = client.jobs.create(body, files={"model.py": model.encode(), "cat.jpeg": b"\xff\xd8\xff"})
+    done = client.jobs.wait(job["job_id"], timeout=JOB_SECONDS)
+    assert done["status"] == "completed", done.get("error")
+    results = client.jobs.get_results(job["job_id"])["results"]
+    assert (results["bytes"], results["threshold"]) == (3, 3)
+    assert verify_bundle(client.receipts.export(job["job_id"]), agent.file["log_key"]).valid
+
+
+def test_progress_is_seen_while_it_runs(agent: Agent, client: AITBCClient, video: Path) -> None:
+    """The event stream tells of the start, of progress that rises, and of the end."""
+    stored = client.artifacts.upload(video)
+    body = {"input_url": f"artifact:{stored.artifact_id}", "codec": "hevc", "resolution": "1280x720"}
+    job = client.services.call("ffmpeg/transcode", body)
+    headers = {"Authorization": f"Bearer {agent.file['client_key']}"}
+    url = f"{agent.url}/v1/jobs/{job['job_id']}/events"
+    with httpx.stream("GET", url, headers=headers, timeout=60) as stream:
+        lines = [line.removeprefix("data: ") for line in stream.iter_lines() if line.startswith("data: ")]
+    seen = [json.loads(line) for line in lines]
+    assert seen[-1]["status"] == "completed"
+    progress = [event["progress"] for event in seen]
+    assert progress == sorted(progress)
+    assert any(0 < value < 100 for value in progress)
+
+
+@pytest.mark.parametrize(
+    ("route", "field", "content", "body"),
+    [
+        ("ffmpeg/transcode", "input_url", b"This is no video.\n" * 50, {}),
+        ("ffmpeg/transcode", "input_url", b"", {}),
+        ("ffmpeg/transcode", "input_url", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n", {}),
+        ("whisper/transcribe", "audio_url", b"", {"model": "tiny.en"}),
+        ("whisper/transcribe", "audio_url", b"RIFF\x24\x00\x00\x00WAVE", {"model": "tiny.en"}),
+    ],
+    ids=["text", "empty", "playlist", "empty-audio", "no-samples"],
+)
+def test_an_input_that_is_none_fails_the_job_for_good(
+    client: AITBCClient, route: str, field: str, content: bytes, body: dict[str, Any]
+) -> None:
+    """One attempt, a code, a sentence that says what to do; nothing stuck."""
+    job = run(client, route, content, field, **body)
+    assert (job["status"], job["attempts"]) == ("failed", 1)
+    assert job["error"]["code"] == "INPUT_INVALID"
+    assert len(job["error"]["message"]) > 20
+
+
+def test_a_cancelled_job_ends_on_its_miner(agent: Agent, client: AITBCClient, video: Path) -> None:
+    """Within two seconds, and the next job runs."""
+    stored = client.artifacts.upload(video)
+    body = {"input_url": f"artifact:{stored.artifact_id}", "codec": "av1", "resolution": "3840x2160"}
+    job = client.services.call("ffmpeg/transcode", body)
+    headers = {"Authorization": f"Bearer {agent.file['client_key']}"}
+    with httpx.stream(
+        "GET", f"{agent.url}/v1/jobs/{job['job_id']}/events", headers=headers, timeout=60
+    ) as stream:
+        next(line for line in stream.iter_lines() if line.startswith("data: ") and '"running"' in line)
+    assert client.jobs.cancel(job["job_id"])["status"] == "cancelled"
+    job_after = run(client, "ffmpeg/transcode", video, "input_url", resolution="64x64")
+    assert job_after["status"] == "completed"
+    assert agent.status()["miner"]["slots"]["free"] == 1
+
+
+def test_any_changed_byte_makes_verification_fail(
+    agent: Agent, client: AITBCClient, video: Path, tmp_path: Path
+) -> None:
+    """In the receipt, in its statement, in the results, in the output file; the failure names the part."""
+    job = run(client, "ffmpeg/transcode", video, "input_url", resolution="64x64")
+    bundle = client.receipts.export(job["job_id"])
+    key = agent.file["log_key"]
+    artifact_id = bundle["results"]["file"]["artifact_id"]
+    data = client.artifacts.get(artifact_id)
+
+    def failures(changed: dict[str, Any], content: bytes = data) -> str:
+        verification = verify_bundle(changed, key, {artifact_id: content})
+        assert not verification.valid
+        return " ".join(verification.failures)
+
+    assert verify_bundle(bundle, key, {artifact_id: data}).valid
+    assert artifact_id in failures(bundle, bytes([data[0] ^ 1]) + data[1:])
+    wider = {**bundle["results"], "width": bundle["results"]["width"] + 1}
+    assert "results" in failures({**bundle, "results": wider})
+    receipt = bundle["receipt"]
+    for name in ("receipt_id", "job_id", "miner_id", "created_at"):
+        changed = {
+            **receipt,
+            name: receipt[name][:-2] + ("0" if receipt[name][-2] != "0" else "1") + receipt[name][-1],
+        }
+        assert name in failures({**bundle, "receipt": changed})
+    statement = base64.b64decode(receipt["envelope"]["payload"]).replace(b'"price":"', b'"price":"9')
+    forged = {**receipt["envelope"], "payload": base64.b64encode(statement).decode()}
+    assert "signature" in failures({**bundle, "receipt": {**receipt, "envelope": forged}})
+    text = json.dumps(receipt["attestations"])
+    for position in range(0, len(text), 7):
+        flipped = text[:position] + chr(ord(text[position]) ^ 1) + text[position + 1 :]
+        try:
+            attestations = json.loads(flipped)
+        except ValueError:
+            continue
+        if attestations != receipt["attestations"]:
+            failures({**bundle, "receipt": {**receipt, "attestations": attestations}})
+
+
+def test_a_second_machine_joins_and_takes_work(
+    agent: Agent, client: AITBCClient, video: Path, tmp_path: Path
+) -> None:
+    """With an enrolment token, on a data directory of its own; without one it is told what to do."""
+    refused = subprocess.run(
+        [
+            Path(sys.executable).with_name("aitbc-agent"),
+            "start",
+            "--data-dir",
+            tmp_path / "stranger",
+            "--coordinator",
+            agent.url,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "aitbc-agent enroll" in refused.stderr
+    token = agent.cli("enroll").stdout.strip()
+    joined = Agent(
+        tmp_path / "second",
+        "start",
+        "--coordinator",
+        agent.url,
+        "--enroll",
+        token,
+        AITBC_MINER__NAME="second",
+    )
+    with running(joined):
+        miner_id = joined.file["miner_id"]
+        assert miner_id != agent.file["miner_id"]
+        assert joined.file["log_key"] == agent.file["log_key"]
+        job = run(client, "ffmpeg/transcode", video, "input_url", resolution="64x64", miner_id=miner_id)
+        assert (job["status"], job["miner_id"]) == ("completed", miner_id)
+        names = {miner["name"]: miner["online"] for miner in agent.status()["coordinator"]["miners"]}
+        assert names["second"] is True
+        assert joined.stop() == 0
+
+
+def test_a_miner_without_ffmpeg_does_not_offer_transcoding_and_says_why(tmp_path: Path) -> None:
+    """In `status` and in `doctor`; the rest works."""
+    missing = {"AITBC_RUNNERS__FFMPEG": "/nowhere/ffmpeg"}
+    agent = Agent(tmp_path / "data", "start", "--port", "0", **missing)
+    with running(agent):
+        miner = agent.status()["miner"]
+        assert "video_transcoding" not in miner["services"]
+        assert "/nowhere/ffmpeg" in " ".join(miner["unavailable"]["video_transcoding"])
+        assert "/nowhere/ffmpeg" in agent.cli("status").stdout.replace("\n", " ")
+        doctor = agent.cli("doctor", "--json", check=False)
+        findings = [finding for finding in json.loads(doctor.stdout) if "ffmpeg" in finding["message"]]
+        assert any(finding["status"] != "ok" and finding["remedy"] for finding in findings)
+
+
+def test_the_keys_of_the_machine_are_its_owners(agent: Agent) -> None:
+    """No file with a secret is readable by others."""
+    secrets = ["agent.json", "coordinator/log.key", "coordinator/keys.json", "miner/identity.key"]
+    for name in secrets:
+        assert (agent.data_dir / name).stat().st_mode & 0o077 == 0, name
+
+
+def test_a_second_agent_on_the_same_data_directory_is_refused(agent: Agent) -> None:
+    second = agent.cli("start", check=False)
+    assert second.returncode == 1
+    assert "aitbc-agent stop" in second.stderr
+
+
+def test_a_clean_stop_hands_running_work_back(tmp_path: Path, video: Path) -> None:
+    """The job waits again, its attempt is not spent, and the exit code is 0."""
+    agent = Agent(tmp_path / "data", "start", "--port", "0", AITBC_MINER__DRAIN_SECONDS="0")
+    with running(agent):
+        client = agent.client()
+        stored = client.artifacts.upload(video)
+        body = {"input_url": f"artifact:{stored.artifact_id}", "codec": "av1", "resolution": "3840x2160"}
+        job = client.services.call("ffmpeg/transcode", body)
+        headers = {"Authorization": f"Bearer {agent.file['client_key']}"}
+        with httpx.stream(
+            "GET", f"{agent.url}/v1/jobs/{job['job_id']}/events", headers=headers, timeout=60
+        ) as stream:
+            next(line for line in stream.iter_lines() if line.startswith("data: ") and '"running"' in line)
+        assert agent.stop() == 0
+    agent.options = ["coordinator", "--data-dir", str(agent.data_dir), "--port", "0"]
+    with running(agent):
+        status = agent.client().jobs.get(job["job_id"])
+        assert (status["status"], status["attempts"]) == ("submitted", 0)
+
+
+def test_the_command_line(agent: Agent, video: Path, speech: Path, tmp_path: Path) -> None:
+    """`aitbc` finds the running agent by itself: transcode, transcribe, verify with the coordinator's key."""
+    environment = {**os.environ, "AITBC_DATA_DIR": str(agent.data_dir)}
+    command = Path(sys.executable).with_name("aitbc")
+
+    def aitbc(*arguments: str | Path) -> str:
+        done = subprocess.run(
+            [command, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    receipt = tmp_path / "receipt.json"
+    aitbc(
+        "transcode",
+        video,
+        tmp_path / "out.webm",
+        "--codec",
+        "vp9",
+        "--resolution",
+        "160x90",
+        "--receipt",
+        receipt,
+    )
+    assert probe(tmp_path / "out.webm")["streams"][0]["codec_name"] == "vp9"
+    assert "valid" in aitbc("receipts", "verify", receipt, "--artifact", tmp_path / "out.webm")
+    assert SENTENCE in aitbc("transcribe", speech, "--model", "tiny.en")
+    listed = json.loads(aitbc("jobs", "list", "--json"))
+    assert listed["jobs"][0]["status"] == "completed"
+    verified = agent.cli("receipts", "verify", str(receipt))
+    assert "valid" in verified.stdout
