@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 

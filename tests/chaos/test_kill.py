@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.agents import Agent, running, wait_for_progress
-from support.media import make_video
 
 from aitbc import AITBCClient
 from aitbc.receipts import verify_bundle
+from support.agents import Agent, running, wait_for_progress
+from support.media import make_video
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

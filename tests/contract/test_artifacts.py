@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.server import Served, serve
 
 WHISPER = {"audio_url": "https://example.com/a.mp3", "model": "base"}

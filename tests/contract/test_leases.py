@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
-from support.scripted_miner import ScriptedMiner, capabilities
-from support.server import Served, serve
 
 from agent.coordinator.operations import leases
 from agent.coordinator.operations.access import create_enrolment
+from support.scripted_miner import ScriptedMiner, capabilities
+from support.server import Served, serve
 
 WHISPER = {"audio_url": "https://example.com/a.mp3", "model": "base"}
 RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.scripted_miner import ScriptedMiner
 from support.server import Served
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from miner_support.runner import TrialRunner
-
 import runners._host
+from miner_support.runner import TrialRunner
 
 runners._host.find = lambda _service: TrialRunner
 runners._host.main()

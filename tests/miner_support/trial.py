@@ -11,10 +11,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from miner_support.runner import TrialRunner
-
 from agent.miner.daemon import Daemon
 from agent.settings import Settings, load_settings
+from miner_support.runner import TrialRunner
 
 HOST = (sys.executable, str(Path(__file__).with_name("host.py")))
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nvml_shim.shim import TWO_CARDS, NvmlShim
 
 from agent.core.catalogue import CatalogueEntry
 from agent.miner import hardware
@@ -19,6 +18,7 @@ from agent.miner.capabilities import Capabilities, Machine, tools
 from agent.miner.gpus import Gpu, Gpus
 from agent.miner.models import ModelStore
 from agent.settings import Settings
+from nvml_shim.shim import TWO_CARDS, NvmlShim
 from runners._base import Context, Probe, Requirements, Result, Runner, ServiceDefinition, Strict, Tools
 
 GIB = 2**30

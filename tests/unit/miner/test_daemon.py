@@ -19,13 +19,13 @@ from typing import Any
 
 import psutil
 import pytest
-from miner_support import trial
-from miner_support.coordinator import FakeCoordinator, refusal
-from miner_support.trial import make_daemon, running, settings_for
 
 from agent.core.errors import ConfigurationError
 from agent.miner.control import ask
 from agent.miner.errors import RegistrationRefused, SessionSuperseded
+from miner_support import trial
+from miner_support.coordinator import FakeCoordinator, refusal
+from miner_support.trial import make_daemon, running, settings_for
 
 pytestmark = pytest.mark.anyio
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import psutil
 import pytest
-from nvml_shim.shim import DRIVER_NOT_LOADED, NvmlShim
 
 from agent.miner import capabilities, doctor
 from agent.miner.doctor import Finding, examine, has_wal_reset_fault
 from agent.settings import Settings
+from nvml_shim.shim import DRIVER_NOT_LOADED, NvmlShim
 from runners._base import Probe, Tools
 from runners.ffmpeg import FFmpegRunner
 

@@ -16,11 +16,11 @@ from typing import Any
 
 import psutil
 import pytest
-from miner_support.trial import HOST
 
 from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
 from agent.settings import MinerSettings
+from miner_support.trial import HOST
 from runners._base import Device, Fail, Retry, Tools
 from runners._protocol import Run
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from nvml_shim.shim import DRIVER_NOT_LOADED, GPU_IS_LOST, TWO_CARDS, VERSION_MISMATCH, NvmlShim, build
 
 GIB = 2**30

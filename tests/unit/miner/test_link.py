@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from miner_support.coordinator import FakeCoordinator
 
 from agent.core.errors import ConfigurationError
 from agent.miner._link_http import is_loopback
@@ -18,6 +17,7 @@ from agent.miner.backoff import Backoff
 from agent.miner.errors import RegistrationRefused, Unreachable
 from agent.miner.identity import load_identity
 from agent.miner.link import Link, LinkCallbacks
+from miner_support.coordinator import FakeCoordinator
 
 pytestmark = pytest.mark.anyio
 
