@@ -90,6 +90,15 @@ def test_the_references_python_model(agent: Agent, client: AITBCClient, tmp_path
     assert verify_bundle(client.receipts.export(job["job_id"]), agent.file["log_key"]).valid
 
 
+def test_a_call_that_waits_answers_with_the_results(client: AITBCClient, video: Path) -> None:
+    """`Prefer: wait=N` holds the answer until the job ends."""
+    stored = client.artifacts.upload(video)
+    body = {"input_url": f"artifact:{stored.artifact_id}", "resolution": "64x64"}
+    done = client.services.call("ffmpeg/transcode", body, wait=50)
+    assert done["status"] == "completed"
+    assert done["results"]["width"] == 64
+
+
 def test_progress_is_seen_while_it_runs(agent: Agent, client: AITBCClient, video: Path) -> None:
     """The event stream tells of the start, of progress that rises, and of the end."""
     stored = client.artifacts.upload(video)

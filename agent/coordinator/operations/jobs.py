@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterable, Mapping
 from typing import Any
@@ -129,6 +130,20 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobView:
 
 async def _find(context: Context, caller: Caller, job_id: str) -> JobRecord:
     return _own(await context.database.read(store.find, job_id), caller, job_id)
+
+
+async def wait_until_final(context: Context, caller: Caller, job_id: str, seconds: float) -> JobView:
+    """The job's status once it is final, or after `seconds`; with `results` if it has completed."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    with context.hub.subscribe(job_id) as subscription:
+        job = await get(context, caller, job_id)
+        while job["status"] not in FINAL and (left := deadline - loop.time()) > 0:
+            await subscription.next(left)
+            job = await get(context, caller, job_id)
+    if job["status"] == JobState.COMPLETED:
+        job["results"] = (await results(context, caller, job_id))["results"]
+    return job
 
 
 def _own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:

@@ -15,8 +15,15 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class JobError(Answer):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
 class JobCreated(Answer):
-    """A new job."""
+    """A new job. With `Prefer: wait=N` it may have ended already, with `results` or an `error`."""
 
     job_id: str
     status: Status
@@ -24,13 +31,8 @@ class JobCreated(Answer):
     estimated_completion: str
     service_id: str | None = None
     missing_files: list[str] | None = None
-
-
-class JobError(Answer):
-    """Why a job failed."""
-
-    code: str
-    message: str
+    results: dict[str, Any] | None = None
+    error: JobError | None = None
 
 
 class JobStatus(Answer):

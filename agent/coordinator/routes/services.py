@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Body, status
+from fastapi import APIRouter, Body, Header, status
 
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.routes._answers import JobCreated
@@ -15,14 +15,31 @@ from runners._registry import installed
 
 router = APIRouter(prefix="/services", tags=["Services"])
 
+MAX_WAIT_SECONDS: Final = 60
+
+
+def preferred_wait(prefer: str | None) -> int:
+    """The seconds of `Prefer: wait=N` (RFC 7240), at most a minute; 0 without."""
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.strip().partition("=")
+        if name.lower() == "wait" and value.isdecimal():
+            return min(int(value[:4]), MAX_WAIT_SECONDS)
+    return 0
+
 
 def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]:
     async def call(
         context: ContextOf,
         caller: Client,
         body: Annotated[dict[str, Any], Body()],
+        prefer: Annotated[str | None, Header(description="`wait=N`: hold the answer up to N seconds")] = None,
     ) -> JobCreated:
-        return JobCreated(**await operations.submit_service_call(context, caller, definition, body))
+        created = await operations.submit_service_call(context, caller, definition, body)
+        seconds = preferred_wait(prefer)
+        if seconds:
+            done = await operations.wait_until_final(context, caller, created["job_id"], seconds)
+            created |= {name: done[name] for name in ("status", "results", "error") if name in done}
+        return JobCreated(**created)
 
     call.__doc__ = (
         f"{definition.description} The body holds the service's input, and beside it the options of any job: "
