@@ -1,0 +1,200 @@
+"""A parent for runner child processes, a context for runners called directly, and media made by real ffmpeg."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runners._base import Cancelled, Device, Tools
+from runners._protocol import TO_PARENT, Configure, Message, encode
+
+TIMEOUT = 60.0
+
+
+class Parent:
+    """The miner's side of one child, blocking."""
+
+    def __init__(self, service: str, environment: Mapping[str, str] | None = None) -> None:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(TIMEOUT)
+        self.connection = ours
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "runners._host", "--service", service, "--fd", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **(environment or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        theirs.close()
+
+    def send(self, message: Message) -> None:
+        self.connection.sendall(encode(message))
+
+    def receive(self) -> Any:
+        """The next message, or None when the child has closed."""
+        header = self._exactly(4)
+        if header is None:
+            return None
+        body = self._exactly(struct.unpack(">I", header)[0])
+        assert body is not None
+        return TO_PARENT.validate_json(body)
+
+    def until(self, *types: str) -> Any:
+        """The next message of one of these types; others before it are dropped."""
+        while True:
+            message = self.receive()
+            assert message is not None, f"the child ended: {self.process.stderr.read().decode()}"
+            if message.type in types:
+                return message
+
+    def configure(self, tools: Tools, device: Device) -> Any:
+        self.send(Configure(tools=tools, device=device))
+        return self.until("ready")
+
+    def close(self) -> int:
+        """Close the socket and wait for the child to end."""
+        self.connection.close()
+        code = self.process.wait(TIMEOUT)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
+
+    def _exactly(self, count: int) -> bytes | None:
+        received = b""
+        while len(received) < count:
+            chunk = self.connection.recv(count - len(received))
+            if not chunk:
+                return None
+            received += chunk
+        return received
+
+
+class RecordingContext:
+    """A `runners._base.Context` that remembers what a runner reported."""
+
+    def __init__(
+        self, directory: Path, files: Mapping[str, Path], timeout: float, resources: Mapping[str, str]
+    ):
+        self.files = files
+        self.resources = resources
+        self.timeout_seconds = timeout
+        self.output, self.work = directory / "output", directory / "work"
+        self.output.mkdir(parents=True)
+        self.work.mkdir()
+        self.reported: list[tuple[float, Decimal]] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self.callbacks: list[Callable[[], None]] = []
+        self.cancelled = False
+        self.on_progress: Callable[[], None] = lambda: None
+
+    def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
+        self.reported.append((percent, units))
+        self.on_progress()
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        self.events.append((kind, dict(data)))
+
+    def check(self) -> None:
+        if self.cancelled:
+            raise Cancelled
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        self.callbacks.append(callback)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        for callback in self.callbacks:
+            callback()
+
+
+@pytest.fixture(scope="session")
+def device() -> Device:
+    return Device("cpu", "test processor", threads=2)
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Tools:
+    return Tools(models_dir=tmp_path / "models", cache_dir=tmp_path / "cache", model_download=False)
+
+
+@pytest.fixture
+def start_child() -> Iterator[Callable[..., Parent]]:
+    """Starts children; what is still running at the end of the test is ended."""
+    started: list[Parent] = []
+
+    def start(service: str, environment: Mapping[str, str] | None = None) -> Parent:
+        started.append(Parent(service, environment))
+        return started[-1]
+
+    yield start
+    for parent in started:
+        parent.connection.close()
+        if parent.process.poll() is None:
+            parent.process.kill()
+        parent.process.wait(TIMEOUT)
+        parent.process.stdout.close()
+        parent.process.stderr.close()
+
+
+@pytest.fixture
+def make_context(tmp_path: Path) -> Callable[..., RecordingContext]:
+    count = 0
+
+    def make(
+        files: Mapping[str, Path] | None = None,
+        timeout: float = TIMEOUT,
+        resources: Mapping[str, str] | None = None,
+    ) -> RecordingContext:
+        nonlocal count
+        count += 1
+        return RecordingContext(tmp_path / f"run{count}", files or {}, timeout, resources or {})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_media(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes a file with ffmpeg from lavfi sources; the same request gives the same file."""
+    directory = tmp_path_factory.mktemp("media")
+    made: dict[tuple[str, ...], Path] = {}
+
+    def make(name: str, *arguments: str) -> Path:
+        key = (name, *arguments)
+        if key not in made:
+            made[key] = directory / f"{len(made)}-{name}"
+            command = ["ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", *arguments, str(made[key])]
+            subprocess.run(command, check=True, timeout=TIMEOUT)
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def clip(make_media: Callable[..., Path]) -> Path:
+    """Two seconds of 320x180 video at 25 pictures a second, with a tone."""
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25:duration=2")
+    tone = ("-f", "lavfi", "-i", "sine=frequency=440:duration=2")
+    return make_media("clip.mp4", *picture, *tone, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac")
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """Waits until a condition holds, at most `TIMEOUT` seconds."""
+
+    def wait(condition: Callable[[], bool], limit: float = TIMEOUT) -> None:
+        end = time.monotonic() + limit
+        while not condition():
+            assert time.monotonic() < end, "the condition did not come true in time"
+            time.sleep(0.02)
+
+    return wait

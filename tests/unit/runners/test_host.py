@@ -1,0 +1,278 @@
+"""The child process, driven over its socket as the miner drives it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from runners._base import Model
+from runners._protocol import MAX_FRAME, Cancel, Exit, Load, Run, Unload
+
+TIMEOUT = 30
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """A directory on the import path that looks like an installed package with a runner."""
+    packages = tmp_path / "packages"
+    information = packages / "scripted-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: scripted\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[aitbc.runners]\nscripted = scripted_runner:ScriptedRunner\n"
+    )
+    shutil.copy(Path(__file__).with_name("scripted_runner.py"), packages)
+    return {"PYTHONPATH": str(packages)}
+
+
+@pytest.fixture
+def child(start_child, environment, tools, device):
+    started = start_child("scripted", environment)
+    ready = started.configure(tools, device)
+    assert (ready.runner.name, ready.runner.version) == ("scripted", "9.9")
+    return started
+
+
+@pytest.fixture
+def order(tmp_path):
+    """Makes `Run` messages with fresh directories."""
+    count = 0
+
+    def make(do, text=""):
+        nonlocal count
+        count += 1
+        output, work = tmp_path / f"output{count}", tmp_path / f"work{count}"
+        output.mkdir()
+        work.mkdir()
+        return Run(
+            run_id=f"r{count}",
+            parameters={"do": do, "text": text},
+            output=output,
+            work=work,
+            timeout_seconds=30,
+        )
+
+    return make
+
+
+def test_a_run_reports_and_ends_with_its_results(child, order):
+    child.send(order("echo", "hello"))
+    progress, event, done = child.receive(), child.receive(), child.receive()
+    assert (progress.type, progress.progress, progress.units) == ("progress", 50, Decimal("0.5"))
+    assert (event.type, event.kind, event.data) == ("event", "token", {"text": "hello"})
+    assert done.results == {"value": "hello", "units": 1.5, "processing_time": done.processing_time}
+    assert done.units == Decimal("1.5")
+
+
+def test_one_child_does_many_runs(child, order):
+    for text in ("a", "b", "c"):
+        child.send(order("echo", text))
+        assert child.until("done").results["value"] == text
+
+
+@pytest.mark.parametrize(
+    ("do", "kind", "code", "words"),
+    [
+        ("fail", "fail", "INPUT_INVALID", "upside down"),
+        ("retry", "retry", "MACHINE_FAULT", "fan"),
+        ("crash", "retry", "RUNNER_CRASHED", "ZeroDivisionError: of all things"),
+        ("nan", "retry", "RUNNER_CRASHED", "NaN"),
+        ("mark", "retry", "RUNNER_CRASHED", "$file"),
+        ("negative", "retry", "RUNNER_CRASHED", "zero or more"),
+        ("shape", "retry", "RUNNER_CRASHED", "Answer"),
+        ("large", "fail", "RESULT_TOO_LARGE", "16 MiB"),
+        ("link", "retry", "RUNNER_CRASHED", "regular file"),
+        ("outside", "retry", "RUNNER_CRASHED", "subpath"),
+    ],
+)
+def test_a_run_that_fails_leaves_the_child_usable(child, order, do, kind, code, words):
+    child.send(order(do))
+    error = child.until("error", "done")
+    assert (error.type, error.run_id, error.kind, error.code) == ("error", "r1", kind, code)
+    assert words in error.message
+    child.send(order("echo", "still here"))
+    assert child.until("done").results["value"] == "still here"
+
+
+def test_a_request_that_does_not_fit_the_input_model_is_the_clients_fault(child, order):
+    child.send(order("echo").model_copy(update={"parameters": {"do": "echo", "colour": "red"}}))
+    error = child.until("error")
+    assert (error.kind, error.code) == ("fail", "INPUT_INVALID")
+    assert "colour" in error.message
+
+
+def test_an_output_file_is_named_by_its_path_below_the_output_directory(child, order):
+    child.send(order("file"))
+    done = child.until("done", "error")
+    assert done.results["file"] == {
+        "$file": {
+            "path": "a/picture.png",
+            "media_type": "image/png",
+            "name": "picture.png",
+            "extra": {"seed": 7},
+        }
+    }
+    assert done.units == Decimal("0.123457")
+    assert done.results["units"] == 0.123457
+
+
+def test_cancelling_ends_a_run_and_tells_its_callbacks(child, order):
+    run = order("wait")
+    child.send(run)
+    child.until("progress")
+    child.send(Cancel(run_id="r1"))
+    error = child.until("error")
+    assert (error.run_id, error.kind, error.code) == ("r1", "cancelled", "CANCELLED")
+    assert (run.work / "told").exists()
+
+
+def test_a_run_cancelled_before_its_turn_never_starts(child, order):
+    child.send(order("wait"))
+    child.send(order("echo"))
+    child.send(Cancel(run_id="r2"))
+    child.until("progress")
+    child.send(Cancel(run_id="r1"))
+    assert [child.until("error", "done").kind for _ in range(2)] == ["cancelled", "cancelled"]
+
+
+def test_cancelling_what_has_ended_changes_nothing(child, order):
+    child.send(order("echo"))
+    child.until("done")
+    child.send(Cancel(run_id="r1"))
+    child.send(order("echo", "next"))
+    assert child.until("done", "error").results["value"] == "next"
+
+
+def test_loading_names_the_weights_and_unloading_answers(child):
+    child.send(Load(model=Model("tiny", Path("/models/tiny"))))
+    loaded = child.until("loaded")
+    assert (loaded.model, loaded.weights) == ("tiny", [Path("/models/tiny/weights")])
+    child.send(Unload())
+    assert child.until("unloaded")
+    child.send(Load(model=None))
+    assert (child.until("loaded").model, loaded.seconds >= 0) == (None, True)
+
+
+def test_a_model_that_cannot_be_loaded_is_the_machines_fault(child):
+    child.send(Load(model=Model("broken", Path("/models/broken"))))
+    error = child.until("error")
+    assert (error.run_id, error.kind, error.code) == (None, "retry", "MODEL_UNAVAILABLE")
+
+
+def test_a_run_that_used_other_weights_says_so_before_it_is_done(child, order):
+    """A receipt names the weights that made the result."""
+    child.send(Load(model=Model("tiny", Path("/models/tiny"))))
+    child.until("loaded")
+    run = order("switch")
+    child.send(run)
+    assert child.until("loaded", "done").weights == [run.work / "other"]
+    assert child.until("done")
+
+
+def test_exit_ends_the_child_cleanly(child):
+    child.send(Exit())
+    assert child.receive() is None
+    assert child.process.wait(TIMEOUT) == 0
+
+
+def test_closing_the_socket_ends_the_child_also_during_a_run(child, order):
+    child.send(order("ignore"))
+    child.until("progress")
+    child.connection.close()
+    assert child.process.wait(TIMEOUT) == 0
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        struct.pack(">I", 4) + b"oops",
+        struct.pack(">I", MAX_FRAME + 1),
+        struct.pack(">I", 0),
+        struct.pack(">I", 22) + b'{"type":"make coffee"}',
+    ],
+)
+def test_a_bad_frame_ends_the_child(child, frame):
+    child.connection.sendall(frame)
+    assert child.process.wait(TIMEOUT) == 2
+
+
+def test_a_child_that_is_killed_is_seen_as_the_end_of_the_stream(child, order):
+    child.send(order("die"))
+    assert child.receive() is None
+    assert child.process.wait(TIMEOUT) == -signal.SIGKILL
+
+
+PARENT = """
+import socket, subprocess, sys
+ours, theirs = socket.socketpair()
+# The grandchild keeps our end open, so that only the death of its parent can end it.
+child = subprocess.Popen([sys.executable, "-m", "runners._host", "--service", "scripted", "--fd", str(theirs.fileno())],
+                         pass_fds=[theirs.fileno(), ours.fileno()])
+sys.path.insert(0, sys.argv[1])
+from conftest import Parent
+from runners._base import Device, Tools
+from runners._protocol import Configure, encode
+ours.sendall(encode(Configure(tools=Tools(), device=Device("cpu", "x"))))
+ours.recv(1)
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_child_dies_with_a_parent_that_was_killed(environment, eventually):
+    directory = str(Path(__file__).parent)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, directory],
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    pid = int(parent.stdout.readline())
+    process = psutil.Process(pid)
+    parent.kill()
+    parent.wait(TIMEOUT)
+    eventually(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
+    parent.stdin.close()
+    parent.stdout.close()
+
+
+def test_the_child_imports_only_its_own_runner():
+    """Starting must stay quick: no engine, and none of the other runners."""
+    code = (
+        "import sys, runners._host\n"
+        "from runners._registry import find\n"
+        "find('video_transcoding')\n"
+        "print(*sorted(sys.modules))"
+    )
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "runners.ffmpeg" in modules
+    assert not {
+        "runners.whisper",
+        "runners.python_model",
+        "torch",
+        "numpy",
+        "whisper",
+        "ffmpeg",
+        "asyncio.windows_events",
+    } & set(modules)
+
+
+def test_an_unknown_service_ends_the_child_with_a_reason(start_child):
+    ours = start_child("no_such_service")
+    assert ours.receive() is None
+    assert ours.process.wait(TIMEOUT) == 1
+    assert "no_such_service" in ours.process.stderr.read().decode()
+    assert isinstance(ours.connection, socket.socket)

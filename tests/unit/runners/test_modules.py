@@ -1,0 +1,41 @@
+"""Every module of the package imports on a machine that has none of the engines."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BLOCKED = """
+import importlib, pkgutil, sys
+
+class Blocker:
+    names = {"torch", "whisper", "faster_whisper", "ctranslate2", "ffmpeg", "numpy", "diffusers", "transformers"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ImportError(f"{name} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+import runners
+for module in pkgutil.iter_modules(runners.__path__, "runners."):
+    importlib.import_module(module.name)
+    print(module.name)
+from runners._registry import installed
+for service, runner in installed().items():
+    print(service, len(runner.definition.input_model.model_json_schema()["properties"]))
+    print(len(runner.definition.output_model.model_json_schema()["properties"]), sorted(runner.definition.file_fields()))
+"""
+
+
+def test_every_module_imports_without_any_engine():
+    """The coordinator reads the definitions of services that its machine cannot perform."""
+    done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in (
+        "runners.whisper",
+        "runners.ffmpeg",
+        "runners.python_model",
+        "runners._host",
+        "ai_inference",
+    ):
+        assert name in done.stdout
+    assert "['input.source', 'model.source']" in done.stdout

@@ -1,0 +1,436 @@
+"""`ai_inference`: clients' models in the real sandbox, the well-behaved and the hostile."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from runners._base import Cancelled, Fail, Retry
+from runners._protocol import Run
+from runners._python_request import InferenceRequest, upload_field
+from runners.python_model import PythonModelRunner
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory):
+    """Environments are made once for all tests, as on a miner."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def tools(tools, cache):
+    return dataclasses.replace(tools, cache_dir=cache, max_memory=2**30, max_output=20 * 2**20)
+
+
+@pytest.fixture
+def predict(tools, device, make_context, tmp_path):
+    """Runs a model given as text; returns the result and the context."""
+
+    def run(source, *, input_file=None, entrypoint="model.py", requirements=(), parameters=None, **context):
+        if isinstance(source, str):
+            path = tmp_path / "source"
+            path.write_text(source)
+        else:
+            path = source
+        files = {"model.source": path}
+        request = {"model": {"entrypoint": entrypoint, "requirements": list(requirements)}}
+        if input_file is not None:
+            files["input.source"] = input_file
+            request["input"] = {"type": "image", "format": "jpeg"}
+        if parameters is not None:
+            request["parameters"] = parameters
+        made = make_context(files, **context)
+        runner = PythonModelRunner(tools, device)
+        return runner.run(InferenceRequest.model_validate(request), made), made
+
+    return run
+
+
+def failure(predict, source, **options):
+    with pytest.raises(Fail) as caught:
+        predict(source, **options)
+    return caught.value
+
+
+CLASSIFIER = """
+import json
+import numpy as np
+from PIL import Image
+
+def predict(input, threshold=0.5):
+    pixels = np.asarray(Image.open(input).convert("RGB"), dtype=float).mean(axis=(0, 1))
+    red = float(pixels[0] / pixels.sum())
+    with open("means.json", "w") as out:
+        json.dump(pixels.tolist(), out)
+    return {"prediction": "red" if red > threshold else "other", "confidence": round(red, 3)}
+"""
+
+
+def test_a_numpy_model_classifies_a_jpeg(predict, make_media):
+    """The reference's example: a Python entrypoint with requirements, a jpeg in, JSON out."""
+    image = make_media("red.jpg", "-f", "lavfi", "-i", "color=red:size=64x64", "-frames:v", "1")
+    result, context = predict(CLASSIFIER, input_file=image, requirements=["numpy", "pillow"], timeout=170)
+    assert result.results["prediction"] == "red"
+    assert result.results["confidence"] > 0.9
+    (means,) = result.results["files"]
+    assert (means.name, means.media_type, means.path) == (
+        "means.json",
+        "application/json",
+        context.output / "means.json",
+    )
+    began = time.monotonic()
+    again, _ = predict(
+        CLASSIFIER, input_file=image, requirements=["pillow", "numpy"], parameters={"threshold": 1}
+    )
+    assert again.results["prediction"] == "other"
+    assert time.monotonic() - began < 10, "an environment that satisfies the requirements is used again"
+
+
+def test_cpu_seconds_are_metered_through_the_child_process(start_child, tools, device, tmp_path):
+    """All processor time of the sandbox counts, also that of the model's own children."""
+    output, work = tmp_path / "output", tmp_path / "work"
+    output.mkdir()
+    work.mkdir()
+    source = tmp_path / "model.py"
+    source.write_text(
+        "import os, time\n"
+        "def burn():\n  end = time.process_time() + 0.4\n  while time.process_time() < end: pass\n"
+        "def predict(input):\n"
+        "  child = os.fork()\n  burn()\n"
+        "  if child == 0: os._exit(0)\n"
+        "  os.waitpid(child, 0)\n  return [1, 2]\n"
+    )
+    child = start_child("ai_inference")
+    child.configure(tools, device)
+    parameters = {"model": {"type": "python", "entrypoint": "model.py"}}
+    child.send(
+        Run(
+            run_id="r",
+            parameters=parameters,
+            files={"model.source": source},
+            output=output,
+            work=work,
+            timeout_seconds=60,
+        )
+    )
+    done = child.until("done", "error")
+    assert done.type == "done", done
+    assert done.results["value"] == [1, 2]
+    assert 0.8 <= float(done.units) < 2.5
+
+
+def archive(kind: str, directory: Path) -> Path:
+    members = {"package/main.py": "from package.labels import LABEL\ndef predict(input): return {'label': LABEL}\n",
+               "package/labels.py": "LABEL = 'cat'\n"}  # fmt: skip
+    path = directory / f"model.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            for name, text in members.items():
+                packed.writestr(name, text)
+    else:
+        with tarfile.open(path, "w:gz") as packed:
+            for name, text in members.items():
+                member = tarfile.TarInfo(f"project/{name}")
+                member.size = len(text)
+                packed.addfile(member, io.BytesIO(text.encode()))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_an_archive_holds_a_model_of_several_files(predict, tmp_path, kind):
+    result, _ = predict(archive(kind, tmp_path), entrypoint="package/main.py")
+    assert result.results == {"label": "cat"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [
+        ("def predict(input): raise KeyError('no such label')", "MODEL_FAILED", "no such label"),
+        ("def predict(input): return float('nan')", "MODEL_FAILED", "JSON cannot hold"),
+        ("def predict(input): return object()", "MODEL_FAILED", "JSON cannot hold"),
+        ("def predict(input): return 2 ** 60", "MODEL_FAILED", "2^53"),
+        ("def predict(input): return {'$file': {'path': '/etc/passwd'}}", "MODEL_FAILED", "$file"),
+        ("def predict(input): return {'files': 1}", "MODEL_FAILED", "files"),
+        ("def predict(input): return '\\ud800'", "MODEL_FAILED", "Unicode"),
+        ("def predict(input): return 'x' * 9_000_000", "RESULT_TOO_LARGE", "8 MiB"),
+        ("def prediction(input): return 1", "MODEL_FAILED", "defines no function predict"),
+        ("import no_such_package", "MODEL_FAILED", "no_such_package"),
+        ("import os\ndef predict(input): os._exit(0)", "MODEL_FAILED", "without returning"),
+        ("def predict(input):\n  x = []\n  for _ in range(900): x = [x]\n  return x", "MODEL_FAILED", "nested"),
+    ],
+)  # fmt: skip
+def test_a_model_that_fails_tells_its_owner_why(predict, body, code, words):
+    error = failure(predict, body)
+    assert error.code == code
+    assert words in str(error)
+    assert str(Path.home()) not in str(error)
+
+
+def test_a_requirement_that_does_not_exist_is_the_clients_fault(predict):
+    error = failure(predict, "def predict(input): return 1", requirements=["numpy==0.0.1"], timeout=120)
+    assert error.code == "REQUIREMENTS_FAILED"
+    assert "numpy==0.0.1" in str(error)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    ["--index-url=http://127.0.0.1/", "-r /etc/passwd", "./local", "name @ file:///tmp/x", "git+https://example.com/x", "a;b", "a\nb", ""],
+)  # fmt: skip
+def test_only_names_and_versions_are_requirements(requirement):
+    with pytest.raises(ValidationError):
+        InferenceRequest.model_validate({"model": {"entrypoint": "model.py", "requirements": [requirement]}})
+
+
+@pytest.mark.parametrize(
+    "entrypoint", ["/etc/x.py", "../x.py", "a/../x.py", ".hidden.py", "x.sh", "a//x.py", "x.py\n"]
+)
+def test_an_entrypoint_stays_inside_the_model(entrypoint):
+    with pytest.raises(ValidationError):
+        InferenceRequest.model_validate({"model": {"entrypoint": entrypoint}})
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("model.py", "model.source"), ("weights.ZIP", "model.source"), ("m.tar.gz", "model.source"), ("cat.jpeg", "input.source"), ("other.py", "input.source")],
+)  # fmt: skip
+def test_an_uploaded_file_finds_its_place_by_name(name, field):
+    assert upload_field({"model": {"entrypoint": "model.py"}}, name) == field
+
+
+def test_a_model_without_its_source_is_refused(tools, device, make_context):
+    request = InferenceRequest.model_validate({"model": {"entrypoint": "model.py"}})
+    with pytest.raises(Fail) as caught:
+        PythonModelRunner(tools, device).run(request, make_context())
+    assert caught.value.code == "INPUT_MISSING"
+
+
+# Attacks
+
+
+def test_attack_the_network_is_out_of_reach(predict):
+    """A server that listens on this machine is not reachable from inside, and there is no other interface."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        result, _ = predict(
+            "import socket, os\n"
+            "def predict(input, port):\n"
+            "  try: socket.create_connection(('127.0.0.1', port), timeout=2)\n"
+            "  except OSError as error: reached = type(error).__name__\n"
+            "  else: reached = True\n"
+            "  return {'reached': reached, 'interfaces': [name for _, name in socket.if_nameindex()]}\n",
+            parameters={"port": port},
+        )
+    assert result.results == {"reached": "ConnectionRefusedError", "interfaces": ["lo"]}
+
+
+def test_attack_the_owners_files_are_not_there(predict, monkeypatch, tmp_path):
+    home = Path.home()
+    secret = home / f".aitbc-test-secret-{os.getpid()}"
+    secret.write_text("private")
+    monkeypatch.setenv("AITBC_TEST_SECRET", "private")
+    try:
+        result, _ = predict(
+            "import os, glob\n"
+            "def predict(input, paths):\n"
+            "  return {'seen': [p for p in paths if os.path.exists(p)], 'environment': sorted(os.environ),\n"
+            "          'processes': len([p for p in os.listdir('/proc') if p.isdigit()])}\n",
+            parameters={
+                "paths": [str(secret), "/etc/passwd", "/etc/shadow", "/var", str(tmp_path), __file__]
+            },
+        )
+    finally:
+        secret.unlink()
+    assert result.results["seen"] == []
+    assert "AITBC_TEST_SECRET" not in result.results["environment"]
+    assert result.results["processes"] <= 4
+
+
+def test_attack_a_link_does_not_carry_a_file_out(predict):
+    result, _ = predict(
+        "import os\n"
+        "def predict(input):\n"
+        "  os.symlink('/etc/passwd', 'result.txt'); os.symlink('/', 'root'); os.mkfifo('pipe')\n"
+        "  open('honest.txt', 'w').write('x')\n"
+    )
+    assert [file.name for file in result.results["files"]] == ["honest.txt"]
+
+
+def test_attack_the_environment_and_the_rest_cannot_be_changed(predict):
+    result, _ = predict(
+        "import sys, os\n"
+        "def predict(input):\n"
+        "  written = []\n"
+        "  for place in (sys.prefix, sys.base_prefix, '/usr', '/', '/dev', '/harness.py', '/source', '/proc/sys/kernel'):\n"
+        "    path = place if os.path.isfile(place) else os.path.join(place, 'written')\n"
+        "    try: open(path, 'a').close()\n"
+        "    except OSError: continue\n"
+        "    written.append(place)\n"
+        "  return written\n"
+    )
+    assert result.results["value"] == []
+
+
+def test_attack_never_returning_ends_at_the_deadline(predict):
+    began = time.monotonic()
+    error = failure(predict, "def predict(input):\n  while True: pass", timeout=3)
+    assert error.code in ("TIMEOUT", "LIMIT_EXCEEDED")
+    assert time.monotonic() - began < 10
+
+
+def test_attack_too_much_memory_in_one_process(predict):
+    error = failure(
+        predict, "def predict(input): return len(bytearray(10**9))", resources={"memory": "256Mi"}
+    )
+    assert error.code == "MODEL_FAILED"
+    assert "MemoryError" in str(error)
+
+
+def test_attack_too_much_memory_in_many_processes(predict):
+    """Each process stays below the limit, all together do not."""
+    error = failure(
+        predict,
+        "import os, time\n"
+        "def predict(input):\n"
+        "  for _ in range(4):\n"
+        "    if os.fork() == 0:\n"
+        "      block = bytearray(os.urandom(1)) * (120 * 2**20); time.sleep(30); os._exit(0)\n"
+        "  time.sleep(30)\n",
+        resources={"memory": "256Mi"},
+    )
+    assert (error.code, "memory" in str(error)) == ("LIMIT_EXCEEDED", True)
+
+
+def test_attack_shared_memory_is_bounded(predict):
+    result, _ = predict(
+        "def predict(input):\n"
+        "  written = 0\n"
+        "  try:\n"
+        "    with open('/dev/shm/x', 'wb', buffering=0) as out:\n"
+        "      for _ in range(15): written += out.write(bytes(2**20))\n"
+        "    for n in range(200):\n"
+        "      with open(f'/dev/shm/{n}', 'wb', buffering=0) as out: written += out.write(bytes(2**20))\n"
+        "  except OSError: pass\n"
+        "  return written\n"
+    )
+    assert result.results["value"] <= 64 * 2**20
+
+
+def test_attack_a_fork_bomb_is_stopped(predict):
+    began = time.monotonic()
+    error = failure(predict, "import os\ndef predict(input):\n  while True: os.fork()", timeout=30)
+    assert error.code in ("LIMIT_EXCEEDED", "MODEL_FAILED")
+    assert time.monotonic() - began < 20
+
+
+def test_attack_a_file_over_the_limit(predict):
+    error = failure(predict, "def predict(input): open('big', 'wb').write(bytes(10**8))")
+    assert error.code in ("LIMIT_EXCEEDED", "MODEL_FAILED")
+    assert "large" in str(error) or "file space" in str(error)
+
+
+def test_attack_many_files_over_the_limit(predict):
+    error = failure(
+        predict,
+        "import time\n"
+        "def predict(input):\n"
+        "  for n in range(100): open(str(n), 'wb').write(bytes(2**20))\n"
+        "  time.sleep(30)\n",
+    )
+    assert (error.code, "file space" in str(error)) == ("LIMIT_EXCEEDED", True)
+
+
+def test_attack_a_zip_bomb_is_stopped(predict, tmp_path):
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("model.py", b"#" * 100_000_000)
+    assert failure(predict, bomb).code in ("LIMIT_EXCEEDED", "MODEL_FAILED")
+
+
+def test_attack_nothing_is_left_running(predict, eventually):
+    """A process that detaches itself dies with the sandbox."""
+    mark = f"aitbc-stray-{os.getpid()}"
+    predict(
+        "import os, subprocess\n"
+        "def predict(input, mark):\n"
+        "  if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    os.execv('/bin/sh', ['sh', '-c', 'sleep 300; : ' + mark])\n",
+        parameters={"mark": mark},
+    )
+    eventually(
+        lambda: (
+            subprocess.run(
+                ["pgrep", "-f", f"sleep 300; : {mark}"], capture_output=True, check=False
+            ).returncode
+            == 1
+        ),
+        5,
+    )
+
+
+def test_cancelling_ends_the_model_at_once(tools, device, make_context, tmp_path):
+    source = tmp_path / "model.py"
+    source.write_text("import time\ndef predict(input): time.sleep(60)\n")
+    context = make_context({"model.source": source})
+    running = threading.Event()
+    context.on_progress = running.set
+    cancelled_at = []
+
+    def cancel_once_it_runs():
+        assert running.wait(30)
+        cancelled_at.append(time.monotonic())
+        context.cancel()
+
+    thread = threading.Thread(target=cancel_once_it_runs)
+    thread.start()
+    with pytest.raises(Cancelled):
+        PythonModelRunner(tools, device).run(
+            InferenceRequest.model_validate({"model": {"entrypoint": "model.py"}}), context
+        )
+    assert time.monotonic() - cancelled_at[0] < 2
+    thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"python_models": False}, "runners.python_models"),
+        ({"sandbox": "off"}, "runners.sandbox"),
+        ({"bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
+    ],
+)
+def test_probe_says_why_models_are_not_run_here(tools, change, words):
+    probe = PythonModelRunner.probe(dataclasses.replace(tools, **change))
+    assert not probe.available
+    assert words in probe.reasons[0]
+
+
+def test_without_the_sandbox_no_model_runs(tools, device, make_context, tmp_path):
+    """Not even if a job arrives in spite of the probe."""
+    source = tmp_path / "model.py"
+    source.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef predict(input): return 1\n")
+    off = PythonModelRunner(dataclasses.replace(tools, sandbox="off"), device)
+    with pytest.raises(Retry):
+        off.run(
+            InferenceRequest.model_validate({"model": {"entrypoint": "model.py"}}),
+            make_context({"model.source": source}),
+        )
+    assert not (tmp_path / "ran").exists()
+
+
+def test_probe_offers_python_where_the_sandbox_works(tools):
+    assert shutil.which("bwrap")
+    assert PythonModelRunner.probe(tools).available

@@ -1,0 +1,270 @@
+"""`whisper_transcription` with a real model on real speech."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import whisper
+import whisper.tokenizer
+from platformdirs import user_cache_path
+from pydantic import ValidationError
+
+from runners._base import Cancelled, Fail, Model, Retry, Tools
+from runners._protocol import Load, Run
+from runners._whisper_request import LANGUAGES
+from runners.whisper import TranscribeRequest, WhisperRunner
+
+URL = "https://example.com/audio.mp3"
+SENTENCE = (
+    "Please transcribe this short message and send the result back to the coordinator before noon on Friday."
+)
+
+
+@pytest.fixture(scope="session")
+def models():
+    directory = Path(os.environ.get("AITBC_MODELS_DIR") or user_cache_path("aitbc") / "models")
+    for name in ("model.pt", "model.bin"):
+        if not (directory / "tiny.en" / name).is_file():
+            pytest.fail(f"The Whisper model tiny.en is not in {directory}; run `make setup`.")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory):
+    path = tmp_path_factory.mktemp("speech") / "speech.wav"
+    subprocess.run(
+        ["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), SENTENCE], check=True, timeout=30
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def runner(models, device, tmp_path_factory):
+    """One runner for all tests, as in a child process that stays warm."""
+    made = WhisperRunner(Tools(models_dir=models, model_download=False), device)
+    made.load(Model("tiny.en", models / "tiny.en"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def transcribe(runner, make_context):
+    def run(file, **fields):
+        context = make_context({"audio_url": file})
+        request = TranscribeRequest(audio_url=URL, **{"model": "tiny.en", **fields})
+        return runner.run(request, context), context
+
+    return run
+
+
+def test_speech_comes_back_word_for_word(transcribe, speech):
+    result, context = transcribe(speech)
+    assert result.results["text"] == SENTENCE
+    assert result.results["language"] == "en"
+    assert result.results["segments"][0]["start"] == 0
+    assert result.results["files"] == []
+    assert result.units == Decimal(str(result.results["duration"]))
+    assert result.results["duration"] == pytest.approx(6.76, abs=0.3)
+    assert [data["text"] for kind, data in context.events if kind == "segment"] == [SENTENCE]
+
+
+def test_the_other_engine_hears_the_same_and_names_its_own_weights(transcribe, runner, models, speech):
+    result, _ = transcribe(speech, engine="faster-whisper")
+    assert result.results["text"] == SENTENCE
+    model = Model("tiny.en", models / "tiny.en")
+    assert [path.name for path in runner.weights(model)][:2] == ["model.bin", "config.json"]
+    transcribe(speech)
+    assert [path.name for path in runner.weights(model)] == ["model.pt"]
+
+
+@pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
+def test_each_word_has_its_time(transcribe, speech, engine):
+    result, _ = transcribe(speech, engine=engine, word_timestamps=True)
+    words = [word for segment in result.results["segments"] for word in segment["words"]]
+    assert [word["word"] for word in words] == SENTENCE.split()
+    assert all(0 <= word["start"] <= word["end"] <= 7 for word in words)
+    assert words == sorted(words, key=lambda word: word["start"])
+
+
+def test_subtitles_are_written_in_each_format(transcribe, speech):
+    result, context = transcribe(speech, output_formats=("srt", "vtt", "txt", "json"))
+    texts = {file.media_type: file.path.read_text() for file in result.results["files"]}
+    assert texts["application/x-subrip"].startswith("1\n00:00:00,000 --> 00:00:0")
+    assert texts["text/vtt"].startswith("WEBVTT\n\n00:00:00.000 --> 00:00:0")
+    assert texts["text/plain"] == SENTENCE + "\n"
+    assert json.loads(texts["application/json"])["text"] == SENTENCE
+    assert {file.path.parent for file in result.results["files"]} == {context.output}
+
+
+def test_progress_follows_the_windows_of_long_audio(transcribe, speech, tmp_path):
+    long = tmp_path / "long.wav"
+    subprocess.run(["sox", *[str(speech)] * 10, str(long)], check=True, timeout=30)
+    # At this temperature a window is decoded once; what is heard does not matter here.
+    result, context = transcribe(long, temperature=1)
+    percents = [percent for percent, _ in context.reported]
+    assert len(set(percents)) >= 3
+    assert percents == sorted(percents)
+    assert percents[-1] <= 99
+    told = [data for kind, data in context.events if kind == "segment"]
+    assert told == [
+        {key: segment[key] for key in ("start", "end", "text")} for segment in result.results["segments"]
+    ]
+
+
+def test_segments_are_told_while_the_rest_is_still_heard(runner, make_context, speech, tmp_path):
+    """Cancelling after the first segment ends the work before the end of the audio."""
+    long = tmp_path / "long.wav"
+    subprocess.run(["sox", *[str(speech)] * 10, str(long)], check=True, timeout=30)
+    context = make_context({"audio_url": long})
+    context.on_progress = lambda: context.events and context.cancel()
+    with pytest.raises(Cancelled):
+        runner.run(TranscribeRequest(audio_url=URL, model="tiny.en", temperature=1), context)
+    assert context.reported[-1][1] < 60
+    assert "decode" not in vars(runner._engine._model), "the model is as it was before"
+
+
+@pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
+def test_silence_is_an_empty_text(transcribe, make_media, engine):
+    silence = make_media("silence.wav", "-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "3")
+    result, _ = transcribe(silence, engine=engine)
+    assert (result.results["text"], result.results["segments"]) == ("", [])
+    assert result.units == 3
+
+
+def test_the_sound_of_a_video_is_heard(transcribe, make_media, speech):
+    video = make_media(
+        "speech.mkv",
+        "-f",
+        "lavfi",
+        "-i",
+        "color=size=64x64:rate=5",
+        "-i",
+        str(speech),
+        "-shortest",
+        "-c:a",
+        "flac",
+    )
+    result, _ = transcribe(video)
+    assert result.results["text"] == SENTENCE
+
+
+def refused(transcribe, file):
+    with pytest.raises(Fail) as caught:
+        transcribe(file)
+    assert caught.value.code == "INPUT_INVALID"
+    return str(caught.value)
+
+
+def test_what_is_no_audio_is_refused(transcribe, tmp_path, make_media, speech):
+    text = tmp_path / "audio.mp3"
+    text.write_text("these are only words\n" * 50)
+    assert "media file" in refused(transcribe, text)
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXTINF:6,\n{speech}\n")
+    assert "media file" in refused(transcribe, playlist)
+    silent = make_media("silent.mp4", "-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.2")
+    assert "no audio stream" in refused(transcribe, silent)
+    empty = make_media("empty.wav", "-f", "lavfi", "-i", "anullsrc", "-t", "0")
+    refused(transcribe, empty)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"model": "tiny.en", "task": "translate"}, "use 'tiny' to translate"),
+        ({"model": "base.en", "language": "de"}, "use 'base' for 'de'"),
+        ({"language": "xx"}, "none of Whisper's"),
+        ({"model": "../tiny.en"}, "pattern"),
+        ({"output_formats": ["srt", "srt"]}, "twice"),
+        ({"temperature": 2}, "less than or equal"),
+    ],
+)
+def test_a_request_that_does_not_fit_says_what_would(fields, words):
+    with pytest.raises(ValidationError) as caught:
+        TranscribeRequest(audio_url=URL, **fields)
+    assert words in str(caught.value)
+
+
+def test_the_languages_are_those_of_the_engine():
+    assert set(whisper.tokenizer.LANGUAGES) == LANGUAGES
+
+
+def test_a_model_that_is_not_there_is_the_machines_fault(tools, device, tmp_path):
+    with pytest.raises(Retry) as caught:
+        WhisperRunner(tools, device).load(Model("small", tmp_path / "small"))
+    assert caught.value.code == "MODEL_UNAVAILABLE"
+    assert "models pull small" in str(caught.value)
+
+
+def test_a_download_that_fails_leaves_nothing_behind(tools, device, tmp_path, monkeypatch):
+    """openai-whisper's own table is used; here it names a port on which nothing listens."""
+    monkeypatch.setitem(whisper._MODELS, "small", "http://127.0.0.1:9/aa/small.pt")
+    online = dataclasses.replace(tools, model_download=True)
+    with pytest.raises(Retry) as caught:
+        WhisperRunner(online, device).load(Model("small", tools.models_dir / "small"))
+    assert caught.value.code == "MODEL_UNAVAILABLE"
+    assert list(tools.models_dir.iterdir()) == []
+
+
+def test_a_damaged_model_is_the_machines_fault(tools, device, tmp_path):
+    directory = tmp_path / "small"
+    directory.mkdir()
+    (directory / "model.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
+    with pytest.raises(Retry) as caught:
+        WhisperRunner(tools, device).load(Model("small", directory))
+    assert caught.value.code == "MODEL_UNAVAILABLE"
+
+
+def test_a_model_that_is_only_there_for_the_other_engine_is_loaded_into_it(models, tools, device, tmp_path):
+    directory = tmp_path / "tiny.en"
+    shutil.copytree(models / "tiny.en", directory, ignore=shutil.ignore_patterns("model.pt"))
+    runner = WhisperRunner(tools, device)
+    model = Model("tiny.en", directory)
+    runner.load(model)
+    assert runner.weights(model)[0].name == "model.bin"
+
+
+def test_probe_imports_no_engine(tools):
+    code = (
+        "import sys\nfrom runners._base import Tools\nfrom runners.whisper import WhisperRunner\n"
+        "probe = WhisperRunner.probe(Tools())\nassert probe.available, probe.reasons\nassert probe.version\n"
+        "assert not {'torch', 'whisper', 'faster_whisper', 'numpy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+    probe = WhisperRunner.probe(dataclasses.replace(tools, ffmpeg="/nonexistent/ffmpeg"))
+    assert (probe.available, "set runners.ffmpeg" in probe.reasons[0]) == (False, True)
+
+
+def test_through_the_child_process(start_child, models, tools, device, speech, tmp_path):
+    output, work = tmp_path / "output", tmp_path / "work"
+    output.mkdir()
+    work.mkdir()
+    child = start_child("whisper_transcription")
+    child.configure(dataclasses.replace(tools, models_dir=models), device)
+    child.send(Load(model=Model("tiny.en", models / "tiny.en")))
+    assert child.until("loaded", "error").weights == [models / "tiny.en" / "model.pt"]
+    parameters = TranscribeRequest(audio_url=URL, model="tiny.en", output_formats=("srt",)).model_dump(
+        mode="json"
+    )
+    child.send(
+        Run(
+            run_id="r",
+            parameters=parameters,
+            files={"audio_url": speech},
+            output=output,
+            work=work,
+            timeout_seconds=60,
+        )
+    )
+    done = child.until("done", "error")
+    assert done.type == "done", done
+    assert done.results["text"] == SENTENCE
+    assert done.results["files"][0]["$file"]["path"] == "transcript.srt"
