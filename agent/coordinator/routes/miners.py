@@ -50,20 +50,29 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
     )
     port.set_slots(body.slots, 0)
     context.dispatcher.attach(port)
+    answering = asyncio.create_task(poller.done.wait(), name=f"poll-{session.miner_id}")
+    leaving = asyncio.create_task(_disconnected(request), name=f"poll-gone-{session.miner_id}")
     try:
-        await asyncio.wait_for(poller.done.wait(), wait)
+        await asyncio.wait([answering, leaving], timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         # What was claimed in one round arrives together.
         await asyncio.sleep(0)
-    except TimeoutError:
-        pass
     finally:
         context.dispatcher.detach(port)
-    poller.closed = True
-    if await request.is_disconnected():
+        poller.closed = True
+        gone = leaving.done()
+        for task in (answering, leaving):
+            task.cancel()
+        await asyncio.gather(answering, leaving, return_exceptions=True)
+    if gone:
         await _take_back(context, session, poller.leases)
     if not poller.leases and not poller.cancellations:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     return {"leases": poller.leases, "cancelled": poller.cancellations}
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class _Poller:
