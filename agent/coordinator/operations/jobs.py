@@ -53,6 +53,10 @@ async def _add(context: Context, caller: Caller, submission: Submission) -> JobV
     record = _new_record(context, _account(caller), submission)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
+    if record.missing_files is None:
+        # Woken before the write, the dispatcher's claim stands in the queue right behind it and mostly shares its commit:
+        # one wait for the disk less between the answer and the start.
+        context.dispatcher.job_waiting()
     await context.database.write(_insert, record, inputs, context.settings.max_jobs_per_account)
     if record.missing_files is None:
         context.dispatcher.job_waiting()
