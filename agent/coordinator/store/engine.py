@@ -149,8 +149,9 @@ class Database:
             log.exception("commit_failed", writes=len(batch))
             for write in batch:
                 write.error = write.error or error
-        self.commits += 1
-        self.writes += len(batch)
+        else:
+            self.commits += 1
+            self.writes += len(batch)
 
 
 def _run(connection: Connection, write: _Write) -> None:
