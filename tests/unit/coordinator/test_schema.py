@@ -1,0 +1,88 @@
+"""The schema: migrations make what the tables say, and a database of a newer program is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect, text
+
+from agent.coordinator.store import migrations, schema
+from agent.coordinator.store.engine import Database
+from agent.coordinator.store.tables import metadata
+from agent.core.errors import ConfigurationError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database that was prepared once."""
+    path = tmp_path / "coordinator.db"
+    open_and_close(path)
+    return path
+
+
+def open_and_close(path: Path) -> None:
+    database = Database(path)
+    try:
+        database.open(schema.prepare)
+    finally:
+        database.close()
+
+
+def version(connection: Connection) -> str:
+    value: str = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one()
+    return value
+
+
+def test_the_migrations_make_what_the_tables_say(path: Path) -> None:
+    """Columns, types, nullability, indexes, unique constraints and foreign keys."""
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_partial_indexes_have_their_conditions(path: Path) -> None:
+    """The comparison above does not look at them, and without them SQLite would not use the index."""
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        made = {
+            index["name"]: str(index["dialect_options"]["sqlite_where"])
+            for index in inspect(connection).get_indexes("jobs")
+            if "sqlite_where" in index.get("dialect_options", {})
+        }
+    declared = {
+        index.name: str(index.dialect_options["sqlite"]["where"])
+        for index in metadata.tables["jobs"].indexes
+        if index.dialect_options["sqlite"]["where"] is not None
+    }
+    assert made == declared
+    assert len(made) > 1
+
+
+def test_the_expected_schema_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
+
+
+def test_preparing_again_changes_nothing(path: Path) -> None:
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'kept', 0)"))
+        connection.commit()
+    open_and_close(path)
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "kept"
+        assert version(connection) == schema.HEAD
+
+
+def test_a_database_of_a_newer_program_is_refused_and_left_alone(path: Path) -> None:
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.commit()
+    with pytest.raises(ConfigurationError, match=r"schema 9999.*Upgrade aitbc-agent\."):
+        open_and_close(path)
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        assert version(connection) == "9999"

@@ -1,0 +1,129 @@
+"""Each rule on who may import whom catches a breach: one is planted in a copy of the packages, and exactly that rule breaks."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINTER = Path(sys.executable).with_name("lint-imports")
+PACKAGES = ("agent", "runners", "sdk/python/aitbc")
+VERDICT = re.compile(r"^(.+?) (KEPT|BROKEN)\b", re.MULTILINE)
+
+# Contract, file in which the breach is planted, the breach.
+BREACHES = [
+    ("The SDK and the runners import nothing of ours", "runners/whisper.py", "import aitbc.errors"),
+    ("The SDK and the runners import nothing of ours", "aitbc/keys.py", "import runners._base"),
+    ("The SDK and the runners do not know the agent", "runners/_registry.py", "import agent.core.errors"),
+    ("The SDK and the runners do not know the agent", "aitbc/keys.py", "import agent.core.errors"),
+    ("The agent's layers", "agent/coordinator/hub.py", "import agent.miner.backoff"),
+    ("The agent's layers", "agent/miner/backoff.py", "import agent.coordinator.hub"),
+    ("The agent's layers", "agent/settings.py", "import agent.miner.backoff"),
+    ("The agent's layers", "agent/miner/backoff.py", "import agent.cli.options"),
+    ("The agent's layers", "agent/core/addresses.py", "import agent.miner.errors"),
+    ("The coordinator's layers", "agent/coordinator/hub.py", "import agent.coordinator.dispatch"),
+    ("The coordinator's layers", "agent/coordinator/dispatch.py", "import agent.coordinator.operations.context"),
+    ("The coordinator's layers", "agent/coordinator/operations/health.py", "import agent.coordinator.routes.health"),
+    ("Routes do not import each other", "agent/coordinator/routes/health.py", "import agent.coordinator.routes.jobs"),
+    ("Runners do not import each other", "runners/ffmpeg.py", "import runners.whisper"),
+    ("The core is pure", "agent/core/jobs.py", "import time"),
+    ("The core is pure", "agent/core/matching.py", "def late():\n    from os import environ"),
+    ("SQL only in the store", "agent/coordinator/operations/health.py", "import sqlalchemy"),
+    ("FastAPI only in app and routes", "agent/coordinator/operations/health.py", "from fastapi import Request"),
+    ("NVML only in gpus", "agent/miner/hardware.py", "import pynvml"),
+    ("Processes are started only by runners and the executor", "agent/miner/hardware.py", "import subprocess"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the packages with their rules."""
+    copy = tmp_path_factory.mktemp("copy")
+    for package in PACKAGES:
+        shutil.copytree(
+            ROOT / package, copy / Path(package).name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy
+
+
+@contextmanager
+def planted(path: Path, breach: str) -> Iterator[None]:
+    """The file with the breach at its end, for a while."""
+    before = path.read_text(encoding="utf-8")
+    path.write_text(f"{before}\n{breach}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="utf-8")
+
+
+def broken(directory: Path) -> set[str]:
+    """Names of the contracts that do not hold there."""
+    done = subprocess.run(
+        [LINTER, "--no-cache", "--no-logo"],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    verdicts = dict(VERDICT.findall(done.stdout))
+    assert verdicts.keys() == {contract["name"] for contract in contracts()}, done.stdout + done.stderr
+    names = {name for name, verdict in verdicts.items() if verdict == "BROKEN"}
+    assert bool(names) == (done.returncode != 0)
+    return names
+
+
+def contracts() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "tool"
+    ]["importlinter"]["contracts"]
+    return found
+
+
+def test_the_packages_keep_all_rules(copied: Path) -> None:
+    assert broken(copied) == set()
+
+
+@pytest.mark.parametrize(("contract", "file", "breach"), BREACHES)
+def test_a_breach_breaks_its_rule_and_no_other(copied: Path, contract: str, file: str, breach: str) -> None:
+    with planted(copied / file, breach):
+        assert broken(copied) == {contract}
+
+
+def test_each_rule_has_a_planted_breach() -> None:
+    """A new contract is not trusted before it was seen to break."""
+    assert {contract["name"] for contract in contracts()} == {contract for contract, _, _ in BREACHES}
+
+
+@pytest.mark.parametrize(
+    ("contract", "doors"),
+    [
+        ("NVML only in gpus", {"agent.miner.gpus"}),
+        ("Processes are started only by runners and the executor", {"agent.miner.executor"}),
+    ],
+)
+def test_a_rule_with_one_door_speaks_of_every_module_but_the_door(contract: str, doors: set[str]) -> None:
+    """The rule lists the modules that it binds, so a new module would escape it without being noticed."""
+    (rule,) = (rule for rule in contracts() if rule["name"] == contract)
+    bound = set(rule["source_modules"])
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "agent").rglob("*.py")
+    }
+    modules = {module.removesuffix(".__init__") for module in modules} - {"agent", "agent.miner"}
+    free = {
+        module
+        for module in modules
+        if not any(module == known or module.startswith(f"{known}.") for known in bound | doors)
+    }
+    assert free == set()
