@@ -7,13 +7,14 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError as PydanticError
 from starlette.exceptions import HTTPException
 
 from agent import __version__
@@ -21,10 +22,11 @@ from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Assignment, Dispatcher
 from agent.coordinator.hub import Hub
-from agent.coordinator.limits import BodyLimit, RequestIds
+from agent.coordinator.limits import BodyLimit, Failures, RequestIds
 from agent.coordinator.operations import leases
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
+from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.schema import prepare
@@ -120,18 +122,18 @@ def build_app(context: Context) -> FastAPI:
         app.include_router(router, prefix="/api/v1", include_in_schema=False)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
+    app.add_middleware(Failures)
     app.add_middleware(RequestIds)
     return app
 
 
 def _watched(name: str, work: Any) -> asyncio.Task[None]:
-    """A named task whose death is an error that stops the process: without it the coordinator only looks alive."""
+    """A named task whose death is logged; health then says what does not work."""
     task: asyncio.Task[None] = asyncio.create_task(work, name=name)
 
     def ended(done: asyncio.Task[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
             log.critical("background_task_died", task=name, exc_info=error)
-            asyncio.get_running_loop().call_exception_handler({"message": f"{name} died", "exception": error})
 
     task.add_done_callback(ended)
     return task
@@ -140,8 +142,10 @@ def _watched(name: str, work: Any) -> asyncio.Task[None]:
 async def _upkeep(context: Context) -> None:
     while True:
         await asyncio.sleep(UPKEEP_SECONDS)
-        with suppress(ServiceUnavailable):
+        try:
             await leases.expire_due(context)
+        except Exception:  # one bad round must not end the upkeep for good
+            log.exception("upkeep_failed")
 
 
 def _map_errors(app: FastAPI) -> None:
@@ -175,10 +179,12 @@ def _map_errors(app: FastAPI) -> None:
         message = messages.get(error.status_code, str(error.detail))
         return _error(request, error.status_code, code, message, {}, dict(error.headers or {}))
 
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        log.error("request_failed", path=request.url.path, method=request.method, exc_info=error)
-        return _error(request, 500, "INTERNAL_ERROR", "The server failed; its log has the request id.", {})
+    @app.exception_handler(PydanticError)
+    async def malformed(request: Request, error: PydanticError) -> Response:
+        fields = {"fields": field_errors(error)}
+        return _error(
+            request, ValidationFailed.status, ValidationFailed.code, "The request is not valid.", fields
+        )
 
 
 def _place(fault: dict[str, Any]) -> str:

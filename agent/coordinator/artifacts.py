@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from agent.core.errors import NotFound, PayloadTooLarge
+from agent.core.errors import NotFound, PayloadTooLarge, ServiceUnavailable
 
 CHUNK: Final = 1 << 20
 ARTIFACT_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -45,13 +45,18 @@ class ArtifactDirectory:
             left_over.unlink()
 
     async def store(self, chunks: AsyncIterable[bytes]) -> Stored:
-        """Store a stream. Raises `PayloadTooLarge` beyond the limit; then nothing is kept."""
+        """Store a stream. Raises `PayloadTooLarge` beyond the limit, `ServiceUnavailable` when the disk is full.
+
+        Nothing is kept then.
+        """
         handle, name = await asyncio.to_thread(tempfile.mkstemp, dir=self._incoming)
         path = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 digest, size = await self._receive(chunks, file)
             return await asyncio.to_thread(self._keep, path, digest, size)
+        except OSError as error:
+            raise ServiceUnavailable(f"The coordinator cannot store files now: {error.strerror}.") from error
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 

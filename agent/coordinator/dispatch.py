@@ -18,7 +18,6 @@ import structlog
 
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.engine import Connection, Database
-from agent.core.errors import ServiceUnavailable
 from agent.core.jobs import Claim, Job, Release, RunEnded, apply
 from agent.core.matching import Candidate, ServiceOffer, match
 from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
@@ -175,8 +174,8 @@ class Dispatcher:
                 self._wake.clear()
                 try:
                     await self._round()
-                except ServiceUnavailable:
-                    log.warning("dispatch_deferred")
+                except Exception:  # one bad round must not end the dispatching for good
+                    log.exception("dispatch_failed")
                     await asyncio.sleep(DEFER_SECONDS)
                     self._pending = True
                     self._wake.set()

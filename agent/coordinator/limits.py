@@ -9,10 +9,11 @@ import secrets
 from contextlib import suppress
 from typing import Final
 
+import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.core.errors import PayloadTooLarge
+from agent.core.errors import ApiError, PayloadTooLarge
 from agent.settings import CoordinatorSettings
 
 # These stream to disk and keep the larger limit of artifacts themselves.
@@ -21,6 +22,9 @@ DRAIN_BYTES: Final = 64 * 2**20
 DRAIN_SECONDS: Final = 10.0
 
 _RESULTS: Final = re.compile(r"(/api)?/v1/miners/jobs/[^/]+/result")
+
+
+log = structlog.get_logger()
 
 
 class BodyLimit:
@@ -54,6 +58,37 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+class Failures:
+    """Answers 500 for what nobody expected, so that the connection lives on, and logs it with the request's id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except Exception:
+            log.exception(
+                "request_failed", path=scope["path"], method=scope["method"], request_id=scope["request_id"]
+            )
+            if started:
+                raise
+            await _answer(
+                scope, send, ApiError.status, ApiError.code, "The server failed; its log has the request id."
+            )
 
 
 class RequestIds:
@@ -91,19 +126,33 @@ async def _drain(receive: Receive) -> None:
 
 
 async def _refuse(scope: Scope, send: Send, limit: int) -> None:
+    details = {"limit": limit}
+    await _answer(
+        scope, send, PayloadTooLarge.status, PayloadTooLarge.code, _message(limit), details, close=True
+    )
+
+
+async def _answer(
+    scope: Scope,
+    send: Send,
+    status: int,
+    code: str,
+    message: str,
+    details: dict[str, int] | None = None,
+    *,
+    close: bool = False,
+) -> None:
     error = {
-        "code": PayloadTooLarge.code,
-        "message": _message(limit),
-        "details": {"limit": limit},
+        "code": code,
+        "message": message,
+        "details": details or {},
         "request_id": scope.get("request_id", ""),
     }
     body = json.dumps({"error": error}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-    ]
-    await send({"type": "http.response.start", "status": PayloadTooLarge.status, "headers": headers})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 

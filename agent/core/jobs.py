@@ -105,6 +105,17 @@ class Renew:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """The miner's new session still has the lease: its finished work waits to be delivered."""
+
+    miner_id: str
+    fence: int
+    session: int
+    now: float
+    lease_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Complete:
     """The miner delivers the result."""
 
@@ -157,7 +168,7 @@ class Cancel:
     now: float
 
 
-Event = Claim | Renew | Complete | Fail | Release | Expire | Abandon | Cancel
+Event = Claim | Renew | Keep | Complete | Fail | Release | Expire | Abandon | Cancel
 
 # Effects -----------------------------------------------------------------------------------------------------------
 
@@ -201,11 +212,11 @@ def apply(job: Job, event: Event) -> Transition:
     """What `event` makes of `job`. Raises `IllegalEvent`; `stale` says that the lease named is not the newest."""
     handler = _TABLE.get((job.state, type(event)))
     if handler is None:
-        raise IllegalEvent(job, event, stale=isinstance(event, Renew | Complete | Fail | Release))
+        raise IllegalEvent(job, event, stale=isinstance(event, Renew | Keep | Complete | Fail | Release))
     return handler(job, event)
 
 
-def _lease_of(job: Job, event: Renew | Complete | Fail | Release) -> Lease:
+def _lease_of(job: Job, event: Renew | Keep | Complete | Fail | Release) -> Lease:
     lease = job.lease
     if lease is None or (lease.miner_id, lease.fence) != (event.miner_id, event.fence):
         raise IllegalEvent(job, event, stale=True)
@@ -238,12 +249,33 @@ def _renew(job: Job, event: Renew) -> Transition:
 def _revive(job: Job, event: Renew) -> Transition:
     # The lease expired while the miner was out of reach, and nobody took the job: the miner's work goes on.
     revived, _ = _renew(job, event)
-    return replace(revived, state=JobState.RUNNING), ()
+    return _alive(revived), ()
+
+
+def _keep(job: Job, event: Keep) -> Transition:
+    # The work is done, so its deadline does not matter any more, and a lease that has expired lives again.
+    lease = _lease_of(job, event)
+    expires_at = max(lease.expires_at, event.now + event.lease_seconds)
+    kept = replace(job, lease=replace(lease, session=event.session, expires_at=expires_at))
+    return (_alive(kept) if job.state is JobState.SUBMITTED else kept), ()
+
+
+def _alive(job: Job) -> Job:
+    """The job as if its lease had not expired."""
+    started_at = job.lease.assigned_at if job.lease else None
+    return replace(job, state=JobState.RUNNING, started_at=started_at, failure=None, avoid_miner_id=None)
 
 
 def _complete(job: Job, event: Complete) -> Transition:
     lease = _lease_of(job, event)
-    done = replace(job, state=JobState.COMPLETED, lease=None, finished_at=event.now, failure=None)
+    done = replace(
+        job,
+        state=JobState.COMPLETED,
+        lease=None,
+        started_at=lease.assigned_at,
+        finished_at=event.now,
+        failure=None,
+    )
     return done, (RunEnded(lease, Outcome.COMPLETED), Finished())
 
 
@@ -329,6 +361,7 @@ def _cancel_running(job: Job, event: Cancel) -> Transition:
 _TABLE: Final[dict[tuple[JobState, type[Event]], Callable[[Job, Any], Transition]]] = {
     (JobState.SUBMITTED, Claim): _claim,
     (JobState.SUBMITTED, Renew): _revive,
+    (JobState.SUBMITTED, Keep): _keep,
     (JobState.SUBMITTED, Complete): _complete,
     (JobState.SUBMITTED, Fail): _fail_late,
     (JobState.SUBMITTED, Release): _forget,
@@ -336,6 +369,7 @@ _TABLE: Final[dict[tuple[JobState, type[Event]], Callable[[Job, Any], Transition
     (JobState.SUBMITTED, Abandon): _abandon,
     (JobState.SUBMITTED, Cancel): _cancel_waiting,
     (JobState.RUNNING, Renew): _renew,
+    (JobState.RUNNING, Keep): _keep,
     (JobState.RUNNING, Complete): _complete,
     (JobState.RUNNING, Fail): _fail,
     (JobState.RUNNING, Release): _release,

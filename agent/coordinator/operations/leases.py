@@ -12,7 +12,14 @@ import structlog
 
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import Session, end_lease
-from agent.coordinator.operations.wire import OutputArtifact, RunEvents, RunFailure, RunRelease, RunResult
+from agent.coordinator.operations.wire import (
+    OutputArtifact,
+    RunEvents,
+    RunFailure,
+    RunProgress,
+    RunRelease,
+    RunResult,
+)
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import receipts as receipt_store
@@ -34,7 +41,7 @@ from agent.core.jobs import (
     RunEnded,
     apply,
 )
-from agent.core.quantities import format_time, from_units
+from agent.core.quantities import format_time, from_units, parse_decimal
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import open_envelope
 from aitbc.errors import VerificationError
@@ -88,7 +95,7 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         raise ReceiptInvalid(
             "The statement's subject does not agree with the results.", {"subject": "differs"}
         )
-    if Decimal(str(request.results.get("units"))) != statement.units:
+    if _units_of(request.results) != statement.units:
         raise ReceiptInvalid("The statement's units are not those of the results.", {"units": "differ"})
     if statement.origin != context.signer.origin:
         raise ReceiptInvalid(
@@ -102,6 +109,13 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         artifacts=tuple(request.artifacts),
         public_key=session.public_key,
     )
+
+
+def _units_of(results: dict[str, Any]) -> Decimal | None:
+    try:
+        return parse_decimal(str(results.get("units")))
+    except ValueError:
+        return None
 
 
 def _complete(
@@ -265,7 +279,8 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
     """Store the newest progress of a run and pass all its events on to whoever watches. Raises `StaleLease`."""
     newest = next((event for event in reversed(request.events) if event.kind == "progress"), None)
     if newest is not None:
-        await _save_progress(context, session, job_id, request.fence, newest.data)
+        progress = RunProgress.model_validate(newest.data)
+        await _save_progress(context, session, job_id, request.fence, progress)
     for event in request.events:
         if event.kind != "progress":
             data = {"job_id": job_id, "kind": event.kind, **event.data}
@@ -273,15 +288,14 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
 
 
 async def _save_progress(
-    context: Context, session: Session, job_id: str, fence: int, data: dict[str, Any]
+    context: Context, session: Session, job_id: str, fence: int, newest: RunProgress
 ) -> None:
-    progress = min(100.0, max(0.0, float(data.get("progress", 0))))
     saved = await context.database.write(
-        store.save_progress, job_id, session.miner_id, fence, progress, str(data.get("units", "0"))[:40]
+        store.save_progress, job_id, session.miner_id, fence, newest.progress, str(newest.units)
     )
     if not saved:
         raise StaleLease(job_id, fence)
-    context.publish_state(job_id, JobState.RUNNING, progress=int(progress))
+    context.publish_state(job_id, JobState.RUNNING, progress=int(newest.progress))
 
 
 async def start_over(context: Context) -> None:

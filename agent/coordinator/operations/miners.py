@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -20,7 +20,7 @@ from agent.coordinator.store import miners as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import Forbidden, StaleSession, Unauthorized
-from agent.core.jobs import Effect, Expire, IllegalEvent, Job, JobState, Renew, RunEnded, apply
+from agent.core.jobs import Effect, Expire, IllegalEvent, Job, JobState, Keep, Renew, RunEnded, apply
 from agent.core.quantities import format_time
 from aitbc.canonical import b64decode
 from aitbc.dsse import verify_detached
@@ -63,7 +63,7 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     """Open a new session. Raises `Unauthorized` for a bad signature, `Forbidden` without a right to join."""
     public_key = _check_signature(context, request)
     secret = secrets.token_urlsafe(32)
-    miner, api_key, kept = await context.database.write(
+    miner, api_key, kept, ended = await context.database.write(
         _register, context, request, public_key, digest(secret)
     )
     token = f"session.{miner.miner_id}.{miner.session}.{secret}"
@@ -71,7 +71,15 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     context.caches.pop("models", None)
     context.dispatcher.supersede(miner.miner_id)
     context.dispatcher.job_waiting()
-    log.info("miner_registered", miner_id=miner.miner_id, session=miner.session, kept=len(kept))
+    for life in ended:
+        context.publish_state(life.job_id, life.state)
+    log.info(
+        "miner_registered",
+        miner_id=miner.miner_id,
+        session=miner.session,
+        kept=len(kept),
+        ended=len(ended),
+    )
     settings = context.settings
     return {
         "miner_id": miner.miner_id,
@@ -103,7 +111,7 @@ def _check_signature(context: Context, request: Registration) -> bytes:
 
 def _register(
     connection: Connection, context: Context, request: Registration, public_key: bytes, session_sha256: str
-) -> tuple[MinerRecord, str | None, list[Holding]]:
+) -> tuple[MinerRecord, str | None, list[Holding], list[Job]]:
     now = context.clock()
     if not store.use_challenge(connection, request.nonce, now):
         raise Unauthorized("The nonce is unknown, used or older than a minute; ask for a new challenge.")
@@ -129,8 +137,8 @@ def _register(
         key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)
         access.store_key(connection, key)
         api_key = key.secret
-    kept = _end_old_sessions(connection, context, miner, request.holding)
-    return miner, api_key, kept
+    kept, ended = _end_old_sessions(connection, context, miner, request.holding)
+    return miner, api_key, kept, ended
 
 
 def _check_enrolment(connection: Connection, context: Context, token: str | None, now: float) -> None:
@@ -147,31 +155,35 @@ def _check_enrolment(connection: Connection, context: Context, token: str | None
 
 def _end_old_sessions(
     connection: Connection, context: Context, miner: MinerRecord, holding: list[Holding]
-) -> list[Holding]:
+) -> tuple[list[Holding], list[Job]]:
+    """What the new session keeps, and the jobs whose leases have ended with the older ones."""
     now = context.clock()
     held = {(item.job_id, item.fence) for item in holding}
     kept: list[Holding] = []
+    ended: list[Job] = []
     for record in job_store.leased_by(connection, miner.miner_id):
         lease = record.life.lease
         if lease is None or lease.session >= miner.session:
             continue
-        if (record.job_id, lease.fence) in held:
-            kept.append(Holding(job_id=record.job_id, fence=lease.fence))
-            job_store.save_life(
-                connection, _moved(record.life, miner.session, now, context.settings.lease_seconds)
-            )
-        else:
-            end_lease(connection, record, now, "the miner started anew", forget=True)
-    return kept
+        if (record.job_id, lease.fence) not in held:
+            life, effects = end_lease(connection, record, now, "the miner started anew", forget=True)
+            if effects:
+                ended.append(life)
+            continue
+        kept.append(Holding(job_id=record.job_id, fence=lease.fence))
+        life, _ = apply(
+            record.life,
+            Keep(miner.miner_id, lease.fence, miner.session, now, context.settings.lease_seconds),
+        )
+        _save_alive(connection, record, life, miner_id=miner.miner_id)
+    return kept, ended
 
 
-def _moved(life: Job, session: int, now: float, lease_seconds: float) -> Job:
-    """The job with its lease in the miner's new session."""
-    lease = life.lease
-    if lease is None:
-        return life
-    expires_at = max(lease.expires_at, now + lease_seconds)
-    return replace(life, lease=replace(lease, session=session, expires_at=expires_at))
+def _save_alive(connection: Connection, before: JobRecord, life: Job, **values: Any) -> None:
+    """Store a job whose lease lives on; if it had expired, that run has not ended after all."""
+    if before.life.state is not life.state:
+        job_store.drop_run(connection, life.job_id, life.fence)
+    job_store.save_life(connection, life, **values)
 
 
 def end_lease(
@@ -231,10 +243,9 @@ def _models(connection: Connection) -> dict[str, frozenset[str]]:
 
 async def heartbeat(context: Context, session: Session, request: Heartbeat) -> dict[str, Any]:
     """Renew the leases that the miner still holds; say which ones it does not."""
-    capabilities = request.capabilities
-    if capabilities is not None:
-        _replace_capabilities(context, session, capabilities)
     leases = await context.database.write(_heartbeat, context, session, request)
+    if request.capabilities is not None:
+        _replace_capabilities(context, session, request.capabilities)
     for lease in leases:
         if lease["status"] == "renewed":
             context.publish_state(lease["job_id"], JobState.RUNNING, progress=lease.pop("progress"))
@@ -284,10 +295,13 @@ def _heartbeat(
             answers.append({**answer, "status": "cancelled" if cancelled else "lost"})
             continue
         progress = max(record.progress, lease.progress)
-        if record.life.state is not renewed.state:
-            job_store.drop_run(connection, lease.job_id, lease.fence)
-        job_store.save_life(
-            connection, renewed, progress=progress, units=str(lease.units), miner_id=session.miner_id
+        _save_alive(
+            connection,
+            record,
+            renewed,
+            progress=progress,
+            units=str(lease.units),
+            miner_id=session.miner_id,
         )
         expires_at = format_time(renewed.lease.expires_at)
         answers.append(

@@ -40,7 +40,10 @@ def _of_job(connection: Connection, caller: Caller, job_id: str) -> dict[str, An
 
 async def verify(context: Context, receipt: dict[str, Any]) -> dict[str, Any]:
     """Verify a whole receipt, or the short form (`receipt_id` and `signature`) against the receipt that is kept here."""
-    known = await context.database.read(store.find, str(receipt.get("receipt_id", "")))
+    receipt_id = receipt.get("receipt_id")
+    known = None
+    if isinstance(receipt_id, str) and receipt_id.isascii():
+        known = await context.database.read(store.find, receipt_id)
     whole = receipt
     mismatch: list[str] = []
     if set(receipt) <= SHORT_FORM:

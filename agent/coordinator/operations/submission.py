@@ -18,6 +18,7 @@ from agent.core.addresses import may_connect
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.quantities import Money, parse_quantity
 from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.errors import VerificationError
 from runners._base import ServiceDefinition
 
 ARTIFACT_SCHEME = "artifact:"
@@ -136,8 +137,13 @@ class Submission:
 
 
 def specify(spec: Mapping[str, Any]) -> tuple[str, str]:
-    """Canonical JSON of a specification and its SHA-256 in hex."""
-    payload = canonical_json(spec)
+    """Canonical JSON of a specification and its SHA-256 in hex. Raises `ValidationFailed` for what JSON cannot carry."""
+    try:
+        payload = canonical_json(spec)
+    except VerificationError as error:
+        raise ValidationFailed(
+            f"The request has a value that cannot be signed. {error}", {"parameters": str(error)}
+        ) from None
     return payload.decode(), sha256_hex(payload)
 
 

@@ -111,6 +111,20 @@ class RunEvent(_Message):
     data: dict[str, Any] = {}
 
 
+class RunProgress(_Message):
+    """The data of a `progress` event."""
+
+    progress: Percent
+    units: Units = Decimal(0)
+
+
+class RunProgress(_Message):
+    """The data of a `progress` event."""
+
+    progress: Percent = 0
+    units: Units = Decimal(0)
+
+
 class RunEvents(_Message):
     """`POST /v1/miners/jobs/{job_id}/events`."""
 

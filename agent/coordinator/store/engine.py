@@ -20,6 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import QueuePool
 
 from agent.core.errors import ConfigurationError, ServiceUnavailable
@@ -148,7 +149,7 @@ class Database:
         except BaseException as error:
             log.exception("commit_failed", writes=len(batch))
             for write in batch:
-                write.error = write.error or error
+                write.error = write.error or _explained(error)
         else:
             self.commits += 1
             self.writes += len(batch)
@@ -161,10 +162,18 @@ def _run(connection: Connection, write: _Write) -> None:
     try:
         write.value = write.function(connection)
     except Exception as error:  # noqa: BLE001 - it belongs to whoever asked, and is raised there
-        write.error = error
+        write.error = _explained(error)
         savepoint.rollback()
     else:
         savepoint.commit()
+
+
+def _explained(error: BaseException) -> BaseException:
+    """What the caller is told: a database that cannot be written now (a full disk, say) is no fault of the request."""
+    if isinstance(error, OperationalError):
+        log.error("database_unavailable", error=str(error.orig))
+        return ServiceUnavailable("The coordinator cannot write its database now; try again in a moment.")
+    return error
 
 
 def _answer(batch: list[_Write]) -> None:

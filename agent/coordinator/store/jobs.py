@@ -148,6 +148,17 @@ def save_progress(
     return connection.execute(_progress, values).rowcount == 1
 
 
+def runs_at(connection: Connection, job_id: str, miner_id: str, fence: int) -> bool:
+    """Whether the miner runs the job under this fence."""
+    query = select(jobs.c.job_id).where(
+        jobs.c.job_id == job_id,
+        jobs.c.lease_miner_id == miner_id,
+        jobs.c.fence == fence,
+        jobs.c.state == JobState.RUNNING.value,
+    )
+    return connection.execute(query).first() is not None
+
+
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
     jobs.c.memory, jobs.c.gpus, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
