@@ -83,6 +83,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
     (settings.data_dir / "agent.lock").touch(mode=0o600)
     try:
         with _locked(settings):
+            remove(settings)  # what a killed agent left names a process that is not this one
             yield
     except BlockingIOError:
         raise ConfigurationError(

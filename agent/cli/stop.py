@@ -23,12 +23,14 @@ def stop(
     """Stop the agent: running jobs may end first, what is left is handed back."""
     settings = settings_from(data_dir, config)
     agent = agent_file.read(settings)
-    process = psutil.Process(agent.pid)
-    process.terminate()
-    if now:
-        process.terminate()
     try:
+        process = psutil.Process(agent.pid)
+        process.terminate()
+        if now:
+            process.terminate()
         process.wait(settings.miner.drain_seconds + MARGIN_SECONDS)
+    except psutil.NoSuchProcess:  # it ended by itself meanwhile
+        pass
     except psutil.TimeoutExpired:
         raise AgentError(
             f"The agent (process {agent.pid}) still runs; its log says what it waits for."

@@ -8,13 +8,15 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import ValidationError as PydanticError
+from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
 
 from agent import __version__
@@ -144,6 +146,7 @@ async def _upkeep(context: Context) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)
+            context.dispatcher.room_made()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good
             log.exception("upkeep_failed")
 
@@ -177,7 +180,17 @@ def _map_errors(app: FastAPI) -> None:
         }
         code = codes.get(error.status_code, "VALIDATION_ERROR")
         message = messages.get(error.status_code, str(error.detail))
-        return _error(request, error.status_code, code, message, {}, dict(error.headers or {}))
+        # The framework answers 400 to a body that it cannot read; with us every bad body is a 422.
+        status = ValidationFailed.status if error.status_code == HTTPStatus.BAD_REQUEST else error.status_code
+        return _error(request, status, code, message, {}, dict(error.headers or {}))
+
+    @app.exception_handler(UnicodeEncodeError)
+    @app.exception_handler(PydanticSerializationError)
+    async def unreadable(request: Request, _: Exception) -> Response:
+        message = "The request has text that is not valid Unicode."
+        return _error(
+            request, ValidationFailed.status, ValidationFailed.code, message, {"fields": {"body": message}}
+        )
 
     @app.exception_handler(PydanticError)
     async def malformed(request: Request, error: PydanticError) -> Response:
@@ -211,5 +224,5 @@ def _error(
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == 401:  # noqa: PLR2004 - RFC 9110 wants the challenge with it
         headers["WWW-Authenticate"] = "Bearer"
-    # Details may hold what a client sent; whatever JSON cannot hold is shown as text.
-    return JSONResponse(json.loads(json.dumps(body, default=str)), status, headers)
+    # Details may hold what a client sent: what JSON cannot hold is shown as text, and lone surrogates are escaped.
+    return Response(json.dumps(body, default=str), status, headers, media_type="application/json")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from agent.core.quantities import format_money, format_time, from_units, parse_m
 log = structlog.get_logger()
 
 UNHEARD_LIMIT: Final = 256
+ON_THE_WAY: Final = 16
 DEFER_SECONDS: Final = 0.1
 
 LeaseMessage = Mapping[str, Any]
@@ -93,6 +94,7 @@ def candidate_of(miner_id: str, session: int, slots: int, capabilities: Mapping[
         cpu_cores=Decimal(capabilities["cpu_cores"]),
         memory=capabilities["memory"],
         gpus=len(capabilities["gpus"]),
+        capacity=capabilities["slots"],
     )
 
 
@@ -112,10 +114,13 @@ class Dispatcher:
         self._lease_seconds = lease_seconds
         self._on_assigned = on_assigned
         self._ports: dict[str, Port] = {}
+        # Older connections of the same session, e.g. a WebSocket beside a long poll: they serve again when the newer one ends.
+        self._covered: dict[str, list[Port]] = {}
         self._wake = asyncio.Event()
         self._pending = True
         self._unheard: dict[str, list[tuple[str, int]]] = {}
         self._running = False
+        self._room_changed = False
 
     @property
     def alive(self) -> bool:
@@ -123,7 +128,13 @@ class Dispatcher:
         return self._running
 
     def attach(self, port: Port) -> None:
-        """Add a port. A miner has one: a newer one takes the place of the older."""
+        """Add a port. A miner has one: a newer one takes the place of the older, unless its session is the older one."""
+        present = self._ports.get(port.miner_id)
+        if present is not None and present.session > port.session:
+            port.close()
+            return
+        if present is not None and present.session == port.session:
+            self._covered.setdefault(port.miner_id, []).append(present)
         self._ports[port.miner_id] = port
         for job_id, fence in self._unheard.pop(port.miner_id, ()):
             port.cancelled(job_id, fence)
@@ -131,15 +142,24 @@ class Dispatcher:
             self.room_made()
 
     def detach(self, port: Port) -> None:
-        """Remove a port unless a newer one has taken its place."""
-        if self._ports.get(port.miner_id) is port:
+        """Remove a port. The one whose place it had taken serves again if it is still connected."""
+        covered = self._covered.get(port.miner_id, [])
+        if port in covered:
+            covered.remove(port)
+        elif self._ports.get(port.miner_id) is port:
             del self._ports[port.miner_id]
+            if covered:
+                self._ports[port.miner_id] = covered.pop()
+                self.room_made()
+        if not covered:
+            self._covered.pop(port.miner_id, None)
 
     def supersede(self, miner_id: str) -> None:
-        """End the connection of a miner's older session."""
-        port = self._ports.pop(miner_id, None)
-        if port is not None:
-            port.close()
+        """End the connections of a miner's older session."""
+        current = self._ports.pop(miner_id, None)
+        for port in (current, *self._covered.pop(miner_id, ())):
+            if port is not None:
+                port.close()
 
     def connected(self, miner_id: str) -> Port | None:
         """The miner's port, or None."""
@@ -152,6 +172,7 @@ class Dispatcher:
 
     def room_made(self) -> None:
         """A port has room for more."""
+        self._room_changed = True
         if self._pending:
             self._wake.set()
 
@@ -188,9 +209,11 @@ class Dispatcher:
             return
         candidates = [port.candidate() for port in ports.values()]
         # Cleared before the claim, so that a job which arrives meanwhile starts another round.
-        self._pending = False
+        self._pending = self._room_changed = False
         assignments, left = await self._database.write(claim, candidates, self._clock(), self._lease_seconds)
         self._pending = self._pending or left
+        if self._pending and self._room_changed:  # room that came while the claim was under way
+            self._wake.set()
         if not assignments:
             return
         self._on_assigned(assignments)
@@ -216,10 +239,11 @@ def claim(
     connection: Connection, candidates: Sequence[Candidate], now: float, lease_seconds: float
 ) -> tuple[list[Assignment], bool]:
     """Claim jobs for the candidates. Also says whether jobs are left that could be claimed."""
-    waiting = job_store.waiting(connection)
+    waiting = job_store.waiting(connection, candidates)
     if not waiting:
         return [], False
-    pairs = match(waiting, candidates, job_store.running_by_account(connection), now)
+    roomy = _within_capacity(candidates, job_store.running_by_miner(connection))
+    pairs = match(waiting, roomy, job_store.running_by_account(connection), now)
     if not pairs:
         return [], True
     records = job_store.find_many(connection, [job_id for job_id, _ in pairs])
@@ -243,6 +267,22 @@ def claim(
         assignments.append(Assignment(job, candidate, lease_message(record, job, price)))
     job_store.save_lives(connection, changes)
     return assignments, len(waiting) > len(pairs)
+
+
+def _within_capacity(candidates: Sequence[Candidate], running: Mapping[str, int]) -> list[Candidate]:
+    """No miner holds many more leases than it has slots, whatever room it announces.
+
+    Some more than its slots it may: finished work whose result is still on its way holds a lease too.
+    """
+    return [
+        replace(
+            candidate,
+            slots=min(
+                candidate.slots, 2 * candidate.capacity + ON_THE_WAY - running.get(candidate.miner_id, 0)
+            ),
+        )
+        for candidate in candidates
+    ]
 
 
 def lease_message(record: job_store.JobRecord, job: Job, unit_price: Decimal) -> LeaseMessage:

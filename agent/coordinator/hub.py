@@ -1,7 +1,7 @@
 """Publish and subscribe inside one coordinator: who watches a job hears of its changes at once.
 
-Queues are bounded. A subscriber that is too slow loses messages and is told so by `Subscription.lagged`; it then reads the
-state itself, which is always in the database.
+Queues are bounded. A subscriber that is too slow loses messages and gets `RESYNC` after those that it still has; it then
+reads the state itself, which is always in the database.
 """
 
 from __future__ import annotations
@@ -16,16 +16,21 @@ QUEUE_LIMIT: Final = 256
 
 Message = Mapping[str, Any]
 
+RESYNC: Final[Message] = {"type": "resync"}
+
 
 class Subscription:
     """The messages of one topic since the subscription began."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE_LIMIT)
-        self.lagged = False
+        self._lagged = False
 
     async def next(self, timeout: float) -> Message | None:  # noqa: ASYNC109 - a heartbeat's rhythm, not a deadline
-        """The next message, or None if there is none for `timeout` seconds."""
+        """The next message, `RESYNC` where messages were lost, or None if there is none for `timeout` seconds."""
+        if self._lagged and self._queue.empty():
+            self._lagged = False
+            return RESYNC
         try:
             return await asyncio.wait_for(self._queue.get(), timeout)
         except TimeoutError:
@@ -36,7 +41,7 @@ class Subscription:
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:
-            self.lagged = True
+            self._lagged = True
 
 
 class Hub:

@@ -21,6 +21,9 @@ _STREAMED: Final = re.compile(r"(/api)?/v1/(artifacts|jobs/[^/]+/files/[^/]+)")
 DRAIN_BYTES: Final = 64 * 2**20
 DRAIN_SECONDS: Final = 10.0
 
+MAX_RECEIPT: Final = 256 * 1024
+
+_OPEN: Final = re.compile(r"(/api)?/v1/receipts/verify")
 _RESULTS: Final = re.compile(r"(/api)?/v1/miners/jobs/[^/]+/result")
 
 
@@ -39,7 +42,7 @@ class BodyLimit:
         if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
-        limit = self._limits.max_result if _RESULTS.fullmatch(scope["path"]) else self._limits.max_body
+        limit = self._limit(scope["path"])
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
             await _drain(receive)
@@ -58,6 +61,12 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+    def _limit(self, path: str) -> int:
+        if _RESULTS.fullmatch(path):
+            return self._limits.max_result
+        # Anybody may have receipts verified, so they may be as long as receipts are.
+        return min(MAX_RECEIPT, self._limits.max_body) if _OPEN.fullmatch(path) else self._limits.max_body
 
 
 class Failures:

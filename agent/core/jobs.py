@@ -26,6 +26,9 @@ class JobState(StrEnum):
 DEADLINE_GRACE_SECONDS: Final = 30.0
 """The miner ends a run at its deadline; so much later the coordinator stops renewing a lease whose miner did not."""
 
+RETRY_SECONDS: Final = 2.0
+"""A job comes back to the miner that failed it only so long after its first failure, then doubled: others go first."""
+
 FINAL: Final = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
 
@@ -54,7 +57,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The part of a job that its life changes. `avoid_miner_id` is the miner that failed it last."""
+    """The part of a job that its life changes.
+
+    `avoid_miner_id` is the miner that failed it last; before `avoid_until` it does not get the job again.
+    """
 
     job_id: str
     state: JobState
@@ -67,6 +73,7 @@ class Job:
     finished_at: float | None = None
     failure: Failure | None = None
     avoid_miner_id: str | None = None
+    avoid_until: float | None = None
 
 
 class Outcome(StrEnum):
@@ -282,7 +289,10 @@ def _complete(job: Job, event: Complete) -> Transition:
 def _fail(job: Job, event: Fail) -> Transition:
     lease = _lease_of(job, event)
     if event.retry:
-        return _end_run(job, lease, Outcome.RETRIED, event.failure, event.now)
+        back, effects = _end_run(job, lease, Outcome.RETRIED, event.failure, event.now)
+        if back.state is JobState.SUBMITTED:
+            back = replace(back, avoid_until=event.now + RETRY_SECONDS * 2 ** (job.attempts - 1))
+        return back, effects
     return _finish_failed(job, event.failure, event.now, RunEnded(lease, Outcome.FAILED, event.failure))
 
 
@@ -331,6 +341,7 @@ def _end_run(job: Job, lease: Lease, outcome: Outcome, failure: Failure, now: fl
         started_at=None,
         failure=failure,
         avoid_miner_id=lease.miner_id,
+        avoid_until=None,
     )
     return back, (ended, Requeued())
 

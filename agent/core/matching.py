@@ -28,7 +28,10 @@ class ServiceOffer:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A miner that waits for work: `slots` more jobs. Memory is bytes, `gpus` a count."""
+    """A miner that waits for work: `slots` more jobs. Memory is bytes, `gpus` a count.
+
+    `capacity` is how many jobs it says that it can run at the same time.
+    """
 
     miner_id: str
     session: int
@@ -37,6 +40,7 @@ class Candidate:
     cpu_cores: Decimal = Decimal(1)
     memory: int = 0
     gpus: int = 0
+    capacity: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Waiting:
     gpus: int = 0
     miner_id: str | None = None
     avoid_miner_id: str | None = None
+    avoid_until: float = 0.0
 
 
 @dataclass(slots=True)
@@ -87,7 +92,7 @@ def match(
             job = queue[account].pop(0)
             if not queue[account]:
                 del queue[account]
-            room = _best_room(job, rooms)
+            room = _best_room(job, rooms, now)
             if room is not None:
                 room.free -= 1
                 load[account] += 1
@@ -106,8 +111,8 @@ def _by_account(jobs: list[Waiting]) -> dict[str, list[Waiting]]:
     return queue
 
 
-def _best_room(job: Waiting, rooms: list[_Room]) -> _Room | None:
-    fitting = [room for room in rooms if room.free > 0 and fits(job, room.candidate)]
+def _best_room(job: Waiting, rooms: list[_Room], now: float) -> _Room | None:
+    fitting = [room for room in rooms if room.free > 0 and fits(job, room.candidate, now)]
     if not fitting:
         return None
     return min(fitting, key=lambda room: _preference(job, room))
@@ -126,10 +131,12 @@ def _preference(job: Waiting, room: _Room) -> tuple[bool, int, Decimal, int, str
     )
 
 
-def fits(job: Waiting, candidate: Candidate) -> bool:
+def fits(job: Waiting, candidate: Candidate, now: float) -> bool:
     """Whether the miner can run the job at all: service, model, hardware, and the client's own choice of miner."""
     offer = candidate.services.get(job.service)
     if offer is None or job.miner_id not in (None, candidate.miner_id):
+        return False
+    if job.avoid_miner_id == candidate.miner_id and now < job.avoid_until:
         return False
     if job.model is not None and job.model not in offer.models and not offer.downloadable:
         return False

@@ -15,7 +15,6 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 MONEY_DECIMALS: Final = 8
-MAX_MONEY: Final = Decimal(10) ** 15
 
 _SUFFIXES: Final = {
     "m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9,
@@ -23,7 +22,7 @@ _SUFFIXES: Final = {
     "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40, "Pi": Decimal(2) ** 50,
 }  # fmt: skip
 _QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
-_MONEY: Final = re.compile(r"\d{1,15}(\.\d{1,8})?")
+_MONEY: Final = re.compile(r"\d{1,10}(\.\d{1,8})?")  # in units of 1e-8 it fits 64 bits
 
 
 def parse_quantity(text: str) -> Decimal:
@@ -37,7 +36,9 @@ def parse_quantity(text: str) -> Decimal:
 def parse_money(text: str) -> Decimal:
     """A decimal string ("0.10") as a number of at most 8 decimals. Raises `ValueError` saying what fits."""
     if _MONEY.fullmatch(text) is None:
-        raise ValueError('money is a decimal string like "0.10", not negative, with at most 8 decimals')
+        raise ValueError(
+            'money is a decimal string like "0.10", not negative, below 10000000000, with at most 8 decimals'
+        )
     return Decimal(text)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
+import uvloop
 
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.operations import access
@@ -55,7 +56,6 @@ def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
         access_log=False,
         ws_max_size=settings.coordinator.max_result,
         timeout_graceful_shutdown=2,
-        loop="uvloop",
     )
     server = uvicorn.Server(config)
     loops: list[asyncio.AbstractEventLoop] = []
@@ -70,7 +70,7 @@ def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
         started.set()
         await serving
 
-    thread = threading.Thread(target=asyncio.run, args=(main(),), name="coordinator", daemon=True)
+    thread = threading.Thread(target=uvloop.run, args=(main(),), name="coordinator", daemon=True)
     thread.start()
     try:
         assert started.wait(LIMIT_SECONDS), "the coordinator did not start"

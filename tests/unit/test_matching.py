@@ -75,14 +75,20 @@ def test_a_miner_with_the_model_loaded_is_preferred_then_on_disk_then_cheapest()
     assert matched([wanted], [miner("dear", offer=dear), miner("d", offer=disk)]) == [("a", "d")]
 
 
+def test_a_job_comes_back_to_the_miner_that_failed_it_only_after_a_while() -> None:
+    failed = job("a", avoid_miner_id="m", avoid_until=10.0)
+    assert matched([failed], [miner("m")], now=9.9) == []
+    assert matched([failed], [miner("m")], now=10.0) == [("a", "m")]
+
+
 def test_what_does_not_fit_is_not_given() -> None:
-    assert not fits(job("a", service="ffmpeg"), miner("m"))
-    assert not fits(job("a", model="large"), miner("m"))
-    assert not fits(job("a", gpus=1), miner("m"))
-    assert not fits(job("a", memory=2**34), miner("m"))
-    assert not fits(job("a", cpu=Decimal(5)), miner("m"))
-    assert not fits(job("a", miner_id="other"), miner("m"))
-    assert fits(job("a", miner_id="m", gpus=1), miner("m", gpus=1))
+    assert not fits(job("a", service="ffmpeg"), miner("m"), 0.0)
+    assert not fits(job("a", model="large"), miner("m"), 0.0)
+    assert not fits(job("a", gpus=1), miner("m"), 0.0)
+    assert not fits(job("a", memory=2**34), miner("m"), 0.0)
+    assert not fits(job("a", cpu=Decimal(5)), miner("m"), 0.0)
+    assert not fits(job("a", miner_id="other"), miner("m"), 0.0)
+    assert fits(job("a", miner_id="m", gpus=1), miner("m", gpus=1), 0.0)
 
 
 def test_no_miner_gets_more_than_its_slots() -> None:

@@ -26,7 +26,9 @@ async def check(context: Context) -> dict[str, State]:
 async def _database_answers(context: Context) -> bool:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
-            return await context.database.read(healthy) and await context.database.write(healthy)
+            if context.database.fault is not None:
+                await context.database.write(healthy)
+            return context.database.fault is None and await context.database.read(healthy)
     except (TimeoutError, ServiceUnavailable):
         return False
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from agent.coordinator.artifacts import Stored
 from agent.coordinator.operations import submission as submissions
@@ -15,6 +16,7 @@ from agent.coordinator.operations.estimates import Estimates, estimates
 from agent.coordinator.operations.miners import known_models
 from agent.coordinator.operations.submission import JobRequest, Submission
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.jobs import JobRecord
@@ -28,46 +30,75 @@ from agent.core.errors import (
 )
 from agent.core.jobs import FINAL, Cancel, Job, JobState, RunEnded, apply
 from agent.core.quantities import format_time, parse_quantity, to_units
+from aitbc.canonical import canonical_json, sha256_hex
 from runners._base import ServiceDefinition
 
 JobView = dict[str, Any]
 
+LOOK_AGAIN_SECONDS: Final = 5.0
+"""How often a waiting answer looks by itself, should a message have been lost."""
 
-async def submit(context: Context, caller: Caller, request: JobRequest) -> JobView:
-    """Create a job. Returns what `POST /v1/jobs` answers."""
+
+async def submit(context: Context, caller: Caller, request: JobRequest, key: str | None = None) -> JobView:
+    """Create a job. Returns what `POST /v1/jobs` answers.
+
+    With an idempotency `key`, the same request again gets the first answer, and another one `Conflict`.
+    """
     service = submissions.service_of(context, request.type)
     models = await known_models(context, service.service_id)
-    return await _add(context, caller, submissions.check_job(context, request, models))
+    submission = submissions.check_job(context, request, models)
+    return await _add(context, caller, submission, _repeatable(key, request.model_dump(mode="json")))
 
 
 async def submit_service_call(
-    context: Context, caller: Caller, definition: ServiceDefinition, body: Mapping[str, Any]
+    context: Context,
+    caller: Caller,
+    definition: ServiceDefinition,
+    body: Mapping[str, Any],
+    key: str | None = None,
 ) -> JobView:
-    """Create a job from the body of a service call."""
+    """Create a job from the body of a service call; `key` as for `submit`."""
     models = await known_models(context, definition.service_id)
     submission = submissions.check_service_call(context, definition, body, models)
-    return {**await _add(context, caller, submission), "service_id": definition.service_id}
+    repeatable = _repeatable(key, {"service": definition.service_id, "body": body})
+    return {**await _add(context, caller, submission, repeatable), "service_id": definition.service_id}
 
 
-async def _add(context: Context, caller: Caller, submission: Submission) -> JobView:
+@dataclass(frozen=True, slots=True)
+class Repeatable:
+    """An idempotency key, and the digest of the request that carries it."""
+
+    key: str
+    request_sha256: str
+
+
+def _repeatable(key: str | None, request: Mapping[str, Any]) -> Repeatable | None:
+    return None if key is None else Repeatable(key, sha256_hex(canonical_json(request)))
+
+
+async def _add(
+    context: Context, caller: Caller, submission: Submission, repeatable: Repeatable | None
+) -> JobView:
     record = _new_record(context, _account(caller), submission)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
-    if record.missing_files is None:
-        # Woken before the write, the dispatcher's claim stands in the queue right behind it and mostly shares its commit:
-        # one wait for the disk less between the answer and the start.
-        context.dispatcher.job_waiting()
-    await context.database.write(_insert, record, inputs, context.settings.max_jobs_per_account)
-    if record.missing_files is None:
-        context.dispatcher.job_waiting()
     done = expected.waiting_job(record.service, record.model, record.created_at)
-    return {
+    answer = {
         "job_id": record.job_id,
         "status": record.life.state.value,
         "created_at": format_time(record.created_at),
         "estimated_completion": format_time(done),
         **({"missing_files": json.loads(record.missing_files)} if record.missing_files else {}),
     }
+    if record.missing_files is None:
+        # Woken before the write, the dispatcher's claim stands in the queue right behind it and mostly shares its commit:
+        # one wait for the disk less between the answer and the start.
+        context.dispatcher.job_waiting()
+    limit = context.settings.max_jobs_per_account
+    answer = await context.database.write(_insert, record, inputs, limit, answer, repeatable)
+    if record.missing_files is None:
+        context.dispatcher.job_waiting()
+    return answer
 
 
 def _account(caller: Caller) -> str:
@@ -106,7 +137,18 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
     )
 
 
-def _insert(connection: Connection, record: JobRecord, inputs: list[JobArtifact], limit: int) -> None:
+def _insert(
+    connection: Connection,
+    record: JobRecord,
+    inputs: list[JobArtifact],
+    limit: int,
+    answer: JobView,
+    repeatable: Repeatable | None,
+) -> JobView:
+    if repeatable is not None:
+        first = _first_answer(connection, record.account_id, repeatable)
+        if first is not None:
+            return first
     if store.open_count(connection, record.account_id) >= limit:
         raise RateLimitExceeded(
             f"You have {limit} unfinished jobs, which is the limit; wait for some to end."
@@ -114,6 +156,27 @@ def _insert(connection: Connection, record: JobRecord, inputs: list[JobArtifact]
     _check_inputs(connection, record.account_id, inputs)
     store.add(connection, record)
     artifact_store.link(connection, record.job_id, "input", inputs)
+    if repeatable is not None:
+        idempotency_store.add(
+            connection,
+            record.account_id,
+            repeatable.key,
+            request_sha256=repeatable.request_sha256,
+            answer=json.dumps(answer),
+            now=record.created_at,
+        )
+    return answer
+
+
+def _first_answer(connection: Connection, account_id: str, repeatable: Repeatable) -> JobView | None:
+    found = idempotency_store.find(connection, account_id, repeatable.key)
+    if found is None:
+        return None
+    request_sha256, answer = found
+    if request_sha256 != repeatable.request_sha256:
+        raise Conflict("This Idempotency-Key was used for another request; use a new one.")
+    first: JobView = json.loads(answer)
+    return first
 
 
 def _check_inputs(connection: Connection, account_id: str, inputs: list[JobArtifact]) -> None:
@@ -143,7 +206,7 @@ async def wait_until_final(context: Context, caller: Caller, job_id: str, second
     with context.hub.subscribe(job_id) as subscription:
         job = await get(context, caller, job_id)
         while job["status"] not in FINAL and (left := deadline - loop.time()) > 0:
-            await subscription.next(left)
+            await subscription.next(min(left, LOOK_AGAIN_SECONDS))
             job = await get(context, caller, job_id)
     if job["status"] == JobState.COMPLETED:
         job["results"] = (await results(context, caller, job_id))["results"]
@@ -269,7 +332,7 @@ async def upload_file(
 
     Raises `Conflict` if the job waits for no such file.
     """
-    _check_waits(await _find(context, caller, job_id))
+    _awaited_field(context, await _find(context, caller, job_id), name)
     stored = await context.artifacts.store(chunks)
     record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
     if record.missing_files is None:
@@ -277,11 +340,16 @@ async def upload_file(
     return view(record, await estimates(context), context.clock())
 
 
-def _check_waits(record: JobRecord) -> list[str]:
+def _awaited_field(context: Context, record: JobRecord, name: str) -> tuple[str, list[str]]:
+    """The field that a file of this name fills, and all fields that still wait. Raises `Conflict`."""
     if record.life.state is not JobState.SUBMITTED or record.missing_files is None:
         raise Conflict(f"Job {record.job_id} does not wait for a file.", {"status": record.life.state.value})
     missing: list[str] = json.loads(record.missing_files)
-    return missing
+    upload_field = context.services[record.service].upload_field
+    path = upload_field(json.loads(record.spec)["parameters"], name) if upload_field else missing[0]
+    if path not in missing:
+        raise Conflict(f"The job does not wait for a file for {path}.", {"missing_files": missing})
+    return path, missing
 
 
 def _fill(
@@ -294,13 +362,7 @@ def _fill(
     stored: Stored,
 ) -> JobRecord:
     record = _own(store.find(connection, job_id), caller, job_id)
-    missing = _check_waits(record)
-    definition = context.services[record.service]
-    path = missing[0]
-    if definition.upload_field is not None:
-        path = definition.upload_field(json.loads(record.spec)["parameters"], name)
-    if path not in missing:
-        raise Conflict(f"The job has its file for {path} already.", {"missing_files": missing})
+    path, missing = _awaited_field(context, record, name)
     owner = _account(caller)
     artifact_store.add(
         connection, ArtifactRecord(stored.artifact_id, stored.size, media_type), owner, context.clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ from agent.core.jobs import (
     RunEnded,
     apply,
 )
+from agent.core.media_types import clean_media_type
 from agent.core.quantities import format_time, from_units, parse_decimal
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import open_envelope
@@ -69,7 +71,8 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
 
     Raises `StaleLease` if the lease is not the newest, `ReceiptInvalid` if the statement does not hold.
     """
-    delivery = _check_delivery(context, session, request)
+    # In a thread: a long transcript takes a while to put into canonical form, and heartbeats must not wait for it.
+    delivery = await asyncio.to_thread(_check_delivery, context, session, request)
     receipt, created = await context.database.write(
         _complete, context, session, job_id, request.fence, delivery
     )
@@ -145,7 +148,10 @@ def _complete(
     )
     store.add_runs(connection, ended, now)
     store.add_results(connection, job_id, delivery.results)
-    outputs = [JobArtifact(file.artifact_id, file.name, file.media_type) for file in delivery.artifacts]
+    outputs = [
+        JobArtifact(file.artifact_id, file.name, clean_media_type(file.media_type))
+        for file in delivery.artifacts
+    ]
     artifact_store.link(connection, job_id, "output", outputs)
     receipt_store.learn_duration(connection, record.service, record.model, now - lease.assigned_at)
     receipt = _receipt(context, lease, delivery, now)
@@ -199,11 +205,13 @@ def _input_digests(spec: str) -> Iterable[tuple[str, str]]:
 def _check_artifacts(connection: Connection, session: Session, delivery: Delivery) -> None:
     stated = {f"sha256:{item.sha256}" for item in delivery.statement.subject[1:]}
     listed = {file.artifact_id for file in delivery.artifacts}
-    stored = artifact_store.owned_by(connection, stated, session.miner_id)
-    if stated != listed or stated != stored:
-        missing = sorted((stated | listed) - (stored & listed))
+    missing = sorted(stated ^ listed)
+    if not missing:
+        missing = sorted(stated - artifact_store.owned_by(connection, stated, session.miner_id))
+    if missing:
         raise ReceiptInvalid(
-            "Every output file is stored before its result, and listed.", {"artifacts": ", ".join(missing)}
+            "Every output file is stored before its result, and listed.",
+            {"artifacts": ", ".join(missing[:20])},
         )
 
 
@@ -276,14 +284,19 @@ def _is_repeated(record: JobRecord, session: Session, event: Fail) -> bool:
 
 
 async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:
-    """Store the newest progress of a run and pass all its events on to whoever watches. Raises `StaleLease`."""
+    """Store the newest progress of a run and pass all its events on to whoever watches.
+
+    Raises `StaleLease`, also if there is no progress to store: a miner speaks of its own runs only.
+    """
     newest = next((event for event in reversed(request.events) if event.kind == "progress"), None)
     if newest is not None:
         progress = RunProgress.model_validate(newest.data)
         await _save_progress(context, session, job_id, request.fence, progress)
+    elif not await context.database.read(store.runs_at, job_id, session.miner_id, request.fence):
+        raise StaleLease(job_id, request.fence)
     for event in request.events:
         if event.kind != "progress":
-            data = {"job_id": job_id, "kind": event.kind, **event.data}
+            data = {**event.data, "job_id": job_id, "kind": event.kind}
             context.hub.publish(job_id, {"type": "job_event", "data": data})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -41,9 +42,16 @@ def _read(path: Path) -> SigningKey:
 def _make(path: Path) -> SigningKey:
     key = SigningKey.generate()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    # Written aside and linked: a crash leaves either no key or a whole one.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".log.key.")
     with os.fdopen(handle, "wb") as file:
         file.write(bytes(key))
         file.flush()
         os.fsync(file.fileno())
+    Path(name).rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
     return key

@@ -13,14 +13,14 @@ import structlog
 from agent.coordinator.operations import access
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, Registration
+from agent.coordinator.operations.wire import MAX_LEASES, Capabilities, Heartbeat, Holding, Registration
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import Forbidden, StaleSession, Unauthorized
-from agent.core.jobs import Effect, Expire, IllegalEvent, Job, JobState, Keep, Renew, RunEnded, apply
+from agent.core.jobs import Effect, Expire, IllegalEvent, Job, JobState, Keep, Release, Renew, RunEnded, apply
 from agent.core.quantities import format_time
 from aitbc.canonical import b64decode
 from aitbc.dsse import verify_detached
@@ -31,6 +31,9 @@ from aitbc.statement import REGISTRATION_TYPE
 
 CHALLENGE_SECONDS: Final = 60.0
 MODELS_CACHE_SECONDS: Final = 5.0
+ARRIVAL_SECONDS: Final = 10.0
+"""A lease that was given so long ago stands in the miner's heartbeat, or never reached it."""
+MAX_DIGITS: Final = 15
 MISSED_HEARTBEATS: Final = 3
 """A miner that missed so many heartbeats is shown as offline."""
 
@@ -210,7 +213,7 @@ async def session_of(context: Context, token: str | None) -> Session:
     # "session.<miner>.<number>.<secret>": who it is stands in the token, so that an older session's is told apart.
     _, miner_id, number, secret = parts if len(parts := token.split(".")) == 4 else ("", "", "", "")  # noqa: PLR2004
     record = await context.database.read(store.find, miner_id)
-    if record is None or not number.isdecimal():
+    if record is None or not number.isdecimal() or len(number) > MAX_DIGITS:
         raise Unauthorized("This session token is not valid; register again.")
     if int(number) < record.session:
         raise StaleSession(
@@ -243,7 +246,11 @@ def _models(connection: Connection) -> dict[str, frozenset[str]]:
 
 async def heartbeat(context: Context, session: Session, request: Heartbeat) -> dict[str, Any]:
     """Renew the leases that the miner still holds; say which ones it does not."""
-    leases = await context.database.write(_heartbeat, context, session, request)
+    leases, released = await context.database.write(_heartbeat, context, session, request)
+    for job_id in released:
+        log.warning("lease_never_arrived", job_id=job_id, miner_id=session.miner_id)
+        context.dispatcher.job_waiting()
+        context.publish_state(job_id, JobState.SUBMITTED)
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
     for lease in leases:
@@ -267,7 +274,7 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
 
 def _heartbeat(
     connection: Connection, context: Context, session: Session, request: Heartbeat
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[str]]:
     now = context.clock()
     miner = store.find(connection, session.miner_id)
     if miner is None or miner.session != session.number:
@@ -307,7 +314,27 @@ def _heartbeat(
         answers.append(
             {**answer, "status": "renewed", "lease_expires_at": expires_at, "progress": int(progress)}
         )
-    return answers
+    return answers, _release_unheard(connection, session, request, now)
+
+
+def _release_unheard(connection: Connection, session: Session, request: Heartbeat, now: float) -> list[str]:
+    """Take back leases that the miner does not name: they got lost on their way to it, which is nobody's failure."""
+    if len(request.leases) == MAX_LEASES:  # it may hold more than it can name
+        return []
+    named = {(lease.job_id, lease.fence) for lease in request.leases}
+    released = []
+    for record in job_store.leased_by(connection, session.miner_id):
+        lease = record.life.lease
+        if lease is None or record.life.state is not JobState.RUNNING or lease.session != session.number:
+            continue
+        if (record.job_id, lease.fence) in named or now - lease.assigned_at < ARRIVAL_SECONDS:
+            continue
+        life, effects = apply(record.life, Release(session.miner_id, lease.fence, now))
+        job_store.save_life(connection, life, miner_id=None)
+        ended = [(record.job_id, effect) for effect in effects if isinstance(effect, RunEnded)]
+        job_store.add_runs(connection, ended, now)
+        released.append(record.job_id)
+    return released
 
 
 def _renew(

@@ -55,7 +55,7 @@ async def _perform(context: Context, session: Session, message: Body) -> Body | 
     body = message.get("body", {})
     if call == "heartbeat":
         return await miners.heartbeat(context, session, Heartbeat.model_validate(body))
-    if call not in _JOB_CALLS:
+    if not isinstance(call, str) or call not in _JOB_CALLS:
         raise NotFound(f"There is no call {call!r}; there are: heartbeat, {', '.join(_JOB_CALLS)}.")
     model, perform = _JOB_CALLS[call]
     result: Body | None = await perform(

@@ -20,8 +20,12 @@ from agent.core.quantities import Money, parse_quantity
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import VerificationError
 from runners._base import ServiceDefinition
+from runners._protocol import check_json
 
 ARTIFACT_SCHEME = "artifact:"
+MAX_QUANTITY = 2**53
+MAX_NAMED = 20
+"""How many of the known models an error names."""
 
 
 class _Body(BaseModel):
@@ -38,8 +42,8 @@ class Resources(_Body):
     @field_validator("cpu", "memory", "gpu")
     @classmethod
     def _quantity(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_quantity(value)
+        if value is not None and parse_quantity(value) > MAX_QUANTITY:
+            raise ValueError("no machine has that much")
         return value
 
     @field_validator("gpu")
@@ -91,7 +95,7 @@ class JobRequest(JobOptions):
         }
     )
 
-    type: str
+    type: Annotated[str, Field(max_length=64)]
     parameters: dict[str, Any] = {}
     model: dict[str, Any] | None = None
     input: dict[str, Any] | None = None
@@ -212,6 +216,12 @@ def _check(
     prefix: str,
 ) -> Submission:
     try:
+        check_json(data)
+    except ValueError as error:
+        raise ValidationFailed(
+            "The request is not valid.", {prefix.rstrip(".") or "body": str(error)}
+        ) from None
+    try:
         request = definition.input_model.model_validate(data)
     except ValidationError as error:
         raise ValidationFailed("The request is not valid.", field_errors(error, prefix)) from None
@@ -250,9 +260,10 @@ def _model(
     of_service = {name for name, entry in context.catalogue.items() if entry.service == definition.service_id}
     known = sorted(of_service | models)
     if model not in known:
-        near = difflib.get_close_matches(model, known, n=1)
+        near = difflib.get_close_matches(model[:100], known[:1000], n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
-        message = f"there is no model {model!r} for this service.{hint} There are: {', '.join(known)}"
+        shown = ", ".join(known[:MAX_NAMED]) + (", ..." if len(known) > MAX_NAMED else "")
+        message = f"there is no model {model[:100]!r} for this service.{hint} There are: {shown}"
         raise ValidationFailed("The model is unknown.", {f"{prefix}{definition.model_field}": message})
     return model
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from agent.core.quantities import Money
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=6)]
+MAX_LEASES: Final = 256
+MAX_EVENT: Final = 256 * 1024
 ShortText = Annotated[str, Field(max_length=200)]
 LongText = Annotated[str, Field(max_length=4000)]
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")]
@@ -39,8 +42,8 @@ class Service(_Message):
 
     runner: ShortText
     version: ShortText
-    models: list[ShortText] = []
-    loaded: list[ShortText] = []
+    models: Annotated[list[ShortText], Field(max_length=1000)] = []
+    loaded: Annotated[list[ShortText], Field(max_length=1000)] = []
     downloadable: bool = False
     unit_price: Money
     features: dict[str, Any] = {}
@@ -49,8 +52,8 @@ class Service(_Message):
 class Capabilities(_Message):
     """What a miner can do; sizes in bytes."""
 
-    services: dict[ShortText, Service]
-    unavailable: dict[ShortText, list[LongText]] = {}
+    services: Annotated[dict[ShortText, Service], Field(max_length=64)]
+    unavailable: Annotated[dict[ShortText, list[LongText]], Field(max_length=64)] = {}
     cpu_cores: Annotated[int, Field(ge=1)]
     memory: Annotated[int, Field(ge=0)]
     disk_free: Annotated[int, Field(ge=0)] = 0
@@ -98,7 +101,7 @@ class LeaseProgress(_Message):
 class Heartbeat(_Message):
     """`POST /v1/miners/heartbeat`."""
 
-    leases: Annotated[list[LeaseProgress], Field(max_length=256)] = []
+    leases: Annotated[list[LeaseProgress], Field(max_length=MAX_LEASES)] = []
     gpus: Annotated[list[dict[str, Any]], Field(max_length=64)] = []
     capabilities: Capabilities | None = None
     paused: ShortText | None = None
@@ -110,18 +113,20 @@ class RunEvent(_Message):
     kind: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
     data: dict[str, Any] = {}
 
+    @field_validator("data")
+    @classmethod
+    def _bounded(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if len(json.dumps(value)) > MAX_EVENT:
+            raise ValueError(
+                f"an event may have at most {MAX_EVENT} bytes; store what is larger as an artifact"
+            )
+        return value
+
 
 class RunProgress(_Message):
     """The data of a `progress` event."""
 
     progress: Percent
-    units: Units = Decimal(0)
-
-
-class RunProgress(_Message):
-    """The data of a `progress` event."""
-
-    progress: Percent = 0
     units: Units = Decimal(0)
 
 

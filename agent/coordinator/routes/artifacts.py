@@ -12,16 +12,17 @@ from agent.coordinator.operations import artifacts as operations
 from agent.coordinator.routes._answers import Artifact
 from agent.coordinator.routes._callers import ClientOrSession, ContextOf
 from agent.core.errors import RangeNotSatisfiable
+from agent.core.media_types import clean_media_type
 
 router = APIRouter(prefix="/artifacts", tags=["Artifacts"])
 
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 @router.post("", status_code=status.HTTP_201_CREATED, summary="Store a file")
 async def create(context: ContextOf, who: ClientOrSession, request: Request) -> Artifact:
     """The body is the file, streamed; its id is its SHA-256."""
-    media_type = request.headers.get("content-type", "application/octet-stream")
+    media_type = clean_media_type(request.headers.get("content-type"))
     return Artifact(**await operations.save(context, who, media_type, request.stream()))
 
 

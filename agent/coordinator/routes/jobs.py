@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -13,8 +12,9 @@ from fastapi.responses import StreamingResponse
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
-from agent.coordinator.routes._callers import Client, ContextOf
+from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
 from agent.core.jobs import FINAL, JobState
+from agent.core.media_types import clean_media_type
 
 router = APIRouter(prefix="/jobs", tags=["Jobs"])
 
@@ -25,9 +25,11 @@ FINAL_VALUES = frozenset(state.value for state in FINAL)
 @router.post(
     "", status_code=status.HTTP_201_CREATED, response_model_exclude_none=True, summary="Create a job"
 )
-async def create(context: ContextOf, caller: Client, request: JobRequest) -> JobCreated:
+async def create(
+    context: ContextOf, caller: Client, request: JobRequest, key: IdempotencyKey = None
+) -> JobCreated:
     """The job waits for a miner at once, or for the files listed under `missing_files` first."""
-    return JobCreated(**await operations.submit(context, caller, request))
+    return JobCreated(**await operations.submit(context, caller, request, key))
 
 
 @router.get("", response_model_exclude_none=True, summary="List jobs")
@@ -71,7 +73,7 @@ async def upload_file(
     context: ContextOf, caller: Client, job_id: str, name: str, request: Request
 ) -> JobStatus:
     """The body is the file. The job is given to a miner once its last file is there."""
-    media_type = request.headers.get("content-type", "application/octet-stream")
+    media_type = clean_media_type(request.headers.get("content-type"))
     job = await operations.upload_file(context, caller, job_id, name, media_type, request.stream())
     return JobStatus(**job)
 
@@ -96,15 +98,12 @@ async def _stream(
         yield _event("job_update", current or first)
         while current["status"] not in FINAL_VALUES:
             message = await subscription.next(KEEP_ALIVE_SECONDS)
-            if message is None:
-                yield ": still here\n\n"
-            elif message["type"] == "job_event":
+            if message is not None and message["type"] == "job_event":
                 yield _event("job_event", message["data"])
                 continue
-            current = await operations.get(context, caller, job_id)
-            if message is not None:
-                yield _event("job_update", current)
-        await asyncio.sleep(0)
+            # A change, silence, or messages lost to a slow reader: the database knows.
+            before, current = current, await operations.get(context, caller, job_id)
+            yield ": still here\n\n" if current == before else _event("job_update", current)
 
 
 def _event(kind: str, data: dict[str, Any]) -> str:

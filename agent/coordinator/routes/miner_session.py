@@ -12,10 +12,11 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from agent.coordinator.dispatch import LeaseMessage, Port
-from agent.coordinator.operations import miners, protocol
+from agent.coordinator.operations import leases, miners, protocol
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
-from agent.core.errors import StaleSession, Unauthorized
+from agent.coordinator.operations.wire import RunRelease
+from agent.core.errors import ApiError, StaleSession, Unauthorized
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
 
@@ -54,6 +55,7 @@ class _Connection:
         self._websocket = websocket
         self._who = who
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_UNSENT)
+        self._unsent: dict[bytes, LeaseMessage] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._room_for_calls = asyncio.Semaphore(MAX_CALLS)
         self._superseded = False
@@ -78,14 +80,21 @@ class _Connection:
         finally:
             self._context.dispatcher.detach(self._port)
             writer.cancel()
+            while (
+                not self._outgoing.empty()
+            ):  # nobody sends it any more, and calls that still end need the room
+                self._outgoing.get_nowait()
             await asyncio.gather(writer, *self._calls, return_exceptions=True)
+            await self._take_back()
             log.info("miner_disconnected", miner_id=self._who.miner_id, session=self._who.number)
 
     async def _read(self) -> None:
         while True:
-            text = await self._websocket.receive_text()
+            received = await self._websocket.receive()
+            if received["type"] == "websocket.disconnect":
+                return
             try:
-                message = orjson.loads(text)
+                message = orjson.loads(received.get("text") or received.get("bytes") or b"")
             except orjson.JSONDecodeError:
                 await self._websocket.close(BAD_MESSAGE, "not JSON")
                 return
@@ -115,17 +124,30 @@ class _Connection:
             self._room_for_calls.release()
 
     def _deliver(self, lease: LeaseMessage) -> bool:
-        return self._push({"push": "lease", "lease": lease})
+        frame = orjson.dumps({"push": "lease", "lease": lease})
+        if not self._push(frame):
+            return False
+        self._unsent[frame] = lease
+        return True
 
     def _cancelled(self, job_id: str, fence: int) -> None:
-        self._push({"push": "cancelled", "job_id": job_id, "fence": fence})
+        self._push(orjson.dumps({"push": "cancelled", "job_id": job_id, "fence": fence}))
 
-    def _push(self, message: Mapping[str, Any]) -> bool:
+    def _push(self, frame: bytes) -> bool:
         try:
-            self._outgoing.put_nowait(orjson.dumps(message))
+            self._outgoing.put_nowait(frame)
         except asyncio.QueueFull:
             return False
         return True
+
+    async def _take_back(self) -> None:
+        """Release the leases that were not sent: the miner has not heard of them, so it will not work on them."""
+        for lease in self._unsent.values():
+            release = RunRelease(
+                fence=lease["fence"], reason="the connection ended before the lease was sent"
+            )
+            with suppress(ApiError):  # cancelled meanwhile, or the coordinator stops
+                await leases.release(self._context, self._who, lease["job_id"], release)
 
     def _close(self) -> None:
         self._superseded = True
@@ -134,5 +156,6 @@ class _Connection:
 
     async def _write(self) -> None:
         while (frame := await self._outgoing.get()) is not None:
+            self._unsent.pop(frame, None)
             await self._websocket.send_text(frame.decode())
         await self._websocket.close(STALE_SESSION, "A newer session of this miner has begun.")

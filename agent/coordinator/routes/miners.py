@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response, status
 
@@ -19,8 +20,12 @@ from agent.coordinator.operations.wire import (
     RunResult,
 )
 from agent.coordinator.routes._callers import ContextOf, MinerSession
+from agent.core.errors import StaleLease
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
+
+MATCHING_SECONDS: Final = 0.25
+"""A poll waits at least so long, since bringing it together with a job takes a round of matching."""
 
 
 @router.post("/challenge", summary="A nonce to sign")
@@ -38,7 +43,7 @@ async def register(context: ContextOf, request: Registration) -> dict[str, Any]:
 @router.post("/poll", summary="Wait for work")
 async def poll(context: ContextOf, session: MinerSession, body: Poll, request: Request) -> Any:
     """Answers as soon as there is a lease or a cancellation, 204 after `wait` seconds without."""
-    wait = min(body.wait, context.settings.poll_seconds)
+    wait = min(max(body.wait, MATCHING_SECONDS), context.settings.poll_seconds)
     poller = _Poller()
     port = Port(
         session.miner_id,
@@ -99,7 +104,8 @@ class _Poller:
 async def _take_back(context: ContextOf, session: MinerSession, undelivered: list[LeaseMessage]) -> None:
     for lease in undelivered:
         release = RunRelease(fence=lease["fence"], reason="the poll was disconnected")
-        await leases.release(context, session, lease["job_id"], release)
+        with suppress(StaleLease):  # cancelled meanwhile; the others are still to be taken back
+            await leases.release(context, session, lease["job_id"], release)
 
 
 @router.post("/heartbeat", summary="Renew leases")

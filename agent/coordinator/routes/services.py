@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Header, status
 
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.routes._answers import JobCreated
-from agent.coordinator.routes._callers import Client, ContextOf
+from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
 from runners._base import ServiceDefinition
 from runners._registry import installed
 
@@ -32,9 +32,10 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
         context: ContextOf,
         caller: Client,
         body: Annotated[dict[str, Any], Body()],
+        key: IdempotencyKey = None,
         prefer: Annotated[str | None, Header(description="`wait=N`: hold the answer up to N seconds")] = None,
     ) -> JobCreated:
-        created = await operations.submit_service_call(context, caller, definition, body)
+        created = await operations.submit_service_call(context, caller, definition, body, key)
         seconds = preferred_wait(prefer)
         if seconds:
             done = await operations.wait_until_final(context, caller, created["job_id"], seconds)

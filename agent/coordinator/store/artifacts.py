@@ -46,7 +46,7 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
 def link(connection: Connection, job_id: str, direction: str, files: Iterable[JobArtifact]) -> None:
     """Note which artifacts a job uses or made."""
     rows = {
-        file.artifact_id: {
+        (file.artifact_id, file.name): {
             "job_id": job_id, "artifact_id": file.artifact_id, "direction": direction, "name": file.name,
             "media_type": file.media_type,
         }

@@ -50,13 +50,15 @@ class _Write:
 class Database:
     """The coordinator's database.
 
-    `write` and `read` take a plain function whose first argument is a connection. Call `close` at the end.
+    `write` and `read` take a plain function whose first argument is a connection. `fault` says why the newest writes could
+    not be carried out, None if they could. Call `close` at the end.
     """
 
     def __init__(
         self, path: Path, *, readers: int = 4, max_batch: int = 256, max_queue: int = 10_000
     ) -> None:
         self.path = path
+        self.fault: str | None = None
         self.commits = 0
         self.writes = 0
         self._max_batch = max_batch
@@ -153,6 +155,8 @@ class Database:
         else:
             self.commits += 1
             self.writes += len(batch)
+        unavailable = [write.error for write in batch if isinstance(write.error, ServiceUnavailable)]
+        self.fault = str(unavailable[0]) if unavailable else None
 
 
 def _run(connection: Connection, write: _Write) -> None:
@@ -201,6 +205,7 @@ def _engine(path: Path, *, readers: int, read_only: bool) -> Engine:
         poolclass=QueuePool,
         pool_size=readers,
         max_overflow=0,
+        hide_parameters=True,  # they hold specifications, results and digests of keys, and errors are logged
         connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000},
     )
 

@@ -7,14 +7,29 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from agent.coordinator.store.tables import jobs, results, runs
 from agent.core.jobs import Failure, Job, JobState, Lease, RunEnded
-from agent.core.matching import Waiting
+from agent.core.matching import Candidate, Waiting
 
 CLAIM_WINDOW = 512
 """How many waiting jobs one round of matching looks at, from each end: the most urgent and the oldest."""
+ACCOUNT_WINDOW = 64
+"""How many of them may be one account's, in a queue that is longer than the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +176,53 @@ def runs_at(connection: Connection, job_id: str, miner_id: str, fence: int) -> b
 
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
-    jobs.c.memory, jobs.c.gpus, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
+    jobs.c.memory, jobs.c.gpus, jobs.c.requested_miner_id, jobs.c.avoid_miner_id, jobs.c.avoid_until,
 )  # fmt: skip
-_claimable = select(*_claim_columns).where(jobs.c.state == "submitted", jobs.c.missing_files.is_(None))
-_urgent = _claimable.order_by(jobs.c.priority.desc(), jobs.c.job_id).limit(CLAIM_WINDOW)
-_oldest = _claimable.order_by(jobs.c.job_id).limit(CLAIM_WINDOW)
+# Literal states let the planner see that the partial indexes fit.
+_IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
+_IS_RUNNING = text("state = 'running'")
+_urgency = (jobs.c.priority.desc(), jobs.c.job_id)
+_urgent = select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(CLAIM_WINDOW)
 
 
-def waiting(connection: Connection) -> list[Waiting]:
-    """Jobs that can be claimed: the most urgent and the oldest, so that ageing can raise the latter."""
+def waiting(connection: Connection, candidates: Sequence[Candidate]) -> list[Waiting]:
+    """Jobs that can be claimed, as many as one round of matching looks at.
+
+    In a long queue only those that some candidate could take are looked at, of each account the most urgent few, and
+    the oldest ones too: so nobody's backlog hides other clients' jobs, and ageing reaches the back of the queue.
+    """
     rows = {row.job_id: row for row in connection.execute(_urgent)}
-    if len(rows) == CLAIM_WINDOW:
-        rows |= {row.job_id: row for row in connection.execute(_oldest)}
-    return [_waiting(row) for row in rows.values()]
+    if len(rows) < CLAIM_WINDOW:
+        return [_waiting(row) for row in rows.values()]
+    fitting = _fitting(candidates)
+    place = func.row_number().over(partition_by=jobs.c.account_id, order_by=_urgency).label("place")
+    ranked = select(jobs.c.job_id, jobs.c.priority, place).where(_IS_CLAIMABLE, fitting).subquery()
+    fair = (
+        select(*_claim_columns)
+        .join(ranked, ranked.c.job_id == jobs.c.job_id)
+        .where(ranked.c.place <= ACCOUNT_WINDOW)
+        .order_by(ranked.c.place, *_urgency)
+        .limit(CLAIM_WINDOW)
+    )
+    oldest = select(*_claim_columns).where(_IS_CLAIMABLE, fitting).order_by(jobs.c.job_id).limit(CLAIM_WINDOW)
+    found = {row.job_id: row for query in (fair, oldest) for row in connection.execute(query)}
+    return [_waiting(row) for row in found.values()]
+
+
+def _fitting(candidates: Sequence[Candidate]) -> ColumnElement[bool]:
+    """What at least one candidate could take; the matching itself looks closer."""
+    return or_(
+        *(
+            and_(
+                jobs.c.service.in_(candidate.services),
+                jobs.c.gpus <= candidate.gpus,
+                jobs.c.memory <= candidate.memory,
+                jobs.c.cpu_millis <= int(candidate.cpu_cores * 1000),
+                or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id == candidate.miner_id),
+            )
+            for candidate in candidates
+        )
+    )
 
 
 def _waiting(row: Row[*tuple[Any, ...]]) -> Waiting:
@@ -189,6 +238,7 @@ def _waiting(row: Row[*tuple[Any, ...]]) -> Waiting:
         gpus=row.gpus,
         miner_id=row.requested_miner_id,
         avoid_miner_id=row.avoid_miner_id,
+        avoid_until=row.avoid_until or 0.0,
     )
 
 
@@ -198,14 +248,20 @@ def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRe
     return {row.job_id: _record(row) for row in rows}
 
 
-_running_by_account = (
-    select(jobs.c.account_id, func.count()).where(jobs.c.state == "running").group_by(jobs.c.account_id)
+_running_by_account = select(jobs.c.account_id, func.count()).where(_IS_RUNNING).group_by(jobs.c.account_id)
+_running_by_miner = (
+    select(jobs.c.lease_miner_id, func.count()).where(_IS_RUNNING).group_by(jobs.c.lease_miner_id)
 )
 
 
 def running_by_account(connection: Connection) -> dict[str, int]:
     """How many jobs of each account run now."""
     return dict(connection.execute(_running_by_account).all())
+
+
+def running_by_miner(connection: Connection) -> dict[str, int]:
+    """How many jobs each miner runs now."""
+    return dict(connection.execute(_running_by_miner).all())
 
 
 def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
@@ -215,7 +271,7 @@ def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
 
 def expired(connection: Connection, now: float, limit: int = 1000) -> list[JobRecord]:
     """Running jobs whose lease has run out."""
-    found = select(jobs).where(jobs.c.state == "running", jobs.c.lease_expires_at < now).limit(limit)
+    found = select(jobs).where(_IS_RUNNING, jobs.c.lease_expires_at < now).limit(limit)
     return [_record(row) for row in connection.execute(found)]
 
 
@@ -223,9 +279,7 @@ def abandoned(connection: Connection, created_before: float, limit: int = 1000) 
     """Jobs that still wait for files from their client since before `created_before`."""
     found = (
         select(jobs)
-        .where(
-            jobs.c.state == "submitted", jobs.c.missing_files.is_not(None), jobs.c.created_at < created_before
-        )
+        .where(text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before)
         .limit(limit)
     )
     return [_record(row) for row in connection.execute(found)]
@@ -233,9 +287,9 @@ def abandoned(connection: Connection, created_before: float, limit: int = 1000) 
 
 def anything_due(connection: Connection, now: float, created_before: float) -> bool:
     """Whether `expired` or `abandoned` would find anything."""
-    lease = select(jobs.c.job_id).where(jobs.c.state == "running", jobs.c.lease_expires_at < now)
+    lease = select(jobs.c.job_id).where(_IS_RUNNING, jobs.c.lease_expires_at < now)
     files = select(jobs.c.job_id).where(
-        jobs.c.state == "submitted", jobs.c.missing_files.is_not(None), jobs.c.created_at < created_before
+        text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before
     )
     return any(connection.execute(query.limit(1)).first() is not None for query in (lease, files))
 
@@ -244,7 +298,7 @@ def extend_leases(connection: Connection, expires_at: float) -> int:
     """Give every running job's lease at least until `expires_at`: the coordinator's downtime is not the miner's fault."""
     return connection.execute(
         update(jobs)
-        .where(jobs.c.state == "running", jobs.c.lease_expires_at < expires_at)
+        .where(_IS_RUNNING, jobs.c.lease_expires_at < expires_at)
         .values(lease_expires_at=expires_at)
     ).rowcount
 
@@ -252,7 +306,7 @@ def extend_leases(connection: Connection, expires_at: float) -> int:
 def open_count(connection: Connection, account_id: str) -> int:
     """How many unfinished jobs the account has."""
     query = select(func.count()).where(
-        jobs.c.account_id == account_id, jobs.c.state.in_(("submitted", "running"))
+        jobs.c.account_id == account_id, text("state IN ('submitted', 'running')")
     )
     return connection.execute(query).scalar_one()
 
@@ -318,6 +372,7 @@ def _life_values(life: Job) -> dict[str, Any]:
         "failure_code": life.failure.code if life.failure else None,
         "failure_message": life.failure.message if life.failure else None,
         "avoid_miner_id": life.avoid_miner_id,
+        "avoid_until": life.avoid_until,
     }
 
 
@@ -350,4 +405,5 @@ def _life(values: Any) -> Job:
         finished_at=values["finished_at"],
         failure=None if code is None else Failure(code, values["failure_message"]),
         avoid_miner_id=values["avoid_miner_id"],
+        avoid_until=values["avoid_until"],
     )

@@ -51,7 +51,18 @@ challenges = Table(
     "challenges",
     metadata,
     Column("nonce", String(64), primary_key=True),
-    Column("expires_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+)
+
+# The first answer to each request that carried an Idempotency-Key, and what that request said.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("request_sha256", String(64), nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("created_at", Float, nullable=False, index=True),
 )
 
 enrolments = Table(
@@ -118,13 +129,27 @@ jobs = Table(
     Column("failure_code", String(64), nullable=True),
     Column("failure_message", Text, nullable=True),
     Column("avoid_miner_id", String(64), nullable=True),
+    Column("avoid_until", Float, nullable=True),
     Index("ix_jobs_account", "account_id", "job_id"),
+    Index("ix_jobs_account_state", "account_id", "state", "job_id"),
     Index(
         "ix_jobs_claimable",
-        "priority",
+        text("priority DESC"),
         "job_id",
         sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
         postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
+    ),
+    Index(
+        "ix_jobs_running_by_account",
+        "account_id",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "ix_jobs_running_by_miner",
+        "lease_miner_id",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
     ),
     Index(
         "ix_jobs_waiting_for_files",
@@ -215,7 +240,7 @@ job_artifacts = Table(
     Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
     Column("artifact_id", ForeignKey("artifacts.artifact_id"), primary_key=True),
     Column("direction", String(8), primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", String(255), primary_key=True),
     Column("media_type", Text, nullable=False),
     Index("ix_job_artifacts_artifact_id", "artifact_id"),
 )
@@ -228,6 +253,7 @@ __all__ = [
     "challenges",
     "durations",
     "enrolments",
+    "idempotency",
     "job_artifacts",
     "jobs",
     "metadata",

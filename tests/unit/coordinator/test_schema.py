@@ -9,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, text
 
 from agent.coordinator.store import migrations, schema
 from agent.coordinator.store.engine import Database
@@ -42,17 +42,20 @@ def test_the_migrations_make_what_the_tables_say(path: Path) -> None:
     """Columns, types, nullability, indexes, unique constraints and foreign keys."""
     with create_engine(f"sqlite:///{path}").connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+        changes = compare_metadata(context, metadata)
+    # An index over an expression cannot be read back from SQLite; the next test looks at that one.
+    assert [change for change in changes if getattr(change[1], "name", "") != "ix_jobs_claimable"] == []
 
 
 def test_partial_indexes_have_their_conditions(path: Path) -> None:
     """The comparison above does not look at them, and without them SQLite would not use the index."""
     with create_engine(f"sqlite:///{path}").connect() as connection:
-        made = {
-            index["name"]: str(index["dialect_options"]["sqlite_where"])
-            for index in inspect(connection).get_indexes("jobs")
-            if "sqlite_where" in index.get("dialect_options", {})
-        }
+        rows = connection.execute(
+            text(
+                "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = 'jobs' AND sql LIKE '% WHERE %'"
+            )
+        )
+        made = {name: sql.partition(" WHERE ")[2] for name, sql in rows}
     declared = {
         index.name: str(index.dialect_options["sqlite"]["where"])
         for index in metadata.tables["jobs"].indexes

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("nonce", name=op.f("pk_challenges")),
     )
+    op.create_index(op.f("ix_challenges_expires_at"), "challenges", ["expires_at"], unique=False)
     op.create_table(
         "durations",
         sa.Column("service", sa.String(length=64), nullable=False),
@@ -92,6 +93,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("artifact_id", "owner", name=op.f("pk_artifact_owners")),
     )
     op.create_table(
+        "idempotency",
+        sa.Column("account_id", sa.String(length=64), nullable=False),
+        sa.Column("key", sa.String(length=255), nullable=False),
+        sa.Column("request_sha256", sa.String(length=64), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["accounts.account_id"], name=op.f("fk_idempotency_account_id")
+        ),
+        sa.PrimaryKeyConstraint("account_id", "key", name=op.f("pk_idempotency")),
+    )
+    op.create_index(op.f("ix_idempotency_created_at"), "idempotency", ["created_at"], unique=False)
+    op.create_table(
         "jobs",
         sa.Column("job_id", sa.String(length=64), nullable=False),
         sa.Column("account_id", sa.String(length=64), nullable=False),
@@ -128,18 +142,12 @@ def upgrade() -> None:
         sa.Column("failure_code", sa.String(length=64), nullable=True),
         sa.Column("failure_message", sa.Text(), nullable=True),
         sa.Column("avoid_miner_id", sa.String(length=64), nullable=True),
+        sa.Column("avoid_until", sa.Float(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.account_id"], name=op.f("fk_jobs_account_id")),
         sa.PrimaryKeyConstraint("job_id", name=op.f("pk_jobs")),
     )
     op.create_index("ix_jobs_account", "jobs", ["account_id", "job_id"], unique=False)
-    op.create_index(
-        "ix_jobs_claimable",
-        "jobs",
-        ["priority", "job_id"],
-        unique=False,
-        sqlite_where=sa.text("state = 'submitted' AND missing_files IS NULL"),
-        postgresql_where=sa.text("state = 'submitted' AND missing_files IS NULL"),
-    )
+    op.create_index("ix_jobs_account_state", "jobs", ["account_id", "state", "job_id"], unique=False)
     op.create_index(
         "ix_jobs_lease_expiry",
         "jobs",
@@ -165,6 +173,22 @@ def upgrade() -> None:
         postgresql_where=sa.text("state IN ('submitted', 'running')"),
     )
     op.create_index(
+        "ix_jobs_running_by_account",
+        "jobs",
+        ["account_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'running'"),
+        postgresql_where=sa.text("state = 'running'"),
+    )
+    op.create_index(
+        "ix_jobs_running_by_miner",
+        "jobs",
+        ["lease_miner_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'running'"),
+        postgresql_where=sa.text("state = 'running'"),
+    )
+    op.create_index(
         "ix_jobs_waiting_for_files",
         "jobs",
         ["created_at"],
@@ -177,13 +201,13 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(length=64), nullable=False),
         sa.Column("artifact_id", sa.String(length=80), nullable=False),
         sa.Column("direction", sa.String(length=8), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name", sa.String(length=255), nullable=False),
         sa.Column("media_type", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
             ["artifact_id"], ["artifacts.artifact_id"], name=op.f("fk_job_artifacts_artifact_id")
         ),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.job_id"], name=op.f("fk_job_artifacts_job_id")),
-        sa.PrimaryKeyConstraint("job_id", "artifact_id", "direction", name=op.f("pk_job_artifacts")),
+        sa.PrimaryKeyConstraint("job_id", "artifact_id", "direction", "name", name=op.f("pk_job_artifacts")),
     )
     op.create_index("ix_job_artifacts_artifact_id", "job_artifacts", ["artifact_id"], unique=False)
     op.create_table(
@@ -217,4 +241,12 @@ def upgrade() -> None:
         sa.Column("failure_message", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.job_id"], name=op.f("fk_runs_job_id")),
         sa.PrimaryKeyConstraint("job_id", "fence", name=op.f("pk_runs")),
+    )
+    op.create_index(
+        "ix_jobs_claimable",
+        "jobs",
+        [sa.text("priority DESC"), "job_id"],
+        unique=False,
+        sqlite_where=sa.text("state = 'submitted' AND missing_files IS NULL"),
+        postgresql_where=sa.text("state = 'submitted' AND missing_files IS NULL"),
     )
