@@ -68,7 +68,9 @@ def read(settings: Settings) -> AgentFile:
 def is_running(settings: Settings) -> bool:
     """Whether an agent holds the lock of this data directory."""
     try:
-        with _locked(settings):
+        with _locked(
+            settings, fcntl.LOCK_SH
+        ):  # shared, so that two who ask do not take each other for an agent
             return False
     except BlockingIOError:
         return True
@@ -82,7 +84,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     (settings.data_dir / "agent.lock").touch(mode=0o600)
     try:
-        with _locked(settings):
+        with _locked(settings, fcntl.LOCK_EX):
             remove(settings)  # what a killed agent left names a process that is not this one
             yield
     except BlockingIOError:
@@ -92,7 +94,7 @@ def exclusive(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(settings: Settings) -> Iterator[None]:
+def _locked(settings: Settings, kind: int) -> Iterator[None]:
     with (settings.data_dir / "agent.lock").open("r+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
         yield

@@ -31,9 +31,11 @@ from agent.coordinator.operations.log_key import load_signer
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
+from agent.coordinator.store.receipts import any_receipt
 from agent.coordinator.store.schema import prepare
 from agent.core.errors import (
     ApiError,
+    ConfigurationError,
     NotFound,
     PayloadTooLarge,
     RateLimitExceeded,
@@ -64,6 +66,13 @@ def build_context(settings: Settings) -> Context:
         max_queue=limits.max_queue,
     )
     database.open(prepare)
+    key_file = directory / "log.key"
+    if not key_file.exists() and database.read_now(any_receipt):
+        database.close()
+        raise ConfigurationError(
+            f"{key_file} is missing, but the database has receipts that were signed with it. Restore it from your backup: "
+            "with a new key none of them would verify."
+        )
     artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
     artifacts.open()
     hub = Hub()
@@ -83,7 +92,7 @@ def build_context(settings: Settings) -> Context:
         hub=hub,
         dispatcher=dispatcher,
         artifacts=artifacts,
-        signer=load_signer(directory / "log.key", settings.coordinator.origin),
+        signer=load_signer(key_file, settings.coordinator.origin),
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(),
         clock=time.time,

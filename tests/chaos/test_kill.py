@@ -70,9 +70,7 @@ def test_the_runners_process_is_killed(network: tuple[Agent, Agent], video: Path
     """The daemon lives, the job is tried again."""
     coordinator, miner = network
     client, job_id = submit(coordinator, video)
-    (child,) = [
-        child for child in miner.status()["miner"]["children"] if child["service"] == "video_transcoding"
-    ]
+    (child,) = [child for child in miner.status()["miner"]["children"] if child["busy"]]
     os.kill(child["pid"], signal.SIGKILL)
     assert_done_once(coordinator, client, job_id, attempts=2)
     assert miner.process is not None

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from agent.coordinator.dispatch import Port, candidate_of
 from agent.coordinator.store import jobs as job_store
+from agent.core.errors import ConfigurationError
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served, serve
 
@@ -304,3 +305,24 @@ def test_the_health_answer_tells_of_a_database_that_cannot_be_written(served: Se
     served.do(lambda context: context.database.write(mend_it))
     assert httpx.post(f"{served.url}/v1/jobs", json=body, headers=key).status_code == 201
     assert httpx.get(f"{served.url}/v1/health").json()["status"] == "ok"
+
+
+def test_a_lost_log_key_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    """With a new key none of the receipts would verify."""
+    with serve(tmp_path / "data", open_enrolment=True) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        miner = ScriptedMiner(served.url)
+        miner.register()
+        submit(client)
+        (lease,) = miner.poll()
+        assert miner.complete(lease, RESULTS).status_code == 200
+    (tmp_path / "data/coordinator/log.key").unlink()
+    with pytest.raises(ConfigurationError, match="backup"), serve(tmp_path / "data"):
+        pass
+
+
+def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "data/coordinator").mkdir(parents=True)
+    (tmp_path / "data/coordinator/coordinator.db").write_bytes(b"no database " * 1000)
+    with pytest.raises(ConfigurationError, match="not a database"), serve(tmp_path / "data"):
+        pass

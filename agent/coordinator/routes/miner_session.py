@@ -80,9 +80,8 @@ class _Connection:
         finally:
             self._context.dispatcher.detach(self._port)
             writer.cancel()
-            while (
-                not self._outgoing.empty()
-            ):  # nobody sends it any more, and calls that still end need the room
+            # Nobody sends what waits any more, and calls that still end need the room.
+            while not self._outgoing.empty():
                 self._outgoing.get_nowait()
             await asyncio.gather(writer, *self._calls, return_exceptions=True)
             await self._take_back()

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from agent.core.errors import ConfigurationError, ServiceUnavailable
@@ -71,9 +71,17 @@ class Database:
         self._closed = False
 
     def open(self, prepare: Callable[[Connection], None]) -> None:
-        """Create or upgrade the schema with `prepare`, then start the writer."""
-        with self._write_engine.connect() as connection:
-            prepare(connection)
+        """Create or upgrade the schema with `prepare`, then start the writer.
+
+        Raises `ConfigurationError` if the file is no database, or cannot be written.
+        """
+        try:
+            with self._write_engine.connect() as connection:
+                prepare(connection)
+        except DatabaseError as error:
+            raise ConfigurationError(
+                f"The database {self.path} cannot be used: {error.orig}. Restore it from a backup, or move it away."
+            ) from None
         self._read_engine = _engine(self.path, readers=self._readers, read_only=True)
         self._thread.start()
 
@@ -100,12 +108,13 @@ class Database:
         if self._closed:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
         return await asyncio.get_running_loop().run_in_executor(
-            self._read_pool, lambda: self._read(function, *args, **kwargs)
+            self._read_pool, lambda: self.read_now(function, *args, **kwargs)
         )
 
-    def _read(
+    def read_now(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
+        """`read` in the calling thread, for the start, when there is nothing else to do meanwhile."""
         if self._read_engine is None:
             raise RuntimeError("the database is not open")
         with self._read_engine.connect() as connection:

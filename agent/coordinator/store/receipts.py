@@ -46,6 +46,11 @@ def find(connection: Connection, receipt_id: str) -> ReceiptRecord | None:
     return None if row is None else ReceiptRecord(*row)
 
 
+def any_receipt(connection: Connection) -> bool:
+    """Whether there is any receipt at all."""
+    return connection.execute(select(receipts.c.receipt_id).limit(1)).first() is not None
+
+
 def learn_duration(connection: Connection, service: str, model: str | None, seconds: float) -> None:
     """Take one run into the typical duration of its service and model."""
     key = {"service": service, "model": model or ""}
