@@ -256,7 +256,7 @@ def _settings_class(path: Path) -> type[Settings]:
 def _explain(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] != "extra_forbidden":
-        return f"{key}: {fault['msg']}"
+        return f"{key}: {fault['msg'].removeprefix('Value error, ')}"
     near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
     return f"{key}: there is no such setting." + (f" Did you mean {near[0]}?" if near else "")
 

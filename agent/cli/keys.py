@@ -10,6 +10,7 @@ from rich.table import Table
 
 from agent.cli import local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.coordinator.operations.access import Role
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 
@@ -33,7 +34,7 @@ def list_keys(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 @app.command("create")
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for, in your words.")],
-    role: Annotated[str, typer.Option(help="client, miner or admin.")] = "client",
+    role: Annotated[Role, typer.Option(help="What it allows.")] = Role.CLIENT,
     account: Annotated[
         str | None, typer.Option(help="Account of a client's key; a new one by default.")
     ] = None,
@@ -43,9 +44,9 @@ def create(
 ) -> None:
     """Make a key. Its secret is shown this once."""
     settings = settings_from(data_dir)
-    if role == "client" and account is None:
+    if role is Role.CLIENT and account is None:
         account = local_api.call(settings, "POST", "admin/accounts", {"name": name})["account_id"]
-    body = {"role": role, "name": name, "account_id": account, "miner_id": miner}
+    body = {"role": role.value, "name": name, "account_id": account, "miner_id": miner}
     answer = local_api.call(settings, "POST", "admin/keys", {k: v for k, v in body.items() if v is not None})
     if as_json:
         print_json(answer)

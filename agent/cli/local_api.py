@@ -30,4 +30,14 @@ def call(settings: Settings, method: str, path: str, body: dict[str, Any] | None
         raise AgentError(f"The agent at {agent.url} does not answer: {error}") from None
     if answer.is_success:
         return answer.json() if answer.content else None
-    raise AgentError(str(answer.json()["error"]["message"]))
+    raise AgentError(_words(answer))
+
+
+def _words(answer: httpx.Response) -> str:
+    """What the server says is wrong, with each field that it names."""
+    try:
+        error = answer.json()["error"]
+        fields = error["details"].get("fields", {})
+        return " ".join([error["message"], *(f"{field}: {fault}." for field, fault in fields.items())])
+    except (ValueError, LookupError, TypeError):
+        return f"The agent at {answer.url.host} answered {answer.status_code} without saying why."

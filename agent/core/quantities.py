@@ -21,8 +21,8 @@ _SUFFIXES: Final = {
     "T": Decimal(10) ** 12, "P": Decimal(10) ** 15, "Ki": Decimal(2) ** 10, "Mi": Decimal(2) ** 20,
     "Gi": Decimal(2) ** 30, "Ti": Decimal(2) ** 40, "Pi": Decimal(2) ** 50,
 }  # fmt: skip
-_QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?")
-_MONEY: Final = re.compile(r"\d{1,10}(\.\d{1,8})?")  # in units of 1e-8 it fits 64 bits
+_QUANTITY: Final = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?", re.ASCII)
+_MONEY: Final = re.compile(r"\d{1,10}(\.\d{1,8})?", re.ASCII)  # in units of 1e-8 it fits 64 bits
 
 
 def parse_quantity(text: str) -> Decimal:
@@ -88,7 +88,10 @@ class Bytes(int):
 
     def __new__(cls, value: int | str) -> Self:
         """Parse `value`. Raises `ValueError` saying what fits."""
-        return super().__new__(cls, int(parse_quantity(value)) if isinstance(value, str) else value)
+        size = parse_quantity(value) if isinstance(value, str) else value
+        if size < 0 or size % 1:
+            raise ValueError("a size is a whole number of bytes, not negative")
+        return super().__new__(cls, size)
 
     @classmethod
     def __get_pydantic_core_schema__(

@@ -86,8 +86,7 @@ class Socket:
             while True:
                 self._read()
         except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return closed.rcvd.code
+            return 1006 if closed.rcvd is None else closed.rcvd.code
 
     def _read(self) -> None:
         message = json.loads(self.connection.recv(timeout=LIMIT_SECONDS))

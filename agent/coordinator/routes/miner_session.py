@@ -157,4 +157,6 @@ class _Connection:
         while (frame := await self._outgoing.get()) is not None:
             self._unsent.pop(frame, None)
             await self._websocket.send_text(frame.decode())
+            # The transport counts what it holds when the loop turns; only then does a slow reader hold back the next frame.
+            await asyncio.sleep(0)
         await self._websocket.close(STALE_SESSION, "A newer session of this miner has begun.")

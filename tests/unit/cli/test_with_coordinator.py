@@ -1,0 +1,173 @@
+"""The commands that speak to a running agent, with one real coordinator."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.agents import Agent, running
+from support.scripted_miner import ScriptedMiner
+
+ORIGIN = "log.example.org/test"
+
+
+@pytest.fixture(scope="module")
+def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    """`aitbc-agent coordinator` as its own process."""
+    data_dir = tmp_path_factory.mktemp("agent") / "data"
+    agent = Agent(data_dir, "coordinator", "--port", "0", AITBC_COORDINATOR__ORIGIN=ORIGIN)
+    with running(agent):
+        yield agent
+
+
+@pytest.fixture
+def command(run: Any, agent: Agent) -> Any:
+    """Run a command on the agent's data directory."""
+    return lambda *words: run(*words, "--data-dir", agent.data_dir)
+
+
+def works(agent: Agent, key: str) -> int:
+    """The status of a call with this key."""
+    return httpx.get(f"{agent.url}/v1/jobs", headers={"X-API-Key": key}).status_code
+
+
+def test_the_agent_says_where_it_is_to_its_owner_only(agent: Agent) -> None:
+    for path in (agent.data_dir / "agent.json", agent.data_dir / "coordinator" / "keys.json"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert agent.data_dir.stat().st_mode & 0o077 == 0
+    assert agent.process is not None
+    assert (agent.file["url"], agent.file["pid"]) == (agent.url, agent.process.pid)
+    assert agent.file["miner_id"] is agent.file["miner_key"] is None
+    assert works(agent, agent.file["client_key"]) == 200
+
+
+def test_the_origin_of_the_settings_stands_in_the_logs_key(agent: Agent) -> None:
+    assert agent.file["log_key"].startswith(f"{ORIGIN}+")
+    assert httpx.get(f"{agent.url}/v1/health").json()["log_key"] == agent.file["log_key"]
+    challenge = httpx.post(f"{agent.url}/v1/miners/challenge", json={}).json()
+    assert challenge["origin"] == ORIGIN
+
+
+def test_a_key_is_made_listed_and_revoked(command: Any, agent: Agent) -> None:
+    made = command("keys", "create", "for the web shop", "--json")
+    assert made.code == 0
+    key = json.loads(made.out)
+    assert (key["role"], key["name"]) == ("client", "for the web shop")
+    assert works(agent, key["key"]) == 200
+    listed = command("keys", "list", "--json")
+    assert key["key"] not in listed.out
+    (row,) = (row for row in json.loads(listed.out) if row["key_id"] == key["key_id"])
+    assert row["account_id"] == key["account_id"]
+    assert "revoked_at" not in row
+    assert key["key_id"] in command("keys", "list").out
+    assert json.loads(command("keys", "revoke", key["key_id"], "--json").out) == {
+        "key_id": key["key_id"],
+        "revoked": True,
+    }
+    assert works(agent, key["key"]) == 401
+    again = command("keys", "revoke", key["key_id"])
+    assert (again.code, again.out) == (1, "")
+    assert again.err == f"aitbc-agent: There is no valid key {key['key_id']}.\n"
+    assert "revoked_at" in command("keys", "list", "--json").out
+
+
+def test_a_keys_secret_alone_is_on_standard_output(command: Any, agent: Agent) -> None:
+    """So that it can go into a file or a variable."""
+    made = command("keys", "create", "script")
+    assert re.fullmatch(r"aitbc_client_\S+\n", made.out)
+    assert works(agent, made.out.strip()) == 200
+    assert "not shown again" in made.err
+
+
+def test_two_keys_can_share_an_account(command: Any, agent: Agent) -> None:
+    first = json.loads(command("keys", "create", "one", "--json").out)
+    second = json.loads(command("keys", "create", "two", "--account", first["account_id"], "--json").out)
+    assert second["account_id"] == first["account_id"]
+    unknown = command("keys", "create", "three", "--account", "account_unknown")
+    assert (unknown.code, unknown.err) == (1, "aitbc-agent: There is no account account_unknown.\n")
+
+
+def test_a_key_for_a_role(command: Any, agent: Agent) -> None:
+    admin = json.loads(command("keys", "create", "second administrator", "--role", "admin", "--json").out)
+    answer = httpx.get(f"{agent.url}/v1/admin/overview", headers={"X-API-Key": admin["key"]})
+    assert answer.status_code == 200
+    without = command("keys", "create", "x", "--role", "miner")
+    assert without.code == 1
+    assert "miner_id: needed for the role miner" in without.err
+    unknown = command("keys", "create", "x", "--role", "king")
+    assert unknown.code == 2
+    assert "'client', 'miner', 'admin'" in unknown.err
+
+
+def test_an_enrolment_token_admits_as_many_miners_as_it_says(command: Any, agent: Agent) -> None:
+    answer = json.loads(command("enroll", "--uses", "2", "--json").out)
+    assert answer["uses"] == 2
+    miners = [ScriptedMiner(agent.url) for _ in range(3)]
+    codes = [miner.register(enrolment_token=answer["enrolment_token"]).status_code for miner in miners]
+    assert codes == [200, 200, 403]
+    shown = json.loads(command("status", "--json").out)["coordinator"]["miners"]
+    assert {miner.miner_id for miner in miners[:2]} <= {miner["miner_id"] for miner in shown}
+
+
+def test_enroll_says_what_to_do_on_the_other_machine(command: Any, agent: Agent) -> None:
+    done = command("enroll", "--hours", "1")
+    token = done.out.strip()
+    assert re.fullmatch(r"enrol_\S+", token)
+    assert f"aitbc-agent start --coordinator {agent.url} --enroll {token}" in done.err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [(("--hours", "0"), 2, "hours"), (("--hours", "1000"), 1, "valid_seconds: ")],
+)
+def test_a_token_cannot_be_valid_for_ever(
+    command: Any, options: tuple[str, ...], code: int, words: str
+) -> None:
+    done = command("enroll", *options)
+    assert done.code == code
+    assert words in done.err
+
+
+def test_status_of_a_coordinator_alone(command: Any, agent: Agent) -> None:
+    shown = json.loads(command("status", "--json").out)
+    assert (shown["url"], shown["pid"]) == (agent.url, agent.file["pid"])
+    assert "miner" not in shown
+    assert shown["coordinator"]["jobs"] == {}
+    done = command("status")
+    assert done.code == 0
+    assert agent.url in done.out
+    assert "none yet" in done.out
+
+
+def test_a_second_agent_on_the_same_data_is_refused(agent: Agent, command: Any) -> None:
+    done = agent.cli("coordinator", "--port", "0", check=False)
+    assert done.returncode == 1
+    assert "Another agent runs with the data directory" in done.stderr
+    assert command("status").code == 0
+
+
+def test_stop_ends_the_agent_and_a_start_continues(run: Any, tmp_path: Path) -> None:
+    """The keys and the log stay the same, also after a `kill -9`."""
+    agent = Agent(tmp_path / "data", "coordinator", "--port", "0")
+    with running(agent):
+        before = agent.file
+        agent.kill()
+        assert run("status", "--data-dir", agent.data_dir).code == 1
+        agent.start()
+        after = agent.file
+        for name in ("log_key", "client_key", "admin_key"):
+            assert after[name] == before[name]
+        done = run("stop", "--json", "--data-dir", agent.data_dir)
+        assert (done.code, json.loads(done.out)) == (0, {"pid": after["pid"], "stopped": True})
+        assert agent.process is not None
+        assert agent.process.wait(10) == 0
+        assert not (agent.data_dir / "agent.json").exists()
+        done = run("stop", "--data-dir", agent.data_dir)
+        assert done.code == 1
+        assert "No agent runs" in done.err

@@ -1,0 +1,193 @@
+"""What `aitbc-agent` says while no agent runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from socket import create_server
+from typing import Any
+
+import click
+import pytest
+import typer
+
+from agent import __version__
+from agent.cli import agent_file
+from agent.cli.application import app
+from agent.core.errors import ConfigurationError
+from agent.settings import Settings
+from support.agents import COMMAND
+
+
+def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with its words."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from commands(below, *path, name)
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself_and_its_options(run: Any, words: tuple[str, ...]) -> None:
+    command = COMMANDS[words]
+    done = run(*words, "--help")
+    assert (done.code, done.err) == (0, "")
+    assert str(command.help).splitlines()[0] in done.out
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{' '.join(words)}: {parameter.name} has no help"
+    assert run(*words, "-h").out == done.out
+
+
+def test_the_version(run: Any) -> None:
+    assert run("--version").out == f"aitbc-agent {__version__}\n"
+
+
+def test_an_unknown_command_is_a_misuse(run: Any) -> None:
+    done = run("strat")
+    assert (done.code, done.out) == (2, "")
+    assert "strat" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",), ("stop",), ("enroll",), ("keys", "list"), ("keys", "create", "name"), ("keys", "revoke", "key_1"),
+        ("status", "--json"),
+    ],
+)  # fmt: skip
+def test_commands_that_need_an_agent_say_how_to_start_one(
+    run: Any, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Also where an agent has been once."""
+    for directory in (tmp_path / "never", tmp_path / "once"):
+        if directory.name == "once":
+            with agent_file.exclusive(Settings(data_dir=directory)):
+                pass
+            (directory / "agent.json").write_text('{"url": "http://127.0.0.1:9", "pid": 1}')
+        done = run(*words, "--data-dir", directory)
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith(f"aitbc-agent: No agent runs with the data directory {directory}.")
+        assert "aitbc-agent start" in done.err
+        assert "Traceback" not in done.err
+
+
+def test_an_agent_that_starts_is_not_taken_for_the_one_before(run: Any, tmp_path: Path) -> None:
+    """A killed agent leaves its file, which names a process that may be somebody else's by now."""
+    settings = Settings(data_dir=tmp_path)
+    stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    left = agent_file.AgentFile("http://127.0.0.1:9", stranger.pid, None, "", None, None, "key")
+    agent_file.write(settings, left)
+    with agent_file.exclusive(settings):
+        for command in ("stop", "status"):
+            done = run(command, "--data-dir", tmp_path)
+            assert done.code == 1
+            assert "is starting" in done.err
+    assert stranger.poll() is None
+    stranger.communicate()
+
+
+def test_a_data_directory_has_one_agent(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    with agent_file.exclusive(settings):
+        refused = pytest.raises(ConfigurationError, match=r"Another agent runs.*aitbc-agent stop.*--data-dir")
+        with refused, agent_file.exclusive(settings):
+            pass
+        assert agent_file.is_running(settings)
+    assert not agent_file.is_running(settings)
+    assert settings.data_dir.stat().st_mode & 0o077 == 0
+
+
+def test_config_show_tells_every_setting_after_all_sources(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        '[coordinator]\nport = 1\nmax_body = "1Mi"\n[miner]\nenrolment_token = "enrol_secret"\n'
+    )
+    monkeypatch.setenv("AITBC_LOG__LEVEL", "debug")
+    done = run("config", "show", "--json", "--data-dir", tmp_path, "--config", config)
+    shown = json.loads(done.out)
+    assert done.code == 0
+    assert (shown["coordinator"]["port"], shown["coordinator"]["max_body"]) == (1, 2**20)
+    assert (shown["log"]["level"], shown["data_dir"]) == ("debug", str(tmp_path))
+    assert shown["coordinator"]["default_max_cost"] == "1"
+    assert shown["miner"]["enrolment_token"] == "***"  # noqa: S105 - hidden
+    lines = run("config", "show", "--data-dir", tmp_path).out.splitlines()  # it lies in the data directory
+    assert "coordinator.port = 1" in lines
+    assert 'miner.enrolment_token = "***"' in lines
+    assert len(lines) > 40
+
+
+def test_a_configuration_that_is_wrong_ends_every_command(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "agent.toml").write_text("[coordinator]\nprot = 1\n")
+    for words in (("config", "show"), ("status",), ("start",), ("coordinator",), ("enroll",)):
+        done = run(*words, "--data-dir", tmp_path)
+        assert (done.code, done.out) == (1, "")
+        assert (
+            done.err
+            == "aitbc-agent: coordinator.prot: there is no such setting. Did you mean coordinator.port?\n"
+        )
+
+
+def test_receipts_are_verified_with_the_key_of_ones_own_log_or_a_given_one(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "receipt.json"
+    file.write_text("{}")
+    done = run("receipts", "verify", file, "--data-dir", tmp_path)
+    assert done.code == 1
+    assert "--log-key" in done.err
+
+
+# A coordinator that cannot start ends its process -----------------------------------------------------------------------
+
+
+def start(data_dir: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`aitbc-agent coordinator`, which is expected to end by itself."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    command = [str(COMMAND), "coordinator", "--data-dir", str(data_dir), "--port", "0", *options]
+    return subprocess.run(
+        command, env={**kept, **environment}, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = start(tmp_path / "data", "--port", port)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"Cannot listen on 127.0.0.1 port {port}" in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data" / "agent.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "words"),
+    [
+        (b"k" * 32, 0o644, "can be read by others. Run: chmod 600"),
+        (b"k" * 31, 0o600, "is not a key of 32 bytes; restore it from your backup"),
+    ],
+)
+def test_a_log_key_that_is_open_to_others_or_broken_is_refused(
+    tmp_path: Path, content: bytes, mode: int, words: str
+) -> None:
+    key = tmp_path / "data" / "coordinator" / "log.key"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(content)
+    key.chmod(mode)
+    done = start(tmp_path / "data")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{key} {words}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert key.read_bytes() == content
+
+
+def test_an_origin_that_cannot_stand_in_a_key_is_refused(tmp_path: Path) -> None:
+    done = start(tmp_path / "data", AITBC_COORDINATOR__ORIGIN="my log+1")
+    assert done.returncode == 1
+    assert "coordinator.origin: use a name without spaces and without +" in done.stderr

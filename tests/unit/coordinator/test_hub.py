@@ -1,0 +1,47 @@
+"""Watching a topic: in order, never blocking the publisher, and lost messages are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.coordinator.hub import QUEUE_LIMIT, RESYNC, Hub
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def test_everybody_who_watches_gets_each_message_in_order() -> None:
+    hub = Hub()
+    with hub.subscribe("job_1") as one, hub.subscribe("job_1") as other, hub.subscribe("job_2") as elsewhere:
+        for number in range(3):
+            hub.publish("job_1", {"number": number})
+        for subscription in (one, other):
+            assert [await subscription.next(1) for _ in range(3)] == [{"number": n} for n in range(3)]
+        assert await elsewhere.next(0.01) is None
+
+
+async def test_a_slow_subscriber_gets_what_was_kept_and_then_learns_of_the_loss() -> None:
+    """Once; what is published later comes again."""
+    hub = Hub()
+    with hub.subscribe("job_1") as subscription:
+        for number in range(QUEUE_LIMIT + 5):
+            hub.publish("job_1", {"number": number})
+        kept = [await subscription.next(1) for _ in range(QUEUE_LIMIT)]
+        assert kept == [{"number": number} for number in range(QUEUE_LIMIT)]
+        assert await subscription.next(1) is RESYNC
+        assert await subscription.next(0.01) is None
+        hub.publish("job_1", {"number": -1})
+        assert await subscription.next(1) == {"number": -1}
+
+
+async def test_nobody_is_remembered_after_leaving() -> None:
+    hub = Hub()
+    with hub.subscribe("job_1") as subscription:
+        pass
+    hub.publish("job_1", {})
+    assert await subscription.next(0.01) is None
+    assert not hub._topics

@@ -1,0 +1,190 @@
+"""Settings: who wins, what is refused and with which words."""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from agent.core.errors import ConfigurationError
+from agent.settings import Settings, known_keys, load_settings
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable of the machine that runs the tests, and a data directory of their own."""
+    for name in os.environ:
+        if name.upper().startswith("AITBC_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AITBC_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Any:
+    """Write a configuration file."""
+
+    def write(text: str, path: Path = tmp_path / "given.toml") -> Path:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file_and_that_over_defaults(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setting by setting, also within one section."""
+    path = config('[coordinator]\nport = 1\nhost = "file"\nenvironment = "file"\n')
+    assert load_settings().coordinator.port == 8420
+    assert load_settings(path).coordinator.port == 1
+    monkeypatch.setenv("AITBC_COORDINATOR__PORT", "2")
+    monkeypatch.setenv("AITBC_COORDINATOR__HOST", "environment")
+    assert load_settings(path).coordinator.port == 2
+    coordinator = load_settings(path, {"coordinator": {"port": 3}}).coordinator
+    assert (coordinator.port, coordinator.host, coordinator.environment) == (3, "environment", "file")
+    assert coordinator.lease_seconds == 60
+
+
+def test_the_file_in_the_data_directory_is_read_unless_another_is_named(config: Any, tmp_path: Path) -> None:
+    config('[log]\nlevel = "error"\n', tmp_path / "data" / "agent.toml")
+    assert load_settings().log.level == "error"
+    assert load_settings(config("")).log.level == "info"
+    config('[log]\nlevel = "debug"\n', tmp_path / "other" / "agent.toml")
+    assert load_settings(flags={"data_dir": tmp_path / "other"}).log.level == "debug"
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"There is no configuration file .*none\.toml"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_prices_come_from_all_sources(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = config('[miner.prices]\nwhisper_transcription = "0.5"\n')
+    monkeypatch.setenv("AITBC_MINER__PRICES__video_transcoding", "0.25")
+    prices = load_settings(path).miner.prices
+    assert prices == {"whisper_transcription": Decimal("0.5"), "video_transcoding": Decimal("0.25")}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "[coordinator]\nprot = 1",
+            r"coordinator\.prot: there is no such setting\. Did you mean coordinator\.port\?",
+        ),
+        (
+            "[miner.inputs]\nmax_sise = 1",
+            r"miner\.inputs\.max_sise: .* Did you mean miner\.inputs\.max_size\?",
+        ),
+        ("[mienr]\nslots = 1", r"mienr: there is no such setting\."),
+        ("dta_dir = '/x'", r"dta_dir: there is no such setting\. Did you mean data_dir\?"),
+        ("zzzzzzzzzz = 1", r"zzzzzzzzzz: there is no such setting\.$"),
+    ],
+)
+def test_an_unknown_key_in_the_file_is_refused_and_the_nearest_named(
+    config: Any, text: str, words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings(config(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "AITBC_COORDINATOR__PROT",
+            r"AITBC_COORDINATOR__PROT names no setting\. Did you mean AITBC_COORDINATOR__PORT\?",
+        ),
+        ("AITBC_COORDINATOR_PORT", r"Did you mean AITBC_COORDINATOR__PORT\?"),
+        ("AITBC_DATADIR", r"Did you mean AITBC_DATA_DIR\?"),
+        ("aitbc_log__levle", r"log\.levle: there is no such setting\. Did you mean log\.level\?"),
+    ],
+)
+def test_an_unknown_variable_is_refused_and_the_nearest_named(
+    monkeypatch: pytest.MonkeyPatch, name: str, words: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings()
+
+
+def test_an_unknown_flag_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"coordinator\.prot: .* Did you mean coordinator\.port\?"):
+        load_settings(flags={"coordinator": {"prot": 1}})
+
+
+def test_variables_of_the_sdk_are_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AITBC_API_KEY", "aitbc_client_x")
+    monkeypatch.setenv("AITBC_BASE_URL", "http://127.0.0.1:1")
+    load_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[coordinator]\nmax_body = "lots"', r"coordinator\.max_body: 'lots' is not a quantity"),
+        ("[coordinator]\nmax_body = -1", r"coordinator\.max_body: "),
+        ('[coordinator]\nmax_body = "500m"', r"coordinator\.max_body: "),
+        (
+            "[coordinator]\ndefault_max_cost = 1.0",
+            r"coordinator\.default_max_cost: money is a decimal string",
+        ),
+        ('[miner.prices]\nx = "free"', r"miner\.prices\.x: money is a decimal string"),
+        ("[coordinator]\nport = 65536", r"coordinator\.port: .*65535"),
+        ("[coordinator]\nlease_seconds = 0", r"coordinator\.lease_seconds: "),
+        ('[log]\nlevel = "loud"', r"log\.level: .*'debug'"),
+        ("[miner]\nslots = 0", r"miner\.slots: "),
+        ("[coordinator\n", r"The configuration cannot be read: "),
+        ("coordinator = 5", r"coordinator: "),
+    ],
+)
+def test_a_bad_value_is_named_with_its_key(config: Any, text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{words}") as caught:
+        load_settings(config(text))
+    assert "Value error" not in str(caught.value)
+
+
+def test_every_fault_is_told_at_once(config: Any) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(config('[coordinator]\nprot = 1\nport = "x"\n[log]\nlevel = "loud"\n'))
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_sizes_may_be_written_as_quantities(config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AITBC_COORDINATOR__MAX_ARTIFACT", "2Ti")
+    settings = load_settings(config('[coordinator]\nmax_body = "1Mi"\nmax_result = 5\n'))
+    assert (settings.coordinator.max_body, settings.coordinator.max_result) == (2**20, 5)
+    assert settings.coordinator.max_artifact == 2**41
+
+
+def test_settings_do_not_change_after_loading() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.data_dir = Path("/elsewhere")
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.coordinator.port = 1
+
+
+def sections(model: type[BaseModel] = Settings) -> list[type[BaseModel]]:
+    """The model and those below it."""
+    found = [model]
+    for field in model.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += sections(field.annotation)
+    return found
+
+
+def test_every_setting_says_what_it_means() -> None:
+    """A docstring under each, and its section takes no unknown keys and cannot be changed."""
+    for section in sections():
+        assert section.model_config.get("frozen"), section
+        assert section.model_config.get("extra") == "forbid", section
+        for name, field in section.model_fields.items():
+            nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+            assert nested or field.description, f"{section.__name__}.{name}"
+    assert len(known_keys()) == len(set(known_keys())) > 40
