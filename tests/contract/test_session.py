@@ -145,7 +145,7 @@ def test_leases_that_could_not_be_sent_any_more_go_back_without_an_attempt(
         wait_until(lambda: running(client) == 32)
         socket.connection.socket.shutdown(SHUT_RDWR)
     # Some were written to the network, where nobody knows what has arrived: those wait for the miner's word.
-    wait_until(lambda: running(client) < 16)
+    wait_until(lambda: running(client) < 32)
     assert served.context.dispatcher.connected(miner.miner_id) is None
     for job_id in jobs:
         shown = job(client, job_id)
