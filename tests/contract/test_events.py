@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from support.miner_socket import LIMIT_SECONDS, Socket
+from agent.coordinator.routes.jobs import KEEP_ALIVE_SECONDS
+from support.miner_socket import Socket
 from support.scripted_miner import ScriptedMiner
 
 WHISPER = {"audio_url": "https://example.com/a.mp3", "model": "base"}
@@ -37,8 +38,8 @@ def job(client: httpx.Client, job_id: str) -> dict[str, Any]:
 
 @contextmanager
 def followed(client: httpx.Client, job_id: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
-    """The events of a job: kind and data."""
-    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=LIMIT_SECONDS) as stream:
+    """The events of a job: kind and data. What is told comes at once, not when the stream next looks by itself."""
+    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=KEEP_ALIVE_SECONDS / 2) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         yield _events(stream)
 

@@ -12,7 +12,6 @@ from nacl.signing import SigningKey
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.hub import Hub
-from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store.engine import Connection, Database
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
@@ -60,4 +59,4 @@ class Context:
         self.hub.publish(job_id, {"type": "job_update", "data": data})
 
 
-__all__ = ["Connection", "Context", "LogSigner", "job_store"]
+__all__ = ["Connection", "Context", "LogSigner"]
