@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,14 +83,15 @@ def exclusive(settings: Settings) -> Iterator[None]:
     """Hold the data directory. Raises `ConfigurationError` if another agent does."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     (settings.data_dir / "agent.lock").touch(mode=0o600)
-    try:
-        with _locked(settings, fcntl.LOCK_EX):
-            remove(settings)  # what a killed agent left names a process that is not this one
-            yield
-    except BlockingIOError:
-        raise ConfigurationError(
-            f"Another agent runs with the data directory {settings.data_dir}. Stop it with `aitbc-agent stop`, or use --data-dir."
-        ) from None
+    with ExitStack() as held:
+        try:
+            held.enter_context(_locked(settings, fcntl.LOCK_EX))
+        except BlockingIOError:
+            raise ConfigurationError(
+                f"Another agent runs with the data directory {settings.data_dir}. Stop it with `aitbc-agent stop`, or use --data-dir."
+            ) from None
+        remove(settings)  # what a killed agent left names a process that is not this one
+        yield
 
 
 @contextmanager
