@@ -58,7 +58,6 @@ class _Connection:
         self._unsent: dict[bytes, LeaseMessage] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._room_for_calls = asyncio.Semaphore(MAX_CALLS)
-        self._superseded = False
         self._port = Port(
             who.miner_id,
             who.number,
@@ -149,7 +148,6 @@ class _Connection:
                 await leases.release(self._context, self._who, lease["job_id"], release)
 
     def _close(self) -> None:
-        self._superseded = True
         with suppress(asyncio.QueueFull):
             self._outgoing.put_nowait(None)
 
