@@ -14,19 +14,12 @@ from sqlalchemy import Connection, text
 from agent.coordinator.dispatch import Port, candidate_of
 from agent.coordinator.store import jobs as job_store
 from agent.core.errors import ConfigurationError
+from support.jobs import WHISPER, submit
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served, serve
 
-WHISPER = {"audio_url": "https://example.com/a.mp3", "model": "base"}
 INLINE = {"type": "python", "entrypoint": "model.py", "source": {"inline": "def predict(input): return {}"}}
 RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}
-
-
-def submit(client: httpx.Client, **body: Any) -> str:
-    answer = client.post("/v1/services/whisper/transcribe", json={**WHISPER, **body})
-    assert answer.status_code == 201, answer.text
-    job_id: str = answer.json()["job_id"]
-    return job_id
 
 
 def error(answer: httpx.Response) -> tuple[int, str]:

@@ -11,18 +11,11 @@ import pytest
 
 from agent.coordinator.operations import leases
 from agent.coordinator.operations.access import create_enrolment
+from support.jobs import submit
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served, serve
 
-WHISPER = {"audio_url": "https://example.com/a.mp3", "model": "base"}
 RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
-
-
-def submit(client: httpx.Client, **options: Any) -> str:
-    answer = client.post("/v1/services/whisper/transcribe", json={**WHISPER, **options})
-    assert answer.status_code == 201, answer.text
-    job_id: str = answer.json()["job_id"]
-    return job_id
 
 
 def status(client: httpx.Client, job_id: str) -> str:

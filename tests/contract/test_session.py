@@ -14,11 +14,11 @@ import pytest
 
 from agent.coordinator.operations import miners
 from agent.coordinator.routes.miner_session import _Connection
+from support.jobs import job, submit
 from support.miner_socket import Socket
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served, serve
 
-WHISPER = {"audio_url": "https://example.com/a.mp3", "model": "base"}
 RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
 
 
@@ -26,18 +26,6 @@ RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
 def socket(miner: ScriptedMiner) -> Iterator[Socket]:
     with Socket(miner) as socket:
         yield socket
-
-
-def submit(client: httpx.Client, **options: Any) -> str:
-    answer = client.post("/v1/services/whisper/transcribe", json={**WHISPER, **options})
-    assert answer.status_code == 201, answer.text
-    job_id: str = answer.json()["job_id"]
-    return job_id
-
-
-def job(client: httpx.Client, job_id: str) -> dict[str, Any]:
-    value: dict[str, Any] = client.get(f"/v1/jobs/{job_id}").json()
-    return value
 
 
 def running(client: httpx.Client) -> int:
