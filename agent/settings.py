@@ -138,6 +138,8 @@ class RunnersSettings(_Section):
     """The ffmpeg program, a name on PATH or a path."""
     ffprobe: str = "ffprobe"
     """The ffprobe program."""
+    blender: str = "blender"
+    """The Blender program. Debian's renders on the processor only; Blender's own build has CUDA and OptiX."""
     bubblewrap: str = "bwrap"
     """The bubblewrap program that isolates programs which read strangers' files."""
     sandbox: Literal["required", "off"] = "required"
@@ -146,6 +148,8 @@ class RunnersSettings(_Section):
     """Memory limit of one sandboxed program."""
     max_output: Bytes = Bytes("20Gi")
     """Largest file that a sandboxed program may write."""
+    batch: Annotated[int, Field(ge=1, le=256)] = 8
+    """How many language model requests for one model are computed together, in one place for one job."""
     model_download: bool = True
     """Whether models that are not on disk may be downloaded when a job needs them."""
     python_models: bool = True

@@ -8,7 +8,7 @@ child process that belongs to this runner alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -114,6 +114,7 @@ class ServiceDefinition:
     field that holds a catalogue name, None if the service has no models. `body_fields` are the fields of the job body
     that make the service's input; when empty, the input is what stands under `parameters`. `upload_field(input, name)`
     says which file field an uploaded file of that name fills. `cpu_unit` is the unit where there is no GPU, if another.
+    `adapters(input)` names the catalogue's adapters (LoRA and the like) that a request uses beside its model.
     """
 
     service_id: str
@@ -131,6 +132,7 @@ class ServiceDefinition:
     body_fields: tuple[str, ...] = ()
     upload_field: Callable[[Mapping[str, Any], str], str] | None = None
     cpu_unit: str | None = None
+    adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
 
     def unit_on(self, device_kind: str) -> str:
         """The metering unit of a run on a device of this kind ("cuda" or "cpu")."""
@@ -155,16 +157,21 @@ def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Programs, folders and limits of this machine, from the settings `runners.*`. Sizes are bytes, times seconds."""
+    """Programs, folders and limits of this machine, from the settings `runners.*`. Sizes are bytes, times seconds.
+
+    `batch` is how many runs of one model may share it at the same time, in runners that can do so.
+    """
 
     ffmpeg: str = "ffmpeg"
     ffprobe: str = "ffprobe"
+    blender: str = "blender"
     bubblewrap: str = "bwrap"
     models_dir: Path = Path("models")
     cache_dir: Path = Path("cache")
     sandbox: Literal["required", "off"] = "required"
     max_memory: int = 8 * 2**30
     max_output: int = 20 * 2**30
+    batch: int = 8
     model_download: bool = True
     python_models: bool = True
 
@@ -174,32 +181,43 @@ class Probe:
     """Whether this machine can offer the service.
 
     `reasons` are sentences for the owner: why not, and what to do about it; or, where `available`, what is missing for
-    more speed. `version` is the engine's ("7.1.3"). `features` is free-form, e.g. encoders that work.
+    more speed. `version` is the engine's ("7.1.3"). `features` is free-form, e.g. encoders that work. `concurrency` is
+    how many runs of one model the runner does at the same time in one child; above 1 only if it is `concurrent`.
     """
 
     available: bool
     version: str = ""
     reasons: tuple[str, ...] = ()
     features: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a child process runs: one GPU by UUID, or the CPU with a number of threads."""
+    """Where a child process runs: one GPU by UUID, or the CPU with a number of threads.
+
+    `memory` is the card's VRAM in bytes, `compute_capability` NVIDIA's ("8.9"); 0 and None on a CPU.
+    """
 
     kind: Literal["cuda", "cpu"]
     name: str
     uuid: str | None = None
     threads: int = 1
+    memory: int = 0
+    compute_capability: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A catalogue entry as it lies on this machine. `path` is a directory; `source` is the entry's repository."""
+    """A catalogue entry as it lies on this machine. `path` is a directory; `source` is the entry's repository.
+
+    `options` are the entry's own settings for its runner, such as the number of steps that the model was made for.
+    """
 
     name: str
     path: Path
     source: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +244,20 @@ class Result:
     units: Decimal
 
 
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A typical request that measures a machine, and how its speed is told.
+
+    `parameters` are a request's, without the model (the program that measures fills it in); `files` the input files by
+    field. The speed is `scale` x units / seconds, in `metric` ("token/s").
+    """
+
+    parameters: Mapping[str, Any]
+    metric: str
+    files: Mapping[str, Path] = field(default_factory=dict)
+    scale: Decimal = Decimal(1)
+
+
 class Context(Protocol):
     """What a run may use. Every method is quick and may be called from any thread of the child."""
 
@@ -242,6 +274,14 @@ class Context(Protocol):
         """An empty directory for scratch files; deleted after the run."""
 
     @property
+    def adapters(self) -> Mapping[str, Model]:
+        """The adapters that the request names, by catalogue name (see `ServiceDefinition.adapters`)."""
+
+    @property
+    def kept(self) -> Mapping[str, Path]:
+        """Outputs that an earlier run of this job handed over with `keep`, by name. They lie below `output`."""
+
+    @property
     def resources(self) -> Mapping[str, str]:
         """The job's `resources` as the client sent them (Kubernetes quantities)."""
 
@@ -254,6 +294,13 @@ class Context(Protocol):
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Send something to whoever watches the job: a token, a preview, a finished segment."""
+
+    def keep(self, file: OutputFile) -> None:
+        """Hand over an output before the run ends. The file must not change any more.
+
+        It is stored meanwhile, the client can have it at once, and should another miner have to take over the job, its
+        run finds it under `kept`. It is no result by itself: name it in the results as well.
+        """
 
     def check(self) -> None:
         """Raise `Cancelled` if the job was cancelled. Call it between steps."""
@@ -271,16 +318,23 @@ RequestT = TypeVar("RequestT", bound=BaseModel)
 class Runner(ABC, Generic[RequestT]):
     """Performs one service in a child process bound to one device.
 
-    One instance serves many jobs, one after the other; `load` is called when the model changes.
+    One instance serves many jobs, one after the other; `load` is called when the model changes. Where `concurrent` is
+    true, `run` is called from several threads at once, as often as `Probe.concurrency` said, and `load` and `close` only
+    while no run is under way.
+
+    `vram` is how many bytes of the GPU's memory the next `load`, and the runs after it, may take: None where nothing
+    limits it. A model that needs more at full speed saves memory at the cost of time, or raises `Retry`.
     """
 
     definition: ClassVar[ServiceDefinition]
     name: ClassVar[str]
     version: ClassVar[str]
+    concurrent: ClassVar[bool] = False
 
     def __init__(self, tools: Tools, device: Device) -> None:
         self.tools = tools
         self.device = device
+        self.vram: int | None = None
 
     @classmethod
     @abstractmethod
@@ -295,8 +349,20 @@ class Runner(ABC, Generic[RequestT]):
         """Do the work. Raises `Fail` for a bad input, `Retry` for a fault of the machine."""
 
     def weights(self, model: Model) -> tuple[Path, ...]:  # noqa: ARG002 - the default for runners without models
-        """The files whose digests identify the weights of `model`, in a fixed order."""
+        """The files whose digests identify the weights of `model`, with those of the last run's adapters, in a fixed order."""
         return ()
+
+    def vram_peak(self) -> int:
+        """Most bytes of GPU memory that this process took since `load`, its runs included; 0 if it cannot say.
+
+        The placement learns from it how much room a model needs.
+        """
+        return 0
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - the default
+        """A typical request, with its input files made in `directory`; None for a runner that cannot be measured."""
+        return None
 
     def close(self) -> None:
         """Free what `load` took. Called when the model is unloaded and before the child ends; a `load` may follow."""

@@ -37,6 +37,8 @@ from runners._protocol import (
     Event,
     Exit,
     FileReference,
+    ForChild,
+    Kept,
     Load,
     Loaded,
     Message,
@@ -45,7 +47,6 @@ from runners._protocol import (
     Ready,
     Run,
     RunnerIdentity,
-    Unload,
     Unloaded,
     check_json,
     encode,
@@ -73,6 +74,8 @@ class _RunContext:
 
     def __init__(self, message: Run, send: Callable[[Message], None]) -> None:
         self.files: Mapping[str, Path] = message.files
+        self.adapters: Mapping[str, Model] = message.adapters
+        self.kept: Mapping[str, Path] = message.kept
         self.output = message.output
         self.work = message.work
         self.resources: Mapping[str, str] = message.resources
@@ -96,6 +99,9 @@ class _RunContext:
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         check_json(dict(data))
         self._send(Event(run_id=self._run_id, kind=kind, data=dict(data)))
+
+    def keep(self, file: OutputFile) -> None:
+        self._send(Kept(run_id=self._run_id, file=_reference(file, self.output)))
 
     def check(self) -> None:
         if self._cancelled:
@@ -123,36 +129,59 @@ class _RunContext:
 
 
 class _Host:
-    """Carries out the parent's messages one after the other; only `Cancel` is obeyed while a run is under way."""
+    """Carries out the parent's messages one after the other; only `Cancel` is obeyed while a run is under way.
+
+    The runs of a concurrent runner get a thread each; whatever else comes waits until they have ended.
+    """
 
     def __init__(self, service_id: str, connection: socket.socket) -> None:
         self._runner_class = find(service_id)
         self._runner: Runner[Any] | None = None
         self._connection = connection
         self._send_lock = threading.Lock()
-        self._inbox: queue.Queue[Configure | Load | Run | Unload | Exit] = queue.Queue(QUEUE_LIMIT)
+        self._inbox: queue.Queue[ForChild] = queue.Queue(QUEUE_LIMIT)
         self._runs: dict[str, _RunContext] = {}
+        self._threads: list[threading.Thread] = []
         self._model: Model | None = None
-        self._weights: tuple[Path, ...] = ()
 
     def serve(self) -> None:
         """Serve until `Exit`. Returns after the runner was closed."""
         threading.Thread(target=self._read, name="protocol-reader", daemon=True).start()
         while True:
-            match self._inbox.get():
+            message = self._inbox.get()
+            if isinstance(message, Run):
+                self._begin(message)
+                continue
+            self._await_runs()
+            match message:
                 case Exit():
                     break
-                case Configure() as message:
+                case Configure():
                     self._guarded(None, partial(self._configure, message))
-                case Load() as message:
-                    self._guarded(None, partial(self._load, message.model))
-                case Unload():
+                case Load():
+                    self._guarded(None, partial(self._load, message))
+                case _:
                     self._guarded(None, self._unload)
-                case Run() as message:
-                    self._guarded(message.run_id, partial(self._run, message))
-                    self._runs.pop(message.run_id, None)
         if self._runner is not None:
             self._runner.close()
+
+    def _begin(self, message: Run) -> None:
+        if not self._runner_class.concurrent:
+            self._complete(message)
+            return
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=self._complete, args=(message,), name=message.run_id, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _complete(self, message: Run) -> None:
+        self._guarded(message.run_id, partial(self._run, message))
+        self._runs.pop(message.run_id, None)
+
+    def _await_runs(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
 
     def _read(self) -> None:
         """Read frames until the parent closes, then end the process: nobody is left to work for."""
@@ -169,7 +198,7 @@ class _Host:
             context.cancel()
         os._exit(status)
 
-    def _accept(self, message: Configure | Load | Run | Cancel | Unload | Exit) -> None:
+    def _accept(self, message: ForChild) -> None:
         match message:
             case Cancel():
                 context = self._runs.get(message.run_id)
@@ -214,22 +243,20 @@ class _Host:
             raise Retry("The child was not configured before its first work.", code="RUNNER_CRASHED")
         return self._runner
 
-    def _load(self, model: Model | None) -> None:
+    def _load(self, message: Load) -> None:
         runner = self._configured()
         began = time.monotonic()
-        self._model, self._weights = None, ()
-        runner.load(model)
-        self._model = model
-        self._weights = runner.weights(model) if model is not None else ()
-        self._send_loaded(time.monotonic() - began)
-
-    def _send_loaded(self, seconds: float) -> None:
-        name = self._model.name if self._model is not None else None
-        self._send(Loaded(model=name, seconds=round(seconds, 3), weights=list(self._weights)))
+        self._model = None
+        runner.vram = message.vram
+        runner.load(message.model)
+        self._model = message.model
+        name = message.model.name if message.model is not None else None
+        seconds = round(time.monotonic() - began, 3)
+        self._send(Loaded(model=name, seconds=seconds, vram=runner.vram_peak()))
 
     def _unload(self) -> None:
         self._configured().close()
-        self._model, self._weights = None, ()
+        self._model = None
         self._send(Unloaded())
 
     def _run(self, message: Run) -> None:
@@ -244,10 +271,13 @@ class _Host:
         units = Decimal(plain_units(result.units))
         results = self._results(result, context.output)
         results |= {"processing_time": seconds, "units": _number(units)}
-        if self._model is not None and (weights := runner.weights(self._model)) != self._weights:
-            self._weights = weights
-            self._send_loaded(0)
-        self._send_done(Done(run_id=message.run_id, results=results, units=units, processing_time=seconds))
+        weights = runner.weights(self._model) if self._model is not None else ()
+        self._send_done(
+            Done(
+                run_id=message.run_id, results=results, units=units, processing_time=seconds, weights=list(weights),
+                vram=runner.vram_peak(),
+            )
+        )  # fmt: skip
 
     def _send_done(self, message: Done) -> None:
         try:
@@ -299,7 +329,12 @@ def _seen_by_client(file: OutputFile) -> dict[str, Any]:
 
 
 def _mark(file: OutputFile, output: Path) -> dict[str, Any]:
-    """What stands for an output file on the wire. Refuses links and whatever lies outside `output`.
+    """What stands for an output file in results on the wire."""
+    return {FILE_KEY: _reference(file, output).model_dump()}
+
+
+def _reference(file: OutputFile, output: Path) -> FileReference:
+    """An output file on the wire. Refuses links and whatever lies outside `output`.
 
     A runner may run a client's own code: a link in its output directory must not make the miner publish another file.
     """
@@ -307,10 +342,9 @@ def _mark(file: OutputFile, output: Path) -> dict[str, Any]:
         raise ValueError("An output is no regular file.")
     relative = file.path.resolve(strict=True).relative_to(output.resolve(strict=True))
     check_json(dict(file.extra))
-    reference = FileReference(
+    return FileReference(
         path=relative.as_posix(), media_type=file.media_type, name=file.name, extra=dict(file.extra)
     )
-    return {FILE_KEY: reference.model_dump()}
 
 
 def _number(units: Decimal) -> int | float:

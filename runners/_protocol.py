@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
@@ -72,19 +72,25 @@ class Configure(Message):
 
 
 class Load(Message):
-    """Load this model, or with None whatever the runner needs before its first run."""
+    """Load this model, or with None whatever the runner needs before its first run; `vram` as in `Runner.vram`."""
 
     type: Literal["load"] = "load"
     model: Model | None
+    vram: int | None = None
 
 
 class Run(Message):
-    """Do one job. `files` are fetched inputs by field; `output` and `work` are empty directories."""
+    """Do one job. `files` are fetched inputs by field; `output` and `work` are directories, empty but for `kept`.
+
+    Several runs are under way at the same time only if the runner is `concurrent`.
+    """
 
     type: Literal["run"] = "run"
     run_id: str
     parameters: dict[str, Any]
     files: dict[str, Path] = {}
+    adapters: dict[str, Model] = {}
+    kept: dict[str, Path] = {}
     output: Path
     work: Path
     resources: dict[str, str] = {}
@@ -105,7 +111,7 @@ class Unload(Message):
 
 
 class Exit(Message):
-    """End, after the run that is under way."""
+    """End, after the runs that are under way."""
 
     type: Literal["exit"] = "exit"
 
@@ -125,12 +131,12 @@ class Ready(Message):
 
 
 class Loaded(Message):
-    """A model is loaded. Also sent before `Done` when a run changed which weights are used."""
+    """A model is loaded. `vram` is what this process took of the GPU's memory, in bytes, 0 if it cannot say."""
 
     type: Literal["loaded"] = "loaded"
     model: str | None
     seconds: float
-    weights: list[Path]
+    vram: int = Field(default=0, ge=0)
 
 
 class Unloaded(Message):
@@ -160,7 +166,8 @@ class Event(Message):
 class Done(Message):
     """A run's results, with `{"$file": FileReference}` where output files are, and what was metered.
 
-    `results` already holds `processing_time` and `units`, as numbers.
+    `results` already holds `processing_time` and `units`, as numbers. `weights` are the files that the run used;
+    `vram` is the most that this process has taken since it loaded the model.
     """
 
     type: Literal["done"] = "done"
@@ -168,6 +175,8 @@ class Done(Message):
     results: dict[str, Any]
     units: Units
     processing_time: float
+    weights: list[Path] = []
+    vram: int = Field(default=0, ge=0)
 
 
 class Error(Message):
@@ -196,11 +205,22 @@ class FileReference(Message):
         return output / relative
 
 
-ToChild = Annotated[Configure | Load | Run | Cancel | Unload | Exit, Field(discriminator="type")]
-ToParent = Annotated[Ready | Loaded | Unloaded | Progress | Event | Done | Error, Field(discriminator="type")]
+class Kept(Message):
+    """A run hands over an output that is finished before the run is."""
 
-TO_CHILD: TypeAdapter[Configure | Load | Run | Cancel | Unload | Exit] = TypeAdapter(ToChild)
-TO_PARENT: TypeAdapter[Ready | Loaded | Unloaded | Progress | Event | Done | Error] = TypeAdapter(ToParent)
+    type: Literal["kept"] = "kept"
+    run_id: str
+    file: FileReference
+
+
+ForChild: TypeAlias = Configure | Load | Run | Cancel | Unload | Exit
+FromChild: TypeAlias = Ready | Loaded | Unloaded | Progress | Event | Kept | Done | Error
+
+ToChild = Annotated[ForChild, Field(discriminator="type")]
+ToParent = Annotated[FromChild, Field(discriminator="type")]
+
+TO_CHILD: TypeAdapter[ForChild] = TypeAdapter(ToChild)
+TO_PARENT: TypeAdapter[FromChild] = TypeAdapter(ToParent)
 
 
 def encode(message: Message) -> bytes:
@@ -228,7 +248,7 @@ def _length(header: bytes) -> int:
     return length
 
 
-def read_message(connection: socket.socket) -> Configure | Load | Run | Cancel | Unload | Exit | None:
+def read_message(connection: socket.socket) -> ForChild | None:
     """The next message to a child, waiting for it; None when the parent has closed. Raises `ProtocolError`."""
     header = _read_exactly(connection, _LENGTH.size)
     if header is None:
@@ -236,7 +256,7 @@ def read_message(connection: socket.socket) -> Configure | Load | Run | Cancel |
     body = _read_exactly(connection, _length(header))
     if body is None:
         raise ProtocolError("The parent closed in the middle of a frame.")
-    message: Configure | Load | Run | Cancel | Unload | Exit = _decode(TO_CHILD, body)
+    message: ForChild = _decode(TO_CHILD, body)
     return message
 
 
@@ -252,9 +272,7 @@ def _read_exactly(connection: socket.socket, count: int) -> bytes | None:
     return bytes(received)
 
 
-async def receive(
-    stream: asyncio.StreamReader,
-) -> Ready | Loaded | Unloaded | Progress | Event | Done | Error | None:
+async def receive(stream: asyncio.StreamReader) -> FromChild | None:
     """The next message from a child, waiting for it without a limit; None when the child has ended.
 
     Raises `ProtocolError`, after which the child should be ended.
@@ -266,7 +284,7 @@ async def receive(
         if error.partial:
             raise ProtocolError("The child closed in the middle of a frame.") from None
         return None
-    message: Ready | Loaded | Unloaded | Progress | Event | Done | Error = _decode(TO_PARENT, body)
+    message: FromChild = _decode(TO_PARENT, body)
     return message
 
 

@@ -7,10 +7,10 @@ This module only reads the document; `agent.configuration` finds the file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agent.core.errors import ConfigurationError
 from agent.core.quantities import Bytes
@@ -21,7 +21,9 @@ class CatalogueEntry:
     """One model.
 
     `engines` are the programs that can load it, best first. `repository` is where it can be downloaded, None if only
-    the machine's owner can put it there. `vram` and `memory` are what it takes on a GPU and on a CPU, in bytes.
+    the machine's owner can put it there. `vram` and `memory` are what it takes on a GPU and on a CPU, in bytes;
+    `vram_min` is what it takes on a GPU when it saves memory at the cost of time. An `adapter` changes another model of
+    its service (LoRA) and cannot run by itself. `options` are the model's own settings for its runner.
     """
 
     name: str
@@ -30,8 +32,11 @@ class CatalogueEntry:
     repository: str | None
     vram: int
     memory: int
+    vram_min: int
     licence: str
     description: str
+    kind: Literal["model", "adapter"] = "model"
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Entry(BaseModel):
@@ -44,8 +49,17 @@ class _Entry(BaseModel):
     repository: Annotated[str, Field(min_length=1)] | None = None
     vram: Bytes = Bytes(0)
     memory: Bytes = Bytes(0)
+    vram_min: Bytes | None = None
     licence: Annotated[str, Field(min_length=1)]
     description: str = ""
+    kind: Literal["model", "adapter"] = "model"
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _least_vram(self) -> Self:
+        if self.vram_min is not None and self.vram_min > self.vram:
+            raise ValueError("vram_min is more than vram")
+        return self
 
 
 class _Document(BaseModel):
@@ -69,7 +83,9 @@ def parse_catalogue(document: Mapping[str, Any]) -> dict[str, CatalogueEntry]:
             raise ConfigurationError(
                 f"The catalogue of models names {entry.name!r} twice; rename one of them."
             )
-        catalogue[entry.name] = CatalogueEntry(**entry.model_dump())
+        values = entry.model_dump()
+        least = entry.vram if entry.vram_min is None else entry.vram_min
+        catalogue[entry.name] = CatalogueEntry(**{**values, "vram_min": least})
     return catalogue
 
 

@@ -100,12 +100,14 @@ def tools(settings: Settings) -> Tools:
     return Tools(
         ffmpeg=chosen.ffmpeg,
         ffprobe=chosen.ffprobe,
+        blender=chosen.blender,
         bubblewrap=chosen.bubblewrap,
         models_dir=settings.models_dir,
         cache_dir=settings.cache_dir,
         sandbox=chosen.sandbox,
         max_memory=int(chosen.max_memory),
         max_output=int(chosen.max_output),
+        batch=chosen.batch,
         model_download=chosen.model_download,
         python_models=chosen.python_models,
     )
@@ -220,7 +222,17 @@ def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
     if not gpus:
         return (Device(kind="cpu", name=hardware.cpu_name(), threads=max(1, cores // slots)),)
     threads = max(1, cores // len(gpus))
-    return tuple(Device(kind="cuda", name=gpu.name, uuid=gpu.uuid, threads=threads) for gpu in gpus)
+    return tuple(
+        Device(
+            kind="cuda",
+            name=gpu.name,
+            uuid=gpu.uuid,
+            threads=threads,
+            memory=gpu.memory_total,
+            compute_capability=gpu.compute_capability,
+        )
+        for gpu in gpus
+    )
 
 
 def _gib(size: int) -> str:

@@ -47,7 +47,9 @@ class ModelStore:
             raise ModelUnknown(
                 f"The model {name!r} is not in this miner's catalogue; update the agent or add it."
             )
-        return Model(name=name, path=self.models_dir / name, source=entry.repository or "")
+        return Model(
+            name=name, path=self.models_dir / name, source=entry.repository or "", options=entry.options
+        )
 
     def on_disk(self, service: str) -> list[str]:
         """The names of the service's models that lie in the directory, in the catalogue's order."""

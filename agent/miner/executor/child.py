@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import structlog
@@ -77,7 +76,6 @@ class Child:
         self.runner: RunnerIdentity
         self.model: str | None = None
         self.loaded = False
-        self.weights: tuple[Path, ...] = ()
         self._process = process
         self._reader, self._writer = streams
         self._output = output
@@ -142,7 +140,7 @@ class Child:
 
     async def unload(self) -> None:
         """Give back what `load` took. Raises `Retry` if that fails."""
-        self.loaded, self.model, self.weights = False, None, ()
+        self.loaded, self.model = False, None
         await self._ask(Unload(), Unloaded, _EXIT_SECONDS, "RUNNER_HUNG")
 
     async def run(
@@ -299,9 +297,8 @@ class Child:
             case Progress() | Event():
                 return  # of a run that has ended
             case Loaded():
-                self.loaded, self.model, self.weights = True, message.model, tuple(message.weights)
-                if self._run_id is None:
-                    self._settle(message)
+                self.loaded, self.model = True, message.model
+                self._settle(message)
             case Done(run_id=run_id) | Error(run_id=run_id) if run_id != self._run_id:
                 raise ProtocolError(f"a {type(message).__name__} of another run")
             case _:

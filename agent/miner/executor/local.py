@@ -112,7 +112,7 @@ class LocalExecutor:
                 stall_seconds=self._settings.stall_seconds,
                 cancel_seconds=self._settings.cancel_seconds,
             )
-            return Execution(done, child.runner, child.device, child.weights)
+            return Execution(done, child.runner, child.device, tuple(done.weights))
         finally:
             self._running[device] -= 1
             if child is not None:

@@ -35,9 +35,16 @@ def test_sizes_are_bytes_written_as_numbers_or_quantities():
         repository="openai/whisper-tiny.en",
         vram=2**30,
         memory=2_000_000,
+        vram_min=2**30,
         licence="MIT",
         description="Small.",
     )
+
+
+def test_a_model_may_do_with_less_gpu_memory_than_it_likes():
+    assert parse_one(vram="8Gi", vram_min="3Gi").vram_min == 3 * 2**30
+    with pytest.raises(ConfigurationError, match="vram_min is more than vram"):
+        parse_one(vram="1Gi", vram_min="2Gi")
 
 
 @pytest.mark.parametrize("name", ["../tiny", "a/b", "/etc", "..", ".hidden", "", "a b", "x" * 101, "tiny\n"])

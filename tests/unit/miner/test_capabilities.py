@@ -70,7 +70,7 @@ def runner(
 def probe(
     tmp_path: Path, *cards: Gpu, settings: dict[str, Any] | None = None, **runners: Any
 ) -> Capabilities:
-    catalogue = {"small": CatalogueEntry("small", "example_service", ("engine",), None, 0, 0, "MIT", "")}
+    catalogue = {"small": CatalogueEntry("small", "example_service", ("engine",), None, 0, 0, 0, "MIT", "")}
     machine = Machine(
         Settings(data_dir=tmp_path / "data", **(settings or {})),
         FixedGpus(*cards),

@@ -18,7 +18,7 @@ from runners._base import Model, Retry
 
 
 def entry(name: str, service: str = "whisper_transcription") -> CatalogueEntry:
-    return CatalogueEntry(name, service, ("engine",), f"somebody/{name}", 0, 0, "MIT", "")
+    return CatalogueEntry(name, service, ("engine",), f"somebody/{name}", 0, 0, 0, "MIT", "")
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from runners._base import Cancelled, Device, Tools
+from runners._base import Cancelled, Device, Model, OutputFile, Tools
 from runners._protocol import TO_PARENT, Configure, Message, encode
 
 TIMEOUT = 60.0
@@ -86,6 +86,9 @@ class RecordingContext:
         self, directory: Path, files: Mapping[str, Path], timeout: float, resources: Mapping[str, str]
     ):
         self.files = files
+        self.adapters: dict[str, Model] = {}
+        self.kept: dict[str, Path] = {}
+        self.handed_over: list[OutputFile] = []
         self.resources = resources
         self.timeout_seconds = timeout
         self.output, self.work = directory / "output", directory / "work"
@@ -103,6 +106,10 @@ class RecordingContext:
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         self.events.append((kind, dict(data)))
+
+    def keep(self, file: OutputFile) -> None:
+        assert file.path.is_relative_to(self.output)
+        self.handed_over.append(file)
 
     def check(self) -> None:
         if self.cancelled:

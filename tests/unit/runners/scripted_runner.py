@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -47,6 +48,9 @@ class ScriptedRunner(Runner[Request]):
         if model is not None and model.name == "broken":
             raise Retry("The file is damaged.", code="MODEL_UNAVAILABLE")
         self.loaded = [model.path / "weights"] if model is not None else []
+
+    def vram_peak(self):
+        return self.vram or 0
 
     def weights(self, model):
         return tuple(self.loaded)
@@ -110,6 +114,15 @@ class ScriptedRunner(Runner[Request]):
         self.loaded = [context.work / "other"]
         return Result({"value": 1}, Decimal(1))
 
+    def do_keep(self, request, context):
+        path = context.output / "frame_1.png"
+        path.write_bytes(b"12345")
+        context.keep(OutputFile(path, "image/png", "frame_1.png", {"frame": 1}))
+        while not (context.work / "go").exists():
+            context.check()
+            time.sleep(0.01)
+        return Result({"value": 1}, Decimal(1))
+
     def do_wait(self, request, context):
         context.on_cancel((context.work / "told").touch)
         context.progress(1)
@@ -124,3 +137,8 @@ class ScriptedRunner(Runner[Request]):
 
     def close(self):
         self.loaded = []
+
+
+class ConcurrentRunner(ScriptedRunner):
+    definition = dataclasses.replace(ScriptedRunner.definition, service_id="concurrent")
+    concurrent = True

@@ -29,7 +29,7 @@ def environment(tmp_path):
     information.mkdir(parents=True)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: scripted\nVersion: 1.0\n")
     (information / "entry_points.txt").write_text(
-        "[aitbc.runners]\nscripted = scripted_runner:ScriptedRunner\n"
+        "[aitbc.runners]\nscripted = scripted_runner:ScriptedRunner\nconcurrent = scripted_runner:ConcurrentRunner\n"
     )
     shutil.copy(Path(__file__).with_name("scripted_runner.py"), packages)
     return {"PYTHONPATH": str(packages)}
@@ -40,6 +40,13 @@ def child(start_child, environment, tools, device):
     started = start_child("scripted", environment)
     ready = started.configure(tools, device)
     assert (ready.runner.name, ready.runner.version) == ("scripted", "9.9")
+    return started
+
+
+@pytest.fixture
+def concurrent_child(start_child, environment, tools, device):
+    started = start_child("concurrent", environment)
+    started.configure(tools, device)
     return started
 
 
@@ -153,10 +160,10 @@ def test_cancelling_what_has_ended_changes_nothing(child, order):
     assert child.until("done", "error").results["value"] == "next"
 
 
-def test_loading_names_the_weights_and_unloading_answers(child):
+def test_loading_and_unloading_answer(child):
     child.send(Load(model=Model("tiny", Path("/models/tiny"))))
     loaded = child.until("loaded")
-    assert (loaded.model, loaded.weights) == ("tiny", [Path("/models/tiny/weights")])
+    assert loaded.model == "tiny"
     child.send(Unload())
     assert child.until("unloaded")
     child.send(Load(model=None))
@@ -169,14 +176,45 @@ def test_a_model_that_cannot_be_loaded_is_the_machines_fault(child):
     assert (error.run_id, error.kind, error.code) == (None, "retry", "MODEL_UNAVAILABLE")
 
 
-def test_a_run_that_used_other_weights_says_so_before_it_is_done(child, order):
+@pytest.mark.parametrize(("do", "weights"), [("echo", "/models/tiny/weights"), ("switch", "{work}/other")])
+def test_a_run_names_the_weights_that_it_used(child, order, do, weights):
     """A receipt names the weights that made the result."""
     child.send(Load(model=Model("tiny", Path("/models/tiny"))))
     child.until("loaded")
-    run = order("switch")
+    run = order(do)
     child.send(run)
-    assert child.until("loaded", "done").weights == [run.work / "other"]
+    assert child.until("done").weights == [Path(weights.format(work=run.work))]
+
+
+def test_a_load_tells_the_runner_how_much_gpu_memory_there_is_and_hears_what_it_took(child):
+    child.send(Load(model=Model("tiny", Path("/models/tiny")), vram=2**30))
+    assert child.until("loaded").vram == 2**30
+
+
+def test_an_output_is_handed_over_before_the_run_ends(child, order):
+    run = order("keep")
+    child.send(run)
+    kept = child.until("kept")
+    assert (kept.run_id, kept.file.path, kept.file.extra) == (run.run_id, "frame_1.png", {"frame": 1})
+    (run.work / "go").touch()
     assert child.until("done")
+
+
+def test_runs_of_a_concurrent_runner_share_the_child_and_cancelling_one_leaves_the_others(
+    concurrent_child, order
+):
+    """Both are under way at once; the cancelled one ends while the other goes on to its end."""
+    child = concurrent_child
+    first, second = order("wait"), order("keep")
+    child.send(first)
+    child.send(second)
+    seen = {child.until("progress", "kept").run_id for _ in range(2)}
+    assert seen == {first.run_id, second.run_id}
+    child.send(Cancel(run_id=first.run_id))
+    error = child.until("error")
+    assert (error.run_id, error.kind) == (first.run_id, "cancelled")
+    (second.work / "go").touch()
+    assert child.until("done").run_id == second.run_id
 
 
 def test_exit_ends_the_child_cleanly(child):
