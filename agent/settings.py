@@ -124,6 +124,10 @@ class MinerSettings(_Section):
     """How long a cancelled runner may take to stop by itself before it is terminated, then killed."""
     idle_seconds: Annotated[float, Field(gt=0)] = 300
     """How long a runner's child process is kept warm without work."""
+    place_seconds: Annotated[float, Field(ge=0)] = 60
+    """How long a job that has been taken waits for room on a device before it is handed on to another miner."""
+    vram_reserve: Bytes = Bytes("512Mi")
+    """Memory of every GPU that stays free for its owner. When other programs need it, idle models leave."""
     max_outbox: Annotated[int, Field(ge=1)] = 1000
     """Finished jobs that may wait for the coordinator; at this many no new work is fetched."""
     transport: Literal["auto", "websocket", "poll"] = "auto"

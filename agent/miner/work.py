@@ -20,27 +20,31 @@ from agent.core.quantities import format_time
 from agent.miner.capabilities import ServiceOffer
 from agent.miner.errors import Unreachable
 from agent.miner.events import EventFeed
+from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.identity import Identity
 from agent.miner.inputs import fetch
-from agent.miner.lease import Lease, digest_agrees
+from agent.miner.lease import KeptOutput, Lease, digest_agrees
 from agent.miner.link import Link
 from agent.miner.models import ModelStore
 from agent.miner.outbox import Entry, Outbox
-from agent.miner.outputs import Collected, collect, has_files
+from agent.miner.outputs import Collected, collect, has_files, take
 from agent.settings import InputSettings
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
 from aitbc.outputs import output_files
 from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price
 from runners._base import Fail, Model, Retry, RunnerError
-from runners._protocol import Run
+from runners._protocol import FileReference, ProtocolError, Run
 
 _MAX_MESSAGE: Final = 2000
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MAX_HANDING_OVER: Final = 2
+"""Outputs of one job that are uploaded at the same time while it runs."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_THIS_MACHINE: Final = frozenset(
-    {"INPUT_UNAVAILABLE", "MODEL_UNKNOWN", "SPEC_MISMATCH", "SERVICE_NOT_OFFERED"}
+    {"INPUT_UNAVAILABLE", "MODEL_UNKNOWN", "NO_MEMORY", "SPEC_MISMATCH", "SERVICE_NOT_OFFERED"}
 )
 """Codes of retries that say nothing about the health of this machine."""
 
@@ -85,6 +89,7 @@ class Work:
         self._directory = place.jobs_directory / f"{lease.job_id}_{lease.fence}"
         self._feed = EventFeed(place.link, lease.job_id, lease.fence, place.spawn)
         self._ending = False
+        self._handing_over = asyncio.Semaphore(_MAX_HANDING_OVER)
 
     @property
     def can_be_cancelled(self) -> bool:
@@ -132,19 +137,20 @@ class Work:
         for name in ("inputs", "output", "work"):
             (self._directory / name).mkdir(parents=True)
         inputs = [await self._fetch(number, name) for number, name in enumerate(sorted(lease.spec.files))]
+        kept = {item.name: path for item in lease.kept if (path := await self._fetch_kept(item))}
         started_at = time.time()
         message = Run(
             run_id=f"{lease.job_id}_{lease.fence}",
             parameters=lease.spec.parameters,
             files={name: path for name, path, _ in inputs},
+            kept=kept,
             output=self._directory / "output",
             work=self._directory / "work",
             resources=lease.spec.resources,
             timeout_seconds=max(0.001, lease.seconds_left()),
         )
-        execution = await place.executor.run(
-            lease.service, model, message, on_progress=self._on_progress, on_event=self._on_event
-        )
+        listener = RunListener(self._on_progress, self._on_event, self._on_kept)
+        execution = await place.executor.run(lease.service, model, message, listener)
         finished_at = time.time()
         digest = None if model is None else await self._weights_digest(model, execution)
         collected = await self._collect(execution)
@@ -166,6 +172,21 @@ class Work:
         )
         return name, file.path, file.sha256
 
+    async def _fetch_kept(self, item: KeptOutput) -> Path | None:
+        """An output of an earlier run; None if it cannot be had, since it can be made again."""
+        if _FILE_NAME.fullmatch(item.name) is None:
+            return None
+        target = self._directory / "output" / item.name
+        reference = f"artifact:{item.artifact_id}"
+        try:
+            await fetch(
+                reference, target, artifacts=self._place.link.open_artifact, limits=self._place.inputs
+            )
+        except RunnerError as error:
+            _log.info("kept_output_lost", job_id=self.lease.job_id, name=item.name, code=error.code)
+            return None
+        return target
+
     def _on_progress(self, percent: float, units: Decimal) -> None:
         self.progress, self.units = percent, units
         self.counter += 1
@@ -174,6 +195,28 @@ class Work:
     def _on_event(self, kind: str, data: Mapping[str, Any]) -> None:
         self.counter += 1
         self._feed.event(kind, data)
+
+    def _on_kept(self, reference: FileReference) -> None:
+        self.counter += 1
+        self._place.spawn(self._hand_over(reference), f"hand-over-{self.lease.job_id}")
+
+    async def _hand_over(self, reference: FileReference) -> None:
+        """Store an output while the run goes on. That it fails costs only the miner that might take over."""
+        try:
+            async with self._handing_over:
+                artifact = await asyncio.to_thread(take, reference, self._directory / "output")
+                await self._place.link.upload(artifact.path, artifact.media_type, artifact.size)
+                data = {
+                    "artifact_id": artifact.artifact_id,
+                    "name": artifact.name,
+                    "media_type": artifact.media_type,
+                    "size": artifact.size,
+                    "extra": reference.extra,
+                }
+                body = {"fence": self.lease.fence, "events": [{"kind": "output", "data": data}]}
+                await self._place.link.call("events", self.lease.job_id, body)
+        except (OSError, ProtocolError, Unreachable) as error:
+            _log.info("output_not_handed_over", job_id=self.lease.job_id, error=str(error))
 
     async def _weights_digest(self, model: Model, execution: Execution) -> NamedDigest:
         try:

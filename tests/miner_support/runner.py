@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from runners._base import (
     Context,
     Fail,
     InputFile,
+    Model,
     OutputFile,
     Probe,
     Result,
@@ -54,10 +56,15 @@ class TrialOutput(BaseModel):
 
 
 class TrialRunner(Runner[TrialInput]):
-    """`wait` works until the file `gate` exists; `deaf` ignores cancellations and reports nothing."""
+    """`wait` works until the file `gate` exists; `deaf` ignores cancellations and reports nothing.
+
+    A model takes as much of the GPU's memory as the file `bytes` in its directory says, which is told in a file of this
+    process's id below `TRIAL_CLAIMS`. One whose directory is missing cannot be loaded.
+    """
 
     name = "trial"
     version = "1.0"
+    _taken = 0
     definition = ServiceDefinition(
         service_id="trial",
         name="Trial",
@@ -73,6 +80,35 @@ class TrialRunner(Runner[TrialInput]):
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
         return Probe(available=True, version="engine")
+
+    def load(self, model: Model | None) -> None:
+        self.close()
+        if model is None:
+            return
+        try:
+            self._taken = int((model.path / "bytes").read_text())
+        except FileNotFoundError:
+            raise Retry(f"{model.name} is damaged.", code="MODEL_UNAVAILABLE") from None
+        if self.vram is not None and self._taken > self.vram:
+            self._taken = 0
+            raise Retry("It does not fit.", code="OUT_OF_MEMORY")
+        self._claim()
+
+    def weights(self, model: Model) -> tuple[Path, ...]:
+        return (model.path / "bytes",)
+
+    def vram_peak(self) -> int:
+        return self._taken
+
+    def close(self) -> None:
+        self._taken = 0
+        self._claim()
+
+    def _claim(self) -> None:
+        if claims := os.environ.get("TRIAL_CLAIMS"):
+            path = Path(claims) / str(os.getpid())
+            path.with_suffix(".new").write_text(str(self._taken))
+            path.with_suffix(".new").replace(path)
 
     def run(self, request: TrialInput, context: Context) -> Result:
         context.progress(1, Decimal(0))
@@ -137,3 +173,15 @@ class TrialRunner(Runner[TrialInput]):
             context.event("token", {"number": number})
             context.progress(number)
         return self._wait(request, context)
+
+
+class BatchRunner(TrialRunner):
+    """The same, with up to four runs at once in one child."""
+
+    name = "batch"
+    definition = dataclasses.replace(TrialRunner.definition, service_id="batch", name="Batch")
+    concurrent = True
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:
+        return Probe(available=True, version="engine", concurrency=4)

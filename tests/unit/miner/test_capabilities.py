@@ -93,6 +93,8 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
             "downloadable": False,
             "unit_price": "0.001",
             "features": {"encoders": ["h264"]},
+            "concurrency": 1,
+            "withheld": [],
         }
     }
     own = probe(
@@ -104,11 +106,12 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
 def test_models_on_disk_and_loaded_are_named(tmp_path: Path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "model.bin").touch()
-    found = probe(tmp_path, example_service=runner(model_field="model")).with_loaded(
-        {"example_service": ["small"]}
+    found = probe(tmp_path, example_service=runner(model_field="model")).with_models(
+        {"example_service": ["small"]}, {"example_service": {"large": "It is too large."}}
     )
     offer = found.services["example_service"]
     assert (offer.models, offer.loaded, offer.downloadable) == (("small",), ("small",), True)
+    assert offer.withheld == ("large",)
     fixed = probe(
         tmp_path, settings={"runners": {"model_download": False}}, example_service=runner(model_field="model")
     )

@@ -227,15 +227,24 @@ async def test_heartbeats_carry_progress(coordinator: FakeCoordinator, tmp_path:
     assert counters() == sorted(counters())
 
 
-async def test_events_are_sent_about_once_a_second(coordinator: FakeCoordinator, tmp_path: Path) -> None:
-    """However fast the runner talks; none of them is lost."""
+async def test_events_are_gathered_and_progress_comes_about_once_a_second(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """However fast the runner talks; none of the events is lost, and the first does not wait."""
     async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
         job_id = await coordinator.submit("events", gate=str(tmp_path / "gate"))
-        await coordinator.until(lambda: len(coordinator.events) >= 3)
+        kinds = lambda: [event["kind"] for _, _, events in coordinator.events for event in events]  # noqa: E731
+        await coordinator.until(lambda: kinds().count("progress") >= 3)
         (tmp_path / "gate").touch()
         await coordinator.until(lambda: job_id in coordinator.results)
     times = [moment for moment, _, _ in coordinator.events]
-    assert all(later - earlier > 0.8 for earlier, later in pairwise(times))
+    assert all(later - earlier > 0.08 for earlier, later in pairwise(times))
+    progress = [
+        moment
+        for moment, _, events in coordinator.events
+        if any(event["kind"] == "progress" for event in events)
+    ]
+    assert all(later - earlier > 0.8 for earlier, later in pairwise(progress))
     tokens = [
         event["data"]["number"]
         for _, _, events in coordinator.events

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
 from agent.settings import MinerSettings
@@ -63,7 +64,7 @@ async def do(
         timeout_seconds=60,
     )
     ignore: Callable[..., None] = lambda *_: None  # noqa: E731
-    return await subject.run("trial", None, message, on_progress=on_progress or ignore, on_event=ignore)
+    return await subject.run("trial", None, message, RunListener(progress=on_progress or ignore))
 
 
 async def until(condition: Callable[[], Any], limit: float = 10) -> None:
