@@ -42,6 +42,7 @@ class EventFeed:
         self._size = 0
         self._progress: dict[str, Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._sending = False
         self._closed = False
         self._sent_at = float("-inf")
@@ -86,13 +87,13 @@ class EventFeed:
         if self._sending or self._closed:
             return
         due = self._sent_at + INTERVAL if self._waiting else self._progressed_at + PROGRESS_INTERVAL
-        loop = asyncio.get_running_loop()
-        moment = loop.time() + max(0.0, due - time.monotonic())
         if self._timer is not None:
-            if self._timer.when() <= moment:
+            if self._due <= due:
                 return
             self._timer.cancel()
-        self._timer = loop.call_at(moment, self._start)
+        self._due = due
+        delay = max(0.0, due - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._start)
 
     def _start(self) -> None:
         self._timer = None

@@ -45,6 +45,8 @@ class TrialInput(Strict):
         "retry",
         "events",
         "read",
+        "keep",
+        "resume",
     ]
     text: str = ""
     gate: str = ""
@@ -119,6 +121,15 @@ class TrialRunner(Runner[TrialInput]):
 
     def _read(self, request: TrialInput, context: Context) -> dict[str, Any]:
         return {"text": context.files["source"].read_text()}
+
+    def _keep(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        path = context.output / "part.txt"
+        path.write_text(request.text)
+        context.keep(OutputFile(path, "text/plain", "part.txt", {"part": 1}))
+        return self._wait(request, context)
+
+    def _resume(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        return {"kept": {name: path.read_text() for name, path in context.kept.items()}}
 
     def _wait(self, request: TrialInput, context: Context) -> dict[str, Any]:
         units = Decimal(0)

@@ -294,6 +294,11 @@ class Child:
             self._fault = self._fault or Retry(
                 f"The runner sent nonsense: {error}"[:1000], code="RUNNER_CRASHED"
             )
+        except Exception as error:  # noqa: BLE001 - a listener's surprise must end in a failed run, not in one that nobody hears of
+            _log.exception("child_listener_failed", service=self.service, pid=self.pid)
+            self._fault = self._fault or Retry(
+                f"The miner failed ({type(error).__name__}).", code="MINER_ERROR"
+            )
         self._signal(signal.SIGKILL)
         status = await self._process.wait()
         with suppress(TimeoutError):
