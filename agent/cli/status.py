@@ -56,6 +56,13 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
     console.print(f"  offers: {', '.join(miner['services']) or 'nothing'}")
     for service, reasons in miner["unavailable"].items():
         console.print(f"  [yellow]does not offer {service}:[/] {' '.join(reasons)}")
+    _print_models(console, miner)
+    for lease in miner["leases"]:
+        console.print(f"  runs {lease['job_id']} ({lease['service']}): {lease['progress']:.0f} %")
+
+
+def _print_models(console: Console, miner: dict[str, Any]) -> None:
+    """Which models are loaded and which are not to be had, what waits for room, and what was decided lately."""
     for service, reasons in miner["withheld"].items():
         for model, reason in reasons.items():
             console.print(f"  [yellow]holds back {model}[/] ({service}): {reason}")
@@ -64,8 +71,6 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
             held = f", holds {child['held'] / GIGABYTE:.1f} GiB" if child["held"] else ""
             saving = ", saves memory" if child["limited"] else ""
             console.print(f"  {child['state']}: {child['model']} on {child['device']}{held}{saving}")
-    for lease in miner["leases"]:
-        console.print(f"  runs {lease['job_id']} ({lease['service']}): {lease['progress']:.0f} %")
     for job in miner["placement"]["waiting"]:
         console.print(f"  [yellow]waits for room[/] ({job['service']}): {job['reason']}")
     for entry in miner["placement"]["recent"][-SHOWN_EVENTS:]:
