@@ -126,6 +126,8 @@ class MinerSettings(_Section):
     """How long a runner's child process is kept warm without work."""
     place_seconds: Annotated[float, Field(ge=0)] = 60
     """How long a job that has been taken waits for room on a device before it is handed on to another miner."""
+    child_memory: Bytes | None = None
+    """Main memory that one runner's process may take before it is ended. None: nine tenths of the machine's."""
     vram_reserve: Bytes = Bytes("512Mi")
     """Memory of every GPU that stays free for its owner. When other programs need it, idle models leave."""
     max_outbox: Annotated[int, Field(ge=1)] = 1000

@@ -47,6 +47,7 @@ class TrialInput(Strict):
         "read",
         "keep",
         "resume",
+        "leak",
     ]
     text: str = ""
     gate: str = ""
@@ -130,6 +131,12 @@ class TrialRunner(Runner[TrialInput]):
 
     def _resume(self, request: TrialInput, context: Context) -> dict[str, Any]:
         return {"kept": {name: path.read_text() for name, path in context.kept.items()}}
+
+    def _leak(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        hoard = []
+        while True:
+            hoard.append(os.urandom(2**20) * 8)
+            context.progress(50)
 
     def _wait(self, request: TrialInput, context: Context) -> dict[str, Any]:
         units = Decimal(0)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self, TypeVar
 
+import psutil
 import structlog
 
 from agent.miner.executor.output import ChildOutput
@@ -157,6 +158,13 @@ class Child:
         """Whether the child can take work."""
         return self._fault is None and not self._ended.is_set() and not self._reader.at_eof()
 
+    def memory(self) -> int:
+        """Bytes of main memory that the process holds, without the programs that it started."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
     @property
     def fault_code(self) -> str | None:
         """Why the child ended or is being ended; None while nothing is wrong."""
@@ -233,7 +241,7 @@ class Child:
         while not running.answer.done():
             left = running.sign + stall_seconds - time.monotonic()
             if left <= 0:
-                await self._condemn(
+                await self.condemn(
                     "RUNNER_HUNG", f"The runner reported no progress for {stall_seconds:g} s and was ended."
                 )
                 left = _EXIT_SECONDS
@@ -265,7 +273,7 @@ class Child:
             await self.kill()
             raise
         if not future.done():
-            await self._condemn(
+            await self.condemn(
                 code, f"The runner did not answer {type(message).__name__} within {limit:g} s and was ended."
             )
         answer = _checked(await future)
@@ -362,13 +370,14 @@ class Child:
         if not answer.done():
             answer.set_result(message)
 
-    async def _condemn(self, code: str, message: str) -> None:
+    async def condemn(self, code: str, message: str) -> None:
+        """End the child, with the cause that its runs fail with."""
         self._fault = Retry(message, code=code)
         _log.warning("child_condemned", service=self.service, pid=self.pid, code=code)
         await self.kill()
 
     async def _garbled(self, what: str) -> Retry:
-        await self._condemn("RUNNER_CRASHED", f"The runner broke its protocol: {what}.")
+        await self.condemn("RUNNER_CRASHED", f"The runner broke its protocol: {what}.")
         return Retry(f"The runner broke its protocol: {what}.", code="RUNNER_CRASHED")
 
     async def _pump(self) -> None:

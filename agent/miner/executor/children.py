@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import structlog
 
+from agent.core.placement import gibibytes
 from agent.miner.background import Background
 from agent.miner.executor.child import Child
 from agent.miner.executor.output import ChildOutput
@@ -20,13 +21,18 @@ from runners._base import Device, Retry, Tools
 MAX_PRESTARTED: Final = 3
 """How many children are started ahead; a machine that offers more services starts the others on demand."""
 
+MEMORY_LOOK_SECONDS: Final = 0.5
+"""How often it is looked how much memory children hold."""
+_WATCH: Final = "executor-memory"
+
 _log = structlog.get_logger(__name__)
 
 
 class ChildPool:
     """Starts children and keeps those that have no model. `on_end` hears of each that has ended, for whatever reason.
 
-    `directory` holds logs and records; `load_seconds` limits what a runner without models does before its first job.
+    `directory` holds logs and records; `load_seconds` limits what a runner without models does before its first job, and
+    `max_memory` (bytes) each child. The programs that runners start in their sandbox have limits of their own.
     """
 
     def __init__(
@@ -36,12 +42,14 @@ class ChildPool:
         command: Sequence[str],
         *,
         load_seconds: float,
+        max_memory: int,
         on_end: Callable[[Child], None],
     ) -> None:
         self._tools = tools
         self._directory = directory
         self._command = tuple(command)
         self._load_seconds = load_seconds
+        self._max_memory = max_memory
         self._on_end = on_end
         self._records = ChildRecords(directory / "children.json")
         self._outputs: dict[tuple[str, Device], ChildOutput] = {}
@@ -130,7 +138,19 @@ class ChildPool:
         self._children.add(child)
         self._records.add(child.pid)
         self._background.spawn(self._await_end(child), f"child-end-{child.pid}")
+        if not self._background.has(_WATCH):
+            self._background.spawn(self._watch_memory(), _WATCH)
         return child
+
+    async def _watch_memory(self) -> None:
+        """End a child that takes too much, before the kernel ends whatever it likes."""
+        while self._children:
+            await asyncio.sleep(MEMORY_LOOK_SECONDS)
+            for child in [child for child in self._children if child.memory() > self._max_memory]:
+                limit = gibibytes(self._max_memory)
+                await child.condemn(
+                    "OUT_OF_MEMORY", f"The runner took more than {limit} of memory and was ended."
+                )
 
     async def _await_end(self, child: Child) -> None:
         await child.wait_ended()

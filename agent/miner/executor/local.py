@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import structlog
 
+from agent.miner import hardware
 from agent.miner.background import Background
 from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.children import ChildPool
@@ -29,6 +30,8 @@ from runners._protocol import Done, Run, RunnerIdentity
 
 HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners._host")
 """`-P`: a module in the current directory must not take the place of an engine's."""
+MEMORY_SHARE: Final = 0.9
+"""How much of the machine's memory one child may take, unless `miner.child_memory` says otherwise."""
 _TEND: Final = "executor-tend"
 
 _log = structlog.get_logger(__name__)
@@ -68,7 +71,12 @@ class LocalExecutor:
         self._on_run_written = on_run_written
         self._background = Background()
         self._pool = ChildPool(
-            tools, directory, command, load_seconds=settings.load_seconds, on_end=self._child_ended
+            tools,
+            directory,
+            command,
+            load_seconds=settings.load_seconds,
+            max_memory=int(settings.child_memory or hardware.memory_total() * MEMORY_SHARE),
+            on_end=self._child_ended,
         )
         self._residence = Residence(self._devices, self._pool, settings, on_change or (lambda: None))
 

@@ -230,7 +230,7 @@ class Residence:
                 self._pool.let_go(tenant.child)
             self._changed()
             raise
-        tenant.opened(child)
+        tenant.opened()
         self._changed()
         if tenant.model is not None:
             self._on_change()

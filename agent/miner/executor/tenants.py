@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
-
 from agent.core.placement import Resident
 from agent.miner.executor.child import Child
 from runners._base import Device, Model, Retry
@@ -34,7 +32,6 @@ class Tenant:
     child: Child | None = None
     opening: asyncio.Task[Child] | None = None
     _ready_at: float = float("inf")
-    _process: psutil.Process | None = None
 
     @property
     def model_name(self) -> str | None:
@@ -62,11 +59,9 @@ class Tenant:
         """Whether it has nothing to do."""
         return not self.working
 
-    def opened(self, child: Child) -> None:
-        """The model is loaded: from now on the driver's figure counts it."""
+    def opened(self) -> None:
+        """The model is loaded: from now on the device's figure counts it."""
         self._ready_at = self.used_at = time.monotonic()
-        if self.device.kind == "cpu":
-            self._process = psutil.Process(child.pid)
 
     def resident(self, sampled_at: float) -> Resident:
         """As the placement sees it, beside figures that were read at `sampled_at`."""
@@ -102,11 +97,8 @@ class Tenant:
 
     def held(self) -> int:
         """Bytes that it takes at present."""
-        if self._process is not None:
-            try:
-                return int(self._process.memory_info().rss)
-            except psutil.Error:
-                return 0
+        if self.device.kind == "cpu":
+            return self.child.memory() if self.child is not None else 0
         seen = self.child.vram if self.child is not None else 0
         # A runner that cannot say what it takes is believed to take all that it was given.
         return seen or (self.footprint if self.model is not None and self.open else 0)

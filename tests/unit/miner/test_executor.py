@@ -126,6 +126,17 @@ async def test_broken_child_is_replaced(tmp_path: Path, mode: str, message: str)
         assert before.done.results["pid"] != after.done.results["pid"]
 
 
+async def test_child_that_leaks_memory_is_ended_at_its_limit(tmp_path: Path) -> None:
+    """The job is told why, and the next one runs in a new child."""
+    async with executor(tmp_path, child_memory=512 * 2**20) as subject:
+        before = await do(subject, tmp_path, "echo")
+        with pytest.raises(Retry, match=r"more than 0\.5 GiB of memory") as caught:
+            await do(subject, tmp_path, "leak")
+        assert caught.value.code == "OUT_OF_MEMORY"
+        after = await do(subject, tmp_path, "echo")
+        assert before.done.results["pid"] != after.done.results["pid"]
+
+
 async def test_silent_child_is_taken_for_hung(tmp_path: Path) -> None:
     """Progress keeps one alive however long it takes."""
     async with executor(tmp_path, stall_seconds=0.5) as subject:
