@@ -70,8 +70,8 @@ def run(works: Sequence[Work]) -> None:
 
         headline("A client, with something to send")
         for work in works:
-            for name, words in work.prepare().items():
-                fact(name, words)
+            if (made := work.prepare()) is not None:
+                fact(*made)
 
         with AITBCClient(api_key=agent["client_key"], base_url=agent["url"]) as client:
             do(client, works)

@@ -27,13 +27,13 @@ class Transcoding(Work):
     name = "transcoded"
     source = FOLDER / "video.mp4"
 
-    def prepare(self) -> dict[str, str]:
+    def prepare(self) -> tuple[str, str]:
         """See `Work.prepare`."""
         picture = f"testsrc2=size={SOURCE_SIZE}:rate=25:duration={VIDEO_SECONDS}"
         tone = f"sine=frequency=440:duration={VIDEO_SECONDS}"
         inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone]
         program("ffmpeg", "-v", "error", *inputs, "-pix_fmt", "yuv420p", str(self.source))
-        return {self.source.name: f"{SOURCE_SIZE}, {VIDEO_SECONDS} s, {kilobytes(self.source)}"}
+        return self.source.name, f"{SOURCE_SIZE}, {VIDEO_SECONDS} s, {kilobytes(self.source)}"
 
     def submit(self, client: AITBCClient) -> None:
         """See `Work.submit`."""
@@ -74,13 +74,13 @@ class Transcription(Work):
     name = "transcript"
     source = FOLDER / "speech.wav"
 
-    def prepare(self) -> dict[str, str]:
+    def prepare(self) -> tuple[str, str]:
         """See `Work.prepare`. Speech recognition likes 16 kHz and one channel."""
         spoken = FOLDER / "spoken.wav"
         program("espeak-ng", "-v", "en-us", "-s", "150", "-w", str(spoken), SENTENCE)
         program("sox", str(spoken), "-r", "16000", "-c", "1", str(self.source))
         spoken.unlink()
-        return {self.source.name: f"one spoken sentence, {kilobytes(self.source)}"}
+        return self.source.name, f"one spoken sentence, {kilobytes(self.source)}"
 
     def submit(self, client: AITBCClient) -> None:
         """See `Work.submit`."""

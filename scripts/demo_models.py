@@ -50,11 +50,11 @@ class Prediction(Work):
     name = "prediction"
     picture = FOLDER / "sunset.jpeg"
 
-    def prepare(self) -> dict[str, str]:
+    def prepare(self) -> tuple[str, str]:
         """See `Work.prepare`."""
         gradient = f"gradients=size=320x240:c0={SKY}:c1={SUN}:x0=0:y0=0:x1=0:y1=240"
         program("ffmpeg", "-v", "error", "-f", "lavfi", "-i", gradient, "-frames:v", "1", str(self.picture))
-        return {self.picture.name: f"an evening sky, {kilobytes(self.picture)}"}
+        return self.picture.name, f"an evening sky, {kilobytes(self.picture)}"
 
     def submit(self, client: AITBCClient) -> None:
         """See `Work.submit`. Both files are uploaded to the job."""

@@ -49,13 +49,13 @@ class Render(Work):
     name = "render"
     scene = FOLDER / "scene.blend"
 
-    def prepare(self) -> dict[str, str]:
+    def prepare(self) -> tuple[str, str]:
         """See `Work.prepare`."""
         script = Path(__file__).with_name("demo_scene.py")
         options = ("--background", "--factory-startup", "--python-exit-code", "1")
         program("blender", *options, "--python", str(script), "--", str(self.scene))
         expect(self.scene.exists(), f"Blender did not write {self.scene.relative_to(ROOT)}.")
-        return {self.scene.name: f"some coloured bodies under a lamp, {kilobytes(self.scene)}"}
+        return self.scene.name, f"some coloured bodies under a lamp, {kilobytes(self.scene)}"
 
     def submit(self, client: AITBCClient) -> None:
         """See `Work.submit`."""

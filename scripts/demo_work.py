@@ -37,9 +37,9 @@ class Work(ABC):
         self.files: dict[str, Path] = {}
         self.bundle = FOLDER / f"{self.name}.receipt.json"
 
-    def prepare(self) -> dict[str, str]:
-        """Make the input. What to show of it: words by file name."""
-        return {}
+    def prepare(self) -> tuple[str, str] | None:
+        """Make the input file, if there is one: its name, and words about it."""
+        return None
 
     @abstractmethod
     def submit(self, client: AITBCClient) -> None:

@@ -128,7 +128,7 @@ def infer(
     wait: float | None = None,
     **more: Any,
 ) -> Flow[ServiceJob]:
-    """Have a language model write. It goes on after `prompt`, or answers to `messages` (`role` and `content` each).
+    """Have a language model write: about a `prompt`, or what comes next in a conversation, the `messages` (`role`, `content`).
 
     `max_tokens` bounds the length of what it writes. `more` are further fields of the body, such as `stop` or `pricing`.
     """

@@ -66,8 +66,12 @@ class _Shown:
                 self.complete = False
             self._run = job.started_at
             return ""
-        piece = event.data.get("text") if event.kind == "token" and self.complete else None
-        if not isinstance(piece, str):
+        if event.kind != "token" or not isinstance(piece := event.data.get("text"), str):
+            return ""
+        # Where the runner says how much text stands before a piece, one that was missed is noticed at the next.
+        if event.data.get("offset", len(self._text)) != len(self._text):
+            self.complete = False
+        if not self.complete:
             return ""
         self._text += piece
         return piece
@@ -81,8 +85,8 @@ class TextStream:
     """The text of a language model, piece by piece: iterate over it. Joined, the pieces are the whole text.
 
     `job` is the job that was created, `results` what it made, once the iteration has come to its end (None before).
-    When a connection breaks, or the job begins anew on another miner, the text rests until the job ends and the last
-    piece brings what is missing. `TransportError` is raised at the end when that cannot be, because what was shown is
+    When pieces may have been lost (a connection broke, the reader was slow), or the job begins anew on another miner, the
+    text rests until the job ends and the last piece brings what is missing. `TransportError` is raised at the end when that cannot be, because what was shown is
     not how the final text begins; `results` are there all the same. `JobFailed` is raised when the job ends without results.
 
     Leave the loop, or `close`, to stop before the end; the job goes on, unless it is cancelled.

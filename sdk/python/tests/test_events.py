@@ -27,8 +27,8 @@ def update(status: str, **data: Any) -> bytes:
     return event("job_update", status=status, **data)
 
 
-def token(text: str) -> bytes:
-    return event("job_event", kind="token", text=text)
+def token(text: str, **more: Any) -> bytes:
+    return event("job_event", kind="token", text=text, **more)
 
 
 RUNNING = update("running", progress=0, started_at="2026-11-24T15:00:00Z")
@@ -188,6 +188,15 @@ def test_text_that_was_missed_comes_at_the_end(calls, coordinator, no_pauses) ->
     coordinator.streams.append([RUNNING, token("Paris"), CUT])
     coordinator.streams.append([RUNNING, token("it"), token("."), COMPLETED])
     assert written(calls, coordinator)[0] == ["Paris", " is it."]
+
+
+@pytest.mark.parametrize(
+    ("before", "shown_then"), [([], ["Paris is it."]), ([token("Paris", offset=0)], ["Paris", " is it."])]
+)
+def test_a_piece_that_was_missed_is_noticed(calls, coordinator, before, shown_then: list[str]) -> None:
+    """Also the first one, said before anybody listened."""
+    coordinator.streams.append([RUNNING, *before, token("it", offset=9), token(".", offset=11), COMPLETED])
+    assert written(calls, coordinator)[0] == shown_then
 
 
 def test_text_of_a_job_that_had_ended_already(calls, coordinator) -> None:
