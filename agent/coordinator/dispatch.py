@@ -17,7 +17,9 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.store.outputs import KeptOutput
 from agent.core.jobs import Claim, Job, Release, RunEnded, apply
 from agent.core.matching import Candidate, ServiceOffer, match
 from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
@@ -247,6 +249,9 @@ def claim(
     if not pairs:
         return [], True
     records = job_store.find_many(connection, [job_id for job_id, _ in pairs])
+    kept = output_store.kept_of(
+        connection, [job_id for job_id, record in records.items() if record.life.fence]
+    )
     assignments = []
     changes = []
     for job_id, candidate in pairs:
@@ -264,7 +269,9 @@ def claim(
                 },
             )
         )
-        assignments.append(Assignment(job, candidate, lease_message(record, job, price)))
+        assignments.append(
+            Assignment(job, candidate, lease_message(record, job, price, kept.get(job_id, ())))
+        )
     job_store.save_lives(connection, changes)
     return assignments, len(waiting) > len(pairs)
 
@@ -285,8 +292,10 @@ def _within_capacity(candidates: Sequence[Candidate], running: Mapping[str, int]
     ]
 
 
-def lease_message(record: job_store.JobRecord, job: Job, unit_price: Decimal) -> LeaseMessage:
-    """A lease as docs/miner-protocol.md shows it."""
+def lease_message(
+    record: job_store.JobRecord, job: Job, unit_price: Decimal, kept: Sequence[KeptOutput]
+) -> LeaseMessage:
+    """A lease as docs/miner-protocol.md shows it; `kept` are the outputs that earlier runs have handed over."""
     lease = job.lease
     if lease is None:
         raise ValueError(f"job {job.job_id} has no lease")
@@ -302,6 +311,7 @@ def lease_message(record: job_store.JobRecord, job: Job, unit_price: Decimal) ->
         "lease_expires_at": format_time(lease.expires_at),
         "deadline": format_time(lease.deadline),
         "spec": json.loads(record.spec),
+        "kept": [output_store.on_the_wire(output) for output in kept],
     }
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import httpx
 import pytest
 
-from agent.coordinator.routes.jobs import KEEP_ALIVE_SECONDS
-from support.jobs import job, submit
+from support.jobs import followed, job, submit
 from support.miner_socket import Socket
 from support.scripted_miner import ScriptedMiner
 
@@ -22,24 +18,6 @@ RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
 def socket(miner: ScriptedMiner) -> Iterator[Socket]:
     with Socket(miner) as socket:
         yield socket
-
-
-@contextmanager
-def followed(client: httpx.Client, job_id: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
-    """The events of a job: kind and data. What is told comes at once, not when the stream next looks by itself."""
-    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=KEEP_ALIVE_SECONDS / 2) as stream:
-        assert stream.headers["content-type"].startswith("text/event-stream")
-        yield _events(stream)
-
-
-def _events(stream: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
-    kind = ""
-    for line in stream.iter_lines():
-        name, _, value = line.partition(": ")
-        if name == "event":
-            kind = value
-        elif name == "data":
-            yield kind, json.loads(value)
 
 
 def test_a_followed_job_tells_what_happens_in_order_and_ends(

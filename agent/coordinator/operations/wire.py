@@ -15,6 +15,7 @@ Percent = Annotated[float, Field(ge=0, le=100)]
 Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=6)]
 MAX_LEASES: Final = 256
 MAX_EVENT: Final = 256 * 1024
+MAX_EXTRA: Final = 1024
 ShortText = Annotated[str, Field(max_length=200)]
 LongText = Annotated[str, Field(max_length=4000)]
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")]
@@ -138,12 +139,27 @@ class RunEvents(_Message):
 
 
 class OutputArtifact(_Message):
-    """An output file, stored before."""
+    """An output file, stored before; `size` in bytes."""
 
     artifact_id: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     name: ShortText
     media_type: ShortText
     size: Annotated[int, Field(ge=0)]
+
+
+class RunOutput(OutputArtifact):
+    """The data of an `output` event."""
+
+    # A later run makes a file of this name: no path, and not only dots.
+    name: Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]*[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
+    extra: dict[str, Any] = {}
+
+    @field_validator("extra")
+    @classmethod
+    def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if len(json.dumps(value)) > MAX_EXTRA:
+            raise ValueError(f"extra may have at most {MAX_EXTRA} bytes")
+        return value
 
 
 class RunResult(_Message):
