@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import structlog
 
+from agent.coordinator.dispatch import MAX_LEASES
 from agent.coordinator.operations import access
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.wire import MAX_LEASES, Capabilities, Heartbeat, Holding, Registration
+from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, Registration
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
@@ -221,7 +222,9 @@ async def session_of(context: Context, token: str | None) -> Session:
         )
     if not secrets.compare_digest(record.session_sha256, digest(secret)):
         raise Unauthorized("This session token is not valid; register again.")
-    session = Session(record.miner_id, record.session, record.public_key, json.loads(record.capabilities))
+    # Read again as a message: an older program may have stored it, which did not know all that is asked of it now.
+    capabilities = Capabilities.model_validate_json(record.capabilities).model_dump(mode="json")
+    session = Session(record.miner_id, record.session, record.public_key, capabilities)
     sessions[sha256] = session
     return session
 

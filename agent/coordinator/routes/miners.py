@@ -54,7 +54,7 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
         close=poller.done.set,
         capabilities=session.capabilities,
     )
-    port.set_slots(body.slots, 0)
+    port.set_room(body.slots, body.free_seats(), 0)
     context.dispatcher.attach(port)
     answering = asyncio.create_task(poller.done.wait(), name=f"poll-{session.miner_id}")
     leaving = asyncio.create_task(_disconnected(request), name=f"poll-gone-{session.miner_id}")

@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     delete,
+    false,
     func,
     insert,
     or_,
@@ -214,7 +215,7 @@ def _fitting(candidates: Sequence[Candidate]) -> ColumnElement[bool]:
     return or_(
         *(
             and_(
-                jobs.c.service.in_(candidate.services),
+                _has_place(candidate),
                 jobs.c.gpus <= candidate.gpus,
                 jobs.c.memory <= candidate.memory,
                 jobs.c.cpu_millis <= int(candidate.cpu_cores * 1000),
@@ -223,6 +224,16 @@ def _fitting(candidates: Sequence[Candidate]) -> ColumnElement[bool]:
             for candidate in candidates
         )
     )
+
+
+def _has_place(candidate: Candidate) -> ColumnElement[bool]:
+    if candidate.slots > 0:
+        return jobs.c.service.in_(candidate.services)
+    batches = (
+        and_(jobs.c.service == service, jobs.c.model.is_not_distinct_from(model))
+        for service, model in candidate.seats
+    )
+    return or_(false(), *batches)
 
 
 def _waiting(row: Row[*tuple[Any, ...]]) -> Waiting:
