@@ -19,6 +19,7 @@ import structlog
 
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import outputs as output_store
+from agent.coordinator.store import queue
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.outputs import KeptOutput
 from agent.core.jobs import Claim, Job, Release, RunEnded, apply
@@ -265,7 +266,7 @@ def claim(
     connection: Connection, candidates: Sequence[Candidate], now: float, lease_seconds: float
 ) -> tuple[list[Assignment], bool]:
     """Claim jobs for the candidates. Also says whether jobs are left that could be claimed."""
-    waiting = job_store.waiting(connection, candidates)
+    waiting = queue.waiting(connection, candidates)
     if not waiting:
         return [], False
     roomy = _within_capacity(candidates, job_store.running_by_miner(connection))

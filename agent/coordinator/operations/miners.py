@@ -14,6 +14,7 @@ from agent.coordinator.dispatch import MAX_LEASES
 from agent.coordinator.operations import access
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.orders import orders_for
 from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, Registration
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import jobs as job_store
@@ -273,7 +274,7 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
     for lease in leases:
         if lease["status"] == "renewed":
             context.publish_state(lease["job_id"], JobState.RUNNING, progress=lease.pop("progress"))
-    return {"leases": leases, "orders": []}
+    return {"leases": leases, "orders": await orders_for(context, session.miner_id)}
 
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:

@@ -140,6 +140,17 @@ jobs = Table(
         postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
     ),
     Index(
+        "ix_jobs_waiting_for_models",
+        "service",
+        "model",
+        sqlite_where=text(
+            "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
+        ),
+        postgresql_where=text(
+            "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
+        ),
+    ),
+    Index(
         "ix_jobs_running_by_account",
         "account_id",
         sqlite_where=text("state = 'running'"),

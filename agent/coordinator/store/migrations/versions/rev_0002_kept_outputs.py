@@ -1,4 +1,4 @@
-"""Outputs that a run hands over before it ends."""
+"""Outputs that a run hands over before it ends, and an index that tells which models are waited for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table."""
+    """Add the table and the index."""
     op.create_table(
         "kept_outputs",
         sa.Column("job_id", sa.String(length=64), nullable=False),
@@ -27,3 +27,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "name", name=op.f("pk_kept_outputs")),
     )
     op.create_index(op.f("ix_kept_outputs_artifact_id"), "kept_outputs", ["artifact_id"], unique=False)
+    anybodys = (
+        "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
+    )
+    op.create_index(
+        "ix_jobs_waiting_for_models",
+        "jobs",
+        ["service", "model"],
+        unique=False,
+        sqlite_where=sa.text(anybodys),
+        postgresql_where=sa.text(anybodys),
+    )
