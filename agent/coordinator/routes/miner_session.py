@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import orjson
 import structlog
@@ -58,6 +59,7 @@ class _Connection:
         self._unsent: dict[bytes, LeaseMessage] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._room_for_calls = asyncio.Semaphore(MAX_CALLS)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._port = Port(
             who.miner_id,
             who.number,
@@ -119,10 +121,17 @@ class _Connection:
 
     async def _answer(self, message: Mapping[str, Any]) -> None:
         try:
-            status, body = await protocol.answer(self._context, self._who, message)
+            async with self._turn(message.get("job_id")):
+                status, body = await protocol.answer(self._context, self._who, message)
             await self._outgoing.put(orjson.dumps({"id": message.get("id"), "status": status, "body": body}))
         finally:
             self._room_for_calls.release()
+
+    def _turn(self, job_id: Any) -> AbstractAsyncContextManager[None]:
+        """Calls about one job are carried out in the order in which they came: its tokens, and then its result."""
+        if not isinstance(job_id, str):
+            return nullcontext()
+        return self._turns.setdefault(job_id, asyncio.Lock())
 
     def _deliver(self, lease: LeaseMessage) -> bool:
         frame = orjson.dumps({"push": "lease", "lease": lease})
