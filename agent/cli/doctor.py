@@ -11,13 +11,14 @@ from rich.table import Table
 
 from agent.cli import logs
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.miner.doctor import examine
 
 MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
 
 
 def doctor(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Look for faults. Ends with exit code 1 if there is one."""
+    from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start sooner without it
+
     settings = settings_from(data_dir, config)
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     findings = asyncio.run(examine(settings))

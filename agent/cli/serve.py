@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
 import typer
@@ -23,8 +23,10 @@ from agent.coordinator.app import build_app, build_context
 from agent.coordinator.operations.access import create_enrolment
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ConfigurationError
-from agent.miner.daemon import Daemon
 from agent.settings import Settings
+
+if TYPE_CHECKING:
+    from agent.miner.daemon import Daemon
 
 START_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 5
@@ -96,6 +98,8 @@ async def _coordinate(settings: Settings) -> None:
 async def _mine(
     settings: Settings, url: str, token: str | None, local: tuple[Context, LocalKeys] | None
 ) -> None:
+    from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts sooner without it
+
     daemon = Daemon(settings, url, token)
     stopping = False
 

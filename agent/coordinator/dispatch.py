@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -17,14 +18,19 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import outputs as output_store
+from agent.coordinator.store import queue
 from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.store.outputs import KeptOutput
 from agent.core.jobs import Claim, Job, Release, RunEnded, apply
-from agent.core.matching import Candidate, ServiceOffer, match
+from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
 from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
 
 log = structlog.get_logger()
 
 UNHEARD_LIMIT: Final = 256
+MAX_LEASES: Final = 256
+"""As many leases a heartbeat names, so no miner is given more."""
 ON_THE_WAY: Final = 16
 DEFER_SECONDS: Final = 0.1
 
@@ -63,19 +69,41 @@ class Port:
         self.cancelled = cancelled
         self.close = close
         self.capabilities = capabilities
-        self.room = 0
-        self.sent = 0
+        self.room = Room(0, {}, {})
+        self._sent = 0
+        self._on_the_way: deque[tuple[int, Batch]] = deque()
 
-    def set_slots(self, slots: int, received: int) -> None:
-        """There is room for `slots` leases beyond the `received` ones that have arrived."""
-        self.room = max(0, slots - max(0, self.sent - received))
+    def set_room(self, slots: int, seats: Mapping[Batch, int], received: int) -> None:
+        """What room there was when `received` leases of this port had arrived; those on their way take theirs of it."""
+        while self._on_the_way and self._on_the_way[0][0] <= received:
+            self._on_the_way.popleft()
+        offers = self.capabilities["services"].items()
+        self.room = Room(slots, seats, {service: offer["concurrency"] for service, offer in offers})
+        for _, (service, model) in self._on_the_way:
+            self.room.take(service, model)
+
+    def give(self, lease: LeaseMessage) -> bool:
+        """Deliver a lease into the port's room. False if there is none any more, or the connection takes no more."""
+        batch = (lease["service"], lease["spec"]["model"])
+        if not self.room.take(*batch) or not self.deliver(lease):
+            return False
+        self._sent += 1
+        self._on_the_way.append((self._sent, batch))
+        return True
 
     def candidate(self) -> Candidate:
         """What the matching needs to know."""
-        return candidate_of(self.miner_id, self.session, self.room, self.capabilities)
+        room = self.room
+        return candidate_of(self.miner_id, self.session, room.slots, self.capabilities, dict(room.seats))
 
 
-def candidate_of(miner_id: str, session: int, slots: int, capabilities: Mapping[str, Any]) -> Candidate:
+def candidate_of(
+    miner_id: str,
+    session: int,
+    slots: int,
+    capabilities: Mapping[str, Any],
+    seats: Mapping[Batch, int] | None = None,
+) -> Candidate:
     """A miner as the matching sees it, from its capabilities on the wire."""
     services = {
         service: ServiceOffer(
@@ -83,6 +111,8 @@ def candidate_of(miner_id: str, session: int, slots: int, capabilities: Mapping[
             models=frozenset(offer["models"]),
             loaded=frozenset(offer["loaded"]),
             downloadable=offer["downloadable"],
+            withheld=frozenset(offer["withheld"]),
+            concurrency=offer["concurrency"],
         )
         for service, offer in capabilities["services"].items()
     }
@@ -94,7 +124,8 @@ def candidate_of(miner_id: str, session: int, slots: int, capabilities: Mapping[
         cpu_cores=Decimal(capabilities["cpu_cores"]),
         memory=capabilities["memory"],
         gpus=len(capabilities["gpus"]),
-        capacity=capabilities["slots"],
+        capacity=capabilities["slots"] * max((offer.concurrency for offer in services.values()), default=1),
+        seats=seats or {},
     )
 
 
@@ -138,7 +169,7 @@ class Dispatcher:
         self._ports[port.miner_id] = port
         for job_id, fence in self._unheard.pop(port.miner_id, ()):
             port.cancelled(job_id, fence)
-        if port.room > 0:
+        if port.room:
             self.room_made()
 
     def detach(self, port: Port) -> None:
@@ -204,7 +235,7 @@ class Dispatcher:
             self._running = False
 
     async def _round(self) -> None:
-        ports = {port.miner_id: port for port in self._ports.values() if port.room > 0}
+        ports = {port.miner_id: port for port in self._ports.values() if port.room}
         if not ports:
             return
         candidates = [port.candidate() for port in ports.values()]
@@ -221,25 +252,21 @@ class Dispatcher:
         if lost:
             await self._database.write(release_undelivered, lost, self._clock())
             self._pending = True
-        if self._pending and any(port.room > 0 for port in self._ports.values()):
+        if self._pending and any(port.room for port in self._ports.values()):
             self._wake.set()
 
     def _deliver(self, ports: Mapping[str, Port], assignment: Assignment) -> bool:
         port = self._ports.get(assignment.candidate.miner_id)
         if port is None or port.session != assignment.candidate.session or port is not ports[port.miner_id]:
             return False
-        port.room = max(0, port.room - 1)
-        if not port.deliver(assignment.message):
-            return False
-        port.sent += 1
-        return True
+        return port.give(assignment.message)
 
 
 def claim(
     connection: Connection, candidates: Sequence[Candidate], now: float, lease_seconds: float
 ) -> tuple[list[Assignment], bool]:
     """Claim jobs for the candidates. Also says whether jobs are left that could be claimed."""
-    waiting = job_store.waiting(connection, candidates)
+    waiting = queue.waiting(connection, candidates)
     if not waiting:
         return [], False
     roomy = _within_capacity(candidates, job_store.running_by_miner(connection))
@@ -247,6 +274,9 @@ def claim(
     if not pairs:
         return [], True
     records = job_store.find_many(connection, [job_id for job_id, _ in pairs])
+    kept = output_store.kept_of(
+        connection, [job_id for job_id, record in records.items() if record.life.fence]
+    )
     assignments = []
     changes = []
     for job_id, candidate in pairs:
@@ -264,29 +294,31 @@ def claim(
                 },
             )
         )
-        assignments.append(Assignment(job, candidate, lease_message(record, job, price)))
+        assignments.append(
+            Assignment(job, candidate, lease_message(record, job, price, kept.get(job_id, ())))
+        )
     job_store.save_lives(connection, changes)
     return assignments, len(waiting) > len(pairs)
 
 
 def _within_capacity(candidates: Sequence[Candidate], running: Mapping[str, int]) -> list[Candidate]:
-    """No miner holds many more leases than it has slots, whatever room it announces.
+    """No miner holds many more leases than it can run at the same time, whatever room it announces.
 
-    Some more than its slots it may: finished work whose result is still on its way holds a lease too.
+    Some more it may: finished work whose result is still on its way holds a lease too.
     """
     return [
         replace(
             candidate,
-            slots=min(
-                candidate.slots, 2 * candidate.capacity + ON_THE_WAY - running.get(candidate.miner_id, 0)
-            ),
+            limit=min(2 * candidate.capacity + ON_THE_WAY, MAX_LEASES) - running.get(candidate.miner_id, 0),
         )
         for candidate in candidates
     ]
 
 
-def lease_message(record: job_store.JobRecord, job: Job, unit_price: Decimal) -> LeaseMessage:
-    """A lease as docs/miner-protocol.md shows it."""
+def lease_message(
+    record: job_store.JobRecord, job: Job, unit_price: Decimal, kept: Sequence[KeptOutput]
+) -> LeaseMessage:
+    """A lease as docs/miner-protocol.md shows it; `kept` are the outputs that earlier runs have handed over."""
     lease = job.lease
     if lease is None:
         raise ValueError(f"job {job.job_id} has no lease")
@@ -302,6 +334,7 @@ def lease_message(record: job_store.JobRecord, job: Job, unit_price: Decimal) ->
         "lease_expires_at": format_time(lease.expires_at),
         "deadline": format_time(lease.deadline),
         "spec": json.loads(record.spec),
+        "kept": [output_store.on_the_wire(output) for output in kept],
     }
 
 

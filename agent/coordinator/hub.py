@@ -1,7 +1,7 @@
 """Publish and subscribe inside one coordinator: who watches a job hears of its changes at once.
 
-Queues are bounded. A subscriber that is too slow loses messages and gets `RESYNC` after those that it still has; it then
-reads the state itself, which is always in the database.
+Queues are bounded. A subscriber that is too slow loses messages and gets `RESYNC` in their place; it then reads the state
+itself, which is always in the database.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-QUEUE_LIMIT: Final = 256
+QUEUE_LIMIT: Final = 1024
+"""Messages that wait for one subscriber: all that one call of a miner may bring, ten seconds of a fast LLM's tokens."""
 
 Message = Mapping[str, Any]
 
@@ -36,8 +37,18 @@ class Subscription:
         except TimeoutError:
             return None
 
+    def waiting(self) -> Iterator[Message]:
+        """The messages that are there already, `RESYNC` included."""
+        while not self._queue.empty():
+            yield self._queue.get_nowait()
+        if self._lagged:
+            self._lagged = False
+            yield RESYNC
+
     def put(self, message: Message) -> None:
-        """Add a message, or note that the subscriber lags."""
+        """Add a message. Once one was lost, so are all until the subscriber has read what it has: one gap, in one place."""
+        if self._lagged:
+            return
         try:
             self._queue.put_nowait(message)
         except asyncio.QueueFull:

@@ -1,7 +1,7 @@
 """Which miner gets which job.
 
 Jobs are taken by priority that grows with waiting time, so that nothing starves; equals share between clients; each job
-goes to the best of the miners that can run it.
+goes to the best of the miners that can run it and have room for it.
 """
 
 from __future__ import annotations
@@ -16,21 +16,32 @@ AGEING_SECONDS: Final = 60.0
 """Waiting so long raises a job by one priority level: a job of priority 0 passes fresh ones of priority 9 in 10 minutes."""
 
 
+Batch = tuple[str, str | None]
+"""Jobs of one service and model, which a miner may compute together."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceOffer:
-    """What a miner says of one of its services. `downloadable`: models that are not on disk can be fetched."""
+    """What a miner says of one of its services.
+
+    `downloadable`: models that are not on disk can be fetched; `withheld`: models that it does not take now;
+    `concurrency`: how many jobs of one model a slot computes together.
+    """
 
     unit_price: Decimal
     models: frozenset[str] = frozenset()
     loaded: frozenset[str] = frozenset()
     downloadable: bool = False
+    withheld: frozenset[str] = frozenset()
+    concurrency: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A miner that waits for work: `slots` more jobs. Memory is bytes, `gpus` a count.
+    """A miner that waits for work. Memory is bytes, `gpus` a count.
 
-    `capacity` is how many jobs it says that it can run at the same time.
+    It has `slots` free slots, and free `seats` in batches that run already. `limit` is how many jobs it gets in this round
+    at most, whatever room it has; `capacity` is how many it says that it can run at the same time.
     """
 
     miner_id: str
@@ -41,6 +52,8 @@ class Candidate:
     memory: int = 0
     gpus: int = 0
     capacity: int = 256
+    seats: Mapping[Batch, int] = field(default_factory=dict)
+    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +74,68 @@ class Waiting:
     avoid_until: float = 0.0
 
 
-@dataclass(slots=True)
-class _Room:
-    """A candidate with what it has been given in this round."""
+class Room:
+    """Where a miner's next jobs go: into free seats of batches that run already, else into free slots.
 
-    candidate: Candidate
-    free: int
-    given: list[str] = field(default_factory=list)
+    A slot that is taken opens further seats for jobs of the same service and model, as many as the service computes
+    together besides the first. `concurrency` is that number of jobs by service, 1 where it is missing.
+    """
+
+    def __init__(self, slots: int, seats: Mapping[Batch, int], concurrency: Mapping[str, int]) -> None:
+        self.slots = slots
+        self.seats = Counter({batch: count for batch, count in seats.items() if count > 0})
+        self._concurrency = concurrency
+
+    def __bool__(self) -> bool:
+        """Whether some job might be taken."""
+        return self.slots > 0 or bool(self.seats)
+
+    def joins(self, service: str, model: str | None) -> bool:
+        """Whether a batch of this service and model has a free seat."""
+        return self.seats[service, model] > 0
+
+    def has_place(self, service: str, model: str | None) -> bool:
+        """Whether `take` would succeed."""
+        return self.slots > 0 or self.joins(service, model)
+
+    def take(self, service: str, model: str | None) -> bool:
+        """Take a place for one job. False, changing nothing, if there is none."""
+        batch = (service, model)
+        if self.joins(service, model):
+            self.seats[batch] -= 1
+        elif self.slots > 0:
+            self.slots -= 1
+            self.seats[batch] += self._concurrency.get(service, 1) - 1
+        else:
+            return False
+        if not self.seats[batch]:
+            del self.seats[batch]
+        return True
+
+
+class _Place:
+    """A candidate with what is left of its room in this round."""
+
+    def __init__(self, candidate: Candidate) -> None:
+        concurrency = {service: offer.concurrency for service, offer in candidate.services.items()}
+        self.candidate = candidate
+        self.room = Room(candidate.slots, candidate.seats, concurrency)
+        self.given = 0
+
+    @property
+    def open(self) -> bool:
+        """Whether some job might be given to it."""
+        limit = self.candidate.limit
+        return bool(self.room) and (limit is None or self.given < limit)
+
+    def suits(self, job: Waiting, now: float) -> bool:
+        """Whether the job could be given to it."""
+        return self.open and self.room.has_place(job.service, job.model) and fits(job, self.candidate, now)
+
+    def give(self, job: Waiting) -> None:
+        """Give it the job."""
+        self.room.take(job.service, job.model)
+        self.given += 1
 
 
 def match(
@@ -77,7 +145,7 @@ def match(
 
     A job avoids the miner that failed it last as long as another one that fits is waiting.
     """
-    rooms = [_Room(candidate, candidate.slots) for candidate in candidates if candidate.slots > 0]
+    places = [_Place(candidate) for candidate in candidates]
     load = Counter(running)
     pairs: list[tuple[str, Candidate]] = []
     levels: dict[int, list[Waiting]] = {}
@@ -85,18 +153,19 @@ def match(
         levels.setdefault(_level(job, now), []).append(job)
     for level in sorted(levels, reverse=True):
         queue = _by_account(levels[level])
-        while queue and any(room.free for room in rooms):
+        while queue and any(place.open for place in places):
             account = min(
                 queue, key=lambda name: (load[name], queue[name][0].submitted_at, queue[name][0].job_id)
             )
             job = queue[account].pop(0)
             if not queue[account]:
                 del queue[account]
-            room = _best_room(job, rooms, now)
-            if room is not None:
-                room.free -= 1
+            suitable = [place for place in places if place.suits(job, now)]
+            if suitable:
+                place = min(suitable, key=lambda place: _preference(job, place))
+                place.give(job)
                 load[account] += 1
-                pairs.append((job.job_id, room.candidate))
+                pairs.append((job.job_id, place.candidate))
     return pairs
 
 
@@ -111,23 +180,19 @@ def _by_account(jobs: list[Waiting]) -> dict[str, list[Waiting]]:
     return queue
 
 
-def _best_room(job: Waiting, rooms: list[_Room], now: float) -> _Room | None:
-    fitting = [room for room in rooms if room.free > 0 and fits(job, room.candidate, now)]
-    if not fitting:
-        return None
-    return min(fitting, key=lambda room: _preference(job, room))
-
-
-def _preference(job: Waiting, room: _Room) -> tuple[bool, int, Decimal, int, str]:
-    offer = room.candidate.services[job.service]
+def _preference(job: Waiting, place: _Place) -> tuple[bool, bool, int, Decimal, int, str]:
+    """Least is best: a seat in a batch that runs anyhow costs nobody a slot, then the model's way to the GPU counts."""
+    candidate = place.candidate
+    offer = candidate.services[job.service]
     model = job.model
     distance = 0 if model is None or model in offer.loaded else 1 if model in offer.models else 2
     return (
-        room.candidate.miner_id == job.avoid_miner_id,
+        candidate.miner_id == job.avoid_miner_id,
+        not place.room.joins(job.service, model),
         distance,
         offer.unit_price,
-        -room.free,
-        room.candidate.miner_id,
+        -place.room.slots,
+        candidate.miner_id,
     )
 
 
@@ -138,6 +203,8 @@ def fits(job: Waiting, candidate: Candidate, now: float) -> bool:
         return False
     if job.avoid_miner_id == candidate.miner_id and now < job.avoid_until:
         return False
-    if job.model is not None and job.model not in offer.models and not offer.downloadable:
+    if job.model is not None and (
+        job.model in offer.withheld or (job.model not in offer.models and not offer.downloadable)
+    ):
         return False
     return job.cpu <= candidate.cpu_cores and job.memory <= candidate.memory and job.gpus <= candidate.gpus

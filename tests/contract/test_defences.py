@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from agent.coordinator.dispatch import Port, candidate_of
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import queue
 from agent.core.errors import ConfigurationError
 from support.jobs import WHISPER, submit
 from support.scripted_miner import ScriptedMiner, capabilities
@@ -43,7 +44,7 @@ def test_a_long_queue_that_nobody_can_run_hides_no_other_job(tmp_path: Path) -> 
     with serve(tmp_path / "data", open_enrolment=True) as served:
         crowd = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         single = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
-        for _ in range(job_store.CLAIM_WINDOW):
+        for _ in range(queue.CLAIM_WINDOW):
             submit(crowd, priority=9, resources={"gpu": "1000"})
         job_id = submit(single)
         miner = ScriptedMiner(served.url)
@@ -51,11 +52,29 @@ def test_a_long_queue_that_nobody_can_run_hides_no_other_job(tmp_path: Path) -> 
         assert [lease["job_id"] for lease in miner.poll()] == [job_id]
 
 
+def test_a_long_queue_for_a_model_that_nobody_takes_hides_no_other_job(tmp_path: Path) -> None:
+    """Of the same client; a miner with no free slot sees the jobs that it has seats for."""
+    with serve(tmp_path / "data", open_enrolment=True) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        for _ in range(queue.CLAIM_WINDOW):
+            submit(client, priority=9)
+        first, second = submit(client, model="tiny.en"), submit(client, model="tiny.en")
+        offered = capabilities()
+        offered["services"]["whisper_transcription"]["withheld"] = ["base"]
+        miner = ScriptedMiner(served.url)
+        miner.register(capabilities=offered)
+        assert [lease["job_id"] for lease in miner.poll()] == [first]
+        seated = ScriptedMiner(served.url)
+        seated.register()
+        seats = [{"service": "whisper_transcription", "model": "tiny.en", "seats": 1}]
+        assert [lease["job_id"] for lease in seated.poll(slots=0, seats=seats)] == [second]
+
+
 def test_a_long_queue_of_one_client_leaves_the_others_their_share(tmp_path: Path) -> None:
     with serve(tmp_path / "data", open_enrolment=True) as served:
         crowd = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         single = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
-        for _ in range(job_store.CLAIM_WINDOW):
+        for _ in range(queue.CLAIM_WINDOW):
             submit(crowd)
         job_id = submit(single)
         miner = ScriptedMiner(served.url)
@@ -259,7 +278,7 @@ def test_the_statements_that_every_job_runs_use_their_indexes(served: Served) ->
             executed.append((statement, parameters))
 
         event.listen(connection, "before_cursor_execute", note)
-        job_store.waiting(connection, [candidate_of("miner_a", 1, 1, capabilities())])
+        queue.waiting(connection, [candidate_of("miner_a", 1, 1, capabilities())])
         job_store.running_by_account(connection)
         job_store.running_by_miner(connection)
         job_store.open_count(connection, "account_a")
@@ -289,15 +308,16 @@ def test_the_health_answer_tells_of_a_database_that_cannot_be_written(served: Se
         connection.execute(text("PRAGMA max_page_count=1000000000"))
 
     served.do(lambda context: context.database.write(break_it))
-    key = {"X-API-Key": served.client_key}
+    # Patient: the error is logged with all that led to it, which takes a busy machine seconds.
+    client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=60)
     body = {"type": "ai-inference", "model": {**INLINE, "source": {"inline": "x" * 500_000}}}
-    answer = httpx.post(f"{served.url}/v1/jobs", json=body, headers=key)
+    answer = client.post("/v1/jobs", json=body)
     assert error(answer) == (503, "SERVICE_UNAVAILABLE")
     assert "retry-after" in answer.headers
-    assert httpx.get(f"{served.url}/v1/health").json()["services"]["database"] in ("unhealthy", "healthy")
+    assert client.get("/v1/health").json()["services"]["database"] in ("unhealthy", "healthy")
     served.do(lambda context: context.database.write(mend_it))
-    assert httpx.post(f"{served.url}/v1/jobs", json=body, headers=key).status_code == 201
-    assert httpx.get(f"{served.url}/v1/health").json()["status"] == "ok"
+    assert client.post("/v1/jobs", json=body).status_code == 201
+    assert client.get("/v1/health").json()["status"] == "ok"
 
 
 def test_a_lost_log_key_is_not_replaced_in_silence(tmp_path: Path) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import httpx
 import pytest
 
-from agent.coordinator.routes.jobs import KEEP_ALIVE_SECONDS
-from support.jobs import job, submit
+from agent.coordinator import hub
+from agent.coordinator.operations import jobs
+from agent.coordinator.operations.access import Caller, Role
+from agent.coordinator.operations.context import Context
+from agent.core.jobs import JobState
+from support.jobs import followed, job, submit
 from support.miner_socket import Socket
 from support.scripted_miner import ScriptedMiner
+from support.server import Served
 
 RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
 
@@ -22,24 +24,6 @@ RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
 def socket(miner: ScriptedMiner) -> Iterator[Socket]:
     with Socket(miner) as socket:
         yield socket
-
-
-@contextmanager
-def followed(client: httpx.Client, job_id: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
-    """The events of a job: kind and data. What is told comes at once, not when the stream next looks by itself."""
-    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=KEEP_ALIVE_SECONDS / 2) as stream:
-        assert stream.headers["content-type"].startswith("text/event-stream")
-        yield _events(stream)
-
-
-def _events(stream: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
-    kind = ""
-    for line in stream.iter_lines():
-        name, _, value = line.partition(": ")
-        if name == "event":
-            kind = value
-        elif name == "data":
-            yield kind, json.loads(value)
 
 
 def test_a_followed_job_tells_what_happens_in_order_and_ends(
@@ -100,9 +84,10 @@ def test_a_job_that_has_ended_is_answered_once(client: httpx.Client, miner: Scri
 
 
 def test_a_slow_reader_loses_segments_but_never_the_end(
-    client: httpx.Client, miner: ScriptedMiner, socket: Socket
+    client: httpx.Client, miner: ScriptedMiner, socket: Socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More comes at once than is kept for it, and the job ends in the middle of that."""
+    """More comes at once than is kept for it, and the job ends in the middle of that; it is told where the gap is."""
+    monkeypatch.setattr(hub, "QUEUE_LIMIT", 64)
     job_id = submit(client)
     socket.slots(1)
     lease = socket.lease()
@@ -116,6 +101,75 @@ def test_a_slow_reader_loses_segments_but_never_the_end(
     assert told[-1][1]["status"] == "completed"
     numbers = [data["number"] for kind, data in told if kind == "job_event"]
     assert numbers == sorted(set(numbers))
+    assert len(numbers) < 1000
+    place = next(place for place, (kind, _) in enumerate(told) if kind == "resync")
+    before = [data["number"] for kind, data in told[:place] if kind == "job_event"]
+    assert before == list(range(len(before)))
+
+
+def test_all_tokens_are_told_in_order_and_before_the_end(
+    client: httpx.Client, served: Served, miner: ScriptedMiner, socket: Socket
+) -> None:
+    """As fast as they come: the miner waits for no answer, and progress and the result come right among them."""
+    job_id = submit(client)
+    socket.slots(1)
+    lease = socket.lease()
+    count = 800
+    with followed(client, job_id) as events:
+        next(events)
+        calls = []
+        for first in range(0, count, 10):
+            told = [{"kind": "token", "data": {"number": first + place}} for place in range(10)]
+            if first % 100 == 0:
+                told.append({"kind": "progress", "data": {"progress": first // 10}})
+            calls.append(socket.send("events", job_id, {"fence": lease["fence"], "events": told}))
+        calls.append(socket.send("result", job_id, miner.result_body(lease, RESULTS)))
+        told = list(events)
+    assert [socket.answer(call)[0] for call in calls] == [204] * (count // 10) + [200]
+    assert [data["number"] for kind, data in told if kind == "job_event"] == list(range(count))
+    assert {kind for kind, _ in told} == {"job_event", "job_update"}
+    assert told[-1][1]["status"] == "completed"
+
+
+def test_what_was_said_before_the_end_is_told_before_it(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    """Also to a reader that still has an older change before it when the database knows of the end already."""
+    job_id = submit(client)
+    miner.poll()
+
+    async def end_while_the_reader_waits(context: Context) -> None:
+        caller = Caller(Role.ADMIN)
+        await context.database.write(jobs._cancel, caller, job_id, context.clock())
+        context.publish_state(job_id, JobState.RUNNING, progress=5)
+        for number in range(20):
+            data = {"job_id": job_id, "kind": "token", "number": number}
+            context.hub.publish(job_id, {"type": "job_event", "data": data})
+        context.publish_state(job_id, JobState.CANCELLED)
+
+    with followed(client, job_id) as events:
+        next(events)
+        served.do(end_while_the_reader_waits)
+        told = list(events)
+    assert [data.get("number", data.get("status")) for _, data in told] == [*range(20), "cancelled"]
+
+
+def test_tokens_cost_no_write(client: httpx.Client, served: Served, miner: ScriptedMiner) -> None:
+    """Only progress and outputs are stored."""
+    submit(client)
+    (lease,) = miner.poll()
+    token = {"kind": "token", "data": {"text": "a"}}
+    stored = miner.upload(b"a frame")
+    output = {**stored, "name": "frame.png"}
+    for events, writes in (
+        ([token] * 100, 0),
+        ([token, {"kind": "progress", "data": {"progress": 5}}], 1),
+        ([token, {"kind": "output", "data": output}, {"kind": "progress", "data": {"progress": 6}}], 1),
+        ([], 0),
+    ):
+        before = served.context.database.writes
+        assert miner.job(lease, "events", events=events).status_code == 204
+        assert served.context.database.writes - before == writes
 
 
 def test_a_job_that_a_restart_of_its_miner_fails_says_so_to_its_followers(

@@ -25,7 +25,7 @@ from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
 from agent.coordinator.hub import Hub
-from agent.coordinator.operations import access, jobs, leases, miners
+from agent.coordinator.operations import access, events, jobs, leases, miners
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context, LogSigner
 from agent.coordinator.operations.miners import Session
@@ -38,8 +38,10 @@ from agent.coordinator.operations.wire import (
     RunRelease,
     RunResult,
 )
+from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import tables
+from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.schema import prepare
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
@@ -115,6 +117,7 @@ class Histories(RuleBasedStateMachine):
         self.job_ids: list[str] = []
         self.owners: dict[tuple[str, int], str] = {}
         self.seen: dict[str, Any] = {}
+        self.kept: dict[str, dict[str, Any]] = {}
         self.context = self.open()
 
     def open(self) -> Context:
@@ -249,6 +252,8 @@ class Histories(RuleBasedStateMachine):
             key = (assignment.job.job_id, assignment.job.fence)
             assert key not in self.owners
             self.owners[key] = assignment.candidate.miner_id
+            kept = self.kept.get(assignment.job.job_id, {})
+            assert assignment.message["kept"] == [kept[name] for name in sorted(kept)]
         if lost:
             self.do(self.context.database.write(release_undelivered, given, self.clock()))
         else:
@@ -302,15 +307,34 @@ class Histories(RuleBasedStateMachine):
     @rule(pick=pick)
     def tell_progress(self, pick: int) -> None:
         miner, session, lease = self.one(pick)
-        events = RunEvents.model_validate(
+        told = RunEvents.model_validate(
             {
                 "fence": lease["fence"],
                 "events": [{"kind": "progress", "data": {"progress": 41, "units": "1"}}],
             }
         )
         with suppress(StaleLease):
-            self.do(leases.pass_on(self.context, session, lease["job_id"], events))
+            self.do(events.pass_on(self.context, session, lease["job_id"], told))
             assert self.is_newest(miner, lease)
+
+    @precondition(lambda self: self.leases_of("working"))
+    @rule(pick=pick, frame=st.integers(0, 2))
+    def hand_over(self, pick: int, frame: int) -> None:
+        """An output before the end: whoever runs the job later is given it, whatever becomes of this run."""
+        miner, session, lease = self.one(pick)
+        artifact = ArtifactRecord(f"sha256:{frame:064}", frame, "image/png")
+        self.do(self.context.database.write(artifact_store.add, artifact, session.miner_id, self.clock()))
+        output = {
+            "artifact_id": artifact.artifact_id, "name": f"{frame % 2}.png", "media_type": "image/png", "size": frame,
+            "extra": {"frame": frame},
+        }  # fmt: skip
+        told = RunEvents.model_validate(
+            {"fence": lease["fence"], "events": [{"kind": "output", "data": output}]}
+        )
+        with suppress(StaleLease):
+            self.do(events.pass_on(self.context, session, lease["job_id"], told))
+            assert self.is_newest(miner, lease)
+            self.kept.setdefault(lease["job_id"], {})[output["name"]] = output
 
     @precondition(lambda self: self.leases_of("finished"))
     @rule(pick=pick, repeated=st.booleans())
@@ -373,12 +397,12 @@ class Histories(RuleBasedStateMachine):
         body = {"leases": [{"job_id": lease["job_id"], "fence": lease["fence"]}]}
         answer = self.do(miners.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
         assert answer["leases"][0]["status"] in ("lost", "cancelled")
-        events = RunEvents.model_validate(
+        told = RunEvents.model_validate(
             {"fence": lease["fence"], "events": [{"kind": "segment", "data": {}}]}
         )
         for work in (
             leases.release(self.context, stranger.session, lease["job_id"], RunRelease(fence=lease["fence"])),
-            leases.pass_on(self.context, stranger.session, lease["job_id"], events),
+            events.pass_on(self.context, stranger.session, lease["job_id"], told),
         ):
             with pytest.raises(StaleLease):
                 self.do(work)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
+
+from agent.coordinator.routes.jobs import KEEP_ALIVE_SECONDS
 
 WHISPER = {"audio_url": "https://example.com/a.mp3", "model": "base"}
 
@@ -21,3 +26,21 @@ def job(client: httpx.Client, job_id: str) -> dict[str, Any]:
     """The job's status."""
     value: dict[str, Any] = client.get(f"/v1/jobs/{job_id}").json()
     return value
+
+
+@contextmanager
+def followed(client: httpx.Client, job_id: str) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
+    """The events of a job: kind and data. What is told comes at once, not when the stream next looks by itself."""
+    with client.stream("GET", f"/v1/jobs/{job_id}/events", timeout=KEEP_ALIVE_SECONDS / 2) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        yield _events(stream)
+
+
+def _events(stream: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
+    kind = ""
+    for line in stream.iter_lines():
+        name, _, value = line.partition(": ")
+        if name == "event":
+            kind = value
+        elif name == "data":
+            yield kind, json.loads(value)

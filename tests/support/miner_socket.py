@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Self
 
 from websockets.exceptions import ConnectionClosed
@@ -37,11 +38,12 @@ class Socket:
     def __exit__(self, *exception: object) -> None:
         self._opening.__exit__(*exception)
 
-    def slots(self, slots: int, received: int | None = None) -> None:
+    def slots(self, slots: int, received: int | None = None, seats: Sequence[dict[str, Any]] = ()) -> None:
         message = {
             "call": "slots",
             "slots": slots,
             "received": self.received if received is None else received,
+            "seats": list(seats),
         }
         self.connection.send(json.dumps(message))
 

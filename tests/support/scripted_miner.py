@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -39,6 +40,9 @@ def capabilities(**changes: Any) -> dict[str, Any]:
             "downloadable": False,
             "unit_price": "0.001",
             "features": {},
+            "concurrency": 1,
+            "withheld": [],
+            "score": None,
         }
         for service_id in installed()
     }
@@ -93,8 +97,10 @@ class ScriptedMiner:
             self.http.headers["Authorization"] = f"Bearer {self.registration['session_token']}"
         return answer
 
-    def poll(self, slots: int = 1, wait: float = 10) -> list[dict[str, Any]]:
-        answer = self.http.post("/poll", json={"slots": slots, "wait": wait})
+    def poll(
+        self, slots: int = 1, wait: float = 10, seats: Sequence[dict[str, Any]] = ()
+    ) -> list[dict[str, Any]]:
+        answer = self.http.post("/poll", json={"slots": slots, "wait": wait, "seats": list(seats)})
         answer.raise_for_status()
         return answer.json()["leases"] if answer.status_code == 200 else []
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from agent.core.matching import AGEING_SECONDS, Candidate, ServiceOffer, Waiting, fits, match
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.core.matching import AGEING_SECONDS, Candidate, Room, ServiceOffer, Waiting, fits, match
 
 CHEAP = ServiceOffer(Decimal("0.001"), frozenset({"base"}))
 
@@ -100,3 +105,147 @@ def test_a_job_avoids_the_miner_that_failed_it_while_another_waits() -> None:
     failed = job("a", avoid_miner_id="m")
     assert matched([failed], [miner("m"), miner("n")]) == [("a", "n")]
     assert matched([failed], [miner("m")]) == [("a", "m")]
+
+
+# Batches -------------------------------------------------------------------------------------------------------------
+
+BATCHED = ServiceOffer(Decimal("0.001"), frozenset({"base", "tiny"}), concurrency=4)
+
+
+def test_a_slot_takes_as_many_jobs_of_one_model_as_it_computes_together() -> None:
+    jobs = [job(f"{number}", model="base") for number in range(10)]
+    assert len(matched(jobs, [miner("m", 1, BATCHED)])) == 4
+    assert len(matched(jobs, [miner("m", 2, BATCHED)])) == 8
+    assert len(matched(jobs, [miner("m", 2)])) == 2
+
+
+def test_jobs_of_different_models_need_slots_of_their_own() -> None:
+    jobs = [job("a", model="base"), job("b", model="tiny"), job("c", model="base"), job("d", model=None)]
+    assert [name for name, _ in matched(jobs, [miner("m", 1, BATCHED)])] == ["a", "c"]
+    assert [name for name, _ in matched(jobs, [miner("m", 2, BATCHED)])] == ["a", "b", "c"]
+
+
+def test_free_seats_are_for_their_service_and_model_alone() -> None:
+    jobs = [job("a", model="tiny"), job("b", model="base"), job("c", model="base"), job("d", model="base")]
+    seated = miner("m", 0, BATCHED, seats={("whisper", "base"): 2, ("other", "tiny"): 5})
+    assert matched(jobs, [seated]) == [("b", "m"), ("c", "m")]
+    # A free slot is left for what has no seat.
+    assert [name for name, _ in matched(jobs, [replace(seated, slots=1)])] == ["a", "b", "c"]
+
+
+def test_a_seat_in_a_running_batch_is_preferred_to_a_slot_even_of_a_cheaper_miner() -> None:
+    wanted = job("a", model="base")
+    loaded = ServiceOffer(Decimal(1), frozenset({"base"}), frozenset({"base"}), concurrency=4)
+    dear = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}), concurrency=4)
+    batch = miner("z", 1, dear, seats={("whisper", "base"): 1})
+    assert matched([wanted], [miner("a", 4, loaded), batch]) == [("a", "z")]
+    assert matched([replace(wanted, avoid_miner_id="z")], [miner("a", 4, loaded), batch]) == [("a", "a")]
+
+
+def test_a_model_that_a_miner_withholds_is_not_given_to_it() -> None:
+    offer = ServiceOffer(
+        Decimal(1), frozenset({"base"}), frozenset({"base"}), downloadable=True, withheld=frozenset({"base"})
+    )
+    assert matched([job("a", model="base")], [miner("m", 1, offer)]) == []
+    assert matched([job("a", model="large"), job("b")], [miner("m", 2, offer)]) == [("a", "m"), ("b", "m")]
+
+
+def test_a_limit_holds_whatever_room_there_is() -> None:
+    jobs = [job(f"{number}", model="base") for number in range(10)]
+    for limit, count in ((3, 3), (0, 0), (-2, 0)):
+        assert len(matched(jobs, [miner("m", 2, BATCHED, limit=limit)])) == count
+
+
+MODELS = ("base", "tiny", None)
+batches = st.tuples(st.sampled_from(("whisper", "llm")), st.sampled_from(MODELS))
+offers = st.builds(
+    ServiceOffer,
+    unit_price=st.sampled_from((Decimal(1), Decimal(2))),
+    models=st.frozensets(st.sampled_from(("base", "tiny"))),
+    loaded=st.frozensets(st.sampled_from(("base", "tiny"))),
+    downloadable=st.booleans(),
+    withheld=st.frozensets(st.sampled_from(("base", "tiny")), max_size=1),
+    concurrency=st.integers(1, 4),
+)
+waiting_jobs = st.lists(
+    st.tuples(batches, st.integers(0, 9), st.sampled_from(("account_1", "account_2"))), max_size=30
+).map(
+    lambda drawn: [
+        job(f"job-{number:02}", service=batch[0], model=batch[1], priority=priority, account_id=account)
+        for number, (batch, priority, account) in enumerate(drawn)
+    ]
+)
+waiting_miners = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.dictionaries(batches, st.integers(-1, 3), max_size=3),
+        st.dictionaries(st.sampled_from(("whisper", "llm")), offers, max_size=2),
+        st.none() | st.integers(-1, 6),
+    ),
+    min_size=1,
+    max_size=4,
+).map(
+    lambda drawn: [
+        miner(f"miner-{number}", slots, services=services, seats=seats, limit=limit)
+        for number, (slots, seats, services, limit) in enumerate(drawn)
+    ]
+)
+
+
+def slots_needed(given: Counter[tuple[str, str | None]], candidate: Candidate) -> int:
+    """How many slots what was given takes besides the seats that were free: computed for all of it at once."""
+    needed = 0
+    for (service, model), count in given.items():
+        beyond = count - max(0, candidate.seats.get((service, model), 0))
+        needed += max(0, -(-beyond // candidate.services[service].concurrency))
+    return needed
+
+
+@settings(max_examples=300, deadline=None)
+@given(jobs=waiting_jobs, miners=waiting_miners)
+def test_no_miner_is_ever_given_more_than_its_room(jobs: list[Waiting], miners: list[Candidate]) -> None:
+    """Nor a job twice, nor one that it cannot run; and no room is left that a job which fits still waits for."""
+    pairs = match(jobs, miners, {}, 0.0)
+    by_id = {waiting.job_id: waiting for waiting in jobs}
+    assert len({job_id for job_id, _ in pairs}) == len(pairs)
+    given: dict[str, Counter[tuple[str, str | None]]] = defaultdict(Counter)
+    for job_id, candidate in pairs:
+        assert fits(by_id[job_id], candidate, 0.0)
+        given[candidate.miner_id][by_id[job_id].service, by_id[job_id].model] += 1
+    left = [by_id[job_id] for job_id in by_id.keys() - {job_id for job_id, _ in pairs}]
+    for candidate in miners:
+        mine = given[candidate.miner_id]
+        limit = 10**6 if candidate.limit is None else max(0, candidate.limit)
+        assert slots_needed(mine, candidate) <= candidate.slots
+        assert mine.total() <= limit
+        for waiting in left:
+            one_more = mine + Counter({(waiting.service, waiting.model): 1})
+            assert (
+                mine.total() == limit
+                or not fits(waiting, candidate, 0.0)
+                or slots_needed(one_more, candidate) > candidate.slots
+            )
+
+
+@given(
+    slots=st.integers(0, 4),
+    seats=st.dictionaries(batches, st.integers(-2, 4), max_size=4),
+    concurrency=st.dictionaries(st.sampled_from(("whisper", "llm")), st.integers(1, 4)),
+    asked=st.lists(batches, max_size=40),
+)
+def test_room_says_beforehand_what_it_takes(
+    slots: int,
+    seats: dict[tuple[str, str | None], int],
+    concurrency: dict[str, int],
+    asked: list[tuple[str, str | None]],
+) -> None:
+    """And is never more than empty."""
+    room = Room(slots, seats, concurrency)
+    for service, model in asked:
+        expected = room.has_place(service, model)
+        before = (room.slots, dict(room.seats))
+        assert room.take(service, model) is expected
+        assert bool(room) or not (room.slots or room.seats)
+        assert room.slots >= 0
+        assert all(count > 0 for count in room.seats.values())
+        assert expected or (room.slots, dict(room.seats)) == before

@@ -13,7 +13,7 @@ from agent.coordinator.operations import submission as submissions
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.estimates import Estimates, estimates
-from agent.coordinator.operations.miners import known_models
+from agent.coordinator.operations.miners import supply
 from agent.coordinator.operations.submission import JobRequest, Submission
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import idempotency as idempotency_store
@@ -45,7 +45,7 @@ async def submit(context: Context, caller: Caller, request: JobRequest, key: str
     With an idempotency `key`, the same request again gets the first answer, and another one `Conflict`.
     """
     service = submissions.service_of(context, request.type)
-    models = await known_models(context, service.service_id)
+    models = (await supply(context, service.service_id)).models
     submission = submissions.check_job(context, request, models)
     return await _add(context, caller, submission, _repeatable(key, request.model_dump(mode="json")))
 
@@ -58,7 +58,7 @@ async def submit_service_call(
     key: str | None = None,
 ) -> JobView:
     """Create a job from the body of a service call; `key` as for `submit`."""
-    models = await known_models(context, definition.service_id)
+    models = (await supply(context, definition.service_id)).models
     submission = submissions.check_service_call(context, definition, body, models)
     repeatable = _repeatable(key, {"service": definition.service_id, "body": body})
     return {**await _add(context, caller, submission, repeatable), "service_id": definition.service_id}

@@ -13,16 +13,10 @@ import structlog
 
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import Session, end_lease
-from agent.coordinator.operations.wire import (
-    OutputArtifact,
-    RunEvents,
-    RunFailure,
-    RunProgress,
-    RunRelease,
-    RunResult,
-)
+from agent.coordinator.operations.wire import OutputArtifact, RunFailure, RunRelease, RunResult
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import jobs as store
+from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
@@ -207,12 +201,19 @@ def _check_artifacts(connection: Connection, session: Session, delivery: Deliver
     listed = {file.artifact_id for file in delivery.artifacts}
     missing = sorted(stated ^ listed)
     if not missing:
-        missing = sorted(stated - artifact_store.owned_by(connection, stated, session.miner_id))
+        owned = artifact_store.owned_by(connection, stated, session.miner_id)
+        missing = sorted(stated - owned.keys() - _kept(connection, delivery.statement.job_id))
     if missing:
         raise ReceiptInvalid(
             "Every output file is stored before its result, and listed.",
             {"artifacts": ", ".join(missing[:20])},
         )
+
+
+def _kept(connection: Connection, job_id: str) -> set[str]:
+    """What earlier runs of the job have handed over may stand in the results as well."""
+    kept = output_store.kept_of(connection, [job_id]).get(job_id, [])
+    return {output.artifact_id for output in kept}
 
 
 def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> ReceiptRecord:
@@ -281,34 +282,6 @@ def _is_repeated(record: JobRecord, session: Session, event: Fail) -> bool:
         and record.miner_id == session.miner_id
         and not event.retry
     )
-
-
-async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:
-    """Store the newest progress of a run and pass all its events on to whoever watches.
-
-    Raises `StaleLease`, also if there is no progress to store: a miner speaks of its own runs only.
-    """
-    newest = next((event for event in reversed(request.events) if event.kind == "progress"), None)
-    if newest is not None:
-        progress = RunProgress.model_validate(newest.data)
-        await _save_progress(context, session, job_id, request.fence, progress)
-    elif not await context.database.read(store.runs_at, job_id, session.miner_id, request.fence):
-        raise StaleLease(job_id, request.fence)
-    for event in request.events:
-        if event.kind != "progress":
-            data = {**event.data, "job_id": job_id, "kind": event.kind}
-            context.hub.publish(job_id, {"type": "job_event", "data": data})
-
-
-async def _save_progress(
-    context: Context, session: Session, job_id: str, fence: int, newest: RunProgress
-) -> None:
-    saved = await context.database.write(
-        store.save_progress, job_id, session.miner_id, fence, newest.progress, str(newest.units)
-    )
-    if not saved:
-        raise StaleLease(job_id, fence)
-    context.publish_state(job_id, JobState.RUNNING, progress=int(newest.progress))
 
 
 async def start_over(context: Context) -> None:

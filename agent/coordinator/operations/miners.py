@@ -10,10 +10,12 @@ from typing import Any, Final
 
 import structlog
 
+from agent.coordinator.dispatch import MAX_LEASES
 from agent.coordinator.operations import access
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.wire import MAX_LEASES, Capabilities, Heartbeat, Holding, Registration
+from agent.coordinator.operations.orders import orders_for
+from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, Registration
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
@@ -30,7 +32,7 @@ from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 
 CHALLENGE_SECONDS: Final = 60.0
-MODELS_CACHE_SECONDS: Final = 5.0
+SUPPLY_CACHE_SECONDS: Final = 5.0
 ARRIVAL_SECONDS: Final = 10.0
 """A lease that was given so long ago stands in the miner's heartbeat, or never reached it."""
 MAX_DIGITS: Final = 15
@@ -71,7 +73,7 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     )
     token = f"session.{miner.miner_id}.{miner.session}.{secret}"
     context.caches.pop("sessions", None)
-    context.caches.pop("models", None)
+    context.caches.pop("supply", None)
     context.dispatcher.supersede(miner.miner_id)
     context.dispatcher.job_waiting()
     for life in ended:
@@ -221,27 +223,43 @@ async def session_of(context: Context, token: str | None) -> Session:
         )
     if not secrets.compare_digest(record.session_sha256, digest(secret)):
         raise Unauthorized("This session token is not valid; register again.")
-    session = Session(record.miner_id, record.session, record.public_key, json.loads(record.capabilities))
+    # Read again as a message: an older program may have stored it, which did not know all that is asked of it now.
+    capabilities = Capabilities.model_validate_json(record.capabilities).model_dump(mode="json")
+    session = Session(record.miner_id, record.session, record.public_key, capabilities)
     sessions[sha256] = session
     return session
 
 
-async def known_models(context: Context, service: str) -> frozenset[str]:
-    """Models that registered miners have for a service; at most a few seconds old."""
-    cached: tuple[float, dict[str, frozenset[str]]] | None = context.caches.get("models")
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """What registered miners have for a service: their models, and how many of the miners offer it now."""
+
+    models: frozenset[str] = frozenset()
+    online: int = 0
+
+
+async def supply(context: Context, service: str) -> Supply:
+    """What there is for a service; at most a few seconds old."""
+    cached: tuple[float, dict[str, Supply]] | None = context.caches.get("supply")
     now = context.clock()
-    if cached is None or now - cached[0] >= MODELS_CACHE_SECONDS:
-        cached = (now, await context.database.read(_models))
-        context.caches["models"] = cached
-    return cached[1].get(service, frozenset())
+    if cached is None or now - cached[0] >= SUPPLY_CACHE_SECONDS:
+        cached = (now, await context.database.read(_supply, _offline_before(context)))
+        context.caches["supply"] = cached
+    return cached[1].get(service, Supply())
 
 
-def _models(connection: Connection) -> dict[str, frozenset[str]]:
-    models: dict[str, frozenset[str]] = {}
+def _supply(connection: Connection, offline_before: float) -> dict[str, Supply]:
+    found: dict[str, Supply] = {}
     for miner in store.all_miners(connection):
+        online = miner.paused is None and miner.seen_at >= offline_before
         for service, offer in json.loads(miner.capabilities)["services"].items():
-            models[service] = models.get(service, frozenset()) | set(offer["models"])
-    return models
+            known = found.get(service, Supply())
+            found[service] = Supply(known.models | set(offer["models"]), known.online + online)
+    return found
+
+
+def _offline_before(context: Context) -> float:
+    return context.clock() - MISSED_HEARTBEATS * context.settings.heartbeat_seconds
 
 
 async def heartbeat(context: Context, session: Session, request: Heartbeat) -> dict[str, Any]:
@@ -256,7 +274,7 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
     for lease in leases:
         if lease["status"] == "renewed":
             context.publish_state(lease["job_id"], JobState.RUNNING, progress=lease.pop("progress"))
-    return {"leases": leases, "orders": []}
+    return {"leases": leases, "orders": await orders_for(context, session.miner_id)}
 
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
@@ -269,7 +287,7 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
     if port is not None:
         port.capabilities = wire
         context.dispatcher.job_waiting()
-    context.caches.pop("models", None)
+    context.caches.pop("supply", None)
 
 
 def _heartbeat(
@@ -354,7 +372,7 @@ async def overview(context: Context) -> dict[str, Any]:
 
 
 def _overview(connection: Connection, context: Context) -> dict[str, Any]:
-    offline_before = context.clock() - MISSED_HEARTBEATS * context.settings.heartbeat_seconds
+    offline_before = _offline_before(context)
     miners = []
     for record in store.all_miners(connection):
         capabilities = json.loads(record.capabilities)

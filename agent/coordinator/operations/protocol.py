@@ -8,7 +8,7 @@ from typing import Any, Final
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.operations import leases, miners
+from agent.coordinator.operations import events, leases, miners
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.operations.submission import field_errors
@@ -24,7 +24,7 @@ _JOB_CALLS: Final[dict[str, tuple[type[BaseModel], _JobCall]]] = {
     "result": (RunResult, leases.complete),
     "fail": (RunFailure, leases.fail),
     "release": (RunRelease, leases.release),
-    "events": (RunEvents, leases.pass_on),
+    "events": (RunEvents, events.pass_on),
 }
 
 

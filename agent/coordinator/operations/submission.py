@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from agent.coordinator.artifacts import ARTIFACT_ID
 from agent.coordinator.operations.context import Context
 from agent.core.addresses import may_connect
 from agent.core.errors import InvalidJobType, ValidationFailed
+from agent.core.near_names import hint
 from agent.core.quantities import Money, parse_quantity
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import VerificationError
@@ -24,8 +24,8 @@ from runners._protocol import check_json
 
 ARTIFACT_SCHEME = "artifact:"
 MAX_QUANTITY = 2**53
-MAX_NAMED = 20
-"""How many of the known models an error names."""
+MAX_SHOWN = 100
+"""How much of a wrong name an error repeats, in characters."""
 
 
 class _Body(BaseModel):
@@ -163,10 +163,8 @@ def service_of(context: Context, job_type: str) -> ServiceDefinition:
     definition = context.services.get(job_type.replace("-", "_"))
     if definition is None:
         known = sorted(context.services)
-        near = difflib.get_close_matches(job_type.replace("-", "_"), known, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
         raise InvalidJobType(
-            f"{job_type!r} is no job type of this network.{hint} There are: {', '.join(known)}.",
+            f"{job_type!r} is no job type of this network.{hint(job_type.replace('-', '_'), known)}.",
             {"type": job_type, "known": known},
         )
     return definition
@@ -226,6 +224,8 @@ def _check(
     except ValidationError as error:
         raise ValidationFailed("The request is not valid.", field_errors(error, prefix)) from None
     parameters = request.model_dump(mode="json")
+    model = _model(context, definition, parameters, models, prefix)
+    _check_adapters(context, definition, parameters, prefix)
     files, missing = _files(context, definition, parameters, prefix)
     timeout = options.timeout_seconds or context.settings.default_timeout_seconds
     if timeout > context.settings.max_timeout_seconds:
@@ -236,7 +236,7 @@ def _check(
         definition=definition,
         type=job_type,
         name=options.name or definition.service_id.replace("_", "-"),
-        model=_model(context, definition, parameters, models, prefix),
+        model=model,
         parameters=parameters,
         options=options,
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
@@ -257,15 +257,48 @@ def _model(
     if definition.model_field is None:
         return None
     model = str(parameters[definition.model_field])
-    of_service = {name for name, entry in context.catalogue.items() if entry.service == definition.service_id}
-    known = sorted(of_service | models)
+    known = model_names(context, definition, models)
     if model not in known:
-        near = difflib.get_close_matches(model[:100], known[:1000], n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        shown = ", ".join(known[:MAX_NAMED]) + (", ..." if len(known) > MAX_NAMED else "")
-        message = f"there is no model {model[:100]!r} for this service.{hint} There are: {shown}"
-        raise ValidationFailed("The model is unknown.", {f"{prefix}{definition.model_field}": message})
+        raise ValidationFailed(
+            "The model is unknown.", {f"{prefix}{definition.model_field}": _unknown("model", model, known)}
+        )
     return model
+
+
+def model_names(context: Context, definition: ServiceDefinition, models: frozenset[str]) -> list[str]:
+    """The models that a job of this service may name: the catalogue's and, in `models`, those that miners have."""
+    service_id = definition.service_id
+    return sorted(
+        (_of_service(context, service_id, "model") | models) - _of_service(context, service_id, "adapter")
+    )
+
+
+def adapter_names(context: Context, definition: ServiceDefinition) -> list[str]:
+    """The adapters that a job of this service may use beside its model."""
+    return sorted(_of_service(context, definition.service_id, "adapter"))
+
+
+def _of_service(context: Context, service_id: str, kind: str) -> set[str]:
+    return {
+        name for name, entry in context.catalogue.items() if (entry.service, entry.kind) == (service_id, kind)
+    }
+
+
+def _check_adapters(
+    context: Context, definition: ServiceDefinition, parameters: Mapping[str, Any], prefix: str
+) -> None:
+    if definition.adapters is None:
+        return
+    known = adapter_names(context, definition)
+    unknown = [
+        _unknown("adapter", name, known) for name in definition.adapters(parameters) if name not in known
+    ]
+    if unknown:
+        raise ValidationFailed("An adapter is unknown.", {f"{prefix}adapters": unknown[0]})
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    return f"there is no {kind} {name[:MAX_SHOWN]!r} for this service.{hint(name, known)}"
 
 
 def _files(

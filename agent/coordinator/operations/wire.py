@@ -6,15 +6,18 @@ import json
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
+from agent.coordinator.dispatch import MAX_LEASES
+from agent.core.matching import Batch
 from agent.core.quantities import Money
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=6)]
-MAX_LEASES: Final = 256
+MAX_SLOTS: Final = 256
 MAX_EVENT: Final = 256 * 1024
+MAX_EXTRA: Final = 1024
 ShortText = Annotated[str, Field(max_length=200)]
 LongText = Annotated[str, Field(max_length=4000)]
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")]
@@ -37,8 +40,19 @@ class Gpu(_Message):
     driver: ShortText | None = None
 
 
+class Score(_Message):
+    """How fast a miner was in a benchmark: `value` in `metric` ("token/s")."""
+
+    metric: ShortText
+    value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    device: ShortText | None = None
+
+
 class Service(_Message):
-    """What a miner says of one service."""
+    """What a miner says of one service.
+
+    `concurrency` is how many jobs of one model one slot computes together; `withheld` are models that it does not take now.
+    """
 
     runner: ShortText
     version: ShortText
@@ -47,6 +61,9 @@ class Service(_Message):
     downloadable: bool = False
     unit_price: Money
     features: dict[str, Any] = {}
+    concurrency: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 1
+    withheld: Annotated[list[ShortText], Field(max_length=1000)] = []
+    score: Score | None = None
 
 
 class Capabilities(_Message):
@@ -58,7 +75,7 @@ class Capabilities(_Message):
     memory: Annotated[int, Field(ge=0)]
     disk_free: Annotated[int, Field(ge=0)] = 0
     gpus: Annotated[list[Gpu], Field(max_length=64)] = []
-    slots: Annotated[int, Field(ge=1, le=256)]
+    slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)]
 
 
 class Holding(_Message):
@@ -81,11 +98,36 @@ class Registration(_Message):
     holding: Annotated[list[Holding], Field(max_length=10_000)] = []
 
 
-class Poll(_Message):
+class Seats(_Message):
+    """Free places in a batch of jobs that runs already."""
+
+    service: ShortText
+    model: ShortText | None = None
+    seats: Annotated[int, Field(ge=0, le=MAX_SLOTS)]
+
+
+class _Room(_Message):
+    """What room a miner has: free slots, and free seats in batches."""
+
+    seats: Annotated[list[Seats], Field(max_length=MAX_SLOTS)] = []
+
+    def free_seats(self) -> dict[Batch, int]:
+        """Free seats by service and model."""
+        return {(batch.service, batch.model): batch.seats for batch in self.seats}
+
+
+class Poll(_Room):
     """`POST /v1/miners/poll`; `wait` in seconds."""
 
-    slots: Annotated[int, Field(ge=0, le=256)]
+    slots: Annotated[int, Field(ge=0, le=MAX_SLOTS)]
     wait: Annotated[float, Field(ge=0, le=60)] = 0
+
+
+class SlotsMessage(_Room):
+    """`{"call": "slots"}` on the WebSocket: the room there is after `received` leases of this connection."""
+
+    slots: Annotated[StrictInt, Field(ge=0)]
+    received: Annotated[StrictInt, Field(ge=0)]
 
 
 class LeaseProgress(_Message):
@@ -138,12 +180,27 @@ class RunEvents(_Message):
 
 
 class OutputArtifact(_Message):
-    """An output file, stored before."""
+    """An output file, stored before; `size` in bytes."""
 
     artifact_id: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     name: ShortText
     media_type: ShortText
     size: Annotated[int, Field(ge=0)]
+
+
+class RunOutput(OutputArtifact):
+    """The data of an `output` event."""
+
+    # A later run makes a file of this name: no path, and not only dots.
+    name: Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]*[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
+    extra: dict[str, Any] = {}
+
+    @field_validator("extra")
+    @classmethod
+    def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if len(json.dumps(value)) > MAX_EXTRA:
+            raise ValueError(f"extra may have at most {MAX_EXTRA} bytes")
+        return value
 
 
 class RunResult(_Message):

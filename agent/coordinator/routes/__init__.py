@@ -1,11 +1,22 @@
 """The HTTP interface: one file per resource, each exports `router`."""
 
-from agent.coordinator.routes import admin, artifacts, health, jobs, miner_session, miners, receipts, services
+from agent.coordinator.routes import (
+    admin,
+    artifacts,
+    health,
+    jobs,
+    miner_session,
+    miners,
+    receipts,
+    registry,
+    services,
+)
 
 ROUTERS = (
     health.router,
     jobs.router,
     services.router,
+    registry.router,
     artifacts.router,
     receipts.router,
     miners.router,

@@ -140,3 +140,60 @@ class Health(Answer):
     timestamp: str
     services: dict[str, Literal["healthy", "unhealthy"]]
     log_key: str
+
+
+class Requirements(Answer):
+    """What a machine needs to offer a service. Sizes are bytes; `gpu` says whether one is needed, used if there, or never used."""
+
+    gpu: Literal["required", "optional", "unused"]
+    vram: int
+    memory: int
+    disk: int
+
+
+class ServiceSummary(Answer):
+    """A service. `unit` is what it is metered in, `cpu_unit` where there is no GPU; `determinism` how two results compare."""
+
+    service_id: str
+    name: str
+    category: str
+    description: str
+    tags: list[str]
+    unit: str
+    cpu_unit: str
+    determinism: str
+    route: str | None
+    requirements: Requirements
+    miners_online: int
+
+
+class ServiceList(Answer):
+    """Services and how many they are."""
+
+    services: list[ServiceSummary]
+    total: int
+
+
+class ServiceDetails(ServiceSummary):
+    """A service in full. `models` are the names that a request may use, `adapters` those that it may use beside."""
+
+    models: list[str]
+    adapters: list[str]
+    output_schema: dict[str, Any]
+
+
+class ModelNeeds(Answer):
+    """What a model takes, in bytes: VRAM at full speed and at least, and memory where there is no GPU."""
+
+    name: str
+    kind: Literal["model", "adapter"]
+    vram: int
+    vram_min: int
+    memory: int
+
+
+class ServiceNeeds(Requirements):
+    """What a service needs, and each model of the catalogue beside it."""
+
+    service_id: str
+    models: list[ModelNeeds]

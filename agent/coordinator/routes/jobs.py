@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, status
 from fastapi.responses import StreamingResponse
 
+from agent.coordinator.hub import RESYNC, Message
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
@@ -80,7 +81,10 @@ async def upload_file(
 
 @router.get("/{job_id}/events", response_class=StreamingResponse, summary="Follow a job (server-sent events)")
 async def events(context: ContextOf, caller: Client, job_id: str) -> StreamingResponse:
-    """`job_update` on every change of state or progress, `job_event` for segments, tokens and previews; ends with the job."""
+    """`job_update` on every change of state or progress, `job_event` for segments, tokens, previews and outputs.
+
+    `resync` where a reader was too slow and events were lost. Ends with the job.
+    """
     first = await operations.get(context, caller, job_id)
     return StreamingResponse(
         _stream(context, caller, job_id, first),
@@ -98,12 +102,25 @@ async def _stream(
         yield _event("job_update", current or first)
         while current["status"] not in FINAL_VALUES:
             message = await subscription.next(KEEP_ALIVE_SECONDS)
+            if message is not None and (told := _told(message, job_id)):
+                yield told
             if message is not None and message["type"] == "job_event":
-                yield _event("job_event", message["data"])
                 continue
             # A change, silence, or messages lost to a slow reader: the database knows.
             before, current = current, await operations.get(context, caller, job_id)
+            if current["status"] in FINAL_VALUES:
+                # The database is ahead of the messages: what was said before the end is told before the end.
+                for earlier in subscription.waiting():
+                    if told := _told(earlier, job_id):
+                        yield told
             yield ": still here\n\n" if current == before else _event("job_update", current)
+
+
+def _told(message: Message, job_id: str) -> str:
+    """What a message tells by itself; nothing if it only says that the job has changed."""
+    if message["type"] == "job_event":
+        return _event("job_event", message["data"])
+    return _event("resync", {"job_id": job_id}) if message is RESYNC else ""
 
 
 def _event(kind: str, data: dict[str, Any]) -> str:

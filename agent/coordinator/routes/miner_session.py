@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import orjson
 import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import ValidationError
 
 from agent.coordinator.dispatch import LeaseMessage, Port
 from agent.coordinator.operations import leases, miners, protocol
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
-from agent.coordinator.operations.wire import RunRelease
+from agent.coordinator.operations.wire import MAX_SLOTS, RunRelease, SlotsMessage
 from agent.core.errors import ApiError, StaleSession, Unauthorized
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
@@ -26,7 +28,6 @@ BAD_MESSAGE: Final = 1007
 MAX_CALLS: Final = 64
 """Calls of one miner that are worked on at the same time; further ones wait in the socket."""
 MAX_UNSENT: Final = 10_000
-MAX_SLOTS: Final = 256
 
 log = structlog.get_logger()
 
@@ -58,6 +59,7 @@ class _Connection:
         self._unsent: dict[bytes, LeaseMessage] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._room_for_calls = asyncio.Semaphore(MAX_CALLS)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._port = Port(
             who.miner_id,
             who.number,
@@ -108,18 +110,28 @@ class _Connection:
             task.add_done_callback(self._calls.discard)
 
     def _set_slots(self, message: Mapping[str, Any]) -> None:
-        slots, received = message.get("slots"), message.get("received")
-        if isinstance(slots, int) and isinstance(received, int):
-            self._port.set_slots(min(slots, MAX_SLOTS), received)
-            if self._port.room > 0:
-                self._context.dispatcher.room_made()
+        try:
+            said = SlotsMessage.model_validate(message)
+        except ValidationError as error:
+            log.warning("slots_invalid", miner_id=self._who.miner_id, faults=error.error_count())
+            return
+        self._port.set_room(min(said.slots, MAX_SLOTS), said.free_seats(), said.received)
+        if self._port.room:
+            self._context.dispatcher.room_made()
 
     async def _answer(self, message: Mapping[str, Any]) -> None:
         try:
-            status, body = await protocol.answer(self._context, self._who, message)
+            async with self._turn(message.get("job_id")):
+                status, body = await protocol.answer(self._context, self._who, message)
             await self._outgoing.put(orjson.dumps({"id": message.get("id"), "status": status, "body": body}))
         finally:
             self._room_for_calls.release()
+
+    def _turn(self, job_id: Any) -> AbstractAsyncContextManager[None]:
+        """Calls about one job are carried out in the order in which they came: its tokens, and then its result."""
+        if not isinstance(job_id, str):
+            return nullcontext()
+        return self._turns.setdefault(job_id, asyncio.Lock())
 
     def _deliver(self, lease: LeaseMessage) -> bool:
         frame = orjson.dumps({"push": "lease", "lease": lease})

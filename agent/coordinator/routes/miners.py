@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response, status
 
 from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.operations import events as run_events
 from agent.coordinator.operations import leases, miners
 from agent.coordinator.operations.wire import (
     Heartbeat,
@@ -53,7 +54,7 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
         close=poller.done.set,
         capabilities=session.capabilities,
     )
-    port.set_slots(body.slots, 0)
+    port.set_room(body.slots, body.free_seats(), 0)
     context.dispatcher.attach(port)
     answering = asyncio.create_task(poller.done.wait(), name=f"poll-{session.miner_id}")
     leaving = asyncio.create_task(_disconnected(request), name=f"poll-gone-{session.miner_id}")
@@ -133,8 +134,8 @@ async def release(context: ContextOf, session: MinerSession, job_id: str, body: 
 
 
 @router.post(
-    "/jobs/{job_id}/events", status_code=status.HTTP_204_NO_CONTENT, summary="Progress, segments, tokens"
+    "/jobs/{job_id}/events", status_code=status.HTTP_204_NO_CONTENT, summary="Progress, outputs, tokens"
 )
 async def events(context: ContextOf, session: MinerSession, job_id: str, body: RunEvents) -> None:
-    """Progress is stored; everything is passed on to whoever watches the job."""
-    await leases.pass_on(context, session, job_id, body)
+    """Progress and outputs are stored; everything is passed on to whoever watches the job."""
+    await run_events.pass_on(context, session, job_id, body)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select
 
-from agent.coordinator.store.tables import artifact_owners, artifacts, job_artifacts, jobs
+from agent.coordinator.store.tables import artifact_owners, artifacts, job_artifacts, jobs, kept_outputs
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +56,43 @@ def link(connection: Connection, job_id: str, direction: str, files: Iterable[Jo
         connection.execute(insert(job_artifacts), list(rows.values()))
 
 
-def owned_by(connection: Connection, artifact_ids: Iterable[str], owner: str) -> set[str]:
-    """Which of these artifacts `owner` has stored."""
-    query = select(artifact_owners.c.artifact_id).where(
-        artifact_owners.c.artifact_id.in_(list(artifact_ids)), artifact_owners.c.owner == owner
+def owned_by(connection: Connection, artifact_ids: Iterable[str], owner: str) -> dict[str, int]:
+    """Which of these artifacts `owner` has stored, with their sizes in bytes."""
+    query = (
+        select(artifacts.c.artifact_id, artifacts.c.size)
+        .join(artifact_owners, artifact_owners.c.artifact_id == artifacts.c.artifact_id)
+        .where(artifacts.c.artifact_id.in_(list(artifact_ids)), artifact_owners.c.owner == owner)
     )
-    return set(connection.execute(query).scalars())
+    return dict(connection.execute(query).all())
 
 
 def readable_by_account(connection: Connection, artifact_id: str, account_id: str) -> ArtifactRecord | None:
-    """The artifact if the account owns it or owns a job that used or made it."""
-    of_job = exists().where(
-        job_artifacts.c.artifact_id == artifact_id,
-        job_artifacts.c.job_id == jobs.c.job_id,
-        jobs.c.account_id == account_id,
-    )
+    """The artifact if the account owns it or owns a job that used, kept or made it."""
+    of_job = _of_job(artifact_id, jobs.c.account_id == account_id)
     return _readable(connection, artifact_id, owner=account_id, of_job=of_job)
 
 
 def readable_by_miner(
     connection: Connection, artifact_id: str, miner_id: str, session: int
 ) -> ArtifactRecord | None:
-    """The artifact if the miner stored it or holds the lease of a job that uses it."""
-    of_job = exists().where(
-        job_artifacts.c.artifact_id == artifact_id,
-        job_artifacts.c.job_id == jobs.c.job_id,
+    """The artifact if the miner stored it or holds the lease of a job that uses or kept it."""
+    of_job = _of_job(
+        artifact_id,
         jobs.c.state == "running",
         jobs.c.lease_miner_id == miner_id,
         jobs.c.lease_session == session,
     )
     return _readable(connection, artifact_id, owner=miner_id, of_job=of_job)
+
+
+def _of_job(artifact_id: str, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the artifact belongs to a job for which the conditions hold."""
+    return or_(
+        *(
+            exists().where(table.c.artifact_id == artifact_id, table.c.job_id == jobs.c.job_id, *conditions)
+            for table in (job_artifacts, kept_outputs)
+        )
+    )
 
 
 def find(connection: Connection, artifact_id: str) -> ArtifactRecord | None:
@@ -94,12 +101,12 @@ def find(connection: Connection, artifact_id: str) -> ArtifactRecord | None:
 
 
 def _readable(
-    connection: Connection, artifact_id: str, *, owner: str | None, of_job: object
+    connection: Connection, artifact_id: str, *, owner: str | None, of_job: ColumnElement[bool] | None
 ) -> ArtifactRecord | None:
     query = select(artifacts.c.size).where(artifacts.c.artifact_id == artifact_id)
-    if owner is not None:
+    if owner is not None and of_job is not None:
         owns = exists().where(artifact_owners.c.artifact_id == artifact_id, artifact_owners.c.owner == owner)
-        query = query.where(or_(owns, of_job))  # type: ignore[arg-type]  # an EXISTS made above
+        query = query.where(or_(owns, of_job))
     size = connection.execute(query).scalar_one_or_none()
     if size is None:
         return None
@@ -113,7 +120,8 @@ def _media_type(connection: Connection, artifact_id: str, owner: str | None) -> 
     made = select(job_artifacts.c.media_type).where(
         job_artifacts.c.artifact_id == artifact_id, job_artifacts.c.direction == "output"
     )
-    for query in (own, made):
+    kept = select(kept_outputs.c.media_type).where(kept_outputs.c.artifact_id == artifact_id)
+    for query in (own, made, kept):
         found: str | None = connection.execute(query.limit(1)).scalar_one_or_none()
         if found is not None:
             return found

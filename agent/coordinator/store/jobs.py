@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
-    and_,
     bindparam,
     delete,
     func,
     insert,
-    or_,
     select,
     text,
     update,
@@ -24,12 +20,6 @@ from sqlalchemy import (
 
 from agent.coordinator.store.tables import jobs, results, runs
 from agent.core.jobs import Failure, Job, JobState, Lease, RunEnded
-from agent.core.matching import Candidate, Waiting
-
-CLAIM_WINDOW = 512
-"""How many waiting jobs one round of matching looks at, from each end: the most urgent and the oldest."""
-ACCOUNT_WINDOW = 64
-"""How many of them may be one account's, in a queue that is longer than the window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,72 +164,8 @@ def runs_at(connection: Connection, job_id: str, miner_id: str, fence: int) -> b
     return connection.execute(query).first() is not None
 
 
-_claim_columns = (
-    jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
-    jobs.c.memory, jobs.c.gpus, jobs.c.requested_miner_id, jobs.c.avoid_miner_id, jobs.c.avoid_until,
-)  # fmt: skip
-# Literal states let the planner see that the partial indexes fit.
-_IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
+# A literal state lets the planner see that the partial indexes fit.
 _IS_RUNNING = text("state = 'running'")
-_urgency = (jobs.c.priority.desc(), jobs.c.job_id)
-_urgent = select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(CLAIM_WINDOW)
-
-
-def waiting(connection: Connection, candidates: Sequence[Candidate]) -> list[Waiting]:
-    """Jobs that can be claimed, as many as one round of matching looks at.
-
-    In a long queue only those that some candidate could take are looked at, of each account the most urgent few, and
-    the oldest ones too: so nobody's backlog hides other clients' jobs, and ageing reaches the back of the queue.
-    """
-    rows = {row.job_id: row for row in connection.execute(_urgent)}
-    if len(rows) < CLAIM_WINDOW:
-        return [_waiting(row) for row in rows.values()]
-    fitting = _fitting(candidates)
-    place = func.row_number().over(partition_by=jobs.c.account_id, order_by=_urgency).label("place")
-    ranked = select(jobs.c.job_id, jobs.c.priority, place).where(_IS_CLAIMABLE, fitting).subquery()
-    fair = (
-        select(*_claim_columns)
-        .join(ranked, ranked.c.job_id == jobs.c.job_id)
-        .where(ranked.c.place <= ACCOUNT_WINDOW)
-        .order_by(ranked.c.place, *_urgency)
-        .limit(CLAIM_WINDOW)
-    )
-    oldest = select(*_claim_columns).where(_IS_CLAIMABLE, fitting).order_by(jobs.c.job_id).limit(CLAIM_WINDOW)
-    found = {row.job_id: row for query in (fair, oldest) for row in connection.execute(query)}
-    return [_waiting(row) for row in found.values()]
-
-
-def _fitting(candidates: Sequence[Candidate]) -> ColumnElement[bool]:
-    """What at least one candidate could take; the matching itself looks closer."""
-    return or_(
-        *(
-            and_(
-                jobs.c.service.in_(candidate.services),
-                jobs.c.gpus <= candidate.gpus,
-                jobs.c.memory <= candidate.memory,
-                jobs.c.cpu_millis <= int(candidate.cpu_cores * 1000),
-                or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id == candidate.miner_id),
-            )
-            for candidate in candidates
-        )
-    )
-
-
-def _waiting(row: Row[*tuple[Any, ...]]) -> Waiting:
-    return Waiting(
-        job_id=row.job_id,
-        account_id=row.account_id,
-        service=row.service,
-        model=row.model,
-        priority=row.priority,
-        submitted_at=row.created_at,
-        cpu=Decimal(row.cpu_millis) / 1000,
-        memory=row.memory,
-        gpus=row.gpus,
-        miner_id=row.requested_miner_id,
-        avoid_miner_id=row.avoid_miner_id,
-        avoid_until=row.avoid_until or 0.0,
-    )
 
 
 def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:

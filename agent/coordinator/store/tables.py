@@ -140,6 +140,17 @@ jobs = Table(
         postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
     ),
     Index(
+        "ix_jobs_waiting_for_models",
+        "service",
+        "model",
+        sqlite_where=text(
+            "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
+        ),
+        postgresql_where=text(
+            "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
+        ),
+    ),
+    Index(
         "ix_jobs_running_by_account",
         "account_id",
         sqlite_where=text("state = 'running'"),
@@ -245,6 +256,17 @@ job_artifacts = Table(
     Index("ix_job_artifacts_artifact_id", "artifact_id"),
 )
 
+# Outputs that a run handed over before it ended; `extra` is JSON. Those that the results name are job_artifacts as well.
+kept_outputs = Table(
+    "kept_outputs",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("artifact_id", ForeignKey("artifacts.artifact_id"), nullable=False, index=True),
+    Column("media_type", Text, nullable=False),
+    Column("extra", Text, nullable=False),
+)
+
 __all__ = [
     "accounts",
     "api_keys",
@@ -256,6 +278,7 @@ __all__ = [
     "idempotency",
     "job_artifacts",
     "jobs",
+    "kept_outputs",
     "metadata",
     "miners",
     "receipts",

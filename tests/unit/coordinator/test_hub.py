@@ -38,6 +38,21 @@ async def test_a_slow_subscriber_gets_what_was_kept_and_then_learns_of_the_loss(
         assert await subscription.next(1) == {"number": -1}
 
 
+async def test_a_loss_is_one_gap_in_one_place() -> None:
+    """What comes while the subscriber still reads what it has is lost as well, so that nothing seems to be whole."""
+    hub = Hub()
+    with hub.subscribe("job_1") as subscription:
+        for number in range(QUEUE_LIMIT + 1):
+            hub.publish("job_1", {"number": number})
+        assert await subscription.next(1) == {"number": 0}
+        hub.publish("job_1", {"number": -1})
+        rest = list(subscription.waiting())
+        assert rest == [*({"number": number} for number in range(1, QUEUE_LIMIT)), RESYNC]
+        assert list(subscription.waiting()) == []
+        hub.publish("job_1", {"number": -2})
+        assert list(subscription.waiting()) == [{"number": -2}]
+
+
 async def test_nobody_is_remembered_after_leaving() -> None:
     hub = Hub()
     with hub.subscribe("job_1") as subscription:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -31,6 +32,16 @@ def open_and_close(path: Path) -> None:
         database.open(schema.prepare)
     finally:
         database.close()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
 
 
 def version(connection: Connection) -> str:
@@ -66,9 +77,7 @@ def test_partial_indexes_have_their_conditions(path: Path) -> None:
 
 
 def test_the_expected_schema_is_the_newest_migration() -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
-    assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
+    assert _scripts().get_heads() == [schema.HEAD]
 
 
 def test_preparing_again_changes_nothing(path: Path) -> None:
@@ -79,6 +88,32 @@ def test_preparing_again_changes_nothing(path: Path) -> None:
     with create_engine(f"sqlite:///{path}").connect() as connection:
         assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "kept"
         assert version(connection) == schema.HEAD
+
+
+def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    """From each older schema; foreign keys between old rows and new tables hold afterwards."""
+    revisions = [script.revision for script in _scripts().walk_revisions()][1:]
+    assert revisions
+    for revision in revisions:
+        path = tmp_path / f"{revision}.db"
+        with create_engine(f"sqlite:///{path}").connect() as connection:
+            config = _config()
+            config.attributes["connection"] = connection
+            with connection.begin():
+                command.upgrade(config, revision)
+                connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'kept', 0)"))
+                connection.execute(text("INSERT INTO artifacts VALUES ('sha256:1', 5, 0)"))
+        open_and_close(path)
+        with create_engine(f"sqlite:///{path}").connect() as connection:
+            assert version(connection) == schema.HEAD
+            assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "kept"
+            assert connection.execute(text("SELECT size FROM artifacts")).scalar_one() == 5
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            changes = compare_metadata(context, metadata)
+            assert [
+                change for change in changes if getattr(change[1], "name", "") != "ix_jobs_claimable"
+            ] == []
+            assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
 
 
 def test_a_database_of_a_newer_program_is_refused_and_left_alone(path: Path) -> None:

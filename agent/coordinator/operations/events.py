@@ -1,0 +1,96 @@
+"""What a run says before it ends: how far it is, what it has made so far, and what is only for those who watch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any, Final
+
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.miners import Session
+from agent.coordinator.operations.wire import RunEvent, RunEvents, RunOutput, RunProgress
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store import outputs as output_store
+from agent.coordinator.store.outputs import KeptOutput
+from agent.core.errors import StaleLease, ValidationFailed
+from agent.core.jobs import JobState
+from agent.core.media_types import clean_media_type
+
+MAX_KEPT: Final = 10_000
+"""Outputs of one job that are kept before its end: they all stand in the lease of a later attempt."""
+
+
+async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:
+    """Store the newest progress and the outputs of a run, and pass all its events on to whoever watches.
+
+    Raises `StaleLease`, also if there is nothing to store: a miner speaks of its own runs only. Raises
+    `ValidationFailed` for an output that was not stored before, or one too many; nothing is passed on then.
+    """
+    newest = next((event for event in reversed(request.events) if event.kind == "progress"), None)
+    progress = None if newest is None else RunProgress.model_validate(newest.data)
+    told = [(event, _output(event) if event.kind == "output" else None) for event in request.events]
+    outputs = {output.name: output for _, output in told if output is not None}
+    if progress is not None or outputs:
+        await context.database.write(_store, session, job_id, request.fence, progress, outputs.values())
+    elif not await context.database.read(store.runs_at, job_id, session.miner_id, request.fence):
+        raise StaleLease(job_id, request.fence)
+    if progress is not None:
+        context.publish_state(job_id, JobState.RUNNING, progress=int(progress.progress))
+    for event, output in told:
+        if event.kind != "progress":
+            data = event.data if output is None else output_view(output)
+            message = {**data, "job_id": job_id, "kind": event.kind}
+            context.hub.publish(job_id, {"type": "job_event", "data": message})
+
+
+def _output(event: RunEvent) -> KeptOutput:
+    output = RunOutput.model_validate(event.data)
+    return KeptOutput(
+        artifact_id=output.artifact_id,
+        name=output.name,
+        media_type=clean_media_type(output.media_type),
+        size=output.size,
+        extra=json.dumps(output.extra),
+    )
+
+
+def output_view(output: KeptOutput) -> dict[str, Any]:
+    """A kept output as those who watch the job see it."""
+    return {**output_store.on_the_wire(output), "url": f"/v1/artifacts/{output.artifact_id}"}
+
+
+def _store(
+    connection: Connection,
+    session: Session,
+    job_id: str,
+    fence: int,
+    progress: RunProgress | None,
+    outputs: Collection[KeptOutput],
+) -> None:
+    if progress is None:
+        runs = store.runs_at(connection, job_id, session.miner_id, fence)
+    else:
+        runs = store.save_progress(
+            connection, job_id, session.miner_id, fence, progress.progress, str(progress.units)
+        )
+    if not runs:
+        raise StaleLease(job_id, fence)
+    if outputs:
+        _keep(connection, session, job_id, outputs)
+
+
+def _keep(connection: Connection, session: Session, job_id: str, outputs: Collection[KeptOutput]) -> None:
+    stored = artifact_store.owned_by(connection, {output.artifact_id for output in outputs}, session.miner_id)
+    unknown = {
+        output.name: f"store {output.artifact_id} with POST /v1/artifacts first, and name its size"
+        for output in outputs
+        if stored.get(output.artifact_id) != output.size
+    }
+    if unknown:
+        raise ValidationFailed("An output is stored before it is told of.", unknown)
+    output_store.keep(connection, job_id, list(outputs))
+    if output_store.count(connection, job_id) > MAX_KEPT:
+        raise ValidationFailed(
+            "Too many outputs.", {"events": f"at most {MAX_KEPT} outputs of a job are kept before its end"}
+        )

@@ -1,0 +1,19 @@
+"""The name that somebody who misspelt one probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Final
+
+MAX_COMPARED: Final = 1000
+MAX_LENGTH: Final = 100
+MAX_NAMED: Final = 20
+
+
+def hint(name: str, known: Sequence[str]) -> str:
+    """What there is instead, for the end of an error's message: " Did you mean base? There are: base, tiny"."""
+    near = difflib.get_close_matches(name[:MAX_LENGTH], known[:MAX_COMPARED], n=1)
+    meant = f" Did you mean {near[0]}?" if near else ""
+    more = ", ..." if len(known) > MAX_NAMED else ""
+    return f"{meant} There are: {', '.join(known[:MAX_NAMED])}{more}" if known else " There are none"
