@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 from pydantic import ValidationError
 
-from agent.core.room import Batch, Room
+from agent.core.matching import Batch, Room
 from agent.miner.background import Background
 from agent.miner.errors import Unreachable
 from agent.miner.faults import FaultGuard
@@ -56,11 +56,10 @@ class Workload:
 
     def update(self) -> None:
         """Tell the coordinator how much room there is."""
-        room = self._room() if self._takes() else Room(0)
+        room = self._room() if self._takes() else Room(0, {}, {})
         seats = [
             {"service": service, "model": model, "seats": count}
             for (service, model), count in room.seats.items()
-            if count > 0
         ]
         self._place.link.set_slots(room.slots, seats)
 
@@ -76,21 +75,18 @@ class Workload:
     def _room(self) -> Room:
         """The room that is left. Work that has no place on a device yet takes what it will take."""
         working = self._place.executor.working()
-        room = Room(max(0, self._slots - len(working)))
-        placed = Counter[Batch]()
-        for service, model, runs, seats in working:
+        placed, seats = Counter[Batch](), Counter[Batch]()
+        for service, model, runs, places in working:
             placed[service, model] += runs
-            room.seats[service, model] = room.seats.get((service, model), 0) + seats - runs
-        for service, model in (Counter(self._batches()) - placed).elements():
-            room.take(service, model, self._concurrency(service))
+            seats[service, model] += places - runs
+        concurrency = {service: offer.concurrency for service, offer in self._place.offers.items()}
+        room = Room(max(0, self._slots - len(working)), seats, concurrency)
+        for batch in (Counter(self._batches()) - placed).elements():
+            room.take(*batch)
         return room
 
     def _batches(self) -> Iterator[Batch]:
         return ((work.lease.service, work.lease.spec.model) for work, _ in self._work.values())
-
-    def _concurrency(self, service: str) -> int:
-        offer = self._place.offers.get(service)
-        return offer.concurrency if offer is not None else 1
 
     def pause_reason(self) -> str | None:
         """Why no leases are taken although there is room, in words for the owner; None if they are."""
@@ -108,9 +104,7 @@ class Workload:
     def _take(self, lease: Lease, message: Mapping[str, Any]) -> None:
         if lease.key in self._work or lease.key in self._place.outbox:
             return  # sent twice
-        if not self._open or not self._room().take(
-            lease.service, lease.spec.model, self._concurrency(lease.service)
-        ):
+        if not self._open or not self._room().take(lease.service, lease.spec.model):
             self._background.spawn(self._release(lease.key, "no free slot"), f"release-{lease.job_id}")
             return
         work = Work(lease, message, self._place)
