@@ -53,6 +53,20 @@ huge = bpy.data.scenes.new("Huge")
 huge.render.engine = "CYCLES"
 huge.render.resolution_x = huge.render.resolution_y = 20000
 bpy.data.scenes.new("Flat").render.engine = "BLENDER_WORKBENCH"
+layered = bpy.data.scenes.new("Layered")
+layered.render.engine = "CYCLES"
+layered.cycles.use_denoising = False
+layered.camera = above
+for thing in (cube, above):
+    layered.collection.objects.link(thing)
+layered.view_layers.new("Second")
+layered.use_nodes = True
+nodes = layered.node_tree.nodes
+writer = nodes.new("CompositorNodeOutputFile")
+writer.base_path = "/output/"
+layers = nodes.new("CompositorNodeRLayers")
+layers.scene, layers.layer = layered, "Second"
+layered.node_tree.links.new(layers.outputs[0], writer.inputs[0])
 bpy.ops.wm.save_as_mainfile(filepath=f"{directory}/scene.blend")
 bpy.ops.wm.save_as_mainfile(filepath=f"{directory}/packed.blend", compress=True)
 """
@@ -181,6 +195,15 @@ def test_progress_rises_through_the_samples_of_all_frames(render):
     assert units[-1] == result.units
 
 
+def test_progress_counts_each_layer_and_the_scene_writes_no_files_of_its_own(render):
+    result, context = render(scene="Layered", frame=1, samples=16)
+    percents = [round(percent, 1) for percent, _ in context.reported]
+    assert percents == sorted(percents)
+    assert 49.5 in percents, "one of two layers is half of the frame"
+    assert len(result.results["frames"]) == 1
+    assert list((context.work / "frames").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("fields", "name", "described"),
     [
@@ -244,7 +267,7 @@ def test_a_job_goes_on_where_another_miner_stopped(render):
     ("fields", "words"),
     [
         ({"scene": "Unfilmed"}, "no camera"),
-        ({"scene": "Elsewhere"}, "it has 'Flat', 'Huge', 'Scene', 'Unfilmed'"),
+        ({"scene": "Elsewhere"}, "it has 'Flat', 'Huge', 'Layered', 'Scene', 'Unfilmed'"),
         ({"scene": "Huge", "resolution_x": None, "resolution_y": None}, "set resolution_x"),
         ({"scene": "Unfilmed", "samples": None}, "no camera"),
         ({"scene": "Flat", "engine": None}, "ask for the engine"),
@@ -394,8 +417,9 @@ scene.render.resolution_x = scene.render.resolution_y = 32
 text = bpy.data.texts.new("register.py")
 text.write(job["text"])
 text.use_module = True
+bpy.data.texts.new("driver").write(job["driver"])  # an expression has at most 255 characters
 driver = bpy.data.objects["Cube"].driver_add("location", 0).driver
-driver.expression = job["driver"]
+driver.expression = "0 if exec(bpy.data.texts['driver'].as_string()) else 1"
 style = bpy.data.texts.new("style.py")
 style.write(job["style"])
 scene.render.use_freestyle = True
@@ -404,7 +428,7 @@ settings.mode = "SCRIPT"
 settings.modules.new().script = style
 scene.use_nodes = True
 node = scene.node_tree.nodes.new("CompositorNodeOutputFile")
-node.base_path = job["directory"] + "/node"
+node.base_path = job["node"]
 scene.node_tree.links.new(scene.node_tree.nodes["Render Layers"].outputs[0], node.inputs[0])
 image = bpy.data.images.load(job["image"])
 material = bpy.data.materials["Material"]
@@ -424,23 +448,16 @@ def attack(tmp_path):
     with socket.create_server(("127.0.0.1", 0), backlog=16) as server:
         server.setblocking(False)
         values = {"secret": str(secret), "directory": str(directory), "port": server.getsockname()[1]}
-        driver = ATTACK.format(name="driver", **values)
         job = {
             "text": ATTACK.format(name="text", **values) + "def register(): pass\n",
+            "driver": ATTACK.format(name="driver", **values),
             "style": ATTACK.format(name="style", **values),
-            "driver": f"0 if exec({driver!r}) else 1",
-            "directory": str(directory),
+            "node": str(directory / "node"),
             "image": str(tmp_path / "private.png"),
             "target": str(tmp_path / "attack.blend"),
         }
-        # An expression has at most 255 characters, so it runs what stands in a text of the file.
-        job["driver"] = "0 if exec(bpy.data.texts['driver'].as_string()) else 1"
         script = tmp_path / "make_attack.py"
-        script.write_text(
-            MAKE_ATTACK.replace(
-                "driver = bpy", f"bpy.data.texts.new('driver').write({driver!r})\ndriver = bpy", 1
-            )
-        )
+        script.write_text(MAKE_ATTACK)
         blender("--python-exit-code", 1, "-P", script, "--", json.dumps(job))
         shutil.rmtree(directory)
         directory.mkdir()
