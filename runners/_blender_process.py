@@ -102,7 +102,9 @@ def run_blender(
         else:
             on_line(line)
 
-    sandbox = Sandbox(tools, limits, device)
+    # Pictures larger than a tile of Cycles are put together on the disk: the sandbox's /tmp would be too small.
+    environment = {"TMPDIR": OUTPUT} if output is not None else {}
+    sandbox = Sandbox(tools, limits, device, environment)
     command = [_program(sandbox), "-b", "--factory-startup", "--disable-autoexec", "--offline-mode"]
     command += ["-t", str(max(1, device.threads)), "--python-exit-code", str(SCRIPT_FAULT)]
     with tempfile.TemporaryDirectory(prefix="aitbc-blender-") as directory:

@@ -94,9 +94,11 @@ class Rendering:
         if (found := _CYCLES.match(line)) is not None:
             tile, tiles, sample, samples = (int(number or 0) for number in found.groups())
             part = sample / max(1, samples)
-            self._reach((tile + part) / tiles if tiles else part)
+            if tiles:  # the last sample may belong to the tile before
+                part = (tile + (part if sample < samples else 0)) / tiles
+            self._reach(part, begins=tile == 0 and sample == 0)
         elif (found := _EEVEE.match(line)) is not None:
-            self._reach(int(found[1]) / max(1, int(found[2])))
+            self._reach(int(found[1]) / max(1, int(found[2])), begins=found[1] == "1")
         elif line.startswith("Error: "):
             self.complaint = line.removeprefix("Error: ").strip()
 
@@ -114,13 +116,12 @@ class Rendering:
         self._units_per_frame = Decimal(scene["width"] * scene["height"] * scene["samples"]) / 1_000_000
         self._report()
 
-    def _reach(self, part: float) -> None:
-        """`part` of the current view layer is done; a smaller one than before belongs to the next."""
-        part = min(part, 1.0)
-        if part < self._within_layer and self._layer < self._layers - 1:
+    def _reach(self, part: float, *, begins: bool) -> None:
+        """`part` of a view layer is done, of the next one if it `begins`."""
+        if begins and self._within_layer > 0 and self._layer < self._layers - 1:
             self._layer += 1
             self._within_layer = 0.0
-        self._within_layer = max(part, self._within_layer)
+        self._within_layer = max(min(part, 1.0), self._within_layer)
         self._report()
 
     def _finish(self, frame: int, path: Path) -> None:

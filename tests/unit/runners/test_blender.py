@@ -56,6 +56,7 @@ bpy.data.scenes.new("Flat").render.engine = "BLENDER_WORKBENCH"
 layered = bpy.data.scenes.new("Layered")
 layered.render.engine = "CYCLES"
 layered.cycles.use_denoising = False
+layered.cycles.tile_size = 64
 layered.camera = above
 for thing in (cube, above):
     layered.collection.objects.link(thing)
@@ -202,6 +203,17 @@ def test_progress_counts_each_layer_and_the_scene_writes_no_files_of_its_own(ren
     assert 49.5 in percents, "one of two layers is half of the frame"
     assert len(result.results["frames"]) == 1
     assert list((context.work / "frames").iterdir()) == []
+
+
+def test_progress_rises_through_the_tiles_of_a_large_picture(render):
+    """Blender names the last sample of a tile once more after the next has begun."""
+    _, context = render(scene="Layered", frame=1, samples=8, resolution_x=128, resolution_y=64)
+    percents = [percent for percent, _ in context.reported]
+    assert percents == sorted(percents)
+    steps = [percent for percent in dict.fromkeys(percents) if percent > 0]
+    assert steps[-1] == 99
+    assert {24.75, 74.25} <= set(steps), "two tiles in each of two layers"
+    assert min(steps) < 10, "the first sample of the first tile is not the whole tile"
 
 
 @pytest.mark.parametrize(
