@@ -81,6 +81,14 @@ class Capabilities:
         }
         return replace(self, services=MappingProxyType(services))
 
+    def with_models(self, present: Mapping[str, Sequence[str]]) -> Capabilities:
+        """The same with the names of the models on disk by service; services that are not named stay as they are."""
+        services = {
+            service: replace(offer, models=tuple(present.get(service, offer.models)))
+            for service, offer in self.services.items()
+        }
+        return replace(self, services=MappingProxyType(services))
+
     def to_wire(self) -> dict[str, Any]:
         """The `capabilities` of a registration or a heartbeat."""
         return {
@@ -108,7 +116,6 @@ def tools(settings: Settings) -> Tools:
         max_memory=int(chosen.max_memory),
         max_output=int(chosen.max_output),
         batch=chosen.batch,
-        model_download=chosen.model_download,
         python_models=chosen.python_models,
     )
 
@@ -210,7 +217,9 @@ class Machine:
             version=f"{runner.version}+{probe.version}" if probe.version else runner.version,
             models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
             loaded=(),
-            downloadable=has_models and self._settings.runners.model_download,
+            downloadable=has_models
+            and self._settings.runners.model_download
+            and self._models.fetchable(definition.service_id),
             unit_price=format_money(miner.prices.get(definition.service_id, miner.default_price)),
             features=MappingProxyType(dict(probe.features)),
         )

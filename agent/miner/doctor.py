@@ -221,24 +221,23 @@ def _check_sandbox(settings: Settings) -> list[Finding]:
 
 
 def _check_models(settings: Settings) -> list[Finding]:
-    store = ModelStore(settings.models_dir)
-    services = {entry.service for entry in load_catalogue().values()}
+    store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
+    services = {entry.service for entry in store.catalogue.values()}
     names = [name for service in sorted(services) for name in store.on_disk(service)]
     if names:
         return [_ok("models", f"In {settings.models_dir}: {', '.join(names)}.")]
     message = f"There are no models in {settings.models_dir}."
     if settings.runners.model_download:
         return [_ok("models", f"{message} They are downloaded when a job needs them.")]
-    remedy = (
-        "Put models there, each in a directory of its catalogue name, or set runners.model_download to true."
-    )
+    remedy = "Fetch some with 'aitbc-agent models pull NAME', or set runners.model_download to true."
     return [_warning("models", message, remedy)]
 
 
 async def _check_services(settings: Settings) -> list[Finding]:
     gpus = Gpus()
     try:
-        machine = Machine(settings, gpus, ModelStore(settings.models_dir), probe_seconds=_PROBE_SECONDS)
+        models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
+        machine = Machine(settings, gpus, models, probe_seconds=_PROBE_SECONDS)
         found = await machine.probe()
     finally:
         gpus.close()
