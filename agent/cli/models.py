@@ -177,9 +177,9 @@ def _loaded(settings: Settings) -> set[str]:
 
 def _state(model: ListedModel) -> str:
     if model.on_disk:
-        return "in use" if model.in_use else "yes"
+        return "in use" if model.in_use else "loaded" if model.loaded else "yes"
     if model.arrived:
-        return "in part"
+        return "on its way" if model.in_use else "in part"
     return "no" if model.fetchable else "no, not to be fetched"
 
 

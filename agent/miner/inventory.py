@@ -23,7 +23,7 @@ class ListedModel:
 
     `size` is what it takes on disk, `arrived` what is there of one that is not whole yet, `size_to_fetch` what the
     catalogue says of one that is not there. `digest` names its weights as receipts do, and is None before somebody
-    computed it. `source` is the repository, the first address or the directory that it comes from.
+    computed it. `in_use`: a job works with it, or somebody fetches it. `source` is the repository, the first address or the directory that it comes from.
     """
 
     name: str
@@ -43,6 +43,7 @@ class ListedModel:
     fetched: bool
     pinned: bool
     in_use: bool
+    loaded: bool
     last_used: str | None
     digest: str | None
 
@@ -85,7 +86,8 @@ class Inventory:
             size_to_fetch=sum(sizes) if entry.files and len(sizes) == len(entry.files) else None,
             fetched=(directory / FETCHED_MARK).is_file(),
             pinned=name in self._settings.miner.models_pinned,
-            in_use=name in self._loaded or self._shelf.in_use(name),
+            in_use=self._shelf.in_use(name),
+            loaded=name in self._loaded,
             last_used=None if used is None else format_time(used),
             digest=self._digest(entry) if on_disk and entry.kind == "model" else None,
         )

@@ -130,11 +130,16 @@ class Library:
         """The models on disk by service, as of the last look."""
         return self._present
 
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """The models that were ordered and are not here yet, in the order in which they will be fetched."""
+        return tuple(self._orders)
+
     async def run(self) -> None:
         """Look after the directory and fetch what was ordered, one model at a time, until cancelled."""
         while True:
             self._wake.clear()
-            await self.look()
+            await self._look()
             if self._orders and not self._jobs_fetching:
                 await self._fetch_ahead(next(iter(self._orders)))
                 continue
@@ -142,7 +147,7 @@ class Library:
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._wake.wait()
 
-    async def look(self) -> None:
+    async def _look(self) -> None:
         """Find out which models are on disk."""
         services = {entry.service for entry in self._store.catalogue.values()}
         found = await asyncio.to_thread(
