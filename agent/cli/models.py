@@ -47,7 +47,19 @@ def list_models(
     if as_json:
         print_json([asdict(model) for model in models])
         return
-    table = Table("Model", "Service", "Kind", "Size", "VRAM", "Licence", "Weights", "Here", "Last used")
+    table = Table(
+        "Model",
+        "Service",
+        "Kind",
+        "Size",
+        "VRAM",
+        "Licence",
+        "Weights",
+        "Here",
+        "Last used",
+        box=None,
+        pad_edge=False,
+    )
     for model in models:
         table.add_row(
             model.name, model.service, model.kind, _size(model), _gib(model.vram), model.licence,

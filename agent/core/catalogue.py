@@ -152,7 +152,7 @@ class _Entry(BaseModel):
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: tuple[_Entry, ...]
+    models: tuple[_Entry, ...] = ()
 
 
 def parse_catalogue(
