@@ -22,6 +22,7 @@ import httpx
 import psutil
 
 from agent.configuration import load_catalogue
+from agent.core.errors import ConfigurationError
 from agent.miner import hardware
 from agent.miner.capabilities import Machine, tools
 from agent.miner.deadline import call_within
@@ -89,6 +90,8 @@ async def _guard(name: str, check: Awaitable[list[Finding]]) -> list[Finding]:
                 name, f"This check did not end within {_CHECK_SECONDS:g} s.", "Try again on a calmer machine."
             )
         ]
+    except ConfigurationError as error:
+        return [_fault(name, str(error), "Correct the file.")]
     except Exception as error:  # noqa: BLE001 - the other checks' findings are worth having all the same
         message = f"This check failed ({type(error).__name__}: {error})."
         return [_fault(name, message, "Please report this with the output of `aitbc-agent doctor --json`.")]

@@ -185,10 +185,10 @@ def _directories(directory: Path) -> list[Path]:
 
 
 def _lock(handle: IO[bytes], kind: int) -> bool:
-    """Take the lock if it is free; else close the handle."""
+    """Take the lock if it is free; else close the handle. Raises `OSError` where the disk knows no locks."""
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         handle.close()
         return False
     return True
