@@ -174,7 +174,6 @@ class Tools:
     max_memory: int = 8 * 2**30
     max_output: int = 20 * 2**30
     batch: int = 8
-    model_download: bool = True
     python_models: bool = True
 
 

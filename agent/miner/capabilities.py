@@ -86,12 +86,19 @@ class Capabilities:
     slots: int
 
     def with_models(
-        self, loaded: Mapping[str, Sequence[str]], withheld: Mapping[str, Collection[str]]
+        self,
+        present: Mapping[str, Sequence[str]],
+        loaded: Mapping[str, Sequence[str]],
+        withheld: Mapping[str, Collection[str]],
     ) -> Capabilities:
-        """The same with the names of loaded and of withheld models by service."""
+        """The same with the names of the models on disk, of loaded and of withheld ones, by service.
+
+        Services that `present` does not name keep what they have.
+        """
         services = {
             service: replace(
                 offer,
+                models=tuple(present.get(service, offer.models)),
                 loaded=tuple(loaded.get(service, ())),
                 withheld=tuple(sorted(withheld.get(service, ())))[:MAX_WITHHELD],
             )
@@ -126,7 +133,6 @@ def tools(settings: Settings) -> Tools:
         max_memory=int(chosen.max_memory),
         max_output=int(chosen.max_output),
         batch=chosen.batch,
-        model_download=chosen.model_download,
         python_models=chosen.python_models,
     )
 
@@ -229,7 +235,9 @@ class Machine:
             version=f"{runner.version}+{probe.version}" if probe.version else runner.version,
             models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
             loaded=(),
-            downloadable=has_models and self._settings.runners.model_download,
+            downloadable=has_models
+            and self._settings.runners.model_download
+            and self._models.fetchable(definition.service_id),
             unit_price=format_money(miner.prices.get(definition.service_id, miner.default_price)),
             features=MappingProxyType(dict(probe.features)),
             concurrency=probe.concurrency,

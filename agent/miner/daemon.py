@@ -12,9 +12,11 @@ from typing import Any, Final
 
 import structlog
 
+from agent.configuration import load_catalogue
 from agent.miner.background import Background
 from agent.miner.capabilities import Capabilities, Machine, tools
 from agent.miner.control import ControlServer
+from agent.miner.downloads import Downloads, limits
 from agent.miner.errors import SessionSuperseded
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
@@ -22,11 +24,13 @@ from agent.miner.executor.local import HOST_COMMAND, LocalExecutor
 from agent.miner.gpus import Gpus
 from agent.miner.heartbeat import Heartbeat
 from agent.miner.identity import ApiKeyStore, Identity, load_identity
+from agent.miner.library import Library
 from agent.miner.link import Link, LinkCallbacks
 from agent.miner.models import ModelStore
 from agent.miner.outbox import Outbox
 from agent.miner.premises import Premises
 from agent.miner.registration import Registration
+from agent.miner.shelf import Shelf
 from agent.miner.work import Workplace
 from agent.miner.workload import Workload
 from agent.settings import Settings
@@ -83,6 +87,7 @@ class Daemon:
         self._models: ModelStore
         self._withheld: Mapping[str, Mapping[str, str]] = {}
         self._models_changed = asyncio.Event()
+        self._library: Library
 
     async def start(self) -> None:
         """Prepare everything and register, trying until the coordinator answers or a stop is requested.
@@ -105,6 +110,7 @@ class Daemon:
             asyncio.create_task(self._heartbeat.run(), name="miner-heartbeat"),
             asyncio.create_task(self._heartbeat.watch_gpus(), name="miner-gpus"),
             asyncio.create_task(self._watch_models(), name="miner-models"),
+            asyncio.create_task(self._library.run(), name="miner-library"),
         ]
         stopping = asyncio.create_task(self._stopping.wait(), name="miner-stop")
         try:
@@ -167,7 +173,7 @@ class Daemon:
         self.miner_id = identity.miner_id
         gpus = Gpus()
         self._parts.callback(gpus.close)
-        self._models = models = ModelStore(self._settings.models_dir)
+        self._models = models = ModelStore(self._settings.models_dir, load_catalogue(self._settings.data_dir))
         self._capabilities = await Machine(self._settings, gpus, models, self._runners).probe()
         self._link = Link(self._url, identity, self._callbacks(), transport=self._settings.miner.transport)
         self._parts.push_async_callback(self._link.close)
@@ -179,6 +185,12 @@ class Daemon:
         self._withheld = await self._executor.withheld(self._offered_models())
         self._parts.push_async_callback(self._executor.close)
         self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
+        self._library = Library(
+            models,
+            Downloads(models, Shelf(models.models_dir), limits(self._settings)),
+            download=self._settings.runners.model_download,
+            on_change=self._on_recheck,
+        )
         self._workload = self._build_workload(identity, models, premises.jobs)
         self._parts.push_async_callback(self._workload.close)
         self._heartbeat = Heartbeat(
@@ -188,6 +200,7 @@ class Daemon:
             capabilities=self._capabilities_now,
             paused=self._workload.pause_reason,
             on_answer=self._workload.answered,
+            on_orders=self._library.obey,
         )
         control = ControlServer(
             self._directory, {"status": lambda _: self.status(), "stop": self._stop_by_control}
@@ -254,6 +267,7 @@ class Daemon:
 
     def _build_workload(self, identity: Identity, models: ModelStore, jobs_directory: Path) -> Workload:
         services = self._capabilities.services
+        definitions = {service: self._runners[service].definition for service in services}
         place = Workplace(
             identity=identity,
             origin="",  # known with the registration, before the first lease
@@ -261,8 +275,14 @@ class Daemon:
             outbox=self._outbox,
             executor=self._executor,
             models=models,
+            library=self._library,
             offers=services,
-            units={service: self._runners[service].definition.unit_on for service in services},
+            units={service: definition.unit_on for service, definition in definitions.items()},
+            adapters={
+                service: definition.adapters
+                for service, definition in definitions.items()
+                if definition.adapters
+            },
             inputs=self._settings.miner.inputs,
             jobs_directory=jobs_directory,
             spawn=self._background.spawn,
@@ -307,7 +327,10 @@ class Daemon:
         }
 
     def _capabilities_now(self) -> dict[str, Any]:
-        return self._capabilities.with_models(self._executor.loaded(), self._withheld).to_wire()
+        capabilities = self._capabilities.with_models(
+            self._library.present, self._executor.loaded(), self._withheld
+        )
+        return capabilities.to_wire()
 
     def _on_lease(self, message: Mapping[str, Any]) -> None:
         self._workload.take(message)

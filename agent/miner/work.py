@@ -7,8 +7,8 @@ import errno
 import re
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -25,8 +25,9 @@ from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.identity import Identity
 from agent.miner.inputs import fetch
 from agent.miner.lease import KeptOutput, Lease, digest_agrees
+from agent.miner.library import Lent, Library
 from agent.miner.link import Link
-from agent.miner.models import ModelStore
+from agent.miner.models import ModelStore, ModelUnavailable
 from agent.miner.outbox import Entry, Outbox
 from agent.miner.outputs import Collected, collect, has_files, take
 from agent.settings import InputSettings
@@ -44,9 +45,16 @@ _MAX_HANDING_OVER: Final = 2
 """Outputs of one job that are uploaded at the same time while it runs."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_THIS_MACHINE: Final = frozenset(
-    {"INPUT_UNAVAILABLE", "MODEL_UNKNOWN", "NO_MEMORY", "SPEC_MISMATCH", "SERVICE_NOT_OFFERED"}
+    {
+        "INPUT_UNAVAILABLE",
+        "MODEL_UNAVAILABLE",
+        "MODEL_UNKNOWN",
+        "NO_MEMORY",
+        "SPEC_MISMATCH",
+        "SERVICE_NOT_OFFERED",
+    }
 )
-"""Codes of retries that say nothing about the health of this machine."""
+"""Codes of retries that say nothing about the health of this machine. A single model's faults are counted apart."""
 
 _log = structlog.get_logger(__name__)
 
@@ -55,8 +63,8 @@ _log = structlog.get_logger(__name__)
 class Workplace:
     """What all work of a daemon shares.
 
-    `units` names the metering unit of each service on a kind of device; `spawn` runs what may outlive the work, under
-    the daemon's eyes.
+    `units` names the metering unit of each service on a kind of device; `adapters` the adapters that a request's
+    parameters ask for, in services that have any; `spawn` runs what may outlive the work, under the daemon's eyes.
     """
 
     identity: Identity
@@ -65,8 +73,10 @@ class Workplace:
     outbox: Outbox
     executor: LocalExecutor
     models: ModelStore
+    library: Library
     offers: Mapping[str, ServiceOffer]
     units: Mapping[str, Callable[[str], str]]
+    adapters: Mapping[str, Callable[[Mapping[str, Any]], Sequence[str]]]
     inputs: InputSettings
     jobs_directory: Path
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
@@ -133,7 +143,20 @@ class Work:
             raise Retry("The lease's spec does not agree with its digest.", code="SPEC_MISMATCH")
         if lease.service not in place.offers:
             raise Retry(f"This miner does not offer {lease.service}.", code="SERVICE_NOT_OFFERED")
-        model = None if lease.spec.model is None else place.models.resolve(lease.spec.model)
+        name_adapters = place.adapters.get(lease.service)
+        adapters = () if name_adapters is None else name_adapters(lease.spec.parameters)
+        async with AsyncExitStack() as stack:
+            try:
+                lending = place.library.lend(lease.spec.model, adapters, self._on_model)
+                lent = await stack.enter_async_context(lending)
+            except ModelUnavailable as error:
+                if lease.spec.model is not None:
+                    place.executor.model_failed(lease.service, lease.spec.model, error)
+                raise
+            return await self._perform_with(lent)
+
+    async def _perform_with(self, lent: Lent) -> Entry:
+        lease, place, model = self.lease, self._place, lent.model
         for name in ("inputs", "output", "work"):
             (self._directory / name).mkdir(parents=True)
         inputs = [await self._fetch(number, name) for number, name in enumerate(sorted(lease.spec.files))]
@@ -144,6 +167,7 @@ class Work:
             parameters=lease.spec.parameters,
             files={name: path for name, path, _ in inputs},
             kept=kept,
+            adapters=dict(lent.adapters),
             output=self._directory / "output",
             work=self._directory / "work",
             resources=lease.spec.resources,
@@ -191,6 +215,9 @@ class Work:
         self.progress, self.units = percent, units
         self.counter += 1
         self._feed.progress(percent, units)
+
+    def _on_model(self, name: str, done: int, total: int | None) -> None:
+        self._on_event("model", {"model": name, "done": done, "total": total})
 
     def _on_event(self, kind: str, data: Mapping[str, Any]) -> None:
         self.counter += 1

@@ -49,6 +49,7 @@ class FakeCoordinator:
         self.websocket = True
         self.result_answers: deque[Answer] = deque()
         self.heartbeat_seconds = 0.5
+        self.orders: list[dict[str, Any]] = []
         self.session = 0
         self.tokens: dict[str, int] = {}
         self.public_key = b""
@@ -124,12 +125,13 @@ class FakeCoordinator:
         files: dict[str, Any] | None = None,
         timeout: float = 60,
         service: str = "trial",
+        model: str | None = None,
         kept: Sequence[Mapping[str, Any]] = (),
         **parameters: Any,
     ) -> str:
         job_id = f"job_{secrets.token_hex(8)}"
         spec = {
-            "job_id": job_id, "service": service, "name": "trial", "model": None,
+            "job_id": job_id, "service": service, "name": "trial", "model": model,
             "parameters": {"mode": mode, **parameters}, "files": files or {}, "resources": {}, "timeout_seconds": timeout,
         }  # fmt: skip
         self.queue.append(
@@ -256,7 +258,7 @@ class FakeCoordinator:
             key = (item["job_id"], item["fence"])
             status = "renewed" if key in self.open else "cancelled" if key in self.cancelled else "lost"
             leases.append({"job_id": key[0], "fence": key[1], "status": status, "lease_expires_at": None})
-        return 200, {"leases": leases, "orders": []}
+        return 200, {"leases": leases, "orders": self.orders}
 
     def _on_result(self, job_id: str, body: dict[str, Any]) -> Answer:
         self.result_calls += 1

@@ -114,6 +114,10 @@ class LocalExecutor:
         finally:
             self._residence.leave(tenant)
 
+    def model_failed(self, service: str, model: str, error: Retry) -> None:
+        """A model could not even be brought to this machine: that counts as one that cannot be loaded."""
+        self._residence.load_failed(service, model, error)
+
     def loaded(self) -> dict[str, list[str]]:
         """The names of loaded models by service."""
         models: dict[str, set[str]] = {}

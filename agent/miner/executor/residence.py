@@ -122,10 +122,12 @@ class Residence:
         for tenant in [tenant for tenant in self._tenants.values() if tenant.child is child]:
             del self._tenants[tenant.key]
             if child.fault_code == "RUNNER_HUNG" and tenant.model is not None:
-                self._note_rest(
-                    tenant, self.guard.hung(tenant.service, tenant.model.name, time.monotonic()), "hung"
-                )
+                self._hung(tenant.service, tenant.model.name)
         self._changed()
+
+    def _hung(self, service: str, model: str) -> None:
+        if self.guard.hung(service, model, time.monotonic()):
+            self._rests(service, model, "RUNNER_HUNG")
 
     def tenants(self) -> list[Tenant]:
         """All of them."""
@@ -225,7 +227,7 @@ class Residence:
         except BaseException as error:
             self._tenants.pop(tenant.key, None)
             if isinstance(error, Retry) and tenant.model is not None:
-                self._load_failed(tenant, tenant.model, error)
+                self.load_failed(tenant.service, tenant.model.name, error, tenant.device)
             if tenant.child is not None:
                 self._pool.let_go(tenant.child)
             self._changed()
@@ -236,16 +238,16 @@ class Residence:
             self._on_change()
         return child
 
-    def _load_failed(self, tenant: Tenant, model: Model, error: Retry) -> None:
+    def load_failed(self, service: str, model: str, error: Retry, device: Device | None = None) -> None:
+        """A model could not be had."""
         reason = str(error).rstrip(".")[:300] + "."
-        self._remember("not loaded", tenant.service, model.name, reason, tenant.device)
-        rests = self.guard.load_failed(tenant.service, model.name, time.monotonic(), reason)
-        self._note_rest(tenant, rests, error.code)
+        self._remember("not loaded", service, model, reason, device)
+        if self.guard.load_failed(service, model, time.monotonic(), reason):
+            self._rests(service, model, error.code)
 
-    def _note_rest(self, tenant: Tenant, rests: bool, cause: str) -> None:
-        if rests:
-            _log.warning("model_rests", service=tenant.service, model=tenant.model_name, cause=cause)
-            self._on_change()
+    def _rests(self, service: str, model: str, cause: str) -> None:
+        _log.warning("model_rests", service=service, model=model, cause=cause)
+        self._on_change()
 
     async def _wait(self, waiting: _Waiting, reason: str, change: asyncio.Event) -> None:
         if reason != waiting.reason:
