@@ -59,7 +59,7 @@ class Transfer:
         try:
             self.on_size(part.size)
             await self._receive_all(file, part)
-            return await _undisturbed(part.finish)
+            return await undisturbed(part.finish)
         finally:
             part.close()
 
@@ -89,15 +89,15 @@ class Transfer:
             headers["Range"] = f"bytes={part.size}-"
         async with self.client.stream("GET", file.url, headers=headers) as response:
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                await _undisturbed(part.begin_anew)
+                await undisturbed(part.begin_anew)
                 raise _Interrupted("it cannot go on in the middle")
             self._check_status(file, response.status_code)
             if part.size and _begins_at(response) != part.size:
-                await _undisturbed(part.begin_anew)
+                await undisturbed(part.begin_anew)
             if part.expected is None:
                 part.expected = _length(response, part.size)
             async for data in response.aiter_raw(_CHUNK):
-                await _undisturbed(partial(part.write, data))
+                await undisturbed(partial(part.write, data))
                 self.on_size(part.size)
         part.ended = part.expected is None
         if not part.is_whole:
@@ -181,7 +181,7 @@ class _Part:
         return blob.hexdigest()
 
 
-async def _undisturbed(function: Callable[[], _T]) -> _T:
+async def undisturbed(function: Callable[[], _T]) -> _T:
     """Run a short blocking function in a thread; a cancellation waits for it, so that nobody writes after the end."""
     work = asyncio.ensure_future(asyncio.to_thread(function))
     try:

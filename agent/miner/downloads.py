@@ -22,9 +22,9 @@ import structlog
 from agent.core.catalogue import CatalogueEntry
 from agent.core.model_cache import make_room
 from agent.miner._hub import Listing, RemoteFile, list_files, needs_token
-from agent.miner._transfer import PAUSES, AccessDenied, Transfer
+from agent.miner._transfer import PAUSES, AccessDenied, Transfer, undisturbed
 from agent.miner.models import ModelStore, ModelUnavailable
-from agent.miner.shelf import PLAN, Shelf, mark_fetched, planned_size, size_of, sync_directory
+from agent.miner.shelf import PLAN, Shelf, mark_fetched, planned_size, size_of, sync_directory, write_plan
 from agent.settings import Settings
 
 OnProgress = Callable[[int, int | None], None]
@@ -104,7 +104,7 @@ class Downloads:
         async with httpx.AsyncClient(timeout=self._timeout, follow_redirects=True) as client:
             listing = await _with_sizes(listing, client)
             tell.total = listing.total
-            await asyncio.to_thread(self._plan, entry.name, partial, listing, may_remove=may_remove)
+            await undisturbed(lambda: self._plan(entry.name, partial, listing, may_remove=may_remove))
             _log.info("model_fetching", model=entry.name, files=len(listing.files), size=listing.total)
             began = time.monotonic()
             transfer = Transfer(client, listing.headers, tell.file_has, self._pauses)
@@ -113,18 +113,18 @@ class Downloads:
             except AccessDenied as error:
                 raise (error if entry.files else needs_token(entry)) from error
         source = {"repository": None if entry.files else entry.repository, "revision": listing.revision}
-        await asyncio.to_thread(self._put_in_place, entry.name, partial, source, digests)
+        await undisturbed(lambda: self._put_in_place(entry.name, partial, source, digests))
         _log.info("model_fetched", model=entry.name, seconds=round(time.monotonic() - began, 1))
 
     def _plan(self, name: str, partial: Path, listing: Listing, *, may_remove: bool) -> None:
         """Keep what fits of an earlier try, see to the room, and write down what is to come."""
         partial.mkdir(parents=True, exist_ok=True)
         _drop_what_changed(partial, listing.files)
+        files = [asdict(file) for file in listing.files]
         with self._shelf.room():
-            (partial / PLAN).unlink(missing_ok=True)  # so that it does not count beside the new one
+            write_plan(partial, files, total=None)  # what is still to come counts once, as needed
             self._find_room(name, max(0, (listing.total or 0) - size_of(partial)), may_remove=may_remove)
-            plan = {"total": listing.total, "files": [asdict(file) for file in listing.files]}
-            (partial / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+            write_plan(partial, files, total=listing.total)
 
     def _find_room(self, name: str, needed: int, *, may_remove: bool) -> None:
         quota = self._limits.quota
@@ -156,9 +156,8 @@ class Downloads:
         self, name: str, partial: Path, source: Mapping[str, Any], digests: Mapping[str, str]
     ) -> None:
         target = self._store.models_dir / name
-        if self._store.has(
-            name
-        ):  # in another engine's format, which somebody else brought: so it is not ours to remove
+        if self._store.has(name):
+            # In another engine's format, which somebody else brought: so the whole is not ours to remove.
             for file in digests:
                 (target / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(partial / file, target / file)

@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
@@ -157,6 +157,13 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_plan(partial: Path, files: Sequence[Mapping[str, Any]], *, total: int | None) -> None:
+    """Write down in one step which files a model will have, and how many bytes of the disk they will take in all."""
+    temporary = partial / f"{PLAN}.new"
+    temporary.write_text(json.dumps({"total": total, "files": files}), encoding="utf-8")
+    temporary.replace(partial / PLAN)
 
 
 def planned_size(partial: Path) -> int:

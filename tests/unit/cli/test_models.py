@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
@@ -150,8 +152,6 @@ def test_a_gated_repository_explains_tokens(hub: Hub) -> None:
 
 
 def test_a_terminal_gets_a_bar(hub: Hub) -> None:
-    import pty  # noqa: PLC0415 - only here
-
     controller, terminal = pty.openpty()
     with subprocess.Popen(
         [COMMAND, "models", "pull", "plain"], stderr=terminal, stdout=subprocess.PIPE
@@ -271,8 +271,6 @@ def test_a_model_is_removed_whoever_brought_it_unless_it_is_used(run: Any, hub: 
     directory.mkdir(parents=True)
     (directory / "model.pt").write_bytes(SMALL)
     shelf = Shelf(place / "models")
-    import asyncio  # noqa: PLC0415 - only here
-
     with asyncio.run(shelf.use("plain", lambda: None)):
         refused = run("models", "remove", "plain")
         assert (refused.code, "is being used" in refused.err) == (1, True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import os
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from miner_support.coordinator import FakeCoordinator
 from miner_support.hub import Hub, running_hub
 from miner_support.model_runner import HOST, ModelRunner
 from miner_support.trial import running, settings_for
+from support.agents import COMMAND
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +131,28 @@ async def test_the_coordinator_orders_a_model_ahead_of_jobs(
         status = await ask(tmp_path / "data", "status")
     assert status["miner_id"]
     assert hub.served["other.pt"] == len(WEIGHTS)
+
+
+async def test_a_model_that_the_agent_holds_in_memory_is_not_removed(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
+) -> None:
+    """Although no job uses it just now."""
+    directories = {"AITBC_DATA_DIR": str(tmp_path / "data"), "AITBC_MODELS_DIR": str(tmp_path / "models")}
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [COMMAND, "models", *words], env={**os.environ, **directories}, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+
+    async with running(daemon(tmp_path, coordinator)):
+        job_id = await coordinator.submit("read", model="big")
+        await coordinator.until(lambda: job_id in coordinator.results)
+        refused = await asyncio.to_thread(command, "remove", "big")
+        listed = json.loads((await asyncio.to_thread(command, "list", "--on-disk", "--json")).stdout)
+    assert (refused.returncode, "is being used" in refused.stderr) == (1, True)
+    assert [(model["name"], model["loaded"]) for model in listed] == [("big", True)]
+    assert command("remove", "big").returncode == 0
 
 
 async def test_within_the_quota_the_older_model_goes(

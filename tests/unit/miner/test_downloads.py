@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -295,6 +296,7 @@ def test_models_used_longest_ago_make_room_within_the_quota(tmp_path: Path, hub:
         fetch(downloads, name)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "model.bin").write_bytes(OTHER)
+    os.utime(tmp_path / "own", (0, 0))
 
     async def fetch_while_one_is_used() -> None:
         with await downloads.keep("used", lambda _done, _total: None):
@@ -308,8 +310,6 @@ def test_models_used_longest_ago_make_room_within_the_quota(tmp_path: Path, hub:
 
 
 def age(models_dir: Path, **times: float) -> None:
-    import os  # noqa: PLC0415 - only here
-
     for name, used in times.items():
         os.utime(models_dir / ".use" / name, (used, used))
 
@@ -321,6 +321,23 @@ def test_a_model_that_cannot_have_room_removes_nothing(tmp_path: Path, hub: Hub)
         fetch(downloads)
     assert store.on_disk("llm_inference") == ["small"]
     assert hub.served["text/model.safetensors"] == 0
+
+
+def test_a_lack_of_room_costs_nothing_of_what_has_arrived(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.hold["unet/model.safetensors"] = 0
+    _, downloads = make(tmp_path, hub, stall_seconds=0.5)
+    with pytest.raises(ModelUnavailable):
+        fetch(downloads)
+    hub.go_on.set()
+    with monkeypatch.context() as full:
+        usage = shutil.disk_usage(tmp_path)._replace(free=2**30)
+        full.setattr(shutil, "disk_usage", lambda _path: usage)
+        with pytest.raises(ModelUnavailable, match="no room"):
+            fetch(downloads)
+    fetch(downloads)
+    assert hub.served["text/model.safetensors"] == len(WEIGHTS)
 
 
 def test_fetching_ahead_never_removes_a_model(tmp_path: Path, hub: Hub) -> None:
@@ -339,7 +356,7 @@ def test_a_full_disk_is_noticed_before_anything_is_fetched(
     _, downloads = make(tmp_path, hub)
     usage = shutil.disk_usage(tmp_path)._replace(free=2**30 + MIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
-    with pytest.raises(ModelUnavailable, match=r"2\.00 GiB|lacking"):
+    with pytest.raises(ModelUnavailable, match=r"0\.00 GiB are lacking"):
         fetch(downloads)
     assert hub.served == {}
 
