@@ -27,7 +27,6 @@ SWITCHED_OFF = (
     "use_border",
     "use_multiview",
     "use_stamp_date",
-    "use_stamp_time",
     "use_stamp_render_time",
     "use_stamp_memory",
     "use_stamp_hostname",
@@ -61,9 +60,8 @@ def describe(bpy: Any, _job: dict[str, Any], tell: Tell) -> None:
     tell(
         version=list(bpy.app.version[:3]),
         denoiser=bool(_cycles.with_openimagedenoise),
-        listed=listed,
         backends=[kind for kind in listed if any(library.glob(kernels[kind]))],
-        kernels=any(library.glob("kernel_*")),
+        kernels=any(any(library.glob(pattern)) for pattern in kernels.values()),
     )
 
 
