@@ -566,7 +566,8 @@ def test_attack_a_blender_that_was_taken_over_gets_no_other_file_out(make_contex
     elif planted == "folder":
         place.mkdir()
     elif planted == "file":
-        place.write_text("frame")
+        for name in ("1", "3"):
+            (rendering.scratch / name).write_text("frame")
     if "scene" not in told:
         rendering.on_message(json.dumps({"scene": SCENE}))
     with pytest.raises(Fail) as caught:
