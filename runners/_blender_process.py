@@ -23,6 +23,9 @@ from runners._base import Device, Fail, Retry, RunnerError, Tools
 from runners._sandbox import Sandbox
 from runners._sandbox_watch import Ended, Limits, Outcome
 
+OLDEST = (4, 2)
+"""The first version of Blender that has --offline-mode."""
+
 TRIAL_SECONDS = 15.0
 """Seconds that finding out about Blender may take, and again a trial of EEVEE."""
 
@@ -41,6 +44,7 @@ SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "software")
 
 _MAGIC = (b"BLENDER", b"\x28\xb5\x2f\xfd")
 _GZIP = b"\x1f\x8b"
+_RELEASE = re.compile(r"\d+\.\d+")
 
 Message = Mapping[str, Any]
 
@@ -82,15 +86,15 @@ def run_blender(
     scene: Path | None = None,
     output: Path | None = None,
     kept: Path | None = None,
-    on_message: Callable[[Message], None],
+    on_message: Callable[[str], None],
     on_line: Callable[[str], None] = lambda _: None,
     on_tick: Callable[[float], None] | None = None,
     on_cancel: Callable[[Callable[[], None]], None] | None = None,
 ) -> Outcome:
     """Run `_blender_script` with a job, on the GPU with a Cycles `backend`, else on the processor.
 
-    It sees `scene` at `SCENE`, `output` (which it may write) at `OUTPUT`, and `kept` at `KEPT`. Raises `Cancelled`, and
-    `Retry` if Blender or the sandbox is not there.
+    It sees `scene` at `SCENE`, `output` (which it may write) at `OUTPUT`, and `kept` at `KEPT`. `on_message` gets what
+    the script tells, JSON. Raises `Cancelled`, and `Retry` if Blender or the sandbox is not there.
     """
     if tools.sandbox == "off":
         raise Retry("Blender runs only in the sandbox.", code="SANDBOX_UNAVAILABLE")
@@ -98,7 +102,7 @@ def run_blender(
 
     def listen(line: str) -> None:
         if line.startswith(mark):
-            on_message(json.loads(line[len(mark) :]))
+            on_message(line[len(mark) :])
         else:
             on_line(line)
 
@@ -126,16 +130,16 @@ def _program(sandbox: Sandbox) -> str:
     """Grant running Blender. Its own archive puts the program beside the folders that it needs, and nothing else is granted."""
     program = sandbox.program(sandbox.tools.blender)
     home = Path(program).parent
-    if not home.is_relative_to("/usr"):
-        for path in (home / "lib", *home.glob("[0-9]*.[0-9]*")):
-            if path.is_dir():
-                sandbox.read(path, str(path))
+    if home.is_relative_to("/usr"):
+        return program
+    for folder in home.iterdir():
+        if folder.name == "lib" or (_RELEASE.fullmatch(folder.name) and (folder / "scripts").is_dir()):
+            sandbox.read(folder, str(folder))
     return program
 
 
-@cache
-def version(tools: Tools) -> tuple[int, ...]:
-    """Blender's version. Raises `Retry` if it does not run here."""
+def _version(tools: Tools) -> tuple[int, ...]:
+    """Blender's version, asked in a way that every version knows. Raises `Retry` if it does not run here."""
     lines: list[str] = []
     sandbox = Sandbox(tools, _trial_limits(tools))
     outcome = sandbox.run([_program(sandbox), "--version"], on_line=lines.append)
@@ -152,8 +156,17 @@ def version(tools: Tools) -> tuple[int, ...]:
 def abilities(tools: Tools, device: Device) -> Abilities:
     """What this machine's Blender can do on a device. Raises `Retry` if it does not run here."""
     told: dict[str, Any] = {}
-    outcome = run_blender(tools, device, {"task": "describe"}, _trial_limits(tools), on_message=told.update)
+    outcome = run_blender(
+        tools,
+        device,
+        {"task": "describe"},
+        _trial_limits(tools),
+        on_message=lambda text: told.update(json.loads(text)),
+    )
     if "version" not in told:
+        if (release := _version(tools)) < OLDEST:
+            text = ".".join(map(str, release))
+            raise Retry(f"Blender {text} is too old; version 4.2 or newer is needed.", code="PROGRAM_MISSING")
         raise Retry(f"Blender does not run on this machine: {last_line(outcome)}", code="PROGRAM_MISSING")
     backends = tuple(told["backends"]) if device.kind == "cuda" else ()
     hindrance = None
@@ -177,7 +190,7 @@ def eevee_works(tools: Tools, device: Device) -> bool:
         try:
             run_blender(
                 tools, device, {"task": "try_eevee", "target": f"{OUTPUT}/trial.png"}, _trial_limits(tools),
-                output=Path(directory), on_message=told.update,
+                output=Path(directory), on_message=lambda text: told.update(json.loads(text)),
             )  # fmt: skip
         except RunnerError:
             return False
@@ -209,12 +222,12 @@ def _trial_limits(tools: Tools) -> Limits:
     )
 
 
-def explain_refusal(refusal: Message, *, gpu: bool) -> Fail | Retry:
-    """What our script refused, as the error to raise."""
-    message, code = str(refusal["message"])[:2000], refusal["code"]
-    if refusal["fault"] == "input":
+def explain_refusal(message: str, fault: str, code: str | None, *, gpu: bool) -> Fail | Retry:
+    """What our script refused, as the error to raise. `fault` is the input's, the machine's or told by the engine."""
+    message = message[:2000]
+    if fault == "input":
         return Fail(message, code=code)
-    if refusal["fault"] == "machine":
+    if fault == "machine":
         return Retry(message, code=code)
     reason = " ".join(dict.fromkeys(message.replace("Error: ", "").split("\n"))).strip()[:500]
     for sign, error in _ENGINE_FAULTS.items():

@@ -22,6 +22,17 @@ MAX_NAMES = 20
 ENDINGS = {"png": b"IEND\xaeB`\x82", "jpeg": b"\xff\xd9", "exr": b""}
 """How a complete file of each format ends, as far as the format says."""
 
+SWITCHED_OFF = (
+    "use_file_extension",
+    "use_border",
+    "use_multiview",
+    "use_stamp_date",
+    "use_stamp_render_time",
+    "use_stamp_memory",
+    "use_stamp_hostname",
+)
+"""Settings of the file that would give another file than the one expected, differ each time, or name this machine."""
+
 Tell = Callable[..., None]
 
 
@@ -49,9 +60,8 @@ def describe(bpy: Any, _job: dict[str, Any], tell: Tell) -> None:
     tell(
         version=list(bpy.app.version[:3]),
         denoiser=bool(_cycles.with_openimagedenoise),
-        listed=listed,
         backends=[kind for kind in listed if any(library.glob(kernels[kind]))],
-        kernels=any(library.glob("kernel_*")),
+        kernels=any(any(library.glob(pattern)) for pattern in kernels.values()),
     )
 
 
@@ -80,8 +90,7 @@ def try_eevee(bpy: Any, job: dict[str, Any], tell: Tell) -> None:
 def render(bpy: Any, job: dict[str, Any], tell: Tell) -> None:
     """Render the frames one after the other; a frame that an earlier run made and that is intact is taken over."""
     scene = _scene(bpy, job)
-    _defuse(bpy)
-    warnings = _warnings(bpy)
+    warnings = _warnings(bpy, defused=_defuse(bpy))
     _choose_engine(bpy, scene, job)
     _choose_picture(scene, job)
     _choose_quality(scene, job, warnings)
@@ -133,8 +142,12 @@ def _scene(bpy: Any, job: dict[str, Any]) -> Any:
     return scene
 
 
-def _defuse(bpy: Any) -> None:
-    """Take out of all scenes what would run Python in spite of --disable-autoexec, and what writes files of its own."""
+def _defuse(bpy: Any) -> bool:
+    """Take out of all scenes what would run Python in spite of --disable-autoexec, and what writes files of its own.
+
+    Returns whether there was any such Python.
+    """
+    defused = False
     trees = list(bpy.data.node_groups)
     for scene in bpy.data.scenes:
         trees.append(getattr(scene, "node_tree", None))
@@ -143,17 +156,19 @@ def _defuse(bpy: Any) -> None:
             modules = layer.freestyle_settings.modules
             while len(modules):
                 modules.remove(modules[0])
+                defused = True
     for tree in trees:
         for node in list(tree.nodes) if tree is not None else ():
             if node.bl_idname == "CompositorNodeOutputFile":
                 tree.nodes.remove(node)
+    return defused
 
 
-def _warnings(bpy: Any) -> list[str]:
+def _warnings(bpy: Any, *, defused: bool) -> list[str]:
     """What the client should know because the picture may differ from the one at home."""
     found = []
     missing = [
-        os.path.basename(path)  # noqa: PTH119 - paths of any system, as Blender wrote them
+        os.path.basename(path)[:100]  # noqa: PTH119 - paths of any system, as Blender wrote them
         for path in bpy.utils.blend_paths(absolute=True, packed=False, local=False)
         if not path.startswith("<") and not os.path.exists(path)  # noqa: PTH110 - as above
     ]
@@ -162,8 +177,10 @@ def _warnings(bpy: Any) -> list[str]:
         found.append(
             f"Files that the scene uses are not inside it (File > External Data > Pack Resources): {listed}"
         )
-    if bpy.app.autoexec_fail:
-        found.append("Python in the file (driver expressions, registered texts) is not run.")
+    if bpy.app.autoexec_fail or defused:
+        found.append(
+            "Python in the file (driver expressions, registered texts, styles of Freestyle) is not run."
+        )
     if tuple(bpy.data.version)[:2] > tuple(bpy.app.version)[:2]:
         saved, ours = (
             ".".join(map(str, tuple(version)[:2])) for version in (bpy.data.version, bpy.app.version)
@@ -196,7 +213,7 @@ def _eevee(bpy: Any) -> str:
 
 
 def _choose_picture(scene: Any, job: dict[str, Any]) -> None:
-    """Size, file format, and nothing in the file that differs each time or names this machine."""
+    """Size, transparency and file format."""
     render, settings = scene.render, scene.render.image_settings
     if job["width"] is not None or job["height"] is not None:
         width, height = _size(render)
@@ -204,9 +221,7 @@ def _choose_picture(scene: Any, job: dict[str, Any]) -> None:
         render.resolution_percentage = 100
     if job["transparent"] is not None:
         render.film_transparent = job["transparent"]
-    for name in ("use_file_extension", "use_border", "use_multiview", "use_stamp_date", "use_stamp_time"):
-        setattr(render, name, False)
-    for name in ("use_stamp_render_time", "use_stamp_memory", "use_stamp_hostname"):
+    for name in SWITCHED_OFF:
         setattr(render, name, False)
     if hasattr(settings, "media_type"):  # Blender 5
         settings.media_type = "IMAGE"

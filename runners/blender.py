@@ -30,16 +30,12 @@ from runners._blender_process import (
     explain_refusal,
     run_blender,
     save_default_scene,
-    version,
 )
 from runners._blender_rendering import Rendering, frame_name
 from runners._blender_request import MAX_PIXELS, MAX_SAMPLES, RenderRequest, RenderResult
 from runners._blender_video import make_video, video_encoder
 from runners._sandbox import unavailable
 from runners._sandbox_watch import Limits
-
-OLDEST = (4, 2)
-"""The first version of Blender that has --offline-mode."""
 
 DEFINITION = ServiceDefinition(
     service_id="blender_rendering",
@@ -72,18 +68,11 @@ class BlenderRunner(Runner[RenderRequest]):
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
-        """See `Runner.probe`. Starts Blender twice, and where there is an NVIDIA card once more to try EEVEE on it."""
+        """See `Runner.probe`. Starts Blender once, and where there is an NVIDIA card once more to try EEVEE on it."""
         if (missing := _missing(tools)) is not None:
             return Probe(available=False, reasons=(missing,))
         device = Device("cuda" if Path("/dev/nvidiactl").exists() else "cpu", "any")
         try:
-            release = version(tools)
-            text = ".".join(map(str, release))
-            if release < OLDEST:
-                reason = (
-                    f"Blender {text} is too old; install 4.2 or newer and set runners.blender to its path."
-                )
-                return Probe(available=False, version=text, reasons=(reason,))
             found = abilities(tools, device)
         except Retry as error:
             reason = f"{error} Install Blender (apt-get install blender) or set runners.blender to its path."
@@ -101,7 +90,12 @@ class BlenderRunner(Runner[RenderRequest]):
             "denoiser": found.denoiser,
             "video": video,
         }
-        return Probe(available=True, version=text, reasons=tuple(reasons), features=features)
+        return Probe(
+            available=True,
+            version=".".join(map(str, found.version)),
+            reasons=tuple(reasons),
+            features=features,
+        )
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:
@@ -146,9 +140,9 @@ class BlenderRunner(Runner[RenderRequest]):
             on_cancel=context.on_cancel,
         )
         context.check()
-        gpu = backend is not None
-        if rendering.refusal is not None:
-            raise explain_refusal(rendering.refusal, gpu=gpu)
+        gpu = device.kind == "cuda"
+        if (refusal := rendering.refusal) is not None:
+            raise explain_refusal(refusal.message, refusal.fault, refusal.code, gpu=gpu)
         if not rendering.complete:
             raise explain_end(outcome, rendering.complaint, opened=rendering.opened, gpu=gpu)
         results = rendering.results()
