@@ -93,6 +93,7 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
             "downloadable": False,
             "unit_price": "0.001",
             "features": {"encoders": ["h264"]},
+            "score": None,
         }
     }
     own = probe(
