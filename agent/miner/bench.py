@@ -36,7 +36,7 @@ PREPARATION_SECONDS: Final = 120.0
 """How long a runner may take to make its test input."""
 
 RUN_SECONDS: Final = 600.0
-"""How long one run may take, beside the loading of its model."""
+"""How long one run may take beside the loading of its model, for which there is a setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,7 @@ class Bench:
         self._host_command = tuple(host_command)
         self._directory = settings.data_dir.absolute() / "miner"
         self._models = ModelStore(settings.models_dir)
+        self._run_seconds = RUN_SECONDS + settings.miner.load_seconds
         self._report = Report()
         self._numbers = itertools.count()
 
@@ -111,10 +112,6 @@ class Bench:
 
         Raises `ConfigurationError` if a daemon works in the data directory, or a service is not known.
         """
-        unknown = sorted(self._services - self._runners.keys())
-        if unknown:
-            known = ", ".join(self._runners) or "none"
-            raise ConfigurationError(f"No runner is installed for {unknown[0]!r}; installed are: {known}.")
         premises = Premises(self._directory)
         premises.enter()
         try:
@@ -136,6 +133,11 @@ class Bench:
             capabilities = await Machine(self._settings, gpus, self._models, self._runners).probe()
         finally:
             gpus.close()
+        known = [*capabilities.services, *capabilities.unavailable]
+        for service in sorted(self._services.difference(known)):
+            raise ConfigurationError(
+                f"No runner is installed for {service!r}; installed are: {', '.join(known) or 'none'}."
+            )
         for service, reasons in capabilities.unavailable.items():
             if self._wanted(service):
                 self._skip(service, None, " ".join(reasons))
@@ -154,7 +156,9 @@ class Bench:
             try:
                 score = await self._measure_device(subject, device, directory)
             except (RunnerError, TimeoutError) as error:
-                self._skip(service, device.name, str(error) or f"A run took longer than {RUN_SECONDS:g} s.")
+                self._skip(
+                    service, device.name, str(error) or f"A run took longer than {self._run_seconds:g} s."
+                )
                 continue
             self._report.scores.append(score)
             add_score(self._directory / FILE_NAME, score)
@@ -250,7 +254,6 @@ class Bench:
 
     async def _run(self, executor: LocalExecutor, subject: _Subject, directory: Path) -> Execution:
         run_id = f"benchmark-{next(self._numbers)}"
-        limit = RUN_SECONDS + self._settings.miner.load_seconds
         with _scratch(directory / run_id) as place:
             for name in ("output", "work"):
                 (place / name).mkdir()
@@ -260,9 +263,9 @@ class Bench:
                 files=dict(subject.benchmark.files),
                 output=place / "output",
                 work=place / "work",
-                timeout_seconds=limit,
+                timeout_seconds=self._run_seconds,
             )
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(self._run_seconds):
                 return await executor.run(
                     subject.service,
                     subject.model,
