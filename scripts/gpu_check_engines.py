@@ -176,7 +176,7 @@ def _draw(place: Place, child: Child, model: Model) -> Done:
 
 
 def _untrained(place: Place) -> Model:
-    return _made(place, "untrained_diffusion", "make")
+    return _made(place, "untrained-diffusion", "untrained_diffusion", "make")
 
 
 def _used(place: Place) -> int:
@@ -245,7 +245,7 @@ def _llama(place: Place) -> Model:
     if owned:
         chosen = min(owned, key=lambda directory: sum(file.stat().st_size for file in directory.iterdir()))
         return Model(chosen.name, chosen)
-    return _made(place, "gpu_check_models", "tiny_llama")
+    return _made(place, "untrained-llama", "gpu_check_models", "tiny_llama")
 
 
 # Video, pictures, strangers' programs -----------------------------------------------------------------------------------
@@ -349,11 +349,11 @@ def _measured(service: str, place: Place) -> Iterator[tuple[Child, Benchmark]]:
         raise Failed(str(error)) from None
 
 
-def _made(place: Place, module: str, function: str) -> Model:
-    """The model that a function of a script beside this one makes, in a process that does not touch the card."""
-    directory = place.directory / module
+def _made(place: Place, name: str, module: str, function: str) -> Model:
+    """The model `name` that a function of a script beside this one makes, in a process that does not touch the card."""
+    directory = place.directory / name
     if (directory / "made").is_file():
-        return Model(module, directory)
+        return Model(name, directory)
     if not (SCRIPTS / f"{module}.py").is_file():
         raise NotChecked(f"scripts/{module}.py, which makes the model, is not part of this checkout")
     directory.mkdir(exist_ok=True)
@@ -370,7 +370,7 @@ def _made(place: Place, module: str, function: str) -> Model:
     if done.returncode != 0:
         raise NotChecked(f"the model cannot be made: {done.stderr.strip().splitlines()[-1:]}")
     (directory / "made").touch()
-    return Model(module, directory)
+    return Model(name, directory)
 
 
 def _need_module(module: str, package: str) -> None:
