@@ -250,13 +250,15 @@ class Benchmark:
     """A typical request that measures a machine, and how its speed is told.
 
     `parameters` are a request's, without the model (the program that measures fills it in); `files` the input files by
-    field. The speed is `scale` x units / seconds, in `metric` ("token/s").
+    field. The speed is `scale` x units / seconds, in `metric` ("token/s"). Where the unit is time itself, units tell
+    nothing of speed: `counted` "runs" puts the number of runs in their place ("run/s").
     """
 
     parameters: Mapping[str, Any]
     metric: str
     files: Mapping[str, Path] = field(default_factory=dict)
     scale: Decimal = Decimal(1)
+    counted: Literal["units", "runs"] = "units"
 
 
 class Context(Protocol):

@@ -33,6 +33,10 @@ MAX_PIXELS = 8192 * 8192
 
 INPUT = "/input/media"
 
+GENERATION_SECONDS = 60.0
+GENERATION_SIZE = 2**28
+"""Most seconds, and most bytes, of making a short test input."""
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -194,6 +198,27 @@ def run_ffmpeg(
 
 
 GLOBAL_OPTIONS = ("-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1")
+
+
+def generate(tools: Tools, target: Path, *arguments: str) -> Path:
+    """Make the file `target` from ffmpeg's own sources, such as "testsrc2", to measure a machine with.
+
+    `arguments` say what; input and codec. Returns `target`. Raises `Retry` if this ffmpeg cannot make it.
+    """
+    memory = min(INSPECTION_MEMORY, tools.max_memory)
+    seconds = GENERATION_SECONDS
+    sandbox = Sandbox(
+        tools, Limits(memory=memory, output=GENERATION_SIZE, seconds=seconds, cpu_seconds=seconds * 8)
+    )
+    path = f"{sandbox.write(target.parent, '/output')}/{target.name}"
+    outcome = sandbox.run([sandbox.program(tools.ffmpeg), *GLOBAL_OPTIONS, *arguments, path])
+    if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:
+        reason = last_line(outcome.stderr, path) if outcome.ended is Ended.EXITED else str(outcome.ended)
+        raise Retry(
+            f"This ffmpeg cannot make the test input ({reason}); install a complete build (apt-get install ffmpeg).",
+            code="PROGRAM_MISSING",
+        )
+    return target
 
 
 def explain(outcome: Outcome, *, hardware: bool) -> Fail | Retry:

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from runners._base import (
+    Benchmark,
     Context,
     Fail,
     File,
@@ -31,7 +32,15 @@ from runners._base import (
 )
 from runners._ffmpeg_encoders import HARDWARE, audio_options, choose, version, video_options, working
 from runners._ffmpeg_process import INPUT as INPUT_PATH
-from runners._ffmpeg_process import Media, input_options, inspect, job_limits, last_timestamp, run_ffmpeg
+from runners._ffmpeg_process import (
+    Media,
+    generate,
+    input_options,
+    inspect,
+    job_limits,
+    last_timestamp,
+    run_ffmpeg,
+)
 from runners._ffmpeg_request import MEDIA_TYPES, TranscodeRequest
 from runners._sandbox import Sandbox, unavailable
 
@@ -54,6 +63,11 @@ MUXERS = {"mkv": "matroska", "m4a": "ipod"}
 
 GIF_FPS = 15.0
 """Pictures per second of a GIF unless the request says otherwise; its timing cannot hold the usual 30 exactly."""
+
+BENCHMARK_SIZE = (1280, 720)
+BENCHMARK_FPS = 30
+BENCHMARK_SECONDS = 4
+"""The clip that measures a machine: long enough to outweigh the start of ffmpeg, short enough for a slow processor."""
 
 DEFINITION = ServiceDefinition(
     service_id="video_transcoding",
@@ -115,6 +129,21 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         if not made.is_file() or made.stat().st_size == 0:
             raise Fail("Nothing came out: the chosen part of the input holds no pictures or sound.")
         return _result(request, inspect(self.tools, made, context), made)
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
+        """See `Runner.benchmark`: 720p to H.264. Raises `Retry` if the clip cannot be made."""
+        width, height = BENCHMARK_SIZE
+        picture = f"testsrc2=size={width}x{height}:rate={BENCHMARK_FPS}:duration={BENCHMARK_SECONDS}"
+        # MPEG-4 part 2 is part of every build and cheap to decode, so that what is measured is the encoder.
+        codec = ("-c:v", "mpeg4", "-q:v", "4", "-pix_fmt", "yuv420p")
+        clip = generate(tools, directory / "clip.mkv", "-f", "lavfi", "-i", picture, *codec)
+        return Benchmark(
+            parameters={"input_url": "artifact:benchmark", "codec": "h264", "audio_codec": "none"},
+            metric="fps",
+            files={"input_url": clip},
+            scale=Decimal(BENCHMARK_FPS * 1_000_000) / (width * height),
+        )
 
     def _plan(self, request: TranscodeRequest, media: Media, source: Path, context: Context) -> _Plan:
         if request.has_video and media.video is None:

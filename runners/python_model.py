@@ -16,6 +16,7 @@ from typing import Any
 
 from runners import _python_harness
 from runners._base import (
+    Benchmark,
     Context,
     Fail,
     OutputFile,
@@ -58,6 +59,15 @@ _SIZES = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
+
+BENCHMARK_SOURCE = '''
+def predict(input, **parameters):
+    """Plain arithmetic in the interpreter: what every model does between the calls of its libraries."""
+    total = 0
+    for number in range(parameters["numbers"]):
+        total += number * number % 7
+    return {"total": total}
+'''
 
 DEFINITION = ServiceDefinition(
     service_id="ai_inference",
@@ -124,6 +134,18 @@ class PythonModelRunner(Runner[InferenceRequest]):
             results["files"] = files
         used = elapsed if self.device.kind == "cuda" else outcome.cpu_seconds
         return Result(results, round(Decimal(str(used)), 6))
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:  # noqa: ARG003 - the contract's signature
+        """See `Runner.benchmark`: a small model without requirements, from the start of its sandbox to its answer."""
+        source = directory / "model.py"
+        source.write_text(BENCHMARK_SOURCE, encoding="utf-8")
+        return Benchmark(
+            parameters={"model": {"entrypoint": source.name}, "parameters": {"numbers": 1_000_000}},
+            metric="run/s",
+            files={"model.source": source},
+            counted="runs",
+        )
 
     def _execute(self, request: InferenceRequest, context: Context, home: Path, seconds: float) -> Outcome:
         threads = self._threads(context.resources)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runners._base import (
+    Benchmark,
     Context,
     Fail,
     Model,
@@ -24,7 +25,7 @@ from runners._base import (
     ServiceDefinition,
     Tools,
 )
-from runners._ffmpeg_process import INPUT, input_options, inspect, job_limits, run_ffmpeg
+from runners._ffmpeg_process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
 from runners._sandbox import Sandbox, unavailable
 from runners._whisper_engines import SAMPLE_RATE, TranscriptionEngine, installed, open_engine, weights
 from runners._whisper_request import Engine, TranscribeRequest, TranscribeResult
@@ -35,6 +36,17 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 6 * 3600
 """Longest audio of one job, in seconds; its samples and its spectrogram are held in memory (0.5 GB an hour)."""
+
+BENCHMARK_TEXT = (
+    "The machine that hears this sentence is being measured. It listens to a short passage of plain speech and writes "
+    "down what was said as quickly as it can. Then it does so again and again until the figures agree. Music or "
+    "silence would not do because a model that finds no words to write is done in a fraction of the time that real "
+    "speech takes."
+)
+"""Without punctuation that ffmpeg's filter syntax would read as its own; about 20 seconds when spoken."""
+
+BENCHMARK_VOICE = "rms"
+"""The voice that the smallest model understands word for word: passages that it does not are decoded several times."""
 
 DEFINITION = ServiceDefinition(
     service_id="whisper_transcription",
@@ -104,6 +116,17 @@ class WhisperRunner(Runner[TranscribeRequest]):
         }
         files = [write(context.output, form, results) for form in request.output_formats]
         return Result({**results, "files": files}, Decimal(str(duration)))
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
+        """See `Runner.benchmark`: a passage that ffmpeg itself speaks. Raises `Retry` if this build has no voice."""
+        voice = ("-f", "lavfi", "-i", f"flite=voice={BENCHMARK_VOICE}:text='{BENCHMARK_TEXT}'")
+        speech = generate(tools, directory / "speech.wav", *voice, "-ar", str(SAMPLE_RATE))
+        return Benchmark(
+            parameters={"audio_url": "artifact:benchmark", "language": "en"},
+            metric="audio second/s",
+            files={"audio_url": speech},
+        )
 
     def weights(self, model: Model) -> tuple[Path, ...]:
         """See `Runner.weights`: the files that the loaded engine read, or that it would read."""

@@ -19,6 +19,7 @@ from agent.miner import hardware
 from agent.miner.deadline import call_within
 from agent.miner.gpus import Gpu, Gpus
 from agent.miner.models import ModelStore
+from agent.miner.scores import FILE_NAME, Score, advertised, read_scores
 from agent.settings import Settings
 from runners._base import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
 from runners._registry import broken, installed
@@ -37,6 +38,7 @@ class ServiceOffer:
     """A service that this machine performs. `models` are on disk, `loaded` in memory; `unit_price` is money.
 
     `concurrency` jobs of one model are computed together in one slot. Models that are `withheld` cannot be had now.
+    `score` is what `aitbc-agent bench` measured, None if it did not, or with another version.
     """
 
     runner: str
@@ -48,6 +50,7 @@ class ServiceOffer:
     features: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 1
     withheld: tuple[str, ...] = ()
+    score: Mapping[str, Any] | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """The offer as it stands in a registration."""
@@ -61,6 +64,7 @@ class ServiceOffer:
             "features": dict(self.features),
             "concurrency": self.concurrency,
             "withheld": list(self.withheld),
+            "score": None if self.score is None else dict(self.score),
         }
 
 
@@ -160,7 +164,9 @@ class Machine:
         gpus = await self._gpus.refresh()
         memory = await asyncio.to_thread(hardware.memory_total)
         free = await asyncio.to_thread(hardware.disk_free, self._settings.data_dir)
+        scores = await asyncio.to_thread(read_scores, self._settings.data_dir / "miner" / FILE_NAME)
         slots = self._settings.miner.slots or max(1, len(gpus))
+        devices = _devices(gpus, slots)
         probes = await asyncio.gather(
             *(self._ask(service, runner) for service, runner in self._runners.items())
         )
@@ -170,7 +176,7 @@ class Machine:
         for (service, runner), probe in zip(self._runners.items(), probes, strict=True):
             lacks = self._lacks(runner.definition.requirements, gpus, memory, free)
             if probe.available and not lacks:
-                services[service] = self._offer(runner, probe)
+                services[service] = self._offer(runner, probe, scores, devices)
                 hints[service] = probe.reasons
             else:
                 reasons = (*lacks, *(() if probe.available else probe.reasons))
@@ -189,7 +195,7 @@ class Machine:
             disk_free=free,
             gpus=gpus,
             gpu_reason=self._gpus.reason,
-            devices=_devices(gpus, slots),
+            devices=devices,
             processor=_processor(slots),
             slots=slots,
         )
@@ -226,13 +232,16 @@ class Machine:
             )
         return tuple(reasons)
 
-    def _offer(self, runner: type[Runner[Any]], probe: Probe) -> ServiceOffer:
+    def _offer(
+        self, runner: type[Runner[Any]], probe: Probe, scores: Sequence[Score], devices: Sequence[Device]
+    ) -> ServiceOffer:
         definition: ServiceDefinition = runner.definition
+        version = f"{runner.version}+{probe.version}" if probe.version else runner.version
         miner = self._settings.miner
         has_models = definition.model_field is not None
         return ServiceOffer(
             runner=runner.name,
-            version=f"{runner.version}+{probe.version}" if probe.version else runner.version,
+            version=version,
             models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
             loaded=(),
             downloadable=has_models
@@ -240,7 +249,8 @@ class Machine:
             and self._models.fetchable(definition.service_id),
             unit_price=format_money(miner.prices.get(definition.service_id, miner.default_price)),
             features=MappingProxyType(dict(probe.features)),
-            concurrency=probe.concurrency,
+            score=advertised(scores, definition.service_id, version, devices),
+            concurrency=max(1, probe.concurrency),
         )
 
 

@@ -103,6 +103,7 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
             "features": {"encoders": ["h264"]},
             "concurrency": 1,
             "withheld": [],
+            "score": None,
         }
     }
     own = probe(

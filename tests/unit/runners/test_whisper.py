@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from runners._base import Cancelled, Fail, Model, Retry, Tools
 from runners._protocol import Load, Run
 from runners._whisper_request import LANGUAGES
-from runners.whisper import TranscribeRequest, WhisperRunner
+from runners.whisper import BENCHMARK_TEXT, TranscribeRequest, WhisperRunner
 
 URL = "https://example.com/audio.mp3"
 SENTENCE = (
@@ -129,6 +129,15 @@ def test_segments_are_told_while_the_rest_is_still_heard(runner, make_context, s
         runner.run(TranscribeRequest(audio_url=URL, model="tiny.en", temperature=1), context)
     assert context.reported[-1][1] < 60
     assert "decode" not in vars(runner._engine._model), "the model is as it was before"
+
+
+def test_the_benchmarks_speech_is_understood(transcribe, tools, tmp_path):
+    """Nearly word for word, so that nothing is decoded again and every repetition takes the same time."""
+    benchmark = WhisperRunner.benchmark(tools, tmp_path)
+    result, _ = transcribe(benchmark.files["audio_url"], language="en")
+    words = [word.strip(".,").lower() for word in result.results["text"].split()]
+    spoken = [word.strip(".").lower() for word in BENCHMARK_TEXT.split()]
+    assert sum(word in words for word in spoken) >= 0.95 * len(spoken)
 
 
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])

@@ -1,0 +1,126 @@
+"""`aitbc-agent bench`: how fast this machine is, and what it could ask for its work."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from decimal import Decimal
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agent.cli import logs
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.core.quantities import format_money, parse_money
+from agent.miner.bench import Bench, Report
+from agent.miner.scores import Score, suggested_prices
+
+DEFAULT_PER_HOUR: Final = "0.25"
+"""What a busy machine earns in an hour at the suggested prices unless its owner says otherwise.
+
+A choice and no measurement: in the order of what a consumer card costs to rent, were the network's money dollars. With
+one default for all, the prices of two machines differ only by their speed.
+"""
+
+DEFAULT_SECONDS: Final = 5.0
+
+
+def _money(text: str) -> Decimal:
+    try:
+        amount = parse_money(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--per-hour") from None
+    if amount == 0:
+        raise typer.BadParameter("it must be more than zero", param_hint="--per-hour")
+    return amount
+
+
+def bench(
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    service: Annotated[
+        list[str] | None,
+        typer.Option("--service", help="Measure only this service; may be given several times."),
+    ] = None,
+    seconds: Annotated[
+        float,
+        typer.Option(
+            "--seconds", min=0, max=600, help="How long each figure is repeated, after a run to warm up."
+        ),
+    ] = DEFAULT_SECONDS,
+    per_hour: Annotated[
+        str, typer.Option("--per-hour", metavar="MONEY", help="What this machine should earn in a busy hour.")
+    ] = DEFAULT_PER_HOUR,
+    as_json: AsJson = False,
+) -> None:
+    """Measure every runner on every device, keep the scores, and suggest prices. The agent must not run."""
+    wanted = _money(per_hour)
+    settings = settings_from(data_dir, config)
+    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    progress = Console(stderr=True)
+    measuring = Bench(
+        settings,
+        services=service or (),
+        seconds=seconds,
+        on_step=lambda text: progress.print(f"{text} ...", highlight=False),
+    )
+    report = asyncio.run(measuring.measure())
+    prices = suggested_prices(report.scores, wanted)
+    suggestion = _suggestion(report.scores, prices)
+    if as_json:
+        print_json(
+            {
+                "scores": [score.model_dump() for score in report.scores],
+                "skipped": [asdict(skipped) for skipped in report.skipped],
+                "per_hour": format_money(wanted),
+                "prices": prices,
+                "batch": _batch(report.scores),
+                "toml": suggestion,
+            }
+        )
+    else:
+        _print(report, prices)
+        if report.scores:
+            typer.echo(
+                f"\nTo earn {format_money(wanted)} in a busy hour, put this into {settings.data_dir / 'agent.toml'}:\n"
+            )
+            typer.echo(suggestion)
+    if not report.scores:
+        raise typer.Exit(1)
+
+
+def _batch(scores: list[Score]) -> int | None:
+    """The worthwhile number of runs at the same time, None where no measured runner can do several."""
+    return max((score.concurrency for score in scores if len(score.levels) > 1), default=None)
+
+
+def _suggestion(scores: list[Score], prices: dict[str, str]) -> str:
+    """The settings to paste, as TOML."""
+    lines = ["[miner.prices]", *(f'{service} = "{price}"' for service, price in prices.items())]
+    batch = _batch(scores)
+    return "\n".join(lines if batch is None else [*lines, "", "[runners]", f"batch = {batch}"])
+
+
+def _print(report: Report, prices: dict[str, str]) -> None:
+    """A table on a terminal, else a line each."""
+    console = Console()
+    rows = [_row(score, prices) for score in report.scores]
+    if console.is_terminal and rows:
+        table = Table("Service", "Device", "Model", "Speed", "At once", "Price", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    else:
+        for name, device, model, speed, number, price in rows:
+            typer.echo(f"{name} on {device}, model {model}: {speed}, {number} at once, {price}")
+    for skipped in report.skipped:
+        where = f" on {skipped.device}" if skipped.device is not None else ""
+        typer.echo(f"{skipped.service}{where} was not measured: {skipped.reason}")
+
+
+def _row(score: Score, prices: dict[str, str]) -> tuple[Any, ...]:
+    price = f"{prices[score.service]} per {score.unit}"
+    speed = f"{score.speed:.4g} {score.metric}"
+    return score.service, score.device_name, score.model or "-", speed, str(score.concurrency), price

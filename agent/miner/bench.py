@@ -1,0 +1,318 @@
+"""Measures how fast each runner is on each device of this machine, in the child processes that do the jobs.
+
+Everything happens in the miner's directory, which is taken for the while as a daemon takes it: beside running jobs
+each would slow the other, and the figures would mean nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from agent.configuration import load_catalogue
+from agent.core.errors import ConfigurationError
+from agent.core.quantities import format_time
+from agent.miner.capabilities import Capabilities, Machine, ServiceOffer, tools
+from agent.miner.deadline import call_within
+from agent.miner.executor.devices import Devices
+from agent.miner.executor.local import HOST_COMMAND, Execution, LocalExecutor
+from agent.miner.gpus import Gpus
+from agent.miner.models import ModelStore
+from agent.miner.premises import Premises
+from agent.miner.scores import FILE_NAME, Score, add_score, worthwhile_concurrency
+from agent.settings import Settings
+from runners._base import Benchmark, Device, Model, Retry, Runner, RunnerError
+from runners._protocol import Run
+from runners._registry import installed
+
+PREPARATION_SECONDS: Final = 120.0
+"""How long a runner may take to make its test input."""
+
+RUN_SECONDS: Final = 600.0
+"""How long one run may take beside the loading of its model, for which there is a setting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What could not be measured: a service, or one on one device, and why."""
+
+    service: str
+    device: str | None
+    reason: str
+
+
+@dataclass(slots=True)
+class Report:
+    """What came out."""
+
+    scores: list[Score] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """A runner with the request that measures it."""
+
+    runner: type[Runner[Any]]
+    offer: ServiceOffer
+    benchmark: Benchmark
+    model: Model | None
+
+    @property
+    def service(self) -> str:
+        return self.runner.definition.service_id
+
+    def parameters(self) -> dict[str, Any]:
+        """The request, with the model filled in."""
+        parameters = dict(self.benchmark.parameters)
+        field_name = self.runner.definition.model_field
+        if field_name is not None and self.model is not None:
+            parameters[field_name] = self.model.name
+        return parameters
+
+
+class Bench:
+    """Measures. `seconds` is how long each figure is repeated; `on_step(text)` tells whoever waits what comes next.
+
+    `services` are the only ones to measure, all if it is empty. `runners` and `host_command` replace the installed
+    runners and their child program in tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        services: Collection[str] = (),
+        seconds: float,
+        on_step: Callable[[str], None],
+        runners: Mapping[str, type[Runner[Any]]] | None = None,
+        host_command: Sequence[str] = HOST_COMMAND,
+    ) -> None:
+        self._settings = settings
+        self._services = frozenset(services)
+        self._seconds = seconds
+        self._on_step = on_step
+        self._runners = installed() if runners is None else runners
+        self._host_command = tuple(host_command)
+        self._directory = settings.data_dir.absolute() / "miner"
+        self._models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
+        self._run_seconds = RUN_SECONDS + settings.miner.load_seconds
+        self._report = Report()
+        self._numbers = itertools.count()
+
+    async def measure(self) -> Report:
+        """Measure everything, one after the other; each score is on disk as soon as it is known.
+
+        Raises `ConfigurationError` if a daemon works in the data directory, or a service is not known.
+        """
+        premises = Premises(self._directory)
+        premises.enter()
+        try:
+            capabilities = await self._probe()
+            for service, offer in capabilities.services.items():
+                if self._wanted(service):
+                    with _scratch(premises.jobs / "benchmark") as directory:
+                        await self._measure_service(service, offer, capabilities.devices, directory)
+        finally:
+            premises.leave()
+        return self._report
+
+    def _wanted(self, service: str) -> bool:
+        return not self._services or service in self._services
+
+    async def _probe(self) -> Capabilities:
+        gpus = Gpus()
+        try:
+            capabilities = await Machine(self._settings, gpus, self._models, self._runners).probe()
+        finally:
+            gpus.close()
+        known = [*capabilities.services, *capabilities.unavailable]
+        for service in sorted(self._services.difference(known)):
+            raise ConfigurationError(
+                f"No runner is installed for {service!r}; installed are: {', '.join(known) or 'none'}."
+            )
+        for service, reasons in capabilities.unavailable.items():
+            if self._wanted(service):
+                self._skip(service, None, " ".join(reasons))
+        return capabilities
+
+    async def _measure_service(
+        self, service: str, offer: ServiceOffer, devices: Sequence[Device], directory: Path
+    ) -> None:
+        try:
+            subject = await self._prepare(service, offer, devices, directory)
+        except Retry as error:
+            self._skip(service, None, str(error))
+            return
+        for device in devices:
+            self._on_step(f"Measuring {service} on {device.name}")
+            try:
+                score = await self._measure_device(subject, device, directory)
+            except (RunnerError, TimeoutError) as error:
+                self._skip(
+                    service, device.name, str(error) or f"A run took longer than {self._run_seconds:g} s."
+                )
+                continue
+            self._report.scores.append(score)
+            add_score(self._directory / FILE_NAME, score)
+
+    async def _prepare(
+        self, service: str, offer: ServiceOffer, devices: Sequence[Device], directory: Path
+    ) -> _Subject:
+        """The request to measure with. Raises `Retry` saying why there is none."""
+        runner = self._runners[service]
+        model = None
+        if runner.definition.model_field is not None:
+            model = self._smallest_model(offer.models, on_gpu=devices[0].kind == "cuda")
+        available = tools(self._settings)
+        try:
+            benchmark = await call_within(
+                PREPARATION_SECONDS, lambda: runner.benchmark(available, directory), name=f"bench-{service}"
+            )
+        except TimeoutError:
+            raise Retry(f"Its test input was not ready within {PREPARATION_SECONDS:g} s.") from None
+        except RunnerError as error:
+            raise Retry(str(error)) from None
+        except Exception as error:
+            raise Retry(
+                f"The runner {runner.name} failed to make its test input ({type(error).__name__}: {error})."
+            ) from error
+        if benchmark is None:
+            raise Retry(f"The runner {runner.name} has no benchmark.")
+        return _Subject(runner, offer, benchmark, model)
+
+    def _smallest_model(self, names: Sequence[str], *, on_gpu: bool) -> Model:
+        def size(name: str) -> int:
+            entry = self._models.catalogue[name]
+            return entry.vram if on_gpu else entry.memory
+
+        able = [name for name in names if self._models.catalogue[name].kind == "model"]
+        if not able:
+            raise Retry("None of its models is on this machine; fetch one with `aitbc-agent models pull`.")
+        return self._models.resolve(min(able, key=size))
+
+    async def _measure_device(self, subject: _Subject, device: Device, directory: Path) -> Score:
+        """One score. Raises `RunnerError` or `TimeoutError` if not even one run at a time succeeds."""
+        # An executor that knows only this device can place the runs nowhere else.
+        executor = LocalExecutor(
+            Devices((device,), slots=1, seats={subject.service: subject.offer.concurrency}),
+            tools(self._settings),
+            self._settings.miner,
+            self._directory,
+            command=self._host_command,
+        )
+        executor.end_orphans()
+        rates: dict[int, tuple[float, float]] = {}
+        try:
+            for number in _levels(subject.offer.concurrency):
+                try:
+                    rates[number] = await self._measure_level(executor, subject, number, directory)
+                except (RunnerError, TimeoutError):
+                    if not rates:
+                        raise
+                    break  # so many at once are too many for this device, often for its memory
+        finally:
+            await executor.close()
+        return _score(subject, device, rates)
+
+    async def _measure_level(
+        self, executor: LocalExecutor, subject: _Subject, number: int, directory: Path
+    ) -> tuple[float, float]:
+        """Metered units and runs a second with `number` runs at the same time: medians, after one round to warm up."""
+        await self._round(executor, subject, number, directory)
+        units: list[float] = []
+        runs: list[float] = []
+        end = time.monotonic() + self._seconds
+        while not units or time.monotonic() < end:
+            began = time.monotonic()
+            metered = await self._round(executor, subject, number, directory)
+            elapsed = time.monotonic() - began
+            units.append(float(metered) / elapsed)
+            runs.append(number / elapsed)
+        return statistics.median(units), statistics.median(runs)
+
+    async def _round(
+        self, executor: LocalExecutor, subject: _Subject, number: int, directory: Path
+    ) -> Decimal:
+        """So many runs at once; the sum of their units."""
+        outcomes = await asyncio.gather(
+            *(self._run(executor, subject, directory) for _ in range(number)), return_exceptions=True
+        )
+        total = Decimal(0)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+            total += outcome.done.units
+        return total
+
+    async def _run(self, executor: LocalExecutor, subject: _Subject, directory: Path) -> Execution:
+        run_id = f"benchmark-{next(self._numbers)}"
+        with _scratch(directory / run_id) as place:
+            for name in ("output", "work"):
+                (place / name).mkdir()
+            message = Run(
+                run_id=run_id,
+                parameters=subject.parameters(),
+                files=dict(subject.benchmark.files),
+                output=place / "output",
+                work=place / "work",
+                timeout_seconds=self._run_seconds,
+            )
+            async with asyncio.timeout(self._run_seconds):
+                return await executor.run(subject.service, subject.model, message)
+
+    def _skip(self, service: str, device: str | None, reason: str) -> None:
+        self._report.skipped.append(Skipped(service, device, reason))
+
+
+def _levels(concurrency: int) -> list[int]:
+    """How many runs at the same time are tried: 1, 2, 4 and so on up to what the runner can do."""
+    doubled = itertools.takewhile(
+        lambda number: number < concurrency, (2**power for power in itertools.count())
+    )
+    return [*doubled, concurrency]
+
+
+def _score(subject: _Subject, device: Device, rates: Mapping[int, tuple[float, float]]) -> Score:
+    benchmark, definition = subject.benchmark, subject.runner.definition
+    counted = 0 if benchmark.counted == "units" else 1
+    levels = {number: round(rate[counted] * float(benchmark.scale), 6) for number, rate in rates.items()}
+    if not all(levels.values()) or not all(units for units, _ in rates.values()):
+        raise Retry("Its benchmark metered nothing.")
+    concurrency = worthwhile_concurrency(levels)
+    return Score(
+        service=subject.service,
+        runner=subject.offer.runner,
+        version=subject.offer.version,
+        device_kind=device.kind,
+        device_uuid=device.uuid,
+        device_name=device.name,
+        model=subject.model.name if subject.model is not None else None,
+        metric=benchmark.metric,
+        speed=levels[concurrency],
+        unit=definition.unit_on(device.kind),
+        units_per_second=rates[concurrency][0],
+        concurrency=concurrency,
+        levels=levels,
+        measured_at=format_time(time.time()),
+    )
+
+
+@contextmanager
+def _scratch(directory: Path) -> Iterator[Path]:
+    """A directory for a while. Were this process killed, the next daemon would remove it with other leftovers."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,116 @@
+"""What was measured on this machine: kept on disk, told to the coordinator, and turned into prices.
+
+`aitbc-agent bench` writes the scores; the daemon reads them when it says what the machine can do. A score counts as
+long as its runner, engine included, and its device are the ones that would do the work.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agent.core.quantities import format_money
+from runners._base import Device
+
+FILE_NAME: Final = "benchmark.json"
+"""Below the miner's directory."""
+
+GOOD_ENOUGH: Final = 0.9
+"""More runs at the same time are worth their memory only up to this part of the best speed."""
+
+_SECONDS_AN_HOUR: Final = 3600
+
+_log = structlog.get_logger(__name__)
+
+
+class Score(BaseModel):
+    """How fast one runner is on one device.
+
+    `version` is the runner's with its engine's, as offered. `levels` are speeds in `metric` by the number of runs at the
+    same time; `speed` and `units_per_second` (metered units of the whole device) are those at `concurrency`, the
+    number that is worth using. `measured_at` is RFC 3339.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    service: str
+    runner: str
+    version: str
+    device_kind: Literal["cuda", "cpu"]
+    device_uuid: str | None
+    device_name: str
+    model: str | None
+    metric: str
+    speed: float = Field(gt=0, allow_inf_nan=False)
+    unit: str
+    units_per_second: float = Field(gt=0, allow_inf_nan=False)
+    concurrency: int = Field(ge=1)
+    levels: dict[int, float]
+    measured_at: str
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The service and the device: a new score takes the place of the old one here."""
+        return self.service, self.device_uuid or self.device_name
+
+
+class _Document(BaseModel):
+    scores: tuple[Score, ...]
+
+
+def read_scores(path: Path) -> tuple[Score, ...]:
+    """The scores in a file; none if it is missing or cannot be read, since they can be measured again."""
+    try:
+        return _Document.model_validate_json(path.read_bytes()).scores
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValidationError) as error:
+        _log.warning("scores_not_read", path=str(path), error=type(error).__name__)
+        return ()
+
+
+def add_score(path: Path, score: Score) -> None:
+    """Put a score into the file, which is replaced whole. Raises `OSError`."""
+    kept = {old.place: old for old in read_scores(path)} | {score.place: score}
+    temporary = path.with_suffix(".new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(_Document(scores=tuple(kept.values())).model_dump_json(indent=1))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def advertised(
+    scores: Iterable[Score], service: str, version: str, devices: Sequence[Device]
+) -> Mapping[str, Any] | None:
+    """The service's score as it stands in a registration: that of the fastest device. None if there is none to trust."""
+    places = {(service, device.uuid or device.name) for device in devices}
+    valid = [score for score in scores if score.place in places and score.version == version]
+    if not valid:
+        return None
+    best = max(valid, key=lambda score: score.units_per_second)
+    return {"metric": best.metric, "value": best.speed, "device": best.device_name}
+
+
+def worthwhile_concurrency(levels: Mapping[int, float]) -> int:
+    """The smallest number of runs at the same time that reaches nearly the best speed of `levels`."""
+    enough = GOOD_ENOUGH * max(levels.values())
+    return min(number for number, speed in levels.items() if speed >= enough)
+
+
+def suggested_prices(scores: Iterable[Score], per_hour: Decimal) -> dict[str, str]:
+    """The price per unit by service with which all measured devices together earn `per_hour` while they are busy."""
+    rates: dict[str, float] = defaultdict(float)
+    for score in scores:
+        rates[score.service] += score.units_per_second
+    return {
+        service: format_money(per_hour / (Decimal(repr(rate)) * _SECONDS_AN_HOUR))
+        for service, rate in sorted(rates.items())
+    }

@@ -1,0 +1,206 @@
+"""Tries everything that this project does with an NVIDIA GPU, and prints a table: what works, what fails and why, how fast.
+
+    python scripts/gpu_check.py                   all checks, on the cards of this machine
+    python scripts/gpu_check.py --only nvenc      those whose name holds a word
+    python scripts/gpu_check.py --rehearse        what can be tried on the processor, to see that the checks work
+
+It needs a checkout and the Python packages of the engines, no installed agent; what is missing is said and not counted.
+The exit status is 1 if any check failed. It downloads nothing, changes nothing outside a temporary directory but the
+caches of the engines, and takes no more of a card's memory than small models do. docs/gpu.md tells more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+import gpu_check_child  # noqa: F401 - it makes the checkout importable, so it comes first
+from agent.miner.gpus import Gpu, Gpus
+from gpu_check_report import Checks, Failed, Line, NotChecked, Place, perform
+from runners._base import Device, Tools
+
+PROGRAM_SECONDS: Final = 120.0
+_CORES: Final = os.cpu_count() or 1
+
+CHECKS: Final = Checks()
+
+
+@CHECKS.add("nvml inventory", needs="card")
+def _inventory(_place: Place) -> str:
+    """Every card has a name, a UUID, memory and a compute capability, and none is lost."""
+    cards, reason = _cards()
+    if reason is not None:
+        raise Failed(reason)
+    for card in cards:
+        if not card.uuid.startswith("GPU-") or card.memory_total <= 0 or card.compute_capability is None:
+            raise Failed(f"card {card.index} is not described in full: {card}")
+    return "; ".join(
+        f"{card.name}, {card.memory_total / 2**30:.1f} GiB, compute capability {card.compute_capability}, "
+        f"driver {card.driver}"
+        for card in cards
+    )
+
+
+@CHECKS.add("nvml telemetry", needs="card")
+def _telemetry(_place: Place) -> str:
+    """Free memory, load, temperature and power can be read."""
+    told = []
+    for card in _cards()[0]:
+        silent = [name for name, value in card.telemetry().items() if value is None]
+        if silent:
+            raise Failed(f"{card.name} does not tell: {', '.join(silent)}")
+        told.append(
+            f"{card.memory_free / 2**30:.1f} GiB free, {card.utilization} %, {card.temperature} C, {card.power:.0f} W"
+        )
+    return "; ".join(told)
+
+
+@CHECKS.add("torch", needs="card")
+def _torch(place: Place) -> str:
+    """The card computes what the processor does, in each precision that the runners choose."""
+    answer = _torch_says(
+        """
+import json, torch
+made = torch.randn(512, 512)
+right = made @ made
+wrong = []
+for kind in (torch.float32, torch.float16, torch.bfloat16):
+    got = (made.to('cuda', kind) @ made.to('cuda', kind)).float().cpu()
+    if (got - right).abs().max() > 0.05 * right.abs().max():
+        wrong.append(str(kind))
+print(json.dumps({'wrong': wrong, 'capability': torch.cuda.get_device_capability(0)}))
+""",
+        place.device,
+    )
+    if answer["wrong"]:
+        raise Failed(f"the card computes something else than the processor in {', '.join(answer['wrong'])}")
+    return f"torch {answer['torch']}, CUDA {answer['cuda']}, compute capability {answer['capability']}"
+
+
+@CHECKS.add("child bound by uuid", needs="card")
+def _binding(place: Place) -> str:
+    """A child of each card sees that card alone."""
+    program = """
+import json, torch
+properties = torch.cuda.get_device_properties(0)
+print(json.dumps({'count': torch.cuda.device_count(), 'uuid': str(getattr(properties, 'uuid', ''))}))
+"""
+    for device in place.devices:
+        answer = _torch_says(program, device)
+        if answer["count"] != 1 or (answer["uuid"] and answer["uuid"] not in (device.uuid or "")):
+            raise Failed(
+                f"a child for {device.uuid} sees {answer['count']} cards, the first {answer['uuid']}"
+            )
+    return f"{len(place.devices)} of {len(place.devices)} cards"
+
+
+@CHECKS.add("signatures beside it", needs="nothing")
+def _signatures(_place: Place) -> str:
+    """This process, which stands for the daemon, signs without having loaded an engine."""
+    from nacl.signing import SigningKey  # noqa: PLC0415 - whether it is there is part of the check
+
+    key = SigningKey.generate()
+    key.verify_key.verify(key.sign(b"a statement"))
+    engines = [name for name in ("torch", "ctranslate2", "diffusers", "vllm") if name in sys.modules]
+    if engines:
+        raise Failed(f"the daemon's modules import {', '.join(engines)}")
+    return "PyNaCl signs and verifies; no engine is loaded here"
+
+
+def _cards() -> tuple[tuple[Gpu, ...], str | None]:
+    gpus = Gpus()
+    try:
+        return gpus.snapshot(), gpus.reason
+    finally:
+        gpus.close()
+
+
+def _torch_says(program: str, device: Device) -> dict[str, Any]:
+    """What a program prints as JSON in a process that sees only `device`, with the versions of torch and of its CUDA."""
+    versions = (
+        "import json, torch; print(json.dumps({'torch': torch.__version__, 'cuda': torch.version.cuda}))"
+    )
+    found = json.loads(_python(versions, device))
+    if found["cuda"] is None:
+        raise NotChecked(f"this torch ({found['torch']}) is built without CUDA; install one that has it")
+    return {**found, **json.loads(_python(program, device))}
+
+
+def _python(program: str, device: Device) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": device.uuid or ""},
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_SECONDS,
+        check=False,
+    )
+    if "ModuleNotFoundError: No module named 'torch'" in done.stderr:
+        raise NotChecked("torch is not installed")
+    if done.returncode != 0:
+        raise Failed(done.stderr.strip()[-300:])
+    return done.stdout
+
+
+def _devices(*, rehearse: bool) -> tuple[tuple[Device, ...], str | None]:
+    """The cards and None, or (the processor of a rehearsal and) the reason why there is none."""
+    if rehearse:
+        return (Device("cpu", "processor", threads=_CORES),), "this is a rehearsal on the processor"
+    cards, reason = _cards()
+    threads = max(1, _CORES // max(1, len(cards)))
+    devices = tuple(
+        Device("cuda", card.name, card.uuid, threads, card.memory_total, card.compute_capability)
+        for card in cards
+    )
+    return devices, None if devices else reason or "NVML knows no card"
+
+
+def _print(line: Line) -> None:
+    seconds = f"{line.seconds:8.2f} s" if line.status != "not checked" else " " * 10
+    print(f"{line.name:32} {line.status:12}{seconds}  {line.detail}", flush=True)
+
+
+def main() -> int:
+    """Run the checks. Returns the exit status."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", metavar="WORD", help="only checks whose name holds this word")
+    parser.add_argument(
+        "--rehearse", action="store_true", help="on the processor, where a check can be tried there"
+    )
+    parser.add_argument("--models", type=Path, help="directory of models (default: the user's)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table here")
+    arguments = parser.parse_args()
+    import gpu_check_engines  # noqa: PLC0415 - it declares its checks behind those above
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    checks = [check for check in (*CHECKS.all, *gpu_check_engines.CHECKS.all) if arguments.only in check.name]
+    devices, missing = _devices(rehearse=arguments.rehearse)
+    models = arguments.models or gpu_check_engines.default_models()
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as name:
+        tools = Tools(models_dir=models, cache_dir=Path(name) / "cache", model_download=False)
+        place = Place(devices, missing, tools, Path(name))
+        for check in checks:
+            lines.append(perform(check, place))
+            _print(lines[-1])
+    counts = {
+        status: sum(line.status == status for line in lines) for status in ("ok", "failed", "not checked")
+    }
+    print(", ".join(f"{count} {status}" for status, count in counts.items()))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps([asdict(line) for line in lines], indent=1), encoding="utf-8")
+    return 1 if counts["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""A runner's child process, as the miner starts it, for `gpu_check.py`: blocking, and from a bare checkout.
+
+    python scripts/gpu_check_child.py --service ID --fd N
+
+is the child's program. It finds the runners in the checkout, where nothing is installed that names them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+for directory in (ROOT, ROOT / "sdk" / "python"):
+    if str(directory) not in sys.path:
+        sys.path.insert(0, str(directory))
+
+from runners._base import Device, Model, Runner, Tools  # noqa: E402 - the path is made above
+from runners._protocol import (  # noqa: E402 - the path is made above
+    TO_PARENT,
+    Configure,
+    Done,
+    Error,
+    Exit,
+    Load,
+    Loaded,
+    Message,
+    Run,
+    Unload,
+    encode,
+)
+
+SERVICES: Final = {
+    "ai_inference": "runners.python_model:PythonModelRunner",
+    "blender_rendering": "runners.blender:BlenderRunner",
+    "image_generation": "runners.stable_diffusion:StableDiffusionRunner",
+    "llm_inference": "runners.llm:LLMRunner",
+    "video_transcoding": "runners.ffmpeg:FFmpegRunner",
+    "whisper_transcription": "runners.whisper:WhisperRunner",
+}
+
+ANSWER_SECONDS: Final = 300.0
+"""How long a child may be silent; vLLM compiles kernels for minutes the first time."""
+END_SECONDS: Final = 20.0
+
+
+class ChildError(Exception):
+    """The runner answered with an error, whose kind and code it keeps."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__(f"{error.code}: {error.message}")
+        self.kind = error.kind
+        self.code = error.code
+
+
+def find(service_id: str) -> type[Runner[Any]]:
+    """A runner of this checkout. Raises `ImportError` if it is not there."""
+    module, _, name = SERVICES[service_id].partition(":")
+    runner: type[Runner[Any]] = getattr(importlib.import_module(module), name)
+    return runner
+
+
+class Child:
+    """A child for one service on one device; a context manager that ends it. Its chatter goes to `directory`."""
+
+    def __init__(self, service: str, device: Device, tools: Tools, directory: Path) -> None:
+        self._directory = directory
+        self._numbers = itertools.count()
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(ANSWER_SECONDS)
+        command = [sys.executable, "-P", __file__, "--service", service, "--fd", str(theirs.fileno())]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device.uuid or ""}
+        with theirs, (directory / f"{service}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )  # fmt: skip
+        self._send(Configure(tools=tools, device=device))
+        self._answer("ready")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def load(self, model: Model | None, vram: int | None = None) -> Loaded:
+        """Load a model within a budget of GPU memory. Raises `ChildError`."""
+        self._send(Load(model=model, vram=vram))
+        loaded: Loaded = self._answer("loaded")
+        return loaded
+
+    def run(self, parameters: Mapping[str, Any], files: Mapping[str, Path] | None = None) -> Done:
+        """Do one job. Raises `ChildError`."""
+        return self.run_together([parameters], files)[0]
+
+    def run_together(
+        self, requests: Sequence[Mapping[str, Any]], files: Mapping[str, Path] | None = None
+    ) -> list[Done]:
+        """Do several jobs at the same time; only of runners that can. Raises `ChildError` for the first that fails."""
+        for parameters in requests:
+            number = next(self._numbers)
+            output, work = (
+                self._directory / f"{self._process.pid}-{number}-{name}" for name in ("output", "work")
+            )
+            output.mkdir()
+            work.mkdir()
+            self._send(
+                Run(
+                    run_id=str(number), parameters=dict(parameters), files=dict(files or {}), output=output, work=work,
+                    timeout_seconds=ANSWER_SECONDS,
+                )
+            )  # fmt: skip
+        return [self._answer("done") for _ in requests]
+
+    def unload(self) -> None:
+        """Have the runner give back what `load` took."""
+        self._send(Unload())
+        self._answer("unloaded")
+
+    def close(self) -> None:
+        """Let it end, or end it."""
+        try:
+            self._send(Exit())
+            self._process.wait(END_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait(END_SECONDS)
+        finally:
+            self._socket.close()
+
+    def _send(self, message: Message) -> None:
+        self._socket.sendall(encode(message))
+
+    def _answer(self, wanted: str) -> Any:
+        while True:
+            length: int = struct.unpack(">I", self._exactly(4))[0]
+            message = TO_PARENT.validate_json(self._exactly(length))
+            if isinstance(message, Error):
+                raise ChildError(message)
+            if message.type == wanted:
+                return message
+
+    def _exactly(self, count: int) -> bytes:
+        received = b""
+        while len(received) < count:
+            part = self._socket.recv(count - len(received))
+            if not part:
+                raise RuntimeError(f"the child ended: {self._last_words()}")
+            received += part
+        return received
+
+    def _last_words(self) -> str:
+        logs = sorted(self._directory.glob("*.log"), key=lambda path: path.stat().st_mtime)
+        return logs[-1].read_text(errors="replace")[-500:].strip() if logs else "it said nothing"
+
+
+if __name__ == "__main__":
+    from runners import _host
+
+    _host.find = find  # type: ignore[attr-defined]  # the child's own door to the runners, which are not installed
+    _host.main()

@@ -1,0 +1,214 @@
+"""Measuring runners through real child processes, and what the figures are good for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.catalogue import CatalogueEntry
+from agent.core.errors import ConfigurationError
+from agent.core.quantities import parse_time
+from agent.miner import bench, scores
+from agent.miner.bench import Bench, Report
+from agent.miner.capabilities import Machine
+from agent.miner.gpus import Gpus
+from agent.miner.models import ModelStore
+from agent.miner.premises import Premises
+from agent.miner.scores import Score, add_score, advertised, read_scores
+from agent.settings import Settings
+from miner_support.measured import CONCURRENCY, PROGRAM, RUNNERS, SECONDS
+from miner_support.trial import settings_for
+from runners._base import Device
+
+SCORE = Score(
+    service="s",
+    runner="r",
+    version="1+2",
+    device_kind="cuda",
+    device_uuid="GPU-1",
+    device_name="Card",
+    model=None,
+    metric="fps",
+    speed=120.5,
+    unit="second",
+    units_per_second=2.0,
+    concurrency=1,
+    levels={1: 120.5},
+    measured_at="2026-01-01T00:00:00.000Z",
+)
+CARD = Device("cuda", "Card", "GPU-1")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_for(tmp_path)
+
+
+def measure(settings: Settings, *services: str) -> Report:
+    measuring = Bench(
+        settings,
+        services=services,
+        seconds=0.3,
+        on_step=lambda _text: None,
+        runners=RUNNERS,
+        host_command=PROGRAM,
+    )
+    return asyncio.run(measuring.measure())
+
+
+def reasons(report: Report) -> dict[str, str]:
+    return {skipped.service: skipped.reason for skipped in report.skipped}
+
+
+def test_speed_is_scaled_units_a_second_and_rises_with_the_runs_at_the_same_time(settings: Settings) -> None:
+    (score,) = measure(settings, "sleeping").scores
+    assert (score.runner, score.version, score.metric) == ("sleeping", "1.0+2.0", "word/s")
+    assert (score.device_kind, score.device_uuid, score.unit) == ("cpu", None, "letter")
+    assert list(score.levels) == [1, 2, CONCURRENCY]
+    # Two words a run. A busy machine makes it slower than the sleep, never faster.
+    assert 0 < score.levels[1] <= 2 / SECONDS
+    assert score.levels[1] < score.levels[CONCURRENCY] <= 2 * CONCURRENCY / SECONDS
+    assert score.speed == score.levels[score.concurrency]
+    assert score.units_per_second == pytest.approx(score.speed / 0.2, rel=1e-4)
+    assert parse_time(score.measured_at)
+
+
+def test_runs_are_counted_where_units_say_nothing_of_speed(settings: Settings) -> None:
+    (score,) = measure(settings, "counting").scores
+    assert 0 < score.speed <= 1 / SECONDS
+    assert score.units_per_second == pytest.approx(1000 * score.speed, rel=1e-3)
+
+
+def test_the_smallest_model_on_disk_is_used(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a larger one, nor a smaller one that is an adapter or not there."""
+
+    def entry(name: str, size: int, kind: Any = "model") -> CatalogueEntry:
+        return CatalogueEntry(name, "naming", ("engine",), None, size, size, size, "MIT", "", kind)
+
+    entries = [entry("large", 9), entry("small", 5), entry("absent", 3), entry("adapter", 1, "adapter")]
+    catalogue = {item.name: item for item in entries}
+    monkeypatch.setattr(bench, "ModelStore", lambda directory: ModelStore(directory, catalogue))
+    report = measure(settings, "naming")
+    assert "models pull" in reasons(report)["naming"]
+    for name in ("large", "small", "adapter"):
+        (settings.models_dir / name).mkdir(parents=True)
+        (settings.models_dir / name / "weights").touch()
+    (score,) = measure(settings, "naming").scores
+    assert score.model == "small"
+
+
+def test_a_runner_that_cannot_be_measured_says_why_and_costs_only_itself(settings: Settings) -> None:
+    report = measure(settings, "failing", "crashing", "plain", "counting")
+    assert [score.service for score in report.scores] == ["counting"]
+    assert reasons(report) == {
+        "failing": "The card is on fire.",
+        "crashing": "The runner crashing failed to make its test input (ZeroDivisionError: no).",
+        "plain": "The runner plain has no benchmark.",
+    }
+
+
+def test_nothing_is_left_behind_but_the_scores(settings: Settings) -> None:
+    measure(settings, "counting", "failing")
+    miner = settings.data_dir / "miner"
+    assert list((miner / "jobs").iterdir()) == []
+    assert [score.service for score in read_scores(miner / scores.FILE_NAME)] == ["counting"]
+    measure(settings, "sleeping")
+    assert {score.service for score in read_scores(miner / scores.FILE_NAME)} == {"counting", "sleeping"}
+
+
+def test_nothing_is_measured_where_a_daemon_works(settings: Settings) -> None:
+    premises = Premises(settings.data_dir / "miner")
+    premises.enter()
+    try:
+        with pytest.raises(ConfigurationError, match=rf"process {os.getpid()}\) works in .*Stop it"):
+            measure(settings)
+    finally:
+        premises.leave()
+    assert not (settings.data_dir / "miner" / scores.FILE_NAME).exists()
+    assert measure(settings, "counting").scores
+
+
+def test_an_unknown_service_is_named_with_the_known_ones(settings: Settings) -> None:
+    with pytest.raises(ConfigurationError, match=r"'counted'; installed are: sleeping, naming, counting"):
+        measure(settings, "counted")
+
+
+def test_the_next_registration_tells_the_score(settings: Settings) -> None:
+    (score,) = measure(settings, "counting").scores
+
+    def offered() -> Any:
+        machine = Machine(
+            settings, Gpus(), ModelStore(settings.models_dir), {"counting": RUNNERS["counting"]}
+        )
+        return asyncio.run(machine.probe()).to_wire()["services"]["counting"]["score"]
+
+    assert offered() == {"metric": "run/s", "value": score.speed, "device": score.device_name}
+    path = settings.data_dir / "miner" / scores.FILE_NAME
+    add_score(path, score.model_copy(update={"version": "0.9"}))
+    assert offered() is None, "another version of the runner was measured"
+
+
+def test_the_fastest_present_device_is_told(tmp_path: Path) -> None:
+    other = SCORE.model_copy(update={"device_uuid": "GPU-2", "speed": 240.0, "units_per_second": 4.0})
+    second = Device("cuda", "Card", "GPU-2")
+    assert advertised([SCORE, other], "s", "1+2", (CARD, second)) == {
+        "metric": "fps",
+        "value": 240.0,
+        "device": "Card",
+    }
+    assert advertised([SCORE, other], "s", "1+2", (CARD,)) == {
+        "metric": "fps",
+        "value": 120.5,
+        "device": "Card",
+    }
+    assert advertised([SCORE], "s", "1+3", (CARD,)) is None
+    assert advertised([SCORE], "t", "1+2", (CARD,)) is None
+    assert advertised([SCORE], "s", "1+2", (second,)) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"scores": [{"service": "s"}]}', b"\xff\xfe"])
+def test_a_damaged_file_counts_as_none_and_is_replaced(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / scores.FILE_NAME
+    assert read_scores(path) == ()
+    path.write_bytes(content)
+    assert read_scores(path) == ()
+    add_score(path, SCORE)
+    assert read_scores(path) == (SCORE,)
+    assert [entry.name for entry in tmp_path.iterdir()] == [scores.FILE_NAME]
+
+
+def test_a_new_score_takes_the_place_of_its_devices_old_one(tmp_path: Path) -> None:
+    path = tmp_path / scores.FILE_NAME
+    faster = SCORE.model_copy(update={"speed": 200.0})
+    for score in (SCORE, SCORE.model_copy(update={"device_uuid": "GPU-2"}), faster):
+        add_score(path, score)
+    assert [(score.device_uuid, score.speed) for score in read_scores(path)] == [
+        ("GPU-1", 200.0),
+        ("GPU-2", 120.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("levels", "best"),
+    [({1: 10.0}, 1), ({1: 10.0, 2: 19.0, 4: 20.0, 8: 20.5}, 2), ({1: 10.0, 2: 20.0, 4: 38.0}, 4), ({1: 5.0, 2: 1.0}, 1)],
+)  # fmt: skip
+def test_more_at_the_same_time_only_while_it_pays(levels: dict[int, float], best: int) -> None:
+    assert scores.worthwhile_concurrency(levels) == best
+
+
+@pytest.mark.parametrize(("most", "levels"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
+def test_the_numbers_of_runs_that_are_tried(most: int, levels: list[int]) -> None:
+    assert bench._levels(most) == levels
+
+
+def test_all_devices_together_earn_what_is_wanted() -> None:
+    """2 and 3 units a second are 18,000 an hour; the price rounds up, never to nothing."""
+    other = SCORE.model_copy(update={"device_uuid": "GPU-2", "units_per_second": 3.0})
+    assert scores.suggested_prices([SCORE, other], Decimal("0.9")) == {"s": "0.00005"}
+    fast = SCORE.model_copy(update={"units_per_second": 1e9})
+    assert scores.suggested_prices([fast], Decimal("0.01")) == {"s": "0.00000001"}
