@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,22 @@ def test_a_name_that_leaves_the_directory_is_refused(
     submit(client)
     (lease,) = miner.poll()
     answer = hand_over(miner, lease, frame(miner, 1, name=name))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize(
+    "extra", ['{"a": NaN}', '{"a": "\\ud800"}', '{"a": ' + "[" * 300 + "]" * 300 + "}", '{"a": 1e999}', "5"]
+)
+def test_what_could_not_be_sent_to_a_later_run_is_refused(
+    client: httpx.Client, miner: ScriptedMiner, extra: str
+) -> None:
+    submit(client)
+    (lease,) = miner.poll()
+    output = json.dumps(frame(miner, 1, extra="EXTRA")).replace('"EXTRA"', extra)
+    body = f'{{"fence": {lease["fence"]}, "events": [{{"kind": "output", "data": {output}}}]}}'
+    answer = miner.http.post(
+        f"/jobs/{lease['job_id']}/events", content=body, headers={"Content-Type": "application/json"}
+    )
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
 
 
