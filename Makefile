@@ -5,7 +5,7 @@
 setup:
 	@scripts/setup
 
-# A real agent does two real jobs, and their receipts verify offline.
+# A real agent does a real job of each of the six services, and their receipts verify offline.
 demo:
 	@scripts/demo
 

@@ -1,6 +1,7 @@
-"""Finds and reads the files that come with the program: today the catalogue of models.
+"""Finds and reads the files that come with the program, today the catalogue of models, and what an owner adds to them.
 
-They lie in `agent/configs` of an installed package and in `configs` of a checkout.
+The shipped ones lie in `agent/configs` of an installed package and in `configs` of a checkout, the owner's in the data
+directory.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from agent.core.catalogue import CatalogueEntry, parse_catalogue
 from agent.core.errors import ConfigurationError
@@ -24,16 +26,32 @@ def configuration_directory() -> Path:
 
 @cache
 def _read_catalogue(path: Path) -> dict[str, CatalogueEntry]:
+    return parse_catalogue(_read_document(path))
+
+
+def _read_document(path: Path) -> dict[str, Any]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    return parse_catalogue(document)
 
 
-def load_catalogue() -> dict[str, CatalogueEntry]:
-    """The models that jobs may name, by name. Raises `ConfigurationError`.
+def owners_catalogue_file(data_dir: Path) -> Path:
+    """Where an owner's own models are described."""
+    return data_dir / "models.toml"
 
-    The file is read once in the life of the process; every caller gets a dictionary of its own.
+
+def load_owners_catalogue(data_dir: Path) -> dict[str, CatalogueEntry]:
+    """The owner's own models; none if the file is not there. Raises `ConfigurationError`."""
+    path = owners_catalogue_file(data_dir)
+    return parse_catalogue(_read_document(path), str(path)) if path.exists() else {}
+
+
+def load_catalogue(data_dir: Path | None = None) -> dict[str, CatalogueEntry]:
+    """The models that jobs may name, by name: those shipped and, in their place or beside them, the owner's.
+
+    The shipped file is read once in the life of the process; every caller gets a dictionary of its own. Raises
+    `ConfigurationError`.
     """
-    return dict(_read_catalogue(configuration_directory() / "models.toml"))
+    shipped = _read_catalogue(configuration_directory() / "models.toml")
+    return {**shipped, **({} if data_dir is None else load_owners_catalogue(data_dir))}

@@ -117,15 +117,26 @@ class MinerSettings(_Section):
     drain_seconds: Annotated[float, Field(ge=0)] = 30
     """How long a stop waits for running jobs before it hands their leases back."""
     load_seconds: Annotated[float, Field(gt=0)] = 600
-    """Longest loading of a model, download included."""
+    """Longest loading of a model that is on disk."""
     stall_seconds: Annotated[float, Field(gt=0)] = 300
     """A runner that reports no progress for so long is taken for hung, ended and replaced."""
     cancel_seconds: Annotated[float, Field(ge=0)] = 1
     """How long a cancelled runner may take to stop by itself before it is terminated, then killed."""
     idle_seconds: Annotated[float, Field(gt=0)] = 300
     """How long a runner's child process is kept warm without work."""
+    place_seconds: Annotated[float, Field(ge=0)] = 60
+    """How long a job that has been taken waits for room on a device before it is handed on to another miner."""
+    child_memory: Bytes | None = None
+    """Main memory that one runner's process may take before it is ended. None: nine tenths of the machine's."""
+    vram_reserve: Bytes = Bytes("512Mi")
+    """Memory of every GPU that stays free for its owner. When other programs need it, idle models leave."""
     max_outbox: Annotated[int, Field(ge=1)] = 1000
     """Finished jobs that may wait for the coordinator; at this many no new work is fetched."""
+    models_quota: Annotated[Bytes, Field(gt=0)] | None = None
+    """Most that all models on disk may take. Beyond it, those that the agent fetched itself make room for new ones, the one
+    that was used longest ago first. None: only the disk is the limit, and nothing is ever removed."""
+    models_pinned: tuple[str, ...] = ()
+    """Names of models that never make room for others."""
     transport: Literal["auto", "websocket", "poll"] = "auto"
     """How to speak to the coordinator: the WebSocket, long polls, or the first with the second as a fallback."""
     inputs: InputSettings = InputSettings()

@@ -114,7 +114,8 @@ class ServiceDefinition:
     field that holds a catalogue name, None if the service has no models. `body_fields` are the fields of the job body
     that make the service's input; when empty, the input is what stands under `parameters`. `upload_field(input, name)`
     says which file field an uploaded file of that name fills. `cpu_unit` is the unit where there is no GPU, if another.
-    `adapters(input)` names the catalogue's adapters (LoRA and the like) that a request uses beside its model.
+    `adapters(input)` names the catalogue's adapters (LoRA and the like) that a request uses beside its model;
+    `size(input)` says in few words what of a request decides how much GPU memory it takes ("1024x1024").
     """
 
     service_id: str
@@ -133,6 +134,7 @@ class ServiceDefinition:
     upload_field: Callable[[Mapping[str, Any], str], str] | None = None
     cpu_unit: str | None = None
     adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
+    size: Callable[[Mapping[str, Any]], str] | None = None
 
     def unit_on(self, device_kind: str) -> str:
         """The metering unit of a run on a device of this kind ("cuda" or "cpu")."""
@@ -172,7 +174,6 @@ class Tools:
     max_memory: int = 8 * 2**30
     max_output: int = 20 * 2**30
     batch: int = 8
-    model_download: bool = True
     python_models: bool = True
 
 

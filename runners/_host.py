@@ -65,6 +65,9 @@ PROGRESS_INTERVAL = 0.1
 PR_SET_PDEATHSIG = 1
 """From `prctl(2)`: the signal that this process gets when the thread that started it ends."""
 
+OOM_SCORE = 500
+"""How much rather the kernel ends this process than others, from -1000 to 1000."""
+
 EXIT_PROTOCOL = 2
 """Exit status after a frame that is no message."""
 
@@ -357,6 +360,12 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def _be_ended_first() -> None:
+    """Ask the kernel to end this process before the miner when memory runs out (`proc_pid_oom_score_adj(5)`)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
+
+
 def main() -> None:
     """Entry point of the child."""
     parser = argparse.ArgumentParser(prog="python -m runners._host")
@@ -364,6 +373,7 @@ def main() -> None:
     parser.add_argument("--fd", required=True, type=int)
     arguments = parser.parse_args()
     _die_with_parent()
+    _be_ended_first()
     adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
     connection = socket.socket(fileno=arguments.fd)

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-import shutil
-import socket
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,8 +31,6 @@ CHECKPOINT = "model.pt"
 
 CTRANSLATE2_FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt")
 """The files of faster-whisper's weights, as far as a model has them."""
-
-DOWNLOAD_STALL_SECONDS = 60.0
 
 _BATCH = {"cuda": 8, "cpu": 2}
 """30-second windows that faster-whisper decodes at once."""
@@ -84,18 +79,16 @@ def installed(engine: Engine) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def open_engine(engine: Engine, model: Model, device: Device, *, download: bool) -> TranscriptionEngine:
+def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
     """Load a model. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
     if not installed(engine):
         raise Retry(f"{engine} is not installed on this machine.", code="ENGINE_MISSING")
     if not weights(engine, model):
-        if engine != "openai-whisper" or not download:
-            raise Retry(
-                f"The model {model.name!r} is not on this machine in the format of {engine}; put it there with "
-                f"'aitbc-agent models pull {model.name}'.",
-                code="MODEL_UNAVAILABLE",
-            )
-        _download(model)
+        raise Retry(
+            f"The model {model.name!r} is not on this machine in the format of {engine}; put it there with "
+            f"'aitbc-agent models pull {model.name}'.",
+            code="MODEL_UNAVAILABLE",
+        )
     with memory_faults():
         try:
             return (
@@ -126,44 +119,6 @@ def memory_faults() -> Iterator[None]:
         if "out of memory" not in str(error).lower():
             raise
         raise Retry("The model does not fit into the GPU's memory.", code="OUT_OF_MEMORY") from error
-
-
-def _download(model: Model) -> None:
-    """Fetch a checkpoint with openai-whisper's own function, which knows its address and SHA-256."""
-    import whisper  # noqa: PLC0415 - the coordinator imports this module without the engine
-
-    address = whisper._MODELS.get(model.name)  # noqa: SLF001 - no public name for the table
-    if address is None:
-        raise Retry(
-            f"openai-whisper knows no model {model.name!r}, and it is not on this machine.",
-            code="MODEL_UNAVAILABLE",
-        )
-    model.path.parent.mkdir(parents=True, exist_ok=True)
-    directory = Path(tempfile.mkdtemp(prefix=".fetching-", dir=model.path.parent))
-    former = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_STALL_SECONDS)
-    try:
-        fetched = Path(whisper._download(address, str(directory), in_memory=False))  # noqa: SLF001 - as above
-        _put_in_place(fetched, model.path)
-    except (OSError, RuntimeError) as error:
-        raise Retry(
-            f"The model {model.name!r} could not be downloaded: {error}"[:500], code="MODEL_UNAVAILABLE"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(former)
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _put_in_place(fetched: Path, directory: Path) -> None:
-    """Rename, so that a directory with a model's name never holds half a model."""
-    checkpoint = fetched.rename(fetched.with_name(CHECKPOINT))
-    if directory.exists():
-        checkpoint.replace(directory / CHECKPOINT)
-        return
-    whole = checkpoint.parent / "whole"
-    whole.mkdir()
-    checkpoint.rename(whole / CHECKPOINT)
-    whole.rename(directory)
 
 
 class OpenAIWhisper:

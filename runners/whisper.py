@@ -123,7 +123,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
 
     def _open(self, engine: Engine, model: Model) -> None:
         self.close()
-        self._engine = open_engine(engine, model, self.device, download=self.tools.model_download)
+        self._engine = open_engine(engine, model, self.device)
         self._engine_name, self._model = engine, model
 
     def _engine_for(self, request: TranscribeRequest) -> TranscriptionEngine:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_
 from agent.miner.control import ask
 
 GIGABYTE = 2**30
+SHOWN_EVENTS = 5
+"""How many of the latest decisions about models are shown; `--json` has them all."""
 
 
 def status(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
@@ -53,8 +56,27 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
     console.print(f"  offers: {', '.join(miner['services']) or 'nothing'}")
     for service, reasons in miner["unavailable"].items():
         console.print(f"  [yellow]does not offer {service}:[/] {' '.join(reasons)}")
+    _print_models(console, miner)
     for lease in miner["leases"]:
         console.print(f"  runs {lease['job_id']} ({lease['service']}): {lease['progress']:.0f} %")
+
+
+def _print_models(console: Console, miner: dict[str, Any]) -> None:
+    """Which models are loaded and which are not to be had, what waits for room, and what was decided lately."""
+    for service, reasons in miner["withheld"].items():
+        for model, reason in reasons.items():
+            console.print(f"  [yellow]holds back {model}[/] ({service}): {reason}")
+    for child in miner["children"]:
+        if child["model"] is not None:
+            held = f", holds {child['held'] / GIGABYTE:.1f} GiB" if child["held"] else ""
+            saving = ", saves memory" if child["limited"] else ""
+            console.print(f"  {child['state']}: {child['model']} on {child['device']}{held}{saving}")
+    for job in miner["placement"]["waiting"]:
+        console.print(f"  [yellow]waits for room[/] ({job['service']}): {job['reason']}")
+    for entry in miner["placement"]["recent"][-SHOWN_EVENTS:]:
+        moment = time.strftime("%H:%M:%S", time.localtime(entry["at"]))
+        what = entry["model"] or entry["service"]
+        console.print(f"  {moment} {entry['event']} {what}: {entry['reason']}")
 
 
 def _print_coordinator(console: Console, overview: dict[str, Any]) -> None:

@@ -94,7 +94,7 @@ def build_context(settings: Settings) -> Context:
         artifacts=artifacts,
         signer=load_signer(key_file, settings.coordinator.origin),
         services={service_id: runner.definition for service_id, runner in installed().items()},
-        catalogue=load_catalogue(),
+        catalogue=load_catalogue(settings.data_dir),
         clock=time.time,
     )
 

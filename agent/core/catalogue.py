@@ -6,24 +6,57 @@ This module only reads the document; `agent.configuration` finds the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Self
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agent.core.errors import ConfigurationError
 from agent.core.quantities import Bytes
 
+DEFAULT_PATTERNS: Final = (
+    "*.safetensors",
+    "*.gguf",
+    "*.json",
+    "*.txt",
+    "*.jinja",
+    "*.tiktoken",
+    "*tokenizer.model",
+    "*spiece.model",
+)
+"""The files of a repository that are taken unless its entry says otherwise: weights as plain numbers, and words."""
+
+REFUSED_SUFFIXES: Final = (
+    ".bin", ".ckpt", ".h5", ".joblib", ".pickle", ".pkl", ".pt", ".pth", ".py",
+)  # fmt: skip
+"""Files that are never taken from a repository: loading them, whoever changed them last, may run what they hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file of a model that has an address of its own.
+
+    `name` is its path in the model's directory, `sha256` the hex digest of its content, `size` bytes where known.
+    """
+
+    name: str
+    url: str
+    sha256: str
+    size: int | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
     """One model.
 
-    `engines` are the programs that can load it, best first. `repository` is where it can be downloaded, None if only
-    the machine's owner can put it there. `vram` and `memory` are what it takes on a GPU and on a CPU, in bytes;
-    `vram_min` is what it takes on a GPU when it saves memory at the cost of time. An `adapter` changes another model of
-    its service (LoRA) and cannot run by itself. `options` are the model's own settings for its runner.
+    `engines` are the programs that can load it, best first. It is fetched as `files` if there are any, else as those
+    files of the Hugging Face repository, at its `revision`, that fit one of the `patterns`; `path` is a directory of this
+    machine where it lies already. With none of these only the machine's owner can bring it. `vram` and `memory` are what
+    it takes on a GPU and on a CPU, in bytes; `vram_min` is what it takes on a GPU when it saves memory at the cost of
+    time. An `adapter` changes another model of its service (LoRA) and cannot run by itself. `options` are the model's
+    own settings for its runner.
     """
 
     name: str
@@ -37,6 +70,36 @@ class CatalogueEntry:
     description: str
     kind: Literal["model", "adapter"] = "model"
     options: Mapping[str, Any] = field(default_factory=dict)
+    revision: str | None = None
+    patterns: tuple[str, ...] = DEFAULT_PATTERNS
+    files: tuple[ModelFile, ...] = ()
+    path: str | None = None
+
+    @property
+    def fetchable(self) -> bool:
+        """Whether the model can be downloaded."""
+        return self.path is None and (bool(self.files) or self.repository is not None)
+
+
+def is_taken(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a repository's file belongs to a model with these patterns. `name` is a path with slashes.
+
+    Names that could leave the model's directory, and hidden ones, are never taken.
+    """
+    if any(part.startswith(".") or not part for part in name.split("/")) or "\\" in name or "\0" in name:
+        return False
+    if name.lower().endswith(REFUSED_SUFFIXES):
+        return False
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")]
+    url: Annotated[str, Field(pattern=r"^https?://[^/\s]+/\S+$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: Annotated[Bytes, Field(ge=0)] | None = None
 
 
 class _Entry(BaseModel):
@@ -46,7 +109,9 @@ class _Entry(BaseModel):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     service: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     engines: Annotated[tuple[str, ...], Field(min_length=1)]
-    repository: Annotated[str, Field(min_length=1)] | None = None
+    repository: (
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$")] | None
+    ) = None
     vram: Bytes = Bytes(0)
     memory: Bytes = Bytes(0)
     vram_min: Bytes | None = None
@@ -54,6 +119,12 @@ class _Entry(BaseModel):
     description: str = ""
     kind: Literal["model", "adapter"] = "model"
     options: dict[str, Any] = {}
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")] | None = None
+    patterns: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = (
+        DEFAULT_PATTERNS
+    )
+    files: tuple[_File, ...] = ()
+    path: Annotated[str, Field(pattern=r"^/")] | None = None
 
     @model_validator(mode="after")
     def _least_vram(self) -> Self:
@@ -61,34 +132,51 @@ class _Entry(BaseModel):
             raise ValueError("vram_min is more than vram")
         return self
 
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.path is not None and (self.files or self.repository is not None):
+            raise ValueError("path is a directory of this machine; leave out repository and files")
+        if self.repository is None and (self.revision is not None or self.patterns != DEFAULT_PATTERNS):
+            raise ValueError("revision and patterns belong to a repository, and there is none")
+        if len({file.name for file in self.files}) < len(self.files):
+            raise ValueError("two files have the same name")
+        for pattern in self.patterns:
+            if pattern.lower().endswith(REFUSED_SUFFIXES):
+                raise ValueError(
+                    f"the pattern {pattern!r} names files that may run code when they are loaded; "
+                    "list such a file under files, with its SHA-256"
+                )
+        return self
+
 
 class _Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    models: tuple[_Entry, ...]
+    models: tuple[_Entry, ...] = ()
 
 
-def parse_catalogue(document: Mapping[str, Any]) -> dict[str, CatalogueEntry]:
-    """The entries of a parsed `models.toml` by name, in the document's order.
+def parse_catalogue(
+    document: Mapping[str, Any], source: str = "The catalogue of models"
+) -> dict[str, CatalogueEntry]:
+    """The entries of a parsed `models.toml` by name, in the document's order. `source` is how errors call it.
 
     Raises `ConfigurationError` with one line per fault, also when two entries have one name.
     """
     try:
         entries = _Document.model_validate(dict(document)).models
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_explain(fault) for fault in error.errors())) from None
+        raise ConfigurationError("\n".join(_explain(fault, source) for fault in error.errors())) from None
     catalogue: dict[str, CatalogueEntry] = {}
     for entry in entries:
         if entry.name in catalogue:
-            raise ConfigurationError(
-                f"The catalogue of models names {entry.name!r} twice; rename one of them."
-            )
+            raise ConfigurationError(f"{source} names {entry.name!r} twice; rename one of them.")
         values = entry.model_dump()
         least = entry.vram if entry.vram_min is None else entry.vram_min
-        catalogue[entry.name] = CatalogueEntry(**{**values, "vram_min": least})
+        files = tuple(ModelFile(**file.model_dump()) for file in entry.files)
+        catalogue[entry.name] = CatalogueEntry(**{**values, "vram_min": least, "files": files})
     return catalogue
 
 
-def _explain(fault: Any) -> str:
+def _explain(fault: Any, source: str) -> str:
     place = ".".join(str(part) for part in fault["loc"])
-    return f"The catalogue of models is wrong at {place}: {fault['msg']}"
+    return f"{source} is wrong at {place}: {fault['msg'].removeprefix('Value error, ')}"

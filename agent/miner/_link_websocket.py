@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 import structlog
@@ -31,6 +31,9 @@ CLOSED_STALE_SESSION: Final = 4409
 CLOSED_RESTART: Final = 1012
 _CLOSED_ABNORMALLY: Final = 1006
 _CLOSED_BAD_FRAME: Final = 1007
+
+Room: TypeAlias = tuple[int, Sequence[Mapping[str, Any]]]
+"""Free slots, and free seats in batches that run already."""
 
 _log = structlog.get_logger(__name__)
 
@@ -53,7 +56,7 @@ async def open_websocket(
     *,
     on_lease: Callable[[dict[str, Any]], None],
     on_cancelled: Callable[[str, int], None],
-    slots: Callable[[], int],
+    slots: Callable[[], Room],
 ) -> WebSocketLink:
     """Connect to the coordinator at the HTTP(S) address `url`. Raises `WebSocketRefused`."""
     address = "ws" + url.removeprefix("http") + "/v1/miners/session"
@@ -86,7 +89,7 @@ class WebSocketLink:
         token: str,
         on_lease: Callable[[dict[str, Any]], None],
         on_cancelled: Callable[[str, int], None],
-        slots: Callable[[], int],
+        slots: Callable[[], Room],
     ) -> None:
         self.token = token
         self._connection = connection
@@ -94,7 +97,7 @@ class WebSocketLink:
         self._on_cancelled = on_cancelled
         self._slots = slots
         self._received = 0
-        self._announced: tuple[int, int] | None = None
+        self._announced: tuple[Room, int] | None = None
         self._changed = asyncio.Event()
         self._changed.set()  # the first announcement opens the flow of leases
         self._numbers = itertools.count(1)
@@ -151,7 +154,9 @@ class WebSocketLink:
                 state = (self._slots(), self._received)
                 if state != self._announced:
                     self._announced = state
-                    await self._send({"call": "slots", "slots": state[0], "received": state[1]})
+                    (slots, seats), received = state
+                    message = {"call": "slots", "slots": slots, "received": received, "seats": seats}
+                    await self._send(message)
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._connection.send(orjson.dumps(message), text=True)

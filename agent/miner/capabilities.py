@@ -7,7 +7,7 @@ reasons, so that an owner sees why a machine earns less than it could.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
@@ -26,12 +26,18 @@ from runners._registry import broken, installed
 PROBE_SECONDS: Final = 20.0
 """How long a runner may take to say whether it works; encoding a test frame on a GPU takes a few seconds when cold."""
 
+MAX_WITHHELD: Final = 1000
+"""How many models a registration can name; nobody's catalogue has so many that do not fit."""
+
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceOffer:
-    """A service that this machine performs. `models` are on disk, `loaded` in memory; `unit_price` is money."""
+    """A service that this machine performs. `models` are on disk, `loaded` in memory; `unit_price` is money.
+
+    `concurrency` jobs of one model are computed together in one slot. Models that are `withheld` cannot be had now.
+    """
 
     runner: str
     version: str
@@ -40,6 +46,8 @@ class ServiceOffer:
     downloadable: bool
     unit_price: str
     features: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int = 1
+    withheld: tuple[str, ...] = ()
 
     def to_wire(self) -> dict[str, Any]:
         """The offer as it stands in a registration."""
@@ -51,6 +59,8 @@ class ServiceOffer:
             "downloadable": self.downloadable,
             "unit_price": self.unit_price,
             "features": dict(self.features),
+            "concurrency": self.concurrency,
+            "withheld": list(self.withheld),
         }
 
 
@@ -59,7 +69,8 @@ class Capabilities:
     """What this machine can do.
 
     Memory and disk are bytes. `unavailable` says why services are not offered, `hints` what would make offered ones
-    faster, `gpu_reason` what is wrong with the cards. Children run on the `devices`, `slots` of them at the same time.
+    faster, `gpu_reason` what is wrong with the cards. Children run on the `devices`, `slots` of them at the same time;
+    those of services that never use a GPU on the `processor`.
     """
 
     services: Mapping[str, ServiceOffer]
@@ -71,12 +82,26 @@ class Capabilities:
     gpus: tuple[Gpu, ...]
     gpu_reason: str | None
     devices: tuple[Device, ...]
+    processor: Device
     slots: int
 
-    def with_loaded(self, loaded: Mapping[str, Sequence[str]]) -> Capabilities:
-        """The same with the names of loaded models by service."""
+    def with_models(
+        self,
+        present: Mapping[str, Sequence[str]],
+        loaded: Mapping[str, Sequence[str]],
+        withheld: Mapping[str, Collection[str]],
+    ) -> Capabilities:
+        """The same with the names of the models on disk, of loaded and of withheld ones, by service.
+
+        Services that `present` does not name keep what they have.
+        """
         services = {
-            service: replace(offer, loaded=tuple(loaded.get(service, ())))
+            service: replace(
+                offer,
+                models=tuple(present.get(service, offer.models)),
+                loaded=tuple(loaded.get(service, ())),
+                withheld=tuple(sorted(withheld.get(service, ())))[:MAX_WITHHELD],
+            )
             for service, offer in self.services.items()
         }
         return replace(self, services=MappingProxyType(services))
@@ -108,7 +133,6 @@ def tools(settings: Settings) -> Tools:
         max_memory=int(chosen.max_memory),
         max_output=int(chosen.max_output),
         batch=chosen.batch,
-        model_download=chosen.model_download,
         python_models=chosen.python_models,
     )
 
@@ -166,6 +190,7 @@ class Machine:
             gpus=gpus,
             gpu_reason=self._gpus.reason,
             devices=_devices(gpus, slots),
+            processor=_processor(slots),
             slots=slots,
         )
 
@@ -210,18 +235,20 @@ class Machine:
             version=f"{runner.version}+{probe.version}" if probe.version else runner.version,
             models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
             loaded=(),
-            downloadable=has_models and self._settings.runners.model_download,
+            downloadable=has_models
+            and self._settings.runners.model_download
+            and self._models.fetchable(definition.service_id),
             unit_price=format_money(miner.prices.get(definition.service_id, miner.default_price)),
             features=MappingProxyType(dict(probe.features)),
+            concurrency=probe.concurrency,
         )
 
 
 def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
     """One device per GPU, else the CPU. The physical cores are shared out, so that runners do not crowd each other."""
-    cores = hardware.physical_cores()
     if not gpus:
-        return (Device(kind="cpu", name=hardware.cpu_name(), threads=max(1, cores // slots)),)
-    threads = max(1, cores // len(gpus))
+        return (_processor(slots),)
+    threads = max(1, hardware.physical_cores() // len(gpus))
     return tuple(
         Device(
             kind="cuda",
@@ -233,6 +260,10 @@ def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
         )
         for gpu in gpus
     )
+
+
+def _processor(slots: int) -> Device:
+    return Device(kind="cpu", name=hardware.cpu_name(), threads=max(1, hardware.physical_cores() // slots))
 
 
 def _gib(size: int) -> str:

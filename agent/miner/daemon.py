@@ -5,26 +5,32 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from agent.configuration import load_catalogue
 from agent.miner.background import Background
 from agent.miner.capabilities import Capabilities, Machine, tools
 from agent.miner.control import ControlServer
+from agent.miner.downloads import Downloads, limits
 from agent.miner.errors import SessionSuperseded
+from agent.miner.executor.devices import Devices
+from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.local import HOST_COMMAND, LocalExecutor
 from agent.miner.gpus import Gpus
 from agent.miner.heartbeat import Heartbeat
 from agent.miner.identity import ApiKeyStore, Identity, load_identity
+from agent.miner.library import Library
 from agent.miner.link import Link, LinkCallbacks
 from agent.miner.models import ModelStore
 from agent.miner.outbox import Outbox
 from agent.miner.premises import Premises
 from agent.miner.registration import Registration
+from agent.miner.shelf import Shelf
 from agent.miner.work import Workplace
 from agent.miner.workload import Workload
 from agent.settings import Settings
@@ -34,6 +40,8 @@ from runners._registry import installed
 _FLUSH_SECONDS: Final = 10.0
 _HURRIED_FLUSH_SECONDS: Final = 2.0
 _BACKGROUND_SECONDS: Final = 2.0
+_MODELS_SECONDS: Final = 5.0
+"""How often it is looked whether a model that did not fit fits now, or the other way round."""
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +84,10 @@ class Daemon:
         self._link: Link
         self._workload: Workload
         self._heartbeat: Heartbeat
+        self._models: ModelStore
+        self._withheld: Mapping[str, Mapping[str, str]] = {}
+        self._models_changed = asyncio.Event()
+        self._library: Library
 
     async def start(self) -> None:
         """Prepare everything and register, trying until the coordinator answers or a stop is requested.
@@ -97,6 +109,8 @@ class Daemon:
             asyncio.create_task(self._outbox.run(), name="miner-outbox"),
             asyncio.create_task(self._heartbeat.run(), name="miner-heartbeat"),
             asyncio.create_task(self._heartbeat.watch_gpus(), name="miner-gpus"),
+            asyncio.create_task(self._watch_models(), name="miner-models"),
+            asyncio.create_task(self._library.run(), name="miner-library"),
         ]
         stopping = asyncio.create_task(self._stopping.wait(), name="miner-stop")
         try:
@@ -143,6 +157,8 @@ class Daemon:
             "unavailable": {
                 service: list(reasons) for service, reasons in self._capabilities.unavailable.items()
             },
+            "withheld": {service: dict(reasons) for service, reasons in self._withheld.items()},
+            "placement": self._executor.placement(),
             "leases": self._workload.status(),
             "outbox": len(self._outbox),
             "children": self._executor.status(),
@@ -157,7 +173,7 @@ class Daemon:
         self.miner_id = identity.miner_id
         gpus = Gpus()
         self._parts.callback(gpus.close)
-        models = ModelStore(self._settings.models_dir)
+        self._models = models = ModelStore(self._settings.models_dir, load_catalogue(self._settings.data_dir))
         self._capabilities = await Machine(self._settings, gpus, models, self._runners).probe()
         self._link = Link(self._url, identity, self._callbacks(), transport=self._settings.miner.transport)
         self._parts.push_async_callback(self._link.close)
@@ -165,9 +181,16 @@ class Daemon:
         await self._outbox.open()
         self._parts.push_async_callback(self._outbox.close)
         await asyncio.to_thread(premises.remove_leftovers, self._outbox.directories())
-        self._executor = self._start_executor()
+        self._executor = self._start_executor(gpus)
+        self._withheld = await self._executor.withheld(self._offered_models())
         self._parts.push_async_callback(self._executor.close)
         self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
+        self._library = Library(
+            models,
+            Downloads(models, Shelf(models.models_dir), limits(self._settings)),
+            download=self._settings.runners.model_download,
+            on_change=self._on_recheck,
+        )
         self._workload = self._build_workload(identity, models, premises.jobs)
         self._parts.push_async_callback(self._workload.close)
         self._heartbeat = Heartbeat(
@@ -177,6 +200,7 @@ class Daemon:
             capabilities=self._capabilities_now,
             paused=self._workload.pause_reason,
             on_answer=self._workload.answered,
+            on_orders=self._library.obey,
         )
         control = ControlServer(
             self._directory, {"status": lambda _: self.status(), "stop": self._stop_by_control}
@@ -184,23 +208,66 @@ class Daemon:
         await control.start()
         self._parts.push_async_callback(control.close)
 
-    def _start_executor(self) -> LocalExecutor:
-        executor = LocalExecutor(
+    def _start_executor(self, gpus: Gpus) -> LocalExecutor:
+        services = self._capabilities.services
+        definitions = {service: self._runners[service].definition for service in services}
+        devices = Devices(
             self._capabilities.devices,
+            slots=self._capabilities.slots,
+            reserve=int(self._settings.miner.vram_reserve),
+            footprints=Footprints(self._directory / "footprints.json", definitions, self._models.catalogue),
+            measure=gpus.refresh,
+            seats={service: offer.concurrency for service, offer in services.items()},
+            processor=self._capabilities.processor,
+            unaccelerated=frozenset(
+                service
+                for service, definition in definitions.items()
+                if definition.requirements.gpu == "unused"
+            ),
+        )
+        executor = LocalExecutor(
+            devices,
             tools(self._settings),
             self._settings.miner,
             self._directory,
             command=self._host_command,
+            on_change=self._models_changed.set,
         )
         executor.end_orphans()
-        services = self._capabilities.services
         executor.prestart(
-            {service: self._runners[service].definition.model_field is not None for service in services}
+            {service: definition.model_field is not None for service, definition in definitions.items()}
         )
         return executor
 
+    def _offered_models(self) -> dict[str, list[str]]:
+        """The catalogue's models by service, as far as this machine performs it."""
+        offered: dict[str, list[str]] = {service: [] for service in self._capabilities.services}
+        for name, entry in self._models.catalogue.items():
+            if entry.service in offered and entry.kind == "model":
+                offered[entry.service].append(name)
+        return offered
+
+    async def _watch_models(self) -> None:
+        """Until cancelled: tell the coordinator of models that were loaded, released, or cannot be had at present."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_MODELS_SECONDS):
+                    await self._models_changed.wait()
+            changed = self._models_changed.is_set()
+            self._models_changed.clear()
+            withheld = await self._executor.withheld(self._offered_models())
+            if withheld.keys() != self._withheld.keys() or any(
+                withheld[service].keys() != self._withheld[service].keys() for service in withheld
+            ):
+                _log.info("models_withheld", models=withheld)
+                changed = True
+            self._withheld = withheld
+            if changed:
+                self._heartbeat.soon()
+
     def _build_workload(self, identity: Identity, models: ModelStore, jobs_directory: Path) -> Workload:
         services = self._capabilities.services
+        definitions = {service: self._runners[service].definition for service in services}
         place = Workplace(
             identity=identity,
             origin="",  # known with the registration, before the first lease
@@ -208,8 +275,14 @@ class Daemon:
             outbox=self._outbox,
             executor=self._executor,
             models=models,
+            library=self._library,
             offers=services,
-            units={service: self._runners[service].definition.unit_on for service in services},
+            units={service: definition.unit_on for service, definition in definitions.items()},
+            adapters={
+                service: definition.adapters
+                for service, definition in definitions.items()
+                if definition.adapters
+            },
             inputs=self._settings.miner.inputs,
             jobs_directory=jobs_directory,
             spawn=self._background.spawn,
@@ -254,7 +327,10 @@ class Daemon:
         }
 
     def _capabilities_now(self) -> dict[str, Any]:
-        return self._capabilities.with_loaded(self._executor.loaded()).to_wire()
+        capabilities = self._capabilities.with_models(
+            self._library.present, self._executor.loaded(), self._withheld
+        )
+        return capabilities.to_wire()
 
     def _on_lease(self, message: Mapping[str, Any]) -> None:
         self._workload.take(message)

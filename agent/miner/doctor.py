@@ -22,6 +22,7 @@ import httpx
 import psutil
 
 from agent.configuration import load_catalogue
+from agent.core.errors import ConfigurationError
 from agent.miner import hardware
 from agent.miner.capabilities import Machine, tools
 from agent.miner.deadline import call_within
@@ -89,6 +90,8 @@ async def _guard(name: str, check: Awaitable[list[Finding]]) -> list[Finding]:
                 name, f"This check did not end within {_CHECK_SECONDS:g} s.", "Try again on a calmer machine."
             )
         ]
+    except ConfigurationError as error:
+        return [_fault(name, str(error), "Correct the file.")]
     except Exception as error:  # noqa: BLE001 - the other checks' findings are worth having all the same
         message = f"This check failed ({type(error).__name__}: {error})."
         return [_fault(name, message, "Please report this with the output of `aitbc-agent doctor --json`.")]
@@ -221,24 +224,23 @@ def _check_sandbox(settings: Settings) -> list[Finding]:
 
 
 def _check_models(settings: Settings) -> list[Finding]:
-    store = ModelStore(settings.models_dir)
-    services = {entry.service for entry in load_catalogue().values()}
+    store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
+    services = {entry.service for entry in store.catalogue.values()}
     names = [name for service in sorted(services) for name in store.on_disk(service)]
     if names:
         return [_ok("models", f"In {settings.models_dir}: {', '.join(names)}.")]
     message = f"There are no models in {settings.models_dir}."
     if settings.runners.model_download:
         return [_ok("models", f"{message} They are downloaded when a job needs them.")]
-    remedy = (
-        "Put models there, each in a directory of its catalogue name, or set runners.model_download to true."
-    )
+    remedy = "Fetch some with 'aitbc-agent models pull NAME', or set runners.model_download to true."
     return [_warning("models", message, remedy)]
 
 
 async def _check_services(settings: Settings) -> list[Finding]:
     gpus = Gpus()
     try:
-        machine = Machine(settings, gpus, ModelStore(settings.models_dir), probe_seconds=_PROBE_SECONDS)
+        models = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
+        machine = Machine(settings, gpus, models, probe_seconds=_PROBE_SECONDS)
         found = await machine.probe()
     finally:
         gpus.close()

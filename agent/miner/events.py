@@ -1,4 +1,4 @@
-"""What those who watch a job hear while it runs, sent at most about once per second however fast a runner talks."""
+"""What those who watch a job hear while it runs, gathered into few messages however fast a runner talks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from agent.miner.errors import Unreachable
 from agent.miner.link import Link
 from runners._protocol import plain_units
 
-INTERVAL: Final = 1.0
-"""Seconds between two messages about one job."""
+INTERVAL: Final = 0.1
+"""Seconds between two messages about one job: somebody reads the tokens as they come."""
+PROGRESS_INTERVAL: Final = 1.0
+"""Seconds between two messages that say nothing but how far the job is; the coordinator stores that."""
 _MAX_EVENTS: Final = 512
 _MAX_BYTES: Final = 2**20
 _LIMIT_SECONDS: Final = 10.0
@@ -40,9 +42,11 @@ class EventFeed:
         self._size = 0
         self._progress: dict[str, Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._sending = False
         self._closed = False
         self._sent_at = float("-inf")
+        self._progressed_at = float("-inf")
         self._dropped = 0
 
     def progress(self, percent: float, units: Decimal) -> None:
@@ -80,9 +84,16 @@ class EventFeed:
             _log.info("events_dropped", job_id=self._job_id, fence=self._fence, events=self._dropped)
 
     def _schedule(self) -> None:
-        if self._timer is None and not self._sending and not self._closed:
-            delay = max(0.0, self._sent_at + INTERVAL - time.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(delay, self._start)
+        if self._sending or self._closed:
+            return
+        due = self._sent_at + INTERVAL if self._waiting else self._progressed_at + PROGRESS_INTERVAL
+        if self._timer is not None:
+            if self._due <= due:
+                return
+            self._timer.cancel()
+        self._due = due
+        delay = max(0.0, due - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(delay, self._start)
 
     def _start(self) -> None:
         self._timer = None
@@ -91,14 +102,16 @@ class EventFeed:
 
     async def _send(self) -> None:
         events = [event for _, event in self._waiting]
-        if self._progress is not None:
+        now = time.monotonic()
+        if self._progress is not None and now >= self._progressed_at + PROGRESS_INTERVAL:
             events.append({"kind": "progress", "data": self._progress})
+            self._progress, self._progressed_at = None, now
         self._waiting.clear()
-        self._size, self._progress, self._sent_at = 0, None, time.monotonic()
+        self._size, self._sent_at = 0, now
         try:
-            await self._link.call(
-                "events", self._job_id, {"fence": self._fence, "events": events}, limit=_LIMIT_SECONDS
-            )
+            if events:  # none if the timer was a moment early
+                body = {"fence": self._fence, "events": events}
+                await self._link.call("events", self._job_id, body, limit=_LIMIT_SECONDS)
         except Unreachable:
             self._dropped += len(events)
         finally:

@@ -47,6 +47,17 @@ def memory_total(cgroup: Path = _CGROUP) -> int:
         return total
 
 
+def memory_available(cgroup: Path = _CGROUP) -> int:
+    """Bytes of memory that this process and its children could still take, without anything being swapped out."""
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = int((cgroup / "memory.max").read_text(encoding="ascii"))
+        used = int((cgroup / "memory.current").read_text(encoding="ascii"))
+        return min(free, max(0, limit - used))
+    except (OSError, ValueError):
+        return free
+
+
 def disk_free(directory: Path) -> int:
     """Bytes free for this user where `directory` is or would be made."""
     while not directory.exists():

@@ -27,7 +27,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """`run` and `watch_gpus` are the daemon's to run. `on_answer` gets what the coordinator says of each lease."""
+    """`run` and `watch_gpus` are the daemon's to run. `on_answer` gets what the coordinator says of each lease.
+
+    `on_orders` gets what else it wants done.
+    """
 
     def __init__(
         self,
@@ -38,6 +41,7 @@ class Heartbeat:
         capabilities: Callable[[], dict[str, Any]],
         paused: Callable[[], str | None],
         on_answer: Callable[[Sequence[Mapping[str, Any]]], None],
+        on_orders: Callable[[Sequence[Any]], None],
     ) -> None:
         self.interval = 15.0
         self._link = link
@@ -46,6 +50,7 @@ class Heartbeat:
         self._capabilities = capabilities
         self._paused = paused
         self._on_answer = on_answer
+        self._on_orders = on_orders
         self._telemetry: list[dict[str, Any]] = []
         self._known: dict[str, Any] | None = None
         self._now = asyncio.Event()
@@ -85,9 +90,10 @@ class Heartbeat:
             return
         if changed:
             self._known = capabilities
-        if answer.get("orders"):
-            _log.info("orders_unknown", orders=len(answer["orders"]))  # a newer coordinator's
         self._on_answer(answer.get("leases", ()))
+        orders = answer.get("orders")
+        if isinstance(orders, list) and orders:
+            self._on_orders(orders)
 
     async def watch_gpus(self) -> None:
         """Read the GPUs once per interval until cancelled."""

@@ -32,6 +32,13 @@ class Spec(_Received):
     resources: dict[str, str] = {}
 
 
+class KeptOutput(_Received):
+    """An output that an earlier run of the job has handed over."""
+
+    artifact_id: str
+    name: str
+
+
 class Lease(_Received):
     """The right to run a job until its deadline, as long as heartbeats renew it."""
 
@@ -44,6 +51,7 @@ class Lease(_Received):
     assigned_at: _Moment
     deadline: _Moment
     spec: Spec
+    kept: tuple[KeptOutput, ...] = ()
     received_at: float = Field(default_factory=time.monotonic)
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +90,9 @@ class Link:
         self._transport = transport
         self._socket: WebSocketLink | None = None
         self._free = 0
+        self._seats: tuple[Mapping[str, Any], ...] = ()
         self._asked = 0
+        self._asked_seats: tuple[Mapping[str, Any], ...] = ()
         self._slots_changed = asyncio.Event()
         self._registered = asyncio.Event()
         self._expired = asyncio.Event()
@@ -110,9 +112,12 @@ class Link:
             return "websocket"
         return "poll" if self._answered and self._polling.is_set() else "offline"
 
-    def set_slots(self, free: int) -> None:
-        """Say for how many more jobs there is room from now on."""
-        self._free = free
+    def set_slots(self, free: int, seats: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Say for how many more jobs there is room from now on.
+
+        `seats` are free places in batches that run already: `{"service", "model", "seats"}` each.
+        """
+        self._free, self._seats = free, tuple(seats)
         self._slots_changed.set()
         if self._socket is not None:
             self._socket.announce()
@@ -275,7 +280,7 @@ class Link:
                 token,
                 on_lease=self._take,
                 on_cancelled=self._callbacks.cancelled,
-                slots=lambda: max(0, self._free - self._asked),
+                slots=lambda: (max(0, self._free - self._asked), () if self._asked_seats else self._seats),
             )
         except WebSocketRefused as error:
             _log.info("websocket_refused", url=self._http.url, error=str(error))
@@ -322,15 +327,17 @@ class Link:
         heartbeat that `recheck` asks for.
         """
         self._slots_changed.clear()
-        self._asked = self._free if self._socket is None else 0
-        body = {"slots": self._asked, "wait": self._poll_seconds}
+        wanted = self._socket is None
+        self._asked, self._asked_seats = (self._free, self._seats) if wanted else (0, ())
+        body = {"slots": self._asked, "wait": self._poll_seconds, "seats": self._asked_seats}
         poll = asyncio.create_task(
             self._post("/v1/miners/poll", body, limit=self._poll_seconds + _POLL_GRACE_SECONDS),
             name="link-long-poll",
         )
         try:
             while not poll.done():
-                if self._asked == 0 and (self._free > 0 or not self._polling.is_set()):
+                asks = self._asked > 0 or bool(self._asked_seats)
+                if not asks and (self._free > 0 or self._seats or not self._polling.is_set()):
                     break
                 changed = asyncio.create_task(self._slots_changed.wait(), name="link-slots-changed")
                 try:
@@ -367,7 +374,7 @@ class Link:
 
     def _take_back(self) -> None:
         """The poll has ended, so the WebSocket may offer the slots that it asked for."""
-        self._asked = 0
+        self._asked, self._asked_seats = 0, ()
         if self._socket is not None:
             self._socket.announce()
 

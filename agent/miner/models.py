@@ -1,29 +1,23 @@
 """The models of this machine: where each lies, which are there, and which weights exactly.
 
-A job names a model by its catalogue name and nothing else. The digests of weight files go into signed receipts, and
-hashing gigabytes takes seconds, so they are remembered until a file changes.
+A job names a model by its catalogue name and nothing else.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import rfc8785
-import structlog
 
-from agent.configuration import load_catalogue
 from agent.core.catalogue import CatalogueEntry
+from agent.miner.digests import DigestCache
 from runners._base import Model, Retry
 
 _CACHE_FILE: Final = ".digests.json"
-_log = structlog.get_logger(__name__)
 
 
 class ModelUnknown(Retry):
@@ -32,32 +26,60 @@ class ModelUnknown(Retry):
     default_code = "MODEL_UNKNOWN"
 
 
+class ModelUnavailable(Retry):
+    """The model is not on this machine and could not be brought here. The message says why."""
+
+    default_code = "MODEL_UNAVAILABLE"
+
+
 class ModelStore:
     """The directory of models, one directory per catalogue name. May be called from any thread."""
 
-    def __init__(self, models_dir: Path, catalogue: Mapping[str, CatalogueEntry] | None = None) -> None:
+    def __init__(self, models_dir: Path, catalogue: Mapping[str, CatalogueEntry]) -> None:
         self.models_dir = models_dir
-        self.catalogue = load_catalogue() if catalogue is None else catalogue
-        self._digests = _DigestCache(models_dir / _CACHE_FILE)
+        self.catalogue = dict(catalogue)
+        self.digests = DigestCache(models_dir / _CACHE_FILE)
 
-    def resolve(self, name: str) -> Model:
-        """The model of that catalogue name, on disk or not. Raises `ModelUnknown`, also for anything like a path."""
-        entry = self.catalogue.get(name)
-        if entry is None:
+    def entry(self, name: str) -> CatalogueEntry:
+        """What the catalogue says of that name. Raises `ModelUnknown`, also for anything like a path."""
+        try:
+            return self.catalogue[name]
+        except KeyError:
             raise ModelUnknown(
                 f"The model {name!r} is not in this miner's catalogue; update the agent or add it."
-            )
-        return Model(
-            name=name, path=self.models_dir / name, source=entry.repository or "", options=entry.options
+            ) from None
+
+    def resolve(self, name: str, kind: Literal["model", "adapter"] = "model") -> Model:
+        """The model, or adapter, of that catalogue name, on disk or not. Raises `ModelUnknown`."""
+        entry = self.entry(name)
+        if entry.kind != kind:
+            raise ModelUnknown(f"{name!r} is no {kind} in this miner's catalogue.")
+        source = entry.repository or ""
+        return Model(name=name, path=self.location(entry), source=source, options=entry.options)
+
+    def location(self, entry: CatalogueEntry) -> Path:
+        """The directory of a model, there or not."""
+        return self.models_dir / entry.name if entry.path is None else Path(entry.path)
+
+    def has(self, name: str) -> bool:
+        """Whether the model is on disk, in whatever format."""
+        entry = self.catalogue.get(name)
+        return entry is not None and _has_files(self.location(entry))
+
+    def is_complete(self, name: str) -> bool:
+        """Whether fetching the model would bring nothing new: it may be there in the format of another engine only."""
+        entry = self.catalogue.get(name)
+        return self.has(name) and all(
+            (self.models_dir / name / file.name).is_file() for file in (entry.files if entry else ())
         )
 
     def on_disk(self, service: str) -> list[str]:
-        """The names of the service's models that lie in the directory, in the catalogue's order."""
-        return [
-            name
-            for name, entry in self.catalogue.items()
-            if entry.service == service and self._is_there(name)
-        ]
+        """The names of the service's models, adapters included, that are on disk, in the catalogue's order."""
+        return [name for name, entry in self.catalogue.items() if entry.service == service and self.has(name)]
+
+    def fetchable(self, service: str) -> bool:
+        """Whether there is a model of the service that can be downloaded."""
+        return any(entry.service == service and entry.fetchable for entry in self.catalogue.values())
 
     def digest(self, paths: Sequence[Path]) -> str:
         """The hex SHA-256 that names these weights; blocking, seconds for files not seen before.
@@ -67,68 +89,21 @@ class ModelStore:
         """
         if not paths:
             raise ValueError("a model without weight files has no digest")
-        digests = [self._digests.of(path) for path in paths]
-        if len(digests) == 1:
-            return digests[0]
-        return hashlib.sha256(rfc8785.dumps(digests)).hexdigest()
+        return _name_weights(self.digests.of(paths))
 
-    def _is_there(self, name: str) -> bool:
-        # Whoever puts a model here renames a finished directory, so one with a file in it is whole.
-        try:
-            return any(not entry.name.startswith(".") for entry in os.scandir(self.models_dir / name))
-        except OSError:
-            return False
+    def known_digest(self, paths: Sequence[Path]) -> str | None:
+        """The same at once, or None where a file would have to be hashed first."""
+        known = [digest for digest in self.digests.known(paths) if digest is not None]
+        return _name_weights(known) if known and len(known) == len(paths) else None
 
 
-class _DigestCache:
-    """Digests of files by path, size and time of change, kept in a JSON file.
-
-    Several agents may share the file: each replaces it whole, and what one of them forgets is only hashed again.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-
-    def of(self, path: Path) -> str:
-        path = path.resolve()
-        with self._lock:  # two jobs that start together must not hash the same gigabytes twice
-            known = self._load()
-            state = _state(path)
-            entry = known.get(str(path))
-            if entry is not None and entry[:2] == state:
-                return str(entry[2])
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if _state(path) == state:  # else it changed meanwhile, and the next caller shall look again
-                self._save({**known, str(path): [*state, digest]})
-            return digest
-
-    def _load(self) -> dict[str, list[int | str]]:
-        try:
-            content = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        if not isinstance(content, dict):
-            return {}
-        return {path: entry for path, entry in content.items() if _is_entry(entry)}
-
-    def _save(self, entries: Mapping[str, list[int | str]]) -> None:
-        present = {path: entry for path, entry in entries.items() if Path(path).exists()}
-        try:
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self._path.parent, prefix=f"{_CACHE_FILE}.", delete=False
-            ) as file:
-                json.dump(present, file)
-            Path(file.name).replace(self._path)
-        except OSError as error:  # e.g. a shared directory that only an administrator may write
-            _log.warning("digest_cache_not_saved", path=str(self._path), error=str(error))
+def _name_weights(digests: Sequence[str]) -> str:
+    return digests[0] if len(digests) == 1 else hashlib.sha256(rfc8785.dumps(list(digests))).hexdigest()
 
 
-def _state(path: Path) -> list[int | str]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _is_entry(value: object) -> bool:
-    return isinstance(value, list) and [type(part) for part in value] == [int, int, str]
+def _has_files(directory: Path) -> bool:
+    # Whoever puts a model here renames a finished directory, so one with a file in it is whole.
+    try:
+        return any(not entry.name.startswith(".") for entry in os.scandir(directory))
+    except OSError:
+        return False

@@ -49,7 +49,7 @@ def collect(done: Done, output: Path) -> Collected:
     """
     try:
         references = list(file_references(done.results))
-        artifacts = {reference.path: _take(reference, output) for reference in references}
+        artifacts = {reference.path: take(reference, output) for reference in references}
         results = replace_files(
             done.results, lambda reference: _describe(reference, artifacts[reference.path])
         )
@@ -76,7 +76,8 @@ def collect(done: Done, output: Path) -> Collected:
     return Collected(results, stored, Decimal(str(results["units"])))
 
 
-def _take(reference: FileReference, output: Path) -> Artifact:
+def take(reference: FileReference, output: Path) -> Artifact:
+    """Hash one output file. Blocking: returns when it is on the disk. Raises `ProtocolError`, `OSError`."""
     path = reference.below(output)
     # `resolve` follows links, so a path that it leaves alone has none on the way.
     if path.resolve(strict=True) != output.resolve(strict=True) / reference.path:

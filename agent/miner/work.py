@@ -7,8 +7,8 @@ import errno
 import re
 import shutil
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -20,29 +20,41 @@ from agent.core.quantities import format_time
 from agent.miner.capabilities import ServiceOffer
 from agent.miner.errors import Unreachable
 from agent.miner.events import EventFeed
+from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.identity import Identity
 from agent.miner.inputs import fetch
-from agent.miner.lease import Lease, digest_agrees
+from agent.miner.lease import KeptOutput, Lease, digest_agrees
+from agent.miner.library import Lent, Library
 from agent.miner.link import Link
-from agent.miner.models import ModelStore
+from agent.miner.models import ModelStore, ModelUnavailable
 from agent.miner.outbox import Entry, Outbox
-from agent.miner.outputs import Collected, collect, has_files
+from agent.miner.outputs import Collected, collect, has_files, take
 from agent.settings import InputSettings
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
 from aitbc.outputs import output_files
 from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price
 from runners._base import Fail, Model, Retry, RunnerError
-from runners._protocol import Run
+from runners._protocol import FileReference, ProtocolError, Run
 
 _MAX_MESSAGE: Final = 2000
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
+_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MAX_HANDING_OVER: Final = 2
+"""Outputs of one job that are uploaded at the same time while it runs."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_THIS_MACHINE: Final = frozenset(
-    {"INPUT_UNAVAILABLE", "MODEL_UNKNOWN", "SPEC_MISMATCH", "SERVICE_NOT_OFFERED"}
+    {
+        "INPUT_UNAVAILABLE",
+        "MODEL_UNAVAILABLE",
+        "MODEL_UNKNOWN",
+        "NO_MEMORY",
+        "SPEC_MISMATCH",
+        "SERVICE_NOT_OFFERED",
+    }
 )
-"""Codes of retries that say nothing about the health of this machine."""
+"""Codes of retries that say nothing about the health of this machine. A single model's faults are counted apart."""
 
 _log = structlog.get_logger(__name__)
 
@@ -51,8 +63,8 @@ _log = structlog.get_logger(__name__)
 class Workplace:
     """What all work of a daemon shares.
 
-    `units` names the metering unit of each service on a kind of device; `spawn` runs what may outlive the work, under
-    the daemon's eyes.
+    `units` names the metering unit of each service on a kind of device; `adapters` the adapters that a request's
+    parameters ask for, in services that have any; `spawn` runs what may outlive the work, under the daemon's eyes.
     """
 
     identity: Identity
@@ -61,8 +73,10 @@ class Workplace:
     outbox: Outbox
     executor: LocalExecutor
     models: ModelStore
+    library: Library
     offers: Mapping[str, ServiceOffer]
     units: Mapping[str, Callable[[str], str]]
+    adapters: Mapping[str, Callable[[Mapping[str, Any]], Sequence[str]]]
     inputs: InputSettings
     jobs_directory: Path
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
@@ -85,6 +99,7 @@ class Work:
         self._directory = place.jobs_directory / f"{lease.job_id}_{lease.fence}"
         self._feed = EventFeed(place.link, lease.job_id, lease.fence, place.spawn)
         self._ending = False
+        self._handing_over = asyncio.Semaphore(_MAX_HANDING_OVER)
 
     @property
     def can_be_cancelled(self) -> bool:
@@ -128,23 +143,38 @@ class Work:
             raise Retry("The lease's spec does not agree with its digest.", code="SPEC_MISMATCH")
         if lease.service not in place.offers:
             raise Retry(f"This miner does not offer {lease.service}.", code="SERVICE_NOT_OFFERED")
-        model = None if lease.spec.model is None else place.models.resolve(lease.spec.model)
+        name_adapters = place.adapters.get(lease.service)
+        adapters = () if name_adapters is None else name_adapters(lease.spec.parameters)
+        async with AsyncExitStack() as stack:
+            try:
+                lending = place.library.lend(lease.spec.model, adapters, self._on_model)
+                lent = await stack.enter_async_context(lending)
+            except ModelUnavailable as error:
+                if lease.spec.model is not None:
+                    place.executor.model_failed(lease.service, lease.spec.model, error)
+                raise
+            return await self._perform_with(lent)
+
+    async def _perform_with(self, lent: Lent) -> Entry:
+        lease, place, model = self.lease, self._place, lent.model
         for name in ("inputs", "output", "work"):
             (self._directory / name).mkdir(parents=True)
         inputs = [await self._fetch(number, name) for number, name in enumerate(sorted(lease.spec.files))]
+        kept = {item.name: path for item in lease.kept if (path := await self._fetch_kept(item))}
         started_at = time.time()
         message = Run(
             run_id=f"{lease.job_id}_{lease.fence}",
             parameters=lease.spec.parameters,
             files={name: path for name, path, _ in inputs},
+            kept=kept,
+            adapters=dict(lent.adapters),
             output=self._directory / "output",
             work=self._directory / "work",
             resources=lease.spec.resources,
             timeout_seconds=max(0.001, lease.seconds_left()),
         )
-        execution = await place.executor.run(
-            lease.service, model, message, on_progress=self._on_progress, on_event=self._on_event
-        )
+        listener = RunListener(self._on_progress, self._on_event, self._on_kept)
+        execution = await place.executor.run(lease.service, model, message, listener)
         finished_at = time.time()
         digest = None if model is None else await self._weights_digest(model, execution)
         collected = await self._collect(execution)
@@ -166,14 +196,54 @@ class Work:
         )
         return name, file.path, file.sha256
 
+    async def _fetch_kept(self, item: KeptOutput) -> Path | None:
+        """An output of an earlier run; None if it cannot be had, since it can be made again."""
+        if _FILE_NAME.fullmatch(item.name) is None:
+            return None
+        target = self._directory / "output" / item.name
+        reference = f"artifact:{item.artifact_id}"
+        try:
+            await fetch(
+                reference, target, artifacts=self._place.link.open_artifact, limits=self._place.inputs
+            )
+        except RunnerError as error:
+            _log.info("kept_output_lost", job_id=self.lease.job_id, name=item.name, code=error.code)
+            return None
+        return target
+
     def _on_progress(self, percent: float, units: Decimal) -> None:
         self.progress, self.units = percent, units
         self.counter += 1
         self._feed.progress(percent, units)
 
+    def _on_model(self, name: str, done: int, total: int | None) -> None:
+        self._on_event("model", {"model": name, "done": done, "total": total})
+
     def _on_event(self, kind: str, data: Mapping[str, Any]) -> None:
         self.counter += 1
         self._feed.event(kind, data)
+
+    def _on_kept(self, reference: FileReference) -> None:
+        self.counter += 1
+        self._place.spawn(self._hand_over(reference), f"hand-over-{self.lease.job_id}")
+
+    async def _hand_over(self, reference: FileReference) -> None:
+        """Store an output while the run goes on. That it fails costs only the miner that might take over."""
+        try:
+            async with self._handing_over:
+                artifact = await asyncio.to_thread(take, reference, self._directory / "output")
+                await self._place.link.upload(artifact.path, artifact.media_type, artifact.size)
+                data = {
+                    "artifact_id": artifact.artifact_id,
+                    "name": artifact.name,
+                    "media_type": artifact.media_type,
+                    "size": artifact.size,
+                    "extra": reference.extra,
+                }
+                body = {"fence": self.lease.fence, "events": [{"kind": "output", "data": data}]}
+                await self._place.link.call("events", self.lease.job_id, body)
+        except (OSError, ProtocolError, Unreachable) as error:
+            _log.info("output_not_handed_over", job_id=self.lease.job_id, error=str(error))
 
     async def _weights_digest(self, model: Model, execution: Execution) -> NamedDigest:
         try:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
 
+from agent.core.matching import Batch, Room
 from agent.miner.background import Background
 from agent.miner.errors import Unreachable
 from agent.miner.faults import FaultGuard
@@ -53,15 +55,38 @@ class Workload:
         self.update()
 
     def update(self) -> None:
-        """Tell the coordinator how many slots are free."""
-        self._place.link.set_slots(self.free_slots())
+        """Tell the coordinator how much room there is."""
+        room = self._room() if self._takes() else Room(0, {}, {})
+        seats = [
+            {"service": service, "model": model, "seats": count}
+            for (service, model), count in room.seats.items()
+        ]
+        self._place.link.set_slots(room.slots, seats)
 
     def free_slots(self) -> int:
-        """For how many more leases there is room."""
+        """How many more jobs, beside those that join a batch, can begin."""
+        return self._room().slots if self._takes() else 0
+
+    def _takes(self) -> bool:
+        """Whether any lease is taken."""
         full = len(self._place.outbox) >= self._max_outbox
-        if not self._open or full or self.pause_reason() is not None:
-            return 0
-        return max(0, self._slots - len(self._work))
+        return self._open and not full and self.pause_reason() is None
+
+    def _room(self) -> Room:
+        """The room that is left. Work that has no place on a device yet takes what it will take."""
+        working = self._place.executor.working()
+        placed, seats = Counter[Batch](), Counter[Batch]()
+        for service, model, runs, places in working:
+            placed[service, model] += runs
+            seats[service, model] += places - runs
+        concurrency = {service: offer.concurrency for service, offer in self._place.offers.items()}
+        room = Room(max(0, self._slots - len(working)), seats, concurrency)
+        for batch in (Counter(self._batches()) - placed).elements():
+            room.take(*batch)
+        return room
+
+    def _batches(self) -> Iterator[Batch]:
+        return ((work.lease.service, work.lease.spec.model) for work, _ in self._work.values())
 
     def pause_reason(self) -> str | None:
         """Why no leases are taken although there is room, in words for the owner; None if they are."""
@@ -79,7 +104,7 @@ class Workload:
     def _take(self, lease: Lease, message: Mapping[str, Any]) -> None:
         if lease.key in self._work or lease.key in self._place.outbox:
             return  # sent twice
-        if not self._open or len(self._work) >= self._slots:
+        if not self._open or not self._room().take(lease.service, lease.spec.model):
             self._background.spawn(self._release(lease.key, "no free slot"), f"release-{lease.job_id}")
             return
         work = Work(lease, message, self._place)

@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -49,6 +49,7 @@ class FakeCoordinator:
         self.websocket = True
         self.result_answers: deque[Answer] = deque()
         self.heartbeat_seconds = 0.5
+        self.orders: list[dict[str, Any]] = []
         self.session = 0
         self.tokens: dict[str, int] = {}
         self.public_key = b""
@@ -118,14 +119,24 @@ class FakeCoordinator:
     # What tests do and see ---------------------------------------------------------------------------------------
 
     async def submit(
-        self, mode: str, *, files: dict[str, Any] | None = None, timeout: float = 60, **parameters: Any
+        self,
+        mode: str,
+        *,
+        files: dict[str, Any] | None = None,
+        timeout: float = 60,
+        service: str = "trial",
+        model: str | None = None,
+        kept: Sequence[Mapping[str, Any]] = (),
+        **parameters: Any,
     ) -> str:
         job_id = f"job_{secrets.token_hex(8)}"
         spec = {
-            "job_id": job_id, "service": "trial", "name": "trial", "model": None,
+            "job_id": job_id, "service": service, "name": "trial", "model": model,
             "parameters": {"mode": mode, **parameters}, "files": files or {}, "resources": {}, "timeout_seconds": timeout,
         }  # fmt: skip
-        self.queue.append({"job_id": job_id, "fence": 1, "spec": spec})
+        self.queue.append(
+            {"job_id": job_id, "fence": 1, "service": service, "spec": spec, "kept": list(kept)}
+        )
         await self.notify()
         return job_id
 
@@ -191,7 +202,7 @@ class FakeCoordinator:
     def _lease(self, job: dict[str, Any]) -> dict[str, Any]:
         now = time.time()
         lease = {
-            **job, "attempt": 1, "service": "trial", "spec_digest": sha256_hex(canonical_json(job["spec"])),
+            **job, "attempt": 1, "spec_digest": sha256_hex(canonical_json(job["spec"])),
             "unit_price": "0.01", "max_cost": "1", "assigned_at": format_time(now), "lease_expires_at": format_time(now + 60),
             "deadline": format_time(now + job["spec"]["timeout_seconds"]),
         }  # fmt: skip
@@ -247,7 +258,7 @@ class FakeCoordinator:
             key = (item["job_id"], item["fence"])
             status = "renewed" if key in self.open else "cancelled" if key in self.cancelled else "lost"
             leases.append({"job_id": key[0], "fence": key[1], "status": status, "lease_expires_at": None})
-        return 200, {"leases": leases, "orders": []}
+        return 200, {"leases": leases, "orders": self.orders}
 
     def _on_result(self, job_id: str, body: dict[str, Any]) -> Answer:
         self.result_calls += 1
@@ -311,13 +322,14 @@ class FakeCoordinator:
             await websocket.close({401: 4401, 409: 4409}[wrong[0]])
             return
         self.sockets.add(websocket)
-        state = {"slots": 0, "received": 0, "sent": 0}
+        state = {"slots": 0, "received": 0, "sent": 0, "seats": 0}
         pusher = asyncio.create_task(self._push(websocket, state))
         try:
             while True:
                 message = json.loads(await websocket.receive_text())
                 if message["call"] == "slots":
-                    state |= {"slots": message["slots"], "received": message["received"]}
+                    seats = sum(item["seats"] for item in message["seats"])
+                    state |= {"slots": message["slots"], "received": message["received"], "seats": seats}
                     await self.notify()
                     continue
                 wrong = self._session_of(websocket.headers)
@@ -332,7 +344,8 @@ class FakeCoordinator:
             pusher.cancel()
 
     async def _push(self, websocket: WebSocket, state: dict[str, int]) -> None:
-        room = lambda: state["slots"] - (state["sent"] - state["received"])  # noqa: E731
+        # All jobs here are of one batch, so every free seat fits.
+        room = lambda: state["slots"] + state["seats"] - (state["sent"] - state["received"])  # noqa: E731
         while True:
             await self.until(lambda: self.cancelled or (self.queue and room() > 0), 3600)
             for item in self._take_cancelled():

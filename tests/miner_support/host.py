@@ -1,4 +1,4 @@
-"""The children's program in tests: the real host, which finds the trial runner under every service id."""
+"""The children's program in tests: the real host, which finds the trial runners under every service id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import runners._host
-from miner_support.runner import TrialRunner
+from miner_support.runner import BatchRunner, TrialRunner
 
-runners._host.find = lambda _service: TrialRunner
+runners._host.find = lambda service: BatchRunner if service == "batch" else TrialRunner
 runners._host.main()

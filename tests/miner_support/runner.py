@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from runners._base import (
     Context,
     Fail,
     InputFile,
+    Model,
     OutputFile,
     Probe,
     Result,
@@ -43,6 +45,9 @@ class TrialInput(Strict):
         "retry",
         "events",
         "read",
+        "keep",
+        "resume",
+        "leak",
     ]
     text: str = ""
     gate: str = ""
@@ -54,10 +59,15 @@ class TrialOutput(BaseModel):
 
 
 class TrialRunner(Runner[TrialInput]):
-    """`wait` works until the file `gate` exists; `deaf` ignores cancellations and reports nothing."""
+    """`wait` works until the file `gate` exists; `deaf` ignores cancellations and reports nothing.
+
+    A model takes as much of the GPU's memory as the file `bytes` in its directory says, which is told in a file of this
+    process's id below `TRIAL_CLAIMS`. One whose directory is missing cannot be loaded.
+    """
 
     name = "trial"
     version = "1.0"
+    _taken = 0
     definition = ServiceDefinition(
         service_id="trial",
         name="Trial",
@@ -74,6 +84,35 @@ class TrialRunner(Runner[TrialInput]):
     def probe(cls, tools: Tools) -> Probe:
         return Probe(available=True, version="engine")
 
+    def load(self, model: Model | None) -> None:
+        self.close()
+        if model is None:
+            return
+        try:
+            self._taken = int((model.path / "bytes").read_text())
+        except FileNotFoundError:
+            raise Retry(f"{model.name} is damaged.", code="MODEL_UNAVAILABLE") from None
+        if self.vram is not None and self._taken > self.vram:
+            self._taken = 0
+            raise Retry("It does not fit.", code="OUT_OF_MEMORY")
+        self._claim()
+
+    def weights(self, model: Model) -> tuple[Path, ...]:
+        return (model.path / "bytes",)
+
+    def vram_peak(self) -> int:
+        return self._taken
+
+    def close(self) -> None:
+        self._taken = 0
+        self._claim()
+
+    def _claim(self) -> None:
+        if claims := os.environ.get("TRIAL_CLAIMS"):
+            path = Path(claims) / str(os.getpid())
+            path.with_suffix(".new").write_text(str(self._taken))
+            path.with_suffix(".new").replace(path)
+
     def run(self, request: TrialInput, context: Context) -> Result:
         context.progress(1, Decimal(0))
         return Result(getattr(self, f"_{request.mode}")(request, context), Decimal(len(request.text)))
@@ -83,6 +122,21 @@ class TrialRunner(Runner[TrialInput]):
 
     def _read(self, request: TrialInput, context: Context) -> dict[str, Any]:
         return {"text": context.files["source"].read_text()}
+
+    def _keep(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        path = context.output / "part.txt"
+        path.write_text(request.text)
+        context.keep(OutputFile(path, "text/plain", "part.txt", {"part": 1}))
+        return self._wait(request, context)
+
+    def _resume(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        return {"kept": {name: path.read_text() for name, path in context.kept.items()}}
+
+    def _leak(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        hoard = []
+        while True:
+            hoard.append(os.urandom(2**20) * 8)
+            context.progress(50)
 
     def _wait(self, request: TrialInput, context: Context) -> dict[str, Any]:
         units = Decimal(0)
@@ -137,3 +191,15 @@ class TrialRunner(Runner[TrialInput]):
             context.event("token", {"number": number})
             context.progress(number)
         return self._wait(request, context)
+
+
+class BatchRunner(TrialRunner):
+    """The same, with up to four runs at once in one child."""
+
+    name = "batch"
+    definition = dataclasses.replace(TrialRunner.definition, service_id="batch", name="Batch")
+    concurrent = True
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:
+        return Probe(available=True, version="engine", concurrency=4)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from agent.miner.daemon import Daemon
 from agent.settings import Settings, load_settings
-from miner_support.runner import TrialRunner
+from miner_support.runner import BatchRunner, TrialRunner
 
 HOST = (sys.executable, str(Path(__file__).with_name("host.py")))
 
@@ -30,7 +30,9 @@ def settings_for(directory: Path, **miner: Any) -> Settings:
 
 
 def make_daemon(settings: Settings, url: str, token: str | None = None) -> Daemon:
-    return Daemon(settings, url, token, runners={"trial": TrialRunner}, host_command=HOST)
+    return Daemon(
+        settings, url, token, runners={"trial": TrialRunner, "batch": BatchRunner}, host_command=HOST
+    )
 
 
 @asynccontextmanager

@@ -13,9 +13,11 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self, TypeVar
 
+import psutil
 import structlog
 
 from agent.miner.executor.output import ChildOutput
@@ -27,6 +29,8 @@ from runners._protocol import (
     Error,
     Event,
     Exit,
+    FileReference,
+    Kept,
     Load,
     Loaded,
     Message,
@@ -50,15 +54,38 @@ _BUFFER: Final = 2**20
 _MESSAGE_TAIL: Final = 500
 """Characters of a crashed child's last words that go into the error's message."""
 
-OnProgress = Callable[[float, Decimal], None]
-OnEvent = Callable[[str, Mapping[str, Any]], None]
 _M = TypeVar("_M", bound=Message)
 
 _log = structlog.get_logger(__name__)
 
 
+def _ignore(*_: Any) -> None:
+    """What is told to nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunListener:
+    """Who hears of a run: of its progress (percent, units), its events (kind, data), and outputs finished early."""
+
+    progress: Callable[[float, Decimal], None] = _ignore
+    event: Callable[[str, Mapping[str, Any]], None] = _ignore
+    kept: Callable[[FileReference], None] = _ignore
+
+
+@dataclass(slots=True)
+class _Running:
+    """A run under way. `sign` is when it last gave a sign of life."""
+
+    answer: asyncio.Future[Message]
+    listener: RunListener
+    sign: float
+
+
 class Child:
-    """A child that is ready for work. It does one thing at a time: `load`, `unload` or `run`."""
+    """A child that is ready for work.
+
+    It does one thing at a time, `load`, `unload` or `run`; only a concurrent runner's child may do several runs at once.
+    """
 
     def __init__(
         self,
@@ -76,14 +103,12 @@ class Child:
         self.runner: RunnerIdentity
         self.model: str | None = None
         self.loaded = False
+        self.vram = 0
         self._process = process
         self._reader, self._writer = streams
         self._output = output
         self._answer: asyncio.Future[Message] | None = None
-        self._run_id: str | None = None
-        self._on_progress: OnProgress = lambda _percent, _units: None
-        self._on_event: OnEvent = lambda _kind, _data: None
-        self._last_sign = 0.0
+        self._running: dict[str, _Running] = {}
         self._fault: Retry | None = None
         self._ended = asyncio.Event()
         self._tasks = (
@@ -133,44 +158,61 @@ class Child:
         """Whether the child can take work."""
         return self._fault is None and not self._ended.is_set() and not self._reader.at_eof()
 
-    async def load(self, model: Model | None, limit: float) -> None:
-        """Load a model, or what the runner needs without one. Raises `Retry`; the child has ended if it took too long."""
+    def memory(self) -> int:
+        """Bytes of main memory that the process holds, without the programs that it started."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    @property
+    def fault_code(self) -> str | None:
+        """Why the child ended or is being ended; None while nothing is wrong."""
+        return self._fault.code if self._fault is not None else None
+
+    async def load(self, model: Model | None, limit: float, vram: int | None = None) -> None:
+        """Load a model, or what the runner needs without one; it may take `vram` bytes of the GPU's memory.
+
+        Raises `Retry`; the child has ended if it took longer than `limit` seconds.
+        """
         self.loaded = False
-        await self._ask(Load(model=model), Loaded, limit, "MODEL_LOAD_TIMEOUT")
+        await self._ask(Load(model=model, vram=vram), Loaded, limit, "MODEL_LOAD_TIMEOUT")
 
     async def unload(self) -> None:
         """Give back what `load` took. Raises `Retry` if that fails."""
-        self.loaded, self.model = False, None
+        self.loaded, self.model, self.vram = False, None, 0
         await self._ask(Unload(), Unloaded, _EXIT_SECONDS, "RUNNER_HUNG")
 
     async def run(
         self,
         message: Run,
+        listener: RunListener,
         *,
         on_written: Callable[[], None],
-        on_progress: OnProgress,
-        on_event: OnEvent,
         stall_seconds: float,
         cancel_seconds: float,
     ) -> Done:
         """Do one job. Raises `Fail` or `Retry`; when the calling task is cancelled, the job is ended first."""
-        self._run_id, self._on_progress, self._on_event = message.run_id, on_progress, on_event
-        self._last_sign = time.monotonic()
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        running = self._running[message.run_id] = _Running(future, listener, time.monotonic())
         self.runs += 1
         try:
-            future = self._send(message)
+            if self._ended.is_set():
+                raise self._fault or Retry("The runner has ended.", code="RUNNER_ENDED")
+            self._writer.write(encode(message))
             on_written()
             try:
-                await self._watch(future, stall_seconds)
+                await self._watch(running, stall_seconds)
             except asyncio.CancelledError:
                 await self._cancel(message.run_id, future, cancel_seconds)
                 raise
             answer = _checked(future.result())
             if not isinstance(answer, Done):
                 raise await self._garbled(f"it answered a run with {type(answer).__name__}")
+            self.vram = max(self.vram, answer.vram)
             return answer
         finally:
-            self._run_id = None
+            del self._running[message.run_id]
             self.idle_since = time.monotonic()
 
     async def close(self) -> None:
@@ -195,15 +237,15 @@ class Child:
         """Wait until the process and its group are gone."""
         await self._ended.wait()
 
-    async def _watch(self, future: asyncio.Future[Message], stall_seconds: float) -> None:
-        while not future.done():
-            left = self._last_sign + stall_seconds - time.monotonic()
+    async def _watch(self, running: _Running, stall_seconds: float) -> None:
+        while not running.answer.done():
+            left = running.sign + stall_seconds - time.monotonic()
             if left <= 0:
-                await self._condemn(
+                await self.condemn(
                     "RUNNER_HUNG", f"The runner reported no progress for {stall_seconds:g} s and was ended."
                 )
                 left = _EXIT_SECONDS
-            await asyncio.wait([future], timeout=left)
+            await asyncio.wait([running.answer], timeout=left)
 
     async def _cancel(self, run_id: str, future: asyncio.Future[Message], cancel_seconds: float) -> None:
         try:
@@ -231,7 +273,7 @@ class Child:
             await self.kill()
             raise
         if not future.done():
-            await self._condemn(
+            await self.condemn(
                 code, f"The runner did not answer {type(message).__name__} within {limit:g} s and was ended."
             )
         answer = _checked(await future)
@@ -260,6 +302,11 @@ class Child:
             self._fault = self._fault or Retry(
                 f"The runner sent nonsense: {error}"[:1000], code="RUNNER_CRASHED"
             )
+        except Exception as error:  # noqa: BLE001 - a listener's surprise must end in a failed run, not in one that nobody hears of
+            _log.exception("child_listener_failed", service=self.service, pid=self.pid)
+            self._fault = self._fault or Retry(
+                f"The miner failed ({type(error).__name__}).", code="MINER_ERROR"
+            )
         self._signal(signal.SIGKILL)
         status = await self._process.wait()
         with suppress(TimeoutError):
@@ -271,7 +318,7 @@ class Child:
 
     def _finish(self, status: int) -> None:
         tail = self._output.tail()
-        expected = self._fault is not None or (status == 0 and self._answer is None)
+        expected = self._fault is not None or (status == 0 and self._answer is None and not self._running)
         if self._fault is None:
             words = f" Its last words: {tail[-_MESSAGE_TAIL:]}" if tail else ""
             self._fault = Retry(
@@ -282,27 +329,39 @@ class Child:
             "child_ended", service=self.service, pid=self.pid, status=status, code=self._fault.code, tail=tail
         )
         self._ended.set()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(self._fault)
-            self._answer.exception()  # it may have nobody left who waits for it
+        for answer in (self._answer, *(running.answer for running in self._running.values())):
+            if answer is not None and not answer.done():
+                answer.set_exception(self._fault)
+                answer.exception()  # it may have nobody left who waits for it
 
     def _take(self, message: Message) -> None:
         match message:
-            case Progress(run_id=self._run_id):
-                self._last_sign = time.monotonic()
-                self._on_progress(message.progress, message.units)
-            case Event(run_id=self._run_id):
-                self._last_sign = time.monotonic()
-                self._on_event(message.kind, message.data)
-            case Progress() | Event():
-                return  # of a run that has ended
+            case Progress() | Event() | Kept():
+                self._tell(message)
             case Loaded():
-                self.loaded, self.model = True, message.model
+                self.loaded, self.model, self.vram = True, message.model, message.vram
                 self._settle(message)
-            case Done(run_id=run_id) | Error(run_id=run_id) if run_id != self._run_id:
-                raise ProtocolError(f"a {type(message).__name__} of another run")
+            case Done(run_id=str(run_id)) | Error(run_id=str(run_id)):
+                running = self._running.get(run_id)
+                if running is None:
+                    raise ProtocolError(f"a {type(message).__name__} of a run that is not under way")
+                if not running.answer.done():
+                    running.answer.set_result(message)
             case _:
                 self._settle(message)
+
+    def _tell(self, message: Progress | Event | Kept) -> None:
+        running = self._running.get(message.run_id)
+        if running is None:
+            return  # of a run that has ended
+        running.sign = time.monotonic()
+        match message:
+            case Progress():
+                running.listener.progress(message.progress, message.units)
+            case Event():
+                running.listener.event(message.kind, message.data)
+            case Kept():
+                running.listener.kept(message.file)
 
     def _settle(self, message: Message) -> None:
         answer, self._answer = self._answer, None
@@ -311,13 +370,14 @@ class Child:
         if not answer.done():
             answer.set_result(message)
 
-    async def _condemn(self, code: str, message: str) -> None:
+    async def condemn(self, code: str, message: str) -> None:
+        """End the child, with the cause that its runs fail with."""
         self._fault = Retry(message, code=code)
         _log.warning("child_condemned", service=self.service, pid=self.pid, code=code)
         await self.kill()
 
     async def _garbled(self, what: str) -> Retry:
-        await self._condemn("RUNNER_CRASHED", f"The runner broke its protocol: {what}.")
+        await self.condemn("RUNNER_CRASHED", f"The runner broke its protocol: {what}.")
         return Retry(f"The runner broke its protocol: {what}.", code="RUNNER_CRASHED")
 
     async def _pump(self) -> None:

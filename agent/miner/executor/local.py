@@ -1,17 +1,15 @@
 """Runs jobs in child processes of this machine.
 
 A child belongs to one service and one device and stays warm between jobs, since starting an engine and loading a model
-take longer than many jobs do. Idle ones end after a while. One child per offered service is started ahead, without a
-model: it costs little, as engines are imported with the first model, and a lease then finds it ready.
+take longer than many jobs do. Idle ones end after a while. One child for each of the first few offered services is
+started ahead, without a model: it costs little, as engines are imported with the first model, and a lease then finds it
+ready.
 """
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +17,22 @@ from typing import Any, Final
 
 import structlog
 
+from agent.miner import hardware
 from agent.miner.background import Background
-from agent.miner.executor.child import Child, OnEvent, OnProgress
-from agent.miner.executor.output import ChildOutput
-from agent.miner.executor.records import ChildRecords
+from agent.miner.executor.child import Child, RunListener
+from agent.miner.executor.children import ChildPool
+from agent.miner.executor.devices import Devices
+from agent.miner.executor.residence import Residence
+from agent.miner.executor.tenants import Tenant
 from agent.settings import MinerSettings
 from runners._base import Device, Model, Retry, Tools
 from runners._protocol import Done, Run, RunnerIdentity
 
 HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners._host")
 """`-P`: a module in the current directory must not take the place of an engine's."""
-MAX_PRESTARTED: Final = 3
-"""How many children are started ahead; a machine that offers more services starts the others on demand."""
+MEMORY_SHARE: Final = 0.9
+"""How much of the machine's memory one child may take, unless `miner.child_memory` says otherwise."""
+_TEND: Final = "executor-tend"
 
 _log = structlog.get_logger(__name__)
 
@@ -49,204 +51,122 @@ class LocalExecutor:
     """`run` may be called for several jobs at once. `close` ends all children.
 
     `directory` holds logs and records. `on_run_written(run_id, nanoseconds)` is called with the monotonic time at which
-    a run was handed to its child, for measuring. `command` replaces the child's program in tests.
+    a run was handed to its child, for measuring. `command` replaces the child's program in tests. `on_change` is called
+    when the models that can be offered may have changed.
     """
 
     def __init__(
         self,
-        devices: Sequence[Device],
+        devices: Devices | Sequence[Device],
         tools: Tools,
         settings: MinerSettings,
         directory: Path,
         *,
         command: Sequence[str] = HOST_COMMAND,
         on_run_written: Callable[[str, int], None] | None = None,
+        on_change: Callable[[], None] | None = None,
     ) -> None:
-        self._devices = tuple(devices)
-        self._tools = tools
+        self._devices = devices if isinstance(devices, Devices) else Devices(tuple(devices))
         self._settings = settings
-        self._directory = directory
-        self._command = tuple(command)
         self._on_run_written = on_run_written
-        self._records = ChildRecords(directory / "children.json")
-        self._outputs: dict[tuple[str, Device], ChildOutput] = {}
-        self._children: set[Child] = set()
-        self._busy: set[Child] = set()
-        self._timed: set[Child] = set()  # idle children have one timer each, however many jobs they did
-        self._running: Counter[Device] = Counter()
-        self._ahead: dict[str, bool] = {}
         self._background = Background()
-        self._closing = False
+        self._pool = ChildPool(
+            tools,
+            directory,
+            command,
+            load_seconds=settings.load_seconds,
+            max_memory=int(settings.child_memory or hardware.memory_total() * MEMORY_SHARE),
+            on_end=self._child_ended,
+        )
+        self._residence = Residence(self._devices, self._pool, settings, on_change or (lambda: None))
 
     def end_orphans(self) -> None:
         """End children that a former life of the daemon left behind."""
-        self._records.end_orphans()
+        self._pool.end_orphans()
 
     def prestart(self, services: Mapping[str, bool]) -> None:
-        """Keep one child ready for each of the first few `services`, from now on.
-
-        The values say whether the service has models; the runner of one that has none is loaded too.
-        """
-        self._ahead = dict(itertools.islice(services.items(), MAX_PRESTARTED))
-        self._fill_up()
+        """Keep one child ready for each of the first few `services`; the values say whether the service has models."""
+        self._pool.prestart(services, self._devices.of)
 
     async def run(
-        self, service: str, model: Model | None, message: Run, *, on_progress: OnProgress, on_event: OnEvent
+        self, service: str, model: Model | None, message: Run, listener: RunListener | None = None
     ) -> Execution:
         """Do one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first."""
-        device = self._choose_device(service, model)
-        self._running[device] += 1
-        child = self._take_idle(service, device, model)
+        if not self._background.has(_TEND):
+            self._background.spawn(self._residence.tend(), _TEND)
+        tenant = await self._residence.admit(service, model, message.parameters)
         try:
-            if child is None:
-                child = await self._start(service, device)
-                self._busy.add(child)
-            if not child.loaded or child.model != (model.name if model is not None else None):
-                await self._make_room(child)
-                await child.load(model, self._settings.load_seconds)
+            child = await tenant.ready()
             done = await child.run(
                 message,
+                listener or RunListener(),
                 on_written=lambda: self._written(message.run_id),
-                on_progress=on_progress,
-                on_event=on_event,
                 stall_seconds=self._settings.stall_seconds,
                 cancel_seconds=self._settings.cancel_seconds,
             )
+        except Retry as error:
+            if error.code == "OUT_OF_MEMORY":
+                self._outgrew(tenant, message.parameters)
+            raise
+        else:
+            self._learn(tenant, message.parameters, done)
             return Execution(done, child.runner, child.device, tuple(done.weights))
         finally:
-            self._running[device] -= 1
-            if child is not None:
-                self._release(child)
+            self._residence.leave(tenant)
+
+    def model_failed(self, service: str, model: str, error: Retry) -> None:
+        """A model could not even be brought to this machine: that counts as one that cannot be loaded."""
+        self._residence.load_failed(service, model, error)
 
     def loaded(self) -> dict[str, list[str]]:
         """The names of loaded models by service."""
         models: dict[str, set[str]] = {}
-        for child in self._children:
-            if child.loaded and child.model is not None and child.alive:
-                models.setdefault(child.service, set()).add(child.model)
+        for tenant in self._residence.tenants():
+            if tenant.open and tenant.model is not None:
+                models.setdefault(tenant.service, set()).add(tenant.model.name)
         return {service: sorted(names) for service, names in models.items()}
+
+    def working(self) -> list[tuple[str, str | None, int, int]]:
+        """Service, model, runs under way and seats of every child that works."""
+        return [
+            (tenant.service, tenant.model_name, tenant.runs, tenant.seats)
+            for tenant in self._residence.tenants()
+            if tenant.runs > 0
+        ]
+
+    async def withheld(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+        """Which of these models, by service, cannot be had at present, and why."""
+        return await self._residence.withheld(models)
 
     def status(self) -> list[dict[str, Any]]:
         """The children, for whoever asks what this machine does."""
-        return [
-            {
-                "service": child.service,
-                "device": child.device.uuid or child.device.kind,
-                "pid": child.pid,
-                "model": child.model,
-                "busy": child in self._busy,
-                "runs": child.runs,
-            }
-            for child in sorted(self._children, key=lambda child: child.pid)
-        ]
+        return [*(tenant.describe() for tenant in self._residence.tenants()), *self._pool.status()]
+
+    def placement(self) -> dict[str, Any]:
+        """What waits for a device and why, and what happened lately."""
+        return self._residence.placement()
 
     async def close(self) -> None:
         """End all children."""
-        self._closing = True
         await self._background.close()
-        await asyncio.gather(*(child.close() for child in self._children))
-        for child in self._children:
-            self._records.remove(child.pid)
-        self._children.clear()
-        for output in self._outputs.values():
-            output.close()
+        self._residence.close()
+        await self._pool.close()
 
-    def _choose_device(self, service: str, model: Model | None) -> Device:
-        """The least busy device; among equals the one where the model, or at least the service, is ready."""
-        name = model.name if model is not None else None
+    def _child_ended(self, child: Child) -> None:
+        self._residence.child_ended(child)
 
-        def burden(device: Device) -> tuple[int, int]:
-            ready = [child for child in self._idle(service) if child.device == device]
-            warmth = 0 if any(child.loaded and child.model == name for child in ready) else 1 if ready else 2
-            return self._running[device], warmth
+    def _outgrew(self, tenant: Tenant, parameters: Mapping[str, Any]) -> None:
+        footprints = self._devices.footprints
+        if footprints is not None and tenant.device.kind == "cuda":
+            key = footprints.key(tenant.service, tenant.model_name, parameters)
+            footprints.outgrew(key, min(tenant.footprint, tenant.device.memory))
 
-        return min(self._devices, key=burden)
-
-    def _idle(self, service: str | None = None) -> list[Child]:
-        return [
-            child
-            for child in self._children
-            if child not in self._busy and child.alive and service in (None, child.service)
-        ]
-
-    def _take_idle(self, service: str, device: Device, model: Model | None) -> Child | None:
-        ready = [child for child in self._idle(service) if child.device == device]
-        if not ready:
-            return None
-        name = model.name if model is not None else None
-        child = max(ready, key=lambda child: (child.loaded and child.model == name, child.idle_since))
-        self._busy.add(child)
-        return child
-
-    async def _start(self, service: str, device: Device) -> Child:
-        output = self._outputs.get((service, device))
-        if output is None:
-            name = f"{service}-{device.uuid or device.kind}.log"
-            output = self._outputs[service, device] = ChildOutput(self._directory / "logs" / name)
-        child = await Child.start(service, device, self._tools, command=self._command, output=output)
-        self._children.add(child)
-        self._records.add(child.pid)
-        self._background.spawn(self._await_end(child), f"child-end-{child.pid}")
-        return child
-
-    async def _await_end(self, child: Child) -> None:
-        await child.wait_ended()
-        self._children.discard(child)
-        self._busy.discard(child)
-        self._records.remove(child.pid)
-        if child.runs == 0:
-            self._ahead.pop(child.service, None)  # it did not even live until its first job: do not spin
-        self._fill_up()
-
-    async def _make_room(self, child: Child) -> None:
-        """Before a model goes onto a GPU, idle children give back theirs there."""
-        if child.device.kind != "cuda":
-            return
-        for other in self._idle():
-            if other.device == child.device and other.loaded:
-                self._busy.add(other)
-                await other.close()
-
-    def _release(self, child: Child) -> None:
-        self._busy.discard(child)
-        if child.alive and not self._closing and child not in self._timed:
-            self._timed.add(child)
-            asyncio.get_running_loop().call_later(self._settings.idle_seconds, self._end_idle, child)
-
-    def _end_idle(self, child: Child) -> None:
-        if child in self._busy or not child.alive or self._closing:
-            self._timed.discard(child)
-            return
-        left = child.idle_since + self._settings.idle_seconds - time.monotonic()
-        if left > 0:  # it worked meanwhile, or the timer was a moment early
-            asyncio.get_running_loop().call_later(left, self._end_idle, child)
-            return
-        _log.info("child_idle", service=child.service, pid=child.pid)
-        self._busy.add(child)
-        self._background.spawn(child.close(), f"child-close-{child.pid}")
-
-    def _fill_up(self) -> None:
-        """Start the children that should be ready ahead and are not there."""
-        there = {child.service for child in self._children}
-        for service in self._ahead.keys() - there:
-            if not self._closing and not self._background.has(f"prestart-{service}"):
-                self._background.spawn(self._prestart(service), f"prestart-{service}")
-
-    async def _prestart(self, service: str) -> None:
-        device = min(
-            self._devices, key=lambda device: sum(child.device == device for child in self._children)
-        )
-        try:
-            child = await self._start(service, device)
-            if not self._ahead.get(service, True):
-                self._busy.add(child)
-                await child.load(None, self._settings.load_seconds)
-                self._busy.discard(child)
-        except (
-            Retry
-        ) as error:  # not tried again until a job asks for it, so that a broken runner does not spin
-            self._ahead.pop(service, None)
-            _log.warning("prestart_failed", service=service, code=error.code, error=str(error))
+    def _learn(self, tenant: Tenant, parameters: Mapping[str, Any], done: Done) -> None:
+        if tenant.model is not None:
+            self._residence.guard.success(tenant.service, tenant.model.name)
+        footprints = self._devices.footprints
+        if footprints is not None and done.vram and not tenant.limited and tenant.device.kind == "cuda":
+            footprints.learn(footprints.key(tenant.service, tenant.model_name, parameters), done.vram)
 
     def _written(self, run_id: str) -> None:
         now = time.monotonic_ns()

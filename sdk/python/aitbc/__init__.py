@@ -9,6 +9,7 @@ with AITBCClient() as client:
 """
 
 from aitbc._client import AITBCClient, AsyncAITBCClient
+from aitbc._text import AsyncTextStream, TextStream
 from aitbc.errors import (
     AITBCError,
     APIError,
@@ -39,11 +40,13 @@ from aitbc.models import (
     Artifact,
     Health,
     Job,
+    JobEvent,
     JobList,
     JobResults,
     Receipt,
     Record,
     ServiceJob,
+    ServiceList,
     VerifyAnswer,
 )
 from aitbc.outputs import OutputFile, output_files
@@ -55,6 +58,7 @@ __all__ = [
     "APIError",
     "Artifact",
     "AsyncAITBCClient",
+    "AsyncTextStream",
     "Check",
     "ConfigurationError",
     "Conflict",
@@ -66,6 +70,7 @@ __all__ = [
     "InvalidJobType",
     "Job",
     "JobAlreadyCompleted",
+    "JobEvent",
     "JobFailed",
     "JobList",
     "JobNotCompleted",
@@ -79,8 +84,10 @@ __all__ = [
     "Receipt",
     "Record",
     "ServiceJob",
+    "ServiceList",
     "ServiceUnavailable",
     "StaleLease",
+    "TextStream",
     "TimeoutError",
     "TransportError",
     "Unauthorized",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from importlib.metadata import version
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from aitbc import _artifacts, _jobs, _receipts, _services
+from aitbc import _artifacts, _events, _jobs, _receipts, _registry, _services
 from aitbc._drivers import AsyncDriver, Driver
-from aitbc._flow import Flow, Request, Session, fetch
+from aitbc._flow import Flow, Request, Session, Stream, fetch
 from aitbc._local import Address, find_address
-from aitbc.models import Health
+from aitbc._text import AsyncTextStream, TextStream, write
+from aitbc.models import Health, ServiceJob
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,6 +59,48 @@ def _awaited(
     return method
 
 
+def _iterated(
+    flow: Callable[Concatenate[Session, P], Stream[T]],
+) -> Callable[Concatenate[_Resource, P], Generator[T, None, None]]:
+    @functools.wraps(flow)
+    def method(self: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
+        return self._driver.iterate(flow(self._session, *args, **kwargs))
+
+    return method
+
+
+def _async_iterated(
+    flow: Callable[Concatenate[Session, P], Stream[T]],
+) -> Callable[Concatenate[_AsyncResource, P], AsyncGenerator[T, None]]:
+    @functools.wraps(flow)
+    def method(self: _AsyncResource, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:
+        return self._driver.iterate(flow(self._session, *args, **kwargs))
+
+    return method
+
+
+def _written(
+    flow: Callable[Concatenate[Session, P], Flow[ServiceJob]],
+) -> Callable[Concatenate[_Resource, P], TextStream]:
+    @functools.wraps(flow)
+    def method(self: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> TextStream:
+        job = self._driver.run(flow(self._session, *args, **kwargs))
+        return TextStream(job, self._driver.iterate(write(self._session, job.job_id)))
+
+    return method
+
+
+def _async_written(
+    flow: Callable[Concatenate[Session, P], Flow[ServiceJob]],
+) -> Callable[Concatenate[_AsyncResource, P], Coroutine[Any, Any, AsyncTextStream]]:
+    @functools.wraps(flow)
+    async def method(self: _AsyncResource, /, *args: P.args, **kwargs: P.kwargs) -> AsyncTextStream:
+        job = await self._driver.run(flow(self._session, *args, **kwargs))
+        return AsyncTextStream(job, self._driver.iterate(write(self._session, job.job_id)))
+
+    return method
+
+
 class Jobs(_Resource):
     """Jobs: create, watch, cancel, fetch results."""
 
@@ -67,6 +110,7 @@ class Jobs(_Resource):
     cancel = _blocking(_jobs.cancel)
     get_results = _blocking(_jobs.get_results)
     wait = _blocking(_jobs.wait)
+    events = _iterated(_events.follow)
 
 
 class AsyncJobs(_AsyncResource):
@@ -78,6 +122,7 @@ class AsyncJobs(_AsyncResource):
     cancel = _awaited(_jobs.cancel)
     get_results = _awaited(_jobs.get_results)
     wait = _awaited(_jobs.wait)
+    events = _async_iterated(_events.follow)
 
 
 class Services(_Resource):
@@ -86,6 +131,10 @@ class Services(_Resource):
     call = _blocking(_services.call_service)
     transcribe = _blocking(_services.transcribe)
     transcode = _blocking(_services.transcode)
+    generate = _blocking(_services.generate)
+    infer = _blocking(_services.infer)
+    stream = _written(_services.stream)
+    render = _blocking(_services.render)
 
 
 class AsyncServices(_AsyncResource):
@@ -94,6 +143,10 @@ class AsyncServices(_AsyncResource):
     call = _awaited(_services.call_service)
     transcribe = _awaited(_services.transcribe)
     transcode = _awaited(_services.transcode)
+    generate = _awaited(_services.generate)
+    infer = _awaited(_services.infer)
+    stream = _async_written(_services.stream)
+    render = _awaited(_services.render)
 
 
 class Artifacts(_Resource):
@@ -128,6 +181,24 @@ class AsyncReceipts(_AsyncResource):
     export = _awaited(_receipts.export)
 
 
+class Registry(_Resource):
+    """The registry: which services there are, what they take, what they need."""
+
+    services = _blocking(_registry.services)
+    get = _blocking(_registry.get)
+    schema = _blocking(_registry.schema)
+    requirements = _blocking(_registry.requirements)
+
+
+class AsyncRegistry(_AsyncResource):
+    """The registry: which services there are, what they take, what they need."""
+
+    services = _awaited(_registry.services)
+    get = _awaited(_registry.get)
+    schema = _awaited(_registry.schema)
+    requirements = _awaited(_registry.requirements)
+
+
 class AITBCClient:
     """A client of one coordinator; its calls block. Use it as a context manager, or call `close`.
 
@@ -155,6 +226,7 @@ class AITBCClient:
         self.services = Services(session, driver)
         self.artifacts = Artifacts(session, driver)
         self.receipts = Receipts(session, driver)
+        self.registry = Registry(session, driver)
 
     def health(self) -> Health:
         """The coordinator's state."""
@@ -192,6 +264,7 @@ class AsyncAITBCClient:
         self.services = AsyncServices(session, driver)
         self.artifacts = AsyncArtifacts(session, driver)
         self.receipts = AsyncReceipts(session, driver)
+        self.registry = AsyncRegistry(session, driver)
 
     async def health(self) -> Health:
         """The coordinator's state."""

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import AsyncExitStack, ExitStack, aclosing, closing
 from typing import Any, TypeVar
 
 import httpx
 
 from aitbc import errors
-from aitbc._flow import FIRST_ERROR, Answer, Command, Flow, Request, Response, Sleep, Work
+from aitbc._flow import (
+    FIRST_ERROR,
+    Answer,
+    Command,
+    Emit,
+    Flow,
+    Open,
+    Receive,
+    Request,
+    Response,
+    Sleep,
+    Stream,
+    Work,
+)
 from aitbc._transfer import Source
 from aitbc.errors import AITBCError, ConfigurationError, TransportError
 
@@ -45,10 +59,44 @@ class Driver:
                 return None
         try:
             return self._send(command)
-        except TransportError as error:
-            return error
+        except (TransportError, httpx.HTTPError) as error:
+            return failure(error, command)
+
+    def iterate(self, flow: Stream[T]) -> Generator[T, None, None]:
+        """Perform what the flow yields, and yield the items that it hands over."""
+        answer: Answer = None
+        content: Generator[Answer, None, None] | None = None
+        with closing(flow), ExitStack() as opened:
+            while True:
+                try:
+                    command = flow.send(answer)
+                except StopIteration:
+                    return
+                match command:
+                    case Emit(item):
+                        yield item
+                        answer = None
+                    case Open(request):
+                        opened.close()
+                        content = opened.enter_context(closing(self._open(request)))
+                        answer = next(content)
+                    case Receive():
+                        answer = None if content is None else next(content, None)
+                    case _:
+                        answer = self._perform(command)
+
+    def _open(self, request: Request) -> Generator[Answer, None, None]:
+        """The answer to a request, then its content piece by piece and an empty piece; an error ends it before."""
+        try:
+            with self._http.stream(**_arguments(request, self._http)) as answer:
+                if answer.status_code >= FIRST_ERROR:
+                    yield Response(answer.status_code, answer.headers, answer.read())
+                    return
+                yield Response(answer.status_code, answer.headers, b"")
+                yield from answer.iter_bytes()
+            yield b""
         except httpx.HTTPError as error:
-            return transport_error(error, command)
+            yield failure(error, request)
 
     def _send(self, request: Request) -> Response:
         content = request.content if request.source is None else request.source.chunks()
@@ -89,10 +137,46 @@ class AsyncDriver:
                 return None
         try:
             return await self._send(command)
-        except TransportError as error:
-            return error
+        except (TransportError, httpx.HTTPError) as error:
+            return failure(error, command)
+
+    async def iterate(self, flow: Stream[T]) -> AsyncGenerator[T, None]:
+        """Perform what the flow yields, and yield the items that it hands over."""
+        answer: Answer = None
+        content: AsyncGenerator[Answer, None] | None = None
+        with closing(flow):
+            async with AsyncExitStack() as opened:
+                while True:
+                    try:
+                        command = flow.send(answer)
+                    except StopIteration:
+                        return
+                    match command:
+                        case Emit(item):
+                            yield item
+                            answer = None
+                        case Open(request):
+                            await opened.aclose()
+                            content = await opened.enter_async_context(aclosing(self._open(request)))
+                            answer = await anext(content)
+                        case Receive():
+                            answer = None if content is None else await anext(content, None)
+                        case _:
+                            answer = await self._perform(command)
+
+    async def _open(self, request: Request) -> AsyncGenerator[Answer, None]:
+        """The answer to a request, then its content piece by piece and an empty piece; an error ends it before."""
+        try:
+            async with self._http.stream(**_arguments(request, self._http)) as answer:
+                if answer.status_code >= FIRST_ERROR:
+                    yield Response(answer.status_code, answer.headers, await answer.aread())
+                    return
+                yield Response(answer.status_code, answer.headers, b"")
+                async for piece in answer.aiter_bytes():
+                    yield piece
+            yield b""
         except httpx.HTTPError as error:
-            return transport_error(error, command)
+            yield failure(error, request)
 
     async def _send(self, request: Request) -> Response:
         content = request.content if request.source is None else _in_thread(request.source)
@@ -120,6 +204,8 @@ def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict
         headers["Accept-Encoding"] = "identity"
     timeout = http.timeout.as_dict()
     timeout["read"] = timeout["read"] and timeout["read"] + request.patience
+    if (limit := request.limit) is not None:
+        timeout = {step: limit if usual is None else min(limit, usual) for step, usual in timeout.items()}
     return {
         "method": request.method,
         "url": request.path,
@@ -129,8 +215,10 @@ def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict
     }
 
 
-def transport_error(error: httpx.HTTPError, request: Request) -> AITBCError:
+def failure(error: TransportError | httpx.HTTPError, request: Request) -> AITBCError:
     """The error of this package for one of httpx."""
+    if isinstance(error, TransportError):
+        return error
     what = f"{request.method} {request.path}"
     if isinstance(error, httpx.UnsupportedProtocol):
         return ConfigurationError(f"The coordinator's address cannot be used: {error}")

@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
@@ -47,7 +47,8 @@ class Request:
     """One HTTP request. `repeatable` says that sending it twice does no more than sending it once.
 
     A body is either `content` or streamed from `source`; the body of a successful answer goes to `sink` where there is
-    one. `patience` is seconds added to the usual time limit because the coordinator holds the answer.
+    one. `patience` is seconds added to the usual time limit because the coordinator holds the answer, `limit` seconds
+    that the limit may not exceed all the same.
     """
 
     method: str
@@ -59,6 +60,7 @@ class Request:
     sink: Sink | None = None
     repeatable: bool = True
     patience: float = 0.0
+    limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +86,43 @@ class Work:
     function: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Perform a request whose successful answer is read piece by piece. It takes the place of the one opened before."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Read the next piece of the answer that is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emit(Generic[T]):
+    """Hand an item to the caller, who may take any time to ask for the next one, or never do."""
+
+    item: T
+
+
 Command: TypeAlias = Request | Sleep | Work
-Answer: TypeAlias = Response | AITBCError | None
-"""A response, or the error in its place, for a `Request`; None for the other commands."""
+Answer: TypeAlias = Response | AITBCError | bytes | None
+"""A response (without content when it was opened), or the error in its place; a piece of an open answer, empty at its
+end, or the error in its place; None for the other commands."""
 Flow: TypeAlias = Generator[Command, Answer, T]
+Stream: TypeAlias = Generator[Command | Open | Receive | Emit[T], Answer, None]
+"""A flow that hands over items as they come."""
 
 
 def send(request: Request) -> Flow[Response | AITBCError]:
     """Perform one request once; an error of the transport is the answer, not raised."""
-    answer = yield request
-    if answer is None:
-        raise TypeError("A driver answered a request with nothing.")
+    return responded((yield request))
+
+
+def responded(answer: Answer) -> Response | AITBCError:
+    """The answer to a request. Raises `TypeError` for that to another command: a driver is at fault."""
+    if answer is None or isinstance(answer, bytes):
+        raise TypeError(f"A driver answered a request with {type(answer).__name__}.")
     return answer
 
 

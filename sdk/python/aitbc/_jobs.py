@@ -119,14 +119,15 @@ def wait(
         if job.status == "completed":
             return job
         if job.is_final:
-            raise _failure(job)
+            raise failure(job)
         if deadline is not None and time.monotonic() + pause > deadline:
             raise errors.TimeoutError(f"Job {job_id} is still {job.status} after {timeout:g} seconds.")
         yield Sleep(pause)
         pause = min(_SLOWEST_POLL, pause * _POLL_GROWTH)
 
 
-def _failure(job: Job) -> JobFailed:
+def failure(job: Job) -> JobFailed:
+    """The error for a job that ended without a result."""
     error = job.error or {}
     reason = str(error.get("message") or "no reason was given").removesuffix(".")
     return JobFailed(job.job_id, job.status, str(error.get("code") or job.status.upper()), reason)

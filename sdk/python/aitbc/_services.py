@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,119 @@ def transcode(
         "resolution": resolution,
     }
     return (yield from call_service(session, "ffmpeg/transcode", _given({**body, **more}), wait=wait))
+
+
+def generate(
+    session: Session,
+    /,
+    prompt: str,
+    *,
+    model: str | None = None,
+    size: str | None = None,
+    num_images: int | None = None,
+    steps: int | None = None,
+    image: Uploadable | None = None,
+    mask: Uploadable | None = None,
+    wait: float | None = None,
+    **more: Any,
+) -> Flow[ServiceJob]:
+    """Make pictures from words. `size` is `WIDTHxHEIGHT`.
+
+    `image` is a picture to begin from, and `mask` says which of its parts may change; each is a URL, an artifact's
+    address, or a file, which is uploaded first. `more` are further fields of the body, such as `seed` or `pricing`.
+    """
+    body = {
+        "prompt": prompt,
+        "model": model,
+        "size": size,
+        "num_images": num_images,
+        "steps": steps,
+        "image_url": None if image is None else (yield from _address(session, image)),
+        "mask_url": None if mask is None else (yield from _address(session, mask)),
+    }
+    return (
+        yield from call_service(session, "stable-diffusion/generate", _given({**body, **more}), wait=wait)
+    )
+
+
+def infer(
+    session: Session,
+    /,
+    prompt: str | None = None,
+    *,
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    model: str | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    wait: float | None = None,
+    **more: Any,
+) -> Flow[ServiceJob]:
+    """Have a language model write: about a `prompt`, or what comes next in a conversation, the `messages` (`role`, `content`).
+
+    `max_tokens` bounds the length of what it writes. `more` are further fields of the body, such as `stop` or `pricing`.
+    """
+    body = {
+        "prompt": prompt,
+        "messages": messages,
+        "model": model,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+    }
+    return (yield from call_service(session, "llm/inference", _given({**body, **more}), wait=wait))
+
+
+def stream(
+    session: Session,
+    /,
+    prompt: str | None = None,
+    *,
+    messages: Sequence[Mapping[str, Any]] | None = None,
+    model: str | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+    **more: Any,
+) -> Flow[ServiceJob]:
+    """As `infer`, but the text can be read while it is written: iterate over what this returns.
+
+    The job exists when this returns; its results are there when the iteration has ended (see `aitbc.TextStream`).
+    """
+    return (
+        yield from infer(
+            session,
+            prompt,
+            messages=messages,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            **more,
+        )
+    )
+
+
+def render(
+    session: Session,
+    /,
+    blend: Uploadable,
+    *,
+    engine: str | None = None,
+    resolution_x: int | None = None,
+    resolution_y: int | None = None,
+    samples: int | None = None,
+    wait: float | None = None,
+    **more: Any,
+) -> Flow[ServiceJob]:
+    """Render a scene. `blend` is a URL, an artifact's address, or a .blend file, which is uploaded first.
+
+    The resolution is in pixels. `more` are further fields of the body, such as the frames or `pricing`.
+    """
+    body = {
+        "blend_file_url": (yield from _address(session, blend)),
+        "engine": engine,
+        "resolution_x": resolution_x,
+        "resolution_y": resolution_y,
+        "samples": samples,
+    }
+    return (yield from call_service(session, "blender/render", _given({**body, **more}), wait=wait))
 
 
 def _address(session: Session, content: Uploadable) -> Flow[str]:

@@ -6,6 +6,7 @@ Fields that this version does not know are kept and can be read both ways.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -99,6 +100,23 @@ class JobResults(Record):
         return output_files(self.results)
 
 
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """Something that happened to a job.
+
+    `kind` is `job_update` for a change of state or progress, and `data` is the `Job` then. Every other kind is what the
+    runner calls it (`token`, `segment`, `preview`, ...), with data of its own.
+    """
+
+    kind: str
+    data: Mapping[str, Any]
+
+    @property
+    def job(self) -> Job | None:
+        """The job's state where this is a change of it."""
+        return self.data if isinstance(self.data, Job) else None
+
+
 class Artifact(Record):
     """A stored file. `artifact_id` is `sha256:<hex>`, `size` is in bytes."""
 
@@ -141,3 +159,9 @@ class Health(Record):
     environment: str | None = None
     timestamp: str | None = None
     services: dict[str, str] | None = None
+
+
+class ServiceList(Record):
+    """Services that can be asked for."""
+
+    services: list[Record]

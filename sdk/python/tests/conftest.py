@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -132,10 +134,10 @@ def every_byte_changed(data: bytes) -> list[bytes]:
 class Calls:
     """One client, blocking or asyncio, behind one way of calling: `calls(lambda client: client.jobs.get("job_1"))`."""
 
-    def __init__(self, kind: str, base_url: str, **options: Any) -> None:
+    def __init__(self, kind: str, base_url: str, timeout: float = 10) -> None:
         self.kind = kind
         make = AITBCClient if kind == "blocking" else AsyncAITBCClient
-        self.client = make(api_key="key_1", base_url=base_url, timeout=10, **options)
+        self.client = make(api_key="key_1", base_url=base_url, timeout=timeout)
         self._runner = asyncio.Runner() if kind == "asyncio" else None
 
     def __call__(self, call: Callable[[Any], Any]) -> Any:
@@ -144,6 +146,22 @@ class Calls:
 
         async def awaited() -> Any:
             return await call(self.client)
+
+        return self._runner.run(awaited())
+
+    def items(self, call: Callable[[Any], Any], most: int | None = None) -> list[Any]:
+        """What an iteration yields, left after `most` items."""
+        if self._runner is None:
+            return list(itertools.islice(call(self.client), most))
+
+        async def awaited() -> list[Any]:
+            found: list[Any] = []
+            async with aclosing(call(self.client)) as iteration:
+                async for item in iteration:
+                    found.append(item)
+                    if len(found) == most:
+                        break
+            return found
 
         return self._runner.run(awaited())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import threading
@@ -18,6 +19,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 PIECE = 64 * 1024
+CUT = b"cut"
+"""In place of a piece of a stream: the connection breaks."""
+HOLD = b"hold"
+"""In place of a piece of a stream: nothing more comes until the client goes."""
 CREATED = {
     "status": "submitted",
     "created_at": "2026-11-24T15:00:00Z",
@@ -35,7 +40,8 @@ class Coordinator:
     """What the server holds and what it saw.
 
     `faults` are answers given before anything else happens; `cut_after` breaks the next downloads after so many bytes;
-    `states` are the states that a job goes through, one for each look at it.
+    `states` are the states that a job goes through, one for each look at it; `streams` are the pieces of its events, a
+    list for each connection.
     """
 
     artifacts: dict[str, bytes] = field(default_factory=dict)
@@ -45,10 +51,14 @@ class Coordinator:
     faults: deque[Response] = field(default_factory=deque)
     cut_after: deque[int] = field(default_factory=deque)
     states: deque[dict[str, Any]] = field(default_factory=deque)
+    streams: deque[list[bytes]] = field(default_factory=deque)
+    left: threading.Event = field(default_factory=threading.Event)
     results: dict[str, Any] = field(default_factory=dict)
     receipt: dict[str, Any] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
     looked_at: threading.Event = field(default_factory=threading.Event)
+    registry: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
     ranges: bool = True
     file_limit: int = 2**40
 
@@ -66,10 +76,12 @@ class Coordinator:
             Route("/v1/jobs", self._jobs, methods=["GET", "POST"]),
             Route("/v1/jobs/{job_id}", self._job, methods=["GET", "DELETE"]),
             Route("/v1/jobs/{job_id}/results", self._results),
+            Route("/v1/jobs/{job_id}/events", self._events),
             Route("/v1/jobs/{job_id}/files/{name}", self._file, methods=["PUT"]),
             Route("/v1/services/{route:path}", self._service, methods=["POST"]),
             Route("/v1/artifacts", self._upload, methods=["POST"]),
             Route("/v1/artifacts/{artifact_id}", self._download),
+            Route("/v1/registry/services{rest:path}", self._registry),
             Route("/v1/receipts/verify", self._verify, methods=["POST"]),
             Route("/v1/receipts/{job_id}", self._receipt),
         ]
@@ -128,6 +140,24 @@ class Coordinator:
                 "completed_at": "2026-11-24T15:00:04Z",
             }
         )
+
+    async def _events(self, _: Request) -> Response:
+        return StreamingResponse(self._told(self.streams.popleft()), media_type="text/event-stream")
+
+    async def _told(self, pieces: list[bytes]) -> AsyncIterator[bytes]:
+        try:
+            for piece in pieces:
+                if piece == CUT:
+                    raise ConnectionAbortedError
+                if piece == HOLD:
+                    await asyncio.Event().wait()
+                yield piece
+        finally:
+            self.left.set()
+
+    async def _registry(self, request: Request) -> Response:
+        self.asked.append(str(request.url.query))
+        return JSONResponse(self.registry[request.path_params["rest"]])
 
     async def _file(self, request: Request) -> Response:
         data = await request.body()

@@ -101,6 +101,28 @@ def test_jobs_show_and_cancel(quick, coordinator) -> None:
     assert coordinator.cancelled.is_set()
 
 
+def test_jobs_watch(run, coordinator) -> None:
+    running = b'event: job_update\ndata: {"job_id": "job_1", "status": "running", "progress": 40}\n\n'
+    token = b'event: job_event\ndata: {"job_id": "job_1", "kind": "token", "text": "Hi"}\n\n'
+    failed = (
+        b'event: job_update\ndata: {"job_id": "job_1", "status": "failed", "progress": 40, '
+        b'"error": {"code": "INPUT_INVALID", "message": "No."}}\n\n'
+    )
+    coordinator.streams.extend([[running, token, failed]] * 2)
+    outcome = run("jobs", "watch", "job_1")
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert outcome.stderr.splitlines() == [
+        "job_1 running 40%",
+        "job_1 failed 40%",
+        "aitbc: Job job_1 has failed: No (INPUT_INVALID)",
+    ]
+    outcome = run("jobs", "watch", "job_1", "--json")
+    assert outcome.returncode == 1
+    events = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert [event["kind"] for event in events] == ["job_update", "token", "job_update"]
+    assert events[1]["data"] == {"job_id": "job_1", "kind": "token", "text": "Hi"}
+
+
 def test_jobs_results_fetches_files(quick, coordinator, signed, tmp_path) -> None:
     coordinator.results = signed.results
     coordinator.store(VIDEO)

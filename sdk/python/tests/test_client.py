@@ -140,6 +140,54 @@ def test_any_service_can_be_called(calls, coordinator) -> None:
     assert coordinator.paths() == ["POST /v1/services/llm/inference"]
 
 
+def test_generating_sends_pictures_first(calls, coordinator, tmp_path) -> None:
+    (tmp_path / "mask.png").write_bytes(b"mask")
+    calls(
+        lambda client: client.services.generate(
+            "A sunset", model="sd", size="64x64", steps=4, image=b"png", mask=tmp_path / "mask.png", seed=7
+        )
+    )
+    image, mask = (f"artifact:sha256:{hashlib.sha256(content).hexdigest()}" for content in (b"png", b"mask"))
+    assert coordinator.bodies == [
+        {"prompt": "A sunset", "model": "sd", "size": "64x64", "steps": 4, "image_url": image, "mask_url": mask, "seed": 7}
+    ]  # fmt: skip
+    assert coordinator.paths()[-1] == "POST /v1/services/stable-diffusion/generate"
+
+
+def test_inferring_and_rendering(calls, coordinator) -> None:
+    calls(
+        lambda client: client.services.infer("Once upon", model="llama-7b", max_tokens=5, stop=["."], wait=2)
+    )
+    calls(
+        lambda client: client.services.render(
+            "https://example.com/a.blend", engine="cycles", resolution_x=320
+        )
+    )
+    assert coordinator.bodies == [
+        {"prompt": "Once upon", "model": "llama-7b", "max_tokens": 5, "stop": ["."]},
+        {"blend_file_url": "https://example.com/a.blend", "engine": "cycles", "resolution_x": 320},
+    ]
+    assert coordinator.paths() == ["POST /v1/services/llm/inference", "POST /v1/services/blender/render"]
+    assert coordinator.seen[0][2]["prefer"] == "wait=2"
+
+
+def test_registry(calls, coordinator) -> None:
+    service = {"service_id": "llm_inference", "name": "Language model"}
+    schema = {"type": "object", "properties": {"prompt": {"type": "string"}}}
+    coordinator.registry = {
+        "": {"services": [service]},
+        "/llm_inference": service,
+        "/llm_inference/schema": schema,
+        "/llm_inference/requirements": {"gpu": "optional"},
+    }
+    found = calls(lambda client: client.registry.services(category="ai", search="chat & more"))
+    assert [dict(one) for one in found.services] == [service]
+    assert coordinator.asked == ["category=ai&search=chat+%26+more"]
+    assert calls(lambda client: client.registry.get("llm_inference")).name == "Language model"
+    assert calls(lambda client: client.registry.schema("llm_inference")) == schema
+    assert dict(calls(lambda client: client.registry.requirements("llm_inference"))) == {"gpu": "optional"}
+
+
 def test_receipts(calls, coordinator, signed) -> None:
     coordinator.receipt, coordinator.results = signed.receipt, signed.results
     receipt = calls(lambda client: client.receipts.get("job_1"))
@@ -274,7 +322,7 @@ def test_slow_coordinator_is_a_timeout() -> None:
 
 
 def test_both_clients_have_the_same_calls() -> None:
-    for name in ("jobs", "services", "artifacts", "receipts"):
+    for name in ("jobs", "services", "artifacts", "receipts", "registry"):
         pair = [getattr(kind("k", "http://localhost:1"), name) for kind in (AITBCClient, AsyncAITBCClient)]
         assert (
             len({frozenset(attribute for attribute in dir(group) if attribute[0] != "_") for group in pair})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent.configuration import load_catalogue
-from agent.core.catalogue import CatalogueEntry, parse_catalogue
+from agent.core.catalogue import DEFAULT_PATTERNS, CatalogueEntry, ModelFile, is_taken, parse_catalogue
 from agent.core.errors import ConfigurationError
 
 ENTRY = {
@@ -74,3 +76,80 @@ def test_the_shipped_catalogue_reads_and_callers_cannot_change_each_others():
     assert first["tiny.en"].service == "whisper_transcription"
     first.clear()
     assert "tiny.en" in load_catalogue()
+
+
+# How models are fetched -------------------------------------------------------------------------------------------------
+
+SHA256 = "0" * 64
+FILE = {"name": "model.pt", "url": "https://example.com/model.pt", "sha256": SHA256}
+
+
+def test_an_entry_can_be_fetched_from_a_repository_or_as_files_but_not_from_a_directory():
+    assert parse_one().fetchable
+    files = parse_one(repository=None, files=[FILE | {"size": "75M"}])
+    assert files.fetchable
+    assert files.files == (ModelFile("model.pt", FILE["url"], SHA256, 75_000_000),)
+    assert not parse_one(repository=None).fetchable
+    local = parse_one(repository=None, path="/srv/model")
+    assert (local.fetchable, local.path) == (False, "/srv/model")
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"path": "/srv/model"}, "leave out repository and files"),
+        ({"path": "relative", "repository": None}, r"models\.0\.path"),
+        ({"repository": None, "patterns": ["*.gguf"]}, "there is none"),
+        ({"repository": None, "revision": "main"}, "there is none"),
+        ({"repository": "../../etc"}, r"models\.0\.repository"),
+        ({"revision": "a b"}, r"models\.0\.revision"),
+        ({"patterns": []}, r"models\.0\.patterns"),
+        ({"patterns": ["*.json", "pytorch_model*.BIN"]}, "may run code when they are loaded"),
+        ({"files": [FILE, FILE]}, "two files have the same name"),
+        ({"files": [FILE | {"name": "../model.pt"}]}, r"files\.0\.name"),
+        ({"files": [FILE | {"name": ".hidden"}]}, r"files\.0\.name"),
+        ({"files": [FILE | {"url": "file:///etc/passwd"}]}, r"files\.0\.url"),
+        ({"files": [FILE | {"sha256": "abc"}]}, r"files\.0\.sha256"),
+        ({"files": [{"name": "a", "url": "https://example.com/a"}]}, r"files\.0\.sha256"),
+    ],
+)
+def test_an_entry_that_could_not_be_fetched_safely_is_refused(changes: dict[str, Any], place: str):
+    with pytest.raises(ConfigurationError, match=place):
+        parse_one(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("model.safetensors", True), ("unet/diffusion_pytorch_model.safetensors", True), ("a/b/tokenizer.model", True),
+        ("model.Q4.gguf", True), ("merges.txt", True), ("pytorch_model.bin", False), ("model.PT", False),
+        ("modeling.py", False), ("README.md", False), (".gitattributes", False), ("../model.safetensors", False),
+        ("/etc/model.json", False), ("a//b.json", False), (".git/config.json", False), ("a\\..\\b.json", False),
+    ],
+)  # fmt: skip
+def test_of_a_repository_only_weights_without_code_and_words_are_taken(name: str, taken: bool):
+    assert is_taken(name, DEFAULT_PATTERNS) is taken
+    assert not is_taken("model.bin", ["*"])
+
+
+def test_every_shipped_whisper_checkpoint_has_the_digest_that_its_package_demands():
+    whisper = pytest.importorskip("whisper")
+    for entry in load_catalogue().values():
+        if entry.service == "whisper_transcription":
+            (file,) = entry.files
+            assert file.url == whisper._MODELS[entry.name]
+            assert file.sha256 in file.url
+
+
+def test_an_owner_s_entry_wins_over_the_shipped_one(tmp_path: Path):
+    assert load_catalogue(tmp_path) == load_catalogue()
+    own = ENTRY | {"description": "Mine.", "repository": None, "path": "/srv/model"}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in own.items() if value is not None]
+    (tmp_path / "models.toml").write_text("\n".join(["[[models]]", *lines]))
+    merged = load_catalogue(tmp_path)
+    assert merged.keys() == load_catalogue().keys()
+    assert (merged["tiny.en"].description, merged["tiny.en"].path) == ("Mine.", "/srv/model")
+    assert load_catalogue()["tiny.en"].path is None
+    (tmp_path / "models.toml").write_text("[[models]]\nname = 'x'\n")
+    with pytest.raises(ConfigurationError, match=rf"{tmp_path}/models\.toml is wrong at models\.0\.service"):
+        load_catalogue(tmp_path)

@@ -68,9 +68,17 @@ def runner(
 
 
 def probe(
-    tmp_path: Path, *cards: Gpu, settings: dict[str, Any] | None = None, **runners: Any
+    tmp_path: Path,
+    *cards: Gpu,
+    settings: dict[str, Any] | None = None,
+    repository: str | None = "somebody/small",
+    **runners: Any,
 ) -> Capabilities:
-    catalogue = {"small": CatalogueEntry("small", "example_service", ("engine",), None, 0, 0, 0, "MIT", "")}
+    model = ("example_service", ("engine",), repository, 0, 0, 0, "MIT", "")
+    catalogue = {
+        "small": CatalogueEntry("small", *model),
+        "touch": CatalogueEntry("touch", *model, kind="adapter"),
+    }
     machine = Machine(
         Settings(data_dir=tmp_path / "data", **(settings or {})),
         FixedGpus(*cards),
@@ -93,6 +101,8 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
             "downloadable": False,
             "unit_price": "0.001",
             "features": {"encoders": ["h264"]},
+            "concurrency": 1,
+            "withheld": [],
         }
     }
     own = probe(
@@ -104,15 +114,28 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
 def test_models_on_disk_and_loaded_are_named(tmp_path: Path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "model.bin").touch()
-    found = probe(tmp_path, example_service=runner(model_field="model")).with_loaded(
-        {"example_service": ["small"]}
+    found = probe(tmp_path, example_service=runner(model_field="model")).with_models(
+        {}, {"example_service": ["small"]}, {"example_service": {"large": "It is too large."}}
     )
     offer = found.services["example_service"]
     assert (offer.models, offer.loaded, offer.downloadable) == (("small",), ("small",), True)
+    assert offer.withheld == ("large",)
     fixed = probe(
         tmp_path, settings={"runners": {"model_download": False}}, example_service=runner(model_field="model")
     )
     assert not fixed.services["example_service"].downloadable
+    local = probe(tmp_path, repository=None, example_service=runner(model_field="model"))
+    assert not local.services["example_service"].downloadable
+
+
+def test_adapters_on_disk_are_named_beside_models_also_those_that_came_later(tmp_path: Path):
+    (tmp_path / "touch").mkdir()
+    (tmp_path / "touch" / "adapter.safetensors").touch()
+    found = probe(tmp_path, example_service=runner(model_field="model"), other=runner())
+    assert found.services["example_service"].models == ("touch",)
+    later = found.with_models({"example_service": ["small", "touch"], "unknown": ["x"]}, {}, {})
+    assert later.services["example_service"].models == ("small", "touch")
+    assert later.services["other"] == found.services["other"]
 
 
 def test_a_runner_that_needs_a_gpu_is_not_offered_without_one(tmp_path: Path):

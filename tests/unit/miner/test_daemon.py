@@ -227,15 +227,24 @@ async def test_heartbeats_carry_progress(coordinator: FakeCoordinator, tmp_path:
     assert counters() == sorted(counters())
 
 
-async def test_events_are_sent_about_once_a_second(coordinator: FakeCoordinator, tmp_path: Path) -> None:
-    """However fast the runner talks; none of them is lost."""
+async def test_events_are_gathered_and_progress_comes_about_once_a_second(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """However fast the runner talks; none of the events is lost, and the first does not wait."""
     async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
         job_id = await coordinator.submit("events", gate=str(tmp_path / "gate"))
-        await coordinator.until(lambda: len(coordinator.events) >= 3)
+        kinds = lambda: [event["kind"] for _, _, events in coordinator.events for event in events]  # noqa: E731
+        await coordinator.until(lambda: kinds().count("progress") >= 3)
         (tmp_path / "gate").touch()
         await coordinator.until(lambda: job_id in coordinator.results)
     times = [moment for moment, _, _ in coordinator.events]
-    assert all(later - earlier > 0.8 for earlier, later in pairwise(times))
+    assert all(later - earlier > 0.08 for earlier, later in pairwise(times))
+    progress = [
+        moment
+        for moment, _, events in coordinator.events
+        if any(event["kind"] == "progress" for event in events)
+    ]
+    assert all(later - earlier > 0.8 for earlier, later in pairwise(progress))
     tokens = [
         event["data"]["number"]
         for _, _, events in coordinator.events
@@ -243,6 +252,65 @@ async def test_events_are_sent_about_once_a_second(coordinator: FakeCoordinator,
         if event["kind"] == "token"
     ]
     assert tokens == list(range(100))
+
+
+async def test_an_output_is_handed_over_while_the_run_goes_on(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """Stored first, then told."""
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("keep", text="half", gate=str(tmp_path / "gate"))
+        outputs = lambda: [  # noqa: E731
+            event["data"]
+            for _, _, events in coordinator.events
+            for event in events
+            if event["kind"] == "output"
+        ]
+        [output] = await coordinator.until(outputs)
+        assert coordinator.artifacts[output["artifact_id"]] == b"half"
+        assert output | {"artifact_id": ""} == {
+            "artifact_id": "", "name": "part.txt", "media_type": "text/plain", "size": 4, "extra": {"part": 1},
+        }  # fmt: skip
+        assert job_id not in coordinator.results
+        (tmp_path / "gate").touch()
+        await coordinator.until(lambda: job_id in coordinator.results)
+
+
+async def test_a_run_finds_what_an_earlier_one_has_handed_over(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """What cannot be had, or has a name that is no plain file's, is left out: it can be made again."""
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    coordinator.artifacts[f"sha256:{digest}"] = b"abc"
+    kept = [
+        {"artifact_id": f"sha256:{digest}", "name": "part.txt"},
+        {"artifact_id": f"sha256:{digest}", "name": "../../identity.key"},
+        {"artifact_id": f"sha256:{'0' * 64}", "name": "lost.txt"},
+    ]
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("resume", kept=kept)
+        await coordinator.until(lambda: job_id in coordinator.results)
+    assert coordinator.results[job_id]["results"]["kept"] == {"part.txt": "abc"}
+
+
+async def test_a_miner_takes_as_many_jobs_of_a_batch_as_it_has_seats(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """One slot, four seats: four jobs run, the fifth stays with the coordinator until one has ended."""
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        gates = [tmp_path / f"gate{number}" for number in range(5)]
+        jobs = [await coordinator.submit("wait", service="batch", gate=str(gate)) for gate in gates]
+        await coordinator.until(lambda: len(coordinator.open) == 4)
+        status = await ask(tmp_path / "data", "status")
+        assert (status["slots"], len(status["leases"])) == ({"total": 1, "free": 0}, 4)
+        assert jobs[4] not in {job_id for job_id, _ in coordinator.open}
+        gates[0].touch()
+        await coordinator.until(lambda: jobs[0] in coordinator.results and len(coordinator.open) == 4)
+        for gate in gates[1:]:
+            gate.touch()
+        await coordinator.until(lambda: all(job_id in coordinator.results for job_id in jobs))
+    assert coordinator.most_open <= 5  # a result on its way still holds its lease
+    assert {statement.runner_name for statement in coordinator.statements.values()} == {"batch"}
 
 
 async def test_stop_waits_for_running_jobs(coordinator: FakeCoordinator, tmp_path: Path) -> None:

@@ -197,6 +197,9 @@ def test_models_on_disk_are_listed(data_dir: Path):
     model.mkdir(parents=True)
     (model / "model.bin").touch()
     assert check(data_dir)["models"].message.endswith(": tiny.en.")
+    (data_dir / "models.toml").write_text("[[models]]\nname = '../x'\n")
+    found = check(data_dir)["models"]
+    assert (found.status, "models.toml is wrong at models.0.name" in found.message) == ("fault", True)
 
 
 def test_the_gpus_are_listed_or_what_is_wrong_with_them(nvml: NvmlShim):

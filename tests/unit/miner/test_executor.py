@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
 from agent.settings import MinerSettings
@@ -63,7 +64,7 @@ async def do(
         timeout_seconds=60,
     )
     ignore: Callable[..., None] = lambda *_: None  # noqa: E731
-    return await subject.run("trial", None, message, on_progress=on_progress or ignore, on_event=ignore)
+    return await subject.run("trial", None, message, RunListener(progress=on_progress or ignore))
 
 
 async def until(condition: Callable[[], Any], limit: float = 10) -> None:
@@ -121,6 +122,17 @@ async def test_broken_child_is_replaced(tmp_path: Path, mode: str, message: str)
             await do(subject, tmp_path, mode)
         assert caught.value.code == "RUNNER_CRASHED"
         await until(lambda: not psutil.pid_exists(before.done.results["pid"]))
+        after = await do(subject, tmp_path, "echo")
+        assert before.done.results["pid"] != after.done.results["pid"]
+
+
+async def test_child_that_leaks_memory_is_ended_at_its_limit(tmp_path: Path) -> None:
+    """The job is told why, and the next one runs in a new child."""
+    async with executor(tmp_path, child_memory=512 * 2**20) as subject:
+        before = await do(subject, tmp_path, "echo")
+        with pytest.raises(Retry, match=r"more than 0\.5 GiB of memory") as caught:
+            await do(subject, tmp_path, "leak")
+        assert caught.value.code == "OUT_OF_MEMORY"
         after = await do(subject, tmp_path, "echo")
         assert before.done.results["pid"] != after.done.results["pid"]
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,57 @@ def test_two_jobs_that_start_together_hash_a_file_once(store: ModelStore, monkey
     for thread in threads:
         thread.join(10)
     assert hashed == ["sha256"]
+
+
+def test_a_model_of_many_files_costs_one_look_at_the_cache(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+):
+    """Reading and replacing the cache once a file would make a model of 500 files cost seconds before each receipt."""
+    (store.models_dir / "large").mkdir()
+    paths = [store.models_dir / "large" / f"{number}.safetensors" for number in range(500)]
+    for number, path in enumerate(paths):
+        path.write_bytes(b"%d" % number)
+    counted: list[str] = []
+    load, save = json.loads, json.dump
+    monkeypatch.setattr(json, "loads", lambda *given: counted.append("load") or load(*given))
+    monkeypatch.setattr(json, "dump", lambda *given: counted.append("save") or save(*given))
+    first = store.digest(paths)
+    assert counted.count("save") == 1
+    counted.clear()
+    assert store.digest(paths) == store.known_digest(paths) == first
+    assert counted == ["load", "load"]
+
+
+def test_digests_that_are_known_do_not_wait_for_others_being_computed(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+):
+    """A job whose model is known goes on while ten gigabytes of another are hashed."""
+    known, new = put(store, "tiny.en"), put(store, "base")
+    digest = store.digest([known])
+    hashing, go_on = threading.Event(), threading.Event()
+    real = hashlib.file_digest
+
+    def file_digest(file: io.BufferedReader, name: str) -> object:
+        hashing.set()
+        assert go_on.wait(10)
+        return real(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    other = threading.Thread(target=store.digest, args=([new],))
+    other.start()
+    try:
+        assert hashing.wait(10)
+        assert store.digest([known]) == digest
+        assert store.known_digest([new]) is None
+    finally:
+        go_on.set()
+        other.join(10)
+
+
+def test_a_model_of_the_owner_s_lies_where_its_entry_says(store: ModelStore, tmp_path: Path):
+    mine = ModelStore(store.models_dir, {"mine": replace(entry("mine"), path=str(tmp_path / "elsewhere"))})
+    assert mine.on_disk("whisper_transcription") == []
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "model.bin").touch()
+    assert mine.on_disk("whisper_transcription") == ["mine"]
+    assert mine.resolve("mine").path == tmp_path / "elsewhere"

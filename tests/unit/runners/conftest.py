@@ -131,7 +131,7 @@ def device() -> Device:
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Tools:
-    return Tools(models_dir=tmp_path / "models", cache_dir=tmp_path / "cache", model_download=False)
+    return Tools(models_dir=tmp_path / "models", cache_dir=tmp_path / "cache")
 
 
 @pytest.fixture

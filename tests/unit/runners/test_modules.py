@@ -34,8 +34,10 @@ def test_every_module_imports_without_any_engine():
         "runners.whisper",
         "runners.ffmpeg",
         "runners.python_model",
+        "runners._blender_script",
         "runners._host",
         "ai_inference",
+        "blender_rendering",
     ):
         assert name in done.stdout
     assert "['input.source', 'model.source']" in done.stdout

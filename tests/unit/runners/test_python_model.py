@@ -14,9 +14,11 @@ import time
 import zipfile
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import ValidationError
 
+from agent.miner.identity import load_identity
 from runners._base import Cancelled, Fail, Retry
 from runners._protocol import Run
 from runners._python_request import InferenceRequest, upload_field
@@ -379,6 +381,83 @@ def test_attack_nothing_is_left_running(predict, eventually):
         ),
         5,
     )
+
+
+def test_attack_the_miners_identity_key_is_out_of_reach(predict, tmp_path):
+    """Neither by its path, nor by looking everywhere, nor through the processes that hold it."""
+    identity = load_identity(tmp_path / "data" / "miner")
+    path = tmp_path / "data" / "miner" / "identity.key"
+    secret = path.read_text().strip()
+    model = (
+        "import os\n"
+        "def search(name):\n"
+        "  return [root for root, folders, files in os.walk('/') if name in files]\n"
+        "def predict(input, path, pid):\n"
+        "  answers = {}\n"
+        "  for place in (path, '/proc/1/root' + path, f'/proc/{pid}/root' + path, f'/proc/{pid}/environ'):\n"
+        "    try: answers[place] = open(place).read()\n"
+        "    except OSError as error: answers[place] = type(error).__name__\n"
+        "  return {'answers': sorted(set(answers.values())), 'found': search('identity.key')}\n"
+    )
+    result, _ = predict(model, parameters={"path": str(path), "pid": os.getpid()})
+    assert result.results == {"answers": ["FileNotFoundError"], "found": []}
+    error = failure(
+        predict, f"def predict(input): return open({str(path)!r}).read()", resources={"memory": "512Mi"}
+    )
+    assert error.code == "MODEL_FAILED"
+    assert "No such file" in str(error)
+    assert secret not in str(error)
+    assert load_identity(tmp_path / "data" / "miner").public_key == identity.public_key
+
+
+STUBBORN = {
+    "forks": "import os\ndef predict(input):\n  while True:\n    try: os.fork()\n    except OSError: pass\n",
+    "allocates": (
+        "import os, time\ndef predict(input):\n"
+        "  for _ in range(5): os.fork()\n"
+        "  kept = []\n  while True:\n"
+        "    try: kept.append(bytearray(os.urandom(1)) * 2**22)\n"
+        "    except MemoryError: time.sleep(0.1)\n"
+    ),
+    "writes": (
+        "def predict(input):\n  n = 0\n  while True:\n    n += 1\n"
+        "    try: open(str(n), 'wb').write(bytes(2**20))\n    except OSError: pass\n"
+    ),
+    "waits": (
+        "import signal, time\ndef predict(input):\n"
+        "  for number in range(1, 32):\n    try: signal.signal(number, signal.SIG_IGN)\n    except OSError: pass\n"
+        "  while True: time.sleep(60)\n"
+    ),
+    "computes": "def predict(input):\n  while True: pass\n",
+}
+"""Models that go on whatever they are refused."""
+
+
+@pytest.mark.parametrize(
+    ("deed", "cause"),
+    [
+        ("forks", "more processes"),
+        ("allocates", "more memory"),
+        ("writes", "more file space"),
+        ("waits", "timeout_seconds"),
+        ("computes", "timeout_seconds"),
+    ],
+)
+def test_attack_a_stubborn_model_is_stopped_named_and_gone(predict, eventually, deed, cause):
+    """However it ends, the cause is told, no process and no descriptor of it is left, and the next job runs."""
+    predict("def predict(input): return 1")  # whatever is opened once is open from here on
+    descriptors = psutil.Process().num_fds()
+    others = set(psutil.Process().children(recursive=True))
+    limit = 4 if deed in ("waits", "computes") else 30
+    began = time.monotonic()
+    error = failure(predict, STUBBORN[deed], timeout=limit, resources={"memory": "256Mi"})
+    assert time.monotonic() - began < limit + 8
+    assert error.code in ("LIMIT_EXCEEDED", "TIMEOUT")
+    assert cause in str(error)
+    eventually(lambda: not set(psutil.Process().children(recursive=True)) - others, 5)
+    assert psutil.Process().num_fds() == descriptors
+    result, _ = predict("def predict(input): return 2")
+    assert result.results == {"value": 2}
 
 
 def test_cancelling_ends_the_model_at_once(tools, device, make_context, tmp_path):

@@ -49,7 +49,7 @@ def speech(tmp_path_factory):
 @pytest.fixture(scope="session")
 def runner(models, device, tmp_path_factory):
     """One runner for all tests, as in a child process that stays warm."""
-    made = WhisperRunner(Tools(models_dir=models, model_download=False), device)
+    made = WhisperRunner(Tools(models_dir=models), device)
     made.load(Model("tiny.en", models / "tiny.en"))
     yield made
     made.close()
@@ -202,16 +202,6 @@ def test_a_model_that_is_not_there_is_the_machines_fault(tools, device, tmp_path
         WhisperRunner(tools, device).load(Model("small", tmp_path / "small"))
     assert caught.value.code == "MODEL_UNAVAILABLE"
     assert "models pull small" in str(caught.value)
-
-
-def test_a_download_that_fails_leaves_nothing_behind(tools, device, tmp_path, monkeypatch):
-    """openai-whisper's own table is used; here it names a port on which nothing listens."""
-    monkeypatch.setitem(whisper._MODELS, "small", "http://127.0.0.1:9/aa/small.pt")
-    online = dataclasses.replace(tools, model_download=True)
-    with pytest.raises(Retry) as caught:
-        WhisperRunner(online, device).load(Model("small", tools.models_dir / "small"))
-    assert caught.value.code == "MODEL_UNAVAILABLE"
-    assert list(tools.models_dir.iterdir()) == []
 
 
 def test_a_damaged_model_is_the_machines_fault(tools, device, tmp_path):

@@ -1,14 +1,16 @@
-"""`aitbc jobs`: list, show, cancel, results."""
+"""`aitbc jobs`: list, show, watch, cancel, results."""
 
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path, PureWindowsPath
 from typing import Annotated
 
 import typer
 
-from aitbc.cli._output import print_fields, print_json, print_rows, print_text, say
+from aitbc._jobs import failure
+from aitbc.cli._output import print_fields, print_json, print_rows, print_text, progress_of, say
 from aitbc.cli._state import JsonOption, client_of
 from aitbc.outputs import OutputFile
 
@@ -44,6 +46,19 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
     with client_of(context) as client:
         state = client.jobs.get(job).to_dict()
     print_json(state) if as_json else print_fields(state)
+
+
+@app.command()
+def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
+    """Follow a job until it ends. With --json every event is printed, tokens and segments too, each on a line."""
+    with client_of(context) as client, nullcontext() if as_json else progress_of(job) as show_state:
+        for event in client.jobs.events(job):
+            if show_state is None:
+                typer.echo(json.dumps({"kind": event.kind, "data": dict(event.data)}))
+            elif event.job is not None:
+                show_state(event.job)
+            if event.job is not None and event.job.is_final and event.job.status != "completed":
+                raise failure(event.job)
 
 
 @app.command()

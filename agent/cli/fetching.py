@@ -1,0 +1,83 @@
+"""Fetching models from the command line: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from agent.cli import logs
+from agent.core.errors import AgentError
+from agent.miner.downloads import Downloads, OnProgress, limits
+from agent.miner.models import ModelStore
+from agent.miner.shelf import Shelf, size_of
+from agent.settings import Settings
+from runners._base import RunnerError
+
+_INTERRUPTED: Final = 130
+"""What a shell answers for a program that Ctrl-C ended."""
+_LINE_EVERY: Final = 10
+"""Percent between two plain lines."""
+
+
+def fetch_all(
+    settings: Settings, store: ModelStore, shelf: Shelf, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Fetch models one after the other. Raises `AgentError`; ends the program on Ctrl-C."""
+    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    downloads = Downloads(store, shelf, limits(settings))
+    fetched = []
+    for name in names:
+        try:
+            was_there = store.is_complete(name)
+            with _shown(name) as on_progress:
+                asyncio.run(downloads.fetch(name, on_progress))
+        except RunnerError as error:
+            raise AgentError(str(error)) from None
+        except KeyboardInterrupt:
+            typer.echo(f"\nStopped. `aitbc-agent models pull {name}` goes on where this ended.", err=True)
+            raise typer.Exit(_INTERRUPTED) from None
+        path = store.location(store.entry(name))
+        fetched.append({"name": name, "path": str(path), "size": size_of(path), "fetched": not was_there})
+    return fetched
+
+
+@contextmanager
+def _shown(name: str) -> Iterator[OnProgress]:
+    """Shows progress on standard error, so that standard output is the answer alone."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(name)
+        return
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _lines(name: str) -> Callable[[int, int | None], None]:
+    said = -_LINE_EVERY
+
+    def say(done: int, total: int | None) -> None:
+        nonlocal said
+        percent = 100 * done // total if total else 0
+        if percent >= said + _LINE_EVERY or done == total:
+            said = percent
+            of = f" of {total / 2**20:.1f} MiB, {percent} %" if total else " MiB"
+            typer.echo(f"{name}: {done / 2**20:.1f}{of}", err=True)
+
+    return say

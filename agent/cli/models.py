@@ -1,0 +1,205 @@
+"""`aitbc-agent models`: what this machine can run, and what of it lies on its disk."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agent.cli import owners_models
+from agent.cli.fetching import fetch_all
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.configuration import load_catalogue, load_owners_catalogue, owners_catalogue_file
+from agent.core.errors import AgentError
+from agent.miner.control import ControlUnavailable, ask
+from agent.miner.inventory import Inventory, ListedModel, loaded_models
+from agent.miner.models import ModelStore
+from agent.miner.shelf import Shelf
+from agent.settings import Settings
+
+app = typer.Typer(help="Models.", no_args_is_help=True)
+
+_SHORT_DIGEST = 12
+
+Name = Annotated[str, typer.Argument(help="The model's name, as `models list` shows it.")]
+
+
+@app.command("list")
+def list_models(
+    service: Annotated[str | None, typer.Option(help="Only the models of this service.")] = None,
+    on_disk: Annotated[bool, typer.Option("--on-disk", help="Only what is on this machine.")] = False,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """The models that jobs may name, and which of them are here."""
+    settings = settings_from(data_dir, config)
+    store, shelf = _open(settings)
+    models = [
+        model
+        for model in Inventory(settings, store, shelf, _loaded(settings)).take()
+        if service in (None, model.service) and (model.on_disk or not on_disk)
+    ]
+    if as_json:
+        print_json([asdict(model) for model in models])
+        return
+    table = Table(
+        "Model",
+        "Service",
+        "Kind",
+        "Size",
+        "VRAM",
+        "Licence",
+        "Weights",
+        "Here",
+        "Last used",
+        box=None,
+        pad_edge=False,
+    )
+    for model in models:
+        table.add_row(
+            model.name, model.service, model.kind, _size(model), _gib(model.vram), model.licence,
+            (model.digest or "")[:_SHORT_DIGEST], _state(model), (model.last_used or "") if model.on_disk else "",
+        )  # fmt: skip
+    Console().print(table)
+
+
+@app.command("pull")
+def pull(
+    names: Annotated[list[str], typer.Argument(help="Names of models, as `models list` shows them.")],
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch models. What Ctrl-C or a fault interrupts goes on with the next pull where it ended."""
+    settings = settings_from(data_dir, config)
+    store, shelf = _open(settings)
+    fetched = fetch_all(settings, store, shelf, names)
+    if as_json:
+        print_json(fetched)
+        return
+    for model in fetched:
+        what = "was fetched into" if model["fetched"] else "was there already, in"
+        typer.echo(f"{model['name']} {what} {model['path']} ({_gib(model['size'])}).")
+
+
+@app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="How jobs shall name it.")],
+    service: Annotated[str, typer.Option(help="The service that it belongs to, e.g. llm_inference.")],
+    repository: Annotated[str | None, typer.Option(help="Hugging Face repository, e.g. owner/name.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit, branch or tag of the repository.")] = None,
+    pattern: Annotated[
+        list[str] | None, typer.Option(help="Files of the repository to take, e.g. '*.gguf'; repeatable.")
+    ] = None,
+    path: Annotated[str | None, typer.Option(help="Directory of this machine where it lies.")] = None,
+    url: Annotated[
+        list[str] | None, typer.Option(help="Address of a file; repeatable, each with --sha256.")
+    ] = None,
+    sha256: Annotated[list[str] | None, typer.Option(help="Hex SHA-256 of the file at --url.")] = None,
+    file: Annotated[
+        list[str] | None, typer.Option(help="Name of the file of --url; by default that of its address.")
+    ] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option(help="Program that runs it; by default those of the service.")
+    ] = None,
+    vram: Annotated[str, typer.Option(help="GPU memory that it needs, e.g. 6Gi.")] = "0",
+    memory: Annotated[str, typer.Option(help="Memory that it needs without a GPU.")] = "0",
+    licence: Annotated[str, typer.Option(help="SPDX identifier of its licence.")] = "unknown",
+    description: Annotated[str, typer.Option(help="One line for lists.")] = "",
+    adapter: Annotated[bool, typer.Option("--adapter", help="It changes another model (LoRA).")] = False,
+    option: Annotated[
+        list[str] | None, typer.Option(help="Setting for its runner, NAME=JSON; repeatable.")
+    ] = None,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a model of your own to DATA_DIR/models.toml. It takes the place of a shipped one of the same name."""
+    settings = settings_from(data_dir, config)
+    entry: dict[str, Any] = {
+        "name": name,
+        "service": service,
+        "engines": engine or [],
+        "repository": repository,
+        "revision": revision,
+        "patterns": pattern or None,
+        "path": path,
+        "files": owners_models.files(url or [], sha256 or [], file or []) or None,
+        "vram": vram,
+        "memory": memory,
+        "licence": licence,
+        "description": description,
+        "kind": "adapter" if adapter else "model",
+        "options": owners_models.options(option or []) or None,
+    }
+    written = owners_models.add(
+        settings.data_dir, {key: value for key, value in entry.items() if value is not None}
+    )
+    if as_json:
+        print_json(written)
+    else:
+        typer.echo(
+            f"{name} was added to {owners_catalogue_file(settings.data_dir)}. A running agent knows it after a restart."
+        )
+
+
+@app.command("remove")
+def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Remove a model from the disk, whoever put it there. It stays in the catalogue."""
+    settings = settings_from(data_dir, config)
+    store, shelf = _open(settings)
+    entry = store.catalogue.get(name)
+    if entry is None:
+        raise AgentError(f"There is no model {name!r}; `aitbc-agent models list` shows all.")
+    if entry.path is not None:
+        raise AgentError(
+            f"{name} lies in {entry.path}, which is no directory of this program: remove it by hand, and its entry from "
+            f"{owners_catalogue_file(settings.data_dir)}."
+        )
+    if not store.has(name) and not shelf.partial(name).exists():
+        raise AgentError(f"{name} is not on this machine.")
+    stored = [one for one in shelf.stored() if one.name in (name, shelf.partial(name).name)]
+    if name in _loaded(settings) or not all(shelf.remove(one.name) for one in stored):
+        raise AgentError(f"{name} is being used; wait until it is idle, or stop the agent.")
+    freed = sum(one.size for one in stored)
+    if as_json:
+        print_json({"name": name, "removed": True, "freed": freed})
+        return
+    typer.echo(f"{name} was removed ({_gib(freed)}).")
+    if name in load_owners_catalogue(settings.data_dir):
+        typer.echo(f"Its entry stays in {owners_catalogue_file(settings.data_dir)}.")
+
+
+def _open(settings: Settings) -> tuple[ModelStore, Shelf]:
+    return ModelStore(settings.models_dir, load_catalogue(settings.data_dir)), Shelf(settings.models_dir)
+
+
+def _loaded(settings: Settings) -> set[str]:
+    """The models in the memory of this data directory's agent; none if it does not run."""
+    try:
+        return loaded_models(asyncio.run(ask(settings.data_dir, "status"))["children"])
+    except ControlUnavailable:
+        return set()
+
+
+def _state(model: ListedModel) -> str:
+    if model.on_disk:
+        return "in use" if model.in_use else "loaded" if model.loaded else "yes"
+    if model.arrived:
+        return "on its way" if model.in_use else "in part"
+    return "no" if model.fetchable else "no, not to be fetched"
+
+
+def _size(model: ListedModel) -> str:
+    if model.size is not None:
+        return _gib(model.size)
+    return _gib(model.size_to_fetch) if model.size_to_fetch is not None else "?"
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"

@@ -1,0 +1,201 @@
+"""Brings one file to disk: goes on where an earlier try ended, and keeps nothing that is not what was promised."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import httpx
+import structlog
+
+from agent.miner._hub import RemoteFile
+from agent.miner.models import ModelUnavailable
+
+PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each new try after a fault; as many tries may bring nothing new."""
+_BUFFER: Final = 2**20
+_CHUNK: Final = 2**18
+"""Bytes that are written at once; as many are fetched again after an interruption."""
+_PASSING: Final = frozenset({408, 425, 429})
+_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_T = TypeVar("_T")
+
+_log = structlog.get_logger(__name__)
+
+
+class AccessDenied(ModelUnavailable):
+    """The server wants to know who asks, or does not let them have the file."""
+
+
+class _Interrupted(Exception):
+    """The server cannot send the file just now. The message is its answer's status."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How files are fetched: the client, what goes with each request, whom to tell of bytes, how to bear faults.
+
+    `on_size` is called with the number of bytes that the file at hand has on disk.
+    """
+
+    client: httpx.AsyncClient
+    headers: Mapping[str, str]
+    on_size: Callable[[int], None]
+    pauses: Sequence[float] = PAUSES
+
+    async def bring(self, file: RemoteFile, target: Path) -> str:
+        """Bring `file` to `target`, whole or not at all; what has arrived waits beside it. Returns its hex SHA-256.
+
+        Raises `ModelUnavailable`, `OSError`.
+        """
+        part = await asyncio.to_thread(_Part, target, file)
+        try:
+            self.on_size(part.size)
+            await self._receive_all(file, part)
+            return await _undisturbed(part.finish)
+        finally:
+            part.close()
+
+    async def _receive_all(self, file: RemoteFile, part: _Part) -> None:
+        furthest, faults = part.size, 0
+        while not part.is_whole:
+            try:
+                await self._receive(file, part)
+            except (httpx.TransportError, _Interrupted) as error:
+                # A server that begins anew each time brings nothing new either.
+                faults = 0 if part.size > furthest else faults
+                furthest = max(furthest, part.size)
+                if faults == len(self.pauses):
+                    raise ModelUnavailable(
+                        f"{file.name} could not be fetched from {httpx.URL(file.url).host} ({str(error) or type(error).__name__}); "
+                        "try again later, what has arrived is kept."
+                    ) from error
+                _log.info(
+                    "model_file_interrupted", file=file.name, size=part.size, error=type(error).__name__
+                )
+                await asyncio.sleep(self.pauses[faults])
+                faults += 1
+
+    async def _receive(self, file: RemoteFile, part: _Part) -> None:
+        headers = {**self.headers, "Accept-Encoding": "identity"}
+        if part.size:
+            headers["Range"] = f"bytes={part.size}-"
+        async with self.client.stream("GET", file.url, headers=headers) as response:
+            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                await _undisturbed(part.begin_anew)
+                raise _Interrupted("it cannot go on in the middle")
+            self._check_status(file, response.status_code)
+            if part.size and _begins_at(response) != part.size:
+                await _undisturbed(part.begin_anew)
+            if part.expected is None:
+                part.expected = _length(response, part.size)
+            async for data in response.aiter_raw(_CHUNK):
+                await _undisturbed(partial(part.write, data))
+                self.on_size(part.size)
+        part.ended = part.expected is None
+        if not part.is_whole:
+            raise _Interrupted("it sent less than it had announced")
+
+    def _check_status(self, file: RemoteFile, status: int) -> None:
+        host = httpx.URL(file.url).host
+        if status in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
+            return
+        if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise AccessDenied(f"{host} does not let this machine have {file.name} (it answers {status}).")
+        if status in _PASSING or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise _Interrupted(f"it answers {status}")
+        raise ModelUnavailable(
+            f"{host} answers {status} for {file.name}; correct the model's entry in the catalogue."
+        )
+
+
+class _Part:
+    """What has arrived of a file. It lies at `NAME.part` until it is whole and right."""
+
+    def __init__(self, target: Path, file: RemoteFile) -> None:
+        self.expected = file.size
+        self.ended = False
+        self._target = target
+        self._wanted = file
+        self._path = target.with_name(f"{target.name}.part")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._sha256 = hashlib.sha256()
+        self.size = 0
+        self._file = self._path.open("a+b")
+        self._file.seek(0)
+        while data := self._file.read(_BUFFER):
+            self._sha256.update(data)
+            self.size += len(data)
+        if self.expected is not None and self.size > self.expected:
+            self.begin_anew()
+
+    @property
+    def is_whole(self) -> bool:
+        return self.ended or (self.expected is not None and self.size >= self.expected)
+
+    def begin_anew(self) -> None:
+        self._file.truncate(0)
+        self._sha256, self.size = hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._sha256.update(data)
+        self.size += len(data)
+        if self.expected is not None and self.size > self.expected:
+            raise self._refuse()
+
+    def finish(self) -> str:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        digest = self._sha256.hexdigest()
+        wanted = self._wanted
+        right = digest == wanted.sha256 if wanted.sha256 is not None else self._blob() == wanted.blob
+        if not right or self.expected not in (None, self.size):
+            raise self._refuse()
+        self._path.replace(self._target)
+        return digest
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _refuse(self) -> ModelUnavailable:
+        self._path.unlink(missing_ok=True)
+        return ModelUnavailable(
+            f"{self._wanted.name} came from {httpx.URL(self._wanted.url).host} with another content than its digest in the "
+            "catalogue or the repository says, so it was removed."
+        )
+
+    def _blob(self) -> str:
+        """The name that Git gives to this content; small files only."""
+        blob = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+        self._file.seek(0)
+        while data := self._file.read(_BUFFER):
+            blob.update(data)
+        return blob.hexdigest()
+
+
+async def _undisturbed(function: Callable[[], _T]) -> _T:
+    """Run a short blocking function in a thread; a cancellation waits for it, so that nobody writes after the end."""
+    work = asyncio.ensure_future(asyncio.to_thread(function))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work])
+        raise
+
+
+def _begins_at(response: httpx.Response) -> int:
+    match = _RANGE.fullmatch(response.headers.get("content-range", ""))
+    return int(match[1]) if response.status_code == httpx.codes.PARTIAL_CONTENT and match else 0
+
+
+def _length(response: httpx.Response, present: int) -> int | None:
+    length = response.headers.get("content-length", "")
+    return present + int(length) if length.isdecimal() else None

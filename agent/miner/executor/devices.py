@@ -1,0 +1,71 @@
+"""What the placement knows of this machine: its devices, their memory as it is now, and what models take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent.core.placement import Card, Demand, Rules
+from agent.miner import hardware
+from agent.miner.executor.footprints import Footprints
+from agent.miner.executor.tenants import card_key
+from agent.miner.gpus import Gpu
+from runners._base import Device
+
+Measure = Callable[[], Awaitable[Sequence[Gpu]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """The devices that children run on, all of one kind.
+
+    `measure` reads the GPUs; without it their memory counts as free. `footprints` says what models take; without it,
+    nothing. `slots` children may work at the same time, `reserve` bytes of each GPU stay free. `seats` is how many runs
+    of one model a child of a service does at once. Services of `unaccelerated` run on the `processor`, which a machine
+    with GPUs has too.
+    """
+
+    devices: tuple[Device, ...]
+    slots: int = 0
+    reserve: int = 0
+    footprints: Footprints | None = None
+    measure: Measure | None = None
+    seats: Mapping[str, int] = field(default_factory=dict)
+    processor: Device | None = None
+    unaccelerated: frozenset[str] = frozenset()
+
+    @property
+    def have_gpus(self) -> bool:
+        """Whether these are GPUs."""
+        return self.devices[0].kind == "cuda"
+
+    def of(self, service: str) -> tuple[Device, ...]:
+        """The devices for a service."""
+        if service in self.unaccelerated and self.processor is not None:
+            return (self.processor,)
+        return self.devices
+
+    def rules(self, devices: Sequence[Device]) -> Rules:
+        """What holds on these devices."""
+        per_card = -(-max(self.slots, 1) // len(devices))
+        return Rules(reserve=self.reserve if devices[0].kind == "cuda" else 0, per_card=per_card)
+
+    def demand(self, service: str, model: str | None, parameters: Mapping[str, object]) -> Demand:
+        """What a job takes."""
+        if self.footprints is None:
+            return Demand(service, model, 0, 0)
+        return self.footprints.demand(service, model, self.of(service)[0], parameters)
+
+    async def sample(self, devices: Sequence[Device]) -> tuple[list[Card], float]:
+        """These devices' memory now, and when (monotonic seconds) it was read. A GPU that is lost is left out."""
+        began = time.monotonic()
+        if devices[0].kind == "cpu":
+            total, free = hardware.memory_total(), hardware.memory_available()
+            return [Card(card_key(device), "This machine", total, free) for device in devices], began
+        if self.measure is None:
+            cards = [Card(card_key(device), device.name, device.memory, device.memory) for device in devices]
+            return cards, began
+        gpus = {gpu.uuid: gpu for gpu in await self.measure()}
+        found = [gpu for device in devices if (gpu := gpus.get(card_key(device))) is not None]
+        return [Card(gpu.uuid, f"GPU {gpu.index}", gpu.memory_total, gpu.memory_free) for gpu in found], began

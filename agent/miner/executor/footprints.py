@@ -1,0 +1,101 @@
+"""How much memory a model takes on a device: what the catalogue says at first, what was seen from then on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from agent.core.catalogue import CatalogueEntry
+from agent.core.placement import Demand
+from runners._base import Device, ServiceDefinition
+
+CONTEXT: Final = 512 * 2**20
+"""Bytes that a process takes of a GPU for CUDA itself and its libraries, whatever it computes."""
+HEADROOM: Final = 1.1
+"""Allocators do not fragment in the same way twice."""
+GROWTH: Final = 1.5
+"""How much more is tried next after a run did not fit into what it had been given."""
+_MAX_KNOWN: Final = 2000
+
+_log = structlog.get_logger(__name__)
+
+
+class Footprints:
+    """Learned figures, kept in a file.
+
+    They are per service, model and what the service says about a request's size (`ServiceDefinition.size`). On a
+    machine without a GPU the catalogue's figures for main memory hold, and nothing is learned.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        definitions: Mapping[str, ServiceDefinition],
+        catalogue: Mapping[str, CatalogueEntry],
+    ) -> None:
+        self._path = path
+        self._definitions = definitions
+        self._catalogue = catalogue
+        self._known, self._floors = self._load()
+
+    def demand(
+        self, service: str, model: str | None, device: Device, parameters: Mapping[str, Any] | None = None
+    ) -> Demand:
+        """What a job takes on a device of this kind. Without `parameters`, what the model takes at least."""
+        entry = self._catalogue.get(model) if model is not None else None
+        if device.kind == "cpu":
+            need = entry.memory if entry is not None else 0
+            return Demand(service, model, need, need)
+        requirements = self._definitions[service].requirements if service in self._definitions else None
+        stated = entry.vram if entry is not None else 0
+        stated = max(stated, requirements.vram if requirements is not None else 0, CONTEXT)
+        least = entry.vram_min if entry is not None and entry.vram_min else stated
+        if parameters is None:
+            return Demand(service, model, stated, least)
+        key = self.key(service, model, parameters)
+        floor = self._floors.get(key, 0)
+        known = self._known.get(key)
+        need = max(floor, int(known * HEADROOM) if known is not None else stated)
+        return Demand(service, model, need, max(floor, min(least, need)))
+
+    def key(self, service: str, model: str | None, parameters: Mapping[str, Any]) -> str:
+        """Under what a run's figures are kept."""
+        definition = self._definitions.get(service)
+        size = definition.size(parameters) if definition is not None and definition.size is not None else ""
+        return f"{service}/{model or ''}/{size}"
+
+    def learn(self, key: str, peak: int) -> None:
+        """A run with all the room that it wanted took so much."""
+        if peak > self._known.get(key, 0):
+            self._known[key] = peak
+            self._save()
+
+    def outgrew(self, key: str, budget: int) -> None:
+        """A run did not fit into so much."""
+        self._floors[key] = max(self._floors.get(key, 0), int(budget * GROWTH))
+        self._save()
+
+    def _load(self) -> tuple[dict[str, int], dict[str, int]]:
+        try:
+            content = orjson.loads(self._path.read_bytes())
+            return tuple(
+                {str(key): int(size) for key, size in content[part].items()} for part in ("known", "floors")
+            )  # type: ignore[return-value]  # two parts
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return {}, {}  # missing or torn: it is learned again
+
+    def _save(self) -> None:
+        for figures in (self._known, self._floors):
+            while len(figures) > _MAX_KNOWN:
+                del figures[next(iter(figures))]
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(orjson.dumps({"known": self._known, "floors": self._floors}))
+            temporary.replace(self._path)
+        except OSError as error:
+            _log.warning("footprints_not_saved", error=str(error))

@@ -1,0 +1,365 @@
+"""Finds a device for every job, and keeps the models that are loaded there.
+
+Where a job goes and what leaves for it is decided in `agent.core.placement`; here the memory is measured, the decision
+carried out, and after an eviction all of it asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from agent.core.placement import (
+    Card,
+    Demand,
+    Join,
+    Place,
+    Refuse,
+    Resident,
+    Wait,
+    decide,
+    gibibytes,
+    obstacle,
+    overdue,
+)
+from agent.miner.executor.child import Child
+from agent.miner.executor.children import ChildPool
+from agent.miner.executor.devices import Devices
+from agent.miner.executor.tenants import Tenant, card_key
+from agent.miner.faults import ModelGuard
+from agent.settings import MinerSettings
+from runners._base import Device, Model, Retry
+
+RECLAIM_SECONDS: Final = 3.0
+"""How long the driver may take to count the memory of a process that has ended as free."""
+LOOK_SECONDS: Final = 1.0
+"""How often memory is measured while a job waits for some, or while idle models may have to make room for others."""
+REMEMBERED: Final = 50
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A job that waits for a place."""
+
+    service: str
+    model: str | None
+    since: float
+    reason: str = "It has just come."
+
+
+class Residence:
+    """`admit` gives a job its tenant, `leave` takes it back. `tend` releases what is idle.
+
+    `on_change` is called when the models that can be offered may have changed.
+    """
+
+    def __init__(
+        self, devices: Devices, pool: ChildPool, settings: MinerSettings, on_change: Callable[[], None]
+    ) -> None:
+        self._devices = devices
+        self._pool = pool
+        self._settings = settings
+        self._on_change = on_change
+        self._tenants: dict[int, Tenant] = {}
+        self._numbers = itertools.count(1)
+        self._waiting: list[_Waiting] = []
+        self._recent: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        self._change = asyncio.Event()
+        self.guard = ModelGuard()
+
+    async def admit(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> Tenant:
+        """A tenant with one more run. Raises `Retry` if there is no place, not even after `miner.place_seconds`."""
+        waiting = _Waiting(service, model.name if model is not None else None, time.monotonic())
+        devices = self._devices.of(service)
+        self._waiting.append(waiting)
+        try:
+            while True:
+                change = self._change
+                cards, sampled_at = await self._devices.sample(devices)
+                demand = self._devices.demand(service, waiting.model, parameters)
+                decision = decide(demand, cards, self._residents(sampled_at), self._devices.rules(devices))
+                match decision:
+                    case Join(key, ()):
+                        tenant = self._tenants[key]
+                        tenant.runs += 1
+                        return tenant
+                    case Place(card, budget, ()):
+                        device = next(device for device in devices if card_key(device) == card)
+                        return self._open(service, model, device, demand, budget)
+                    case Join() | Place():
+                        await self._evict(decision.evict, demand)
+                    case Refuse(reason):
+                        self._remember("refused", service, waiting.model, reason)
+                        raise Retry(reason, code="NO_MEMORY")
+                    case Wait(reason):
+                        await self._wait(waiting, reason, change)
+        finally:
+            self._waiting.remove(waiting)
+
+    def leave(self, tenant: Tenant) -> None:
+        """A run has ended. A model that is still being loaded, and that nobody waits for any more, is given up."""
+        tenant.runs -= 1
+        tenant.used_at = time.monotonic()
+        if tenant.runs == 0 and not tenant.open:
+            self._tenants.pop(tenant.key, None)
+            if tenant.opening is not None:
+                tenant.opening.cancel()
+        if tenant.child is not None and not tenant.child.alive:
+            self.child_ended(tenant.child)
+        self._changed()
+
+    def child_ended(self, child: Child) -> None:
+        """A child is gone, and with it what lived in it."""
+        for tenant in [tenant for tenant in self._tenants.values() if tenant.child is child]:
+            del self._tenants[tenant.key]
+            if child.fault_code == "RUNNER_HUNG" and tenant.model is not None:
+                self._hung(tenant.service, tenant.model.name)
+        self._changed()
+
+    def _hung(self, service: str, model: str) -> None:
+        if self.guard.hung(service, model, time.monotonic()):
+            self._rests(service, model, "RUNNER_HUNG")
+
+    def tenants(self) -> list[Tenant]:
+        """All of them."""
+        return list(self._tenants.values())
+
+    def placement(self) -> dict[str, Any]:
+        """What waits for a device and why, and what happened lately."""
+        now = time.monotonic()
+        return {
+            "waiting": [
+                {
+                    "service": job.service,
+                    "model": job.model,
+                    "reason": job.reason,
+                    "seconds": round(now - job.since, 1),
+                }
+                for job in self._waiting
+            ],
+            "recent": list(self._recent),
+        }
+
+    async def withheld(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+        """Which of these models, by service, cannot be had at present, and why."""
+        held: dict[str, dict[str, str]] = {}
+        for service, name, reason in self.guard.resting(time.monotonic()):
+            held.setdefault(service, {})[name] = reason
+        footprints = self._devices.footprints
+        samples: dict[tuple[Device, ...], tuple[list[Card], float]] = {}
+        if footprints is None:
+            return held
+        for service, names in models.items():
+            devices = self._devices.of(service)
+            if devices not in samples:
+                samples[devices] = await self._devices.sample(devices)
+            cards, sampled_at = samples[devices]
+            residents, rules = list(self._residents(sampled_at)), self._devices.rules(devices)
+            for name in names if cards else ():
+                demand = footprints.demand(service, name, devices[0])
+                if (obstructed := obstacle(demand, cards, residents, rules)) is not None:
+                    held.setdefault(service, {}).setdefault(name, obstructed)
+        return held
+
+    async def tend(self) -> None:
+        """Until cancelled: end what has been idle for long, and what another program needs the memory of."""
+        while True:
+            change = self._change
+            seconds = self._settings.idle_seconds
+            await self._release_idle()
+            if self._devices.have_gpus:
+                await self._give_way()
+            now = time.monotonic()
+            due = [tenant.used_at + seconds - now for tenant in self._tenants.values() if tenant.resting]
+            due += [left for left in (await self._pool.close_idle(seconds),) if left is not None]
+            limit = max(0.01, min([seconds, *due]))
+            await _within(
+                min(limit, LOOK_SECONDS) if self._devices.have_gpus and self._tenants else limit, change
+            )
+
+    def close(self) -> None:
+        """Give up what is being loaded. The pool ends the children."""
+        for tenant in self._tenants.values():
+            if tenant.opening is not None:
+                tenant.opening.cancel()
+        self._tenants.clear()
+
+    # --- Moving in --------------------------------------------------------------------------------------------------
+
+    def _open(self, service: str, model: Model | None, device: Device, demand: Demand, budget: int) -> Tenant:
+        tenant = Tenant(
+            key=next(self._numbers),
+            service=service,
+            device=device,
+            model=model,
+            footprint=budget,
+            limited=budget < demand.need,
+            seats=self._devices.seats.get(service, 1),
+            runs=1,
+        )
+        self._tenants[tenant.key] = tenant
+        if model is not None:
+            saving = f", less than the {gibibytes(demand.need)} that it likes" if tenant.limited else ""
+            reason = f"It may take {gibibytes(budget)}{saving}."
+            self._remember("placed", service, model.name, reason, device)
+        tenant.opening = asyncio.create_task(self._move_in(tenant), name=f"open-{service}-{tenant.key}")
+        tenant.opening.add_done_callback(_retrieve)
+        return tenant
+
+    async def _move_in(self, tenant: Tenant) -> Child:
+        """Take a child and load the model."""
+        try:
+            tenant.child = child = await self._pool.get(tenant.service, tenant.device)
+            if tenant.model is not None or not child.loaded:
+                budget = (
+                    tenant.footprint if tenant.device.kind == "cuda" and tenant.model is not None else None
+                )
+                await child.load(tenant.model, self._settings.load_seconds, budget)
+        except BaseException as error:
+            self._tenants.pop(tenant.key, None)
+            if isinstance(error, Retry) and tenant.model is not None:
+                self.load_failed(tenant.service, tenant.model.name, error, tenant.device)
+            if tenant.child is not None:
+                self._pool.let_go(tenant.child)
+            self._changed()
+            raise
+        tenant.opened()
+        self._changed()
+        if tenant.model is not None:
+            self._on_change()
+        return child
+
+    def load_failed(self, service: str, model: str, error: Retry, device: Device | None = None) -> None:
+        """A model could not be had."""
+        reason = str(error).rstrip(".")[:300] + "."
+        self._remember("not loaded", service, model, reason, device)
+        if self.guard.load_failed(service, model, time.monotonic(), reason):
+            self._rests(service, model, error.code)
+
+    def _rests(self, service: str, model: str, cause: str) -> None:
+        _log.warning("model_rests", service=service, model=model, cause=cause)
+        self._on_change()
+
+    async def _wait(self, waiting: _Waiting, reason: str, change: asyncio.Event) -> None:
+        if reason != waiting.reason:
+            self._remember("waits", waiting.service, waiting.model, reason)
+        waiting.reason = reason
+        left = waiting.since + self._settings.place_seconds - time.monotonic()
+        if left <= 0:
+            raise Retry(reason, code="NO_MEMORY")
+        await _within(min(left, LOOK_SECONDS), change)
+
+    # --- Moving out -------------------------------------------------------------------------------------------------
+
+    async def _evict(self, keys: Sequence[int], demand: Demand) -> None:
+        """End idle tenants, and wait until the driver counts their memory as free."""
+        leaving = [tenant for key in keys if (tenant := self._tenants.pop(key, None)) is not None]
+        devices = tuple({tenant.device for tenant in leaving})
+        expected = await self._expected(devices, leaving)
+        for tenant in leaving:
+            reason = f"{demand.model or demand.service} needs its room."
+            self._remember("evicted", tenant.service, tenant.model_name, reason, tenant.device)
+        await asyncio.gather(
+            *(self._let_go(tenant, reuse=tenant.service == demand.service) for tenant in leaving)
+        )
+        end = time.monotonic() + RECLAIM_SECONDS
+        while expected and time.monotonic() < end:
+            cards, _ = await self._devices.sample(devices)
+            if all(card.free >= expected[card.key] for card in cards):
+                break
+            await asyncio.sleep(LOOK_SECONDS / 20)
+
+    async def _expected(self, devices: tuple[Device, ...], leaving: Sequence[Tenant]) -> dict[str, int]:
+        """How much should be free on GPUs when these have left: at least half of what they held."""
+        if not devices or devices[0].kind == "cpu":
+            return {}
+        cards, _ = await self._devices.sample(devices)
+        held = {card.key: 0 for card in cards}
+        for tenant in leaving:
+            held[card_key(tenant.device)] = held.get(card_key(tenant.device), 0) + tenant.held()
+        return {card.key: card.free + held[card.key] // 2 for card in cards}
+
+    async def _let_go(self, tenant: Tenant, *, reuse: bool = False) -> None:
+        """Take the memory of a tenant that nobody uses. With `reuse` its process stays, for another model."""
+        self._tenants.pop(tenant.key, None)
+        child = tenant.child
+        if child is None:
+            return
+        if reuse and child.alive:
+            try:
+                await child.unload()
+            except Retry as error:
+                _log.warning("unload_failed", service=child.service, pid=child.pid, code=error.code)
+            else:
+                self._pool.put_back(child)
+                return
+        await child.close()
+
+    async def _release_idle(self) -> None:
+        before = time.monotonic() - self._settings.idle_seconds
+        idle = [tenant for tenant in self._tenants.values() if tenant.resting and tenant.used_at <= before]
+        reason = f"It was idle for {self._settings.idle_seconds:g} s."
+        await self._release(idle, reason)
+
+    async def _give_way(self) -> None:
+        """Another program has taken what is kept free for the owner: idle models leave, the least used first."""
+        if not any(tenant.resting for tenant in self._tenants.values()):
+            return
+        devices = self._devices.devices
+        cards, sampled_at = await self._devices.sample(devices)
+        keys = overdue(cards, self._residents(sampled_at), self._devices.rules(devices))
+        leaving = [tenant for key in keys if (tenant := self._tenants.get(key)) is not None]
+        await self._release(leaving, "Another program needs the GPU's memory.")
+
+    async def _release(self, leaving: Sequence[Tenant], reason: str) -> None:
+        for tenant in leaving:
+            self._tenants.pop(tenant.key, None)
+            self._remember("released", tenant.service, tenant.model_name, reason, tenant.device)
+        await asyncio.gather(*(self._let_go(tenant) for tenant in leaving))
+        if leaving:
+            self._on_change()
+
+    # --- Shared -----------------------------------------------------------------------------------------------------
+
+    def _residents(self, sampled_at: float) -> Iterator[Resident]:
+        return (
+            tenant.resident(sampled_at)
+            for tenant in list(self._tenants.values())
+            if tenant.child is None or tenant.child.alive
+        )
+
+    def _changed(self) -> None:
+        self._change.set()
+        self._change = asyncio.Event()
+
+    def _remember(
+        self, event: str, service: str, model: str | None, reason: str, device: Device | None = None
+    ) -> None:
+        where = card_key(device) if device is not None else None
+        entry = {"event": event, "service": service, "model": model, "device": where, "reason": reason}
+        _log.info("placement", what=event, service=service, model=model, device=where, reason=reason)
+        self._recent.append({"at": time.time(), **entry})
+
+
+async def _within(seconds: float, change: asyncio.Event) -> None:
+    """Wait until something changed, for at most so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await change.wait()
+    except TimeoutError:
+        return
+
+
+def _retrieve(task: asyncio.Task[Child]) -> None:
+    """Whoever waited for the child has heard of its failure; nobody may have."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,79 @@
+"""The jobs of the demo that ask a model: a language model, and one of the client's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aitbc import AITBCClient
+from demo_work import FOLDER, Work, expect, kilobytes, program
+
+QUESTION = "What is the capital of France?"
+ANSWER = "Paris"
+MAX_TOKENS = 32
+
+SKY, SUN = "0x2a1a5e", "0xff7b2e"
+LEAST_CONFIDENCE = 0.5
+
+
+class Answer(Work):
+    """A question to a language model, whose answer is read while it is written."""
+
+    service = "llm_inference"
+    title = "llm_inference, SmolLM2 135M"
+    name = "answer"
+
+    def submit(self, client: AITBCClient) -> None:
+        """See `Work.submit`. Prints the answer as it comes, to its end."""
+        messages = [{"role": "user", "content": QUESTION}]
+        with client.services.stream(
+            messages=messages, model="smollm2-135m-instruct", temperature=0, max_tokens=MAX_TOKENS
+        ) as text:
+            self.job_id = text.job.job_id
+            print(f"  {QUESTION:<32} ", end="", flush=True)
+            for piece in text:
+                print(piece, end="", flush=True)
+            print()
+
+    def check(self) -> tuple[str, str]:
+        """The answer names the capital."""
+        text = self.results["text"]
+        expect(ANSWER in text, f"the answer is {text!r}, without {ANSWER!r}.")
+        usage = self.results["usage"]
+        return "answer", f"names {ANSWER}; {usage['prompt_tokens']} + {usage['completion_tokens']} tokens"
+
+
+class Prediction(Work):
+    """The client's own model looks at a picture."""
+
+    service = "ai_inference"
+    title = "ai_inference, a model of our own"
+    name = "prediction"
+    picture = FOLDER / "sunset.jpeg"
+
+    def prepare(self) -> tuple[str, str]:
+        """See `Work.prepare`."""
+        gradient = f"gradients=size=320x240:c0={SKY}:c1={SUN}:x0=0:y0=0:x1=0:y1=240"
+        program("ffmpeg", "-v", "error", "-f", "lavfi", "-i", gradient, "-frames:v", "1", str(self.picture))
+        return self.picture.name, f"an evening sky, {kilobytes(self.picture)}"
+
+    def submit(self, client: AITBCClient) -> None:
+        """See `Work.submit`. Both files are uploaded to the job."""
+        self.job_id = client.jobs.create(
+            {
+                "name": "image-classification",
+                "type": "ai-inference",
+                "model": {"type": "python", "entrypoint": "model.py", "requirements": ["numpy", "pillow"]},
+                "input": {"type": "image", "format": "jpeg"},
+                "output": {"type": "json"},
+                "resources": {"cpu": "1000m", "memory": "2Gi"},
+                "pricing": {"max_cost": "0.10"},
+            },
+            files={"model.py": Path(__file__).with_name("demo_classifier.py"), "input.jpeg": self.picture},
+        ).job_id
+
+    def check(self) -> tuple[str, str]:
+        """The model has recognised the picture."""
+        prediction, confidence = self.results["prediction"], self.results["confidence"]
+        expect(prediction == "sunset", f"the prediction is {prediction!r}, not 'sunset'.")
+        expect(confidence > LEAST_CONFIDENCE, f"the confidence is only {confidence}.")
+        return "prediction", f"{prediction}, confidence {confidence:.2f}"

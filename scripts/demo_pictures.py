@@ -1,0 +1,73 @@
+"""The jobs of the demo that make pictures: one from words, one from a scene."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from aitbc import AITBCClient
+from demo_work import FOLDER, ROOT, Work, check_picture, expect, kilobytes, program
+
+PICTURE_SIZE = "64x64"
+STEPS = 4
+SEED = 7
+
+RENDER_WIDTH = 320
+RENDER_HEIGHT = 180
+SAMPLES = 16
+
+
+class Picture(Work):
+    """A picture from words. No trained model is to be had without a download, so it is noise, made as a real one is."""
+
+    service = "image_generation"
+    title = "image_generation, untrained"
+    name = "picture"
+
+    def submit(self, client: AITBCClient) -> None:
+        """See `Work.submit`."""
+        self.job_id = client.services.generate(
+            "A beautiful sunset over mountains",
+            model="untrained-diffusion",
+            size=PICTURE_SIZE,
+            steps=STEPS,
+            seed=SEED,
+        ).job_id
+
+    def check(self) -> tuple[str, str]:
+        """One picture of the size and seed that were asked for."""
+        (image,) = self.results["images"]
+        expect(image["seed"] == SEED, f"the picture's seed is {image['seed']}, not {SEED}.")
+        words = check_picture(self.file(image), PICTURE_SIZE)
+        return "picture", f"{words} (noise: the model is untrained)"
+
+
+class Render(Work):
+    """A scene that Blender has made, rendered by Blender on the miner."""
+
+    service = "blender_rendering"
+    title = f"blender_rendering, {RENDER_WIDTH}x{RENDER_HEIGHT}"
+    name = "render"
+    scene = FOLDER / "scene.blend"
+
+    def prepare(self) -> tuple[str, str]:
+        """See `Work.prepare`."""
+        script = Path(__file__).with_name("demo_scene.py")
+        options = ("--background", "--factory-startup", "--python-exit-code", "1")
+        program("blender", *options, "--python", str(script), "--", str(self.scene))
+        expect(self.scene.exists(), f"Blender did not write {self.scene.relative_to(ROOT)}.")
+        return self.scene.name, f"some coloured bodies under a lamp, {kilobytes(self.scene)}"
+
+    def submit(self, client: AITBCClient) -> None:
+        """See `Work.submit`."""
+        self.job_id = client.services.render(
+            self.scene,
+            engine="cycles",
+            resolution_x=RENDER_WIDTH,
+            resolution_y=RENDER_HEIGHT,
+            samples=SAMPLES,
+        ).job_id
+
+    def check(self) -> tuple[str, str]:
+        """One picture of the size that was asked for."""
+        (frame,) = self.results["frames"]
+        return "render", check_picture(self.file(frame), f"{RENDER_WIDTH}x{RENDER_HEIGHT}")

@@ -1,0 +1,49 @@
+"""Verifies the receipts of the demo from files alone, as a stranger would, by the command that a stranger has."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from demo_agent import DemoError, environment
+from demo_work import FOLDER, PROGRAM_SECONDS, Work, expect
+
+NOT_VALID = 3
+"""The status with which `aitbc receipts verify` refuses a receipt."""
+
+LOG_KEY = FOLDER / "log_key.txt"
+"""The coordinator's public log key: all that a stranger needs beside a receipt."""
+
+
+def verify(work: Work) -> str:
+    """Verify a receipt and its output files; a falsified one must not pass. What to say about it. Raises `DemoError`."""
+    status, outcome = verification(work.bundle, *work.files.values())
+    expect(status == 0, f"the receipt of {work.job_id} is not valid: {outcome.get('failures')}")
+
+    falsified = FOLDER / "falsified.receipt.json"
+    bundle = json.loads(work.bundle.read_text())
+    bundle["results"]["units"] = 1_000_000
+    falsified.write_text(json.dumps(bundle))
+    status, _ = verification(falsified)
+    expect(status == NOT_VALID, f"a falsified receipt was not refused (status {status}).")
+    falsified.unlink()
+    return f"{len(outcome['checks'])} checks, {len(work.files)} output file(s); a falsified copy is refused"
+
+
+def verification(bundle: Path, *files: Path) -> tuple[int, dict[str, Any]]:
+    """The exit status of `aitbc receipts verify` and what it says of a bundle and the output files."""
+    command = [str(Path(sys.executable).parent / "aitbc"), "receipts", "verify", str(bundle), "--json"]
+    command += ["--log-key", LOG_KEY.read_text().strip()]
+    for file in files:
+        command += ["--artifact", str(file)]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=PROGRAM_SECONDS, env=environment()
+    )
+    try:
+        outcome: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise DemoError(f"aitbc receipts verify ended with status {done.returncode}: {done.stderr}") from None
+    return done.returncode, outcome

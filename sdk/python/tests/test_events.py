@@ -1,0 +1,237 @@
+"""A job is followed to its end, over connections that break; both clients run every test, over real HTTP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from starlette.responses import Response
+
+import aitbc
+from aitbc import Job, JobEvent, errors
+from aitbc._events import EventReader
+
+from .conftest import Calls
+from .stand_in import CUT, HOLD, error
+
+KEEP_ALIVE = b": still here\n\n"
+
+
+def event(name: str, **data: Any) -> bytes:
+    body = json.dumps({"job_id": "job_1", **data})
+    return f"event: {name}\ndata: {body}\n\n".encode()
+
+
+def update(status: str, **data: Any) -> bytes:
+    return event("job_update", status=status, **data)
+
+
+def token(text: str, **more: Any) -> bytes:
+    return event("job_event", kind="token", text=text, **more)
+
+
+RUNNING = update("running", progress=0, started_at="2026-11-24T15:00:00Z")
+COMPLETED = update("completed", progress=100, started_at="2026-11-24T15:00:00Z")
+
+
+def shown(events: list[JobEvent]) -> list[str]:
+    return [event.job.status if event.job else event.data["text"] for event in events]
+
+
+def test_events_of_a_job_until_it_ends(calls, coordinator) -> None:
+    segment = event("job_event", kind="segment", text="Hello.", start=0.5)
+    coordinator.streams.append([update("submitted"), KEEP_ALIVE, RUNNING + segment, COMPLETED, HOLD])
+    events = calls.items(lambda client: client.jobs.events("job_1"))
+    assert [event.kind for event in events] == ["job_update", "job_update", "segment", "job_update"]
+    assert isinstance(events[0].data, Job)
+    assert events[1].job.status == events[1].data["status"] == "running"
+    assert (events[2].job, dict(events[2].data)) == (
+        None,
+        {"job_id": "job_1", "kind": "segment", "text": "Hello.", "start": 0.5},
+    )
+    assert coordinator.seen[0][2]["accept"] == "text/event-stream"
+    assert coordinator.left.wait(10)
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_a_job_without_results_ends_too(calls, coordinator, end: str) -> None:
+    coordinator.streams.append([update(end), HOLD])
+    assert shown(calls.items(lambda client: client.jobs.events("job_1"))) == [end]
+
+
+@pytest.mark.parametrize("how", [[CUT], []], ids=["cut", "ended"])
+def test_a_broken_connection_is_made_again(calls, coordinator, no_pauses, how: list[bytes]) -> None:
+    """Also one that ends in good order, as when the coordinator restarts; and coordinators that are busy at first."""
+    coordinator.streams.append([update("submitted"), *how])
+    coordinator.streams.append([RUNNING, token("a"), b"event: job_upd", *how])
+    coordinator.streams.append([RUNNING, COMPLETED])
+    events = calls.items(lambda client: client.jobs.events("job_1"))
+    assert shown(events) == ["submitted", "running", "a", "running", "completed"]
+    assert len(no_pauses) == 2
+
+
+def test_connections_are_not_made_again_for_ever(calls, coordinator, no_pauses) -> None:
+    coordinator.streams.extend([[RUNNING, CUT], *([CUT] for _ in range(10))])
+    with pytest.raises(aitbc.TransportError, match="GET /v1/jobs/job_1/events"):
+        calls.items(lambda client: client.jobs.events("job_1"))
+    assert len(coordinator.seen) == 5
+
+
+def test_what_arrives_makes_up_for_failures(calls, coordinator, no_pauses) -> None:
+    """A connection that brings something may break as often as it likes."""
+    coordinator.streams.extend([RUNNING, CUT] for _ in range(10))
+    coordinator.streams.append([COMPLETED])
+    assert len(calls.items(lambda client: client.jobs.events("job_1"))) == 11
+
+
+def test_a_busy_coordinator_is_asked_again(calls, coordinator, no_pauses) -> None:
+    coordinator.faults.append(error(503, "SERVICE_UNAVAILABLE", "Restarting.", **{"Retry-After": "3"}))
+    coordinator.streams.append([COMPLETED])
+    assert shown(calls.items(lambda client: client.jobs.events("job_1"))) == ["completed"]
+    assert no_pauses == [3.0]
+
+
+def test_a_job_that_is_not_there(calls, coordinator) -> None:
+    coordinator.faults.append(error(404, "JOB_NOT_FOUND", "There is no such job."))
+    with pytest.raises(errors.JobNotFound):
+        calls.items(lambda client: client.jobs.events("job_1"))
+
+
+def test_leaving_the_loop_closes_the_connection(calls, coordinator) -> None:
+    coordinator.streams.append([update("submitted"), RUNNING, HOLD])
+    assert len(calls.items(lambda client: client.jobs.events("job_1"), most=1)) == 1
+    assert coordinator.left.wait(10)
+
+
+@pytest.mark.parametrize(
+    "pieces", [[RUNNING, HOLD], [RUNNING, CUT], [HOLD]], ids=["silent", "broken", "nothing"]
+)
+def test_following_ends_when_the_time_is_over(calls, coordinator, pieces: list[bytes]) -> None:
+    coordinator.streams.extend(pieces for _ in range(50))
+    with pytest.raises(TimeoutError, match="job_1 has not ended in the time"):
+        calls.items(lambda client: client.jobs.events("job_1", timeout=0.2))
+
+
+@pytest.mark.parametrize("kind", ["blocking", "asyncio"])
+def test_a_connection_that_falls_silent_is_given_up(
+    kind, base_url, coordinator, no_pauses, monkeypatch
+) -> None:
+    """The coordinator speaks every 15 seconds at least; one that does not is gone."""
+    monkeypatch.setattr("aitbc._events._KEEP_ALIVE", 0.2)
+    coordinator.streams.extend([[RUNNING, HOLD], [COMPLETED]])
+    calls = Calls(kind, base_url, timeout=0.3)
+    assert shown(calls.items(lambda client: client.jobs.events("job_1"))) == ["running", "completed"]
+    calls.close()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [event("job_update", status=3)],
+        [b"event: job_update\ndata: {\n\n"],
+        [b"event: job_update\ndata: \xff\n\n"],
+        [b"data: " + b"x" * 2**19] * 3,
+        [b"data: " + b"x" * 2**19 + b"\n"] * 3,
+    ],
+    ids=["no job", "no JSON", "no UTF-8", "too long", "too many lines"],
+)
+def test_foreign_events_are_an_error(calls, coordinator, pieces: list[bytes]) -> None:
+    coordinator.streams.append([*pieces, HOLD])
+    with pytest.raises(aitbc.TransportError):
+        calls.items(lambda client: client.jobs.events("job_1"))
+    assert len(coordinator.seen) == 1
+
+
+def test_a_page_is_no_stream(calls, coordinator) -> None:
+    coordinator.faults.append(Response("<html>", media_type="text/html"))
+    with pytest.raises(aitbc.TransportError, match="no stream of events"):
+        calls.items(lambda client: client.jobs.events("job_1"))
+
+
+def test_events_of_a_newer_coordinator_are_let_pass(calls, coordinator) -> None:
+    coordinator.streams.append([event("weather", sun=1), event("job_event", text="no kind"), COMPLETED])
+    assert shown(calls.items(lambda client: client.jobs.events("job_1"))) == ["completed"]
+
+
+def test_events_are_found_wherever_the_pieces_are_cut() -> None:
+    """Byte by byte, with CR LF, comments, other fields, and data of several lines with any characters in it."""
+    stream = b": comment\n\nid: 1\r\nevent: a\r\ndata: 1\r\ndata:2\r\n\r\n\ndata: \xc3\xa9\xe2\x80\xa8\n\nevent: b\n\ndata\n\n"
+    wanted = [("a", "1\n2"), ("message", "\xe9\u2028"), ("message", "")]
+    assert EventReader().feed(stream) == wanted
+    reader = EventReader()
+    assert [event for byte in stream for event in reader.feed(bytes([byte]))] == wanted
+
+
+def written(calls: Calls, coordinator, text: str = "Paris is it.") -> tuple[list[str], Any]:
+    """The pieces of a text, and the stream that they came from."""
+    coordinator.results = {"text": text, "finish_reason": "stop"}
+    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    stream = calls(lambda client: client.services.stream(messages=messages, model="m", temperature=0))
+    assert coordinator.bodies == [{"messages": messages, "model": "m", "temperature": 0}]
+    assert (stream.job.job_id, stream.results) == ("job_1", None)
+    try:
+        return calls.items(lambda _: stream), stream
+    except aitbc.AITBCError as error:
+        return [type(error).__name__], stream
+
+
+def test_text_comes_as_it_is_written(calls, coordinator) -> None:
+    coordinator.streams.append([RUNNING, token("Paris"), token(" is"), token(" it."), COMPLETED])
+    pieces, stream = written(calls, coordinator)
+    assert pieces == ["Paris", " is", " it."]
+    assert stream.results.results == {"text": "Paris is it.", "finish_reason": "stop"}
+
+
+def test_text_that_was_missed_comes_at_the_end(calls, coordinator, no_pauses) -> None:
+    """After a new connection nobody knows what was said meanwhile, so what comes then waits for the whole."""
+    coordinator.streams.append([RUNNING, token("Paris"), CUT])
+    coordinator.streams.append([RUNNING, token("it"), token("."), COMPLETED])
+    assert written(calls, coordinator)[0] == ["Paris", " is it."]
+
+
+@pytest.mark.parametrize(
+    ("before", "shown_then"), [([], ["Paris is it."]), ([token("Paris", offset=0)], ["Paris", " is it."])]
+)
+def test_a_piece_that_was_missed_is_noticed(calls, coordinator, before, shown_then: list[str]) -> None:
+    """Also the first one, said before anybody listened."""
+    coordinator.streams.append([RUNNING, *before, token("it", offset=9), token(".", offset=11), COMPLETED])
+    assert written(calls, coordinator)[0] == shown_then
+
+
+def test_text_of_a_job_that_had_ended_already(calls, coordinator) -> None:
+    coordinator.streams.append([COMPLETED])
+    assert written(calls, coordinator)[0] == ["Paris is it."]
+
+
+@pytest.mark.parametrize(
+    "again", [[update("submitted")], [update("running", started_at="2026-11-24T15:07:00Z")]]
+)
+def test_text_that_another_miner_writes_again(calls, coordinator, again: list[bytes]) -> None:
+    coordinator.streams.append([RUNNING, token("Paris"), *again, token("Paris"), token(" is it."), COMPLETED])
+    assert written(calls, coordinator)[0] == ["Paris", " is it."]
+
+
+def test_text_that_cannot_be_made_whole_is_an_error(calls, coordinator) -> None:
+    """Never a wrong text that looks like a right one."""
+    coordinator.streams.append([RUNNING, token(" is"), COMPLETED])
+    outcome, stream = written(calls, coordinator)
+    assert outcome == ["TransportError"]
+    assert stream.results.results["text"] == "Paris is it."
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_text_of_a_job_that_fails(calls, coordinator, status: str) -> None:
+    coordinator.streams.append([RUNNING, token("Paris"), update(status)])
+    assert written(calls, coordinator)[0] == ["JobFailed"]
+
+
+def test_closing_a_text_closes_the_connection(calls, coordinator) -> None:
+    coordinator.streams.append([RUNNING, token("Paris"), HOLD])
+    stream = calls(lambda client: client.services.stream("Hello"))
+    assert calls.items(lambda _: stream, most=1) == ["Paris"]
+    if calls.kind == "blocking":
+        assert not coordinator.left.is_set()
+        with stream:
+            pass
+    assert coordinator.left.wait(10)

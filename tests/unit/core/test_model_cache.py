@@ -1,0 +1,61 @@
+"""Which models make room for another."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.model_cache import Room, StoredModel, make_room
+
+SIZES = st.integers(0, 100)
+MODELS = st.lists(
+    st.builds(
+        StoredModel, st.text("abcdef", min_size=1, max_size=3), SIZES, st.floats(0, 10), st.booleans(), st.booleans(),
+        st.booleans(),
+    ),
+    max_size=8,
+    unique_by=lambda model: model.name,
+)  # fmt: skip
+
+
+def fits(stored: list[StoredModel], gone: set[str], needed: int, quota: int | None, free: int) -> bool:
+    kept = sum(model.size for model in stored if model.name not in gone)
+    gained = sum(model.size for model in stored if model.name in gone)
+    return needed <= free + gained and (quota is None or kept + needed <= quota)
+
+
+@given(MODELS, SIZES, st.none() | st.integers(0, 400), st.integers(-50, 200))
+def test_room_is_found_if_there_can_be_any_and_costs_no_model_too_many(
+    stored: list[StoredModel], needed: int, quota: int | None, free: int
+) -> None:
+    room = make_room(stored, needed, quota=quota, free=free)
+    removed = set(room.removals)
+    removable = {model.name for model in stored if model.removable} if quota is not None else set()
+    assert removed <= removable
+    assert len(removed) == len(room.removals)
+    if room.lacking:
+        assert removed == set()
+        assert not fits(stored, removable, needed, quota, free)
+    else:
+        assert fits(stored, removed, needed, quota, free)
+        assert all(not fits(stored, removed - {name}, needed, quota, free) for name in removed)
+
+
+@given(MODELS, SIZES, st.integers(0, 400))
+def test_what_was_used_later_goes_only_if_all_that_was_used_before_is_not_enough(
+    stored: list[StoredModel], needed: int, quota: int
+) -> None:
+    removed = set(make_room(stored, needed, quota=quota, free=10**6).removals)
+    last = max((model.last_used for model in stored if model.name in removed), default=0)
+    before = {model.name for model in stored if model.removable and model.last_used < last}
+    assert not removed or not fits(stored, before, needed, quota, 10**6)
+
+
+def test_examples() -> None:
+    stored = [StoredModel("old", 3, 1), StoredModel("new", 3, 2), StoredModel("large", 9, 3)]
+    assert make_room(stored, 5, quota=20, free=100) == Room()
+    assert make_room(stored, 5, quota=19, free=100) == Room(("old",))
+    assert make_room(stored, 5, quota=20, free=0) == Room(("old", "new"))
+    assert make_room(stored, 5, quota=12, free=100) == Room(("large",))
+    assert make_room(stored, 25, quota=20, free=100) == Room(lacking=5)
+    assert make_room(stored, 5, quota=None, free=3) == Room(lacking=2)

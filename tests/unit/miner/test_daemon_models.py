@@ -1,0 +1,140 @@
+"""A whole miner that brings the models of its jobs, and those that the coordinator orders, over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.miner.control import ask
+from agent.miner.daemon import Daemon
+from miner_support.coordinator import FakeCoordinator
+from miner_support.hub import Hub, running_hub
+from miner_support.model_runner import HOST, ModelRunner
+from miner_support.trial import running, settings_for
+
+pytestmark = pytest.mark.anyio
+
+WEIGHTS = bytes(range(256)) * 4096 * 2
+ADAPTER = b"small change"
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The event loop that the agent uses."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+async def coordinator() -> AsyncIterator[FakeCoordinator]:
+    fake = FakeCoordinator()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    """The models `big` and `other` and the adapter `touch`, which the owner added by hand."""
+    with running_hub() as hub:
+        lines = []
+        for name, content in (("big", WEIGHTS), ("other", WEIGHTS[::-1]), ("touch", ADAPTER)):
+            hub.plain[f"{name}.pt"] = content
+            kind = "adapter" if name == "touch" else "model"
+            digest = hashlib.sha256(content).hexdigest()
+            lines.append(
+                f'[[models]]\nname = "{name}"\nservice = "trial"\nengines = ["e"]\nlicence = "MIT"\nkind = "{kind}"\n'
+                f'files = [{{name = "model.pt", url = "{hub.url}/plain/{name}.pt", sha256 = "{digest}"}}]\n'
+            )
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "models.toml").write_text("\n".join(lines))
+        yield hub
+
+
+def daemon(directory: Path, coordinator: FakeCoordinator, **miner: Any) -> Daemon:
+    settings = settings_for(directory, **miner)
+    return Daemon(settings, coordinator.url, runners={"trial": ModelRunner}, host_command=HOST)
+
+
+def offered(coordinator: FakeCoordinator) -> list[str]:
+    """The models that the miner named last."""
+    told = [beat["capabilities"] for beat in coordinator.heartbeats if beat["capabilities"]]
+    return told[-1]["services"]["trial"]["models"] if told else []
+
+
+async def test_a_job_s_model_and_adapters_are_brought_before_it_runs(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
+) -> None:
+    """Whoever watches the job hears of it, and afterwards the models are offered as being here."""
+    async with running(daemon(tmp_path, coordinator)):
+        job_id = await coordinator.submit("read", model="big", adapters=["touch"])
+        await coordinator.until(lambda: job_id in coordinator.results)
+        await coordinator.until(lambda: offered(coordinator) == ["big", "touch"])
+    assert coordinator.results[job_id]["results"] | {"processing_time": 0} == {
+        "size": len(WEIGHTS), "adapters": {"touch": len(ADAPTER)}, "units": 1, "processing_time": 0,
+    }  # fmt: skip
+    model = coordinator.statements[job_id].model
+    assert (model.name, model.sha256) == ("big", hashlib.sha256(WEIGHTS).hexdigest())
+    told = [
+        event["data"] for _, _, events in coordinator.events for event in events if event["kind"] == "model"
+    ]
+    assert {"model": "big", "done": len(WEIGHTS), "total": len(WEIGHTS)} in told
+    assert hub.served["big.pt"] == len(WEIGHTS)
+
+
+async def test_a_lease_lives_while_its_model_comes_and_is_cancelled_at_once(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
+) -> None:
+    """The counter rises with the bytes; what has arrived is used by the next job."""
+    hub.hold["big.pt"] = 2**20
+    async with running(daemon(tmp_path, coordinator)):
+        job_id = await coordinator.submit("read", model="big")
+        await asyncio.to_thread(hub.wait_served, "big.pt", 2**20)
+        await coordinator.until(
+            lambda: any(lease["counter"] > 0 for beat in coordinator.heartbeats for lease in beat["leases"])
+        )
+        await coordinator.cancel(job_id)
+        await coordinator.until(lambda: not coordinator.heartbeats[-1]["leases"])
+        hub.go_on.set()
+        again = await coordinator.submit("read", model="big")
+        await coordinator.until(lambda: again in coordinator.results)
+    assert job_id not in coordinator.results
+    assert hub.served["big.pt"] < len(WEIGHTS) + 2**19
+
+
+async def test_a_model_that_cannot_be_brought_is_another_miner_s_chance(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
+) -> None:
+    hub.plain.clear()
+    async with running(daemon(tmp_path, coordinator)):
+        job_id = await coordinator.submit("read", model="big")
+        await coordinator.until(lambda: job_id in coordinator.failures)
+    failure = coordinator.failures[job_id]
+    assert (failure["kind"], failure["code"]) == ("retry", "MODEL_UNAVAILABLE")
+    assert "answers 404 for model.pt" in failure["message"]
+
+
+async def test_the_coordinator_orders_a_model_ahead_of_jobs(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
+) -> None:
+    coordinator.orders = [{"order": "fetch_model", "model": "other"}, {"order": "from the future"}]
+    async with running(daemon(tmp_path, coordinator)):
+        await coordinator.until(lambda: offered(coordinator) == ["other"])
+        status = await ask(tmp_path / "data", "status")
+    assert status["miner_id"]
+    assert hub.served["other.pt"] == len(WEIGHTS)
+
+
+async def test_within_the_quota_the_older_model_goes(
+    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
+) -> None:
+    async with running(daemon(tmp_path, coordinator, models_quota=3 * 2**20)):
+        for name in ("big", "other"):
+            job_id = await coordinator.submit("read", model=name)
+            await coordinator.until(lambda job_id=job_id: job_id in coordinator.results)
+        await coordinator.until(lambda: offered(coordinator) == ["other"])
+    assert not (tmp_path / "models" / "big").exists()

@@ -1,0 +1,386 @@
+"""Models are fetched whole and right or not at all, from a stand-in for the Hugging Face Hub over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.catalogue import parse_catalogue
+from agent.miner.downloads import Downloads, Limits
+from agent.miner.models import ModelStore, ModelUnavailable
+from agent.miner.shelf import Shelf
+from miner_support.hub import COMMIT, Hub, running_hub
+
+MIB = 2**20
+WEIGHTS = bytes(range(256)) * 4096 * 2  # 2 MiB
+OTHER = WEIGHTS[::-1][:MIB]
+CONFIG = b'{"model_type": "trial"}'
+REPOSITORY = "somebody/chatty"
+NO_PAUSES = (0.0, 0.0)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A hub with a model of four files, two of them large, and some that must not be taken."""
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with running_hub() as hub:
+        hub.put(
+            REPOSITORY, config_json=CONFIG, text__model_safetensors=WEIGHTS, unet__model_safetensors=OTHER,
+            tokenizer_json=b"{}", pytorch_model_bin=b"x", modeling_py=b"x", _gitattributes=b"x", README_md=b"x",
+        )  # fmt: skip
+        yield hub
+
+
+def make(models_dir: Path, hub: Hub, *more: dict[str, Any], **options: Any) -> tuple[ModelStore, Downloads]:
+    entry = {"name": "chatty", "service": "llm_inference", "engines": ["e"], "licence": "MIT"}
+    entries = [{**entry, "repository": REPOSITORY}, *({**entry, **other} for other in more)]
+    store = ModelStore(models_dir, parse_catalogue({"models": entries}))
+    quota = options.pop("limits", Limits())
+    settings = {"endpoint": hub.url, "pauses": NO_PAUSES, **options}
+    return store, Downloads(store, Shelf(models_dir), quota, **settings)
+
+
+def plain(hub: Hub, name: str, content: bytes, **changes: Any) -> dict[str, Any]:
+    hub.plain[f"{name}.pt"] = content
+    digest = hashlib.sha256(content).hexdigest()
+    file = {"name": "model.pt", "url": f"{hub.url}/plain/{name}.pt", "sha256": digest, **changes}
+    return {"name": name, "files": [file]}
+
+
+def fetch(downloads: Downloads, name: str = "chatty", **options: Any) -> list[tuple[int, int | None]]:
+    told: list[tuple[int, int | None]] = []
+    asyncio.run(
+        asyncio.wait_for(downloads.fetch(name, lambda done, total: told.append((done, total)), **options), 30)
+    )
+    return told
+
+
+def files(directory: Path) -> dict[str, bytes]:
+    """The visible files below a directory."""
+    return {
+        path.relative_to(directory).as_posix(): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def test_a_repository_is_fetched_without_what_could_run_code(tmp_path: Path, hub: Hub) -> None:
+    store, downloads = make(tmp_path / "models", hub)
+    told = fetch(downloads)
+    assert files(tmp_path / "models" / "chatty") == {
+        "config.json": CONFIG, "text/model.safetensors": WEIGHTS, "unet/model.safetensors": OTHER, "tokenizer.json": b"{}",
+    }  # fmt: skip
+    total = len(CONFIG) + len(WEIGHTS) + len(OTHER) + 2
+    assert told[-1] == (total, total)
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert store.on_disk("llm_inference") == ["chatty"]
+    mark = json.loads((tmp_path / "models/chatty/.fetched.json").read_bytes())
+    assert (mark["repository"], mark["revision"]) == (REPOSITORY, COMMIT)
+    assert fetch(downloads) == []
+    assert sum(hub.served.values()) == total
+
+
+def test_a_pattern_chooses_the_files(tmp_path: Path, hub: Hub) -> None:
+    chosen = {"name": "part", "repository": REPOSITORY, "patterns": ["text/*", "*.json"]}
+    _, downloads = make(tmp_path, hub, chosen)
+    fetch(downloads, "part")
+    assert set(files(tmp_path / "part")) == {"text/model.safetensors", "config.json", "tokenizer.json"}
+
+
+def test_a_plain_file_is_checked_against_the_catalogue(tmp_path: Path, hub: Hub) -> None:
+    store, downloads = make(tmp_path, hub, plain(hub, "small", WEIGHTS))
+    told = fetch(downloads, "small")
+    assert files(tmp_path / "small") == {"model.pt": WEIGHTS}
+    assert told[-1] == (len(WEIGHTS), len(WEIGHTS))
+    assert store.known_digest([tmp_path / "small" / "model.pt"]) == hashlib.sha256(WEIGHTS).hexdigest()
+
+
+def test_a_size_that_nobody_tells_is_no_obstacle(tmp_path: Path, hub: Hub) -> None:
+    hub.sizes = False
+    _, downloads = make(tmp_path, hub, plain(hub, "small", WEIGHTS))
+    told = fetch(downloads, "small")
+    assert told[0][1] is None
+    assert files(tmp_path / "small") == {"model.pt": WEIGHTS}
+
+
+def test_the_digests_of_what_was_fetched_are_known_at_once(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashing gigabytes again before the first receipt would be a waste."""
+    store, downloads = make(tmp_path, hub)
+    fetch(downloads)
+    paths = [tmp_path / "chatty" / name for name in ("text/model.safetensors", "config.json")]
+    known = store.known_digest(paths)
+    (tmp_path / ".digests.json").unlink()
+    assert store.known_digest(paths) is None
+    assert store.digest(paths) == known
+
+
+# Interruptions ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_that_is_cut_goes_on_where_it_ended(tmp_path: Path, hub: Hub) -> None:
+    hub.cut["text/model.safetensors"] = [MIB, 600_000]
+    _, downloads = make(tmp_path, hub)
+    fetch(downloads)
+    assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
+    ranges = [
+        headers.get("range") for headers in hub.asked("/content/somebody/chatty/text/model.safetensors")
+    ]
+    assert ranges == [None, f"bytes={MIB}-", f"bytes={MIB + 2 * 2**18}-"]
+    assert hub.served["text/model.safetensors"] < len(WEIGHTS) + 2**18
+
+
+def test_a_server_without_ranges_begins_anew(tmp_path: Path, hub: Hub) -> None:
+    hub.ranges = False
+    hub.cut["text/model.safetensors"] = [MIB]
+    _, downloads = make(tmp_path, hub)
+    fetch(downloads)
+    assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
+
+
+def test_a_server_that_never_gets_further_is_given_up(tmp_path: Path, hub: Hub) -> None:
+    """Also if it begins anew each time; what has arrived stays for the next try."""
+    hub.ranges = False
+    hub.cut["text/model.safetensors"] = [MIB] * 50
+    _, downloads = make(tmp_path, hub)
+    with pytest.raises(
+        ModelUnavailable, match=r"text/model\.safetensors could not be fetched from 127\.0\.0\.1"
+    ):
+        fetch(downloads)
+    assert len(hub.asked("/content/somebody/chatty/text/model.safetensors")) == 3
+    assert not (tmp_path / "chatty").exists()
+    hub.cut.clear()
+    hub.ranges = True
+    fetch(downloads)
+    assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
+
+
+def test_a_server_that_falls_silent_is_left_and_asked_again(tmp_path: Path, hub: Hub) -> None:
+    hub.hold["text/model.safetensors"] = MIB
+    _, downloads = make(tmp_path, hub, stall_seconds=0.5)
+    with pytest.raises(ModelUnavailable, match="ReadTimeout"):
+        fetch(downloads)
+    hub.go_on.set()
+    fetch(downloads)
+    assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
+
+
+def test_servers_that_are_busy_are_asked_again(tmp_path: Path, hub: Hub) -> None:
+    hub.answers = [503, 429]
+    _, downloads = make(tmp_path, hub)
+    fetch(downloads)
+    assert (tmp_path / "chatty" / "config.json").read_bytes() == CONFIG
+
+
+def test_a_cancelled_fetch_keeps_what_has_arrived(tmp_path: Path, hub: Hub) -> None:
+    hub.hold["text/model.safetensors"] = MIB
+    _, downloads = make(tmp_path, hub)
+
+    async def interrupted() -> None:
+        task = asyncio.create_task(downloads.fetch("chatty", lambda _done, _total: None))
+        await asyncio.to_thread(hub.wait_served, "text/model.safetensors", MIB)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(interrupted())
+    hub.go_on.set()
+    assert not (tmp_path / "chatty").exists()
+    fetch(downloads)
+    assert hub.served["config.json"] == len(CONFIG)
+    assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
+
+
+def test_what_changed_meanwhile_is_not_mixed_with_what_was_there(tmp_path: Path, hub: Hub) -> None:
+    hub.hold["unet/model.safetensors"] = 0
+    _, downloads = make(tmp_path, hub, stall_seconds=0.5)
+    with pytest.raises(ModelUnavailable):
+        fetch(downloads)
+    hub.go_on.set()
+    hub.put(REPOSITORY, config_json=b"{}", unet__model_safetensors=WEIGHTS)
+    fetch(downloads)
+    assert files(tmp_path / "chatty") == {
+        "config.json": b"{}", "text/model.safetensors": WEIGHTS, "unet/model.safetensors": WEIGHTS, "tokenizer.json": b"{}",
+    }  # fmt: skip
+    assert hub.served["text/model.safetensors"] == len(WEIGHTS)
+
+
+# Contents and permissions -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["config.json", "unet/model.safetensors"])
+def test_another_content_than_promised_is_refused_and_removed(tmp_path: Path, hub: Hub, name: str) -> None:
+    """Small files are named by Git's digest, large ones by their SHA-256."""
+    hub.corrupt = {name}
+    _, downloads = make(tmp_path, hub)
+    with pytest.raises(ModelUnavailable, match=rf"{name} came from .* another content") as caught:
+        fetch(downloads)
+    assert caught.value.code == "MODEL_UNAVAILABLE"
+    assert not (tmp_path / "chatty").exists()
+    assert name not in files(tmp_path / ".fetching-chatty")
+    assert f"{name}.part" not in files(tmp_path / ".fetching-chatty")
+    hub.corrupt = set()
+    fetch(downloads)
+    assert len(files(tmp_path / "chatty")) == 4
+
+
+def test_a_file_longer_than_promised_is_refused_before_it_fills_the_disk(tmp_path: Path, hub: Hub) -> None:
+    _, downloads = make(tmp_path, hub, plain(hub, "small", WEIGHTS, size=MIB))
+    with pytest.raises(ModelUnavailable, match="another content"):
+        fetch(downloads, "small")
+    assert list((tmp_path / ".fetching-small").glob("*.part")) == []
+
+
+def test_a_gated_repository_explains_tokens_and_opens_with_one(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.gated, hub.token = True, "hf_secret"
+    _, downloads = make(tmp_path, hub)
+    with pytest.raises(ModelUnavailable, match=r"https://huggingface\.co/somebody/chatty.*HF_TOKEN"):
+        fetch(downloads)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    fetch(downloads)
+    assert len(files(tmp_path / "chatty")) == 4
+    elsewhere = hub.asked("/content/somebody/chatty/unet/model.safetensors")
+    assert [headers.get("authorization") for headers in elsewhere] == [None]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"repository": "somebody/nothing"}, "is not there, or is private"),
+        ({"repository": REPOSITORY, "revision": "v2"}, "has no revision 'v2'"),
+        ({"repository": REPOSITORY, "patterns": ["*.onnx"]}, r"has no file .* \(\*\.onnx\)"),
+        (
+            {"files": [{"name": "a", "url": "URL/plain/none", "sha256": "0" * 64}]},
+            "answers 404 for a; correct",
+        ),
+        ({}, "cannot be downloaded: .* names no repository"),
+    ],
+)
+def test_what_cannot_be_fetched_says_why(tmp_path: Path, hub: Hub, entry: dict[str, Any], words: str) -> None:
+    wanted = json.loads(json.dumps({"name": "odd", **entry}).replace("URL", hub.url))
+    _, downloads = make(tmp_path, hub, wanted)
+    with pytest.raises(ModelUnavailable, match=words):
+        fetch(downloads, "odd")
+    assert not (tmp_path / "odd").exists()
+
+
+def test_a_hub_that_is_not_reached_is_named(tmp_path: Path) -> None:
+    hub = Hub()
+    hub.port = 9
+    _, downloads = make(tmp_path, hub)
+    with pytest.raises(ModelUnavailable, match=r"somebody/chatty .* the Hub is not reached"):
+        fetch(downloads)
+
+
+# Room -------------------------------------------------------------------------------------------------------------------
+
+
+def test_models_used_longest_ago_make_room_within_the_quota(tmp_path: Path, hub: Hub) -> None:
+    """Those that are pinned, used, or not fetched by this program stay, however old."""
+    names = ("pinned", "old", "older", "used")
+    limits = Limits(quota=int(7.5 * MIB), pinned=frozenset({"pinned"}))
+    store, downloads = make(tmp_path, hub, *(plain(hub, name, OTHER) for name in names), limits=limits)
+    for name in names:
+        fetch(downloads, name)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "model.bin").write_bytes(OTHER)
+
+    async def fetch_while_one_is_used() -> None:
+        with await downloads.keep("used", lambda _done, _total: None):
+            age(tmp_path, pinned=1, used=2, older=3, old=4)
+            await downloads.fetch("chatty", lambda _done, _total: None)
+
+    asyncio.run(fetch_while_one_is_used())
+    assert store.on_disk("llm_inference") == ["chatty", "pinned", "old", "used"]
+    assert (tmp_path / "own").exists()
+    assert list(tmp_path.glob(".removing-*")) == []
+
+
+def age(models_dir: Path, **times: float) -> None:
+    import os  # noqa: PLC0415 - only here
+
+    for name, used in times.items():
+        os.utime(models_dir / ".use" / name, (used, used))
+
+
+def test_a_model_that_cannot_have_room_removes_nothing(tmp_path: Path, hub: Hub) -> None:
+    store, downloads = make(tmp_path, hub, plain(hub, "small", OTHER), limits=Limits(quota=2 * MIB))
+    fetch(downloads, "small")
+    with pytest.raises(ModelUnavailable, match=r"no room for the model 'chatty'.*miner\.models_quota"):
+        fetch(downloads)
+    assert store.on_disk("llm_inference") == ["small"]
+    assert hub.served["text/model.safetensors"] == 0
+
+
+def test_fetching_ahead_never_removes_a_model(tmp_path: Path, hub: Hub) -> None:
+    store, downloads = make(tmp_path, hub, plain(hub, "small", OTHER), limits=Limits(quota=int(3.5 * MIB)))
+    fetch(downloads, "small")
+    with pytest.raises(ModelUnavailable, match="no room"):
+        fetch(downloads, may_remove=False)
+    assert store.on_disk("llm_inference") == ["small"]
+    fetch(downloads)
+    assert store.on_disk("llm_inference") == ["chatty"]
+
+
+def test_a_full_disk_is_noticed_before_anything_is_fetched(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, downloads = make(tmp_path, hub)
+    usage = shutil.disk_usage(tmp_path)._replace(free=2**30 + MIB)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    with pytest.raises(ModelUnavailable, match=r"2\.00 GiB|lacking"):
+        fetch(downloads)
+    assert hub.served == {}
+
+
+# Several that want one --------------------------------------------------------------------------------------------------
+
+
+def test_two_that_want_a_model_at_once_fetch_it_once_and_both_see_how_far_it_is(
+    tmp_path: Path, hub: Hub
+) -> None:
+    hub.hold["text/model.safetensors"] = MIB
+    _, first = make(tmp_path, hub)
+    _, second = make(tmp_path, hub)
+    told: list[tuple[int, int | None]] = []
+    seen = asyncio.Event()
+
+    def tell(done: int, total: int | None) -> None:
+        told.append((done, total))
+        if done >= MIB // 2:
+            seen.set()
+
+    async def both() -> None:
+        one = asyncio.create_task(first.fetch("chatty", lambda _done, _total: None))
+        await asyncio.to_thread(hub.wait_served, "text/model.safetensors", MIB)
+        two = asyncio.create_task(second.fetch("chatty", tell))
+        await asyncio.wait_for(seen.wait(), 10)
+        hub.go_on.set()
+        await asyncio.wait_for(asyncio.gather(one, two), 20)
+
+    asyncio.run(both())
+    assert hub.served["text/model.safetensors"] == len(WEIGHTS)
+    assert told[0][1] == len(CONFIG) + len(WEIGHTS) + len(OTHER) + 2
+
+
+def test_files_of_another_engine_stay_beside_those_that_are_fetched(tmp_path: Path, hub: Hub) -> None:
+    """And the model stays the owner's: it never makes room for others."""
+    store, downloads = make(tmp_path, hub, plain(hub, "small", WEIGHTS))
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "model.bin").write_bytes(b"other")
+    assert store.has("small")
+    fetch(downloads, "small")
+    assert files(tmp_path / "small") == {"model.bin": b"other", "model.pt": WEIGHTS}
+    assert not Shelf(tmp_path).stored()[0].fetched
+    assert not (tmp_path / ".fetching-small").exists()

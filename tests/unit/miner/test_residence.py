@@ -1,0 +1,337 @@
+"""Models on cards: real child processes that claim memory, and cards that count what living processes claim."""
+
+# ruff: noqa: ASYNC110 - processes have no events to wait on
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from agent.core.catalogue import CatalogueEntry
+from agent.miner.executor.child import RunListener
+from agent.miner.executor.devices import Devices
+from agent.miner.executor.footprints import Footprints
+from agent.miner.executor.local import Execution, LocalExecutor
+from agent.miner.faults import MAX_HANGS, MAX_LOAD_FAILURES
+from agent.miner.gpus import Gpu
+from agent.settings import MinerSettings
+from miner_support.runner import BatchRunner, TrialRunner
+from miner_support.trial import HOST
+from runners._base import Device, Model, Retry, Tools
+from runners._protocol import Run
+
+pytestmark = pytest.mark.anyio
+GIBIBYTE = 2**30
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+@dataclass
+class Rig:
+    """Cards with 24 GiB each. `others` is what other programs use of each."""
+
+    directory: Path
+    cards: int = 1
+    others: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.others = self.others or [0] * self.cards
+        (self.directory / "claims").mkdir()
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        return tuple(
+            Device("cuda", "card", f"GPU-{number}", memory=24 * GIBIBYTE) for number in range(self.cards)
+        )
+
+    def used(self, number: int) -> int:
+        """What living processes bound to this card claim."""
+        total = 0
+        for path in (self.directory / "claims").iterdir():
+            try:
+                process = psutil.Process(int(path.name))
+                if process.environ()["CUDA_VISIBLE_DEVICES"] == f"GPU-{number}":
+                    total += int(path.read_text())
+            except (psutil.Error, ValueError, KeyError):
+                continue
+        return total
+
+    async def measure(self) -> list[Gpu]:
+        return [
+            Gpu(
+                f"GPU-{number}",
+                number,
+                "card",
+                24 * GIBIBYTE,
+                24 * GIBIBYTE - self.others[number] - self.used(number),
+                None,
+                "1",
+                None,
+                None,
+                None,
+            )
+            for number in range(self.cards)
+        ]
+
+    def model(self, name: str, size: float) -> Model:
+        path = self.directory / "models" / name
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "bytes").write_text(str(int(size * GIBIBYTE)))
+        return Model(name, path)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    monkeypatch.setenv("TRIAL_CLAIMS", str(tmp_path / "claims"))
+    return Rig(tmp_path)
+
+
+def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
+    return {
+        name: CatalogueEntry(
+            name, "trial", ("engine",), None, int(size * GIBIBYTE), 0, int(size * GIBIBYTE), "MIT", ""
+        )
+        for name, size in vram.items()
+    }
+
+
+@asynccontextmanager
+async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterator[LocalExecutor]:
+    definitions = {"trial": TrialRunner.definition, "batch": BatchRunner.definition}
+    sizes = {"small": 6, "middle": 10, "large": 16, "huge": 40, "broken": 1}
+    devices = Devices(
+        rig.devices,
+        slots=slots or rig.cards,
+        reserve=GIBIBYTE // 2,
+        footprints=Footprints(rig.directory / "footprints.json", definitions, catalogue(**sizes)),
+        measure=rig.measure,
+        seats={"batch": 4},
+    )
+    subject = LocalExecutor(
+        devices, Tools(), MinerSettings(**{"place_seconds": 0.5, **settings}), rig.directory, command=HOST
+    )
+    try:
+        yield subject
+    finally:
+        await asyncio.wait_for(subject.close(), 10)
+    assert not psutil.Process().children()
+
+
+async def do(
+    subject: LocalExecutor,
+    rig: Rig,
+    model: Model | None,
+    mode: str = "echo",
+    *,
+    service: str = "trial",
+    listener: RunListener | None = None,
+    **parameters: Any,
+) -> Execution:
+    identity = os.urandom(4).hex()
+    output, work = rig.directory / f"output-{identity}", rig.directory / f"work-{identity}"
+    output.mkdir()
+    work.mkdir()
+    message = Run(
+        run_id=identity,
+        parameters={"mode": mode, **parameters},
+        output=output,
+        work=work,
+        timeout_seconds=60,
+    )
+    return await subject.run(service, model, message, listener)
+
+
+async def until(condition: Callable[[], Any], limit: float = 15) -> None:
+    async with asyncio.timeout(limit):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def events(subject: LocalExecutor) -> list[tuple[str, str | None]]:
+    return [(entry["event"], entry["model"]) for entry in subject.placement()["recent"]]
+
+
+async def test_models_stay_loaded_side_by_side_while_they_fit(rig: Rig) -> None:
+    async with executor(rig) as subject:
+        small, middle = rig.model("small", 6), rig.model("middle", 10)
+        first = await do(subject, rig, small)
+        await do(subject, rig, middle)
+        again = await do(subject, rig, small)
+        assert first.done.results["pid"] == again.done.results["pid"]
+        assert subject.loaded() == {"trial": ["middle", "small"]}
+        assert rig.used(0) == 16 * GIBIBYTE
+
+
+async def test_the_least_recently_used_model_leaves_and_its_memory_is_seen_to_be_free(rig: Rig) -> None:
+    """Small and middle are loaded, small was used last: large needs the room of middle, and of both if that is not enough."""
+    async with executor(rig) as subject:
+        await do(subject, rig, rig.model("middle", 10))
+        await do(subject, rig, rig.model("small", 6))
+        await do(subject, rig, rig.model("large", 16))
+        assert subject.loaded() == {"trial": ["large", "small"]}
+        assert ("evicted", "middle") in events(subject)
+        assert rig.used(0) == 22 * GIBIBYTE
+
+
+async def test_two_jobs_go_to_two_cards(rig: Rig) -> None:
+    rig.cards, rig.others = 2, [0, 0]
+    async with executor(rig) as subject:
+        gate = rig.directory / "gate"
+        runs = [
+            asyncio.create_task(do(subject, rig, rig.model(name, 6), "wait", gate=str(gate)))
+            for name in ("small", "middle")
+        ]
+        await until(lambda: len(subject.working()) == 2 and all(child["pid"] for child in subject.status()))
+        assert {child["device"] for child in subject.status()} == {"GPU-0", "GPU-1"}
+        gate.touch()
+        await asyncio.gather(*runs)
+
+
+async def test_other_programs_memory_is_respected(rig: Rig) -> None:
+    """The job is handed on with the reason; once there is room again, the next one runs."""
+    rig.others[0] = 20 * GIBIBYTE
+    async with executor(rig) as subject:
+        with pytest.raises(Retry, match=r"other programs use 20\.0 GiB") as caught:
+            await do(subject, rig, rig.model("small", 6))
+        assert caught.value.code == "NO_MEMORY"
+        assert "small" in (await subject.withheld({"trial": ["small"]}))["trial"]
+        assert rig.used(0) == 0
+        rig.others[0] = 0
+        await do(subject, rig, rig.model("small", 6))
+        assert await subject.withheld({"trial": ["small"]}) == {}
+
+
+async def test_a_job_waits_for_the_card_and_the_reason_is_shown(rig: Rig) -> None:
+    async with executor(rig, place_seconds=30) as subject:
+        gate = rig.directory / "gate"
+        first = asyncio.create_task(do(subject, rig, rig.model("large", 16), "wait", gate=str(gate)))
+        await until(subject.loaded)
+        second = asyncio.create_task(do(subject, rig, rig.model("middle", 10)))
+        await until(lambda: [job["reason"] for job in subject.placement()["waiting"]] == [
+            "The model middle needs 10.0 GiB: GPU 0 is working."
+        ])  # fmt: skip
+        gate.touch()
+        await asyncio.gather(first, second)
+        assert subject.loaded() == {"trial": ["middle"]}
+
+
+async def test_what_never_fits_is_refused_at_once(rig: Rig) -> None:
+    async with executor(rig, place_seconds=60) as subject:
+        with pytest.raises(Retry, match=r"no device here has more than 23\.5 GiB"):
+            await asyncio.wait_for(do(subject, rig, rig.model("huge", 40)), 5)
+
+
+async def test_idle_models_are_released(rig: Rig) -> None:
+    async with executor(rig, idle_seconds=0.3) as subject:
+        await do(subject, rig, rig.model("small", 6))
+        await until(lambda: rig.used(0) == 0 and subject.status() == [])
+        assert events(subject)[-1] == ("released", "small")
+
+
+async def test_idle_models_give_way_to_another_program(rig: Rig) -> None:
+    """The owner starts a game: the card has less left than is kept for others, so the idle model leaves."""
+    async with executor(rig) as subject:
+        await do(subject, rig, rig.model("small", 6))
+        rig.others[0] = 18 * GIBIBYTE
+        await until(lambda: rig.used(0) == 0)
+        assert events(subject)[-1] == ("released", "small")
+
+
+async def test_what_a_model_takes_is_learned_and_remembered(rig: Rig) -> None:
+    """The catalogue says 16 GiB, it takes 3: from then on, also in the next life, it is placed with little more."""
+    model = rig.model("large", 3)
+    async with executor(rig) as subject:
+        await do(subject, rig, model)
+        assert subject.status()[0]["footprint"] == 16 * GIBIBYTE
+    async with executor(rig) as subject:
+        await do(subject, rig, model)
+        assert 3 * GIBIBYTE <= subject.status()[0]["footprint"] < 4 * GIBIBYTE
+
+
+async def test_a_model_that_fails_to_load_three_times_rests(rig: Rig) -> None:
+    """And the others work on."""
+    broken = Model("broken", rig.directory / "models/nowhere")
+    async with executor(rig) as subject:
+        for _ in range(MAX_LOAD_FAILURES):
+            assert await subject.withheld({}) == {}
+            with pytest.raises(Retry, match="broken is damaged"):
+                await do(subject, rig, broken)
+        held = await subject.withheld({})
+        assert held["trial"]["broken"].startswith(
+            "It failed to load 3 times, last because: broken is damaged."
+        )
+        await do(subject, rig, rig.model("small", 6))
+
+
+async def test_a_model_that_hangs_twice_rests(rig: Rig) -> None:
+    async with executor(rig, stall_seconds=0.5) as subject:
+        for _ in range(MAX_HANGS):
+            assert await subject.withheld({}) == {}
+            with pytest.raises(Retry) as caught:
+                await do(subject, rig, rig.model("small", 6), "deaf")
+            assert caught.value.code == "RUNNER_HUNG"
+        assert (await subject.withheld({}))["trial"]["small"].startswith("It hung 2 times.")
+
+
+async def test_a_run_that_is_cancelled_while_its_model_loads_leaves_nothing(rig: Rig) -> None:
+    async with executor(rig) as subject:
+        task = asyncio.create_task(do(subject, rig, rig.model("small", 6)))
+        await until(subject.status)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 2)
+        await until(lambda: subject.status() == [] and not psutil.Process().children())
+
+
+async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(rig: Rig) -> None:
+    """Five jobs, four seats: the fifth waits. One is cancelled: the fifth takes its seat, the others go on."""
+    async with executor(rig, place_seconds=30) as subject:
+        model, gates = rig.model("small", 6), [rig.directory / f"gate{number}" for number in range(5)]
+        started: list[asyncio.Event] = [asyncio.Event() for _ in gates]
+
+        def begin(number: int) -> asyncio.Task[Execution]:
+            listener = RunListener(progress=lambda *_: started[number].set())
+            run = do(subject, rig, model, "wait", service="batch", listener=listener, gate=str(gates[number]))
+            return asyncio.create_task(run)
+
+        runs = [begin(number) for number in range(4)]
+        await asyncio.gather(*(event.wait() for event in started[:4]))
+        assert subject.working() == [("batch", "small", 4, 4)]
+        fifth = begin(4)
+        await until(lambda: subject.placement()["waiting"])
+        runs[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(runs[0], 2)
+        await asyncio.wait_for(started[4].wait(), 5)
+        for gate in gates[1:]:
+            gate.touch()
+        done = await asyncio.gather(*runs[1:], fifth)
+        assert {execution.done.results["waited"] for execution in done} == {True}
+        assert len(subject.status()) == 1
+
+
+async def test_killing_a_batchs_child_fails_all_its_runs_and_the_next_one_runs(rig: Rig) -> None:
+    async with executor(rig) as subject:
+        model, gate = rig.model("small", 6), rig.directory / "gate"
+        runs = [
+            asyncio.create_task(do(subject, rig, model, "wait", service="batch", gate=str(gate)))
+            for _ in range(2)
+        ]
+        await until(lambda: subject.working() == [("batch", "small", 2, 4)] and subject.loaded())
+        os.kill(subject.status()[0]["pid"], signal.SIGKILL)
+        for run in runs:
+            with pytest.raises(Retry, match="SIGKILL"):
+                await asyncio.wait_for(run, 10)
+        await do(subject, rig, model, service="batch")
