@@ -130,7 +130,7 @@ class _Place:
 
     def suits(self, job: Waiting, now: float) -> bool:
         """Whether the job could be given to it."""
-        return self.open and self.room.has_place(job.service, job.model) and fits(job, self.candidate, now)
+        return self.room.has_place(job.service, job.model) and fits(job, self.candidate, now)
 
     def give(self, job: Waiting) -> None:
         """Give it the job."""
@@ -145,7 +145,7 @@ def match(
 
     A job avoids the miner that failed it last as long as another one that fits is waiting.
     """
-    places = [_Place(candidate) for candidate in candidates]
+    places = [place for candidate in candidates if (place := _Place(candidate)).open]
     load = Counter(running)
     pairs: list[tuple[str, Candidate]] = []
     levels: dict[int, list[Waiting]] = {}
@@ -153,7 +153,7 @@ def match(
         levels.setdefault(_level(job, now), []).append(job)
     for level in sorted(levels, reverse=True):
         queue = _by_account(levels[level])
-        while queue and any(place.open for place in places):
+        while queue and places:
             account = min(
                 queue, key=lambda name: (load[name], queue[name][0].submitted_at, queue[name][0].job_id)
             )
@@ -166,6 +166,8 @@ def match(
                 place.give(job)
                 load[account] += 1
                 pairs.append((job.job_id, place.candidate))
+                if not place.open:
+                    places.remove(place)
     return pairs
 
 

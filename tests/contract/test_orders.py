@@ -91,6 +91,13 @@ def test_jobs_that_this_miner_could_not_take_order_nothing(
     assert ordered(socket) == []
 
 
+def test_a_paused_miner_is_ordered_nothing(client: httpx.Client, socket: Socket) -> None:
+    submit(client, model="tiny")
+    body = {"leases": [], "capabilities": offering(), "paused": "by hand"}
+    assert socket.call("heartbeat", body=body)[1]["orders"] == []
+    assert ordered(socket) != []
+
+
 def test_a_miner_that_is_not_connected_is_ordered_nothing(client: httpx.Client, served: Served) -> None:
     """Its free slots are not known then."""
     submit(client, model="tiny")

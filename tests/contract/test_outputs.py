@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,26 @@ def test_whoever_watches_hears_of_an_output_with_its_address(
     assert seen == {**output, "job_id": job_id, "kind": "output", "url": url(output)}
 
 
+def test_whoever_begins_to_watch_later_hears_of_the_outputs_so_far(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    """The newest of each name; also after the job has ended."""
+    job_id = submit(client)
+    (lease,) = miner.poll()
+    first, older, newer = frame(miner, 1), frame(miner, 2), frame(miner, 2, b"better")
+    hand_over(miner, lease, first, older)
+    hand_over(miner, lease, newer)
+    expected = [
+        {**output, "job_id": job_id, "kind": "output", "url": url(output)} for output in (first, newer)
+    ]
+    with followed(client, job_id) as events:
+        assert [next(events)[0], next(events)[1], next(events)[1]] == ["job_update", *expected]
+        miner.job(lease, "fail", kind="fail", code="INPUT_INVALID", message="No more.")
+        assert [data["status"] for _, data in events] == ["failed"]
+    with followed(client, job_id) as events:
+        assert [data for kind, data in events if kind == "job_event"] == expected
+
+
 @pytest.mark.parametrize("how", ["retry", "release", "new session"])
 def test_a_later_run_is_given_what_was_handed_over(
     client: httpx.Client, miner: ScriptedMiner, other: ScriptedMiner, how: str
@@ -147,6 +168,22 @@ def test_a_name_that_leaves_the_directory_is_refused(
     submit(client)
     (lease,) = miner.poll()
     answer = hand_over(miner, lease, frame(miner, 1, name=name))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize(
+    "extra", ['{"a": NaN}', '{"a": "\\ud800"}', '{"a": ' + "[" * 300 + "]" * 300 + "}", '{"a": 1e999}', "5"]
+)
+def test_what_could_not_be_sent_to_a_later_run_is_refused(
+    client: httpx.Client, miner: ScriptedMiner, extra: str
+) -> None:
+    submit(client)
+    (lease,) = miner.poll()
+    output = json.dumps(frame(miner, 1, extra="EXTRA")).replace('"EXTRA"', extra)
+    body = f'{{"fence": {lease["fence"]}, "events": [{{"kind": "output", "data": {output}}}]}}'
+    answer = miner.http.post(
+        f"/jobs/{lease['job_id']}/events", content=body, headers={"Content-Type": "application/json"}
+    )
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
 
 

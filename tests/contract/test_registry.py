@@ -1,13 +1,8 @@
-"""The registry of services: read without a key, and without any engine."""
+"""The registry of services, read without a key."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,29 +10,10 @@ import pytest
 
 from agent.coordinator.operations import miners
 from runners import _registry
-from support.agents import COMMAND, READY
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served
 
 REGISTRY = "/v1/registry/services"
-ENGINES = (
-    "torch", "diffusers", "transformers", "whisper", "faster_whisper", "ctranslate2", "PIL", "numpy", "accelerate",
-    "safetensors", "peft", "gguf", "tokenizers", "xgrammar", "tiktoken", "numba", "ffmpeg", "bpy",
-)  # fmt: skip
-START_SECONDS = 2.0
-
-BLOCKER = f"""
-import sys
-
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {ENGINES!r}:
-            raise ImportError(f"{{name}} is not installed here")
-
-
-sys.meta_path.insert(0, Blocker())
-"""
 
 
 @pytest.fixture
@@ -149,45 +125,3 @@ def test_miners_that_offer_a_service_now_are_counted(
     assert (online()["whisper_transcription"], online()["video_transcoding"]) == (1, 2)
     monkeypatch.setattr(miners, "MISSED_HEARTBEATS", 0)
     assert set(online().values()) == {0}
-
-
-def test_a_coordinator_without_any_engine_answers_soon_after_its_start(tmp_path: Path) -> None:
-    """From the start of the process to the registry's answer; the best of some tries, since the machine may be busy."""
-    (tmp_path / "sitecustomize.py").write_text(BLOCKER)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
-    environment["PYTHONPATH"] = str(tmp_path)
-    blocked = subprocess.run(
-        [sys.executable, "-c", "import torch"], env=environment, capture_output=True, timeout=60, check=False
-    )
-    assert b"is not installed here" in blocked.stderr
-    seconds = []
-    for attempt in range(5):
-        found, taken = _start_and_ask(tmp_path / f"data-{attempt}", environment)
-        assert found == sorted(_registry.installed())
-        seconds.append(taken)
-        if taken < START_SECONDS:
-            return
-    raise AssertionError(f"it took {seconds} seconds")
-
-
-def _start_and_ask(data_dir: Path, environment: dict[str, str]) -> tuple[list[str], float]:
-    """The services that a new coordinator names, and the seconds from its start until it did."""
-    began = time.monotonic()
-    process = subprocess.Popen(
-        [COMMAND, "coordinator", "--data-dir", str(data_dir), "--port", "0"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith(READY)
-        answer = httpx.get(f"{line.removeprefix(READY).strip()}{REGISTRY}", timeout=20)
-        taken = time.monotonic() - began
-        return ids(answer.json()), taken
-    finally:
-        process.terminate()
-        process.wait(30)

@@ -39,9 +39,9 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
         context.publish_state(job_id, JobState.RUNNING, progress=int(progress.progress))
     for event, output in told:
         if event.kind != "progress":
-            data = event.data if output is None else output_view(output)
-            message = {**data, "job_id": job_id, "kind": event.kind}
-            context.hub.publish(job_id, {"type": "job_event", "data": message})
+            plain = {**event.data, "job_id": job_id, "kind": event.kind}
+            data = plain if output is None else _seen(job_id, output)
+            context.hub.publish(job_id, {"type": "job_event", "data": data})
 
 
 def _output(event: RunEvent) -> KeptOutput:
@@ -55,9 +55,15 @@ def _output(event: RunEvent) -> KeptOutput:
     )
 
 
-def output_view(output: KeptOutput) -> dict[str, Any]:
-    """A kept output as those who watch the job see it."""
-    return {**output_store.on_the_wire(output), "url": f"/v1/artifacts/{output.artifact_id}"}
+async def outputs_so_far(context: Context, job_id: str) -> list[dict[str, Any]]:
+    """The data of the `output` events of a job so far, the newest of each name, for who begins to watch only now."""
+    kept = await context.database.read(output_store.kept_of, [job_id])
+    return [_seen(job_id, output) for output in kept.get(job_id, [])]
+
+
+def _seen(job_id: str, output: KeptOutput) -> dict[str, Any]:
+    url = f"/v1/artifacts/{output.artifact_id}"
+    return {**output_store.on_the_wire(output), "url": url, "job_id": job_id, "kind": "output"}
 
 
 def _store(

@@ -206,8 +206,9 @@ async def wait_until_final(context: Context, caller: Caller, job_id: str, second
     with context.hub.subscribe(job_id) as subscription:
         job = await get(context, caller, job_id)
         while job["status"] not in FINAL and (left := deadline - loop.time()) > 0:
-            await subscription.next(min(left, LOOK_AGAIN_SECONDS))
-            job = await get(context, caller, job_id)
+            message = await subscription.next(min(left, LOOK_AGAIN_SECONDS))
+            if message is None or message["type"] != "job_event":  # tokens change nothing
+                job = await get(context, caller, job_id)
     if job["status"] == JobState.COMPLETED:
         job["results"] = (await results(context, caller, job_id))["results"]
     return job

@@ -274,7 +274,8 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
     for lease in leases:
         if lease["status"] == "renewed":
             context.publish_state(lease["job_id"], JobState.RUNNING, progress=lease.pop("progress"))
-    return {"leases": leases, "orders": await orders_for(context, session.miner_id)}
+    orders = await orders_for(context, session.miner_id) if request.paused is None else []
+    return {"leases": leases, "orders": orders}
 
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 from agent.coordinator.dispatch import MAX_LEASES
 from agent.core.matching import Batch
 from agent.core.quantities import Money
+from runners._protocol import check_json
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -112,8 +114,11 @@ class _Room(_Message):
     seats: Annotated[list[Seats], Field(max_length=MAX_SLOTS)] = []
 
     def free_seats(self) -> dict[Batch, int]:
-        """Free seats by service and model."""
-        return {(batch.service, batch.model): batch.seats for batch in self.seats}
+        """Free seats by service and model; there may be several batches of one."""
+        free: Counter[Batch] = Counter()
+        for batch in self.seats:
+            free[batch.service, batch.model] += batch.seats
+        return free
 
 
 class Poll(_Room):
@@ -198,6 +203,7 @@ class RunOutput(OutputArtifact):
     @field_validator("extra")
     @classmethod
     def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_json(value)  # it stands in later leases, so whatever could not be sent must not be kept
         if len(json.dumps(value)) > MAX_EXTRA:
             raise ValueError(f"extra may have at most {MAX_EXTRA} bytes")
         return value

@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from agent.coordinator.hub import RESYNC, Message
 from agent.coordinator.operations import jobs as operations
+from agent.coordinator.operations.events import outputs_so_far
 from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
@@ -83,7 +84,8 @@ async def upload_file(
 async def events(context: ContextOf, caller: Client, job_id: str) -> StreamingResponse:
     """`job_update` on every change of state or progress, `job_event` for segments, tokens, previews and outputs.
 
-    `resync` where a reader was too slow and events were lost. Ends with the job.
+    It begins with the outputs so far; one that comes at that moment may be told twice. `resync` where a reader was too
+    slow and events were lost. Ends with the job.
     """
     first = await operations.get(context, caller, job_id)
     return StreamingResponse(
@@ -100,6 +102,8 @@ async def _stream(
         # Read again now that we listen, so that nothing falls between.
         current = await operations.get(context, caller, job_id)
         yield _event("job_update", current or first)
+        for output in await outputs_so_far(context, job_id):
+            yield _event("job_event", output)
         while current["status"] not in FINAL_VALUES:
             message = await subscription.next(KEEP_ALIVE_SECONDS)
             if message is not None and (told := _told(message, job_id)):

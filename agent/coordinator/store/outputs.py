@@ -58,6 +58,8 @@ def count(connection: Connection, job_id: str) -> int:
 
 def kept_of(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[KeptOutput]]:
     """The kept outputs of jobs by job, in the order of their names; a job without any is left out."""
+    if not job_ids:  # as nearly always when jobs are claimed
+        return {}
     query = (
         select(
             kept_outputs.c.job_id,
