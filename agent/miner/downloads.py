@@ -24,7 +24,16 @@ from agent.core.model_cache import make_room
 from agent.miner._hub import Listing, RemoteFile, list_files, needs_token
 from agent.miner._transfer import PAUSES, AccessDenied, Transfer, undisturbed
 from agent.miner.models import ModelStore, ModelUnavailable
-from agent.miner.shelf import PLAN, Shelf, mark_fetched, planned_size, size_of, sync_directory, write_plan
+from agent.miner.shelf import (
+    PLAN,
+    Shelf,
+    arrived,
+    mark_fetched,
+    planned_size,
+    size_of,
+    sync_directory,
+    write_plan,
+)
 from agent.settings import Settings
 
 OnProgress = Callable[[int, int | None], None]
@@ -92,7 +101,11 @@ class Downloads:
         partial = self._shelf.partial(name)
         with await self._shelf.alone(name, lambda: tell.look(partial)):
             if not self._store.is_complete(name):  # else somebody brought it while we waited
-                await self._fetch(entry, partial, tell, may_remove=may_remove)
+                try:
+                    await self._fetch(entry, partial, tell, may_remove=may_remove)
+                finally:
+                    if not arrived(partial):  # nothing that would be worth going on with
+                        shutil.rmtree(partial, ignore_errors=True)
 
     async def keep(self, name: str, on_progress: OnProgress) -> IO[bytes]:
         """Keep a model from being removed until the result is closed. Waits while somebody fetches or removes it."""

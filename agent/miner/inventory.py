@@ -11,7 +11,7 @@ from agent.core.catalogue import CatalogueEntry
 from agent.core.quantities import format_time
 from agent.miner.capabilities import tools
 from agent.miner.models import ModelStore
-from agent.miner.shelf import FETCHED_MARK, Shelf, size_of
+from agent.miner.shelf import FETCHED_MARK, Shelf, arrived, size_of
 from agent.settings import Settings
 from runners._base import Device, Runner
 from runners._registry import installed
@@ -82,7 +82,7 @@ class Inventory:
             fetchable=entry.fetchable,
             on_disk=on_disk,
             size=size_of(directory) if on_disk else None,
-            arrived=size_of(self._shelf.partial(name)),
+            arrived=arrived(self._shelf.partial(name)),
             size_to_fetch=sum(sizes) if entry.files and len(sizes) == len(entry.files) else None,
             fetched=(directory / FETCHED_MARK).is_file(),
             pinned=name in self._settings.miner.models_pinned,

@@ -174,6 +174,13 @@ def planned_size(partial: Path) -> int:
         return 0
 
 
+def arrived(partial: Path) -> int:
+    """Bytes of a model that is being fetched which are there."""
+    with suppress(OSError):
+        return size_of(partial) - (partial / PLAN).stat().st_size
+    return size_of(partial)
+
+
 def size_of(directory: Path) -> int:
     """Bytes of all files below a directory."""
     total = 0
