@@ -21,6 +21,9 @@ MAX_INPUT_BYTES = 32 * 2**20
 MAX_INPUT_PIXELS = 40_000_000
 """Pixels of an input picture; decoded, they take 160 MB at most."""
 
+MASKED = 128
+"""The grey level of a mask from which a pixel is drawn anew, as diffusers has it."""
+
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 """Eight bits a channel. The others lose their light and dark when they are made smaller."""
 
@@ -79,6 +82,8 @@ def read_mask(path: Path, size: tuple[int, int]) -> Image.Image:
     if mask.size != size:
         wanted, got = (f"{width}x{height}" for width, height in (size, mask.size))
         raise Fail(f"mask_url: the mask is {got} and the picture {wanted}; they must have the same size.")
+    if mask.getextrema()[1] < MASKED:
+        raise Fail("mask_url: the mask marks nothing; make white what is to be drawn anew.")
     return mask
 
 

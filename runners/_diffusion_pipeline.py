@@ -68,13 +68,17 @@ class DiffusionModel:
             self._place()
 
     def _place(self) -> None:
+        import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
+        from diffusers.hooks import apply_group_offloading  # noqa: PLC0415 - as above
+
         match self._savings.placement:
             case "whole":
                 self._base.to(self._kind)
             case "parts":
                 self._base.enable_model_cpu_offload(device=self._kind)
             case "layers":
-                self._base.enable_sequential_cpu_offload(device=self._kind)
+                for module in _modules(self._base):
+                    apply_group_offloading(module, torch.device(self._kind), offload_type="leaf_level")
 
     def scheduler_name(self, scheduler: Scheduler | None) -> str:
         """The scheduler's name as a record of the picture tells it; None is the model's own."""
@@ -108,8 +112,6 @@ class DiffusionModel:
             yield
         finally:
             self._base.unload_lora_weights()
-            if self._savings.placement != "whole":
-                self._place()  # what moves layers to the GPU hangs on layers that are gone
 
     def _attach(self, name: str, lora: Lora, path: Path) -> None:
         import safetensors  # noqa: PLC0415 - the coordinator imports this module without the engine
@@ -225,7 +227,7 @@ class DiffusionModel:
         """
         import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
 
-        if self._savings.placement != "whole":
+        if self._savings.placement == "parts":
             return None
         vae, factor = self._base.vae, self._base.vae_scale_factor
         if latents.ndim == 3:  # noqa: PLR2004 - FLUX works on patches in a row: picture, patch, values
@@ -306,10 +308,15 @@ def _abilities(base: Any, family: Abilities, options: ModelOptions) -> Abilities
 
 def _sizes(base: Any) -> tuple[int, ...]:
     """The bytes of each part's weights as they were loaded."""
-    modules = [part for part in base.components.values() if hasattr(part, "parameters")]
     return tuple(
-        sum(weight.numel() * weight.element_size() for weight in module.parameters()) for module in modules
+        sum(weight.numel() * weight.element_size() for weight in module.parameters())
+        for module in _modules(base)
     )
+
+
+def _modules(base: Any) -> list[Any]:
+    """The parts of a pipeline that have weights."""
+    return [part for part in base.components.values() if hasattr(part, "parameters")]
 
 
 def _arguments(
