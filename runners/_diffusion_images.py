@@ -56,13 +56,12 @@ def read_image(path: Path, field: str) -> Image.Image:
             with Image.open(path, formats=INPUT_FORMATS) as image:  # `verify` leaves nothing to read
                 image.load()
                 upright = ImageOps.exif_transpose(image).convert("RGBA")
-        except Fail:
+        except (Fail, MemoryError):
             raise
-        except MemoryError:
-            raise
-        except (
-            Exception
-        ) as error:  # whatever Pillow's decoders raise on a damaged file, it is the file's fault
+        except Image.DecompressionBombError as error:
+            raise _too_many_pixels(field) from error
+        except Exception as error:
+            # Whatever Pillow's decoders raise on a damaged file, it is the file's fault.
             raise Fail(f"{field}: this is no whole PNG, JPEG or WebP picture.") from error
     white = Image.new("RGBA", upright.size, "white")
     return Image.alpha_composite(white, upright).convert("RGB")
@@ -71,9 +70,13 @@ def read_image(path: Path, field: str) -> Image.Image:
 def _check_header(image: Image.Image, field: str) -> None:
     width, height = image.size
     if width * height > MAX_INPUT_PIXELS:
-        raise Fail(f"{field}: the picture has more than {MAX_INPUT_PIXELS // 10**6} megapixels.")
+        raise _too_many_pixels(field)
     if image.mode not in _MODES:
         raise Fail(f"{field}: send a picture with 8 bits a channel.")
+
+
+def _too_many_pixels(field: str) -> Fail:
+    return Fail(f"{field}: the picture has more than {MAX_INPUT_PIXELS // 10**6} megapixels.")
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> Image.Image:
@@ -82,7 +85,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> Image.Image:
     if mask.size != size:
         wanted, got = (f"{width}x{height}" for width, height in (size, mask.size))
         raise Fail(f"mask_url: the mask is {got} and the picture {wanted}; they must have the same size.")
-    if mask.getextrema()[1] < MASKED:
+    if not mask.point(lambda level: level >= MASKED, "1").getbbox():
         raise Fail("mask_url: the mask marks nothing; make white what is to be drawn anew.")
     return mask
 

@@ -69,7 +69,7 @@ class DiffusionModel:
 
     def _place(self) -> None:
         import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
-        from diffusers.hooks import apply_group_offloading  # noqa: PLC0415 - as above
+        from diffusers.hooks.group_offloading import apply_group_offloading  # noqa: PLC0415 - as above
 
         match self._savings.placement:
             case "whole":
@@ -327,7 +327,7 @@ def _arguments(
         "negative_prompt": request.negative_prompt or None,
         "width": generation.width,
         "height": generation.height,
-        "strength": generation.strength,
+        "strength": _strength(generation, abilities),
         "max_sequence_length": abilities.prompt_tokens,
     }
     known = inspect.signature(view.__call__).parameters
@@ -337,3 +337,16 @@ def _arguments(
         "guidance_scale": generation.guidance,
         **{name: value for name, value in wanted.items() if name in known and value is not None},
     }
+
+
+def _strength(generation: Generation, abilities: Abilities) -> float | None:
+    """The strength with which diffusers does as many of the steps as the request's strength says, rounded down.
+
+    Its pipelines with a flow round up instead, and at few steps would not look at the input picture at all.
+    """
+    if generation.strength is None or abilities.schedulers:
+        return generation.strength
+    done = int(generation.steps * generation.strength)
+    return (
+        done - 0.001
+    ) / generation.steps  # a little less, so that an inexact quotient counts as no step more
