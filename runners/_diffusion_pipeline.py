@@ -347,6 +347,5 @@ def _strength(generation: Generation, abilities: Abilities) -> float | None:
     if generation.strength is None or abilities.schedulers:
         return generation.strength
     done = int(generation.steps * generation.strength)
-    return (
-        done - 0.001
-    ) / generation.steps  # a little less, so that an inexact quotient counts as no step more
+    # A little less, so that an inexact quotient does not count as a step more.
+    return (done - 0.001) / generation.steps

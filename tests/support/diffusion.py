@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +16,12 @@ import torch
 import transformers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
+from PIL import Image
+
+from runners._base import Model, Result
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+NAME = "untrained-diffusion"
 WIDTH = 32
 
 
@@ -175,3 +181,20 @@ def _flux() -> dict[str, Any]:
         "tokenizer": script("untrained_diffusion")._tokenizer(),
         "tokenizer_2": t5_tokenizer,
     }
+
+
+def contents(result: Result) -> list[bytes]:
+    """The files of a run's pictures."""
+    return [image.path.read_bytes() for image in result.results["images"]]
+
+
+def pixels(result: Result) -> list[bytes]:
+    """The pixels of a run's pictures, whatever their format."""
+    return [Image.open(io.BytesIO(content)).convert("RGB").tobytes() for content in contents(result)]
+
+
+def with_loras(make_context: Callable[[], Any], *loras: Model) -> Any:
+    """A context in which these LoRAs are on the machine."""
+    context = make_context()
+    context.adapters = {lora.name: lora for lora in loras}
+    return context

@@ -114,6 +114,11 @@ def png(width, height, content=b"", depth=8, colour=2):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
 
 
+def damaged(content):
+    """The same with another checksum of the pixels, which stands before the last chunk's twelve bytes."""
+    return content[:-16] + b"\0\0\0\0" + content[-12:]
+
+
 def encoded(image, form, **options):
     stream = io.BytesIO()
     image.save(stream, form, **options)
@@ -129,6 +134,7 @@ HOSTILE = {
     "half a jpeg": (encoded(SURFACE, "JPEG")[:1500], "no whole PNG"),
     "half a webp": (encoded(Image.effect_noise((64, 64), 99), "WEBP")[:900], "no whole PNG"),
     "too little": (png(64, 64, zlib.compress(b"\0" * 10)), "no whole PNG"),
+    "wrong checksum": (damaged(png(64, 64, zlib.compress(bytes(64 * 193)))), "no whole PNG"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>', "no whole PNG"),
     "html": (b"<!doctype html><title>404</title>", "no whole PNG"),
     "empty": (b"", "no whole PNG"),

@@ -11,77 +11,17 @@ from decimal import Decimal
 from typing import get_args
 
 import pytest
-import torch
 from PIL import Image, ImageChops
-from safetensors.torch import load_file, save_file
 
-from runners._base import Cancelled, Device, Fail, Model, Retry
+from runners._base import Cancelled, Fail, Model, Retry
 from runners._diffusion_images import PREVIEW_BYTES, PREVIEW_SIDE
 from runners._diffusion_memory import Savings
-from runners._diffusion_request import GenerateRequest, Scheduler, adapters
+from runners._diffusion_request import GenerateRequest, Scheduler
 from runners._protocol import Load, Run
 from runners.stable_diffusion import StableDiffusionRunner
-from support.diffusion import make_family, make_lora, make_untrained
+from support.diffusion import NAME, contents, make_family, pixels, with_loras
 
-NAME = "untrained-diffusion"
 URL = "https://example.com/picture.png"
-
-
-@pytest.fixture(scope="session")
-def device():
-    """One thread: for matrices as small as these, dividing the work costs more than it saves."""
-    return Device("cpu", "test processor", threads=1)
-
-
-@pytest.fixture(scope="module")
-def untrained_diffusion(tmp_path_factory):
-    return make_untrained(tmp_path_factory.mktemp("diffusion") / NAME)
-
-
-@pytest.fixture(scope="module")
-def model(untrained_diffusion):
-    return Model(NAME, untrained_diffusion, options={"steps": 3})
-
-
-@pytest.fixture(scope="module")
-def lora(untrained_diffusion, tmp_path_factory):
-    return Model("lora", make_lora(untrained_diffusion, tmp_path_factory.mktemp("lora")))
-
-
-@pytest.fixture(scope="module")
-def runner(model, device):
-    """One runner for all tests, as in a child process that stays warm."""
-    made = StableDiffusionRunner(None, device)
-    made.load(model)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def generate(runner, make_context):
-    def run(context=None, using=runner, **fields):
-        request = GenerateRequest(
-            **{"prompt": "a cat on a mat", "model": NAME, "size": "64x64", "seed": 7, **fields}
-        )
-        return using.run(request, context or make_context())
-
-    return run
-
-
-@pytest.fixture
-def picture(tmp_path):
-    """An input picture of 96 x 64 pixels that is no even surface."""
-    image = Image.merge("RGB", [Image.radial_gradient("L").rotate(90 * turn) for turn in range(3)])
-    image.resize((96, 64)).save(tmp_path / "picture.png")
-    return tmp_path / "picture.png"
-
-
-def contents(result):
-    return [image.path.read_bytes() for image in result.results["images"]]
-
-
-def pixels(result):
-    return [Image.open(io.BytesIO(content)).convert("RGB").tobytes() for content in contents(result)]
 
 
 def test_a_seed_makes_the_same_picture_again(generate):
@@ -189,70 +129,6 @@ def test_a_mask_fits_its_picture(generate, make_context, picture, tmp_path):
         context = make_context({"image_url": picture, "mask_url": tmp_path / f"{name}.png"})
         with pytest.raises(Fail, match=words):
             generate(context, image_url=URL, mask_url=URL)
-
-
-def with_loras(make_context, *loras):
-    context = make_context()
-    context.adapters = {lora.name: lora for lora in loras}
-    return context
-
-
-def test_a_lora_changes_the_picture_and_is_gone_afterwards(generate, make_context, runner, model, lora):
-    before = contents(generate())
-    alone = [path.name for path in runner.weights(model)]
-    changed = generate(with_loras(make_context, lora), loras=[{"name": "lora"}])
-    assert pixels(changed) != pixels(generate())
-    weaker = generate(with_loras(make_context, lora), loras=[{"name": "lora", "scale": 0.5}])
-    assert runner.weights(model)[-1] == lora.path / "pytorch_lora_weights.safetensors"
-    assert pixels(weaker) != pixels(changed)
-    assert contents(generate()) == before
-    assert [path.name for path in runner.weights(model)] == alone == [
-        "model.safetensors", "diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.safetensors",
-    ]  # fmt: skip
-
-
-def test_several_loras_add_up_and_bring_their_own_defaults(
-    generate, make_context, untrained_diffusion, lora, tmp_path
-):
-    directory = make_lora(untrained_diffusion, tmp_path / "second", seed=2)
-    second = Model("second", directory, options={"steps": 2, "scheduler": "lcm", "guidance": 1.0})
-    names = ["lora", "second"]
-    context = with_loras(make_context, lora, second)
-    both = generate(context, loras=[{"name": name} for name in names])
-    record = json.loads(Image.open(both.results["images"][0].path).text["aitbc"])
-    assert (record["steps"], record["scheduler"], record["guidance"]) == (2, "lcm", 1.0)
-    one = generate(with_loras(make_context, second), loras=[{"name": "second"}])
-    assert pixels(one) != pixels(both)
-    assert adapters({"loras": [{"name": name, "scale": 1} for name in names]}) == ("lora", "second")
-
-
-def test_a_lora_of_another_model_is_refused_and_leaves_nothing_behind(
-    generate, make_context, tmp_path, untrained_diffusion
-):
-    """One whose matrices have another width, and one whose layers are not there at all."""
-    before = contents(generate())
-    weights = load_file(make_lora(untrained_diffusion, tmp_path / "a") / "pytorch_lora_weights.safetensors")
-    strangers = {
-        "wide": {
-            name: torch.cat([value, value], 1 if "lora_A" in name else 0) for name, value in weights.items()
-        },
-        "foreign": {"transformer.blocks.0.lora_A.weight": torch.zeros(4, 8)},
-    }
-    for name, content in strangers.items():
-        (tmp_path / name).mkdir()
-        save_file(content, tmp_path / name / "pytorch_lora_weights.safetensors")
-        with pytest.raises(Fail, match="made for another model"):
-            generate(with_loras(make_context, Model(name, tmp_path / name)), loras=[{"name": name}])
-    assert contents(generate()) == before
-
-
-def test_a_lora_that_is_missing_or_damaged_is_the_machines_fault(generate, make_context, tmp_path):
-    (tmp_path / "damaged").mkdir()
-    (tmp_path / "damaged" / "any_name.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0not json")
-    for here in ([], [Model("lora", tmp_path)], [Model("lora", tmp_path / "damaged")]):
-        with pytest.raises(Retry) as caught:
-            generate(with_loras(make_context, *here), loras=[{"name": "lora"}])
-        assert caught.value.code == "MODEL_UNAVAILABLE"
 
 
 def test_a_png_says_how_it_was_made(generate):
