@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 INPUT_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_INPUT_BYTES = 32 * 2**20
 MAX_INPUT_PIXELS = 40_000_000
-"""Pixels of an input picture; decoded, they take 160 MB at most."""
+"""Pixels of an input picture; decoded, one copy takes 160 MB, and for a moment there are three."""
 
 MASKED = 128
 """The grey level of a mask from which a pixel is drawn anew, as diffusers has it."""

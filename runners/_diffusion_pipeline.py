@@ -346,6 +346,5 @@ def _strength(generation: Generation, abilities: Abilities) -> float | None:
     """
     if generation.strength is None or abilities.schedulers:
         return generation.strength
-    done = int(generation.steps * generation.strength)
     # A little less, so that an inexact quotient does not count as a step more.
-    return (done - 0.001) / generation.steps
+    return (generation.steps_done - 0.001) / generation.steps

@@ -165,6 +165,11 @@ class Generation:
     scheduler: Scheduler | None
     strength: float | None
 
+    @property
+    def steps_done(self) -> int:
+        """The steps that are really done: of an input picture's, only the last ones."""
+        return self.steps if self.strength is None else int(self.steps * self.strength)
+
 
 def adapters(parameters: Mapping[str, Any]) -> tuple[str, ...]:
     """The LoRA names of a request, as `ServiceDefinition.adapters` asks for them."""
@@ -186,23 +191,23 @@ def decide(
     guidance = _guidance(request, abilities, options)
     if request.scheduler is not None and not abilities.schedulers:
         raise Fail(f"The model {request.model!r} has a scheduler of its own; leave scheduler out.")
-    steps = _first(request.steps, options.steps, abilities.steps)
     strength = None
     if picture is not None:
         strength = _first(request.strength, 1.0 if request.mask_url else DEFAULT_STRENGTH)
-        if int(steps * strength) < 1:
-            raise Fail(
-                f"With {steps} steps a strength of {strength} leaves the picture as it is; raise steps or strength."
-            )
-    return Generation(
+    generation = Generation(
         width=width,
         height=height,
-        steps=steps,
+        steps=_first(request.steps, options.steps, abilities.steps),
         guidance=guidance,
         seed=_first(request.seed, drawn_seed),
         scheduler=request.scheduler or (options.scheduler if abilities.schedulers else None),
         strength=strength,
     )
+    if generation.steps_done < 1:
+        raise Fail(
+            f"With {generation.steps} steps a strength of {strength} leaves the picture as it is; raise steps or strength."
+        )
+    return generation
 
 
 def _first(*values: Any) -> Any:

@@ -198,7 +198,7 @@ class _Report:
         """Tell of a step. Raises `Cancelled`."""
         self._context.check()
         # PNDM evaluates the model once more than it has steps; the client pays for those it asked for.
-        self._steps = min(step.number, self._generation.steps)
+        self._steps = min(step.number, self._generation.steps_done)
         percent = 100 * (self._finished + step.number / step.total) / self._count
         self._context.progress(min(99.0, percent), self.units)
         now = time.monotonic()

@@ -77,9 +77,13 @@ def test_what_a_request_leaves_open_is_the_models_own(generate, runner):
     assert result.units == Decimal(128 * 128 * 3) / 10**6
 
 
-def test_the_units_are_the_steps_that_were_asked_for(generate):
+def test_the_units_are_the_steps_that_were_asked_for(generate, make_context, picture):
     """PNDM evaluates the model once more than it has steps."""
     assert generate(steps=4, scheduler="pndm").units == Decimal(64 * 64 * 4) / 10**6
+    context = make_context({"image_url": picture})
+    half = generate(context, steps=4, scheduler="pndm", image_url=URL, strength=0.5)
+    assert half.units == Decimal(64 * 64 * 2) / 10**6
+    assert context.reported[-1][1] == half.units
 
 
 def test_more_steps_than_a_scheduler_can_do_are_refused(generate):
