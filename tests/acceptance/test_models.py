@@ -1,0 +1,136 @@
+"""Language models, pictures and renderings through the whole path: a client, the coordinator, a miner, real engines."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageChops
+
+from aitbc import AITBCClient
+from aitbc.errors import APIError, JobFailed
+from aitbc.receipts import verify_bundle
+from support.agents import Agent
+from support.media import make_scene
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+
+LLM = "smollm2-135m-instruct"
+JOB_SECONDS = 200
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Blender's own cube with a moving camera."""
+    return make_scene(tmp_path_factory.mktemp("scene") / "scene.blend")
+
+
+def test_a_language_model_answers_a_factual_question(agent: Agent, client: AITBCClient) -> None:
+    """The answer is streamed while it is written, what was streamed is the result, and its receipt names the weights."""
+    stream = client.services.stream(
+        messages=[{"role": "user", "content": "What is the capital of France?"}],
+        model=LLM,
+        temperature=0,
+        max_tokens=32,
+    )
+    text = "".join(stream)
+    results = client.jobs.get_results(stream.job_id).results
+    assert "Paris" in text
+    assert text == results["text"]
+    assert results["finish_reason"] == "stop"
+    usage = results["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"] == results["units"]
+    bundle = client.receipts.export(stream.job_id)
+    verification = verify_bundle(bundle, agent.file["log_key"])
+    assert verification.valid, verification.failures
+
+
+def test_eight_requests_are_computed_together_and_cancelling_one_leaves_the_others(
+    agent: Agent, client: AITBCClient
+) -> None:
+    """All eight run at the same time on a machine with one slot; seven end with their own answers."""
+    jobs = [
+        client.services.infer(
+            f"Count from {number} to {number + 40}, separated by commas.",
+            model=LLM,
+            temperature=0,
+            max_tokens=160,
+        )
+        for number in range(8)
+    ]
+    together = threading.Event()
+
+    def follow(job_id: str) -> str:
+        for event in client.jobs.events(job_id, timeout=JOB_SECONDS):
+            if event.kind == "token" and len(agent.status()["miner"]["leases"]) == 8:
+                together.set()
+            if event.kind == "token" and together.is_set() and job_id == jobs[3].job_id:
+                client.jobs.cancel(job_id)
+                break
+        return str(client.jobs.get(job_id).status)
+
+    with ThreadPoolExecutor(1) as pool:
+        watched = pool.submit(follow, jobs[3].job_id)
+        for number, job in enumerate(jobs):
+            if number != 3:
+                client.jobs.wait(job.job_id, timeout=JOB_SECONDS)
+    assert watched.result() == "cancelled"
+    assert together.is_set(), "the eight jobs were never under way at the same time"
+    texts = [client.jobs.get_results(job.job_id).results["text"] for job in jobs if job is not jobs[3]]
+    assert all(texts)
+
+
+def test_a_request_that_is_too_long_is_told_the_limit(client: AITBCClient) -> None:
+    job = client.services.infer("word " * 9000, model=LLM, max_tokens=8)
+    with pytest.raises(JobFailed) as caught:
+        client.jobs.wait(job.job_id, timeout=JOB_SECONDS)
+    assert caught.value.code == "CONTEXT_OVERFLOW"
+    assert "8192" in str(caught.value)
+
+
+def test_an_unknown_model_is_named_with_one_that_is_near(client: AITBCClient) -> None:
+    with pytest.raises(APIError, match="Did you mean smollm2-135m-instruct"):
+        client.services.infer("Hello", model="smollm2-135m-instrukt")
+
+
+def test_the_same_seed_makes_the_same_picture(agent: Agent, client: AITBCClient, tmp_path: Path) -> None:
+    """Pictures of an untrained model are noise, but repeatable noise: pixel for pixel, whichever run made it."""
+    pictures = []
+    for seed in (7, 7, 8):
+        job = client.services.generate(
+            "a lighthouse", model="untrained-diffusion", size="64x64", steps=2, seed=seed
+        )
+        client.jobs.wait(job.job_id, timeout=JOB_SECONDS)
+        [image] = client.jobs.get_results(job.job_id).results["images"]
+        assert (image["seed"], image["width"], image["height"]) == (seed, 64, 64)
+        path = client.artifacts.download(image["artifact_id"], to=tmp_path / f"{job.job_id}.png")
+        pictures.append(Image.open(path).convert("RGB"))
+        assert verify_bundle(client.receipts.export(job.job_id), agent.file["log_key"]).valid
+    assert ImageChops.difference(pictures[0], pictures[1]).getbbox() is None
+    assert ImageChops.difference(pictures[0], pictures[2]).getbbox() is not None
+
+
+def test_frames_come_one_by_one_and_end_as_a_video(
+    agent: Agent, client: AITBCClient, scene: Path, tmp_path: Path
+) -> None:
+    """Each frame can be had while the next one is rendered."""
+    job = client.services.render(
+        scene, engine="cycles", frames="1-3", resolution_x=64, resolution_y=36, samples=4, video="mp4"
+    )
+    early: dict[int, str] = {}
+    for event in client.jobs.events(job.job_id, timeout=JOB_SECONDS):
+        if event.kind == "output":
+            early[event.data["extra"]["frame"]] = event.data["artifact_id"]
+            assert client.artifacts.get(event.data["artifact_id"]).startswith(b"\x89PNG")
+    results = client.jobs.get_results(job.job_id).results
+    frames = {frame["frame"]: frame["artifact_id"] for frame in results["frames"]}
+    assert sorted(frames) == [1, 2, 3]
+    assert early
+    assert early.items() <= frames.items()
+    path = client.artifacts.download(results["frames"][1]["artifact_id"], to=tmp_path / "frame.png")
+    assert Image.open(path).size == (64, 36)
+    assert results["video"]["media_type"] == "video/mp4"
+    verification = verify_bundle(client.receipts.export(job.job_id), agent.file["log_key"])
+    assert verification.valid, verification.failures

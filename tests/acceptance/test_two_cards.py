@@ -1,0 +1,172 @@
+"""A whole agent on a machine with two cards of 24 GiB, as NVML tells it: models are placed, evicted, refused, released.
+
+NVML is a stand-in (no machine that runs these tests has a GPU); the agent, its children, and the decisions are real.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aitbc import AITBCClient
+from miner_support.cards import GIBIBYTE, Cards, add_models, install
+from nvml_shim.shim import TWO_CARDS, NvmlShim, build
+from support.agents import Agent, running
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+SIZES = {"small": 6, "middle": 10, "large": 16, "huge": 40}
+WAIT_SECONDS = 30
+
+
+class Rig:
+    """The agent and its cards."""
+
+    def __init__(self, agent: Agent, cards: Cards, gates: Path) -> None:
+        self.agent = agent
+        self.cards = cards
+        self.client: AITBCClient = agent.client()
+        self._gates = gates
+
+    def submit(self, model: str, gate: str = "", **body: Any) -> str:
+        """A job that ends at once, or when its gate is opened."""
+        request = {
+            "mode": "wait" if gate else "echo",
+            "model": model,
+            "gate": str(self._gates / gate) if gate else "",
+        }
+        return str(self.client.services.call("cards/run", {**request, **body}).job_id)
+
+    def open(self, gate: str) -> None:
+        (self._gates / gate).touch()
+
+    def miner(self) -> dict[str, Any]:
+        status: dict[str, Any] = self.agent.status()["miner"]
+        return status
+
+    def until(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """The miner's status once the condition holds."""
+        end = time.monotonic() + WAIT_SECONDS
+        while True:
+            miner = self.miner()
+            if condition(miner):
+                return miner
+            assert time.monotonic() < end, f"it did not come true; the miner says {miner}"
+
+    def events(self) -> list[tuple[str, str | None]]:
+        return [(entry["event"], entry["model"]) for entry in self.miner()["placement"]["recent"]]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    shim = NvmlShim(build(tmp_path / "nvml"), tmp_path / "cards", TWO_CARDS)
+    (tmp_path / "claims").mkdir()
+    (tmp_path / "gates").mkdir()
+    cards = Cards(shim, tmp_path / "claims")
+    add_models(tmp_path / "models", tmp_path / "data/models.toml", **SIZES)
+    environment = {
+        **install(tmp_path / "packages"),
+        "LD_LIBRARY_PATH": str(shim.library),
+        "NVML_SHIM_FILE": str(shim.file),
+        "TRIAL_CLAIMS": str(tmp_path / "claims"),
+        "AITBC_MODELS_DIR": str(tmp_path / "models"),
+        "AITBC_COORDINATOR__HEARTBEAT_SECONDS": "1",
+        "AITBC_MINER__PLACE_SECONDS": "2",
+    }
+    agent = Agent(tmp_path / "data", "start", "--port", "0", **environment)
+    with cards.counting(), running(agent):
+        yield Rig(agent, cards, tmp_path / "gates")
+
+
+def test_jobs_are_spread_over_the_cards_and_models_stay_while_they_fit(rig: Rig) -> None:
+    """Two jobs at once on two cards; the third, of a model that is loaded, loads nothing."""
+    first, second = rig.submit("small", "one"), rig.submit("middle", "two")
+    miner = rig.until(lambda miner: sum(child["busy"] for child in miner["children"]) == 2)
+    assert {child["device"] for child in miner["children"] if child["busy"]} == {
+        card.uuid for card in TWO_CARDS
+    }
+    rig.open("one")
+    rig.open("two")
+    for job in (first, second):
+        assert rig.client.jobs.wait(job, WAIT_SECONDS).status == "completed"
+    rig.client.jobs.wait(rig.submit("small"), WAIT_SECONDS)
+    assert [event for event in rig.events() if event == ("placed", "small")] == [("placed", "small")]
+
+
+def test_models_are_evicted_for_others_and_what_never_fits_is_held_back(rig: Rig) -> None:
+    """Both cards are filled with idle models; one more makes the least recently used one leave. 40 GiB fit nowhere."""
+    for model in ("large", "middle", "small"):
+        rig.client.jobs.wait(rig.submit(model), WAIT_SECONDS)
+    rig.cards.others[:] = [4 * GIBIBYTE, 4 * GIBIBYTE]
+    held = rig.until(lambda miner: "huge" in miner["withheld"].get("cards", {}))["withheld"]["cards"]
+    assert "no device here has more than 23.5 GiB" in held["huge"]
+    assert "huge" in rig.agent.cli("status").stdout
+    before = rig.events()
+    rig.submit("huge")
+    rig.client.jobs.wait(rig.submit("large"), WAIT_SECONDS)
+    rig.client.jobs.wait(rig.submit("middle"), WAIT_SECONDS)
+    rig.client.jobs.wait(rig.submit("small"), WAIT_SECONDS)
+    assert not any(event[0] == "placed" and event[1] == "huge" for event in rig.events())
+    assert rig.client.jobs.list(status="submitted").total == 1
+    for number, card in enumerate(TWO_CARDS):
+        assert rig.cards.claimed(card.uuid) + rig.cards.others[number] <= 24 * GIBIBYTE
+    assert len(rig.events()) > len(before)
+
+
+def test_another_programs_memory_is_respected(rig: Rig) -> None:
+    """A game takes the cards: idle models leave, the model is held back with the reason, its job waits, and runs after."""
+    rig.client.jobs.wait(rig.submit("large"), WAIT_SECONDS)
+    rig.cards.others[:] = [20 * GIBIBYTE, 20 * GIBIBYTE]
+    rig.until(lambda miner: not any(child["model"] for child in miner["children"]))
+    assert ("released", "large") in rig.events()
+    held = rig.until(lambda miner: "large" in miner["withheld"].get("cards", {}))["withheld"]["cards"]
+    assert "other programs leave no more than" in held["large"]
+    job = rig.submit("large")
+    assert rig.client.jobs.get(job).status == "submitted"
+    rig.cards.others[:] = [0, 0]
+    assert rig.client.jobs.wait(job, WAIT_SECONDS).status == "completed"
+    assert rig.client.jobs.get(job).to_dict()["attempts"] == 1
+
+
+def test_a_model_that_cannot_be_loaded_is_held_back_after_three_times(rig: Rig, tmp_path: Path) -> None:
+    """Its jobs fail with the cause or wait; jobs of other models run on."""
+    (tmp_path / "models/small/bytes").unlink()
+    (tmp_path / "models/small/broken").touch()
+    job = rig.submit("small", max_attempts=10)
+    held = rig.until(lambda miner: "small" in miner["withheld"].get("cards", {}))["withheld"]["cards"]
+    assert "failed to load 3 times" in held["small"]
+    assert "small is damaged" in held["small"]
+    assert rig.client.jobs.wait(rig.submit("middle"), WAIT_SECONDS).status == "completed"
+    assert rig.client.jobs.get(job).status == "submitted"
+
+
+def test_the_references_job_runs_with_its_gpu(rig: Rig, tmp_path: Path) -> None:
+    """The reference's own body, `gpu` and all: a numpy model says what a generated jpeg shows."""
+    from PIL import Image  # noqa: PLC0415 - only this test draws
+
+    body = {
+        "name": "image-classification", "type": "ai-inference",
+        "model": {"type": "python", "entrypoint": "model.py", "requirements": ["numpy", "pillow"]},
+        "input": {"type": "image", "format": "jpeg"}, "output": {"type": "json"},
+        "resources": {"cpu": "1000m", "memory": "2Gi", "gpu": "1"}, "pricing": {"max_cost": "0.10"},
+    }  # fmt: skip
+    Image.linear_gradient("L").convert("RGB").point(lambda value: value // 2).save(tmp_path / "cat.jpeg")
+    model = Path(__file__).parents[2] / "scripts/demo_classifier.py"
+    files = {"model.py": model.read_bytes(), "cat.jpeg": (tmp_path / "cat.jpeg").read_bytes()}
+    job = rig.client.jobs.create(body, files=files)
+    assert rig.client.jobs.wait(job.job_id, 150).status == "completed"
+    results = rig.client.jobs.get_results(job.job_id).results
+    assert results["prediction"] in ("sunset", "forest", "sea")
+    assert 0 <= results["confidence"] <= 1
+    receipt = rig.client.receipts.export(job.job_id)
+    assert '"kind":"cuda"' in _payload(receipt)
+
+
+def _payload(bundle: dict[str, Any]) -> str:
+    import base64  # noqa: PLC0415 - only this reads an envelope
+
+    return base64.b64decode(bundle["receipt"]["envelope"]["payload"]).decode()

@@ -1,0 +1,367 @@
+"""What an image job is refused for, which files of a model are read, and how a card's memory is used: no engine runs."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+from pydantic import ValidationError
+
+from agent.configuration import load_catalogue
+from runners._base import Device, Fail, Model, Retry
+from runners._diffusion_files import FAMILIES, examine
+from runners._diffusion_images import MAX_INPUT_BYTES, fitted, preview, read_image, read_mask
+from runners._diffusion_memory import Savings, choose_savings, needs_tiling, precision, room, working_bytes
+from runners._diffusion_pipeline import model_options
+from runners._diffusion_request import Abilities, GenerateRequest, ModelOptions, decide
+from runners._memory import CONTEXT_BYTES, memory_fraction
+
+URL = "https://example.com/picture.png"
+GIB = 2**30
+SD15 = FAMILIES["StableDiffusionPipeline"]
+FLUX = FAMILIES["FluxPipeline"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"prompt": ""}, "at least 1 character"),
+        ({"prompt": "x" * 4001}, "at most 4000"),
+        ({"model": "../../etc"}, "pattern"),
+        ({"size": "512"}, "pattern"),
+        ({"size": "512x500"}, "multiples of 8 between 64 and 2048"),
+        ({"size": "4096x64"}, "multiples of 8 between 64 and 2048"),
+        ({"size": "56x64"}, "multiples of 8 between 64 and 2048"),
+        ({"num_images": 9}, "less than or equal to 8"),
+        ({"steps": 151}, "less than or equal to 150"),
+        ({"guidance": float("nan")}, "finite"),
+        ({"seed": 2**32}, "less than or equal"),
+        ({"scheduler": "magic"}, "Input should be 'ddim'"),
+        ({"mask_url": URL}, "mask_url needs image_url"),
+        ({"strength": 0.5}, "strength needs image_url"),
+        ({"image_url": URL, "strength": 0}, "greater than 0"),
+        ({"quality": 80}, "quality has no effect on png"),
+        ({"loras": [{"name": "a"}, {"name": "a"}]}, "twice"),
+        ({"loras": [{"name": f"l{number}"} for number in range(5)]}, "at most 4"),
+        ({"loras": [{"name": "../lora"}]}, "pattern"),
+        ({"output_format": "gif"}, "'png', 'jpeg' or 'webp'"),
+        ({"sampler": "euler"}, "Extra inputs"),
+    ],
+)
+def test_a_request_that_does_not_fit_says_what_would(fields, words):
+    with pytest.raises(ValidationError) as caught:
+        GenerateRequest(**{"prompt": "a cat", **fields})
+    assert words in str(caught.value)
+
+
+def decided(abilities=SD15, options=None, picture=None, **fields):
+    request = GenerateRequest(**{"prompt": "a cat", **fields})
+    return decide(request, abilities, ModelOptions.model_validate(options or {}), 5, picture)
+
+
+@pytest.mark.parametrize(
+    ("abilities", "fields", "words"),
+    [
+        (FLUX, {"negative_prompt": "dog"}, "reads no negative_prompt"),
+        (FLUX, {"scheduler": "euler"}, "leave scheduler out"),
+        (FLUX, {"size": "512x520"}, "multiples of 16"),
+        (Abilities(side=1024, guided=False), {"guidance": 2}, "guidance of .* is built in"),
+        (SD15, {"negative_prompt": "dog", "guidance": 1}, "negative_prompt has no effect; raise guidance"),
+    ],
+)
+def test_a_parameter_without_effect_is_refused(abilities, fields, words):
+    with pytest.raises(Fail, match=words):
+        decided(abilities, **fields)
+
+
+def test_a_request_comes_before_the_catalogue_and_that_before_the_family():
+    options = {"steps": 4, "guidance": 0, "scheduler": "lcm"}
+    asked = decided(options=options, steps=9, scheduler="ddim", seed=1)
+    assert (asked.steps, asked.guidance, asked.scheduler, asked.seed) == (9, 0, "ddim", 1)
+    left_open = decided(options={"guidance": 0})
+    assert (left_open.steps, left_open.guidance, left_open.scheduler, left_open.seed) == (25, 0, None, 5)
+    turbo = ModelOptions(steps=1).changed_by(ModelOptions(steps=4, scheduler="lcm"))
+    assert (turbo.steps, turbo.scheduler, turbo.guidance) == (4, "lcm", None)
+
+
+@pytest.mark.parametrize(
+    ("picture", "sides"),
+    [((512, 512), (512, 512)), ((4000, 3000), (592, 440)), ((30, 20), (624, 416)), ((9000, 10), (2048, 64))],
+)
+def test_a_variation_has_nearly_its_pictures_shape(picture, sides):
+    found = decided(picture=picture, image_url=URL)
+    assert (found.width, found.height, found.strength) == (*sides, 0.75)
+    assert decided(picture=picture, image_url=URL, mask_url=URL).strength == 1
+
+
+def test_options_that_make_no_sense_are_the_machines_fault(tmp_path):
+    with pytest.raises(Retry, match="wrong at steps"):
+        model_options(Model("odd", tmp_path, options={"steps": 0}))
+
+
+def png(width, height, content=b"", depth=8, colour=2):
+    """A PNG file with any header."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+def damaged(content):
+    """The same with another checksum of the pixels, which stands before the last chunk's twelve bytes."""
+    return content[:-16] + b"\0\0\0\0" + content[-12:]
+
+
+def encoded(image, form, **options):
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+SURFACE = Image.linear_gradient("L").convert("RGB")
+
+HOSTILE = {
+    "bomb": (png(30_000, 30_000, zlib.compress(b"\0" * 10_000)), "more than 40 megapixels"),
+    "huge": (png(2**31 - 1, 2**31 - 1), "more than 40 megapixels|no whole"),
+    "truncated": (encoded(SURFACE, "PNG")[:400], "no whole PNG"),
+    "half a jpeg": (encoded(SURFACE, "JPEG")[:1500], "no whole PNG"),
+    "half a webp": (encoded(Image.effect_noise((64, 64), 99), "WEBP")[:900], "no whole PNG"),
+    "too little": (png(64, 64, zlib.compress(b"\0" * 10)), "no whole PNG"),
+    "wrong checksum": (damaged(png(64, 64, zlib.compress(bytes(64 * 193)))), "no whole PNG"),
+    "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>', "no whole PNG"),
+    "html": (b"<!doctype html><title>404</title>", "no whole PNG"),
+    "empty": (b"", "no whole PNG"),
+    "gif": (encoded(SURFACE, "GIF"), "no whole PNG"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no whole PNG"),
+    "deep": (encoded(Image.new("I;16", (64, 64)), "PNG"), "8 bits a channel"),
+    "large": (b"\x89PNG\r\n\x1a\n" + b"\0" * MAX_INPUT_BYTES, "larger than 32 MiB"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_file_that_is_no_fair_picture_is_refused(kind, tmp_path):
+    content, words = HOSTILE[kind]
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    with pytest.raises(Fail, match=f"image_url: .*({words})"):
+        read_image(path, "image_url")
+
+
+MODES = {"PNG": ("1", "L", "LA", "P", "RGB", "RGBA"), "JPEG": ("L", "RGB", "CMYK"), "WEBP": ("RGB", "RGBA")}
+
+
+@pytest.mark.parametrize(("form", "mode"), [(form, mode) for form in MODES for mode in MODES[form]])
+def test_every_usual_picture_is_read(form, mode, tmp_path):
+    path = tmp_path / "any"
+    SURFACE.convert(mode).save(path, form)
+    image = read_image(path, "image_url")
+    assert (image.mode, image.size) == ("RGB", (256, 256))
+    assert image.getpixel((128, 0)) != image.getpixel((128, 255))
+
+
+def test_a_picture_is_turned_upright_and_laid_on_white(tmp_path):
+    turned = Image.new("RGB", (40, 20), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(tmp_path / "turned.jpg", "image_url").size == (20, 40)
+    Image.new("RGBA", (8, 8), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert read_image(tmp_path / "clear.png", "image_url").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_picture_and_mask_are_cut_alike(tmp_path):
+    picture = Image.new("RGB", (300, 100), "black")
+    ImageDraw.Draw(picture).rectangle((150, 0, 299, 99), "white")
+    picture.save(tmp_path / "picture.png")
+    image = read_image(tmp_path / "picture.png", "image_url")
+    mask = read_mask(tmp_path / "picture.png", image.size)
+    assert fitted(image, 64, 64).convert("L").tobytes() == fitted(mask, 64, 64).tobytes()
+
+
+def test_the_noisiest_preview_is_small_enough():
+    assert len(preview(Image.effect_noise((512, 512), 255).convert("RGB"))) <= 64_000
+
+
+def test_a_wide_picture_keeps_its_shape_in_a_preview():
+    wide = Image.new("RGB", (512, 128))
+    preview(wide)
+    assert wide.size == (256, 64)
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """A model's directory with files by path; the weights' content is never looked at."""
+
+    def make(files, index=None):
+        parts = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
+        content = {"_class_name": "StableDiffusionPipeline", **parts} if index is None else index
+        for name in files:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        (tmp_path / "model_index.json").write_text(json.dumps(content))
+        return Model("tested", tmp_path)
+
+    return make
+
+
+WEIGHTS = "diffusion_pytorch_model"
+
+
+def names(model):
+    found = examine(model)
+    return found.variant, [path.relative_to(model.path).as_posix() for path in found.weights]
+
+
+def test_the_weights_are_those_that_are_read(repository):
+    """Not the half precision beside them, other formats, unused parts, or a whole checkpoint at the top."""
+    model = repository(
+        [
+            f"unet/{WEIGHTS}.safetensors", f"unet/{WEIGHTS}.fp16.safetensors", f"unet/{WEIGHTS}.bin",
+            f"unet/{WEIGHTS}.non_ema.safetensors", f"vae/{WEIGHTS}.safetensors", "all.safetensors",
+            "safety_checker/model.safetensors",
+        ],
+        {
+            "_class_name": "StableDiffusionPipeline", "_diffusers_version": "0.1",
+            "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
+            "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"],
+            "image_encoder": [None, None],
+        },
+    )  # fmt: skip
+    assert names(model) == (None, [f"unet/{WEIGHTS}.safetensors", f"vae/{WEIGHTS}.safetensors"])
+
+
+def test_half_precision_and_shards_are_found(repository):
+    shards = [f"unet/{WEIGHTS}.fp16-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    model = repository([*shards, f"vae/{WEIGHTS}.safetensors"])
+    assert names(model) == ("fp16", [*shards, f"vae/{WEIGHTS}.safetensors"])
+
+
+@pytest.mark.parametrize(
+    ("files", "index", "words"),
+    [
+        ([f"unet/{WEIGHTS}.bin", f"vae/{WEIGHTS}.safetensors"], None, "part 'unet' are pickles"),
+        ([f"unet/{WEIGHTS}.ckpt"], None, "are pickles"),
+        ([], None, "no weights"),
+        (
+            [],
+            {"_class_name": "StableVideoDiffusionPipeline"},
+            "its pipeline is 'StableVideoDiffusionPipeline'",
+        ),
+        ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "none of FluxPipeline"),
+        (["unet/my_unet.py"], {"_class_name": "FluxPipeline", "unet": ["my_unet", "Net"]}, "code of its own"),
+        ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "code of its own"),
+        ([], ["no object"], "is no object"),
+    ],
+)
+def test_a_model_that_is_not_to_be_loaded_says_why(repository, files, index, words):
+    with pytest.raises(Retry, match=words) as caught:
+        examine(repository(files, index))
+    assert caught.value.code == "MODEL_UNAVAILABLE"
+
+
+def test_a_model_that_is_not_there_says_how_to_get_it(tmp_path):
+    with pytest.raises(Retry, match="models pull absent"):
+        examine(Model("absent", tmp_path / "absent"))
+
+
+def card(capability="8.9", memory=24 * GIB):
+    return Device("cuda", "a card", uuid="GPU-1", memory=memory, compute_capability=capability)
+
+
+@pytest.mark.parametrize(
+    ("capability", "numbers"),
+    [("7.5", "float16"), ("8.0", "bfloat16"), ("12.0", "bfloat16"), (None, "float16")],
+)
+def test_precision_follows_the_card(capability, numbers):
+    assert precision(card(capability)) == numbers
+    assert precision(Device("cpu", "a processor")) == "float32"
+
+
+def test_room_is_the_budget_or_else_the_card_without_cudas_own_share():
+    assert room(card(), 8 * GIB) == 8 * GIB - CONTEXT_BYTES
+    assert room(card(), None) == 24 * GIB - CONTEXT_BYTES
+    assert room(card(memory=0), None) is None
+    assert room(Device("cpu", "a processor"), 8 * GIB) is None
+
+
+SDXL = (5 * GIB, GIB + GIB // 2, GIB // 4)
+MEGAPIXEL = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "savings"),
+    [
+        (24, Savings("whole")),
+        (10, Savings("whole", tiling=True)),
+        (7, Savings("parts", tiling=True)),
+        (4, Savings("layers", tiling=True)),
+    ],
+)
+def test_less_memory_means_more_savings(gibibytes, savings):
+    assert choose_savings(SDXL, MEGAPIXEL, gibibytes * GIB) == savings
+
+
+def test_no_limit_means_no_savings_and_too_little_memory_is_the_machines_fault():
+    assert choose_savings(SDXL, MEGAPIXEL, None) == Savings()
+    with pytest.raises(Retry) as caught:
+        choose_savings(SDXL, MEGAPIXEL, GIB)
+    assert caught.value.code == "OUT_OF_MEMORY"
+
+
+def test_a_picture_larger_than_the_models_own_may_need_tiles():
+    available = 11 * GIB
+    assert choose_savings(SDXL, MEGAPIXEL, available) == Savings("whole")
+    assert not needs_tiling(Savings(), SDXL, MEGAPIXEL, available)
+    assert needs_tiling(Savings(), SDXL, 4 * MEGAPIXEL, available)
+    assert not needs_tiling(Savings(), SDXL, 4 * MEGAPIXEL, None)
+    assert needs_tiling(Savings("parts", tiling=True), SDXL, 64 * 64, available)
+    assert working_bytes(4 * MEGAPIXEL, tiling=True) < working_bytes(4 * MEGAPIXEL, tiling=False)
+
+
+MILLIONS = {
+    "stable-diffusion-1.5": (860, 123, 84),
+    "sdxl": (2567, 695, 123, 84),
+    "sdxl-turbo": (2567, 695, 123, 84),
+    "stable-diffusion-3.5-medium": (2470, 4762, 695, 124, 84),
+    "stable-diffusion-3.5-large": (8057, 4762, 695, 124, 84),
+    "flux.1-schnell": (11891, 4762, 123, 84),
+    "flux.1-dev": (11901, 4762, 123, 84),
+    "untrained-diffusion": (1, 1, 1),
+}
+"""Parameters of each model's parts, in millions: denoiser, text encoders, decoder."""
+
+
+@pytest.mark.parametrize("name", MILLIONS)
+def test_the_catalogues_figures_are_what_the_runner_needs(name):
+    """At `vram` nothing is saved, at `vram_min` the model still fits, and the options are known."""
+    entry = load_catalogue()[name]
+    side = {"stable-diffusion-1.5": 512, "sdxl-turbo": 512, "untrained-diffusion": 128}.get(name, 1024)
+    parts = [2 * millions * 10**6 for millions in MILLIONS[name]]
+    assert choose_savings(parts, side * side, room(card(), entry.vram)) == Savings()
+    least = choose_savings(parts, side * side, room(card(), entry.vram_min)).placement
+    assert least == {"untrained-diffusion": "whole"}.get(
+        name, "layers" if name.startswith("flux") else "parts"
+    )
+    assert 2 * sum(parts) < entry.memory
+
+
+def test_every_image_entry_of_the_catalogue_has_options_that_the_runner_knows():
+    entries = [entry for entry in load_catalogue().values() if entry.service == "image_generation"]
+    assert {entry.name for entry in entries if entry.kind == "model"} == set(MILLIONS)
+    for entry in entries:
+        model_options(Model(entry.name, Path("models"), options=entry.options))
+    assert load_catalogue()["untrained-diffusion"].repository is None
+
+
+def test_torch_may_take_the_budget_without_cudas_own_share():
+    assert memory_fraction(None, 24 * GIB) == 1
+    assert memory_fraction(12 * GIB + CONTEXT_BYTES, 24 * GIB) == 0.5
+    assert memory_fraction(48 * GIB, 24 * GIB) == 1
+    assert memory_fraction(0, 24 * GIB) == 0
