@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from runners._base import Device, Model, Retry
+from runners._memory import memory_faults
 from runners._whisper_request import Engine, TranscribeRequest
 
 if TYPE_CHECKING:
@@ -113,19 +114,6 @@ def open_engine(engine: Engine, model: Model, device: Device, *, download: bool)
                 ],
                 code="MODEL_UNAVAILABLE",
             ) from error
-
-
-@contextmanager
-def memory_faults() -> Iterator[None]:
-    """Turns the engines' ways of saying that memory ran out into `Retry` with OUT_OF_MEMORY."""
-    try:
-        yield
-    except MemoryError as error:
-        raise Retry("The model does not fit into memory.", code="OUT_OF_MEMORY") from error
-    except RuntimeError as error:  # torch.OutOfMemoryError and CTranslate2's are kinds of it
-        if "out of memory" not in str(error).lower():
-            raise
-        raise Retry("The model does not fit into the GPU's memory.", code="OUT_OF_MEMORY") from error
 
 
 def _download(model: Model) -> None:
