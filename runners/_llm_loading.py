@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ def _read(model: Model, device: Device, number_type: Any) -> tuple[Any, Any]:
     options = {**places, "dtype": number_type, "attn_implementation": "sdpa", "use_safetensors": True}
     if device.kind == "cuda" and gguf is None:
         options["device_map"] = device.kind  # straight to the GPU, without a copy in main memory
-    with _read_once():
+    with nullcontext() if gguf is None else _read_once():
         tokenizer = AutoTokenizer.from_pretrained(model.path, **places)
         return tokenizer, AutoModelForCausalLM.from_pretrained(model.path, **options)
 

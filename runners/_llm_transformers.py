@@ -38,6 +38,7 @@ RESERVE = 512 * 2**20
 """Bytes of the budget that are left to the model's intermediate results."""
 
 END_SECONDS = 60.0
+IDLE_SECONDS = 60.0
 
 
 class TransformersEngine:
@@ -127,11 +128,11 @@ class TransformersEngine:
         steps = _Steps(loaded, self._places, self._cache_tokens)
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing or steps.busy, timeout=None)
+                self._changed.wait_for(lambda: self._waiting or self._closing or steps.busy, IDLE_SECONDS)
                 if self._closing:
                     break
-                steps.admit(self._waiting)
-            steps.step()
+                chosen = steps.admit(self._waiting)
+            steps.step(chosen)
         steps.fail(Retry("The model was unloaded."), self._waiting)
 
 
@@ -151,40 +152,48 @@ class _Steps:
     def busy(self) -> bool:
         return self._answering is not None or self._reading is not None
 
-    def admit(self, waiting: deque[Sequence]) -> None:
+    def admit(self, waiting: deque[Sequence]) -> list[Sequence]:
         """Take those whose turn it is from the queue; tell the others now and then that it moves."""
-        if self._reading is None:
-            chosen = list[Sequence]()
-            while waiting and (waiting[0].cancelled or self._fits([*chosen, waiting[0]])):
-                sequence = waiting.popleft()
-                if not sequence.cancelled:
-                    chosen.append(sequence)
-            if chosen:
-                self._reading = Batch(self._loaded.model, chosen)
-                for sequence in chosen:
-                    sequence.count(self._loaded.vocabulary, self._loaded.model.device)
+        chosen = list[Sequence]()
+        while self._reading is None and waiting:
+            if not waiting[0].cancelled:
+                if not self._fits([*chosen, waiting[0]]):
+                    break
+                chosen.append(waiting[0])
+            waiting.popleft()
         now = time.monotonic()
         if now - self._told > 1:
             self._told = now
             for sequence in waiting:
                 sequence.read(0)
+        return chosen
 
-    def step(self) -> None:
-        """One part of the prompts and one token of the answers. A fault ends the rows that it struck, not the engine."""
+    def step(self, chosen: Series[Sequence]) -> None:
+        """Begin with the chosen ones; do one part of the prompts and one token of the answers.
+
+        A fault ends all that is under way, but not the engine.
+        """
         import torch  # noqa: PLC0415 - the coordinator has no engine
 
         try:
             with memory_faults(), torch.inference_mode():
+                if chosen:
+                    self._reading = self._begin(chosen)
                 self._reading = self._drop(self._reading)
                 self._read_prompts()
                 self._answering = self._drop(self._answering)
                 if self._answering is not None:
                     self._answering = self._next_tokens(self._answering, self._answering.read(1))
         except RunnerError as error:
-            self.fail(error, ())
+            self.fail(error, chosen)
         except Exception as error:  # noqa: BLE001 - a model may raise anything, and the thread must live on
             traceback.print_exc()
-            self.fail(Retry(f"The model failed: {type(error).__name__}.", code="RUNNER_CRASHED"), ())
+            self.fail(Retry(f"The model failed: {type(error).__name__}.", code="RUNNER_CRASHED"), chosen)
+
+    def _begin(self, chosen: Series[Sequence]) -> Batch[Sequence]:
+        for sequence in chosen:
+            sequence.count(self._loaded.vocabulary, self._loaded.model.device)
+        return Batch(self._loaded.model, chosen)
 
     def fail(self, error: Exception, waiting: Series[Sequence]) -> None:
         """End everything that is under way."""

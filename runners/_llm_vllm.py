@@ -33,6 +33,8 @@ class VLLMEngine:
     """See `LanguageEngine`. One thread owns vLLM's event loop."""
 
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
+        from transformers import AutoTokenizer  # noqa: PLC0415 - the coordinator has no engine
+
         self._loop = asyncio.new_event_loop()
         self._budget = vram or int(device.memory * SHARE)
         self._engine: Any = None
@@ -41,6 +43,10 @@ class VLLMEngine:
         share = min(SHARE, self._budget / device.memory) if device.memory else SHARE
         try:
             with memory_faults():
+                tokenizer = AutoTokenizer.from_pretrained(
+                    model.path, local_files_only=True, trust_remote_code=False
+                )
+                self._prompts = PromptReader(tokenizer)
                 self._engine = self._await(self._start(model, tools, share), START_SECONDS)
         except Retry:
             self.close()
@@ -51,7 +57,6 @@ class VLLMEngine:
             raise Retry(
                 f"The model {model.name!r} could not be loaded by vLLM: {error}"[:500], code=code
             ) from error
-        self._prompts = PromptReader(self._engine.get_tokenizer())
         self._context = int(self._engine.model_config.max_model_len)
 
     def submit(self, request: InferenceRequest) -> _Answer:
