@@ -38,3 +38,23 @@ def probe(path: Path) -> dict[str, Any]:
         subprocess.run(command, check=True, capture_output=True, text=True).stdout
     )
     return value
+
+
+_SCENE = """
+import bpy
+scene = bpy.context.scene
+scene.frame_end = 12
+camera = scene.camera
+for frame, x in ((1, 7.4), (12, 5.0)):
+    camera.location.x = x
+    camera.keyframe_insert("location", frame=frame)
+bpy.ops.wm.save_as_mainfile(filepath={path!r})
+"""
+
+
+def make_scene(path: Path) -> Path:
+    """Blender's own scene, a cube with a light, and a camera that moves for twelve frames."""
+    script = _SCENE.format(path=str(path))
+    command = ["blender", "-b", "--factory-startup", "--python-exit-code", "1", "--python-expr", script]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return path
