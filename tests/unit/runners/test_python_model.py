@@ -411,7 +411,11 @@ def test_attack_the_miners_identity_key_is_out_of_reach(predict, tmp_path):
 
 
 STUBBORN = {
-    "forks": "import os\ndef predict(input):\n  while True:\n    try: os.fork()\n    except OSError: pass\n",
+    "forks": (
+        "import os, time\ndef predict(input):\n  while True:\n"
+        "    try:\n      if os.fork() == 0: time.sleep(600)\n"
+        "    except OSError: pass\n"
+    ),
     "allocates": (
         "import os, time\ndef predict(input):\n"
         "  for _ in range(5): os.fork()\n"
