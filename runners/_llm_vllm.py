@@ -79,8 +79,8 @@ class VLLMEngine:
 
     @staticmethod
     async def _start(model: Model, tools: Tools, share: float) -> Any:
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
+        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - optional
+        from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415 - optional
 
         options = AsyncEngineArgs(
             model=str(model.path),
@@ -151,8 +151,8 @@ class _Answer:
 
 
 def _sampling(request: InferenceRequest) -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+    from vllm import SamplingParams  # noqa: PLC0415 - optional
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams  # noqa: PLC0415 - optional
 
     schema = request.schema_text
     form = None if schema is None else StructuredOutputsParams(json=schema, disable_any_whitespace=True)

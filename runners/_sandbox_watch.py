@@ -31,6 +31,10 @@ LINE_LIMIT = 64 * 1024
 POLL = 0.2
 """Seconds between two looks at the process tree, each of which reads all of /proc."""
 
+QUICK_POLL = 0.05
+"""Seconds between two looks at how many processes there are: one that forks without end makes hundreds meanwhile, and the
+kernel's own limit does not hold for root."""
+
 TICK = 1.0
 """Seconds between two calls of `on_tick`, and between two looks at what was written."""
 
@@ -119,7 +123,8 @@ def watch(
         pass_fds=(write_end,) if announce is not None else (),
     )
     os.close(write_end)
-    tree = _Tree(process, limits, writable)
+    first = _FirstProcess(announced)
+    tree = _Tree(process, first, limits, writable)
     try:
         if on_cancel is not None:
             on_cancel(lambda: tree.kill(Ended.CANCELLED))
@@ -127,23 +132,98 @@ def watch(
     finally:
         tree.kill(Ended.EXITED)
         code = tree.reap()
-        _reap_announced(announced)
+        first.reap()
     exit_code = 128 - code if code < 0 else code
     return Outcome(
         tree.verdict(exit_code), exit_code, stderr, max(tree.cpu_seconds, _children_cpu() - before)
     )
 
 
+class _FirstProcess:
+    """The first process of a sandbox, as soon as bubblewrap has announced it. When it ends, the kernel ends all others."""
+
+    def __init__(self, announced: int) -> None:
+        self._pipe = os.fdopen(announced, "rb", buffering=0)
+        os.set_blocking(announced, False)
+        self._written = b""
+        self._pid: int | None = None
+        self._namespace: str | None = None
+        self._before = len(_all_processes())
+
+    def look(self) -> None:
+        """Read the announcement, once it has come."""
+        if self._pid is not None:
+            return
+        self._written += self._pipe.read(4096) or b""
+        try:
+            self._pid = int(json.loads(self._written)["child-pid"])
+        except (ValueError, KeyError, TypeError):
+            return
+        self._namespace = _process_namespace(self._pid)
+
+    def kill(self) -> None:
+        """End the sandbox at once, however many processes it holds."""
+        if self._pid is not None and self._is_it(self._pid):
+            _quietly(lambda: os.kill(self._pid or 0, signal.SIGKILL))
+
+    def holds_more_than(self, count: int) -> bool:
+        """Whether the sandbox has more processes; quick, and exact only when the machine has as many more than before."""
+        processes = _all_processes()
+        if self._namespace is None or len(processes) - self._before <= count // 2:
+            return False
+        found = 0
+        for pid in sorted(processes, reverse=True):
+            found += self._is_it(pid)
+            if found > count:
+                return True
+        return False
+
+    def reap(self) -> None:
+        """Wait for it if this process has adopted it; whoever else did will reap it."""
+        self.look()
+        self._pipe.close()
+        if self._pid is None:
+            return
+        end = time.monotonic() + ORPHAN_GRACE
+        with suppress(ChildProcessError):
+            while os.waitpid(self._pid, os.WNOHANG) == (0, 0) and time.monotonic() < end:
+                time.sleep(0.002)
+
+    def _is_it(self, pid: int) -> bool:
+        return self._namespace is not None and _process_namespace(pid) == self._namespace
+
+
+def _all_processes() -> list[int]:
+    with os.scandir("/proc") as entries:
+        return [int(entry.name) for entry in entries if entry.name.isdecimal()]
+
+
+def _process_namespace(pid: int) -> str | None:
+    """The name of a process's namespace of processes, None if it has ended or is not ours to look at."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return None
+
+
 class _Tree:
     """A program and all its descendants."""
 
-    def __init__(self, process: subprocess.Popen[bytes], limits: Limits, writable: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        first: _FirstProcess,
+        limits: Limits,
+        writable: Sequence[Path],
+    ) -> None:
         self.process = process
+        self._first = first
         self._limits = limits
         self._writable = writable
         self._lock = threading.Lock()
         self._deadline = time.monotonic() + limits.seconds
         self._next_tick = time.monotonic() + TICK
+        self._next_glance = self._next_look = 0.0
         self._ended: Ended | None = None
         self.cpu_seconds = 0.0
 
@@ -154,6 +234,8 @@ class _Tree:
                 return
             if self._ended is None and reason is not Ended.EXITED:
                 self._ended = reason
+            self._first.look()
+            self._first.kill()
             for process in self._processes():
                 _quietly(process.kill)
             _quietly(lambda: os.killpg(self.process.pid, signal.SIGKILL))
@@ -173,8 +255,20 @@ class _Tree:
         signals = {128 + signal.SIGXCPU: Ended.CPU, 128 + signal.SIGXFSZ: Ended.OUTPUT}
         return signals.get(exit_code, Ended.EXITED)
 
-    def inspect(self, on_tick: Callable[[float], None] | None) -> None:
-        """Compare the tree with its limits, and kill it if it passed one."""
+    def look(self, on_tick: Callable[[float], None] | None) -> None:
+        """Compare the tree with its limits as often as each needs it, and kill it if it passed one."""
+        now = time.monotonic()
+        if self._ended is not None or now < self._next_glance:
+            return
+        self._next_glance = now + QUICK_POLL
+        self._first.look()
+        if self._first.holds_more_than(self._limits.processes):
+            self.kill(Ended.PROCESSES)
+        elif now >= self._next_look:
+            self._next_look = now + POLL
+            self._inspect(on_tick)
+
+    def _inspect(self, on_tick: Callable[[float], None] | None) -> None:
         now = time.monotonic()
         if now >= self._deadline:
             self.kill(Ended.DEADLINE)
@@ -207,14 +301,13 @@ def _follow(
 ) -> str:
     """Read both pipes and watch the limits until the program has ended. Returns the end of its standard error."""
     lines, tail = _Lines(on_line), bytearray()
-    next_look = time.monotonic()
     gone_since: float | None = None
     with selectors.DefaultSelector() as selector:
         for pipe in (tree.process.stdout, tree.process.stderr):
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ)
         while selector.get_map():
-            for key, _ in selector.select(POLL):
+            for key, _ in selector.select(QUICK_POLL):
                 chunk = os.read(key.fd, 65536)
                 if not chunk:
                     selector.unregister(key.fileobj)
@@ -223,14 +316,11 @@ def _follow(
                 else:
                     tail += chunk
                     del tail[:-STDERR_TAIL]
-            now = time.monotonic()
-            if now >= next_look:
-                next_look = now + POLL
-                tree.inspect(on_tick)
-                if tree.process.poll() is not None:
-                    gone_since = gone_since or now
-                    if now - gone_since > PIPE_GRACE:
-                        break
+            tree.look(on_tick)
+            if tree.process.poll() is not None:
+                gone_since = gone_since or time.monotonic()
+                if time.monotonic() - gone_since > PIPE_GRACE:
+                    break
     _await_exit(tree, on_tick)
     lines.finish()
     return tail.decode(errors="replace")
@@ -240,9 +330,9 @@ def _await_exit(tree: _Tree, on_tick: Callable[[float], None] | None) -> None:
     """A program may close its pipes and go on; it is watched until it has ended."""
     while True:
         try:
-            tree.process.wait(POLL)
+            tree.process.wait(QUICK_POLL)
         except subprocess.TimeoutExpired:
-            tree.inspect(on_tick)
+            tree.look(on_tick)
         else:
             return
 
@@ -338,20 +428,6 @@ def adopt_orphans() -> None:
     For a process that does nothing but run programs here: whoever adopts must also reap.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _reap_announced(announced: int) -> None:
-    """Wait for the announced process if this one has adopted it; whoever else did will reap it."""
-    with os.fdopen(announced, "rb") as pipe:
-        written = pipe.read(4096)
-    try:
-        pid = int(json.loads(written)["child-pid"])
-    except (ValueError, KeyError, TypeError):
-        return
-    end = time.monotonic() + ORPHAN_GRACE
-    with suppress(ChildProcessError):
-        while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < end:
-            time.sleep(0.002)
 
 
 def _children_cpu() -> float:

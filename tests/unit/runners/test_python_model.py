@@ -331,6 +331,7 @@ def test_attack_shared_memory_is_bounded(predict):
 
 
 def test_attack_a_fork_bomb_is_stopped(predict):
+    """Also where the kernel's own limit does not hold, as for root: before it has filled the machine."""
     began = time.monotonic()
     error = failure(predict, "import os\ndef predict(input):\n  while True: os.fork()", timeout=30)
     assert error.code in ("LIMIT_EXCEEDED", "MODEL_FAILED")

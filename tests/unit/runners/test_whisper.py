@@ -249,7 +249,7 @@ def test_through_the_child_process(start_child, models, tools, device, speech, t
     child = start_child("whisper_transcription")
     child.configure(dataclasses.replace(tools, models_dir=models), device)
     child.send(Load(model=Model("tiny.en", models / "tiny.en")))
-    assert child.until("loaded", "error").weights == [models / "tiny.en" / "model.pt"]
+    assert child.until("loaded", "error").type == "loaded"
     parameters = TranscribeRequest(audio_url=URL, model="tiny.en", output_formats=("srt",)).model_dump(
         mode="json"
     )
@@ -265,5 +265,6 @@ def test_through_the_child_process(start_child, models, tools, device, speech, t
     )
     done = child.until("done", "error")
     assert done.type == "done", done
+    assert done.weights == [models / "tiny.en" / "model.pt"]
     assert done.results["text"] == SENTENCE
     assert done.results["files"][0]["$file"]["path"] == "transcript.srt"
