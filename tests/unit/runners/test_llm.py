@@ -225,7 +225,7 @@ def test_an_answer_does_not_depend_on_what_else_is_computed(ask):
         assert together == [alone[index] for index in order]
 
 
-def test_one_cancelled_request_leaves_the_others_alone(ask, make_context):
+def test_one_cancelled_request_leaves_the_others_alone(runner, ask, make_context, monkeypatch):
     """It ends between two tokens, while a row beside it is answered to its end."""
     expected = ask(prompt="Once upon a time", raw=True, max_tokens=20)
     context = make_context()
@@ -237,6 +237,12 @@ def test_one_cancelled_request_leaves_the_others_alone(ask, make_context):
             cancelled.result(60)
         assert other.result(60) == expected
     assert len(context.events) < 20
+    rows = []
+    head = runner._engine._loaded.model.lm_head
+    compute = head.forward
+    monkeypatch.setattr(head, "forward", lambda hidden: rows.append(len(hidden)) or compute(hidden))
+    ask(max_tokens=2)
+    assert set(rows) == {1}, "the cancelled one takes no place any more"
 
 
 def test_a_long_prompt_can_be_cancelled_while_it_is_read(runner, make_context):
