@@ -84,6 +84,7 @@ class Daemon:
         self._link: Link
         self._workload: Workload
         self._heartbeat: Heartbeat
+        self._gpus: Gpus
         self._models: ModelStore
         self._withheld: Mapping[str, Mapping[str, str]] = {}
         self._models_changed = asyncio.Event()
@@ -151,7 +152,7 @@ class Daemon:
             "stopping": self._stopping.is_set(),
             "paused": self._workload.pause_reason(),
             "slots": {"total": self._capabilities.slots, "free": self._workload.free_slots()},
-            "gpus": [gpu.to_wire() for gpu in self._capabilities.gpus],
+            "gpus": [{**gpu.to_wire(), **gpu.telemetry()} for gpu in self._gpus.last],
             "gpu_reason": self._capabilities.gpu_reason,
             "services": sorted(self._capabilities.services),
             "unavailable": {
@@ -171,7 +172,7 @@ class Daemon:
         self._parts.callback(premises.leave)
         identity = load_identity(self._directory)
         self.miner_id = identity.miner_id
-        gpus = Gpus()
+        self._gpus = gpus = Gpus()
         self._parts.callback(gpus.close)
         self._models = models = ModelStore(self._settings.models_dir, load_catalogue(self._settings.data_dir))
         self._capabilities = await Machine(self._settings, gpus, models, self._runners).probe()

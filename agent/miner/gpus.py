@@ -90,7 +90,8 @@ class Gpus:
     """The cards that this process may use. Owns NVML; may be called from any thread.
 
     `CUDA_VISIBLE_DEVICES` is respected as CUDA does: UUIDs, beginnings of UUIDs or indices, and nothing behind the
-    first one that names no card. `reason` says why cards are missing or cannot be used, None while all is well.
+    first one that names no card. `reason` says why cards are missing or cannot be used, None while all is well; `last` are
+    the cards as they were read last.
     """
 
     def __init__(self) -> None:
@@ -98,7 +99,7 @@ class Gpus:
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self._lock = threading.Lock()
         self._connected = False
-        self._last: tuple[Gpu, ...] = ()
+        self.last: tuple[Gpu, ...] = ()
         self.reason: str | None = None
 
     def snapshot(self) -> tuple[Gpu, ...]:
@@ -108,11 +109,11 @@ class Gpus:
         """
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             self._explain(_NO_ANSWER)
-            return self._last
+            return self.last
         try:
-            self._last, reason = self._read()
+            self.last, reason = self._read()
             self._explain(reason)
-            return self._last
+            return self.last
         finally:
             self._lock.release()
 
@@ -122,7 +123,7 @@ class Gpus:
             return await call_within(_REFRESH_SECONDS, self.snapshot, name="gpus-snapshot")
         except TimeoutError:
             self._explain(_NO_ANSWER)
-            return self._last
+            return self.last
 
     def close(self) -> None:
         """Let go of NVML. A later `snapshot` connects again."""
@@ -135,7 +136,7 @@ class Gpus:
     def _explain(self, reason: str | None) -> None:
         if reason != self.reason:
             self.reason = reason
-            _log.info("gpus_changed", gpus=[gpu.uuid for gpu in self._last], reason=reason)
+            _log.info("gpus_changed", gpus=[gpu.uuid for gpu in self.last], reason=reason)
 
     def _disconnect(self) -> None:
         if self._connected:

@@ -19,7 +19,7 @@ from support.agents import Agent, running
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
-SIZES = {"small": 6, "middle": 10, "large": 16, "huge": 40}
+SIZES = {"small": 6, "other": 9, "middle": 10, "large": 16, "huge": 40}
 WAIT_SECONDS = 30
 
 
@@ -98,31 +98,31 @@ def test_jobs_are_spread_over_the_cards_and_models_stay_while_they_fit(rig: Rig)
 
 
 def test_models_are_evicted_for_others_and_what_never_fits_is_held_back(rig: Rig) -> None:
-    """Both cards are filled with idle models; one more makes the least recently used one leave. 40 GiB fit nowhere."""
+    """Both cards are filled with idle models; one more makes another one leave. 40 GiB fit nowhere: that job waits."""
+    rig.cards.others[:] = [7 * GIBIBYTE, 7 * GIBIBYTE]
     for model in ("large", "middle", "small"):
         rig.client.jobs.wait(rig.submit(model), WAIT_SECONDS)
-    rig.cards.others[:] = [4 * GIBIBYTE, 4 * GIBIBYTE]
     held = rig.until(lambda miner: "huge" in miner["withheld"].get("cards", {}))["withheld"]["cards"]
     assert "no device here has more than 23.5 GiB" in held["huge"]
     assert "huge" in rig.agent.cli("status").stdout
-    before = rig.events()
     rig.submit("huge")
-    rig.client.jobs.wait(rig.submit("large"), WAIT_SECONDS)
-    rig.client.jobs.wait(rig.submit("middle"), WAIT_SECONDS)
-    rig.client.jobs.wait(rig.submit("small"), WAIT_SECONDS)
-    assert not any(event[0] == "placed" and event[1] == "huge" for event in rig.events())
+    rig.client.jobs.wait(rig.submit("other"), WAIT_SECONDS)
+    events = rig.events()
+    assert [event for event, _ in events] == ["placed", "placed", "placed", "evicted", "placed"]
+    assert events[-1] == ("placed", "other")
+    assert ("placed", "huge") not in events
     assert rig.client.jobs.list(status="submitted").total == 1
     for number, card in enumerate(TWO_CARDS):
         assert rig.cards.claimed(card.uuid) + rig.cards.others[number] <= 24 * GIBIBYTE
-    assert len(rig.events()) > len(before)
 
 
 def test_another_programs_memory_is_respected(rig: Rig) -> None:
     """A game takes the cards: idle models leave, the model is held back with the reason, its job waits, and runs after."""
     rig.client.jobs.wait(rig.submit("large"), WAIT_SECONDS)
-    rig.cards.others[:] = [20 * GIBIBYTE, 20 * GIBIBYTE]
+    rig.cards.others[:] = [72 * GIBIBYTE // 10, 72 * GIBIBYTE // 10]  # nearly all that there is beside 16 GiB
     rig.until(lambda miner: not any(child["model"] for child in miner["children"]))
     assert ("released", "large") in rig.events()
+    rig.cards.others[:] = [20 * GIBIBYTE, 20 * GIBIBYTE]
     held = rig.until(lambda miner: "large" in miner["withheld"].get("cards", {}))["withheld"]["cards"]
     assert "other programs leave no more than" in held["large"]
     job = rig.submit("large")
