@@ -6,7 +6,6 @@ grammar or stop strings, so the loop over the model is ours; models, caches and 
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 import traceback
@@ -23,7 +22,7 @@ from runners._llm_prompt import PromptReader
 from runners._llm_request import InferenceRequest
 from runners._llm_sampling import choose
 from runners._llm_sequence import Sequence
-from runners._memory import memory_faults
+from runners._memory import hold_budget, memory_faults, memory_peak, release_memory
 
 MAX_WAITING = 256
 """Requests that may wait for a place in the batch; the host sends no more than `Tools.batch` at once."""
@@ -45,8 +44,7 @@ class TransformersEngine:
     """See `LanguageEngine`. One thread owns the model."""
 
     def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
-        if device.kind == "cuda":
-            _limit(device, vram)
+        hold_budget(device, vram)
         self._loaded: Loaded | None = None
         loaded = load(model, device)
         self._loaded = loaded
@@ -81,11 +79,7 @@ class TransformersEngine:
 
     def vram_peak(self) -> int:
         """See `LanguageEngine.vram_peak`."""
-        if self._device.kind == "cpu":
-            return 0
-        import torch  # noqa: PLC0415 - the coordinator has no engine
-
-        return int(torch.cuda.max_memory_reserved())
+        return memory_peak(self._device)
 
     def close(self) -> None:
         """See `LanguageEngine.close`."""
@@ -94,11 +88,7 @@ class TransformersEngine:
             self._changed.notify()
         self._thread.join(END_SECONDS)
         self._loaded = self._grammars = None
-        gc.collect()
-        if self._device.kind == "cuda":
-            import torch  # noqa: PLC0415 - the coordinator has no engine
-
-            torch.cuda.empty_cache()
+        release_memory(self._device)
 
     def _ready(self) -> Loaded:
         if self._loaded is None or not self._thread.is_alive():
@@ -263,12 +253,3 @@ class _Steps:
             return None
         batch.keep(rows)
         return batch
-
-
-def _limit(device: Device, vram: int | None) -> None:
-    """Hold this process to its share of the GPU's memory, and start counting what it takes."""
-    import torch  # noqa: PLC0415 - the coordinator has no engine
-
-    whole = device.memory or torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(min(1.0, (vram or whole) / whole))
-    torch.cuda.reset_peak_memory_stats()

@@ -89,9 +89,9 @@ class LLMRunner(Runner[InferenceRequest]):
         try:
             for piece in generation.pieces():
                 context.check()
-                text += piece.text
                 if piece.text:
-                    context.event("token", {"text": piece.text})
+                    context.event("token", {"text": piece.text, "offset": len(text)})
+                text += piece.text
                 context.progress(100 * piece.completion_tokens / request.max_tokens, _units(piece))
                 if piece.finish_reason is not None:
                     return _result(text, piece)

@@ -183,7 +183,6 @@ class Daemon:
         self._parts.push_async_callback(self._outbox.close)
         await asyncio.to_thread(premises.remove_leftovers, self._outbox.directories())
         self._executor = self._start_executor(gpus)
-        self._withheld = await self._executor.withheld(self._offered_models())
         self._parts.push_async_callback(self._executor.close)
         self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
         self._library = Library(
@@ -192,6 +191,7 @@ class Daemon:
             download=self._settings.runners.model_download,
             on_change=self._on_recheck,
         )
+        self._withheld = await self._find_withheld()
         self._workload = self._build_workload(identity, models, premises.jobs)
         self._parts.push_async_callback(self._workload.close)
         self._heartbeat = Heartbeat(
@@ -240,13 +240,23 @@ class Daemon:
         )
         return executor
 
-    def _offered_models(self) -> dict[str, list[str]]:
-        """The catalogue's models by service, as far as this machine performs it."""
+    async def _find_withheld(self) -> dict[str, dict[str, str]]:
+        """The catalogue's models that this machine cannot give at present, by service, and why."""
         offered: dict[str, list[str]] = {service: [] for service in self._capabilities.services}
+        missing: dict[str, dict[str, str]] = {}
         for name, entry in self._models.catalogue.items():
-            if entry.service in offered and entry.kind == "model":
+            if entry.service not in offered or entry.kind != "model":
+                continue
+            if entry.fetchable or self._models.has(name):
                 offered[entry.service].append(name)
-        return offered
+            else:
+                reason = "It is not on this machine, and the catalogue does not say where it can be fetched."
+                missing.setdefault(entry.service, {})[name] = reason
+        withheld = await self._executor.withheld(offered)
+        return {
+            service: {**missing.get(service, {}), **withheld.get(service, {})}
+            for service in {**missing, **withheld}
+        }
 
     async def _watch_models(self) -> None:
         """Until cancelled: tell the coordinator of models that were loaded, released, or cannot be had at present."""
@@ -256,7 +266,7 @@ class Daemon:
                     await self._models_changed.wait()
             changed = self._models_changed.is_set()
             self._models_changed.clear()
-            withheld = await self._executor.withheld(self._offered_models())
+            withheld = await self._find_withheld()
             if withheld.keys() != self._withheld.keys() or any(
                 withheld[service].keys() != self._withheld[service].keys() for service in withheld
             ):

@@ -117,7 +117,7 @@ def test_frames_come_one_by_one_and_end_as_a_video(
 ) -> None:
     """Each frame can be had while the next one is rendered."""
     job = client.services.render(
-        scene, engine="cycles", frames="1-3", resolution_x=64, resolution_y=36, samples=4, video="mp4"
+        scene, engine="cycles", frames="1-3", resolution_x=64, resolution_y=36, samples=4, video=True
     )
     early: dict[int, str] = {}
     for event in client.jobs.events(job.job_id, timeout=JOB_SECONDS):
