@@ -188,7 +188,7 @@ def main() -> int:
     models = arguments.models or gpu_check_engines.default_models()
     lines = []
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as name:
-        tools = Tools(models_dir=models, cache_dir=Path(name) / "cache", model_download=False)
+        tools = Tools(models_dir=models, cache_dir=Path(name) / "cache")
         place = Place(devices, missing, tools, Path(name))
         for check in checks:
             lines.append(perform(check, place))
