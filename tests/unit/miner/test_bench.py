@@ -92,7 +92,7 @@ def test_the_smallest_model_on_disk_is_used(settings: Settings, monkeypatch: pyt
 
     entries = [entry("large", 9), entry("small", 5), entry("absent", 3), entry("adapter", 1, "adapter")]
     catalogue = {item.name: item for item in entries}
-    monkeypatch.setattr(bench, "ModelStore", lambda directory: ModelStore(directory, catalogue))
+    monkeypatch.setattr(bench, "load_catalogue", lambda _directory: catalogue)
     report = measure(settings, "naming")
     assert "models pull" in reasons(report)["naming"]
     for name in ("large", "small", "adapter"):
@@ -143,7 +143,7 @@ def test_the_next_registration_tells_the_score(settings: Settings) -> None:
 
     def offered() -> Any:
         machine = Machine(
-            settings, Gpus(), ModelStore(settings.models_dir), {"counting": RUNNERS["counting"]}
+            settings, Gpus(), ModelStore(settings.models_dir, {}), {"counting": RUNNERS["counting"]}
         )
         return asyncio.run(machine.probe()).to_wire()["services"]["counting"]["score"]
 
