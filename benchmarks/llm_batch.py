@@ -92,10 +92,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure what batching saves.")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), help="default: the runner's own choice")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(Path(folder), options.tokens, options.rounds)
+        figures = measure(Path(folder), options.tokens, options.rounds, options.dtype)
     if options.json:
         print(json.dumps(figures))
     else:
@@ -107,11 +108,11 @@ def main() -> None:
         )
 
 
-def measure(folder: Path, tokens: int, rounds: int) -> dict[str, Any]:
+def measure(folder: Path, tokens: int, rounds: int, dtype: str | None) -> dict[str, Any]:
     """Seconds and tokens per second of both ways, after one request that warms up."""
     child = Child(folder)
     try:
-        load(child)
+        load(child, dtype)
         ask(child, "warm", tokens, 1, together=False)
         sequence, batch = [], []
         for number in range(rounds):
@@ -134,17 +135,18 @@ def measure(folder: Path, tokens: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def load(child: Child) -> None:
+def load(child: Child, dtype: str | None) -> None:
     """Configure the child as a miner without a GPU does, and load the model."""
     models = Path(os.environ.get("AITBC_MODELS_DIR") or user_cache_path("aitbc") / "models")
     child.send(
         Configure(
-            tools=Tools(models_dir=models, batch=REQUESTS, model_download=False),
+            tools=Tools(models_dir=models, batch=REQUESTS),
             device=Device("cpu", "processor", threads=os.cpu_count() or 1),
         )
     )
     child.until("ready")
-    child.send(Load(model=Model(MODEL, models / MODEL)))
+    options = {} if dtype is None else {"dtype": dtype}
+    child.send(Load(model=Model(MODEL, models / MODEL, options=options)))
     answer = child.until("loaded", "error")
     if answer.type == "error":
         sys.exit(f"{answer.message} Run `make setup`.")

@@ -59,7 +59,7 @@ def main() -> None:
 def measure(folder: Path, jobs: int) -> list[tuple[float, float]]:
     """Milliseconds from sending the request, and from its answer, to the start, for each job."""
     environment = {**os.environ, "AITBC_LOG__LEVEL": "debug", "AITBC_LOG__FORMAT": "json"}
-    command = [AGENT, "start", "--data-dir", folder / "data", "--port", "0"]
+    command = [str(AGENT), "start", "--data-dir", str(folder / "data"), "--port", "0"]
     agent = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

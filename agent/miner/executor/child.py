@@ -59,6 +59,14 @@ _M = TypeVar("_M", bound=Message)
 _log = structlog.get_logger(__name__)
 
 
+def _statistics(pid: int) -> psutil.Process | None:
+    """What tells of a process, None if it has ended already."""
+    try:
+        return psutil.Process(pid)
+    except psutil.Error:
+        return None
+
+
 def _ignore(*_: Any) -> None:
     """What is told to nobody."""
 
@@ -105,6 +113,7 @@ class Child:
         self.loaded = False
         self.vram = 0
         self._process = process
+        self._statistics = _statistics(process.pid)
         self._reader, self._writer = streams
         self._output = output
         self._answer: asyncio.Future[Message] | None = None
@@ -161,7 +170,7 @@ class Child:
     def memory(self) -> int:
         """Bytes of main memory that the process holds, without the programs that it started."""
         try:
-            return int(psutil.Process(self.pid).memory_info().rss)
+            return int(self._statistics.memory_info().rss) if self._statistics is not None else 0
         except psutil.Error:
             return 0
 

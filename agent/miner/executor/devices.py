@@ -13,6 +13,8 @@ from agent.miner.executor.tenants import card_key
 from agent.miner.gpus import Gpu
 from runners._base import Device
 
+_PLENTY = 2**63
+
 Measure = Callable[[], Awaitable[Sequence[Gpu]]]
 
 
@@ -57,9 +59,17 @@ class Devices:
             return Demand(service, model, 0, 0)
         return self.footprints.demand(service, model, self.of(service)[0], parameters)
 
-    async def sample(self, devices: Sequence[Device]) -> tuple[list[Card], float]:
-        """These devices' memory now, and when (monotonic seconds) it was read. A GPU that is lost is left out."""
+    async def sample(
+        self, devices: Sequence[Device], demand: Demand | None = None
+    ) -> tuple[list[Card], float]:
+        """These devices' memory now, and when (monotonic seconds) it was read. A GPU that is lost is left out.
+
+        For a `demand` of nothing on a processor nothing is read: that takes longer than all the rest of the placement.
+        """
         began = time.monotonic()
+        if devices[0].kind == "cpu" and demand is not None and demand.need == 0:
+            cards = [Card(card_key(device), "This machine", _PLENTY, _PLENTY) for device in devices]
+            return cards, float("-inf")
         if devices[0].kind == "cpu":
             total, free = hardware.memory_total(), hardware.memory_available()
             return [Card(card_key(device), "This machine", total, free) for device in devices], began

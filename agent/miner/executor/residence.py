@@ -84,8 +84,8 @@ class Residence:
         try:
             while True:
                 change = self._change
-                cards, sampled_at = await self._devices.sample(devices)
                 demand = self._devices.demand(service, waiting.model, parameters)
+                cards, sampled_at = await self._devices.sample(devices, demand)
                 decision = decide(demand, cards, self._residents(sampled_at), self._devices.rules(devices))
                 match decision:
                     case Join(key, ()):
