@@ -23,7 +23,6 @@ from agent.settings import Settings
 
 app = typer.Typer(help="Models.", no_args_is_help=True)
 
-_SHORT_DIGEST = 12
 
 Name = Annotated[str, typer.Argument(help="The model's name, as `models list` shows it.")]
 
@@ -47,24 +46,21 @@ def list_models(
     if as_json:
         print_json([asdict(model) for model in models])
         return
-    table = Table(
-        "Model",
-        "Service",
-        "Kind",
-        "Size",
-        "VRAM",
-        "Licence",
-        "Weights",
-        "Here",
-        "Last used",
-        box=None,
-        pad_edge=False,
-    )
+    table = Table(box=None, pad_edge=False)
+    table.add_column("Model", no_wrap=True, min_width=max((len(model.name) for model in models), default=0))
+    table.add_column("Here", no_wrap=True, min_width=len("loaded"))
+    for name in ("Size", "VRAM"):
+        table.add_column(name, no_wrap=True, min_width=len("256.0 MiB"), justify="right")
+    table.add_column("Last used", no_wrap=True, min_width=len("2026-01-31"))
+    for name in ("Service", "Licence"):  # a narrow terminal takes its room from these
+        table.add_column(name, overflow="ellipsis", no_wrap=True)
     for model in models:
+        used = (model.last_used or "")[: len("2026-01-31")] if model.on_disk else ""
+        service = model.service if model.kind == "model" else f"{model.service} ({model.kind})"
+        licence = model.licence.removeprefix("LicenseRef-")
         table.add_row(
-            model.name, model.service, model.kind, _size(model), _gib(model.vram), model.licence,
-            (model.digest or "")[:_SHORT_DIGEST], _state(model), (model.last_used or "") if model.on_disk else "",
-        )  # fmt: skip
+            model.name, _state(model), _size(model), _for_people(model.vram), used, service, licence
+        )
     Console().print(table)
 
 
@@ -84,7 +80,7 @@ def pull(
         return
     for model in fetched:
         what = "was fetched into" if model["fetched"] else "was there already, in"
-        typer.echo(f"{model['name']} {what} {model['path']} ({_gib(model['size'])}).")
+        typer.echo(f"{model['name']} {what} {model['path']} ({_for_people(model['size'])}).")
 
 
 @app.command("add")
@@ -170,7 +166,7 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
     if as_json:
         print_json({"name": name, "removed": True, "freed": freed})
         return
-    typer.echo(f"{name} was removed ({_gib(freed)}).")
+    typer.echo(f"{name} was removed ({_for_people(freed)}).")
     if name in load_owners_catalogue(settings.data_dir):
         typer.echo(f"Its entry stays in {owners_catalogue_file(settings.data_dir)}.")
 
@@ -197,9 +193,9 @@ def _state(model: ListedModel) -> str:
 
 def _size(model: ListedModel) -> str:
     if model.size is not None:
-        return _gib(model.size)
-    return _gib(model.size_to_fetch) if model.size_to_fetch is not None else "?"
+        return _for_people(model.size)
+    return _for_people(model.size_to_fetch) if model.size_to_fetch is not None else "?"
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB"
+def _for_people(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**29 else f"{size / 2**20:.1f} MiB"

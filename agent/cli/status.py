@@ -11,6 +11,7 @@ from rich.table import Table
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.core.placement import TOO_LARGE
 from agent.miner.control import ask
 
 GIGABYTE = 2**30
@@ -63,9 +64,15 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
 
 def _print_models(console: Console, miner: dict[str, Any]) -> None:
     """Which models are loaded and which are not to be had, what waits for room, and what was decided lately."""
+    too_large = []
     for service, reasons in miner["withheld"].items():
         for model, reason in reasons.items():
-            console.print(f"  [yellow]holds back {model}[/] ({service}): {reason}")
+            if TOO_LARGE in reason:
+                too_large.append(model)
+            else:
+                console.print(f"  [yellow]holds back {model}[/] ({service}): {reason}")
+    if too_large:
+        console.print(f"  too large for this machine: {', '.join(too_large)}")
     for child in miner["children"]:
         if child["model"] is not None:
             held = f", holds {child['held'] / GIGABYTE:.1f} GiB" if child["held"] else ""

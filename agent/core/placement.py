@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 GIBIBYTE: Final = 2**30
+TOO_LARGE: Final = "no device here has more than"
+"""Stands in every reason that will not change while the machine stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,7 @@ def _too_large(demand: Demand, cards: Sequence[Card], rules: Rules) -> str | Non
     if demand.least <= largest:
         return None
     return (
-        f"{_named(demand)} needs {gibibytes(demand.least)} of memory, and no device here has more than "
+        f"{_named(demand)} needs {gibibytes(demand.least)} of memory, and {TOO_LARGE} "
         f"{gibibytes(max(0, largest))} for it."
     )
 

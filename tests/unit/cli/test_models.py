@@ -80,7 +80,7 @@ def listed(run: Callable[..., Any], name: str) -> dict[str, Any]:
 
 def test_a_pull_shows_plain_lines_and_says_where_the_model_is(run: Any, hub: Hub, place: Path) -> None:
     done = run("models", "pull", "plain")
-    assert (done.code, done.out) == (0, f"plain was fetched into {place}/models/plain (0.00 GiB).\n")
+    assert (done.code, done.out) == (0, f"plain was fetched into {place}/models/plain (1.0 MiB).\n")
     assert "plain: 1.0 of 1.0 MiB, 100 %" in done.err.splitlines()
     assert (place / "models/plain/model.pt").read_bytes() == SMALL
     again = json.loads(run("models", "pull", "plain", "--json").out)
