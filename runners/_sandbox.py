@@ -49,19 +49,19 @@ class Sandbox:
     limits: Limits
     device: Device | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
-    _mounts: list[str] = field(default_factory=list)
+    _mounts: list[tuple[str, str, str]] = field(default_factory=list)
     _writable: list[Path] = field(default_factory=list)
 
     def read(self, host: Path, inside: str) -> str:
         """Grant reading a file or directory. Links in `host` are followed now, outside the sandbox."""
         resolved = host.resolve(strict=True)
-        self._mounts += ["--ro-bind", str(resolved), inside]
+        self._mounts.append(("--ro-bind", str(resolved), inside))
         return inside if self._isolated else str(resolved)
 
     def write(self, host: Path, inside: str) -> str:
         """Grant reading and writing a directory; what it holds counts against `limits.output`."""
         resolved = host.resolve(strict=True)
-        self._mounts += ["--bind", str(resolved), inside]
+        self._mounts.append(("--bind", str(resolved), inside))
         self._writable.append(resolved)
         return inside if self._isolated else str(resolved)
 
@@ -76,7 +76,7 @@ class Sandbox:
         path = Path(found).resolve()
         if not path.is_relative_to("/usr"):
             installation = path.parent.parent if path.parent.name == "bin" else path
-            self._mounts += ["--ro-bind", str(installation), str(installation)]
+            self._mounts.append(("--ro-bind", str(installation), str(installation)))
         return str(path)
 
     def run(
@@ -126,12 +126,15 @@ class Sandbox:
         variables = [
             word for item in self._environment(directory).items() for word in ("--setenv", item[0], item[1])
         ]
+        # The outer ones first: a home below /work must not be hidden by the sandbox's own /work.
+        ordered = sorted(self._mounts, key=lambda mount: len(Path(mount[2]).parts))
+        mounts = [word for mount in ordered for word in mount]
         return [
             self.tools.bubblewrap,
             *_isolation(self.tools),
             *_system(),
             *devices,
-            *self._mounts,
+            *mounts,
             *("--remount-ro", "/dev", "--remount-ro", "/"),
             *("--chdir", directory or "/"),
             *("--clearenv", *variables),

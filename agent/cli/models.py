@@ -24,6 +24,8 @@ from agent.settings import Settings
 app = typer.Typer(help="Models.", no_args_is_help=True)
 
 
+_SHORT_DIGEST = 12
+
 Name = Annotated[str, typer.Argument(help="The model's name, as `models list` shows it.")]
 
 
@@ -51,16 +53,16 @@ def list_models(
     table.add_column("Here", no_wrap=True, min_width=len("loaded"))
     for name in ("Size", "VRAM"):
         table.add_column(name, no_wrap=True, min_width=len("256.0 MiB"), justify="right")
-    table.add_column("Last used", no_wrap=True, min_width=len("2026-01-31"))
-    for name in ("Service", "Licence"):  # a narrow terminal takes its room from these
+    table.add_column("Weights", no_wrap=True, min_width=_SHORT_DIGEST)
+    for name in ("Service", "Licence", "Last used"):  # a narrow terminal takes its room from these
         table.add_column(name, overflow="ellipsis", no_wrap=True)
     for model in models:
         used = (model.last_used or "")[: len("2026-01-31")] if model.on_disk else ""
         service = model.service if model.kind == "model" else f"{model.service} ({model.kind})"
         licence = model.licence.removeprefix("LicenseRef-")
-        table.add_row(
-            model.name, _state(model), _size(model), _for_people(model.vram), used, service, licence
-        )
+        digest = (model.digest or "")[:_SHORT_DIGEST]
+        sizes = (_size(model), _for_people(model.vram))
+        table.add_row(model.name, _state(model), *sizes, digest, service, licence, used)
     Console().print(table)
 
 

@@ -178,3 +178,16 @@ def test_without_bubblewrap_nothing_runs(tools):
     with pytest.raises(Retry) as caught:
         Sandbox(broken, LIMITS).run(["true"])
     assert caught.value.code == "SANDBOX_UNAVAILABLE"
+
+
+def test_a_path_of_the_machine_below_one_of_the_sandboxs_own_is_seen(tools, tmp_path):
+    """A home may lie below /work; the order in which paths are granted must not matter."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "file").write_text("here\n")
+    (tmp_path / "scratch").mkdir()
+    sandbox = Sandbox(tools, LIMITS)
+    home = sandbox.read(tmp_path / "home", "/work/somebody/home")
+    sandbox.write(tmp_path / "scratch", "/work")
+    lines = []
+    outcome = sandbox.run(["cat", f"{home}/file"], on_line=lines.append)
+    assert (outcome.exit_code, lines) == (0, ["here"])
