@@ -143,6 +143,23 @@ def test_an_unknown_account_is_not_credited(admin: httpx.Client) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
 
 
+def test_accounts_are_listed_page_by_page_to_administrators_only(
+    admin: httpx.Client, client: httpx.Client
+) -> None:
+    for number in range(3):
+        admin.post("/v1/admin/accounts", json={"name": f"account {number}"}).raise_for_status()
+    seen: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = admin.get("/v1/admin/accounts", params={"limit": 2, **after}).raise_for_status().json()
+        seen += [account["name"] for account in page["accounts"]]
+        if "next" not in page:
+            break
+        after = {"after": page["next"]}
+    assert seen == ["tester", "somebody else", "account 0", "account 1", "account 2"]
+    assert client.get("/v1/admin/accounts").status_code == 403
+
+
 def test_transactions_are_read_page_by_page(client: httpx.Client) -> None:
     jobs = [submit(client, pricing={"max_cost": "0.01"}) for _ in range(5)]
     seen: list[str] = []
