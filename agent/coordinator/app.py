@@ -23,14 +23,14 @@ from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
-from agent.coordinator.feed import Feed
+from agent.coordinator.feed import Feed, Recent
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, RequestIds
-from agent.coordinator.operations import events, leases
+from agent.coordinator.operations import events, leases, streams
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
 from agent.coordinator.operations.submission import field_errors
-from agent.coordinator.routes import ROUTERS
+from agent.coordinator.routes import ROOT_ROUTERS, ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.receipts import any_receipt
 from agent.coordinator.store.schema import prepare
@@ -74,13 +74,14 @@ def build_context(settings: Settings) -> Context:
         )
     artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
     artifacts.open()
-    hub = Hub()
+    streams = settings.coordinator.streams
+    hub = Hub(streams.queue, streams.queue_size)
     dispatcher = Dispatcher(database, time.time, lease_seconds=settings.coordinator.lease_seconds)
     return Context(
         settings=settings.coordinator,
         database=database,
         hub=hub,
-        feed=Feed(database, hub),
+        feed=Feed(database, hub, Recent(streams.kept, streams.kept_size)),
         dispatcher=dispatcher,
         artifacts=artifacts,
         signer=load_signer(key_file, settings.coordinator.origin),
@@ -96,6 +97,7 @@ def build_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await leases.start_over(context)
+        await streams.begin(context)
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
             _watched("feed", context.feed.run()),
@@ -123,6 +125,9 @@ def build_app(context: Context) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
         app.include_router(router, prefix="/api/v1", include_in_schema=False)
+    for router in ROOT_ROUTERS:
+        for prefix in ("", "/api", *API_PREFIXES):
+            app.include_router(router, prefix=prefix)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
     app.add_middleware(Failures)
@@ -148,6 +153,7 @@ async def _upkeep(context: Context) -> None:
         try:
             await leases.expire_due(context)
             await events.forget_old(context)
+            await streams.keep_numbers(context)
             context.dispatcher.room_made()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good
             log.exception("upkeep_failed")

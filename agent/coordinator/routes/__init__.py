@@ -10,6 +10,7 @@ from agent.coordinator.routes import (
     receipts,
     registry,
     services,
+    streams,
     wallet,
 )
 
@@ -25,3 +26,6 @@ ROUTERS = (
     miner_session.router,
     admin.router,
 )
+
+ROOT_ROUTERS = (streams.router,)
+"""What answers without a version too: `/ws` is what the reference calls it."""

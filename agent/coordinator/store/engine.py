@@ -72,7 +72,7 @@ class Database:
         self._after_commit: Callable[[], None] = _nothing
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Have `call` called in the writer's thread after every batch of writes; it must not block."""
+        """Have `call` called in the writer's thread after every batch of writes, before any is answered; it must not block."""
         self._after_commit = call
 
     def open(self, prepare: Callable[[Connection], None]) -> None:
@@ -143,8 +143,8 @@ class Database:
             while (first := self._queue.get()) is not None:
                 batch, ending = self._take(first)
                 self._commit(connection, batch)
-                _answer(batch)
                 self._after_commit()
+                _answer(batch)
                 if ending:
                     return
 
