@@ -85,7 +85,7 @@ class Listener:
         self.drops = 0
         self._url = f"{served.url.replace('http', 'ws', 1)}/ws"
         self._headers = {"Authorization": f"Bearer {served.client_key}"}
-        self._random = random.Random(SEED)
+        self._random = random.Random(SEED)  # noqa: S311 - chance that can be repeated
         self._last = 0
 
     async def listen(self) -> None:
@@ -115,7 +115,7 @@ class Listener:
 
 def work(miner: ScriptedMiner, jobs: int) -> None:
     """Do jobs; now and then one fails, or is handed back at first."""
-    chance = random.Random(SEED)
+    chance = random.Random(SEED)  # noqa: S311 - chance that can be repeated
     ended, calls = 0, []
     with Socket(miner) as socket:
         socket.slots(SLOTS)
@@ -229,18 +229,18 @@ def test_a_stream_resumes_over_a_restart_of_the_coordinator(tmp_path: Path) -> N
             assert numbers(stream.until(number(2))) == [1, 2]
             last = stream.last
         second = submit(client)
-    with serve(tmp_path / "data", open_enrolment=True) as served:
-        with StreamSocket(served.url, key, types=types, after=last) as stream:
-            stream.last = last
-            mumble(served, first, 4, account_id=account)
-            told = stream.until(number(4))
-            assert [message["data"].get("reason") for message in told if message["type"] == "resync"] == [
-                "events"
-            ]
-            assert [message["data"]["job_id"] for message in told if message["type"] == "job_update"] == [
-                second
-            ]
-            assert numbers(told) == [4]
+    with (
+        serve(tmp_path / "data", open_enrolment=True) as served,
+        StreamSocket(served.url, key, types=types, after=last) as stream,
+    ):
+        stream.last = last
+        mumble(served, first, 4, account_id=account)
+        told = stream.until(number(4))
+        assert [message["data"].get("reason") for message in told if message["type"] == "resync"] == [
+            "events"
+        ]
+        assert [message["data"]["job_id"] for message in told if message["type"] == "job_update"] == [second]
+        assert numbers(told) == [4]
 
 
 def test_tokens_of_a_short_absence_are_told_once(client: httpx.Client, served: Served) -> None:

@@ -179,7 +179,7 @@ def test_a_message_changes_the_filter_without_a_gap(
         assert story(second, [stream.next()]) == WHOLE[:1]
         for wrong in ({"types": ["weather"]}, {"types": []}, {"job_ids": []}, {"after": -1}, {"until": 5}):
             error = stream.subscribe(**wrong)["error"]
-            assert (error["code"], list(error["details"]["fields"])[0].split(".")[0]) == (
+            assert (error["code"], next(iter(error["details"]["fields"])).split(".")[0]) == (
                 "VALIDATION_ERROR",
                 next(iter(wrong)),
             )

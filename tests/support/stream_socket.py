@@ -42,6 +42,7 @@ class StreamSocket:
             additional_headers=headers or ({} if key is None else {"Authorization": f"Bearer {key}"}),
             sock=raw,
             max_size=None,
+            compression=None,
             max_queue=4,
             open_timeout=LIMIT_SECONDS,
             close_timeout=2,
