@@ -203,4 +203,4 @@ def _told(error: ApiError) -> dict[str, Any]:
         "details": error.details,
         "request_id": secrets.token_hex(8),
     }
-    return {"type": "error", "error": body}
+    return {"type": "error", "status": error.status, "error": body}

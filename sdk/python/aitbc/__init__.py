@@ -47,6 +47,7 @@ from aitbc.models import (
     Record,
     ServiceJob,
     ServiceList,
+    StreamEvent,
     VerifyAnswer,
 )
 from aitbc.outputs import OutputFile, output_files
@@ -87,6 +88,7 @@ __all__ = [
     "ServiceList",
     "ServiceUnavailable",
     "StaleLease",
+    "StreamEvent",
     "TextStream",
     "TimeoutError",
     "TransportError",
