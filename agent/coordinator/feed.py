@@ -153,6 +153,8 @@ class Feed:
 
     async def tell(self, passing: Sequence[NewEvent]) -> None:
         """Tell of what is not stored, after all changes that were committed before."""
+        if not passing:
+            return
         async with self._turn:
             await self._catch_up()
             for item in passing:

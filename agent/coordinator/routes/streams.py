@@ -189,10 +189,12 @@ class _Connection:
         await asyncio.sleep(0)
 
     async def _refuse(self, error: ApiError) -> None:
+        told = _told(error)
+        log.info("stream_refused", code=error.code, request_id=told["error"]["request_id"])
         with suppress(TimeoutError, WebSocketDisconnect):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._accept()
-                await self._websocket.send_text(orjson.dumps(_told(error)).decode())
+                await self._websocket.send_text(orjson.dumps(told).decode())
                 await self._websocket.close(CLOSE_BASE + error.status, error.code)
 
 
