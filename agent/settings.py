@@ -67,6 +67,12 @@ class CoordinatorSettings(_Section):
     """Whether jobs may name `http://` addresses. Miners have their own setting and refuse them too by default."""
     allow_private_inputs: bool = False
     """Whether jobs may name addresses inside private networks."""
+    answer_seconds: Annotated[float, Field(gt=0)] = 590
+    """How long the OpenAI-compatible calls hold an answer for their job's end, and a stream for its next piece, before the job is
+    cancelled. Just below the ten minutes after which these clients give up, so that they hear the reason."""
+    answer_max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 1024
+    """Longest answer in `/v1/chat/completions`, in tokens, where the request names no limit. Prompt and answer share the model's
+    context, so a larger figure leaves less room for conversations."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """How many unfinished jobs one account may have, so that a client in a loop cannot fill the queue."""
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
@@ -41,6 +41,7 @@ from agent.core.errors import (
     RateLimitExceeded,
     ServiceUnavailable,
     ValidationFailed,
+    error_body,
 )
 from agent.core.jobs import JobState
 from agent.core.quantities import format_time
@@ -163,7 +164,7 @@ async def _upkeep(context: Context) -> None:
 def _map_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def known(request: Request, error: ApiError) -> Response:
-        return _error(request, error.status, error.code, error.message, error.details)
+        return _error(request, error.status, error.code, error.message, error.details, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -224,10 +225,10 @@ def _error(
     code: str,
     message: str,
     details: dict[str, Any],
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     request_id = request.scope.get("request_id") or secrets.token_hex(8)
-    body = {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
+    body = error_body(code, message, details, request_id)
     headers = dict(headers or {})
     if status in (RateLimitExceeded.status, ServiceUnavailable.status):
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)

@@ -17,7 +17,9 @@ from agent.core.errors import ApiError, PayloadTooLarge
 from agent.settings import CoordinatorSettings
 
 # These stream to disk and keep the larger limit of artifacts themselves.
-_STREAMED: Final = re.compile(r"(/api)?/v1/(artifacts|jobs/[^/]+/files/[^/]+)")
+_STREAMED: Final = re.compile(
+    r"(/api)?/v1/(artifacts|jobs/[^/]+/files/[^/]+|audio/(transcriptions|translations))"
+)
 DRAIN_BYTES: Final = 64 * 2**20
 DRAIN_SECONDS: Final = 10.0
 

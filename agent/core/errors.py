@@ -18,13 +18,14 @@ AgentError
     ├── ValidationFailed        422 VALIDATION_ERROR
     │   └── ReceiptInvalid      422 RECEIPT_INVALID
     ├── RateLimitExceeded       429 RATE_LIMIT_EXCEEDED
-    └── ServiceUnavailable      503 SERVICE_UNAVAILABLE
+    ├── ServiceUnavailable      503 SERVICE_UNAVAILABLE
+    └── AnswerFailed            the job's own code, and the status that it means
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 
 class AgentError(Exception):
@@ -38,13 +39,20 @@ class ConfigurationError(AgentError):
 class ApiError(AgentError):
     """A request cannot be answered as asked. The message tells the caller what to do."""
 
-    code: ClassVar[str] = "INTERNAL_ERROR"
-    status: ClassVar[int] = 500
+    code: str = "INTERNAL_ERROR"
+    status: int = 500
+    headers: Mapping[str, str] = {}
+    """Headers of the answer."""
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.details = dict(details or {})
+
+
+def error_body(code: str, message: str, details: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    """The one shape in which errors are answered."""
+    return {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
 
 
 class InvalidJobType(ApiError):
@@ -163,3 +171,18 @@ class ServiceUnavailable(ApiError):
 
     code = "SERVICE_UNAVAILABLE"
     status = 503
+
+
+class AnswerFailed(ApiError):
+    """A request was held for what its job makes, and the job has not made it.
+
+    `code` is the job's own where it has failed, `JOB_CANCELLED`, `ANSWER_TIMEOUT` where it took too long, `RESULT_INVALID` where the
+    miner answered what its service does not, `TEXT_CHANGED` where a text that was half shown came out otherwise.
+    """
+
+    def __init__(self, job_id: str, code: str, message: str, status: int) -> None:
+        super().__init__(message, {"job_id": job_id})
+        self.code = code
+        self.status = status
+        # The network has tried as often as the job allows; a client that repeats the request by itself pays for another job.
+        self.headers = {"X-Job-ID": job_id, "X-Should-Retry": "false"}

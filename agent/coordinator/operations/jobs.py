@@ -28,7 +28,7 @@ from agent.core.errors import (
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.jobs import FINAL, Cancel, Job, JobState, RunEnded, apply
+from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded, apply
 from agent.core.quantities import format_time, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 from runners._base import ServiceDefinition
@@ -324,6 +324,19 @@ def _results(connection: Connection, caller: Caller, job_id: str) -> dict[str, A
         "results": json.loads(text),
         "completed_at": format_time(life.finished_at),
     }
+
+
+async def failed_by_machines(context: Context, job_id: str) -> bool:
+    """Whether a failed job was given up after too many runs that were not its input's fault."""
+    return await context.database.read(_failed_by_machines, job_id)
+
+
+def _failed_by_machines(connection: Connection, job_id: str) -> bool:
+    record = store.find(connection, job_id)
+    ended = store.runs_of(connection, job_id)
+    if record is None or not ended or record.life.attempts < record.life.max_attempts:
+        return False
+    return ended[-1]["outcome"] in (Outcome.RETRIED, Outcome.EXPIRED)
 
 
 async def upload_file(

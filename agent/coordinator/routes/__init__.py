@@ -7,6 +7,7 @@ from agent.coordinator.routes import (
     jobs,
     miner_session,
     miners,
+    openai,
     receipts,
     registry,
     services,
@@ -21,5 +22,6 @@ ROUTERS = (
     receipts.router,
     miners.router,
     miner_session.router,
+    openai.router,
     admin.router,
 )

@@ -1,4 +1,4 @@
-"""Who is asking, as parameters of routes."""
+"""Who is asking, as parameters of routes, and whether they are still there."""
 
 from __future__ import annotations
 
@@ -52,6 +52,12 @@ async def _client_or_session(context: ContextOf, secret: _Secret) -> Caller | Se
     if secret is not None and secret.startswith("session."):
         return await miners.session_of(context, secret)
     return await _client(context, secret)
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the client has left. Only after the body was read, since it takes what comes."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 IdempotencyKey = Annotated[
