@@ -11,6 +11,7 @@ from agent.coordinator.routes import (
     receipts,
     registry,
     services,
+    wallet,
 )
 
 ROUTERS = (
@@ -20,6 +21,7 @@ ROUTERS = (
     registry.router,
     artifacts.router,
     receipts.router,
+    wallet.router,
     miners.router,
     miner_session.router,
     openai.router,

@@ -61,7 +61,7 @@ async def chat_completions(
     """Held until the answer is complete, or streamed. Leaving before that cancels the job, unless it has an `Idempotency-Key`."""
     asked = await chat.create(context, caller, body, key)
     if body.stream:
-        return _stream(request, asked, chat.ChatChunks(asked, usage=body.includes_usage))
+        return await _stream(request, asked, chat.ChatChunks(asked, usage=body.includes_usage))
     made = await result(asked, InferenceResult, disconnected(request))
     return _json(asked, chat.completion(asked, made))
 
@@ -82,7 +82,7 @@ async def text_completions(
     """As conversations, but the text is continued as it stands."""
     asked = await completions.create(context, caller, body, key)
     if body.stream:
-        return _stream(request, asked, completions.CompletionChunks(asked, usage=body.includes_usage))
+        return await _stream(request, asked, completions.CompletionChunks(asked, usage=body.includes_usage))
     made = await result(asked, InferenceResult, disconnected(request))
     return _json(asked, completions.completion(asked, made))
 
@@ -164,8 +164,8 @@ def _json(asked: Asked, answer: BaseModel) -> Response:
     return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=_names(asked))
 
 
-def _stream(request: Request, asked: Asked, form: Chunks) -> Response:
-    writing = Writing(asked)
+async def _stream(request: Request, asked: Asked, form: Chunks) -> Response:
+    writing = await Writing.begin(asked)
     return _TextStream(writing, _frames(writing, form, request.scope["request_id"]), _names(asked))
 
 

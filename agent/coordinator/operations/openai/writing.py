@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, suppress
-from typing import Final, Protocol
+from contextlib import AsyncExitStack, suppress
+from typing import Final, Protocol, Self
 
 from pydantic import BaseModel
 
-from agent.coordinator.hub import RESYNC, Message
+from agent.coordinator.hub import RESYNC, Message, Subscription
 from agent.coordinator.operations import jobs
 from agent.coordinator.operations.openai.serving import MACHINE_FAULT, Asked, drop, made
 from agent.core.errors import AnswerFailed, ApiError
@@ -34,21 +34,25 @@ class Chunks(Protocol):
 
 
 class Writing:
-    """A job whose text is passed on while it is written.
+    """A job whose text is passed on while it is written. `begin` it as soon as the job is there, and `close` it in any case."""
 
-    It listens from the moment it is made, so make it as soon as the job is there, and `close` it in any case.
-    """
-
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, watch: AsyncExitStack, news: Subscription) -> None:
         self._asked = asked
+        self._watch = watch
+        self._news = news
         self._shown = _Shown()
         self._ended = False
-        self._stack = ExitStack()
-        self._news = self._stack.enter_context(asked.context.hub.subscribe(asked.job_id))
+
+    @classmethod
+    async def begin(cls, asked: Asked) -> Self:
+        """Listen from now on."""
+        watch = AsyncExitStack()
+        news = await watch.enter_async_context(asked.context.feed.watch(asked.job_id))
+        return cls(asked, watch, news)
 
     async def close(self) -> None:
         """Listen no more; the job of a client that has left before its end is cancelled."""
-        self._stack.close()
+        await self._watch.aclose()
         if not self._ended:
             with suppress(ApiError):
                 await drop(self._asked)
