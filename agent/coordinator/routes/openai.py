@@ -39,21 +39,22 @@ async def get_model(context: ContextOf, _: AnyCaller, model: str) -> models.Mode
     return await models.find(context, model)
 
 
-def _streamed(chunk: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """How a streamed answer is documented beside the plain one."""
-    description = (
-        f"The answer; with `stream` server-sent events with a {chunk.__name__} each, and `[DONE]` at the end"
-    )
-    return {
-        200: {"description": description, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
-    }
+def _answers(description: str, *more: str) -> dict[int | str, dict[str, Any]]:
+    """How an answer is documented; `more` are the media types that it may have beside JSON."""
+    job_id = {"description": "The job that made the answer", "schema": {"type": "string"}}
+    content = {media_type: {"schema": {"type": "string"}} for media_type in more}
+    return {200: {"description": description, "headers": {"X-Job-ID": job_id}, "content": content}}
+
+
+_STREAMED: Final = "text/event-stream"
+_STREAM: Final = "The answer; with `stream` server-sent events with a chunk each, and `[DONE]` at the end"
 
 
 @router.post(
     "/chat/completions",
     summary="Answer a conversation",
     response_model=chat.ChatCompletion,
-    responses=_streamed(chat.ChatCompletionChunk),
+    responses=_answers(_STREAM, _STREAMED),
 )
 async def chat_completions(
     context: ContextOf, caller: Client, body: chat.ChatRequest, request: Request, key: IdempotencyKey = None
@@ -70,7 +71,7 @@ async def chat_completions(
     "/completions",
     summary="Continue a text",
     response_model=completions.Completion,
-    responses=_streamed(completions.Completion),
+    responses=_answers(_STREAM, _STREAMED),
 )
 async def text_completions(
     context: ContextOf,
@@ -93,16 +94,11 @@ def _form(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-_PLAIN: Final[dict[int | str, dict[str, Any]]] = {
-    200: {"description": "The text", "content": {"text/plain": {"schema": {"type": "string"}}}}
-}
-
-
 @router.post(
     "/audio/transcriptions",
     summary="Write speech down",
     response_model=audio.Transcription | audio.VerboseTranscription,
-    responses=_PLAIN,
+    responses=_answers("The text", "text/plain"),
     openapi_extra=_form(audio.TranscriptionRequest),
 )
 async def transcriptions(
@@ -116,7 +112,7 @@ async def transcriptions(
     "/audio/translations",
     summary="Write speech down in English",
     response_model=audio.Transcription | audio.VerboseTranscription,
-    responses=_PLAIN,
+    responses=_answers("The text", "text/plain"),
     openapi_extra=_form(audio.TranslationRequest),
 )
 async def translations(
@@ -140,7 +136,12 @@ async def _speech(
     return _json(asked, audio.transcription(task, wanted, made))
 
 
-@router.post("/images/generations", summary="Make pictures", response_model=images.Images)
+@router.post(
+    "/images/generations",
+    summary="Make pictures",
+    response_model=images.Images,
+    responses=_answers("The pictures"),
+)
 async def image_generations(
     context: ContextOf,
     caller: Client,
@@ -192,7 +193,7 @@ class _TextStream(StreamingResponse):
         super().__init__(
             frames,
             headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-            media_type="text/event-stream",
+            media_type=_STREAMED,
         )
         self._writing = writing
 

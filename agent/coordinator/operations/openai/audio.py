@@ -28,9 +28,9 @@ class SpeechRequest(JobOptions):
     """The fields beside the file, which may have any format that FFmpeg reads. Options of a job are additions of ours."""
 
     model: Annotated[str, Field(max_length=200, examples=["tiny.en"])]
-    prompt: str | None = None
+    prompt: Annotated[str, Field(max_length=2000)] | None = None
     response_format: TextFormat = "json"
-    temperature: float | None = None
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @property
     def granularities(self) -> frozenset[str]:
@@ -45,7 +45,7 @@ class TranslationRequest(SpeechRequest):
 class TranscriptionRequest(SpeechRequest):
     """Speech to write down. Of what has no effect here only the neutral value is accepted."""
 
-    language: str | None = None
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$", examples=["en"])] | None = None
     timestamp_granularities: (
         Annotated[list[Literal["word", "segment"]], Field(min_length=1, max_length=2)] | None
     ) = None

@@ -11,9 +11,20 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, service
 from agent.coordinator.operations.submission import JobOptions
-from runners._llm_request import MAX_TEXT, InferenceResult, Usage
+from runners._llm_request import (
+    MAX_NEW_TOKENS,
+    MAX_STOPS,
+    MAX_TEXT,
+    InferenceResult,
+    StopText,
+    Usage,
+)
 
 SERVICE: Final = "llm_inference"
+
+# The service's own limits, said again so that they stand in the document of this path.
+MaxTokens = Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
 class _Part(BaseModel):
@@ -100,15 +111,15 @@ class TextRequest(JobOptions):
     """What both calls for text take. `top_k` and `repetition_penalty` are additions of ours, as are the options of a job."""
 
     model: Annotated[str, Field(max_length=200, examples=["smollm2-135m-instruct"])]
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    stop: str | list[str] | None = None
-    seed: int | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    repetition_penalty: float | None = None
+    max_tokens: MaxTokens | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0, le=1000)] | None = None
+    stop: StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.5, le=2)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[Any, Only(1)] = None
@@ -155,7 +166,7 @@ class ChatRequest(TextRequest):
     )
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1000)]
-    max_completion_tokens: int | None = None
+    max_completion_tokens: MaxTokens | None = None
     response_format: ResponseFormat | None = None
     audio: Annotated[Any, Only()] = None
     function_call: Annotated[Any, Only("none", "auto")] = None
@@ -204,8 +215,6 @@ async def create(context: Context, caller: Caller, request: ChatRequest, key: st
         "response_schema": form.json_schema.schema_ if isinstance(form, JsonSchema) else None,
     }
     names = {"response_schema": "response_format.json_schema.schema"}
-    if request.max_completion_tokens is not None:
-        names["max_tokens"] = "max_completion_tokens"
     return await ask(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
 
 

@@ -72,13 +72,25 @@ def form_schema(model: type[BaseModel]) -> dict[str, Any]:
     schema = model.model_json_schema()
     properties: dict[str, Any] = {FILE: {"type": "string", "format": "binary"}}
     for name, field in schema["properties"].items():
-        if "$ref" in field or "allOf" in field:
-            inner = schema["$defs"][field["$ref"].rpartition("/")[2]]
-            properties |= {f"{name}[{part}]": value for part, value in inner["properties"].items()}
-        elif field.get("enum") != [None]:  # what is only there to be refused by name
-            takes_list = any(option.get("type") == "array" for option in field.get("anyOf", []))
-            properties[f"{name}[]" if takes_list else name] = field
-    return {"type": "object", "required": [FILE, *schema["required"]], "properties": properties}
+        if "$ref" in field:
+            parts = schema["$defs"][field["$ref"].rpartition("/")[2]]["properties"]
+            properties |= {f"{name}[{part}]": _in_a_form(inner) for part, inner in parts.items()}
+        elif field.get("enum") != [None]:  # else it stands there only to be refused by name
+            plain = _in_a_form(field)
+            properties[f"{name}[]" if plain.get("type") == "array" else name] = plain
+    required = [FILE, *schema["required"]]
+    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
+
+
+def _in_a_form(field: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a field without null, which a form cannot say."""
+    plain = {name: value for name, value in field.items() if name not in {"anyOf", "enum", "default"}}
+    for option in field.get("anyOf", ()):
+        if option != {"type": "null"}:
+            plain |= option
+    if "enum" in field:
+        plain["enum"] = [value for value in field["enum"] if value is not None]
+    return plain
 
 
 def _boundary(content_type: str | None) -> bytes:

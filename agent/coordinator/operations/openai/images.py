@@ -16,6 +16,12 @@ from agent.coordinator.operations.openai.serving import Asked, ask, service
 from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.store.artifacts import ArtifactRecord
 from runners._diffusion_request import (
+    MAX_GUIDANCE,
+    MAX_IMAGES,
+    MAX_LORAS,
+    MAX_PROMPT_LETTERS,
+    MAX_SEED,
+    MAX_STEPS,
     GeneratedImage,
     GenerateRequest,
     GenerateResult,
@@ -25,6 +31,7 @@ from runners._diffusion_request import (
 )
 
 SERVICE: Final = "image_generation"
+SIZE: Final = r"^(auto|[1-9]\d{1,3}x[1-9]\d{1,3})$"
 DEFAULT_MODEL: Final[str] = GenerateRequest.model_fields["model"].default
 
 
@@ -48,19 +55,19 @@ class ImageRequest(JobOptions):
         }
     )
 
-    prompt: str
+    prompt: Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_LETTERS)]
     model: Annotated[str, Field(max_length=200)] | None = None
-    n: int | None = None
-    size: Annotated[str, Field(max_length=20, examples=["auto", "512x512"])] | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_IMAGES)] | None = None
+    size: Annotated[str, Field(pattern=SIZE, examples=["auto", "512x512"])] | None = None
     response_format: Literal["b64_json", "url"] | None = None
     output_format: OutputFormat | None = None
-    output_compression: int | None = None
-    negative_prompt: str | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    seed: int | None = None
+    output_compression: Annotated[int, Field(ge=1, le=100)] | None = None
+    negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT_LETTERS)] | None = None
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
+    guidance: Annotated[float, Field(ge=0, le=MAX_GUIDANCE)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] | None = None
     scheduler: Scheduler | None = None
-    loras: list[Lora] | None = None
+    loras: Annotated[list[Lora], Field(max_length=MAX_LORAS)] | None = None
     background: Annotated[Any, Only("auto", "opaque")] = None
     moderation: Annotated[Any, Only("auto")] = None
     partial_images: Annotated[Any, Only(0)] = None
