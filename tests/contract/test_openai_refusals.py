@@ -5,19 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI
 
 from support.openai_jobs import LLM, PICTURES, QUESTION
-from support.server import serve
+from support.server import Served, serve
 
 
 @pytest.fixture(scope="module")
-def nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenAI]:
-    """A client of a coordinator without miners: a request that were accepted would wait for one until it is too late."""
-    with serve(tmp_path_factory.mktemp("nobody") / "data", answer_seconds=0.1) as served:
-        yield OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0)
+def deserted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A coordinator without miners: a request that was accepted would wait for one until it is too late."""
+    with serve(tmp_path_factory.mktemp("deserted") / "data", answer_seconds=0.1) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def nobody(deserted: Served) -> Iterator[OpenAI]:
+    """OpenAI's client of it."""
+    with OpenAI(api_key=deserted.client_key, base_url=f"{deserted.url}/v1", max_retries=0) as nobody:
+        yield nobody
+
+
+@pytest.fixture(scope="module")
+def bare(deserted: Served) -> Iterator[httpx.Client]:
+    """A client that sends what it is told."""
+    with httpx.Client(base_url=deserted.url, headers={"X-API-Key": deserted.client_key}) as bare:
+        yield bare
 
 
 def fields_of(error: openai.APIStatusError) -> dict[str, str]:
@@ -187,6 +202,59 @@ def test_what_transcriptions_do_not_support_is_refused_by_name(
     assert field in str(fields_of(caught.value))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_model_that_knows_only_english_does_not_translate(nobody: OpenAI) -> None:
     with pytest.raises(openai.UnprocessableEntityError, match="knows only English"):
         nobody.audio.translations.create(file=b"RIFF", model="tiny.en")
+
+
+def form(*parts: tuple[str, bytes], boundary: str = "xyz", end: bool = True) -> dict[str, Any]:
+    """A form by hand: what follows the name of each field, and its content."""
+    lines = [
+        b"--%s\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n"
+        % (boundary.encode(), rest.encode(), content)
+        for rest, content in parts
+    ]
+    last = b"--%s--\r\n" % boundary.encode() if end else b""
+    return {
+        "content": b"".join(lines) + last,
+        "headers": {"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    }
+
+
+FILE = ('"file"; filename="a.wav"', b"RIFF")
+MODEL = ('"model"', b"base")
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        (form(MODEL), "file"),
+        (form(FILE), "model"),
+        (form(FILE, MODEL, MODEL), "model"),
+        (form(FILE, MODEL, FILE), "file"),
+        (form(FILE, MODEL, ('"picture"; filename="a.png"', b"")), "picture"),
+        (form(FILE, MODEL, ('"pricing"', b"1"), ('"pricing[max_cost]"', b"1")), "pricing"),
+        (form(FILE, MODEL, ('"prompt"', b"\xff")), "prompt"),
+        (form(FILE, MODEL, end=False), "body"),
+        (form(FILE, MODEL, ('""', b"x")), "body"),
+        ({"content": b"nothing", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, "body"),
+        ({"content": b"--x\r\n\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, "body"),
+        ({"content": b"", "headers": {"Content-Type": f"multipart/form-data; boundary={'x' * 300}"}}, "body"),
+        ({"content": b"", "headers": {"Content-Type": "multipart/form-data"}}, "body"),
+        ({"json": {"model": "base"}}, "body"),
+        ({}, "body"),
+    ],
+)  # fmt: skip
+def test_forms_that_are_none_are_refused(bare: httpx.Client, sent: dict[str, Any], field: str) -> None:
+    answer = bare.post("/v1/audio/transcriptions", **sent)
+    assert answer.status_code == 422, answer.text
+    assert field in answer.json()["error"]["details"]["fields"]
+
+
+@pytest.mark.parametrize("fields", [[('"prompt"', b"x" * 70_000)], [('"a"', b"")] * 70])
+def test_long_fields_are_too_large(bare: httpx.Client, fields: list[tuple[str, bytes]]) -> None:
+    """Fields are held in memory, so their size has a limit of its own."""
+    named = [(rest.replace('a"', f'a{number}"'), content) for number, (rest, content) in enumerate(fields)]
+    answer = bare.post("/v1/audio/transcriptions", **form(*named, FILE, MODEL))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")

@@ -12,9 +12,9 @@ from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.form import FILE, read_form
 from agent.coordinator.operations.openai.neutral import Only
-from agent.coordinator.operations.openai.serving import MACHINE_FAULT, Asked, ask, service
+from agent.coordinator.operations.openai.serving import Asked, ask, made_file, nonsense, service
 from agent.coordinator.operations.submission import ARTIFACT_SCHEME, JobOptions
-from agent.core.errors import AnswerFailed, ValidationFailed
+from agent.core.errors import ValidationFailed
 from runners._whisper_request import Segment, TranscribeResult
 
 SERVICE: Final = "whisper_transcription"
@@ -169,13 +169,11 @@ def transcription(
 
 async def subtitles(asked: Asked, request: SpeechRequest, result: TranscribeResult) -> AsyncIterator[bytes]:
     """The file that the miner wrote, in pieces. Raises `AnswerFailed` if it wrote none."""
-    context = asked.context
     written = [file for file in result.files if file.name.endswith(f".{request.response_format}")]
     if not written:
-        message = f"The miner of job {asked.job_id} wrote no {request.response_format} file."
-        raise AnswerFailed(asked.job_id, "RESULT_INVALID", message, MACHINE_FAULT)
-    record = await artifacts.find(context, asked.caller, written[0].artifact_id)
-    return context.artifacts.read(record.artifact_id, 0, record.size)
+        raise nonsense(asked)
+    record = await made_file(asked, written[0].artifact_id)
+    return asked.context.artifacts.read(record.artifact_id, 0, record.size)
 
 
 def _segments(segments: list[Segment]) -> list[TimedSegment]:

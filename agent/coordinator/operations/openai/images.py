@@ -8,11 +8,10 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agent.coordinator.operations import artifacts
 from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.neutral import Only
-from agent.coordinator.operations.openai.serving import Asked, ask, service
+from agent.coordinator.operations.openai.serving import Asked, ask, made_file, service
 from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.store.artifacts import ArtifactRecord
 from runners._diffusion_request import (
@@ -135,11 +134,11 @@ def _images(asked: Asked, request: ImageRequest, made: MadePictures, data: list[
 async def encoded(asked: Asked, request: ImageRequest, made: MadePictures) -> AsyncIterator[bytes]:
     """The answer with the pictures in it, as pieces of JSON: held in memory, it could be as large as a miner likes.
 
-    Raises `NotFound` before the first piece for a picture that is not there.
+    Raises `AnswerFailed` before the first piece for a picture that is not there.
     """
-    context = asked.context
-    files = [await artifacts.find(context, asked.caller, image.artifact_id) for image in made.images]
-    return _encode(context, _images(asked, request, made, []), list(zip(made.images, files, strict=True)))
+    files = [await made_file(asked, image.artifact_id) for image in made.images]
+    pictures = list(zip(made.images, files, strict=True))
+    return _encode(asked.context, _images(asked, request, made, []), pictures)
 
 
 async def _encode(

@@ -10,12 +10,13 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.operations import jobs
+from agent.coordinator.operations import artifacts, jobs
 from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import JobView
 from agent.coordinator.operations.miners import supply
 from agent.coordinator.operations.submission import MAX_SHOWN, JobOptions, model_names
+from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import AnswerFailed, JobAlreadyCompleted, NotFound, ValidationFailed
 from agent.core.jobs import FINAL, JobState
 from agent.core.near_names import hint
@@ -140,8 +141,21 @@ async def made(asked: Asked, job: JobView, output: type[ResultT]) -> ResultT:
     try:
         return output.model_validate(job["results"])
     except ValidationError:
-        message = f"The miner of job {asked.job_id} answered what this service does not."
-        raise AnswerFailed(asked.job_id, "RESULT_INVALID", message, MACHINE_FAULT) from None
+        raise nonsense(asked) from None
+
+
+async def made_file(asked: Asked, artifact_id: str) -> ArtifactRecord:
+    """A file that the results name. Raises `AnswerFailed` for one that the caller may not read: miners can name what they like."""
+    try:
+        return await artifacts.find(asked.context, asked.caller, artifact_id)
+    except NotFound:
+        raise nonsense(asked) from None
+
+
+def nonsense(asked: Asked) -> AnswerFailed:
+    """The error for results that are not what the service defines."""
+    message = f"The miner of job {asked.job_id} answered what {asked.service_id} does not."
+    return AnswerFailed(asked.job_id, "RESULT_INVALID", message, MACHINE_FAULT)
 
 
 async def _not_made(asked: Asked, job: JobView) -> NoReturn:
