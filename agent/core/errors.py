@@ -20,7 +20,12 @@ AgentError
     │   └── ReceiptInvalid      422 RECEIPT_INVALID
     ├── RateLimitExceeded       429 RATE_LIMIT_EXCEEDED
     ├── ServiceUnavailable      503 SERVICE_UNAVAILABLE
-    └── AnswerFailed            the job's own code, and the status that it means
+    └── AnswerFailed            502 MACHINE_FAULT
+        ├── AnswerRefused       422 INPUT_INVALID
+        ├── AnswerCancelled     409 JOB_CANCELLED
+        ├── AnswerInvalid       502 RESULT_INVALID
+        ├── AnswerChanged       502 TEXT_CHANGED
+        └── AnswerTimeout       504 ANSWER_TIMEOUT
 """
 
 from __future__ import annotations
@@ -182,15 +187,47 @@ class ServiceUnavailable(ApiError):
 
 
 class AnswerFailed(ApiError):
-    """A request was held for what its job makes, and the job has not made it.
+    """The job that was to make the answer failed, and not by its input's fault; the code may be its runner's own."""
 
-    `code` is the job's own where it has failed, `JOB_CANCELLED`, `ANSWER_TIMEOUT` where it took too long, `RESULT_INVALID` where the
-    miner answered what its service does not, `TEXT_CHANGED` where a text that was half shown came out otherwise.
-    """
+    code = "MACHINE_FAULT"
+    status = 502
 
-    def __init__(self, job_id: str, code: str, message: str, status: int) -> None:
+    def __init__(self, job_id: str, message: str, code: str | None = None) -> None:
         super().__init__(message, {"job_id": job_id})
-        self.code = code
-        self.status = status
-        # The network has tried as often as the job allows; a client that repeats the request by itself pays for another job.
+        if code is not None:
+            self.code = code
+        # The network has tried as often as the job allows; a client that repeats the request by itself makes another job.
         self.headers = {"X-Job-ID": job_id, "X-Should-Retry": "false"}
+
+
+class AnswerRefused(AnswerFailed):
+    """The job that was to make the answer failed by its input's fault; the code may be its runner's own."""
+
+    code = "INPUT_INVALID"
+    status = 422
+
+
+class AnswerCancelled(AnswerFailed):
+    """The job that was to make the answer was cancelled."""
+
+    code = "JOB_CANCELLED"
+    status = 409
+
+
+class AnswerInvalid(AnswerFailed):
+    """The miner answered what its service does not."""
+
+    code = "RESULT_INVALID"
+
+
+class AnswerChanged(AnswerFailed):
+    """A text that was shown in part came out otherwise."""
+
+    code = "TEXT_CHANGED"
+
+
+class AnswerTimeout(AnswerFailed):
+    """The job did not make the answer in time."""
+
+    code = "ANSWER_TIMEOUT"
+    status = 504

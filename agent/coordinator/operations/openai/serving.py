@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,16 +17,20 @@ from agent.coordinator.operations.jobs import JobView
 from agent.coordinator.operations.miners import supply
 from agent.coordinator.operations.submission import MAX_SHOWN, JobOptions, model_names
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.core.errors import AnswerFailed, JobAlreadyCompleted, NotFound, ValidationFailed
+from agent.core.errors import (
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+    JobAlreadyCompleted,
+    NotFound,
+    ValidationFailed,
+)
 from agent.core.jobs import FINAL, JobState
 from agent.core.near_names import hint
 from agent.core.quantities import parse_time
 from runners._base import ServiceDefinition
-
-CONFLICT: Final = 409
-INPUT_FAULT: Final = 422
-MACHINE_FAULT: Final = 502
-TOO_LATE: Final = 504
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -126,7 +130,7 @@ async def result(asked: Asked, output: type[ResultT], gone: Coroutine[Any, Any, 
         await asyncio.wait([ending, leaving], return_when=asyncio.FIRST_COMPLETED)
         if not ending.done():
             await drop(asked)
-            raise AnswerFailed(asked.job_id, "JOB_CANCELLED", "The client has left.", CONFLICT)
+            raise AnswerCancelled(asked.job_id, "The client has left.")
         return await made(asked, await ending, output)
     finally:
         for task in (ending, leaving):
@@ -152,20 +156,21 @@ async def made_file(asked: Asked, artifact_id: str) -> ArtifactRecord:
         raise nonsense(asked) from None
 
 
-def nonsense(asked: Asked) -> AnswerFailed:
+def nonsense(asked: Asked) -> AnswerInvalid:
     """The error for results that are not what the service defines."""
     message = f"The miner of job {asked.job_id} answered what {asked.service_id} does not."
-    return AnswerFailed(asked.job_id, "RESULT_INVALID", message, MACHINE_FAULT)
+    return AnswerInvalid(asked.job_id, message)
 
 
 async def _not_made(asked: Asked, job: JobView) -> NoReturn:
     if job["status"] not in FINAL:
         await _too_late(asked)
     if job["status"] == JobState.CANCELLED:
-        raise AnswerFailed(asked.job_id, "JOB_CANCELLED", f"Job {asked.job_id} was cancelled.", CONFLICT)
+        raise AnswerCancelled(asked.job_id, f"Job {asked.job_id} was cancelled.")
     error = job["error"]
-    at_fault = MACHINE_FAULT if await jobs.failed_by_machines(asked.context, asked.job_id) else INPUT_FAULT
-    raise AnswerFailed(asked.job_id, error["code"], error["message"], at_fault)
+    by_machines = await jobs.failed_by_machines(asked.context, asked.job_id)
+    kind = AnswerFailed if by_machines else AnswerRefused
+    raise kind(asked.job_id, error["message"], error["code"])
 
 
 async def _too_late(asked: Asked) -> NoReturn:
@@ -178,4 +183,4 @@ async def _too_late(asked: Asked) -> NoReturn:
     message = f"Job {asked.job_id} gave no answer within {limit:g} seconds; {then}."
     if (await supply(asked.context, asked.service_id)).online == 0:
         message += f" No miner offers {asked.service_id} now."
-    raise AnswerFailed(asked.job_id, "ANSWER_TIMEOUT", message, TOO_LATE)
+    raise AnswerTimeout(asked.job_id, message)

@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from agent.coordinator.hub import RESYNC, Message, Subscription
 from agent.coordinator.operations import jobs
-from agent.coordinator.operations.openai.serving import MACHINE_FAULT, Asked, drop, made
-from agent.core.errors import AnswerFailed, ApiError
+from agent.coordinator.operations.openai.serving import Asked, drop, made
+from agent.core.errors import AnswerChanged, ApiError
 from agent.core.jobs import FINAL
 from runners._llm_request import InferenceResult
 
@@ -102,7 +102,7 @@ class Writing:
         if rest is None:
             job_id = self._asked.job_id
             message = f"Another miner wrote the text anew after a part had been shown; GET /v1/jobs/{job_id}/results has the whole."
-            raise AnswerFailed(job_id, "TEXT_CHANGED", message, MACHINE_FAULT)
+            raise AnswerChanged(job_id, message)
         return rest
 
 
