@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import openai
 import pytest
 from openai import OpenAI
+from pydantic import BaseModel
 
+from agent.coordinator.operations.openai.audio import TranscriptionRequest, TranslationRequest
+from agent.coordinator.operations.openai.chat import ChatRequest
+from agent.coordinator.operations.openai.completions import CompletionRequest
+from agent.coordinator.operations.openai.images import ImageRequest
 from support.openai_jobs import LLM, PICTURES, QUESTION
 from support.server import Served, serve
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "openai.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +41,18 @@ def bare(deserted: Served) -> Iterator[httpx.Client]:
     """A client that sends what it is told."""
     with httpx.Client(base_url=deserted.url, headers={"X-API-Key": deserted.client_key}) as bare:
         yield bare
+
+
+@pytest.mark.parametrize(
+    "request_model",
+    [ChatRequest, CompletionRequest, TranscriptionRequest, TranslationRequest, ImageRequest],
+)
+def test_the_guide_speaks_of_every_parameter(request_model: type[BaseModel]) -> None:
+    """`docs/openai.md` says of each whether it is supported, and with which values."""
+    unnamed = [
+        name for name in request_model.model_fields if f"`{name}`" not in GUIDE and f"`{name}[]`" not in GUIDE
+    ]
+    assert unnamed == []
 
 
 def fields_of(error: openai.APIStatusError) -> dict[str, str]:
