@@ -61,6 +61,10 @@ class CoordinatorSettings(_Section):
     """Largest JSON body of a request."""
     max_artifact: Bytes = Bytes("20Gi")
     """Largest artifact."""
+    link_seconds: Annotated[float, Field(gt=0)] = 3600
+    """How long a signed link to an artifact is valid that does not name a time: an hour, so that a page can be read at ease."""
+    max_link_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
+    """Longest time that a signed link may be valid. Links cannot be withdrawn, so not longer than a week."""
     max_result: Bytes = Bytes("64Mi")
     """Largest result that a miner may send, without the output files (these are artifacts)."""
     allow_http_inputs: bool = False

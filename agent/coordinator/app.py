@@ -28,6 +28,7 @@ from agent.coordinator.limits import BodyLimit, Failures, RequestIds
 from agent.coordinator.operations import leases
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
+from agent.coordinator.operations.secret_file import load_secret
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
@@ -93,6 +94,7 @@ def build_context(settings: Settings) -> Context:
         dispatcher=dispatcher,
         artifacts=artifacts,
         signer=load_signer(key_file, settings.coordinator.origin),
+        link_key=load_secret(directory / "links.key"),
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(settings.data_dir),
         clock=time.time,

@@ -132,6 +132,7 @@ class Histories(RuleBasedStateMachine):
             ),
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             signer=LogSigner("histories.test", LOG_KEY),
+            link_key=bytes(32),
             services={name: runner.definition for name, runner in installed().items()},
             catalogue=load_catalogue(),
             clock=self.clock,

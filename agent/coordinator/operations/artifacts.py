@@ -12,6 +12,8 @@ from agent.coordinator.store import artifacts as store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import Conflict, NotFound
 
+__all__ = ["ArtifactRecord", "find", "save"]
+
 
 async def save(
     context: Context, who: Caller | Session, media_type: str, chunks: AsyncIterable[bytes]

@@ -36,7 +36,7 @@ class LogSigner:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The coordinator's parts. `clock` returns seconds since the epoch."""
+    """The coordinator's parts. `clock` returns seconds since the epoch; `link_key` is the secret behind signed links."""
 
     settings: CoordinatorSettings
     database: Database
@@ -44,6 +44,7 @@ class Context:
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
     signer: LogSigner
+    link_key: bytes
     services: Mapping[str, ServiceDefinition]
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]

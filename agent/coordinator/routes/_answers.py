@@ -90,6 +90,13 @@ class Artifact(Answer):
     media_type: str
 
 
+class ArtifactLink(Answer):
+    """A signed link, relative to the API's address, and when it ends."""
+
+    url: str
+    expires_at: str
+
+
 class Signature(Answer):
     """The miner's signature and key, base64."""
 
