@@ -14,6 +14,7 @@ from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.uploads import UploadDirectory
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.quantities import format_time, make_id
@@ -45,6 +46,7 @@ class Context:
     feed: Feed
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
+    uploads: UploadDirectory
     signer: LogSigner
     link_key: bytes
     services: Mapping[str, ServiceDefinition]

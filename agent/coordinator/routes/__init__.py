@@ -10,6 +10,7 @@ from agent.coordinator.routes import (
     receipts,
     registry,
     services,
+    uploads,
     wallet,
 )
 
@@ -19,6 +20,7 @@ ROUTERS = (
     services.router,
     registry.router,
     artifacts.router,
+    uploads.router,
     receipts.router,
     wallet.router,
     miners.router,

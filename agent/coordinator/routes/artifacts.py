@@ -59,9 +59,8 @@ async def _readable(
     return await operations.find(context, await client_or_session(context, secret), artifact_id)
 
 
-@router.api_route(
-    "/{artifact_id}", methods=["GET", "HEAD"], response_class=StreamingResponse, summary="Read a file"
-)
+@router.head("/{artifact_id}", response_class=Response, summary="Look at a file")
+@router.get("/{artifact_id}", response_class=StreamingResponse, summary="Read a file")
 async def read(
     context: ContextOf, record: Annotated[ArtifactRecord, Depends(_readable)], request: Request
 ) -> Response:
