@@ -32,7 +32,11 @@ class FailingProxy:
         with suppress(OSError):  # the listener is closed at the end
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(self._target)
+                try:
+                    server = socket.create_connection(self._target)
+                except OSError:  # the coordinator is away
+                    client.close()
+                    continue
                 self._open += [client, server]
                 threading.Thread(target=self._pass, args=(client, server, True), daemon=True).start()
                 threading.Thread(target=self._pass, args=(server, client, False), daemon=True).start()
