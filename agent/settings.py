@@ -68,8 +68,8 @@ class CoordinatorSettings(_Section):
     """Largest JSON body of a request."""
     max_artifact: Bytes = Bytes("20Gi")
     """Largest artifact."""
-    max_stored: Bytes = Bytes("100Gi")
-    """Most that one account may store in artifacts and unfinished uploads together: five files of the largest size."""
+    max_stored: Bytes = Bytes("1Ti")
+    """Most that one account may store in artifacts and unfinished uploads together: fifty files of the largest size."""
     max_uploads_per_account: Annotated[int, Field(ge=1)] = 100
     """How many unfinished resumable uploads one account may have, so that a client in a loop cannot fill the disk."""
     upload_seconds: Annotated[float, Field(gt=0)] = 86_400
