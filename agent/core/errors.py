@@ -4,6 +4,7 @@ AgentError
 ├── ConfigurationError          a setting is wrong
 └── ApiError                    what a request is answered with
     ├── InvalidJobType          400 INVALID_JOB_TYPE
+    ├── UnsupportedChecksum     400 UNSUPPORTED_CHECKSUM
     ├── Unauthorized            401 UNAUTHORIZED
     ├── InsufficientBalance     402 INSUFFICIENT_BALANCE
     ├── Forbidden               403 FORBIDDEN
@@ -14,11 +15,15 @@ AgentError
     │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
     │   ├── StaleLease          409 STALE_LEASE
     │   └── StaleSession        409 STALE_SESSION
+    ├── UnsupportedVersion      412 UNSUPPORTED_VERSION
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
+    ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
     ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
     ├── ValidationFailed        422 VALIDATION_ERROR
     │   └── ReceiptInvalid      422 RECEIPT_INVALID
+    ├── Locked                  423 LOCKED
     ├── RateLimitExceeded       429 RATE_LIMIT_EXCEEDED
+    ├── ChecksumMismatch        460 CHECKSUM_MISMATCH
     ├── ServiceUnavailable      503 SERVICE_UNAVAILABLE
     └── AnswerFailed            502 MACHINE_FAULT
         ├── AnswerRefused       422 INPUT_INVALID
@@ -65,6 +70,13 @@ class InvalidJobType(ApiError):
     """The job's type is no service of the registry."""
 
     code = "INVALID_JOB_TYPE"
+    status = 400
+
+
+class UnsupportedChecksum(ApiError):
+    """An upload's checksum cannot be read, or is of another algorithm than the server offers."""
+
+    code = "UNSUPPORTED_CHECKSUM"
     status = 400
 
 
@@ -142,11 +154,25 @@ class StaleSession(Conflict):
     code = "STALE_SESSION"
 
 
+class UnsupportedVersion(ApiError):
+    """The request speaks no version of the tus protocol that the server speaks."""
+
+    code = "UNSUPPORTED_VERSION"
+    status = 412
+
+
 class PayloadTooLarge(ApiError):
-    """A body is over its limit."""
+    """A body is over its limit, or an account over what it may store."""
 
     code = "PAYLOAD_TOO_LARGE"
     status = 413
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is of another media type than this call takes."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
 
 
 class RangeNotSatisfiable(ApiError):
@@ -172,11 +198,25 @@ class ReceiptInvalid(ValidationFailed):
     code = "RECEIPT_INVALID"
 
 
+class Locked(ApiError):
+    """Another request is busy with the same thing; ask again in a moment."""
+
+    code = "LOCKED"
+    status = 423
+
+
 class RateLimitExceeded(ApiError):
     """Too many requests; `Retry-After` says when to come back."""
 
     code = "RATE_LIMIT_EXCEEDED"
     status = 429
+
+
+class ChecksumMismatch(ApiError):
+    """What arrived of an upload is not what its checksum says; nothing of it was kept. The status is that of tus."""
+
+    code = "CHECKSUM_MISMATCH"
+    status = 460
 
 
 class ServiceUnavailable(ApiError):

@@ -11,6 +11,7 @@ from agent.coordinator.routes import (
     receipts,
     registry,
     services,
+    uploads,
     wallet,
 )
 
@@ -20,6 +21,7 @@ ROUTERS = (
     services.router,
     registry.router,
     artifacts.router,
+    uploads.router,
     receipts.router,
     wallet.router,
     miners.router,
