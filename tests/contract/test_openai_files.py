@@ -191,6 +191,25 @@ def test_pictures_come_as_base64(ai: OpenAI, miner: ScriptedMiner) -> None:
     assert expected.items() <= parameters.items()
 
 
+@pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
+def test_pictures_come_as_links_that_need_no_key(
+    ai: OpenAI, served: Served, miner: ScriptedMiner, prefix: str
+) -> None:
+    """Below the prefix that the client uses, since a proxy may pass on no other."""
+    there = ai.with_options(base_url=f"{served.url}{prefix}")
+    answer, _ = answered(
+        miner,
+        pictures(miner, b"\x89PNG1", b"\x89PNG2"),
+        lambda: there.images.generate(prompt="a lighthouse", model=PICTURES, n=2, response_format="url"),
+    )
+    urls = [image.url or "" for image in answer.data or []]
+    assert all(url.startswith(f"{served.url}{prefix}/artifacts/") for url in urls), urls
+    seen = [httpx.get(url) for url in urls]
+    assert [picture.content for picture in seen] == [b"\x89PNG1", b"\x89PNG2"]
+    assert {picture.headers["content-type"] for picture in seen} == {"image/png"}
+    assert all(image.b64_json is None for image in answer.data or [])
+
+
 def test_a_picture_in_another_format(ai: OpenAI, miner: ScriptedMiner) -> None:
     answer, parameters = answered(
         miner,

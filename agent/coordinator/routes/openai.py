@@ -152,8 +152,16 @@ async def image_generations(
     """Held until all pictures are made."""
     asked = await images.create(context, caller, body, key)
     made = await result(asked, images.MadePictures, disconnected(request))
+    if body.response_format == "url":
+        return _json(asked, await images.linked(asked, body, made, _base(request)))
     content = await images.encoded(asked, body, made)
     return StreamingResponse(content, headers=_names(asked), media_type="application/json")
+
+
+def _base(request: Request) -> str:
+    """This server's address as the client wrote it, which it can reach: a proxy may pass on nothing but `/api`."""
+    prefix = "/api" if request.url.path.startswith("/api/") else ""
+    return f"{request.base_url}".rstrip("/") + prefix
 
 
 def _names(asked: Asked) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.links import link_to
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, made_file, service
 from agent.coordinator.operations.submission import JobOptions
@@ -129,6 +130,19 @@ class Images(BaseModel):
 def _images(asked: Asked, request: ImageRequest, made: MadePictures, data: list[Image]) -> Images:
     size = f"{made.images[0].width}x{made.images[0].height}"
     return Images(created=asked.created, output_format=request.output_format or "png", size=size, data=data)
+
+
+async def linked(asked: Asked, request: ImageRequest, made: MadePictures, base: str) -> Images:
+    """The answer with links to the pictures, which need no key until they expire. `base` is this server's address.
+
+    Raises `AnswerFailed` for a picture that is not there.
+    """
+    data = []
+    for image in made.images:
+        file = await made_file(asked, image.artifact_id)
+        link = link_to(asked.context, file.artifact_id, media_type=file.media_type)
+        data.append(Image(seed=image.seed, url=f"{base}{link}"))
+    return _images(asked, request, made, data)
 
 
 async def encoded(asked: Asked, request: ImageRequest, made: MadePictures) -> AsyncIterator[bytes]:
