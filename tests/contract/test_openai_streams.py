@@ -198,6 +198,22 @@ def test_a_client_that_is_too_slow_gets_the_whole_text_all_the_same(
     assert len(chunks) < len(letters)
 
 
+def test_a_piece_that_is_no_unicode_does_not_break_the_stream(
+    chat: Stream[ChatCompletionChunk], miner: ScriptedMiner
+) -> None:
+    next(chat)
+    (lease,) = miner.poll()
+    body = b'{"fence": 1, "events": [{"kind": "token", "data": {"text": "\\ud800", "offset": 0}}]}'
+    headers = {"Content-Type": "application/json"}
+    answer = miner.http.post(f"/jobs/{lease['job_id']}/events", content=body, headers=headers)
+    assert answer.status_code == 204, answer.text
+    assert text_of(next(chat)) == "\ud800"
+    miner.complete(lease, TEXT)
+    with pytest.raises(openai.APIError) as caught:
+        list(chat)
+    assert caught.value.code == "TEXT_CHANGED"
+
+
 def test_a_silent_stream_says_that_it_is_still_there(
     client: httpx.Client, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,16 +182,16 @@ async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncItera
     """The answer as server-sent events; an error ends it."""
     try:
         async for chunk in writing.chunks(form):
-            yield ": still here\n\n" if chunk is None else _event(chunk.model_dump_json(exclude_unset=True))
+            yield ": still here\n\n" if chunk is None else _event(chunk.model_dump(exclude_unset=True))
     except ApiError as error:
-        body = error_body(error.code, error.message, error.details, request_id)
-        yield _event(json.dumps(body, default=str))
+        yield _event(error_body(error.code, error.message, error.details, request_id))
     else:
-        yield _event("[DONE]")
+        yield "data: [DONE]\n\n"
 
 
-def _event(data: str) -> str:
-    return f"data: {data}\n\n"
+def _event(data: dict[str, Any]) -> str:
+    # With escapes, since a miner's word may hold what UTF-8 cannot.
+    return f"data: {json.dumps(data, separators=(',', ':'), default=str)}\n\n"
 
 
 class _TextStream(StreamingResponse):
