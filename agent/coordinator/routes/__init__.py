@@ -7,9 +7,11 @@ from agent.coordinator.routes import (
     jobs,
     miner_session,
     miners,
+    openai,
     receipts,
     registry,
     services,
+    uploads,
     wallet,
 )
 
@@ -19,9 +21,11 @@ ROUTERS = (
     services.router,
     registry.router,
     artifacts.router,
+    uploads.router,
     receipts.router,
     wallet.router,
     miners.router,
     miner_session.router,
+    openai.router,
     admin.router,
 )
