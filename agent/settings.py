@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,10 +23,40 @@ from pydantic_settings import (
 
 from agent.core.errors import ConfigurationError
 from agent.core.quantities import Bytes, Money
+from agent.core.rates import NetworkSetting, Rate
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RateLimitSettings(_Section):
+    """How often callers may call. Each budget is a number of requests per span of time; over it there is 429 with Retry-After."""
+
+    enabled: bool = True
+    """Whether calls are counted at all."""
+    client: Rate = Rate(1000, 10)
+    """Calls with one API key: a hundred a second for long, and a thousand at once."""
+    uploads: Rate = Rate(600, 60)
+    """Files that one API key begins to upload. The parts of a resumable upload count as ordinary calls."""
+    miner: Rate = Rate(2000, 10)
+    """Calls over HTTP of one miner's session, far above what a busy miner needs. The span is short beside a lease, so that even
+    a miner that is held back renews its leases in time. Messages on its WebSocket are not counted."""
+    address: Rate = Rate(600, 60)
+    """Calls without a valid key from one IPv4 address or IPv6 /64: the registry, the log, pages."""
+    failures: Rate = Rate(20, 60)
+    """Wrong API keys from one address. Beyond it, only keys that were valid lately are listened to from there."""
+    joining: Rate = Rate(300, 60)
+    """Challenges and registrations from one address: a site of a hundred miners that all start at once, with some retries."""
+    checking: Rate = Rate(120, 60)
+    """Receipts and requests that one address has checked without a key; each costs signatures or schemas."""
+    connections: Rate = Rate(120, 60)
+    """WebSockets that one address opens without a valid key in the handshake."""
+    unlimited: tuple[NetworkSetting, ...] = (ip_network("127.0.0.0/8"), ip_network("::1"))
+    """Networks whose callers with a valid key, and whose miners, are not counted. The default is this machine: its programs have
+    the owner's keys and share the owner's processors anyway. Calls that a proxy has forwarded are counted even so."""
+    max_tracked: Annotated[int, Field(ge=100)] = 100_000
+    """Callers that are remembered at the same time, about 400 bytes each; beyond it the oldest are forgotten."""
 
 
 class CoordinatorSettings(_Section):
@@ -69,6 +100,10 @@ class CoordinatorSettings(_Section):
     """Whether jobs may name addresses inside private networks."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """How many unfinished jobs one account may have, so that a client in a loop cannot fill the queue."""
+    trusted_proxies: tuple[NetworkSetting, ...] = ()
+    """Addresses or networks of reverse proxies. Only from them are X-Forwarded-For and X-Forwarded-Proto believed; from anybody
+    else they could be made up, and each made-up address would have a budget of its own."""
+    rate_limits: RateLimitSettings = RateLimitSettings()
 
 
 class DatabaseSettings(_Section):

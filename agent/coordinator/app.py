@@ -18,6 +18,7 @@ from fastapi.responses import Response
 from pydantic import ValidationError as PydanticError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
 from agent.configuration import load_catalogue
@@ -29,6 +30,7 @@ from agent.coordinator.operations import leases
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
 from agent.coordinator.operations.submission import field_errors
+from agent.coordinator.rate_limits import RateLimits
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.receipts import any_receipt
@@ -133,8 +135,12 @@ def build_app(context: Context) -> FastAPI:
         app.include_router(router, prefix="/api/v1", include_in_schema=False)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
+    app.add_middleware(RateLimits, context=context)
     app.add_middleware(Failures)
     app.add_middleware(RequestIds)
+    if context.settings.trusted_proxies:
+        trusted = [str(network) for network in context.settings.trusted_proxies]
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
     return app
 
 
@@ -163,7 +169,8 @@ async def _upkeep(context: Context) -> None:
 def _map_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def known(request: Request, error: ApiError) -> Response:
-        return _error(request, error.status, error.code, error.message, error.details)
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, RateLimitExceeded) else {}
+        return _error(request, error.status, error.code, error.message, error.details, headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -229,7 +236,7 @@ def _error(
     request_id = request.scope.get("request_id") or secrets.token_hex(8)
     body = {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
     headers = dict(headers or {})
-    if status in (RateLimitExceeded.status, ServiceUnavailable.status):
+    if status == ServiceUnavailable.status:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == 401:  # noqa: PLR2004 - RFC 9110 wants the challenge with it
         headers["WWW-Authenticate"] = "Bearer"

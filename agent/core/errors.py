@@ -152,10 +152,16 @@ class ReceiptInvalid(ValidationFailed):
 
 
 class RateLimitExceeded(ApiError):
-    """Too many requests; `Retry-After` says when to come back."""
+    """Too many requests; `Retry-After` says in how many seconds to come back."""
 
     code = "RATE_LIMIT_EXCEEDED"
     status = 429
+
+    def __init__(
+        self, message: str, details: Mapping[str, Any] | None = None, *, retry_after: int = 1
+    ) -> None:
+        super().__init__(message, details)
+        self.retry_after = retry_after
 
 
 class ServiceUnavailable(ApiError):

@@ -35,6 +35,8 @@ from runners._base import ServiceDefinition
 
 JobView = dict[str, Any]
 
+QUEUE_RETRY_SECONDS: Final = 10
+"""When to come back with a job that found its account's queue full: by then some of its many jobs have ended, or none will soon."""
 LOOK_AGAIN_SECONDS: Final = 5.0
 """How often a waiting answer looks by itself, should a message have been lost."""
 
@@ -151,7 +153,8 @@ def _insert(
             return first
     if store.open_count(connection, record.account_id) >= limit:
         raise RateLimitExceeded(
-            f"You have {limit} unfinished jobs, which is the limit; wait for some to end."
+            f"You have {limit} unfinished jobs, which is the limit; wait for some to end.",
+            retry_after=QUEUE_RETRY_SECONDS,
         )
     _check_inputs(connection, record.account_id, inputs)
     store.add(connection, record)

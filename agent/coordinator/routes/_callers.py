@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import Session
+from agent.coordinator.operations.miners import SESSION_PREFIX, Session
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, or a miner's session token")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -49,7 +49,7 @@ async def _session(context: ContextOf, secret: _Secret) -> Session:
 
 
 async def _client_or_session(context: ContextOf, secret: _Secret) -> Caller | Session:
-    if secret is not None and secret.startswith("session."):
+    if secret is not None and secret.startswith(SESSION_PREFIX):
         return await miners.session_of(context, secret)
     return await _client(context, secret)
 
