@@ -11,14 +11,13 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import ip_address
 from typing import Any, Final
 
 import httpcore
 import httpx
 import structlog
 
-from agent.core.addresses import may_connect
+from agent.core.addresses import is_address, may_connect
 from agent.deadline import call_within
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -101,15 +100,6 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             raise LookupFailed(f"The name {host} could not be looked up ({error.strerror})") from error
         except (TimeoutError, UnicodeError) as error:
             raise LookupFailed(f"The name {host} could not be looked up ({type(error).__name__})") from error
-
-
-def is_address(host: str) -> bool:
-    """Whether a host is an IP address and no name."""
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:

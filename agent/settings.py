@@ -60,6 +60,32 @@ class RateLimitSettings(_Section):
     """Callers that are remembered at the same time, about 400 bytes each; beyond it the oldest are forgotten."""
 
 
+class WebhookSettings(_Section):
+    """Messages to clients' own servers about jobs that have ended (docs/webhooks.md)."""
+
+    allow_http: bool = False
+    """Whether `http://` addresses may be named. Off: anybody on the way could read and suppress the messages."""
+    allow_private: bool = False
+    """Whether private, loopback and link-local addresses are sent to. Off: strangers would make calls inside your network."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 15
+    """Longest attempt, from the look-up of the name to the answer; the Standard Webhooks specification advises 15 to 30."""
+    retry_delays: tuple[Annotated[float, Field(gt=0, le=604_800)], ...] = (
+        5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400,
+    )  # fmt: skip
+    """Pauses after failed attempts, in seconds; each becomes up to a fifth longer. One attempt more than there are pauses is made:
+    ten within about three days and a half, as the specification advises, so that a receiver may be down over a weekend."""
+    max_concurrent: Annotated[int, Field(ge=1, le=1000)] = 64
+    """Attempts that are under way at the same time."""
+    max_per_account: Annotated[int, Field(ge=1)] = 16
+    """Of these, for one account, so that its slow receivers leave room for the others'."""
+    max_per_host: Annotated[int, Field(ge=1)] = 4
+    """Of these, from one account to one host."""
+    secret_overlap_seconds: Annotated[float, Field(ge=0)] = 86_400
+    """How long messages are signed with the old secret too after a new one was made."""
+    kept_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
+    """How long finished messages can be looked at."""
+
+
 class CoordinatorSettings(_Section):
     """The coordinator: where it listens, what it accepts, how long its promises last."""
 
@@ -111,6 +137,7 @@ class CoordinatorSettings(_Section):
     """Addresses or networks of reverse proxies. Only from them are X-Forwarded-For and X-Forwarded-Proto believed; from anybody
     else they could be made up, and each made-up address would have a budget of its own."""
     rate_limits: RateLimitSettings = RateLimitSettings()
+    webhooks: WebhookSettings = WebhookSettings()
 
 
 class DatabaseSettings(_Section):

@@ -36,6 +36,7 @@ from agent.coordinator.routes import ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.receipts import any_receipt
 from agent.coordinator.store.schema import prepare
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.errors import (
     ApiError,
     ConfigurationError,
@@ -83,6 +84,7 @@ def build_context(settings: Settings) -> Context:
         database=database,
         hub=hub,
         feed=Feed(database, hub),
+        webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
         dispatcher=dispatcher,
         artifacts=artifacts,
         signer=load_signer(key_file, settings.coordinator.origin),
@@ -101,6 +103,7 @@ def build_app(context: Context) -> FastAPI:
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
             _watched("feed", context.feed.run()),
+            _watched("webhooks", context.webhooks.run()),
             _watched("upkeep", _upkeep(context)),
         ]
         context.dispatcher.job_waiting()

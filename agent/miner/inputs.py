@@ -23,6 +23,7 @@ import httpcore
 import httpx
 import structlog
 
+from agent.core.addresses import is_host, is_web_port
 from agent.network import (
     GuardedBackend,
     HostRefused,
@@ -30,7 +31,6 @@ from agent.network import (
     LookupFailed,
     Network,
     internet,
-    is_address,
 )
 from agent.settings import InputSettings
 from runners._base import Fail, Retry
@@ -39,11 +39,8 @@ ArtifactSource = Callable[[str], AbstractAsyncContextManager[httpx.Response]]
 """Opens the coordinator's `GET /v1/artifacts/{id}` as a stream, with the session's token; takes "sha256:<hex>"."""
 
 _ARTIFACT: Final = re.compile(r"artifact:sha256:([0-9a-f]{64})")
-_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
-_LONGEST_NAME: Final = 253
 _CONNECT_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 60.0
-_FREE_PORTS: Final = range(1024, 65536)
 _BUFFER: Final = 2**20
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PASSING: Final = frozenset({401, 408, 409, 425, 429})
@@ -268,16 +265,12 @@ def _parse(address: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         url = httpx.URL(address) if base is None else base.join(address)
         if (
-            url.scheme and _is_host(url.raw_host.decode("ascii")) and url.host
+            url.scheme and is_host(url.raw_host.decode("ascii")) and url.host
         ):  # `host` decodes international names
             return url
     except (httpx.InvalidURL, UnicodeError):
         pass
     raise InputRefused("The input's address is not a whole URL; write it like https://example.com/file.")
-
-
-def _is_host(name: str) -> bool:
-    return is_address(name) or (len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None)
 
 
 def _check_url(url: httpx.URL, limits: InputSettings) -> None:
@@ -289,6 +282,5 @@ def _check_url(url: httpx.URL, limits: InputSettings) -> None:
         )
     if url.userinfo:
         raise InputRefused("The input's address contains a login; give one without, or upload the file.")
-    # Other low ports belong to services that are no web servers and could mistake a request for a command.
-    if url.port is not None and url.port not in (80, 443) and url.port not in _FREE_PORTS:
+    if not is_web_port(url.port):
         raise InputRefused(f"The input's address has port {url.port}; use 443, 80 or one from 1024 to 65535.")

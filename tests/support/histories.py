@@ -46,9 +46,10 @@ from agent.coordinator.store import tables
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.schema import prepare
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
-from agent.settings import CoordinatorSettings
+from agent.settings import CoordinatorSettings, WebhookSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload
@@ -131,6 +132,7 @@ class Histories(RuleBasedStateMachine):
             database=database,
             hub=hub,
             feed=Feed(database, hub),
+            webhooks=WebhookSender(database, WebhookSettings(), self.clock),
             dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS),
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             signer=LogSigner("histories.test", LOG_KEY),

@@ -14,6 +14,7 @@ from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.quantities import format_time, make_id
@@ -43,6 +44,7 @@ class Context:
     database: Database
     hub: Hub
     feed: Feed
+    webhooks: WebhookSender
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
     signer: LogSigner

@@ -141,6 +141,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         requested_miner_id=options.miner_id,
         missing_files=json.dumps(submission.missing) if submission.missing else None,
         created_at=context.clock(),
+        webhook_url=submission.webhook_url,
     )
 
 

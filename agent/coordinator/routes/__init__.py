@@ -11,6 +11,7 @@ from agent.coordinator.routes import (
     registry,
     services,
     wallet,
+    webhooks,
 )
 
 ROUTERS = (
@@ -21,6 +22,7 @@ ROUTERS = (
     artifacts.router,
     receipts.router,
     wallet.router,
+    webhooks.router,
     miners.router,
     miner_session.router,
     admin.router,
