@@ -38,7 +38,9 @@ from agent.settings import WebhookSettings
 LOOK_SECONDS: Final = 1.0
 """How often there is a look at what is due, when no commit was the occasion for one."""
 PACE_SECONDS: Final = 0.05
-"""Shortest time between two looks, however many commits there are."""
+"""Shortest pause between two looks, however many commits there are."""
+PACE: Final = 10
+"""And how many times longer than the look itself it is: looking past a long queue for a host that is down takes a while."""
 AGAIN_SECONDS: Final = 1.0
 CLAIM_SECONDS: Final = 5.0
 """How much longer than its longest attempt a message is kept from being tried again, for storing the outcome."""
@@ -110,15 +112,18 @@ class WebhookSender:
             await asyncio.gather(*self._attempts, return_exceptions=True)
 
     async def _keep_sending(self, pool: httpcore.AsyncConnectionPool) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
+            began = loop.time()
             try:
                 await self._start_due(pool)
                 await self._prune()
             except Exception:  # one bad look must not end the sending for good
                 log.exception("webhooks_failed")
                 await asyncio.sleep(AGAIN_SECONDS)
-            await asyncio.sleep(PACE_SECONDS)
+            pause = PACE * (loop.time() - began)
+            await asyncio.sleep(min(max(PACE_SECONDS, pause), LOOK_SECONDS))
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._wake.wait()

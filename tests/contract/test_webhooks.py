@@ -250,9 +250,8 @@ def test_a_server_with_another_certificate_gets_no_message(stage: Any, receiver:
 def test_a_slow_receiver_holds_up_neither_others_nor_its_own_clients_others(
     stage: Any, receiver: Receiver
 ) -> None:
-    receiver.names["slow.example"] = receiver.names["hooks.example"]
     gate = threading.Event()
-    with stage(max_concurrent=4, max_per_account=3, max_per_host=2, allow_http=True) as on:
+    with stage(max_concurrent=4, max_per_account=3, max_per_host=2) as on:
         receiver.answers.extend([gate] * 2)
         slow = [on.finish("https://hooks.example:8443/slow") for _ in range(6)]
         receiver.wait(2)
