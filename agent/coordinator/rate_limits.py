@@ -40,6 +40,8 @@ _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
+_KEEPS_WORK: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/(result|fail|release))")
+"""What a miner may always say: without it, leases would run out and finished work would wait."""
 _BEARER: Final = b"bearer "
 _FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 
@@ -200,7 +202,8 @@ class RateLimits:
         if self._is_unlimited(scope):
             return []
         if isinstance(who, Session):
-            return [await self._use("miner", who.miner_id)]
+            kept = _KEEPS_WORK.fullmatch(scope["path"]) is not None
+            return [] if kept else [await self._use("miner", who.miner_id)]
         key = access.digest(secret)
         uses = [await self._use("client", key)]
         if not uses[0].refused and _begins_upload(scope):

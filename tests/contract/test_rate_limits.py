@@ -53,9 +53,9 @@ def refusal(answer: httpx.Response, policy: str) -> dict[str, Any]:
     return error
 
 
-def exhaust(miner: ScriptedMiner) -> None:
+def exhaust(miner: ScriptedMiner, lease: dict[str, Any]) -> None:
     """Let the miner call until it may no more."""
-    while miner.http.post("/heartbeat", json={"leases": [], "gpus": []}).status_code != 429:
+    while miner.job(lease, "events", events=[]).status_code != 429:
         pass
 
 
@@ -197,22 +197,39 @@ def test_a_miner_is_touched_neither_by_its_sites_budget_nor_by_its_clients(tmp_p
 
 
 def test_a_miner_over_its_own_budget_loses_nothing(tmp_path: Path) -> None:
-    """Over the WebSocket nothing is counted; over HTTP the same result is taken when the span has passed."""
-    with limited(tmp_path, miner="3 per 3 seconds") as served:
+    """What keeps and delivers work is never refused; an output is taken when the span has passed."""
+    with limited(tmp_path, miner="8 per 2 seconds") as served:
         miner = ScriptedMiner(served.url)
         miner.register()
         client = keyed(served, served.client_key)
-        jobs = [submit(client), submit(client)]
-        with Socket(miner) as socket:
-            socket.slots(2)
-            leases = [socket.lease(), socket.lease()]
-            exhaust(miner)
-            over_the_socket = miner.result_body(leases[0], RESULTS)
-            assert socket.call("result", leases[0]["job_id"], over_the_socket)[0] == 200
-        exhaust(miner)
-        refusal(miner.complete(leases[1], RESULTS), "miner")
-        assert eventually(lambda: miner.complete(leases[1], RESULTS)).status_code == 200
-        assert {job(client, job_id)["status"] for job_id in jobs} == {"completed"}
+        jobs = [submit(client) for _ in range(4)]
+        leases = [lease for _ in jobs for lease in miner.poll()]
+        for lease, deliver in zip(
+            leases,
+            (
+                lambda lease: miner.complete(lease, RESULTS),
+                lambda lease: miner.job(lease, "fail", kind="retry", code="OUT_OF_MEMORY", message="full"),
+                lambda lease: miner.job(lease, "release", reason="stopping"),
+                lambda lease: heartbeat(miner, lease),
+            ),
+            strict=True,
+        ):
+            exhaust(miner, lease)
+            answer = deliver(lease)
+            assert answer.status_code == 200, answer.text
+        exhaust(miner, leases[-1])
+        refusal(upload(miner), "miner")
+        assert eventually(lambda: upload(miner)).status_code == 201
+        assert job(client, jobs[0])["status"] == "completed"
+
+
+def heartbeat(miner: ScriptedMiner, lease: dict[str, Any]) -> httpx.Response:
+    held = {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 1, "units": "0"}
+    return miner.http.post("/heartbeat", json={"leases": [held], "gpus": []})
+
+
+def upload(miner: ScriptedMiner) -> httpx.Response:
+    return miner.http.post(f"{miner.url}/v1/artifacts", content=b"output")
 
 
 def test_a_websocket_over_the_limit_is_refused_before_it_opens(tmp_path: Path) -> None:

@@ -274,3 +274,20 @@ class WebhookList(Answer):
     """The messages about a job, oldest first."""
 
     webhooks: list[WebhookDelivery]
+
+
+class Account(Answer):
+    """Who owns jobs, artifacts and money."""
+
+    account_id: str
+    name: str
+    balance: str
+    held: str
+    created_at: str
+
+
+class AccountPage(Answer):
+    """Accounts, oldest first. `next` is what to send as `after` to go on, where there are more."""
+
+    accounts: list[Account]
+    next: str | None = None
