@@ -57,7 +57,7 @@ class RateLimitSettings(_Section):
     """Networks whose callers with a valid key, and whose miners, are not counted. The default is this machine: its programs have
     the owner's keys and share the owner's processors anyway. Calls that a proxy has forwarded are counted even so."""
     max_tracked: Annotated[int, Field(ge=100)] = 100_000
-    """Callers that are remembered at the same time, about 400 bytes each; beyond it the oldest are forgotten."""
+    """Callers that are remembered at the same time, about 300 bytes each; beyond it the oldest are forgotten."""
 
 
 class WebhookSettings(_Section):
