@@ -31,7 +31,7 @@ from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import SESSION_PREFIX, Session
-from agent.core.errors import ApiError, RateLimitExceeded, Unauthorized
+from agent.core.errors import ApiError, RateLimitExceeded, ServiceUnavailable, Unauthorized
 from agent.core.rates import Rate, caller_address, lies_in
 from agent.settings import RateLimitSettings
 
@@ -213,7 +213,9 @@ class RateLimits:
     async def _who(self, secret: str, address: str) -> Caller | Session | None:
         """Who has this secret, None if it tells nobody. Raises as `_caller`."""
         if not secret.startswith(SESSION_PREFIX):
-            return await self._caller(secret, address)
+            with suppress(ServiceUnavailable):  # the coordinator stops; the route says it
+                return await self._caller(secret, address)
+            return None
         # A wrong session token counts like no key: a miner has one after a restart of either side, and the other miners of
         # its site must not suffer for it.
         with suppress(ApiError):

@@ -103,13 +103,13 @@ class WebhookSender:
             max_connections=self._settings.max_concurrent,
             max_keepalive_connections=0,  # answers are not read to their end
         )
-        try:
-            async with pool:
+        async with pool:
+            try:
                 await self._keep_sending(pool)
-        finally:
-            for attempt in self._attempts:
-                attempt.cancel()
-            await asyncio.gather(*self._attempts, return_exceptions=True)
+            finally:
+                for attempt in self._attempts:
+                    attempt.cancel()
+                await asyncio.gather(*self._attempts, return_exceptions=True)
 
     async def _keep_sending(self, pool: httpcore.AsyncConnectionPool) -> None:
         loop = asyncio.get_running_loop()
@@ -148,13 +148,14 @@ class WebhookSender:
         accounts, lanes = self._by_account.copy(), self._by_lane.copy()
         chosen = []
         for delivery in found:
-            accounts[delivery.account_id] += 1
-            lanes[delivery.lane] += 1
+            account, lane = delivery.account_id, delivery.lane
             fits = (
-                accounts[delivery.account_id] <= self._settings.max_per_account
-                and lanes[delivery.lane] <= self._settings.max_per_host
+                accounts[account] < self._settings.max_per_account
+                and lanes[lane] < self._settings.max_per_host
             )
             if fits:
+                accounts[account] += 1
+                lanes[lane] += 1
                 chosen.append(delivery.webhook_id)
         return chosen
 
@@ -186,7 +187,11 @@ class WebhookSender:
         attempt.add_done_callback(ended)
 
     async def _attempt(self, pool: httpcore.AsyncConnectionPool, delivery: Delivery, keys: list[str]) -> None:
-        answer = await self._send(pool, delivery, keys)
+        try:
+            answer = await self._send(pool, delivery, keys)
+        except Exception:  # else a message that we cannot send would be tried for ever
+            log.exception("webhook_not_sent", webhook_id=delivery.webhook_id)
+            answer = Answer(error="the coordinator could not send it; its log says why")
         now = self._clock()
         state, again = state_after(answer.status), None
         if state is DeliveryState.PENDING:

@@ -239,6 +239,14 @@ def test_a_name_whose_answer_changes_leads_nowhere_inside(stage: Any, receiver: 
         assert receiver.reached == [PUBLIC]
 
 
+def test_a_fault_of_ours_ends_like_any_other(stage: Any, receiver: Receiver) -> None:
+    """And not in attempts without an end."""
+    receiver.names["hooks.example"] = lambda: [str(1 // 0)]
+    with stage(retry_delays=[0.01]) as on:
+        webhook = on.webhook(on.finish(), "failed")
+        assert (webhook["attempts"], "could not send" in webhook["last_error"]) == (2, True)
+
+
 def test_a_server_with_another_certificate_gets_no_message(stage: Any, receiver: Receiver) -> None:
     receiver.names["other.example"] = lambda: [PUBLIC]
     with stage(retry_delays=[0.01]) as on:

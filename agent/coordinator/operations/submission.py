@@ -69,8 +69,17 @@ class JobOptions(_Body):
     timeout_seconds: Annotated[int, Field(ge=1)] | None = None
     max_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
     miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = None
-    webhook_url: Annotated[str, Field(max_length=2000, examples=["https://example.com/hooks"])] | None = None
-    """Where a signed message goes when the job has ended (docs/webhooks.md)."""
+    webhook_url: (
+        Annotated[
+            str,
+            Field(
+                max_length=2000,
+                description="Where a signed message goes when the job has ended",
+                examples=["https://example.com/hooks"],
+            ),
+        ]
+        | None
+    ) = None
 
 
 class JobRequest(JobOptions):
