@@ -41,8 +41,8 @@ class RateLimitSettings(_Section):
     uploads: Rate = Rate(600, 60)
     """Files that one API key begins to upload. The parts of a resumable upload count as ordinary calls."""
     miner: Rate = Rate(2000, 10)
-    """Calls over HTTP of one miner's session, far above what a busy miner needs: polls, events, outputs, inputs. Never refused are
-    heartbeats, results, failures and releases, so that no limit costs a miner its work; messages on its WebSocket are not counted."""
+    """Polls, files and connections of one miner's session, far above what a busy miner needs. Heartbeats, results, events and the
+    like are never refused, over HTTP no more than over the WebSocket, so that no limit costs a miner its work."""
     address: Rate = Rate(600, 60)
     """Calls without a valid key from one IPv4 address or IPv6 /64: the registry, the log, pages."""
     failures: Rate = Rate(20, 60)

@@ -40,15 +40,16 @@ _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
-_KEEPS_WORK: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/(result|fail|release))")
-"""What a miner may always say: without it, leases would run out and finished work would wait."""
+_SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
+"""What miners say over their WebSocket as well, where nothing is counted: a miner that has only HTTP loses neither
+leases nor results to a limit, and its watchers no tokens."""
 _BEARER: Final = b"bearer "
 _FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 
 _ADVICE: Final[Mapping[str, str]] = {
     "client": "Ask less often: a job's events (`GET /v1/jobs/{id}/events`) and its `webhook_url` tell of changes.",
     "uploads": "Send fewer and larger files.",
-    "miner": "Use the WebSocket `/v1/miners/session`, whose messages are not counted.",
+    "miner": "Use the WebSocket `/v1/miners/session` instead of polls.",
     "address": "Calls with an API key have a budget of their own.",
     "failures": "Too many wrong API keys came from your address; check the key that you send.",
     "joining": "Start the miners of a site one after the other.",
@@ -199,11 +200,11 @@ class RateLimits:
             return [await self._state("failures", address, refused=True)]
         if who is None or secret is None:
             return [await self._use(_policy_without_key(scope), address)]
-        if self._is_unlimited(scope):
+        free = isinstance(who, Session) and _SOCKET_CALLS.fullmatch(scope["path"])
+        if free or self._is_unlimited(scope):
             return []
         if isinstance(who, Session):
-            kept = _KEEPS_WORK.fullmatch(scope["path"]) is not None
-            return [] if kept else [await self._use("miner", who.miner_id)]
+            return [await self._use("miner", who.miner_id)]
         key = access.digest(secret)
         uses = [await self._use("client", key)]
         if not uses[0].refused and _begins_upload(scope):
