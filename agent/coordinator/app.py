@@ -18,6 +18,7 @@ from fastapi.responses import Response
 from pydantic import ValidationError as PydanticError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
 from agent.configuration import load_catalogue
@@ -31,17 +32,18 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
 from agent.coordinator.operations.secret_file import load_secret
 from agent.coordinator.operations.submission import field_errors
+from agent.coordinator.rate_limits import RateLimits
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.receipts import any_receipt
 from agent.coordinator.store.schema import prepare
 from agent.coordinator.uploads import UploadDirectory
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.errors import (
     ApiError,
     ConfigurationError,
     NotFound,
     PayloadTooLarge,
-    RateLimitExceeded,
     ServiceUnavailable,
     ValidationFailed,
     error_body,
@@ -91,6 +93,7 @@ def build_context(settings: Settings) -> Context:
         database=database,
         hub=hub,
         feed=Feed(database, hub),
+        webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
         dispatcher=dispatcher,
         artifacts=artifacts,
         uploads=growing,
@@ -111,6 +114,7 @@ def build_app(context: Context) -> FastAPI:
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
             _watched("feed", context.feed.run()),
+            _watched("webhooks", context.webhooks.run()),
             _watched("upkeep", _upkeep(context)),
             _watched("uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
             _watched("orphans", _repeated(context, ORPHANS_SECONDS, storage.remove_orphans)),
@@ -140,9 +144,13 @@ def build_app(context: Context) -> FastAPI:
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
     app.add_middleware(Tus)
+    app.add_middleware(RateLimits, context=context)
     app.add_middleware(Failures)
     app.add_middleware(Refusals)
     app.add_middleware(RequestIds)
+    if context.settings.trusted_proxies:
+        trusted = [str(network) for network in context.settings.trusted_proxies]
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
     return app
 
 
@@ -253,7 +261,7 @@ def _error(
     request_id = request.scope.get("request_id") or secrets.token_hex(8)
     body = error_body(code, _naming_fields(message, details), details, request_id)
     headers = dict(headers or {})
-    if status in (RateLimitExceeded.status, ServiceUnavailable.status):
+    if status == ServiceUnavailable.status:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == 401:  # noqa: PLR2004 - RFC 9110 wants the challenge with it
         headers["WWW-Authenticate"] = "Bearer"

@@ -15,6 +15,7 @@ from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.uploads import UploadDirectory
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.quantities import format_time, make_id
@@ -44,6 +45,7 @@ class Context:
     database: Database
     hub: Hub
     feed: Feed
+    webhooks: WebhookSender
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
     uploads: UploadDirectory

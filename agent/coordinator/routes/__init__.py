@@ -13,6 +13,7 @@ from agent.coordinator.routes import (
     services,
     uploads,
     wallet,
+    webhooks,
 )
 
 ROUTERS = (
@@ -24,6 +25,7 @@ ROUTERS = (
     uploads.router,
     receipts.router,
     wallet.router,
+    webhooks.router,
     miners.router,
     miner_session.router,
     openai.router,
