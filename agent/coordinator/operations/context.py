@@ -7,43 +7,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nacl.signing import SigningKey
-
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
+from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
+from agent.coordinator.log import LogSigner, Sequencer
 from agent.coordinator.store.engine import Connection, Database
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.quantities import format_time, make_id
 from agent.settings import CoordinatorSettings
-from aitbc.keys import format_vkey
 from runners._base import ServiceDefinition
 
 
 @dataclass(frozen=True, slots=True)
-class LogSigner:
-    """The log's key and name. `origin` stands in receipts; `vkey` is what clients verify with."""
-
-    origin: str
-    key: SigningKey
-
-    @property
-    def vkey(self) -> str:
-        """The public key in the form of signed notes."""
-        return format_vkey(self.origin, bytes(self.key.verify_key))
-
-
-@dataclass(frozen=True, slots=True)
 class Context:
-    """The coordinator's parts. `clock` returns seconds since the epoch."""
+    """The coordinator's parts. `clock` returns seconds since the epoch; `witnesses` are vkeys."""
 
     settings: CoordinatorSettings
     database: Database
     hub: Hub
+    feed: Feed
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
     signer: LogSigner
+    witnesses: tuple[str, ...]
+    log: Sequencer
     services: Mapping[str, ServiceDefinition]
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]
@@ -53,10 +42,11 @@ class Context:
         """A time-ordered unguessable id."""
         return make_id(prefix, self.clock(), secrets.token_bytes(10))
 
-    def publish_state(self, job_id: str, state: JobState, **data: Any) -> None:
-        """Tell whoever watches the job of its new state."""
-        data = {"job_id": job_id, "status": state.value, "timestamp": format_time(self.clock()), **data}
-        self.hub.publish(job_id, {"type": "job_update", "data": data})
+    def publish_progress(self, job_id: str, progress: int) -> None:
+        """Tell whoever watches a running job how far it is; its changes of state come from the feed."""
+        now = format_time(self.clock())
+        data = {"job_id": job_id, "status": JobState.RUNNING.value, "progress": progress, "timestamp": now}
+        self.hub.publish({"type": "job_update", "data": data}, job_id)
 
 
 __all__ = ["Connection", "Context", "LogSigner"]

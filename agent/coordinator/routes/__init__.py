@@ -5,11 +5,13 @@ from agent.coordinator.routes import (
     artifacts,
     health,
     jobs,
+    log,
     miner_session,
     miners,
     receipts,
     registry,
     services,
+    wallet,
 )
 
 ROUTERS = (
@@ -19,6 +21,8 @@ ROUTERS = (
     registry.router,
     artifacts.router,
     receipts.router,
+    log.router,
+    wallet.router,
     miners.router,
     miner_session.router,
     admin.router,

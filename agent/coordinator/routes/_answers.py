@@ -131,6 +131,13 @@ class ReceiptVerification(Answer):
     failures: list[str]
 
 
+class CheckpointCosigned(Answer):
+    """Whose cosignatures were taken, and of the checkpoint of how many leaves."""
+
+    size: int
+    cosigned_by: list[str]
+
+
 class Health(Answer):
     """Whether the coordinator works. `log_key` is what receipts are verified with."""
 
@@ -197,3 +204,50 @@ class ServiceNeeds(Requirements):
 
     service_id: str
     models: list[ModelNeeds]
+
+
+class Wallet(Answer):
+    """Decimal strings. `balance` can be spent (a miner's: was earned), `held` waits in escrow for unfinished jobs.
+
+    Administrators see the operator's fees as balance, and under `issued` all that was ever credited.
+    """
+
+    account_id: str | None = None
+    miner_id: str | None = None
+    balance: str
+    held: str
+    issued: str | None = None
+
+
+class Transaction(Answer):
+    """A credit, or the payment of a job: `held` at its submission, then `amount` paid (`fee` included) and the rest `refunded`."""
+
+    transaction_id: str
+    type: Literal["credit", "payment"]
+    status: Literal["pending", "settled", "refunded"]
+    amount: str
+    created_at: str
+    job_id: str | None = None
+    miner_id: str | None = None
+    held: str | None = None
+    fee: str | None = None
+    refunded: str | None = None
+    settled_at: str | None = None
+    note: str | None = None
+
+
+class TransactionPage(Answer):
+    """Transactions, newest first. `next` is what to send as `before` to go on, where there are more."""
+
+    transactions: list[Transaction]
+    next: str | None = None
+
+
+class Credited(Answer):
+    """A credit, and what the account can spend now."""
+
+    transaction_id: str
+    account_id: str
+    amount: str
+    balance: str
+    created_at: str

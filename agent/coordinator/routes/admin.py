@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.operations import access, miners
+from agent.coordinator.operations import access, miners, wallet
 from agent.coordinator.operations.access import KeyRecord, Role
+from agent.coordinator.routes._answers import Credited
 from agent.coordinator.routes._callers import Admin, ContextOf
-from agent.core.quantities import format_time
+from agent.core.quantities import Money, format_time
 
 router = APIRouter(prefix="/admin", tags=["Administration"])
 
@@ -26,6 +27,13 @@ class AccountRequest(_Request):
     """A new account."""
 
     name: Name
+
+
+class CreditRequest(_Request):
+    """Money for an account, a decimal string."""
+
+    amount: Money
+    note: Annotated[str, Field(max_length=200)] = ""
 
 
 class KeyRequest(_Request):
@@ -48,6 +56,14 @@ class EnrolmentRequest(_Request):
 async def create_account(context: ContextOf, _: Admin, request: AccountRequest) -> dict[str, str]:
     """An account owns jobs and artifacts."""
     return {"account_id": await access.create_account(context, request.name), "name": request.name}
+
+
+@router.post(
+    "/accounts/{account_id}/credit", status_code=status.HTTP_201_CREATED, summary="Credit an account"
+)
+async def credit(context: ContextOf, _: Admin, account_id: str, request: CreditRequest) -> Credited:
+    """The account can spend it at once."""
+    return Credited(**await wallet.add_credit(context, account_id, request.amount, request.note))
 
 
 @router.get("/keys", summary="List keys")

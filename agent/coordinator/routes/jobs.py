@@ -98,7 +98,7 @@ async def events(context: ContextOf, caller: Client, job_id: str) -> StreamingRe
 async def _stream(
     context: ContextOf, caller: Client, job_id: str, first: dict[str, Any]
 ) -> AsyncIterator[str]:
-    with context.hub.subscribe(job_id) as subscription:
+    async with context.feed.watch(job_id) as subscription:
         # Read again now that we listen, so that nothing falls between.
         current = await operations.get(context, caller, job_id)
         yield _event("job_update", current or first)

@@ -15,6 +15,8 @@ from agent.coordinator.store.tables import (
     log_tiles,
     receipts,
 )
+from aitbc.merkle import leaf_hash
+from aitbc.settlement import Settlement, transaction_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class CosignatureRecord:
     line: str
 
 
+_queue = insert(log_queue)
 _CHECKPOINT = tuple(log_checkpoints.c[name] for name in CheckpointRecord.__dataclass_fields__)
 _COSIGNATURE = tuple(log_cosignatures.c[name] for name in CosignatureRecord.__dataclass_fields__)
 _LEAVES = select(
@@ -70,10 +73,20 @@ _LEAVES = select(
 )
 
 
-def queue(connection: Connection, reference: str, leaf_hash: bytes, content: str | None) -> None:
-    """Note a leaf: it gets its number soon after this transaction."""
-    values = {"reference": reference, "leaf_hash": leaf_hash, "content": content}
-    connection.execute(insert(log_queue), values)
+def queue_receipt(connection: Connection, receipt_id: str, leaf: bytes) -> None:
+    """Note that a receipt belongs into the log: it gets its number soon after this transaction."""
+    connection.execute(_queue, {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None})
+
+
+def queue_settlement(connection: Connection, settlement: Settlement) -> None:
+    """Note that a settlement belongs into the log: it gets its number soon after this transaction."""
+    leaf = settlement.to_leaf()
+    values = {
+        "reference": transaction_id(settlement.job_id),
+        "leaf_hash": leaf_hash(leaf),
+        "content": leaf.decode(),
+    }
+    connection.execute(_queue, values)
 
 
 def queued(connection: Connection, limit: int) -> list[QueuedLeaf]:

@@ -18,26 +18,25 @@ Outcome = Literal["completed", "failed", "cancelled"]
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 
 _FIELDS = (
-    *("_type", "origin", "settlement_id", "job_id", "receipt_id", "miner_id", "outcome"),
+    *("_type", "transaction_id", "job_id", "receipt_id", "miner_id", "outcome"),
     *("held", "paid", "fee", "refunded", "settled_at"),
 )
 
 
-def settlement_id(job_id: str) -> str:
-    """The id of the one settlement that a job can have."""
-    return "settlement_" + job_id.removeprefix("job_")
+def transaction_id(job_id: str) -> str:
+    """The id of the one payment that a job can have."""
+    return "tx_" + job_id.removeprefix("job_")
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Where the money went that was held for a job: `held` is `paid` + `fee` + `refunded`, exactly.
+    """Where the money went that was held for a job: `held` is `paid` + `refunded`, exactly.
 
-    `paid` went to the owner of `miner_id`, `fee` to the coordinator, `refunded` back to the client, who is not named.
-    `receipt_id` is that of a completed job, None else; `miner_id` is None where nobody was paid. `settled_at` is RFC 3339
-    UTC. Raises `FormatError` when the values do not agree with each other.
+    `paid` is the job's price: of it the coordinator kept `fee`, the rest went to the owner of `miner_id`. `refunded` went back
+    to the client, who is not named. `receipt_id` is that of a completed job, None else; `miner_id` is None where nothing was
+    paid. `settled_at` is RFC 3339 UTC. Raises `FormatError` when the values do not agree with each other.
     """
 
-    origin: str
     job_id: str
     receipt_id: str | None
     miner_id: str | None
@@ -50,7 +49,6 @@ class Settlement:
 
     def __post_init__(self) -> None:
         """Check every value."""
-        text(self.origin, "The settlement's origin")
         text(self.job_id, "The settlement's job_id", JOB_ID)
         utc_time(self.settled_at, "The settlement's settled_at")
         if self.outcome not in OUTCOMES:
@@ -58,23 +56,21 @@ class Settlement:
         expected = "receipt_" + self.job_id.removeprefix("job_") if self.outcome == "completed" else None
         if self.receipt_id != expected:
             raise FormatError("The settlement's receipt_id is not the one of its job and outcome.")
+        if (self.miner_id is not None) != bool(self.paid):
+            raise FormatError("The settlement names a miner exactly where something is paid.")
         if self.miner_id is not None:
             text(self.miner_id, "The settlement's miner_id", MINER_ID)
-        amounts = (self.held, self.paid, self.fee, self.refunded)
-        if any(amount < 0 for amount in amounts):
+        if any(amount < 0 for amount in (self.held, self.paid, self.fee, self.refunded)):
             raise FormatError("The settlement has a negative amount.")
-        if self.held != self.paid + self.fee + self.refunded:
-            raise FormatError("The settlement's held is not the sum of paid, fee and refunded.")
-        if self.miner_id is None and self.paid:
-            raise FormatError("The settlement pays, but not to any miner.")
+        if self.held != self.paid + self.refunded or self.fee > self.paid:
+            raise FormatError("The settlement's amounts do not add up.")
 
     def to_leaf(self) -> bytes:
         """The leaf: canonical JSON."""
         return canonical_json(
             {
                 "_type": SETTLEMENT_TYPE,
-                "origin": self.origin,
-                "settlement_id": settlement_id(self.job_id),
+                "transaction_id": transaction_id(self.job_id),
                 "job_id": self.job_id,
                 "receipt_id": self.receipt_id,
                 "miner_id": self.miner_id,
@@ -92,7 +88,6 @@ def parse_settlement(leaf: bytes) -> Settlement:
     """Read a settlement's leaf. Raises `FormatError` unless it is byte for byte what `Settlement.to_leaf` writes."""
     fields: Mapping[str, Any] = exact(parse_json(leaf), _FIELDS, "The settlement")
     settlement = Settlement(
-        origin=fields["origin"],
         job_id=fields["job_id"],
         receipt_id=fields["receipt_id"],
         miner_id=fields["miner_id"],
