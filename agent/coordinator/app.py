@@ -25,8 +25,8 @@ from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
-from agent.coordinator.log import PUBLISHED, Sequencer
 from agent.coordinator.limits import BodyLimit, Failures, RequestIds
+from agent.coordinator.log import PUBLISHED, Sequencer
 from agent.coordinator.operations import events, leases
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer, load_witnesses

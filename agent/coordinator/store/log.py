@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, text, update
 
 from agent.coordinator.store.tables import (
     log_checkpoints,
@@ -14,6 +14,7 @@ from agent.coordinator.store.tables import (
     log_queue,
     log_tiles,
     receipts,
+    transactions,
 )
 from aitbc.merkle import leaf_hash
 from aitbc.settlement import Settlement, transaction_id
@@ -89,8 +90,8 @@ def queue_settlement(connection: Connection, settlement: Settlement) -> None:
     connection.execute(_queue, values)
 
 
-def queued(connection: Connection, limit: int) -> list[QueuedLeaf]:
-    """The leaves that wait for a number, in their order."""
+def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:
+    """The leaves that wait for a number, in their order; the first `limit` of them."""
     query = select(log_queue.c.entry_id, log_queue.c.reference, log_queue.c.leaf_hash, log_queue.c.content)
     return [QueuedLeaf(*row) for row in connection.execute(query.order_by(log_queue.c.entry_id).limit(limit))]
 
@@ -226,5 +227,19 @@ def receipts_without_leaf(connection: Connection) -> list[str]:
         .outerjoin(log_queue, log_queue.c.reference == receipts.c.receipt_id)
         .where(log_leaves.c.leaf_index.is_(None), log_queue.c.entry_id.is_(None))
         .order_by(receipts.c.created_at)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def settlements_without_payment(connection: Connection) -> list[str]:
+    """The references of settlements in the log whose transaction does not exist, or is still pending."""
+    query = (
+        select(log_leaves.c.reference)
+        .outerjoin(transactions, transactions.c.tx_id == log_leaves.c.reference)
+        .where(
+            log_leaves.c.content.is_not(None),
+            or_(transactions.c.tx_id.is_(None), transactions.c.settled_at.is_(None)),
+        )
+        .order_by(log_leaves.c.leaf_index)
     )
     return list(connection.execute(query).scalars())
