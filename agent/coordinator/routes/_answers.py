@@ -251,3 +251,20 @@ class Credited(Answer):
     amount: str
     balance: str
     created_at: str
+
+
+class Account(Answer):
+    """Who owns jobs, artifacts and money."""
+
+    account_id: str
+    name: str
+    balance: str
+    held: str
+    created_at: str
+
+
+class AccountPage(Answer):
+    """Accounts, oldest first. `next` is what to send as `after` to go on, where there are more."""
+
+    accounts: list[Account]
+    next: str | None = None
