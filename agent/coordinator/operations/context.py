@@ -49,4 +49,4 @@ class Context:
         self.hub.publish({"type": "job_update", "data": data}, job_id)
 
 
-__all__ = ["Connection", "Context", "LogSigner"]
+__all__ = ["Connection", "Context"]
