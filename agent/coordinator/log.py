@@ -30,7 +30,7 @@ from aitbc.notes import sign_note
 from aitbc.tiles import Tile, TiledTree, TileReader, grow
 
 BATCH: Final = 512
-"""Leaves that are numbered in one transaction, so that no other write waits long for it: about 5 ms."""
+"""Leaves that are numbered in one transaction, so that no other write waits long for it: less than 10 ms."""
 AGAIN_SECONDS: Final = 1.0
 PUBLISHED: Final = "log.checkpoint"
 """The file with the newest checkpoint that was given away, in the coordinator's directory."""

@@ -62,6 +62,7 @@ class CosignatureRecord:
 
 
 _queue = insert(log_queue)
+_dequeue = delete(log_queue).where(log_queue.c.entry_id == bindparam("entry"))
 _CHECKPOINT = tuple(log_checkpoints.c[name] for name in CheckpointRecord.__dataclass_fields__)
 _COSIGNATURE = tuple(log_cosignatures.c[name] for name in CosignatureRecord.__dataclass_fields__)
 _LEAVES = select(
@@ -114,7 +115,7 @@ def number(connection: Connection, leaves: Sequence[QueuedLeaf], first: int) -> 
         for index, leaf in enumerate(leaves, first)
     ]
     connection.execute(insert(log_leaves), rows)
-    connection.execute(delete(log_queue).where(log_queue.c.entry_id.in_([leaf.entry_id for leaf in leaves])))
+    connection.execute(_dequeue, [{"entry": leaf.entry_id} for leaf in leaves])
 
 
 def index_of(connection: Connection, reference: str) -> int | None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from aitbc.cli import app
 from aitbc.cli._output import print_text
 from aitbc.cli.jobs import free_path
-from aitbc.keys import format_vkey
+from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.outputs import OutputFile
 
 from .conftest import ORIGIN, VIDEO
@@ -306,3 +306,23 @@ def test_verify_names_what_is_wrong_and_exits_with_three(exported, signed, signi
 def test_verify_takes_a_receipt_without_results(exported, signed) -> None:
     (exported.place / "r.json").write_text(json.dumps(signed.receipt))
     assert exported("receipts", "verify", "r.json", "--log-key", signed.log_key).returncode == 0
+
+
+def test_verify_and_export_keep_to_a_policy(exported, coordinator, signed) -> None:
+    """Witnesses that are asked for and did not cosign make a receipt not valid, and are not waited for without end."""
+    coordinator.receipt, coordinator.results = signed.receipt, signed.results
+    coordinator.proofs.append(signed.proof)
+    witness = format_vkey("w.test", b"w" * 32, COSIGNATURE_TYPE)
+    (exported.place / "log").write_text(f"log {signed.log_key}\nquorum none\n")
+    (exported.place / "witness").write_text(f"log {signed.log_key}\nwitness w {witness}\nquorum w\n")
+    assert exported("receipts", "verify", "r.json", "--policy", "log").returncode == 0
+    outcome = exported("receipts", "verify", "r.json", "--policy", "witness", "--json")
+    assert (outcome.returncode, json.loads(outcome.stdout)["failures"]) == (
+        3,
+        ["witnesses: cosigned by none, but the policy asks for w."],
+    )
+    assert exported("receipts", "verify", "r.json", "--policy", "log", "--log-key", "x").returncode == 2
+    assert exported("receipts", "export", "job_1", "-o", "e.json", "--policy", "log").returncode == 0
+    outcome = exported("receipts", "export", "job_1", "-o", "w.json", "--policy", "witness", "--timeout", "0")
+    assert (outcome.returncode, (exported.place / "w.json").exists()) == (1, False)
+    assert "cosigned as the policy asks" in outcome.stderr

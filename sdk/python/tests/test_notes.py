@@ -196,6 +196,7 @@ SETTLEMENT = Settlement(
 
 def test_settlement_is_read_back() -> None:
     assert parse_settlement(SETTLEMENT.to_leaf()) == SETTLEMENT
+    assert SETTLEMENT.to_leaf() == canonical_json(parse_json(SETTLEMENT.to_leaf()))
     assert parse_json(SETTLEMENT.to_leaf())["transaction_id"] == "tx_1"
 
 
