@@ -5,13 +5,17 @@ from agent.coordinator.routes import (
     artifacts,
     health,
     jobs,
+    log,
     miner_session,
     miners,
+    openai,
     receipts,
     registry,
     services,
     streams,
+    uploads,
     wallet,
+    webhooks,
 )
 
 ROUTERS = (
@@ -20,10 +24,14 @@ ROUTERS = (
     services.router,
     registry.router,
     artifacts.router,
+    uploads.router,
     receipts.router,
+    log.router,
     wallet.router,
+    webhooks.router,
     miners.router,
     miner_session.router,
+    openai.router,
     admin.router,
 )
 
