@@ -206,10 +206,16 @@ class Locked(ApiError):
 
 
 class RateLimitExceeded(ApiError):
-    """Too many requests; `Retry-After` says when to come back."""
+    """Too many requests; `Retry-After` says in how many seconds to come back."""
 
     code = "RATE_LIMIT_EXCEEDED"
     status = 429
+
+    def __init__(
+        self, message: str, details: Mapping[str, Any] | None = None, *, retry_after: int = 1
+    ) -> None:
+        super().__init__(message, details)
+        self.headers = {"Retry-After": str(retry_after)}
 
 
 class ChecksumMismatch(ApiError):

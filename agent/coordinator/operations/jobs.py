@@ -40,6 +40,8 @@ JobView = dict[str, Any]
 
 OPEN: Final = (JobState.SUBMITTED.value, JobState.RUNNING.value)
 
+QUEUE_RETRY_SECONDS: Final = 10
+"""When to come back with a job that found its account's queue full: by then some of its many jobs have ended, or none will soon."""
 LOOK_AGAIN_SECONDS: Final = 5.0
 """How often a waiting answer looks by itself, should a message have been lost."""
 
@@ -140,6 +142,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         requested_miner_id=options.miner_id,
         missing_files=json.dumps(submission.missing) if submission.missing else None,
         created_at=context.clock(),
+        webhook_url=submission.webhook_url,
     )
 
 
@@ -157,7 +160,8 @@ def _insert(
             return first
     if counts.total(connection, account_id=record.account_id, states=OPEN) >= limit:
         raise RateLimitExceeded(
-            f"You have {limit} unfinished jobs, which is the limit; wait for some to end."
+            f"You have {limit} unfinished jobs, which is the limit; wait for some to end.",
+            retry_after=QUEUE_RETRY_SECONDS,
         )
     _check_inputs(connection, record.account_id, inputs)
     lifecycle.create(connection, record)

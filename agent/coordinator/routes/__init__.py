@@ -5,6 +5,7 @@ from agent.coordinator.routes import (
     artifacts,
     health,
     jobs,
+    log,
     miner_session,
     miners,
     openai,
@@ -13,6 +14,7 @@ from agent.coordinator.routes import (
     services,
     uploads,
     wallet,
+    webhooks,
 )
 
 ROUTERS = (
@@ -23,7 +25,9 @@ ROUTERS = (
     artifacts.router,
     uploads.router,
     receipts.router,
+    log.router,
     wallet.router,
+    webhooks.router,
     miners.router,
     miner_session.router,
     openai.router,

@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import Session
+from agent.coordinator.operations.miners import SESSION_PREFIX, Session
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, or a miner's session token")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -50,7 +50,7 @@ async def _session(context: ContextOf, secret: Secret) -> Session:
 
 async def client_or_session(context: ContextOf, secret: Secret) -> Caller | Session:
     """Whoever stores and reads artifacts. Raises `Unauthorized`, `Forbidden`."""
-    if secret is not None and secret.startswith("session."):
+    if secret is not None and secret.startswith(SESSION_PREFIX):
         return await miners.session_of(context, secret)
     return await _client(context, secret)
 
