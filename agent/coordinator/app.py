@@ -25,7 +25,7 @@ from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
-from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
+from agent.coordinator.limits import BodyLimit, Failures, RequestIds, Tus
 from agent.coordinator.operations import events, leases, storage, uploads
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
@@ -139,7 +139,6 @@ def build_app(context: Context) -> FastAPI:
     app.add_middleware(BodyLimit, limits=context.settings)
     app.add_middleware(Tus)
     app.add_middleware(Failures)
-    app.add_middleware(Refusals)
     app.add_middleware(RequestIds)
     return app
 

@@ -1,4 +1,4 @@
-"""What stands before the application: a limit on bodies, refusals that are heard, an id for every request, the words of tus."""
+"""What stands before the application: a limit on bodies, an id for every request, and the headers of tus."""
 
 from __future__ import annotations
 
@@ -21,14 +21,10 @@ from agent.settings import CoordinatorSettings
 _STREAMED: Final = re.compile(r"(/api)?/v1/(artifacts|jobs/[^/]+/files/[^/]+|uploads(/[^/]+)?)")
 DRAIN_BYTES: Final = 64 * 2**20
 DRAIN_SECONDS: Final = 10.0
-DRAIN_SILENCE_SECONDS: Final = 0.5
-"""Who sends nothing for so long waits for the answer, or is gone."""
 
 MAX_RECEIPT: Final = 256 * 1024
 
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
-FIRST_ERROR: Final = 400
-
 _OPEN: Final = re.compile(r"(/api)?/v1/receipts/verify")
 _RESULTS: Final = re.compile(r"(/api)?/v1/miners/jobs/[^/]+/result")
 
@@ -51,6 +47,7 @@ class BodyLimit:
         limit = self._limit(scope["path"])
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
+            await _drain(receive)
             await _refuse(scope, send, limit)
             return
         received = 0
@@ -60,6 +57,8 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
+                if message.get("more_body"):
+                    await _drain(receive)
                 raise HTTPException(PayloadTooLarge.status, _message(limit))
             return message
 
@@ -70,35 +69,6 @@ class BodyLimit:
             return self._limits.max_result
         # Anybody may have receipts verified, so they may be as long as receipts are.
         return min(MAX_RECEIPT, self._limits.max_body) if _OPEN.fullmatch(path) else self._limits.max_body
-
-
-class Refusals:
-    """Reads on for a while before an error is answered: a client that still sends when the connection ends never sees it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] != "http" or b"expect" in dict(
-            scope["headers"]
-        ):  # who waits to be asked is not asked
-            await self._app(scope, receive, send)
-            return
-        unread = True
-
-        async def reading() -> Message:
-            nonlocal unread
-            message = await receive()
-            unread = message.get("more_body", False)
-            return message
-
-        async def answering(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] >= FIRST_ERROR and unread:
-                await _drain(receive)
-            await send(message)
-
-        await self._app(scope, reading, answering)
 
 
 class Tus:
@@ -180,13 +150,12 @@ class RequestIds:
 
 
 async def _drain(receive: Receive) -> None:
-    """Read on and throw away, not more and not longer than the limits."""
+    """Read on for a while, since a client that still sends when the connection ends never sees the answer."""
     drained = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
             while drained < DRAIN_BYTES:
-                async with asyncio.timeout(DRAIN_SILENCE_SECONDS):
-                    message = await receive()
+                message = await receive()
                 drained += len(message.get("body", b""))
                 if not message.get("more_body"):
                     return

@@ -103,11 +103,17 @@ def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_
                 command.upgrade(config, revision)
                 connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'kept', 0)"))
                 connection.execute(text("INSERT INTO artifacts VALUES ('sha256:1', 5, 0)"))
+                connection.execute(
+                    text("INSERT INTO artifact_owners VALUES ('sha256:1', 'account_1', 'text/plain')")
+                )
         open_and_close(path)
         with create_engine(f"sqlite:///{path}").connect() as connection:
             assert version(connection) == schema.HEAD
             assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "kept"
             assert connection.execute(text("SELECT size FROM artifacts")).scalar_one() == 5
+            assert connection.execute(text("SELECT owner, size FROM stored_bytes")).all() == [
+                ("account_1", 5)
+            ]
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             changes = compare_metadata(context, metadata)
             assert [
