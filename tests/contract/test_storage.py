@@ -242,6 +242,14 @@ def test_files_that_nothing_refers_to_are_removed_when_they_are_old(
     assert offset_of(client, path) == 1000
 
 
+def test_nothing_is_removed_while_the_database_knows_no_file(served: Served) -> None:
+    """It may have been moved away, and its backup is still to come."""
+    blob = stored_alone(served, b"of the database that is away")
+    os.utime(served.context.artifacts.path(blob), (0, 0))
+    assert served.do(storage.remove_orphans) == 0
+    assert served.context.artifacts.path(blob).exists()
+
+
 def stored_alone(served: Served, content: bytes) -> str:
     """A blob without a row, as a crash leaves it."""
 
