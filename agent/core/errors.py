@@ -24,13 +24,19 @@ AgentError
     ├── Locked                  423 LOCKED
     ├── RateLimitExceeded       429 RATE_LIMIT_EXCEEDED
     ├── ChecksumMismatch        460 CHECKSUM_MISMATCH
-    └── ServiceUnavailable      503 SERVICE_UNAVAILABLE
+    ├── ServiceUnavailable      503 SERVICE_UNAVAILABLE
+    └── AnswerFailed            502 MACHINE_FAULT
+        ├── AnswerRefused       422 INPUT_INVALID
+        ├── AnswerCancelled     409 JOB_CANCELLED
+        ├── AnswerInvalid       502 RESULT_INVALID
+        ├── AnswerChanged       502 TEXT_CHANGED
+        └── AnswerTimeout       504 ANSWER_TIMEOUT
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 
 class AgentError(Exception):
@@ -44,13 +50,20 @@ class ConfigurationError(AgentError):
 class ApiError(AgentError):
     """A request cannot be answered as asked. The message tells the caller what to do."""
 
-    code: ClassVar[str] = "INTERNAL_ERROR"
-    status: ClassVar[int] = 500
+    code: str = "INTERNAL_ERROR"
+    status: int = 500
+    headers: Mapping[str, str] = {}
+    """Headers of the answer."""
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.details = dict(details or {})
+
+
+def error_body(code: str, message: str, details: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    """The one shape in which errors are answered."""
+    return {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
 
 
 class InvalidJobType(ApiError):
@@ -193,10 +206,16 @@ class Locked(ApiError):
 
 
 class RateLimitExceeded(ApiError):
-    """Too many requests; `Retry-After` says when to come back."""
+    """Too many requests; `Retry-After` says in how many seconds to come back."""
 
     code = "RATE_LIMIT_EXCEEDED"
     status = 429
+
+    def __init__(
+        self, message: str, details: Mapping[str, Any] | None = None, *, retry_after: int = 1
+    ) -> None:
+        super().__init__(message, details)
+        self.headers = {"Retry-After": str(retry_after)}
 
 
 class ChecksumMismatch(ApiError):
@@ -211,3 +230,50 @@ class ServiceUnavailable(ApiError):
 
     code = "SERVICE_UNAVAILABLE"
     status = 503
+
+
+class AnswerFailed(ApiError):
+    """The job that was to make the answer failed, and not by its input's fault; the code may be its runner's own."""
+
+    code = "MACHINE_FAULT"
+    status = 502
+
+    def __init__(self, job_id: str, message: str, code: str | None = None) -> None:
+        super().__init__(message, {"job_id": job_id})
+        if code is not None:
+            self.code = code
+        # The network has tried as often as the job allows; a client that repeats the request by itself makes another job.
+        self.headers = {"X-Job-ID": job_id, "X-Should-Retry": "false"}
+
+
+class AnswerRefused(AnswerFailed):
+    """The job that was to make the answer failed by its input's fault; the code may be its runner's own."""
+
+    code = "INPUT_INVALID"
+    status = 422
+
+
+class AnswerCancelled(AnswerFailed):
+    """The job that was to make the answer was cancelled."""
+
+    code = "JOB_CANCELLED"
+    status = 409
+
+
+class AnswerInvalid(AnswerFailed):
+    """The miner answered what its service does not."""
+
+    code = "RESULT_INVALID"
+
+
+class AnswerChanged(AnswerFailed):
+    """A text that was shown in part came out otherwise."""
+
+    code = "TEXT_CHANGED"
+
+
+class AnswerTimeout(AnswerFailed):
+    """The job did not make the answer in time."""
+
+    code = "ANSWER_TIMEOUT"
+    status = 504

@@ -31,7 +31,7 @@ from agent.core.errors import (
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.jobs import FINAL, Cancel, Job, JobState, RunEnded
+from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
 from agent.core.quantities import format_time, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 from runners._base import ServiceDefinition
@@ -40,6 +40,8 @@ JobView = dict[str, Any]
 
 OPEN: Final = (JobState.SUBMITTED.value, JobState.RUNNING.value)
 
+QUEUE_RETRY_SECONDS: Final = 10
+"""When to come back with a job that found its account's queue full: by then some of its many jobs have ended, or none will soon."""
 LOOK_AGAIN_SECONDS: Final = 5.0
 """How often a waiting answer looks by itself, should a message have been lost."""
 
@@ -140,6 +142,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         requested_miner_id=options.miner_id,
         missing_files=json.dumps(submission.missing) if submission.missing else None,
         created_at=context.clock(),
+        webhook_url=submission.webhook_url,
     )
 
 
@@ -157,7 +160,8 @@ def _insert(
             return first
     if counts.total(connection, account_id=record.account_id, states=OPEN) >= limit:
         raise RateLimitExceeded(
-            f"You have {limit} unfinished jobs, which is the limit; wait for some to end."
+            f"You have {limit} unfinished jobs, which is the limit; wait for some to end.",
+            retry_after=QUEUE_RETRY_SECONDS,
         )
     _check_inputs(connection, record.account_id, inputs)
     lifecycle.create(connection, record)
@@ -325,6 +329,19 @@ def _results(connection: Connection, caller: Caller, job_id: str) -> dict[str, A
         "results": json.loads(text),
         "completed_at": format_time(life.finished_at),
     }
+
+
+async def failed_by_machines(context: Context, job_id: str) -> bool:
+    """Whether a failed job was given up after too many runs that were not its input's fault."""
+    return await context.database.read(_failed_by_machines, job_id)
+
+
+def _failed_by_machines(connection: Connection, job_id: str) -> bool:
+    record = store.find(connection, job_id)
+    ended = store.runs_of(connection, job_id)
+    if record is None or not ended or record.life.attempts < record.life.max_attempts:
+        return False
+    return ended[-1]["outcome"] in (Outcome.RETRIED, Outcome.EXPIRED)
 
 
 async def upload_file(

@@ -5,13 +5,16 @@ from agent.coordinator.routes import (
     artifacts,
     health,
     jobs,
+    log,
     miner_session,
     miners,
+    openai,
     receipts,
     registry,
     services,
     uploads,
     wallet,
+    webhooks,
 )
 
 ROUTERS = (
@@ -22,8 +25,11 @@ ROUTERS = (
     artifacts.router,
     uploads.router,
     receipts.router,
+    log.router,
     wallet.router,
+    webhooks.router,
     miners.router,
     miner_session.router,
+    openai.router,
     admin.router,
 )

@@ -150,6 +150,13 @@ class ReceiptVerification(Answer):
     failures: list[str]
 
 
+class CheckpointCosigned(Answer):
+    """Whose cosignatures were taken, and of the checkpoint of how many leaves."""
+
+    size: int
+    cosigned_by: list[str]
+
+
 class Health(Answer):
     """Whether the coordinator works. `log_key` is what receipts are verified with."""
 
@@ -263,6 +270,36 @@ class Credited(Answer):
     amount: str
     balance: str
     created_at: str
+
+
+class WebhookSecret(Answer):
+    """What webhooks are signed with; the secret before it is used beside it until `previous_valid_until`."""
+
+    secret: str
+    created_at: str
+    previous_valid_until: str | None = None
+
+
+class WebhookDelivery(Answer):
+    """A message about a job and what has come of it. `gone`: its receiver answered 410 and gets no more."""
+
+    webhook_id: str
+    type: Literal["job.completed", "job.failed", "job.cancelled"]
+    url: str
+    status: Literal["pending", "delivered", "failed", "gone"]
+    attempts: int
+    created_at: str
+    last_attempt_at: str | None = None
+    next_attempt_at: str | None = None
+    finished_at: str | None = None
+    last_status_code: int | None = None
+    last_error: str | None = None
+
+
+class WebhookList(Answer):
+    """The messages about a job, oldest first."""
+
+    webhooks: list[WebhookDelivery]
 
 
 class Account(Answer):

@@ -1,4 +1,4 @@
-"""Who is asking, as parameters of routes."""
+"""Who is asking, as parameters of routes, and whether they are still there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import Session
+from agent.coordinator.operations.miners import SESSION_PREFIX, Session
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, or a miner's session token")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -50,9 +50,15 @@ async def _session(context: ContextOf, secret: Secret) -> Session:
 
 async def client_or_session(context: ContextOf, secret: Secret) -> Caller | Session:
     """Whoever stores and reads artifacts. Raises `Unauthorized`, `Forbidden`."""
-    if secret is not None and secret.startswith("session."):
+    if secret is not None and secret.startswith(SESSION_PREFIX):
         return await miners.session_of(context, secret)
     return await _client(context, secret)
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the client has left. Only after the body was read, since it takes what comes."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 IdempotencyKey = Annotated[

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """The newest revision below `migrations/versions`."""
 
 log = structlog.get_logger()
@@ -25,6 +25,16 @@ def prepare(connection: Connection) -> None:
     connection.rollback()
     if current != HEAD:
         _upgrade(connection, current)
+
+
+def require_newest(connection: Connection) -> None:
+    """Raise `ConfigurationError` unless the database has the schema of this program, for those that may not upgrade it."""
+    current = _current(connection)
+    if current != HEAD:
+        raise ConfigurationError(
+            f"The database has the schema {current}, this program's is {HEAD}. Start the agent once to upgrade an older database, "
+            "or upgrade aitbc-agent for a newer one."
+        )
 
 
 def _current(connection: Connection) -> str | None:
