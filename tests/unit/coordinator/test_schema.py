@@ -103,23 +103,35 @@ def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_
                 command.upgrade(config, revision)
                 connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'kept', 0)"))
                 connection.execute(text("INSERT INTO artifacts VALUES ('sha256:1', 5, 0)"))
-                connection.execute(
-                    text("INSERT INTO artifact_owners VALUES ('sha256:1', 'account_1', 'text/plain')")
-                )
         open_and_close(path)
         with create_engine(f"sqlite:///{path}").connect() as connection:
             assert version(connection) == schema.HEAD
             assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "kept"
             assert connection.execute(text("SELECT size FROM artifacts")).scalar_one() == 5
-            assert connection.execute(text("SELECT owner, size FROM stored_bytes")).all() == [
-                ("account_1", 5)
-            ]
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             changes = compare_metadata(context, metadata)
             assert [
                 change for change in changes if getattr(change[1], "name", "") != "ix_jobs_claimable"
             ] == []
             assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+
+
+def test_what_accounts_have_stored_before_there_was_a_limit_is_counted(tmp_path: Path) -> None:
+    path = tmp_path / "coordinator.db"
+    limited = next(script for script in _scripts().walk_revisions() if script.path.endswith("_uploads.py"))
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        with connection.begin():
+            command.upgrade(config, str(limited.down_revision))
+            for number, owner in enumerate(("account_1", "account_1", "miner_1"), 1):
+                artifact = {"id": f"sha256:{number}", "size": number, "owner": owner}
+                connection.execute(text("INSERT INTO artifacts VALUES (:id, :size, 0)"), artifact)
+                connection.execute(text("INSERT INTO artifact_owners VALUES (:id, :owner, 'a/b')"), artifact)
+    open_and_close(path)
+    with create_engine(f"sqlite:///{path}").connect() as connection:
+        stored = dict(connection.execute(text("SELECT owner, size FROM stored_bytes")).all())
+    assert stored == {"account_1": 3, "miner_1": 3}
 
 
 def test_a_database_of_a_newer_program_is_refused_and_left_alone(path: Path) -> None:
