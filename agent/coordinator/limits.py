@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.core import tus
@@ -148,6 +149,8 @@ class Failures:
 
         try:
             await self._app(scope, receive, noted)
+        except ClientDisconnect:
+            log.info("client_left", path=scope["path"], method=scope["method"])
         except Exception:
             log.exception(
                 "request_failed", path=scope["path"], method=scope["method"], request_id=scope["request_id"]
