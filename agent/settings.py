@@ -125,12 +125,33 @@ class CoordinatorSettings(_Section):
     """Largest JSON body of a request."""
     max_artifact: Bytes = Bytes("20Gi")
     """Largest artifact."""
+    max_stored: Bytes = Bytes("1Ti")
+    """Most that one account may store in artifacts and unfinished uploads together: fifty files of the largest size."""
+    max_uploads_per_account: Annotated[int, Field(ge=1)] = 100
+    """How many unfinished resumable uploads one account may have, so that a client in a loop cannot fill the disk."""
+    upload_seconds: Annotated[float, Field(gt=0)] = 86_400
+    """How long an upload waits for its next bytes, and a finished one is remembered: a day, so that a night is no loss."""
+    upload_silence_seconds: Annotated[float, Field(gt=0)] = 60
+    """How long a request that uploads may send nothing before it is ended; what it brought is kept."""
+    orphan_seconds: Annotated[float, Field(gt=0)] = 86_400
+    """Age at which stored files that nothing refers to are removed. A crash leaves them; a day is longer than any upload takes
+    between its file and its row."""
+    link_seconds: Annotated[float, Field(gt=0)] = 3600
+    """How long a signed link to an artifact is valid that does not name a time: an hour, so that a page can be read at ease."""
+    max_link_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
+    """Longest time that a signed link may be valid. Links cannot be withdrawn, so not longer than a week."""
     max_result: Bytes = Bytes("64Mi")
     """Largest result that a miner may send, without the output files (these are artifacts)."""
     allow_http_inputs: bool = False
     """Whether jobs may name `http://` addresses. Miners have their own setting and refuse them too by default."""
     allow_private_inputs: bool = False
     """Whether jobs may name addresses inside private networks."""
+    answer_seconds: Annotated[float, Field(gt=0)] = 590
+    """How long the OpenAI-compatible calls hold an answer for their job's end, and a stream for its next piece, before the job is
+    cancelled. Just below the ten minutes after which these clients give up, so that they hear the reason."""
+    answer_max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 1024
+    """Longest answer in `/v1/chat/completions`, in tokens, where the request names no limit. Prompt and answer share the model's
+    context, so a larger figure leaves less room for conversations."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """How many unfinished jobs one account may have, so that a client in a loop cannot fill the queue."""
     trusted_proxies: tuple[NetworkSetting, ...] = ()

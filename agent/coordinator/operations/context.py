@@ -14,6 +14,7 @@ from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.uploads import UploadDirectory
 from agent.coordinator.webhooks import WebhookSender
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
@@ -38,7 +39,7 @@ class LogSigner:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The coordinator's parts. `clock` returns seconds since the epoch."""
+    """The coordinator's parts. `clock` returns seconds since the epoch; `link_key` is the secret behind signed links."""
 
     settings: CoordinatorSettings
     database: Database
@@ -47,7 +48,9 @@ class Context:
     webhooks: WebhookSender
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
+    uploads: UploadDirectory
     signer: LogSigner
+    link_key: bytes
     services: Mapping[str, ServiceDefinition]
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]

@@ -90,6 +90,25 @@ class Artifact(Answer):
     media_type: str
 
 
+class Upload(Answer):
+    """A resumable upload. `length` is null while the client has not told it, `artifact_id` until the file is stored."""
+
+    upload_id: str
+    offset: int
+    length: int | None
+    filename: str | None
+    artifact_id: str | None
+    created_at: str
+    expires_at: str
+
+
+class ArtifactLink(Answer):
+    """A signed link, relative to the API's address, and when it ends."""
+
+    url: str
+    expires_at: str
+
+
 class Signature(Answer):
     """The miner's signature and key, base64."""
 

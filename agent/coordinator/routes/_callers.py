@@ -1,4 +1,4 @@
-"""Who is asking, as parameters of routes."""
+"""Who is asking, as parameters of routes, and whether they are still there."""
 
 from __future__ import annotations
 
@@ -29,29 +29,36 @@ def _secret(
 
 
 ContextOf = Annotated[Context, Depends(_context)]
-_Secret = Annotated[str | None, Depends(_secret)]
+Secret = Annotated[str | None, Depends(_secret)]
 
 
-async def _caller(context: ContextOf, secret: _Secret) -> Caller:
+async def _caller(context: ContextOf, secret: Secret) -> Caller:
     return await access.authenticate(context, secret)
 
 
-async def _client(context: ContextOf, secret: _Secret) -> Caller:
+async def _client(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.CLIENT, Role.ADMIN)
 
 
-async def _admin(context: ContextOf, secret: _Secret) -> Caller:
+async def _admin(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.ADMIN)
 
 
-async def _session(context: ContextOf, secret: _Secret) -> Session:
+async def _session(context: ContextOf, secret: Secret) -> Session:
     return await miners.session_of(context, secret)
 
 
-async def _client_or_session(context: ContextOf, secret: _Secret) -> Caller | Session:
+async def client_or_session(context: ContextOf, secret: Secret) -> Caller | Session:
+    """Whoever stores and reads artifacts. Raises `Unauthorized`, `Forbidden`."""
     if secret is not None and secret.startswith(SESSION_PREFIX):
         return await miners.session_of(context, secret)
     return await _client(context, secret)
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the client has left. Only after the body was read, since it takes what comes."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 IdempotencyKey = Annotated[
@@ -66,4 +73,4 @@ AnyCaller = Annotated[Caller, Depends(_caller)]
 Client = Annotated[Caller, Depends(_client)]
 Admin = Annotated[Caller, Depends(_admin)]
 MinerSession = Annotated[Session, Depends(_session)]
-ClientOrSession = Annotated[Caller | Session, Depends(_client_or_session)]
+ClientOrSession = Annotated[Caller | Session, Depends(client_or_session)]

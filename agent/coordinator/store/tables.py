@@ -334,6 +334,36 @@ artifact_owners = Table(
     Column("media_type", Text, nullable=False),
 )
 
+# Bytes of the artifacts that each owner has stored, kept with every change of `artifact_owners`.
+stored_bytes = Table(
+    "stored_bytes",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+)
+
+# Resumable uploads. `length` is NULL while the client has not told it; `artifact_id` is there once all bytes are, and
+# `finished_at` once the artifact is stored.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("upload_id", String(64), primary_key=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("length", BigInteger, nullable=True),
+    Column("received", BigInteger, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("artifact_id", String(80), nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+    Column("finished_at", Float, nullable=True),
+    Index(
+        "ix_uploads_unfinished",
+        "account_id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+)
+
 job_artifacts = Table(
     "job_artifacts",
     metadata,
@@ -438,7 +468,9 @@ __all__ = [
     "receipts",
     "results",
     "runs",
+    "stored_bytes",
     "transactions",
+    "uploads",
     "webhook_deliveries",
     "webhook_secrets",
 ]
