@@ -150,6 +150,13 @@ class ReceiptVerification(Answer):
     failures: list[str]
 
 
+class CheckpointCosigned(Answer):
+    """Whose cosignatures were taken, and of the checkpoint of how many leaves."""
+
+    size: int
+    cosigned_by: list[str]
+
+
 class Health(Answer):
     """Whether the coordinator works. `log_key` is what receipts are verified with."""
 

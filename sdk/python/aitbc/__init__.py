@@ -49,7 +49,9 @@ from aitbc.models import (
     ServiceList,
     VerifyAnswer,
 )
+from aitbc.monitor import LogAddress, LogDirectory, LogReport, verify_log
 from aitbc.outputs import OutputFile, output_files
+from aitbc.policy import Policy
 from aitbc.receipts import Check, Verification, verify_bundle, verify_receipt
 
 __all__ = [
@@ -76,10 +78,14 @@ __all__ = [
     "JobNotCompleted",
     "JobNotFound",
     "JobResults",
+    "LogAddress",
+    "LogDirectory",
+    "LogReport",
     "NotFound",
     "OfferNotAvailable",
     "OutputFile",
     "PayloadTooLarge",
+    "Policy",
     "RateLimitExceeded",
     "Receipt",
     "Record",
@@ -97,5 +103,6 @@ __all__ = [
     "VerifyAnswer",
     "output_files",
     "verify_bundle",
+    "verify_log",
     "verify_receipt",
 ]
