@@ -199,11 +199,11 @@ async def _upkeep(context: Context) -> None:
 
 async def _repeated(context: Context, seconds: float, step: Callable[[Context], Awaitable[object]]) -> None:
     while True:
+        await asyncio.sleep(seconds)
         try:
             await step(context)
         except Exception:  # as above
             log.exception("tidying_failed", step=step.__name__)
-        await asyncio.sleep(seconds)
 
 
 def _map_errors(app: FastAPI) -> None:

@@ -83,9 +83,8 @@ class Refusals:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or b"expect" in dict(
-            scope["headers"]
-        ):  # who waits to be asked is not asked
+        # Who waits to be asked for the body is refused without being asked.
+        if scope["type"] != "http" or b"expect" in dict(scope["headers"]):
             await self._app(scope, receive, send)
             return
         unread = True
