@@ -13,6 +13,8 @@ from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.log import LogSigner, Sequencer
 from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.uploads import UploadDirectory
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.quantities import format_time, make_id
@@ -22,15 +24,21 @@ from runners._base import ServiceDefinition
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The coordinator's parts. `clock` returns seconds since the epoch; `witnesses` are vkeys."""
+    """The coordinator's parts.
+
+    `clock` returns seconds since the epoch; `link_key` is the secret behind signed links; `witnesses` are vkeys.
+    """
 
     settings: CoordinatorSettings
     database: Database
     hub: Hub
     feed: Feed
+    webhooks: WebhookSender
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
+    uploads: UploadDirectory
     signer: LogSigner
+    link_key: bytes
     witnesses: tuple[str, ...]
     log: Sequencer
     services: Mapping[str, ServiceDefinition]

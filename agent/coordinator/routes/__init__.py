@@ -8,10 +8,13 @@ from agent.coordinator.routes import (
     log,
     miner_session,
     miners,
+    openai,
     receipts,
     registry,
     services,
+    uploads,
     wallet,
+    webhooks,
 )
 
 ROUTERS = (
@@ -20,10 +23,13 @@ ROUTERS = (
     services.router,
     registry.router,
     artifacts.router,
+    uploads.router,
     receipts.router,
     log.router,
     wallet.router,
+    webhooks.router,
     miners.router,
     miner_session.router,
+    openai.router,
     admin.router,
 )
