@@ -74,6 +74,13 @@ class CoordinatorSettings(_Section):
     """Whether jobs may name `http://` addresses. Miners have their own setting and refuse them too by default."""
     allow_private_inputs: bool = False
     """Whether jobs may name addresses inside private networks."""
+    max_offers_per_miner: Annotated[int, Field(ge=1)] = 100
+    """How many offers of its own making one miner may have open, so that a miner in a loop cannot fill the market."""
+    max_offer_seconds: Annotated[int, Field(ge=1)] = 30 * 86_400
+    """Longest duration of an offer. A month: a price that nobody looked at for longer is hardly meant any more."""
+    offer_wait_seconds: Annotated[float, Field(gt=0)] = 900
+    """How long a job that accepted an offer waits for a miner that is away before any other miner may take it. A reboot with
+    an update of the driver lasts less."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """How many unfinished jobs one account may have, so that a client in a loop cannot fill the queue."""
 

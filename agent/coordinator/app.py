@@ -26,7 +26,7 @@ from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, RequestIds
-from agent.coordinator.operations import events, leases
+from agent.coordinator.operations import events, leases, marketplace, standing_offers
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
 from agent.coordinator.operations.submission import field_errors
@@ -96,6 +96,7 @@ def build_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await leases.start_over(context)
+        await standing_offers.refresh_all(context)
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
             _watched("feed", context.feed.run()),
@@ -147,6 +148,7 @@ async def _upkeep(context: Context) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)
+            await marketplace.tidy(context)
             await events.forget_old(context)
             context.dispatcher.room_made()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good

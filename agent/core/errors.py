@@ -14,6 +14,7 @@ AgentError
     │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
     │   ├── StaleLease          409 STALE_LEASE
     │   └── StaleSession        409 STALE_SESSION
+    ├── OfferNotAvailable       410 OFFER_NOT_AVAILABLE
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
     ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
     ├── ValidationFailed        422 VALIDATION_ERROR
@@ -127,6 +128,13 @@ class StaleSession(Conflict):
     """A newer session of the same miner has begun."""
 
     code = "STALE_SESSION"
+
+
+class OfferNotAvailable(ApiError):
+    """The offer takes no jobs any more, or not this one. `details["reason"]` says which it is."""
+
+    code = "OFFER_NOT_AVAILABLE"
+    status = 410
 
 
 class PayloadTooLarge(ApiError):

@@ -44,6 +44,14 @@ async def _admin(context: ContextOf, secret: _Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.ADMIN)
 
 
+async def _owner(context: ContextOf, secret: _Secret) -> Caller:
+    return access.require(await access.authenticate(context, secret), Role.MINER)
+
+
+async def _owner_or_admin(context: ContextOf, secret: _Secret) -> Caller:
+    return access.require(await access.authenticate(context, secret), Role.MINER, Role.ADMIN)
+
+
 async def _session(context: ContextOf, secret: _Secret) -> Session:
     return await miners.session_of(context, secret)
 
@@ -65,5 +73,7 @@ IdempotencyKey = Annotated[
 AnyCaller = Annotated[Caller, Depends(_caller)]
 Client = Annotated[Caller, Depends(_client)]
 Admin = Annotated[Caller, Depends(_admin)]
+Owner = Annotated[Caller, Depends(_owner)]
+OwnerOrAdmin = Annotated[Caller, Depends(_owner_or_admin)]
 MinerSession = Annotated[Session, Depends(_session)]
 ClientOrSession = Annotated[Caller | Session, Depends(_client_or_session)]
