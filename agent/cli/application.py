@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from agent import __version__
-from agent.cli import bench, config, doctor, enroll, keys, models, receipts, serve, status, stop
+from agent.cli import bench, config, doctor, earnings, enroll, keys, models, receipts, serve, status, stop
 from agent.core.errors import AgentError
 from aitbc.errors import AITBCError
 
@@ -24,6 +24,7 @@ app.command("coordinator")(serve.coordinator)
 app.command("enroll")(enroll.enroll)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
 app.command("stop")(stop.stop)
 app.add_typer(keys.app, name="keys")
