@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from agent import __version__
-from agent.cli import bench, config, doctor, earnings, enroll, keys, models, receipts, serve, status, stop
+from agent.cli import (
+    accounts,
+    bench,
+    config,
+    doctor,
+    earnings,
+    enroll,
+    keys,
+    models,
+    receipts,
+    serve,
+    status,
+    stop,
+)
 from agent.core.errors import AgentError
 from aitbc.errors import AITBCError
 
@@ -27,6 +40,7 @@ app.command("doctor")(doctor.doctor)
 app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
 app.command("stop")(stop.stop)
+app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(receipts.app, name="receipts")

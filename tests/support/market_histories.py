@@ -99,6 +99,8 @@ class MarketHistories(Histories):
 
         What runs under an offer, runs on its miner at its price.
         """
+        if not self.offer_ids:
+            return
         offers, records = self.do(self.context.database.read(_market, self.offer_ids, self.job_ids))
         unused = (JobState.FAILED, JobState.CANCELLED)
         used = Counter(record.offer_id for record in records if record.life.state not in unused)

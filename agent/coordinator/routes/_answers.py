@@ -246,6 +246,23 @@ class Credited(Answer):
     created_at: str
 
 
+class Account(Answer):
+    """Who owns jobs, artifacts and money."""
+
+    account_id: str
+    name: str
+    balance: str
+    held: str
+    created_at: str
+
+
+class AccountPage(Answer):
+    """Accounts, oldest first. `next` is what to send as `after` to go on, where there are more."""
+
+    accounts: list[Account]
+    next: str | None = None
+
+
 class OfferRequirements(Answer):
     """What the offer's machine has at least: memory of its largest GPU, and CPU."""
 

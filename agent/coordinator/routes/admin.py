@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.operations import access, miners, wallet
 from agent.coordinator.operations.access import KeyRecord, Role
-from agent.coordinator.routes._answers import Credited
+from agent.coordinator.routes._answers import AccountPage, Credited
 from agent.coordinator.routes._callers import Admin, ContextOf
 from agent.core.quantities import Money, format_time
 
@@ -56,6 +56,19 @@ class EnrolmentRequest(_Request):
 async def create_account(context: ContextOf, _: Admin, request: AccountRequest) -> dict[str, str]:
     """An account owns jobs and artifacts."""
     return {"account_id": await access.create_account(context, request.name), "name": request.name}
+
+
+@router.get("/accounts", response_model_exclude_none=True, summary="List accounts")
+async def list_accounts(
+    context: ContextOf,
+    _: Admin,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    after: Annotated[
+        str | None, Query(max_length=64, description="Go on after this account: `next` of the last page")
+    ] = None,
+) -> AccountPage:
+    """With what each can spend and has in escrow, oldest first."""
+    return AccountPage(**await wallet.accounts(context, limit=limit, after=after))
 
 
 @router.post(
