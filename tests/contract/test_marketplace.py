@@ -287,6 +287,26 @@ def test_a_standing_offer_is_accepted_like_any_other(client: httpx.Client, miner
     assert lease["job_id"] == job_id
 
 
+def test_a_job_is_submitted_to_an_offer_at_once(client: httpx.Client, served: Served, miner: Owned) -> None:
+    """No other miner can take it before, though one waits; what the offer cannot do is not created at all."""
+    cheap = Owned(served.url)
+    cheap.join(capabilities=priced("0.0001"))
+    offer_id = miner.offer(max_jobs=1)["offer_id"]
+    job_id = submit(client, offer_id=offer_id)
+    assert cheap.poll(wait=0.3) == []
+    (lease,) = miner.poll()
+    assert (lease["job_id"], lease["unit_price"]) == (job_id, "0.0005")
+    assert job(client, job_id)["offer_id"] == offer_id
+    balance, total = client.get("/v1/wallet").json(), client.get("/v1/jobs").json()["total"]
+    body = {"audio_url": "https://example.com/a.mp3", "model": "base", "offer_id": offer_id}
+    assert gone(client.post("/v1/services/whisper/transcribe", json=body)) == "exhausted"
+    both = client.post("/v1/services/whisper/transcribe", json={**body, "miner_id": miner.miner_id})
+    refused(both, 422, "VALIDATION_ERROR")
+    unknown = client.post("/v1/services/whisper/transcribe", json={**body, "offer_id": "offer_unknown"})
+    refused(unknown, 404, "NOT_FOUND")
+    assert (client.get("/v1/wallet").json(), client.get("/v1/jobs").json()["total"]) == (balance, total)
+
+
 def test_a_bid_below_the_price_is_refused(client: httpx.Client, miner: Owned) -> None:
     offer_id = miner.offer(**OFFER)["offer_id"]
     answer = accept(client, offer_id, waiting_job(client), bid="0.0009")

@@ -271,14 +271,8 @@ def _accept(
         raise JobNotFound(request.job_id)
     offer = _find(connection, offer_id)
     if record.offer_id != offer_id:
-        now = context.clock()
         _check_job(record)
-        _check_offer(connection, context, offer, record, now)
-        if to_units(request.bid_price) < offer.price:
-            lowest = f"the offer's price is {_money(offer.price)}; bid at least that"
-            raise ValidationFailed("The bid is below the offer's price.", {"bid_price": lowest})
-        if not lifecycle.bind(connection, record, offer, now):
-            raise _unavailable(offer, "exhausted")
+        bind(connection, context, record, offer_id, to_units(request.bid_price))
     payment = ledger.find(connection, ledger.payment_id(record.job_id))
     if payment is None:
         raise Conflict(f"Job {record.job_id} has no payment; it is from before jobs had one.")
@@ -291,6 +285,24 @@ def _accept(
         "miner_id": offer.miner_id,
         "price": _money(offer.price if record.agreed_price is None else record.agreed_price),
     }
+
+
+def bind(
+    connection: Connection, context: Context, record: JobRecord, offer_id: str, bid: int | None = None
+) -> None:
+    """Give a job that waits to an offer, inside a transaction of another use case.
+
+    Raises `NotFound`, `OfferNotAvailable`, and `ValidationFailed` for a bid below the price; without a bid, the offer's price
+    is taken as it is.
+    """
+    offer = _find(connection, offer_id)
+    now = context.clock()
+    _check_offer(connection, context, offer, record, now)
+    if bid is not None and bid < offer.price:
+        lowest = f"the offer's price is {_money(offer.price)}; bid at least that"
+        raise ValidationFailed("The bid is below the offer's price.", {"bid_price": lowest})
+    if not lifecycle.bind(connection, record, offer, now):
+        raise _unavailable(offer, "exhausted")
 
 
 def _check_job(record: JobRecord) -> None:

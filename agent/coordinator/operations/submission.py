@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agent.coordinator.artifacts import ARTIFACT_ID
 from agent.coordinator.operations.context import Context
@@ -70,6 +70,13 @@ class JobOptions(_Body):
     timeout_seconds: Annotated[int, Field(ge=1)] | None = None
     max_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
     miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = None
+    offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.miner_id is not None and self.offer_id is not None:
+            raise ValueError("name a miner or an offer, not both: an offer has its miner")
+        return self
 
 
 class JobRequest(JobOptions):

@@ -52,6 +52,7 @@ class JobStatus(Answer):
     failed_at: str | None = None
     cancelled_at: str | None = None
     miner_id: str | None = None
+    offer_id: str | None = None
     error: JobError | None = None
     missing_files: list[str] | None = None
 
