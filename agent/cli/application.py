@@ -15,6 +15,7 @@ from agent.cli import (
     doctor,
     earnings,
     enroll,
+    fsck,
     keys,
     models,
     receipts,
@@ -40,6 +41,7 @@ app.command("doctor")(doctor.doctor)
 app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
 app.command("stop")(stop.stop)
+app.command("fsck")(fsck.fsck)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")

@@ -1,7 +1,7 @@
 """The one place through which jobs change.
 
 Whatever happens to a job, happens in one transaction to everything that follows from its life: its row, the run that has
-ended, the money that is held for it, the numbers that are kept of it, and the feed that tells of it. Who changes a job says
+ended, the money that is held for it, the numbers that are kept of it, the feed that tells of it, and the message to its webhook. Who changes a job says
 which event has happened and what else stands in its row; the rest is decided here.
 """
 
@@ -13,18 +13,23 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from agent.coordinator.store import counts, events, ledger, offers, standings
+from agent.coordinator.store import counts, events, ledger, offers, standings, webhooks
 from agent.coordinator.store import jobs as store
+from agent.coordinator.store import log as log_store
 from agent.coordinator.store.engine import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.standings import Standing
+from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Claim, Effect, Event, Finished, Job, JobState, RunEnded, Transition, apply
 from agent.core.ledger import InsufficientFunds, Settlement, available, hold, settle
 from agent.core.offers import EXHAUSTED, Offer
 from agent.core.quantities import format_money, format_time, from_units, to_units
 from agent.core.reputation import judge
+from agent.core.webhooks import event_type, lane, message, webhook_id
+from aitbc.receipts import receipt_id
+from aitbc.settlement import Settlement as LoggedSettlement
 from aitbc.statement import job_price
 
 
@@ -121,6 +126,8 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
         if item.finished:
             settlement, news = _settle(connection, item, now)
             told += news + _free_place(connection, item, now)
+        if item.finished and item.before.webhook_url is not None:
+            webhooks.enqueue(connection, _message(item, item.before.webhook_url, now), item.before.created_at)
         _note(connection, item, settlement, now)
     events.add(connection, told, now)
 
@@ -221,6 +228,20 @@ def _told(record: JobRecord, life: Job, miner_id: str | None, now: float) -> New
     return NewEvent("job_update", data, record.account_id, miner_id, life.job_id)
 
 
+def _message(item: Change, url: str, now: float) -> Delivery:
+    record, life = item.before, item.life
+    return Delivery(
+        webhook_id=webhook_id(life.job_id),
+        job_id=life.job_id,
+        account_id=record.account_id,
+        url=url,
+        lane=lane(record.account_id, url),
+        type=event_type(life.state),
+        body=message(life, record.service, now),
+        created_at=now,
+    )
+
+
 def _settle(connection: Connection, item: Change, now: float) -> tuple[Settlement | None, list[NewEvent]]:
     """Pay the miner for what it did, give the rest back. Jobs from before there was money have nothing to settle."""
     record = item.before
@@ -229,6 +250,7 @@ def _settle(connection: Connection, item: Change, now: float) -> tuple[Settlemen
     payee = item.miner_id if settlement.paid else None
     if not ledger.close_payment(connection, record.job_id, payee, settlement, now):
         return None, []
+    log_store.queue_settlement(connection, _logged(item, payee, settlement, now))
     data = {
         "kind": "transaction",
         "transaction_id": ledger.payment_id(record.job_id),
@@ -238,6 +260,22 @@ def _settle(connection: Connection, item: Change, now: float) -> tuple[Settlemen
         "timestamp": format_time(now),
     }
     return settlement, [NewEvent("marketplace_update", data, record.account_id, payee, record.job_id)]
+
+
+def _logged(item: Change, payee: str | None, settlement: Settlement, now: float) -> LoggedSettlement:
+    """The settlement as the log tells of it."""
+    job_id, state = item.before.job_id, item.life.state
+    return LoggedSettlement(
+        job_id=job_id,
+        receipt_id=receipt_id(job_id) if state is JobState.COMPLETED else None,
+        miner_id=payee,
+        outcome=state.value,
+        held=from_units(settlement.held),
+        paid=from_units(settlement.paid),
+        fee=from_units(settlement.fee),
+        refunded=from_units(settlement.refunded),
+        settled_at=format_time(now),
+    )
 
 
 def _price(item: Change) -> int:

@@ -28,9 +28,11 @@ from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
+from agent.coordinator.log import LogSigner, Sequencer, integrate
 from agent.coordinator.operations import access, events, jobs, leases, miners, wallet
 from agent.coordinator.operations.access import Caller, Role
-from agent.coordinator.operations.context import Context, LogSigner
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.fsck import examine
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.operations.wire import (
@@ -49,11 +51,13 @@ from agent.coordinator.store import ledger as ledger_store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.schema import prepare
+from agent.coordinator.uploads import UploadDirectory
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.ledger import available, escrow
 from agent.core.quantities import to_units
-from agent.settings import CoordinatorSettings
+from agent.settings import CoordinatorSettings, WebhookSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload
@@ -133,14 +137,22 @@ class Histories(RuleBasedStateMachine):
         database = Database(self.directory / "coordinator.db", readers=1)
         database.open(prepare)
         hub = Hub()
+        signer = LogSigner("histories.test", LOG_KEY)
         return Context(
             settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
             database=database,
             hub=hub,
             feed=Feed(database, hub),
+            webhooks=WebhookSender(database, WebhookSettings(), self.clock),
             dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS),
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
-            signer=LogSigner("histories.test", LOG_KEY),
+            uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
+            signer=signer,
+            witnesses=(),
+            log=Sequencer(
+                database, signer, self.clock, seconds=1, published=self.directory / "log.checkpoint"
+            ),
+            link_key=bytes(32),
             services={name: runner.definition for name, runner in installed().items()},
             catalogue=load_catalogue(),
             clock=self.clock,
@@ -153,6 +165,20 @@ class Histories(RuleBasedStateMachine):
         return self.runner.run(run())
 
     def teardown(self) -> None:
+        try:
+            self.the_log_has_all_of_it()
+        finally:
+            self.clean_up()
+
+    def the_log_has_all_of_it(self) -> None:
+        """Receipts and settlements are leaves, once each, and nothing that is stored contradicts them."""
+        database, signer = self.context.database, self.context.signer
+        self.do(database.write(integrate, signer, self.clock()))
+        examination = self.do(database.read(examine, signer.vkey, {}))
+        assert examination.findings == []
+        assert examination.leaves == examination.receipts + examination.settlements
+
+    def clean_up(self) -> None:
         self.context.database.close()
         self.runner.close()
         shutil.rmtree(self.directory)

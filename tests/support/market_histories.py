@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from hypothesis import strategies as st
-from hypothesis.stateful import invariant, precondition, rule
+from hypothesis.stateful import invariant, rule
 
 from agent.coordinator.operations import marketplace
 from agent.coordinator.operations.access import Caller, Role
@@ -19,7 +19,7 @@ from agent.core.errors import Conflict, OfferNotAvailable
 from agent.core.jobs import JobState
 from agent.core.offers import Offer
 from agent.core.quantities import Money
-from support.histories import LEASE_SECONDS, Histories, pick, which
+from support.histories import LEASE_SECONDS, MINERS, Histories, pick, which
 
 PRICE = Money("0.0005")
 MAX_OFFERS = 4
@@ -37,21 +37,26 @@ class MarketHistories(Histories):
         assert offer is not None
         return offer
 
-    @precondition(lambda self: len(self.offer_ids) < MAX_OFFERS)
     @rule(which=which, places=st.integers(1, 2))
     def offer(self, which: int, places: int) -> None:
         """A miner's price for jobs like those of these histories, below its configured one."""
+        if len(self.offer_ids) == MAX_OFFERS:
+            return
         request = OfferRequest(
             job_type="whisper-transcription", price=PRICE, max_jobs=places, duration=int(2 * LEASE_SECONDS)
         )
         owner = Caller(Role.MINER, miner_id=self.miners[which].identity.miner_id)
         self.offer_ids.append(self.do(marketplace.create(self.context, owner, request))["offer_id"])
 
-    @precondition(lambda self: self.offer_ids)
+    def one_offer(self, pick: int) -> str:
+        if not self.offer_ids:
+            self.offer(pick % MINERS, 1)
+        return self.offer_ids[pick % len(self.offer_ids)]
+
     @rule(job=pick, offer=pick)
     def accept(self, job: int, offer: int) -> None:
         """A job is given to an offer; asking for the same again changes nothing."""
-        offer_id = self.offer_ids[offer % len(self.offer_ids)]
+        offer_id = self.one_offer(offer)
         request = AcceptRequest(job_id=self.job_ids[job % len(self.job_ids)], bid_price=PRICE)
         before, places = self.job(request.job_id), self.offer_of(offer_id).jobs_left or 0
         again = before.offer_id == offer_id
@@ -70,10 +75,9 @@ class MarketHistories(Histories):
             places -= not again
         assert self.offer_of(offer_id).jobs_left == places
 
-    @precondition(lambda self: self.offer_ids)
     @rule(pick=pick)
     def withdraw(self, pick: int) -> None:
-        offer = self.offer_of(self.offer_ids[pick % len(self.offer_ids)])
+        offer = self.offer_of(self.one_offer(pick))
         owner = Caller(Role.MINER, miner_id=offer.miner_id)
         answer = self.do(marketplace.withdraw(self.context, owner, offer.offer_id))
         assert answer["status"] in ("withdrawn", "expired")

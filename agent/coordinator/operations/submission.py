@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agent.coordinator.artifacts import ARTIFACT_ID
+from agent.coordinator.operations.addresses import input_problem, webhook_url
 from agent.coordinator.operations.context import Context
-from agent.core.addresses import may_connect
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.near_names import hint
 from agent.core.quantities import Money, parse_quantity
@@ -70,6 +69,17 @@ class JobOptions(_Body):
     timeout_seconds: Annotated[int, Field(ge=1)] | None = None
     max_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
     miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = None
+    webhook_url: (
+        Annotated[
+            str,
+            Field(
+                max_length=2000,
+                description="Where a signed message goes when the job has ended",
+                examples=["https://example.com/hooks"],
+            ),
+        ]
+        | None
+    ) = None
     offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = None
 
     @model_validator(mode="after")
@@ -122,6 +132,7 @@ class Submission:
     max_cost: Decimal
     timeout_seconds: int
     max_attempts: int
+    webhook_url: str | None = None
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
@@ -249,6 +260,7 @@ def _check(
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
+        webhook_url=webhook_url(context.settings.webhooks, options.webhook_url),
         files=files,
         missing=missing,
     )
@@ -358,27 +370,9 @@ def check_reference(context: Context, reference: Any, path: str) -> None:
                 "A file is missing.", {path: "an artifact is named artifact:sha256:<64 hex digits>"}
             )
         return
-    problem = _address_problem(context, str(reference))
+    problem = input_problem(context.settings, str(reference))
     if problem:
         raise ValidationFailed("A file's address is refused.", {path: problem})
-
-
-def _address_problem(context: Context, address: str) -> str | None:
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname
-    except ValueError:
-        return "this is no URL"
-    schemes = ("https", "http") if context.settings.allow_http_inputs else ("https",)
-    if parts.scheme not in schemes or not host:
-        return f"use an address that begins with {schemes[0]}://, or artifact:sha256:<digest> of an uploaded file"
-    if parts.username or parts.password:
-        return "an address must not carry a name or a password"
-    private = host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
-    is_address = ":" in host or host.replace(".", "").isdigit()
-    if (private or (is_address and not may_connect(host))) and not context.settings.allow_private_inputs:
-        return "private, loopback and link-local addresses are not fetched; upload the file as an artifact"
-    return None
 
 
 def field_errors(error: ValidationError, prefix: str = "") -> dict[str, str]:

@@ -91,6 +91,25 @@ class Artifact(Answer):
     media_type: str
 
 
+class Upload(Answer):
+    """A resumable upload. `length` is null while the client has not told it, `artifact_id` until the file is stored."""
+
+    upload_id: str
+    offset: int
+    length: int | None
+    filename: str | None
+    artifact_id: str | None
+    created_at: str
+    expires_at: str
+
+
+class ArtifactLink(Answer):
+    """A signed link, relative to the API's address, and when it ends."""
+
+    url: str
+    expires_at: str
+
+
 class Signature(Answer):
     """The miner's signature and key, base64."""
 
@@ -130,6 +149,13 @@ class ReceiptVerification(Answer):
     coordinator_attestations: int
     verified_at: str
     failures: list[str]
+
+
+class CheckpointCosigned(Answer):
+    """Whose cosignatures were taken, and of the checkpoint of how many leaves."""
+
+    size: int
+    cosigned_by: list[str]
 
 
 class Health(Answer):
@@ -245,6 +271,36 @@ class Credited(Answer):
     amount: str
     balance: str
     created_at: str
+
+
+class WebhookSecret(Answer):
+    """What webhooks are signed with; the secret before it is used beside it until `previous_valid_until`."""
+
+    secret: str
+    created_at: str
+    previous_valid_until: str | None = None
+
+
+class WebhookDelivery(Answer):
+    """A message about a job and what has come of it. `gone`: its receiver answered 410 and gets no more."""
+
+    webhook_id: str
+    type: Literal["job.completed", "job.failed", "job.cancelled"]
+    url: str
+    status: Literal["pending", "delivered", "failed", "gone"]
+    attempts: int
+    created_at: str
+    last_attempt_at: str | None = None
+    next_attempt_at: str | None = None
+    finished_at: str | None = None
+    last_status_code: int | None = None
+    last_error: str | None = None
+
+
+class WebhookList(Answer):
+    """The messages about a job, oldest first."""
+
+    webhooks: list[WebhookDelivery]
 
 
 class Account(Answer):

@@ -1,4 +1,4 @@
-"""Who is asking, as parameters of routes."""
+"""Who is asking, as parameters of routes, and whether they are still there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import Session
+from agent.coordinator.operations.miners import SESSION_PREFIX, Session
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, or a miner's session token")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -29,37 +29,44 @@ def _secret(
 
 
 ContextOf = Annotated[Context, Depends(_context)]
-_Secret = Annotated[str | None, Depends(_secret)]
+Secret = Annotated[str | None, Depends(_secret)]
 
 
-async def _caller(context: ContextOf, secret: _Secret) -> Caller:
+async def _caller(context: ContextOf, secret: Secret) -> Caller:
     return await access.authenticate(context, secret)
 
 
-async def _client(context: ContextOf, secret: _Secret) -> Caller:
+async def _client(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.CLIENT, Role.ADMIN)
 
 
-async def _admin(context: ContextOf, secret: _Secret) -> Caller:
+async def _admin(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.ADMIN)
 
 
-async def _owner(context: ContextOf, secret: _Secret) -> Caller:
+async def _owner(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.MINER)
 
 
-async def _owner_or_admin(context: ContextOf, secret: _Secret) -> Caller:
+async def _owner_or_admin(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.MINER, Role.ADMIN)
 
 
-async def _session(context: ContextOf, secret: _Secret) -> Session:
+async def _session(context: ContextOf, secret: Secret) -> Session:
     return await miners.session_of(context, secret)
 
 
-async def _client_or_session(context: ContextOf, secret: _Secret) -> Caller | Session:
-    if secret is not None and secret.startswith("session."):
+async def client_or_session(context: ContextOf, secret: Secret) -> Caller | Session:
+    """Whoever stores and reads artifacts. Raises `Unauthorized`, `Forbidden`."""
+    if secret is not None and secret.startswith(SESSION_PREFIX):
         return await miners.session_of(context, secret)
     return await _client(context, secret)
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the client has left. Only after the body was read, since it takes what comes."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 IdempotencyKey = Annotated[
@@ -76,4 +83,4 @@ Admin = Annotated[Caller, Depends(_admin)]
 Owner = Annotated[Caller, Depends(_owner)]
 OwnerOrAdmin = Annotated[Caller, Depends(_owner_or_admin)]
 MinerSession = Annotated[Session, Depends(_session)]
-ClientOrSession = Annotated[Caller | Session, Depends(_client_or_session)]
+ClientOrSession = Annotated[Caller | Session, Depends(client_or_session)]

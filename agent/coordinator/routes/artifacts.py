@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request, status
+from fastapi import APIRouter, Depends, Query, Request, status
 from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.operations import artifacts as operations
-from agent.coordinator.routes._answers import Artifact
-from agent.coordinator.routes._callers import ClientOrSession, ContextOf
+from agent.coordinator.operations import links
+from agent.coordinator.operations.artifacts import ArtifactRecord
+from agent.coordinator.routes._answers import Artifact, ArtifactLink
+from agent.coordinator.routes._callers import Client, ClientOrSession, ContextOf, Secret, client_or_session
 from agent.core.errors import RangeNotSatisfiable
 from agent.core.media_types import clean_media_type
 
@@ -26,12 +29,43 @@ async def create(context: ContextOf, who: ClientOrSession, request: Request) -> 
     return Artifact(**await operations.save(context, who, media_type, request.stream()))
 
 
-@router.api_route(
-    "/{artifact_id}", methods=["GET", "HEAD"], response_class=StreamingResponse, summary="Read a file"
-)
-async def read(context: ContextOf, who: ClientOrSession, artifact_id: str, request: Request) -> Response:
+class LinkRequest(BaseModel):
+    """How long a link is to be valid; without it, as long as the coordinator's setting says."""
+
+    model_config = ConfigDict(extra="forbid")
+    seconds: Annotated[float, Field(ge=1)] | None = None
+
+
+@router.post("/{artifact_id}/links", status_code=status.HTTP_201_CREATED, summary="Make a signed link")
+async def create_link(
+    context: ContextOf, caller: Client, artifact_id: str, request: LinkRequest | None = None
+) -> ArtifactLink:
+    """Whoever has the link reads the file without a key until it expires."""
+    seconds = request.seconds if request is not None else None
+    return ArtifactLink(**await links.create(context, caller, artifact_id, seconds))
+
+
+async def _readable(
+    context: ContextOf,
+    secret: Secret,
+    artifact_id: str,
+    expires: Annotated[int, Query(description="Of a signed link: when it ends")] = 0,
+    signature: Annotated[str | None, Query(description="Of a signed link, in place of a key")] = None,
+    media_type: Annotated[str | None, Query(alias="type", description="Of a signed link")] = None,
+) -> ArtifactRecord:
+    """The artifact, if the caller may read it or has a link to it."""
+    if signature is not None:
+        return await links.follow(context, links.Link(artifact_id, expires, media_type), signature)
+    return await operations.find(context, await client_or_session(context, secret), artifact_id)
+
+
+@router.head("/{artifact_id}", response_class=Response, summary="Look at a file")
+@router.get("/{artifact_id}", response_class=StreamingResponse, summary="Read a file")
+async def read(
+    context: ContextOf, record: Annotated[ArtifactRecord, Depends(_readable)], request: Request
+) -> Response:
     """Supports one byte range."""
-    record = await operations.find(context, who, artifact_id)
+    artifact_id = record.artifact_id
     wanted = request.headers.get("range")
     start, length = parse_range(wanted, record.size) or (0, record.size)
     partial = wanted is not None and parse_range(wanted, record.size) is not None

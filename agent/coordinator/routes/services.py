@@ -44,7 +44,7 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
 
     call.__doc__ = (
         f"{definition.description} The body holds the service's input, and beside it the options of any job: "
-        "`name`, `pricing`, `priority`, `timeout_seconds`, `max_attempts`, `resources`, `miner_id`."
+        "`name`, `pricing`, `priority`, `timeout_seconds`, `max_attempts`, `resources`, `miner_id`, `webhook_url`."
     )
     return call
 

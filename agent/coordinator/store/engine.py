@@ -11,9 +11,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -34,7 +34,7 @@ CHECKPOINT_PAGES: Final = 4000
 
 log = structlog.get_logger()
 
-__all__ = ["Connection", "Database", "healthy", "sqlite_path"]
+__all__ = ["Connection", "Database", "healthy", "reading", "sqlite_path"]
 
 
 @dataclass(slots=True)
@@ -69,11 +69,11 @@ class Database:
         self._read_pool = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
         self._closed = False
-        self._after_commit: Callable[[], None] = _nothing
+        self._after_commit: list[Callable[[], None]] = []
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Have `call` called in the writer's thread after every batch of writes; it must not block."""
-        self._after_commit = call
+        self._after_commit.append(call)
 
     def open(self, prepare: Callable[[Connection], None]) -> None:
         """Create or upgrade the schema with `prepare`, then start the writer.
@@ -144,7 +144,8 @@ class Database:
                 batch, ending = self._take(first)
                 self._commit(connection, batch)
                 _answer(batch)
-                self._after_commit()
+                for call in self._after_commit:
+                    call()
                 if ending:
                     return
 
@@ -172,10 +173,6 @@ class Database:
             self.writes += len(batch)
         unavailable = [write.error for write in batch if isinstance(write.error, ServiceUnavailable)]
         self.fault = str(unavailable[0]) if unavailable else None
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""
 
 
 def _run(connection: Connection, write: _Write) -> None:
@@ -261,6 +258,21 @@ def sqlite_path(url: str | None, data_dir: Path) -> Path:
             f"database.url: only sqlite:///PATH is supported so far, not {url.split(':')[0]}."
         )
     return Path(url.removeprefix(prefix))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Connection]:
+    """One snapshot of a database file, beside whoever writes it. Raises `ConfigurationError` if it cannot be read."""
+    if not path.is_file():
+        raise ConfigurationError(f"There is no database {path}.")
+    engine = _engine(path, readers=1, read_only=True)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DatabaseError as error:
+        raise ConfigurationError(f"The database {path} cannot be read: {error.orig}.") from None
+    finally:
+        engine.dispose()
 
 
 def healthy(connection: Connection) -> bool:

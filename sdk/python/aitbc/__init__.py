@@ -56,7 +56,9 @@ from aitbc.models import (
     VerifyAnswer,
     Wallet,
 )
+from aitbc.monitor import LogAddress, LogDirectory, LogReport, verify_log
 from aitbc.outputs import OutputFile, output_files
+from aitbc.policy import Policy
 from aitbc.receipts import Check, Verification, verify_bundle, verify_receipt
 
 __all__ = [
@@ -83,6 +85,9 @@ __all__ = [
     "JobNotCompleted",
     "JobNotFound",
     "JobResults",
+    "LogAddress",
+    "LogDirectory",
+    "LogReport",
     "MarketStats",
     "MinerStats",
     "NotFound",
@@ -91,6 +96,7 @@ __all__ = [
     "OfferNotAvailable",
     "OutputFile",
     "PayloadTooLarge",
+    "Policy",
     "RateLimitExceeded",
     "Receipt",
     "Record",
@@ -111,5 +117,6 @@ __all__ = [
     "Wallet",
     "output_files",
     "verify_bundle",
+    "verify_log",
     "verify_receipt",
 ]

@@ -9,7 +9,18 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from aitbc import _artifacts, _events, _jobs, _marketplace, _miners, _receipts, _registry, _services, _wallet
+from aitbc import (
+    _artifacts,
+    _events,
+    _jobs,
+    _log,
+    _marketplace,
+    _miners,
+    _receipts,
+    _registry,
+    _services,
+    _wallet,
+)
 from aitbc._drivers import AsyncDriver, Driver
 from aitbc._flow import Flow, Request, Session, Stream, fetch
 from aitbc._local import Address, find_address
@@ -199,6 +210,22 @@ class AsyncRegistry(_AsyncResource):
     requirements = _awaited(_registry.requirements)
 
 
+class Log(_Resource):
+    """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
+
+    checkpoint = _blocking(_log.checkpoint)
+    proof = _blocking(_log.proof)
+    tile = _blocking(_log.tile)
+
+
+class AsyncLog(_AsyncResource):
+    """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
+
+    checkpoint = _awaited(_log.checkpoint)
+    proof = _awaited(_log.proof)
+    tile = _awaited(_log.tile)
+
+
 class Marketplace(_Resource):
     """The marketplace: offers of miners, jobs given to them, statistics."""
 
@@ -273,6 +300,7 @@ class AITBCClient:
         self.artifacts = Artifacts(session, driver)
         self.receipts = Receipts(session, driver)
         self.registry = Registry(session, driver)
+        self.log = Log(session, driver)
         self.marketplace = Marketplace(session, driver)
         self.wallet = Wallet(session, driver)
         self.miners = Miners(session, driver)
@@ -314,6 +342,7 @@ class AsyncAITBCClient:
         self.artifacts = AsyncArtifacts(session, driver)
         self.receipts = AsyncReceipts(session, driver)
         self.registry = AsyncRegistry(session, driver)
+        self.log = AsyncLog(session, driver)
         self.marketplace = AsyncMarketplace(session, driver)
         self.wallet = AsyncWallet(session, driver)
         self.miners = AsyncMiners(session, driver)
