@@ -74,6 +74,7 @@ def fill(connection: Connection) -> None:
         "fee": 7,
         "note": "",
         "created_at": 0.0,
+        "settled_at": 1.0,
     }
     insert(
         connection,
