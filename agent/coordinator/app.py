@@ -28,7 +28,7 @@ from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
 from agent.coordinator.log import PUBLISHED, Sequencer
-from agent.coordinator.operations import events, leases, storage, uploads
+from agent.coordinator.operations import events, leases, marketplace, standing_offers, storage, uploads
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.secret_file import load_secret
@@ -130,6 +130,7 @@ def build_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await leases.start_over(context)
+        await standing_offers.refresh_all(context)
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
             _watched("feed", context.feed.run()),
@@ -191,6 +192,7 @@ async def _upkeep(context: Context) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)
+            await marketplace.tidy(context)
             await events.forget_old(context)
             context.dispatcher.room_made()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good
