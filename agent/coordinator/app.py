@@ -28,7 +28,15 @@ from agent.coordinator.feed import Feed, Recent
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
 from agent.coordinator.log import PUBLISHED, Sequencer
-from agent.coordinator.operations import events, leases, storage, streams, uploads
+from agent.coordinator.operations import (
+    events,
+    leases,
+    marketplace,
+    standing_offers,
+    storage,
+    streams,
+    uploads,
+)
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.secret_file import load_secret
@@ -132,6 +140,7 @@ def build_app(context: Context) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await leases.start_over(context)
         await streams.begin(context)
+        await standing_offers.refresh_all(context)
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
             _watched("feed", context.feed.run()),
@@ -168,8 +177,8 @@ def build_app(context: Context) -> FastAPI:
             app.include_router(router, prefix=prefix)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
-    app.add_middleware(Tus)
     app.add_middleware(RateLimits, context=context)
+    app.add_middleware(Tus)
     app.add_middleware(Failures)
     app.add_middleware(Refusals)
     app.add_middleware(RequestIds)
@@ -196,6 +205,7 @@ async def _upkeep(context: Context) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)
+            await marketplace.tidy(context)
             await events.forget_old(context)
             await streams.keep_numbers(context)
             context.dispatcher.room_made()  # jobs that waited for their time to be tried again
@@ -205,11 +215,11 @@ async def _upkeep(context: Context) -> None:
 
 async def _repeated(context: Context, seconds: float, step: Callable[[Context], Awaitable[object]]) -> None:
     while True:
+        await asyncio.sleep(seconds)
         try:
             await step(context)
         except Exception:  # as above
             log.exception("tidying_failed", step=step.__name__)
-        await asyncio.sleep(seconds)
 
 
 def _map_errors(app: FastAPI) -> None:

@@ -11,6 +11,7 @@ A change's number is the row's, shifted by `NUMBER_BITS`; what is told after it,
 from __future__ import annotations
 
 import asyncio
+import json
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -18,7 +19,6 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from itertools import islice
 from typing import Final, NamedTuple
 
-import orjson
 import structlog
 
 from agent.coordinator.hub import Filter, Hub, Message, Subscription
@@ -167,7 +167,7 @@ class Feed:
             return
         self._count += 1
         message = {"type": item.type, "data": item.data, "seq": self.seq}
-        told, size = topics(item), len(orjson.dumps(item.data))
+        told, size = topics(item), len(json.dumps(item.data))
         self.recent.add(message, told, size)
         self._hub.publish(message, *told, size=size)
 

@@ -279,6 +279,19 @@ def test_nobody_hears_of_what_is_somebody_elses(served: Served, miner: ScriptedM
         assert again == heard[who]
 
 
+def test_half_a_character_does_not_break_a_stream(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    job_id = submit(client)
+    (lease,) = miner.poll()
+    body = b'{"fence": 1, "events": [{"kind": "token", "data": {"text": "\\ud800"}}]}'
+    with StreamSocket(served.url, served.client_key, types="job_event") as stream:
+        headers = {"Content-Type": "application/json"}
+        miner.http.post(f"/jobs/{job_id}/events", content=body, headers=headers).raise_for_status()
+        assert stream.next()["data"]["text"] == "\ud800"
+    assert miner.complete(lease, RESULTS).status_code == 200
+
+
 def test_a_miners_owner_hears_that_its_miner_has_lost_a_job(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch import MAX_LEASES
-from agent.coordinator.operations import access
+from agent.coordinator.operations import access, standing_offers
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.orders import orders_for
@@ -138,6 +138,7 @@ def _register(
         seen_at=now,
     )
     store.save(connection, miner)
+    standing_offers.refresh(connection, context, miner_id, request.capabilities)
     api_key = None
     if known is None:
         key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)
@@ -228,7 +229,7 @@ async def supply(context: Context, service: str) -> Supply:
     cached: tuple[float, dict[str, Supply]] | None = context.caches.get("supply")
     now = context.clock()
     if cached is None or now - cached[0] >= SUPPLY_CACHE_SECONDS:
-        cached = (now, await context.database.read(_supply, _offline_before(context)))
+        cached = (now, await context.database.read(_supply, offline_before(context)))
         context.caches["supply"] = cached
     return cached[1].get(service, Supply())
 
@@ -243,7 +244,8 @@ def _supply(connection: Connection, offline_before: float) -> dict[str, Supply]:
     return found
 
 
-def _offline_before(context: Context) -> float:
+def offline_before(context: Context) -> float:
+    """A miner that was last heard of before this time is offline."""
     return context.clock() - MISSED_HEARTBEATS * context.settings.heartbeat_seconds
 
 
@@ -296,6 +298,8 @@ def _heartbeat(
         capabilities=request.capabilities.model_dump_json() if request.capabilities else None,
         paused=request.paused,
     )
+    if request.capabilities is not None:
+        standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
     records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
     answers = []
     for lease in request.leases:
@@ -365,7 +369,7 @@ async def overview(context: Context) -> dict[str, Any]:
 
 
 def _overview(connection: Connection, context: Context) -> dict[str, Any]:
-    offline_before = _offline_before(context)
+    seen_after = offline_before(context)
     miners = []
     for record in store.all_miners(connection):
         capabilities = json.loads(record.capabilities)
@@ -373,7 +377,7 @@ def _overview(connection: Connection, context: Context) -> dict[str, Any]:
             {
                 "miner_id": record.miner_id,
                 "name": record.name,
-                "online": record.seen_at >= offline_before,
+                "online": record.seen_at >= seen_after,
                 "seen_at": format_time(record.seen_at),
                 "session": record.session,
                 "paused": record.paused,

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agent.coordinator.artifacts import ARTIFACT_ID
 from agent.coordinator.operations.addresses import input_problem, webhook_url
@@ -80,6 +80,13 @@ class JobOptions(_Body):
         ]
         | None
     ) = None
+    offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.miner_id is not None and self.offer_id is not None:
+            raise ValueError("name a miner or an offer, not both: an offer has its miner")
+        return self
 
 
 class JobRequest(JobOptions):

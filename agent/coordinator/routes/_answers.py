@@ -52,6 +52,7 @@ class JobStatus(Answer):
     failed_at: str | None = None
     cancelled_at: str | None = None
     miner_id: str | None = None
+    offer_id: str | None = None
     error: JobError | None = None
     missing_files: list[str] | None = None
 
@@ -317,3 +318,82 @@ class AccountPage(Answer):
 
     accounts: list[Account]
     next: str | None = None
+
+
+class OfferRequirements(Answer):
+    """What the offer's machine has at least: memory of its largest GPU, and CPU."""
+
+    min_gpu_memory: str | None = None
+    min_cpu: str | None = None
+
+
+class Offer(Answer):
+    """A miner's price for each metered unit of jobs of a type or name.
+
+    A `standing` offer follows from the miner's configured prices and has neither `max_jobs` nor an end.
+    """
+
+    offer_id: str
+    miner_id: str
+    job_type: str
+    price: str
+    status: Literal["active", "exhausted", "expired", "withdrawn"]
+    standing: bool
+    requirements: OfferRequirements
+    created_at: str
+    max_jobs: int | None = None
+    jobs_left: int | None = None
+    expires_at: str | None = None
+    reputation: float | None = None
+
+
+class OfferPage(Answer):
+    """Offers. `next` is what to send as `before` to go on in your own ones, where there are more."""
+
+    offers: list[Offer]
+    next: str | None = None
+
+
+class OfferEnded(Answer):
+    """An offer that takes no new jobs any more."""
+
+    offer_id: str
+    status: Literal["expired", "withdrawn"]
+
+
+class OfferAccepted(Answer):
+    """The payment of a job that was given to an offer: pending until the job ends. `price` is what a unit will cost."""
+
+    transaction_id: str
+    status: Literal["pending", "settled", "refunded"]
+    created_at: str
+    job_id: str
+    offer_id: str
+    miner_id: str
+    price: str
+
+
+class MarketStats(Answer):
+    """The whole market. `average_completion_time` is seconds from a miner getting a job to its result."""
+
+    total_jobs: int
+    active_jobs: int
+    completed_jobs: int
+    failed_jobs: int
+    average_completion_time: float
+    total_volume: str
+    active_miners: int
+
+
+class MinerStats(Answer):
+    """What a miner has done. `total_jobs` are its results and the runs that failed by its fault (docs/reputation.md)."""
+
+    miner_id: str
+    reputation: float
+    total_jobs: int
+    success_rate: float
+    average_completion_time: float
+    total_earned: str
+    active_since: str
+    failed_runs: int
+    refused_results: int

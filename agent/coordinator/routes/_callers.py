@@ -46,6 +46,14 @@ async def _admin(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.ADMIN)
 
 
+async def _owner(context: ContextOf, secret: Secret) -> Caller:
+    return access.require(await access.authenticate(context, secret), Role.MINER)
+
+
+async def _owner_or_admin(context: ContextOf, secret: Secret) -> Caller:
+    return access.require(await access.authenticate(context, secret), Role.MINER, Role.ADMIN)
+
+
 async def _session(context: ContextOf, secret: Secret) -> Session:
     return await miners.session_of(context, secret)
 
@@ -91,5 +99,7 @@ IdempotencyKey = Annotated[
 AnyCaller = Annotated[Caller, Depends(_caller)]
 Client = Annotated[Caller, Depends(_client)]
 Admin = Annotated[Caller, Depends(_admin)]
+Owner = Annotated[Caller, Depends(_owner)]
+OwnerOrAdmin = Annotated[Caller, Depends(_owner_or_admin)]
 MinerSession = Annotated[Session, Depends(_session)]
 ClientOrSession = Annotated[Caller | Session, Depends(client_or_session)]
