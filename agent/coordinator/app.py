@@ -24,17 +24,25 @@ from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
-from agent.coordinator.feed import Feed
+from agent.coordinator.feed import Feed, Recent
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
 from agent.coordinator.log import PUBLISHED, Sequencer
-from agent.coordinator.operations import events, leases, marketplace, standing_offers, storage, uploads
+from agent.coordinator.operations import (
+    events,
+    leases,
+    marketplace,
+    standing_offers,
+    storage,
+    streams,
+    uploads,
+)
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.secret_file import load_secret
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.rate_limits import RateLimits
-from agent.coordinator.routes import ROUTERS
+from agent.coordinator.routes import ROOT_ROUTERS, ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
@@ -90,7 +98,8 @@ def build_context(settings: Settings) -> Context:
         directory / "artifacts" / "uploads", silence_seconds=settings.coordinator.upload_silence_seconds
     )
     growing.open()
-    hub = Hub()
+    stream = settings.coordinator.streams
+    hub = Hub(stream.queue, stream.queue_size)
     signer = load_signer(key_file, settings.coordinator.origin)
     sequencer = Sequencer(
         database,
@@ -109,7 +118,7 @@ def build_context(settings: Settings) -> Context:
         settings=settings.coordinator,
         database=database,
         hub=hub,
-        feed=Feed(database, hub),
+        feed=Feed(database, hub, Recent(stream.kept, stream.kept_size)),
         webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
         dispatcher=dispatcher,
         artifacts=artifacts,
@@ -130,6 +139,7 @@ def build_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await leases.start_over(context)
+        await streams.begin(context)
         await standing_offers.refresh_all(context)
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
@@ -162,6 +172,9 @@ def build_app(context: Context) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router, prefix="/v1")
         app.include_router(router, prefix="/api/v1", include_in_schema=False)
+    for router in ROOT_ROUTERS:
+        for prefix in ("", "/api", *API_PREFIXES):
+            app.include_router(router, prefix=prefix)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
     app.add_middleware(RateLimits, context=context)
@@ -194,6 +207,7 @@ async def _upkeep(context: Context) -> None:
             await leases.expire_due(context)
             await marketplace.tidy(context)
             await events.forget_old(context)
+            await streams.keep_numbers(context)
             context.dispatcher.room_made()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good
             log.exception("upkeep_failed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends, Header, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -11,6 +11,8 @@ from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import SESSION_PREFIX, Session
+
+MAX_WAIT_SECONDS: Final = 60
 
 _bearer = HTTPBearer(auto_error=False, description="An API key, or a miner's session token")
 _header = APIKeyHeader(name="X-API-Key", auto_error=False)
@@ -61,6 +63,23 @@ async def client_or_session(context: ContextOf, secret: Secret) -> Caller | Sess
     if secret is not None and secret.startswith(SESSION_PREFIX):
         return await miners.session_of(context, secret)
     return await _client(context, secret)
+
+
+def _preferred_wait(
+    prefer: Annotated[
+        str | None,
+        Header(description="`wait=N`: hold the answer up to N seconds (60 at most) for the job's end"),
+    ] = None,
+) -> int:
+    """The seconds of `Prefer: wait=N` (RFC 7240), at most a minute; 0 without."""
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.strip().partition("=")
+        if name.lower() == "wait" and value.isdecimal():
+            return min(int(value[:4]), MAX_WAIT_SECONDS)
+    return 0
+
+
+PreferredWait = Annotated[int, Depends(_preferred_wait)]
 
 
 async def disconnected(request: Request) -> None:

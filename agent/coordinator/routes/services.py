@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, status
+from fastapi import APIRouter, Body, Response, status
 
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.routes._answers import JobCreated
-from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
+from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from runners._base import ServiceDefinition
 from runners._registry import installed
 
 router = APIRouter(prefix="/services", tags=["Services"])
-
-MAX_WAIT_SECONDS: Final = 60
-
-
-def preferred_wait(prefer: str | None) -> int:
-    """The seconds of `Prefer: wait=N` (RFC 7240), at most a minute; 0 without."""
-    for preference in (prefer or "").split(","):
-        name, _, value = preference.strip().partition("=")
-        if name.lower() == "wait" and value.isdecimal():
-            return min(int(value[:4]), MAX_WAIT_SECONDS)
-    return 0
 
 
 def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]:
@@ -32,14 +21,14 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
         context: ContextOf,
         caller: Client,
         body: Annotated[dict[str, Any], Body()],
+        wait: PreferredWait,
+        response: Response,
         key: IdempotencyKey = None,
-        prefer: Annotated[str | None, Header(description="`wait=N`: hold the answer up to N seconds")] = None,
     ) -> JobCreated:
         created = await operations.submit_service_call(context, caller, definition, body, key)
-        seconds = preferred_wait(prefer)
-        if seconds:
-            done = await operations.wait_until_final(context, caller, created["job_id"], seconds)
-            created |= {name: done[name] for name in ("status", "results", "error") if name in done}
+        if wait:
+            created = await operations.wait_for_end(context, caller, created, wait)
+            response.headers["Preference-Applied"] = f"wait={wait}"
         return JobCreated(**created)
 
     call.__doc__ = (
