@@ -50,7 +50,7 @@ class RateLimitSettings(_Section):
     joining: Rate = Rate(300, 60)
     """Challenges and registrations from one address: a site of a hundred miners that all start at once, with some retries."""
     checking: Rate = Rate(120, 60)
-    """Receipts and requests that one address has checked without a key; each costs signatures or schemas."""
+    """Receipts, cosignatures and requests that one address has checked without a key; each costs signatures or schemas."""
     connections: Rate = Rate(120, 60)
     """WebSockets that one address opens without a valid key in the handshake."""
     unlimited: tuple[NetworkSetting, ...] = (ip_network("127.0.0.0/8"), ip_network("::1"))

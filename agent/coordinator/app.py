@@ -164,8 +164,8 @@ def build_app(context: Context) -> FastAPI:
         app.include_router(router, prefix="/api/v1", include_in_schema=False)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
-    app.add_middleware(Tus)
     app.add_middleware(RateLimits, context=context)
+    app.add_middleware(Tus)
     app.add_middleware(Failures)
     app.add_middleware(Refusals)
     app.add_middleware(RequestIds)
@@ -201,11 +201,11 @@ async def _upkeep(context: Context) -> None:
 
 async def _repeated(context: Context, seconds: float, step: Callable[[Context], Awaitable[object]]) -> None:
     while True:
+        await asyncio.sleep(seconds)
         try:
             await step(context)
         except Exception:  # as above
             log.exception("tidying_failed", step=step.__name__)
-        await asyncio.sleep(seconds)
 
 
 def _map_errors(app: FastAPI) -> None:

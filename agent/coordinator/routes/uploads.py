@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from email.utils import formatdate
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Request, status
 from fastapi.responses import Response
@@ -32,17 +32,16 @@ def _speaks_tus(version: Annotated[str | None, Header(alias="Tus-Resumable")] = 
 
 
 def _part(
-    request: Request,
-    content_type: Annotated[str | None, Header(alias="Content-Type")] = None,
-    content_length: Annotated[Digits | None, Header(alias="Content-Length")] = None,
-    checksum: Annotated[str | None, Header(alias="Upload-Checksum")] = None,
+    request: Request, checksum: Annotated[str | None, Header(alias="Upload-Checksum")] = None
 ) -> Part | None:
     """The part of a file that is the body, None where there is none. Raises `UnsupportedMediaType`, `UnsupportedChecksum`."""
-    if content_type != tus.MEDIA_TYPE:
-        if content_length in (None, "0") and "transfer-encoding" not in request.headers:
+    headers = request.headers
+    length = headers.get("content-length")
+    if headers.get("content-type") != tus.MEDIA_TYPE:
+        if length in (None, "0") and "transfer-encoding" not in headers:
             return None
         raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
-    size = None if content_length is None else int(content_length)
+    size = None if length is None else int(length)  # the server has refused what is no number
     return Part(_body(request), size, None if checksum is None else tus.parse_checksum(checksum))
 
 
@@ -56,6 +55,10 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
 
 PartOf = Annotated[Part | None, Depends(_part)]
 SpeaksTus = Depends(_speaks_tus)
+PART_BODY: Final = {
+    "requestBody": {"content": {tus.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+}
+"""For the OpenAPI document: the body is streamed and not a parameter."""
 
 
 @router.options("", status_code=status.HTTP_204_NO_CONTENT, summary="What this server can do")
@@ -73,7 +76,13 @@ async def options(context: ContextOf, _: Client) -> Response:
     )
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, dependencies=[SpeaksTus], summary="Begin an upload")
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    dependencies=[SpeaksTus],
+    openapi_extra=PART_BODY,
+    summary="Begin an upload",
+)
 async def create(
     context: ContextOf,
     caller: Client,
@@ -116,7 +125,11 @@ async def look(context: ContextOf, caller: Client, upload_id: str) -> Upload:
 
 
 @router.patch(
-    "/{upload_id}", status_code=status.HTTP_204_NO_CONTENT, dependencies=[SpeaksTus], summary="Send a part"
+    "/{upload_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[SpeaksTus],
+    openapi_extra=PART_BODY,
+    summary="Send a part",
 )
 async def append(
     context: ContextOf,
