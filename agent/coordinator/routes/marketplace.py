@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, status
 
-from agent.coordinator.operations import marketplace as operations
-from agent.coordinator.operations import statistics
-from agent.coordinator.operations.marketplace import AcceptRequest, OfferRequest
+from agent.coordinator.operations import marketplace, statistics
+from agent.coordinator.operations import offers as operations
+from agent.coordinator.operations.marketplace import AcceptRequest
+from agent.coordinator.operations.offers import OfferRequest
 from agent.coordinator.routes._answers import MarketStats, Offer, OfferAccepted, OfferEnded, OfferPage
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, Owner, OwnerOrAdmin
 from agent.core.quantities import Money
@@ -53,7 +54,7 @@ async def withdraw(context: ContextOf, caller: OwnerOrAdmin, offer_id: str) -> O
 @router.post("/offers/{offer_id}/accept", summary="Give a job to an offer")
 async def accept(context: ContextOf, caller: Client, offer_id: str, request: AcceptRequest) -> OfferAccepted:
     """A submitted job of yours goes to the offer's miner at the offer's price, and is paid when it is completed."""
-    return OfferAccepted(**await operations.accept(context, caller, offer_id, request))
+    return OfferAccepted(**await marketplace.accept(context, caller, offer_id, request))
 
 
 @router.get("/stats", summary="Statistics")
