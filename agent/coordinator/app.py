@@ -65,7 +65,6 @@ UPKEEP_SECONDS: Final = 1.0
 UPLOADS_SECONDS: Final = 60.0
 ORPHANS_SECONDS: Final = 3600.0
 RETRY_AFTER_SECONDS: Final = 1
-SHOWN_FAULTS: Final = 3
 API_PREFIXES: Final = ("/v1", "/api/v1")
 
 log = structlog.get_logger()
@@ -271,12 +270,6 @@ def _map_errors(app: FastAPI) -> None:
         )
 
 
-def _naming_fields(message: str, details: Mapping[str, Any]) -> str:
-    """The message with the first faults of fields: it is all that many clients show of an error."""
-    faults = list(details.get("fields", {}).items())[:SHOWN_FAULTS]
-    return " ".join([message, *(f"{field}: {str(fault).rstrip('.')}." for field, fault in faults)])
-
-
 def _place(fault: dict[str, Any]) -> str:
     parts = [str(part) for part in fault["loc"]]
     return ".".join(parts[1:] if len(parts) > 1 and parts[0] == "body" else parts)
@@ -295,7 +288,7 @@ def _error(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     request_id = request.scope.get("request_id") or secrets.token_hex(8)
-    body = error_body(code, _naming_fields(message, details), details, request_id)
+    body = error_body(code, message, details, request_id)
     headers = dict(headers or {})
     if status == ServiceUnavailable.status:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
