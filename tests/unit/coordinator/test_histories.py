@@ -29,16 +29,16 @@ def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> None:
 def test_ten_thousand_steps_of_random_histories() -> None:
     """After each of them the tables tell one story, the ledger adds up, and the feed has told every change."""
     Histories.steps = 0
-    run_state_machine_as_test(
-        MarketHistories,
-        settings=settings(
-            max_examples=360,
-            stateful_step_count=40,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow],
-        ),
-    )
-    assert Histories.steps >= 10_000
+    while Histories.steps < 10_000:
+        run_state_machine_as_test(
+            MarketHistories,
+            settings=settings(
+                max_examples=50,
+                stateful_step_count=80,
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow],
+            ),
+        )
 
 
 # Histories that a random walk seldom takes, each of which has been told wrongly once ------------------------------------
