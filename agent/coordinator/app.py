@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError as PydanticError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
@@ -25,6 +25,7 @@ from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Assignment, Dispatcher
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, RequestIds
+from agent.coordinator.openapi import document
 from agent.coordinator.operations import leases
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
@@ -36,6 +37,7 @@ from agent.coordinator.store.schema import prepare
 from agent.core.errors import (
     ApiError,
     ConfigurationError,
+    MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
     RateLimitExceeded,
@@ -124,13 +126,13 @@ def build_app(context: Context) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/v1/openapi.json",
-        separate_input_output_schemas=False,
+        openapi_url=None,
     )
     app.state.context = context
-    for router in ROUTERS:
-        app.include_router(router, prefix="/v1")
-        app.include_router(router, prefix="/api/v1", include_in_schema=False)
+    for prefix in API_PREFIXES:
+        for router in ROUTERS:
+            app.include_router(router, prefix=prefix)
+        app.add_route(f"{prefix}/openapi.json", _describe)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
     app.add_middleware(Failures)
@@ -160,6 +162,10 @@ async def _upkeep(context: Context) -> None:
             log.exception("upkeep_failed")
 
 
+async def _describe(_: Request) -> Response:
+    return JSONResponse(document())
+
+
 def _map_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def known(request: Request, error: ApiError) -> Response:
@@ -182,7 +188,7 @@ def _map_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def protocol(request: Request, error: HTTPException) -> Response:
-        codes = {404: NotFound.code, 405: "METHOD_NOT_ALLOWED", 413: PayloadTooLarge.code}
+        codes = {404: NotFound.code, 405: MethodNotAllowed.code, 413: PayloadTooLarge.code}
         messages = {
             404: f"There is nothing at {request.url.path}.",
             405: f"{request.method} is not allowed at {request.url.path}.",

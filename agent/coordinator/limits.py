@@ -13,7 +13,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.core.errors import ApiError, PayloadTooLarge
+from agent.core.errors import InternalError, PayloadTooLarge
 from agent.settings import CoordinatorSettings
 
 # These stream to disk and keep the larger limit of artifacts themselves.
@@ -96,7 +96,11 @@ class Failures:
             if started:
                 raise
             await _answer(
-                scope, send, ApiError.status, ApiError.code, "The server failed; its log has the request id."
+                scope,
+                send,
+                InternalError.status,
+                InternalError.code,
+                "The server failed; its log has the request id.",
             )
 
 

@@ -8,6 +8,7 @@ AgentError
     ├── Forbidden               403 FORBIDDEN
     ├── NotFound                404 NOT_FOUND
     │   └── JobNotFound         404 JOB_NOT_FOUND
+    ├── MethodNotAllowed        405 METHOD_NOT_ALLOWED
     ├── Conflict                409 CONFLICT
     │   ├── JobAlreadyCompleted 409 JOB_ALREADY_COMPLETED
     │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
@@ -18,6 +19,7 @@ AgentError
     ├── ValidationFailed        422 VALIDATION_ERROR
     │   └── ReceiptInvalid      422 RECEIPT_INVALID
     ├── RateLimitExceeded       429 RATE_LIMIT_EXCEEDED
+    ├── InternalError           500 INTERNAL_ERROR
     └── ServiceUnavailable      503 SERVICE_UNAVAILABLE
 """
 
@@ -38,8 +40,8 @@ class ConfigurationError(AgentError):
 class ApiError(AgentError):
     """A request cannot be answered as asked. The message tells the caller what to do."""
 
-    code: ClassVar[str] = "INTERNAL_ERROR"
-    status: ClassVar[int] = 500
+    code: ClassVar[str]
+    status: ClassVar[int]
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -82,6 +84,13 @@ class JobNotFound(NotFound):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"There is no job {job_id}.", {"job_id": job_id})
+
+
+class MethodNotAllowed(ApiError):
+    """The path does not take this method; `Allow` names those that it takes."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
 
 
 class Conflict(ApiError):
@@ -158,8 +167,25 @@ class RateLimitExceeded(ApiError):
     status = 429
 
 
+class InternalError(ApiError):
+    """The server failed; its log has the request's id."""
+
+    code = "INTERNAL_ERROR"
+    status = 500
+
+
 class ServiceUnavailable(ApiError):
     """The server cannot take this now; `Retry-After` says when to come back."""
 
     code = "SERVICE_UNAVAILABLE"
     status = 503
+
+
+def answerable() -> dict[str, type[ApiError]]:
+    """Every error that a request can be answered with, by its code, in the order of their statuses."""
+    found: list[type[ApiError]] = []
+    waiting = ApiError.__subclasses__()
+    while waiting:
+        found.append(waiting.pop())
+        waiting += found[-1].__subclasses__()
+    return {kind.code: kind for kind in sorted(found, key=lambda kind: (kind.status, kind.code))}

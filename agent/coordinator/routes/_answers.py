@@ -1,12 +1,39 @@
-"""The shapes of answers, for the OpenAPI document and so that nothing else leaves the server."""
+"""The shapes of answers, for the OpenAPI document and so that nothing else leaves the server.
+
+A route names the errors
+of its own with `errors`; `agent.coordinator.openapi` adds those that every route can answer.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
+
+from agent.core import fields
+from agent.core.errors import ApiError, answerable
+from agent.core.fields import example
 
 Status = Literal["submitted", "running", "completed", "failed", "cancelled"]
+ERROR_CODES: Final = "x-error-codes"
+"""Where the document keeps the codes of an error answer, for programs that write about it."""
+
+
+def errors(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
+    """The error answers that a route has beside those of all routes, for its `responses`."""
+    by_status: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, {ERROR_CODES: []})[ERROR_CODES].append(kind.code)
+    return by_status
+
+
+FILE_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+"""The body of a route that takes a file as it streams in, whatever its media type; for its `openapi_extra`."""
 
 
 class Answer(BaseModel):
@@ -15,22 +42,46 @@ class Answer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class ErrorBody(Answer):
+    """What went wrong. `details` depends on the code; `VALIDATION_ERROR` names each field under `fields`."""
+
+    code: str = Field(json_schema_extra={"enum": list(answerable())})
+    message: str = Field(description="A sentence for people: what is wrong and what to do")
+    details: dict[str, Any]
+    request_id: str = Field(description="Also in the header `X-Request-ID`", examples=["5f0c2f3a9d1e4b77"])
+
+
+class Error(Answer):
+    """The one shape of all errors."""
+
+    error: ErrorBody
+
+
 class JobError(Answer):
     """Why a job failed."""
 
-    code: str
-    message: str
+    code: str = Field(examples=["INPUT_INVALID"])
+    message: str = Field(examples=["The file is no video."])
 
 
 class JobCreated(Answer):
     """A new job. With `Prefer: wait=N` it may have ended already, with `results` or an `error`."""
 
-    job_id: str
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "submitted",
+            "created_at": "2024-01-01T12:00:00Z",
+            "estimated_completion": "2024-01-01T12:05:00Z",
+        }
+    )
+
+    job_id: fields.JobId
     status: Status
-    created_at: str
-    estimated_completion: str
-    service_id: str | None = None
-    missing_files: list[str] | None = None
+    created_at: fields.Time
+    estimated_completion: fields.Time
+    service_id: fields.ServiceId | None = Field(default=None, description="Of a service call")
+    missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
     results: dict[str, Any] | None = None
     error: JobError | None = None
 
@@ -38,26 +89,65 @@ class JobCreated(Answer):
 class JobStatus(Answer):
     """A job; what does not apply is left out."""
 
-    job_id: str
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "running",
+            "progress": 75,
+            "type": "ai-inference",
+            "service_id": "ai_inference",
+            "name": "image-classification",
+            "created_at": "2024-01-01T12:00:00Z",
+            "attempts": 1,
+            "started_at": "2024-01-01T12:01:00Z",
+            "estimated_completion": "2024-01-01T12:05:00Z",
+            "miner_id": "miner_1234567890",
+        }
+    )
+
+    job_id: fields.JobId
     status: Status
-    progress: int
-    type: str
-    service_id: str
+    progress: fields.Percentage
+    type: str = Field(description="As the request wrote it")
+    service_id: fields.ServiceId
     name: str
-    created_at: str
-    attempts: int
-    started_at: str | None = None
-    estimated_completion: str | None = None
-    completed_at: str | None = None
-    failed_at: str | None = None
-    cancelled_at: str | None = None
-    miner_id: str | None = None
-    error: JobError | None = None
-    missing_files: list[str] | None = None
+    created_at: fields.Time
+    attempts: int = Field(description="Runs that have begun")
+    started_at: fields.Time | None = None
+    estimated_completion: fields.Time | None = None
+    completed_at: fields.Time | None = None
+    failed_at: fields.Time | None = None
+    cancelled_at: fields.Time | None = None
+    miner_id: fields.MinerId | None = None
+    error: JobError | None = Field(default=None, description="Of a failed job")
+    missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
 
 
 class JobPage(Answer):
     """Jobs, newest first, and how many there are in all."""
+
+    model_config = example(
+        {
+            "jobs": [
+                {
+                    "job_id": "job_1234567890",
+                    "status": "completed",
+                    "progress": 100,
+                    "type": "ai-inference",
+                    "service_id": "ai_inference",
+                    "name": "image-classification",
+                    "created_at": "2024-01-01T12:00:00Z",
+                    "attempts": 1,
+                    "started_at": "2024-01-01T12:01:00Z",
+                    "completed_at": "2024-01-01T12:04:00Z",
+                    "miner_id": "miner_1234567890",
+                }
+            ],
+            "total": 1,
+            "limit": 50,
+            "offset": 0,
+        }
+    )
 
     jobs: list[JobStatus]
     total: int
@@ -68,76 +158,156 @@ class JobPage(Answer):
 class JobCancelled(Answer):
     """A cancelled job."""
 
-    job_id: str
+    model_config = example(
+        {"job_id": "job_1234567890", "status": "cancelled", "cancelled_at": "2024-01-01T12:03:00Z"}
+    )
+
+    job_id: fields.JobId
     status: Literal["cancelled"]
-    cancelled_at: str
+    cancelled_at: fields.Time
 
 
 class JobResults(Answer):
     """The results of a completed job, in the shape that its service defines."""
 
-    job_id: str
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "completed",
+            "results": {"prediction": "cat", "confidence": 0.95, "processing_time": 1.23, "units": 1.5},
+            "completed_at": "2024-01-01T12:04:00Z",
+        }
+    )
+
+    job_id: fields.JobId
     status: Literal["completed"]
     results: dict[str, Any]
-    completed_at: str
+    completed_at: fields.Time
 
 
 class Artifact(Answer):
     """A stored artifact; `size` in bytes."""
 
-    artifact_id: str
-    size: int
-    media_type: str
+    artifact_id: fields.ArtifactId
+    size: int = Field(ge=0, examples=[1048576])
+    media_type: str = Field(examples=["video/mp4"])
 
 
 class Signature(Answer):
     """The miner's signature and key, base64."""
 
-    sig: str
-    public_key: str
+    sig: str = Field(examples=["base64_signature"])
+    public_key: str = Field(examples=["base64_public_key"])
 
 
 class Attestation(Answer):
     """What the coordinator signs about a run."""
 
     type: Literal["assignment", "completion"]
-    timestamp: str
-    statement_sha256: str
-    job_id: str
-    miner_id: str
-    fence: str
-    signature: str
+    timestamp: fields.Time
+    statement_sha256: fields.Sha256
+    job_id: fields.JobId
+    miner_id: fields.MinerId
+    fence: str = Field(examples=["1"])
+    signature: str = Field(examples=["base64_attestation"])
+
+
+class EnvelopeSignature(Answer):
+    """The one signature of an envelope; `keyid` is empty."""
+
+    keyid: str = Field(examples=[""])
+    sig: str = Field(examples=["base64_signature"])
+
+
+class Envelope(Answer):
+    """The miner's signed statement, a DSSE envelope."""
+
+    payloadType: str = Field(examples=["application/vnd.in-toto+json"])  # noqa: N815 - DSSE's own name
+    payload: str = Field(examples=["base64_statement"])
+    signatures: list[EnvelopeSignature]
+
+
+def _attested(kind: str, timestamp: str) -> dict[str, str]:
+    return {
+        "type": kind,
+        "timestamp": timestamp,
+        "statement_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "job_id": "job_1234567890",
+        "miner_id": "miner_1234567890",
+        "fence": "1",
+        "signature": "base64_attestation",
+    }
 
 
 class Receipt(Answer):
     """The miner's signed statement with the coordinator's attestations."""
 
-    receipt_id: str
-    job_id: str
-    miner_id: str
+    model_config = example(
+        {
+            "receipt_id": "receipt_1234567890",
+            "job_id": "job_1234567890",
+            "miner_id": "miner_1234567890",
+            "signature": {"sig": "base64_signature", "public_key": "base64_public_key"},
+            "attestations": [
+                _attested("assignment", "2024-01-01T12:01:00Z"),
+                _attested("completion", "2024-01-01T12:04:00Z"),
+            ],
+            "created_at": "2024-01-01T12:04:00Z",
+            "envelope": {
+                "payloadType": "application/vnd.in-toto+json",
+                "payload": "base64_statement",
+                "signatures": [{"keyid": "", "sig": "base64_signature"}],
+            },
+        }
+    )
+
+    receipt_id: fields.ReceiptId
+    job_id: fields.JobId
+    miner_id: fields.MinerId
     signature: Signature
     attestations: list[Attestation]
-    created_at: str
-    envelope: dict[str, Any]
+    created_at: fields.Time
+    envelope: Envelope
 
 
 class ReceiptVerification(Answer):
     """What a verification found; `failures` names each part that does not hold."""
 
+    model_config = example(
+        {
+            "valid": True,
+            "miner_signature_valid": True,
+            "coordinator_attestations": 2,
+            "verified_at": "2024-01-01T12:05:00Z",
+            "failures": [],
+        }
+    )
+
     valid: bool
     miner_signature_valid: bool
-    coordinator_attestations: int
-    verified_at: str
+    coordinator_attestations: int = Field(description="How many of them hold")
+    verified_at: fields.Time
     failures: list[str]
 
 
 class Health(Answer):
     """Whether the coordinator works. `log_key` is what receipts are verified with."""
 
+    model_config = example(
+        {
+            "status": "ok",
+            "version": "1.0.0",
+            "environment": "production",
+            "timestamp": "2024-01-01T12:00:00Z",
+            "services": {"database": "healthy", "blockchain": "healthy", "marketplace": "healthy"},
+            "log_key": "log.example.org+3f1c9a02+AQ==",
+        }
+    )
+
     status: Literal["ok", "degraded"]
     version: str
     environment: str
-    timestamp: str
+    timestamp: fields.Time
     services: dict[str, Literal["healthy", "unhealthy"]]
     log_key: str
 
@@ -146,54 +316,70 @@ class Requirements(Answer):
     """What a machine needs to offer a service. Sizes are bytes; `gpu` says whether one is needed, used if there, or never used."""
 
     gpu: Literal["required", "optional", "unused"]
-    vram: int
-    memory: int
-    disk: int
+    vram: int = Field(ge=0, examples=[2147483648])
+    memory: int = Field(ge=0, examples=[4294967296])
+    disk: int = Field(ge=0, examples=[1073741824])
 
 
 class ServiceSummary(Answer):
     """A service. `unit` is what it is metered in, `cpu_unit` where there is no GPU; `determinism` how two results compare."""
 
-    service_id: str
-    name: str
-    category: str
-    description: str
-    tags: list[str]
-    unit: str
-    cpu_unit: str
-    determinism: str
-    route: str | None
+    service_id: fields.ServiceId
+    name: str = Field(examples=["Language model"])
+    category: str = Field(examples=["text"])
+    description: str = Field(examples=["Answers a prompt with a language model."])
+    tags: list[str] = Field(examples=[["llm", "chat"]])
+    unit: str = Field(examples=["token"])
+    cpu_unit: str = Field(examples=["token"])
+    determinism: str = Field(examples=["the same seed gives the same text on the same machine"])
+    route: str | None = Field(
+        description="The path of its service call", examples=["/v1/services/llm/inference"]
+    )
     requirements: Requirements
-    miners_online: int
+    miners_online: int = Field(ge=0, description="Miners that offer it now, a few seconds old", examples=[12])
 
 
 class ServiceList(Answer):
     """Services and how many they are."""
 
     services: list[ServiceSummary]
-    total: int
+    total: int = Field(ge=0, examples=[1])
 
 
 class ServiceDetails(ServiceSummary):
     """A service in full. `models` are the names that a request may use, `adapters` those that it may use beside."""
 
-    models: list[str]
-    adapters: list[str]
-    output_schema: dict[str, Any]
+    models: list[str] = Field(examples=[["smollm2-135m-instruct"]])
+    adapters: list[str] = Field(examples=[[]])
+    output_schema: dict[str, Any] = Field(
+        description="JSON Schema of the results", examples=[{"type": "object"}]
+    )
+
+
+class JsonSchema(RootModel[dict[str, JsonValue]]):
+    """A JSON Schema, draft 2020-12."""
+
+    model_config = example(
+        {
+            "$schema": "https://json-schema.org/draft/2020-12/schema",
+            "type": "object",
+            "properties": {"prompt": {"type": "string"}},
+        }
+    )
 
 
 class ModelNeeds(Answer):
     """What a model takes, in bytes: VRAM at full speed and at least, and memory where there is no GPU."""
 
-    name: str
+    name: str = Field(examples=["smollm2-135m-instruct"])
     kind: Literal["model", "adapter"]
-    vram: int
-    vram_min: int
-    memory: int
+    vram: int = Field(ge=0, examples=[1073741824])
+    vram_min: int = Field(ge=0, examples=[1073741824])
+    memory: int = Field(ge=0, examples=[1073741824])
 
 
 class ServiceNeeds(Requirements):
     """What a service needs, and each model of the catalogue beside it."""
 
-    service_id: str
+    service_id: fields.ServiceId
     models: list[ModelNeeds]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Header, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
@@ -11,9 +13,15 @@ from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
+from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, or a miner's session token")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False)
+_bearer = HTTPBearer(scheme_name="key", auto_error=False, description="`Authorization: Bearer KEY`")
+_header = APIKeyHeader(
+    scheme_name="keyHeader", name="X-API-Key", auto_error=False, description="`X-API-Key: KEY`"
+)
+_session_bearer = HTTPBearer(
+    scheme_name="session", auto_error=False, description="`Authorization: Bearer TOKEN` of a miner's session"
+)
 
 
 def _context(request: Request) -> Context:
@@ -28,8 +36,13 @@ def _secret(
     return bearer.credentials if bearer is not None else header
 
 
+def _token(bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_session_bearer)]) -> str | None:
+    return bearer.credentials if bearer is not None else None
+
+
 ContextOf = Annotated[Context, Depends(_context)]
 _Secret = Annotated[str | None, Depends(_secret)]
+_Token = Annotated[str | None, Depends(_token)]
 
 
 async def _caller(context: ContextOf, secret: _Secret) -> Caller:
@@ -44,14 +57,35 @@ async def _admin(context: ContextOf, secret: _Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.ADMIN)
 
 
-async def _session(context: ContextOf, secret: _Secret) -> Session:
-    return await miners.session_of(context, secret)
+async def _session(context: ContextOf, token: _Token) -> Session:
+    return await miners.session_of(context, token)
 
 
-async def _client_or_session(context: ContextOf, secret: _Secret) -> Caller | Session:
-    if secret is not None and secret.startswith("session."):
-        return await miners.session_of(context, secret)
+async def _client_or_session(context: ContextOf, secret: _Secret, token: _Token) -> Caller | Session:
+    if token is not None and token.startswith("session."):
+        return await miners.session_of(context, token)
     return await _client(context, secret)
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who may make a call, in words for the API's document, and what everybody else is answered."""
+
+    words: str
+    errors: tuple[type[ApiError], ...]
+
+
+AUDIENCES: Final[Mapping[Callable[..., Any], Audience]] = {
+    _caller: Audience("any key", (Unauthorized,)),
+    _client: Audience("a client's or an administrator's key", (Unauthorized, Forbidden)),
+    _admin: Audience("an administrator's key", (Unauthorized, Forbidden)),
+    _session: Audience("a miner's session token", (Unauthorized, StaleSession)),
+    _client_or_session: Audience(
+        "a client's or an administrator's key, or a miner's session token",
+        (Unauthorized, Forbidden, StaleSession),
+    ),
+}
+"""By the dependency that lets callers in. A route without one is open to everybody."""
 
 
 IdempotencyKey = Annotated[

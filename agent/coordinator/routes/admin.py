@@ -10,12 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import KeyRecord, Role
+from agent.coordinator.routes._answers import Answer, errors
 from agent.coordinator.routes._callers import Admin, ContextOf
+from agent.core import fields
+from agent.core.errors import NotFound
+from agent.core.jobs import JobState
 from agent.core.quantities import format_time
 
 router = APIRouter(prefix="/admin", tags=["Administration"])
 
-Name = Annotated[str, Field(min_length=1, max_length=100)]
+Name = Annotated[str, Field(min_length=1, max_length=100, examples=["render farm"])]
 
 
 class _Request(BaseModel):
@@ -44,51 +48,122 @@ class EnrolmentRequest(_Request):
     valid_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400
 
 
+class Account(Answer):
+    """An account that owns jobs, artifacts and money."""
+
+    account_id: fields.AccountId
+    name: str = Field(examples=["render farm"])
+
+
+class Key(Answer):
+    """A key without its secret; what does not apply is left out."""
+
+    key_id: str = Field(examples=["key_1234567890"])
+    role: Role
+    name: str = Field(examples=["render farm"])
+    account_id: fields.AccountId | None = None
+    miner_id: fields.MinerId | None = None
+    created_at: fields.Time
+    revoked_at: fields.Time | None = None
+
+
+class NewKey(Key):
+    """A key just made, with its secret."""
+
+    key: str = Field(description="The secret", examples=["aitbc_client_secret"])
+
+
+class KeyList(Answer):
+    """All keys, revoked ones too."""
+
+    keys: list[Key]
+
+
+class Enrolment(Answer):
+    """A token just made."""
+
+    enrolment_token: str = Field(examples=["enrol_secret"])
+    uses: int = Field(examples=[1])
+    expires_at: fields.Time
+
+
+class MinerSummary(Answer):
+    """A miner. `paused` is its reason for taking no work; `unavailable` says why services are not offered."""
+
+    miner_id: fields.MinerId
+    name: str = Field(examples=["rig-1"])
+    online: bool
+    seen_at: fields.Time
+    session: int = Field(examples=[4])
+    paused: str | None = Field(examples=[None])
+    services: list[str] = Field(examples=[["llm_inference"]])
+    unavailable: dict[str, list[str]] = Field(
+        examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
+    )
+    gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
+    slots: int = Field(examples=[1])
+
+
+class Overview(Answer):
+    """How many jobs are in each state, and all miners."""
+
+    jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
+    miners: list[MinerSummary]
+
+
 @router.post("/accounts", status_code=status.HTTP_201_CREATED, summary="Create an account")
-async def create_account(context: ContextOf, _: Admin, request: AccountRequest) -> dict[str, str]:
+async def create_account(context: ContextOf, _: Admin, request: AccountRequest) -> Account:
     """An account owns jobs and artifacts."""
-    return {"account_id": await access.create_account(context, request.name), "name": request.name}
+    return Account(account_id=await access.create_account(context, request.name), name=request.name)
 
 
-@router.get("/keys", summary="List keys")
-async def list_keys(context: ContextOf, _: Admin) -> dict[str, list[dict[str, Any]]]:
+@router.get("/keys", response_model_exclude_none=True, summary="List keys")
+async def list_keys(context: ContextOf, _: Admin) -> KeyList:
     """Without their secrets, which are not kept."""
-    return {"keys": [_key(record) for record in await access.list_keys(context)]}
+    return KeyList(keys=[Key(**_shown(record)) for record in await access.list_keys(context)])
 
 
-@router.post("/keys", status_code=status.HTTP_201_CREATED, summary="Create a key")
-async def create_key(context: ContextOf, _: Admin, request: KeyRequest) -> dict[str, Any]:
+@router.post(
+    "/keys",
+    status_code=status.HTTP_201_CREATED,
+    response_model_exclude_none=True,
+    responses=errors(NotFound),
+    summary="Create a key",
+)
+async def create_key(context: ContextOf, _: Admin, request: KeyRequest) -> NewKey:
     """The answer holds the secret, this once."""
     new = await access.create_key(
         context, request.role, name=request.name, account_id=request.account_id, miner_id=request.miner_id
     )
-    return {**_key(new.record), "key": new.secret}
+    return NewKey(**_shown(new.record), key=new.secret)
 
 
-@router.delete("/keys/{key_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a key")
+@router.delete(
+    "/keys/{key_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(NotFound),
+    summary="Revoke a key",
+)
 async def revoke_key(context: ContextOf, _: Admin, key_id: str) -> None:
     """The key is useless from now on."""
     await access.revoke_key(context, key_id)
 
 
 @router.post("/enrolments", status_code=status.HTTP_201_CREATED, summary="Make an enrolment token")
-async def create_enrolment(context: ContextOf, _: Admin, request: EnrolmentRequest) -> dict[str, Any]:
+async def create_enrolment(context: ContextOf, _: Admin, request: EnrolmentRequest) -> Enrolment:
     """The answer holds the token, this once."""
     token, expires_at = await access.create_enrolment(
         context, uses=request.uses, valid_seconds=request.valid_seconds
     )
-    return {"enrolment_token": token, "uses": request.uses, "expires_at": format_time(expires_at)}
+    return Enrolment(enrolment_token=token, uses=request.uses, expires_at=format_time(expires_at))
 
 
 @router.get("/overview", summary="Miners and queue")
-async def overview(context: ContextOf, _: Admin) -> dict[str, Any]:
+async def overview(context: ContextOf, _: Admin) -> Overview:
     """All miners with what they offer and what they do not, and how many jobs are in each state."""
-    return await miners.overview(context)
+    return Overview(**await miners.overview(context))
 
 
-def _key(record: KeyRecord) -> dict[str, Any]:
-    shown = {name: value for name, value in asdict(record).items() if value is not None}
-    for name in ("created_at", "revoked_at"):
-        if name in shown:
-            shown[name] = format_time(shown[name])
-    return shown
+def _shown(record: KeyRecord) -> dict[str, Any]:
+    revoked_at = None if record.revoked_at is None else format_time(record.revoked_at)
+    return {**asdict(record), "created_at": format_time(record.created_at), "revoked_at": revoked_at}

@@ -3,36 +3,61 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request, status
+from fastapi import APIRouter, Header, Request, status
 from fastapi.responses import Response, StreamingResponse
 
 from agent.coordinator.operations import artifacts as operations
-from agent.coordinator.routes._answers import Artifact
+from agent.coordinator.routes._answers import FILE_BODY, Artifact, errors
 from agent.coordinator.routes._callers import ClientOrSession, ContextOf
-from agent.core.errors import RangeNotSatisfiable
+from agent.core import fields
+from agent.core.errors import Conflict, NotFound, RangeNotSatisfiable
 from agent.core.media_types import clean_media_type
 
 router = APIRouter(prefix="/artifacts", tags=["Artifacts"])
 
+_ANY_BYTES: Final = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_FILE: Final = {"description": "The file, with its own media type", "content": _ANY_BYTES}
+_PART: Final = {
+    "description": "The range that was asked for",
+    "content": _ANY_BYTES,
+    "headers": {
+        "Content-Range": {"required": True, "schema": {"type": "string"}, "example": "bytes 0-1023/1048576"}
+    },
+}
+_READING: Final = {200: _FILE, 206: _PART, **errors(NotFound, RangeNotSatisfiable)}
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, summary="Store a file")
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=errors(Conflict),
+    openapi_extra=FILE_BODY,
+    summary="Store a file",
+)
 async def create(context: ContextOf, who: ClientOrSession, request: Request) -> Artifact:
     """The body is the file, streamed; its id is its SHA-256."""
     media_type = clean_media_type(request.headers.get("content-type"))
     return Artifact(**await operations.save(context, who, media_type, request.stream()))
 
 
-@router.api_route(
-    "/{artifact_id}", methods=["GET", "HEAD"], response_class=StreamingResponse, summary="Read a file"
+@router.head(
+    "/{artifact_id}", response_class=Response, responses=_READING, name="head", summary="Look at a file"
 )
-async def read(context: ContextOf, who: ClientOrSession, artifact_id: str, request: Request) -> Response:
-    """Supports one byte range."""
+@router.get("/{artifact_id}", response_class=Response, responses=_READING, summary="Read a file")
+async def read(
+    context: ContextOf,
+    who: ClientOrSession,
+    artifact_id: fields.ArtifactId,
+    request: Request,
+    wanted: Annotated[
+        str | None, Header(alias="Range", description="One byte range", examples=["bytes=0-1023"])
+    ] = None,
+) -> Response:
+    """The bytes as they were stored, or one range of them."""
     record = await operations.find(context, who, artifact_id)
-    wanted = request.headers.get("range")
     start, length = parse_range(wanted, record.size) or (0, record.size)
     partial = wanted is not None and parse_range(wanted, record.size) is not None
     headers = {

@@ -1,4 +1,8 @@
-"""`/v1/services/...`: one call per service, each creates a job of its kind."""
+"""`/v1/services/...`: one call per service, each creates a job of its kind.
+
+A call takes a plain object and checks it against the service's own input model together with everything else, so that
+all faults are named at once; the API's document shows that model, and the options of any job beside it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,14 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Header, status
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
+from pydantic_core import CoreSchema
 
 from agent.coordinator.operations import jobs as operations
-from agent.coordinator.routes._answers import JobCreated
+from agent.coordinator.operations.submission import JobOptions
+from agent.coordinator.routes._answers import JobCreated, errors
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
+from agent.core.errors import Conflict
 from runners._base import ServiceDefinition
 from runners._registry import installed
 
@@ -27,13 +35,35 @@ def preferred_wait(prefer: str | None) -> int:
     return 0
 
 
+class _ShownAs:
+    """Makes the JSON Schema of an annotated type that of a model."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(source)
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(self._model.__pydantic_core_schema__)
+
+
+def body_model(definition: ServiceDefinition) -> type[BaseModel]:
+    """The body of a service call: the service's input, and the options of any job beside it."""
+    name = "".join(word.capitalize() for word in definition.service_id.split("_"))
+    inputs = definition.input_model
+    return create_model(f"{name}Call", __base__=(inputs, JobOptions), __doc__=inputs.__doc__)
+
+
 def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]:
     async def call(
         context: ContextOf,
         caller: Client,
-        body: Annotated[dict[str, Any], Body()],
+        body: dict[str, Any],
         key: IdempotencyKey = None,
-        prefer: Annotated[str | None, Header(description="`wait=N`: hold the answer up to N seconds")] = None,
+        prefer: Annotated[
+            str | None, Header(description="`wait=N`: hold the answer up to N seconds", examples=["wait=30"])
+        ] = None,
     ) -> JobCreated:
         created = await operations.submit_service_call(context, caller, definition, body, key)
         seconds = preferred_wait(prefer)
@@ -42,6 +72,8 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
             created |= {name: done[name] for name in ("status", "results", "error") if name in done}
         return JobCreated(**created)
 
+    # An annotation is read by its name, and this type has none.
+    call.__annotations__["body"] = Annotated[dict[str, Any], Body(), _ShownAs(body_model(definition))]
     call.__doc__ = (
         f"{definition.description} The body holds the service's input, and beside it the options of any job: "
         "`name`, `pricing`, `priority`, `timeout_seconds`, `max_attempts`, `resources`, `miner_id`."
@@ -57,6 +89,7 @@ for _definition in (runner.definition for runner in installed().values()):
             methods=["POST"],
             status_code=status.HTTP_201_CREATED,
             response_model_exclude_none=True,
+            responses=errors(Conflict),
             name=_definition.service_id,
             summary=_definition.name,
         )

@@ -1,0 +1,5 @@
+"""The API's OpenAPI document, made from the routes. `document` is all that others need."""
+
+from agent.coordinator.openapi.document import document
+
+__all__ = ["document"]
