@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,12 @@ class CoordinatorSettings(_Section):
     """How long a job waits for files that its client still has to upload before it fails with INPUT_MISSING."""
     default_max_cost: Money = Money("1.00")
     """`pricing.max_cost` of a job that does not name one."""
+    fee_percent: Annotated[Decimal, Field(ge=0, le=100, decimal_places=4)] = Decimal(0)
+    """What the operator keeps of every price, in percent. It is fixed for a job when the job is submitted."""
+    local_credit: Money = Money("1000")
+    """What the agent's own client account is credited with when it is made; money of this coordinator only."""
+    events_kept_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
+    """How long changes are kept for clients that come back and ask what they have missed. A week outlasts a long weekend."""
     default_timeout_seconds: Annotated[int, Field(gt=0)] = 3600
     """Hard limit of one run of a job that does not name one, in seconds."""
     max_timeout_seconds: Annotated[int, Field(gt=0)] = 86_400

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from agent.cli.agent_file import write_private
-from agent.coordinator.operations import access
+from agent.coordinator.operations import access, wallet
 from agent.coordinator.operations.access import Role
 from agent.coordinator.operations.context import Context
 from agent.core.errors import Unauthorized
@@ -23,7 +23,18 @@ class LocalKeys:
 
 
 async def local_keys(context: Context, path: Path) -> LocalKeys:
-    """The keys kept at `path` (mode 0600); new ones if there are none or the database does not know them."""
+    """The keys kept at `path` (mode 0600); new ones if there are none or the database does not know them.
+
+    The client's account is credited once.
+    """
+    keys = await _kept_or_new(context, path)
+    await wallet.credit_once(
+        context, keys.account_id, context.settings.local_credit, "the agent's own account"
+    )
+    return keys
+
+
+async def _kept_or_new(context: Context, path: Path) -> LocalKeys:
     kept = _read(path)
     if kept is not None and await _are_valid(context, kept):
         return kept

@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
@@ -22,11 +22,12 @@ from starlette.exceptions import HTTPException
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
-from agent.coordinator.dispatch import Assignment, Dispatcher
+from agent.coordinator.dispatch import Dispatcher
+from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, RequestIds
 from agent.coordinator.openapi import document
-from agent.coordinator.operations import leases
+from agent.coordinator.operations import events, leases
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
 from agent.coordinator.operations.submission import field_errors
@@ -44,8 +45,6 @@ from agent.core.errors import (
     ServiceUnavailable,
     ValidationFailed,
 )
-from agent.core.jobs import JobState
-from agent.core.quantities import format_time
 from agent.settings import Settings
 from runners._registry import installed
 
@@ -78,20 +77,12 @@ def build_context(settings: Settings) -> Context:
     artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
     artifacts.open()
     hub = Hub()
-
-    def on_assigned(assignments: Sequence[Assignment]) -> None:
-        for item in assignments:
-            started = format_time(item.job.started_at or 0)
-            data = {"job_id": item.job.job_id, "status": JobState.RUNNING.value, "timestamp": started}
-            hub.publish(item.job.job_id, {"type": "job_update", "data": data})
-
-    dispatcher = Dispatcher(
-        database, time.time, lease_seconds=settings.coordinator.lease_seconds, on_assigned=on_assigned
-    )
+    dispatcher = Dispatcher(database, time.time, lease_seconds=settings.coordinator.lease_seconds)
     return Context(
         settings=settings.coordinator,
         database=database,
         hub=hub,
+        feed=Feed(database, hub),
         dispatcher=dispatcher,
         artifacts=artifacts,
         signer=load_signer(key_file, settings.coordinator.origin),
@@ -109,6 +100,7 @@ def build_app(context: Context) -> FastAPI:
         await leases.start_over(context)
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
+            _watched("feed", context.feed.run()),
             _watched("upkeep", _upkeep(context)),
         ]
         context.dispatcher.job_waiting()
@@ -157,6 +149,7 @@ async def _upkeep(context: Context) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)
+            await events.forget_old(context)
             context.dispatcher.room_made()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good
             log.exception("upkeep_failed")

@@ -17,12 +17,13 @@ from typing import Any, Final
 
 import structlog
 
+from agent.coordinator import lifecycle
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.outputs import KeptOutput
-from agent.core.jobs import Claim, Job, Release, RunEnded, apply
+from agent.core.jobs import Claim, Job, Release
 from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
 from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
 
@@ -138,12 +139,10 @@ class Dispatcher:
         clock: Callable[[], float],
         *,
         lease_seconds: float,
-        on_assigned: Callable[[Sequence[Assignment]], None],
     ) -> None:
         self._database = database
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._on_assigned = on_assigned
         self._ports: dict[str, Port] = {}
         # Older connections of the same session, e.g. a WebSocket beside a long poll: they serve again when the newer one ends.
         self._covered: dict[str, list[Port]] = {}
@@ -247,7 +246,6 @@ class Dispatcher:
             self._wake.set()
         if not assignments:
             return
-        self._on_assigned(assignments)
         lost = [item for item in assignments if not self._deliver(ports, item)]
         if lost:
             await self._database.write(release_undelivered, lost, self._clock())
@@ -277,28 +275,25 @@ def claim(
     kept = output_store.kept_of(
         connection, [job_id for job_id, record in records.items() if record.life.fence]
     )
-    assignments = []
-    changes = []
+    claims = []
     for job_id, candidate in pairs:
         record = records[job_id]
-        job, _ = apply(record.life, Claim(candidate.miner_id, candidate.session, now, lease_seconds))
-        price = candidate.services[record.service].unit_price
-        changes.append(
-            (
-                job,
-                {
-                    "miner_id": candidate.miner_id,
-                    "unit_price": to_units(price),
-                    "progress": 0.0,
-                    "units": "0",
-                },
-            )
+        event = Claim(candidate.miner_id, candidate.session, now, lease_seconds)
+        claims.append((record, event, _unit_price(record, candidate)))
+    assignments = [
+        Assignment(job, candidate, lease_message(record, job, unit_price, kept.get(job.job_id, ())))
+        for job, (_, candidate), (record, _, unit_price) in zip(
+            lifecycle.claim(connection, claims, now), pairs, claims, strict=True
         )
-        assignments.append(
-            Assignment(job, candidate, lease_message(record, job, price, kept.get(job_id, ())))
-        )
-    job_store.save_lives(connection, changes)
+    ]
     return assignments, len(waiting) > len(pairs)
+
+
+def _unit_price(record: job_store.JobRecord, candidate: Candidate) -> int:
+    """What was agreed on with an offer, else what the miner asks now."""
+    if record.agreed_price is not None:
+        return record.agreed_price
+    return to_units(candidate.services[record.service].unit_price)
 
 
 def _within_capacity(candidates: Sequence[Candidate], running: Mapping[str, int]) -> list[Candidate]:
@@ -316,9 +311,9 @@ def _within_capacity(candidates: Sequence[Candidate], running: Mapping[str, int]
 
 
 def lease_message(
-    record: job_store.JobRecord, job: Job, unit_price: Decimal, kept: Sequence[KeptOutput]
+    record: job_store.JobRecord, job: Job, unit_price: int, kept: Sequence[KeptOutput]
 ) -> LeaseMessage:
-    """A lease as docs/miner-protocol.md shows it; `kept` are the outputs that earlier runs have handed over."""
+    """A lease as docs/miner-protocol.md shows it, at a price in units of 1e-8; `kept` are outputs of earlier runs."""
     lease = job.lease
     if lease is None:
         raise ValueError(f"job {job.job_id} has no lease")
@@ -328,7 +323,7 @@ def lease_message(
         "attempt": job.attempts,
         "service": record.service,
         "spec_digest": record.spec_digest,
-        "unit_price": format_money(unit_price),
+        "unit_price": format_money(from_units(unit_price)),
         "max_cost": format_money(from_units(record.max_cost)),
         "assigned_at": format_time(lease.assigned_at),
         "lease_expires_at": format_time(lease.expires_at),
@@ -345,7 +340,4 @@ def release_undelivered(connection: Connection, assignments: Sequence[Assignment
         lease = assignment.job.lease
         if record is None or lease is None or record.life.lease != lease:
             continue
-        job, effects = apply(record.life, Release(lease.miner_id, lease.fence, now))
-        job_store.save_life(connection, job, miner_id=None)
-        ended = [(job.job_id, effect) for effect in effects if isinstance(effect, RunEnded)]
-        job_store.add_runs(connection, ended, now)
+        lifecycle.change(connection, record, Release(lease.miner_id, lease.fence, now), now)

@@ -1,4 +1,4 @@
-"""Publish and subscribe inside one coordinator: who watches a job hears of its changes at once.
+"""Publish and subscribe inside one coordinator: who watches something hears of it at once.
 
 Queues are bounded. A subscriber that is too slow loses messages and gets `RESYNC` in their place; it then reads the state
 itself, which is always in the database.
@@ -21,7 +21,7 @@ RESYNC: Final[Message] = {"type": "resync"}
 
 
 class Subscription:
-    """The messages of one topic since the subscription began."""
+    """The messages of its topics since the subscription began."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE_LIMIT)
@@ -56,24 +56,32 @@ class Subscription:
 
 
 class Hub:
-    """Topics are strings; here they are job ids."""
+    """Topics are strings: a job's id, or one of those that `feed` names."""
 
     def __init__(self) -> None:
         self._topics: defaultdict[str, set[Subscription]] = defaultdict(set)
 
-    def publish(self, topic: str, message: Message) -> None:
-        """Hand a message to everybody who watches the topic. Never waits."""
-        for subscription in self._topics.get(topic, ()):
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches anything."""
+        return bool(self._topics)
+
+    def publish(self, message: Message, *topics: str) -> None:
+        """Hand a message once to everybody who watches one of the topics. Never waits."""
+        watching = [subscriptions for topic in topics if (subscriptions := self._topics.get(topic))]
+        for subscription in set[Subscription]().union(*watching):
             subscription.put(message)
 
     @contextmanager
-    def subscribe(self, topic: str) -> Iterator[Subscription]:
-        """Watch a topic."""
+    def subscribe(self, *topics: str) -> Iterator[Subscription]:
+        """Watch topics."""
         subscription = Subscription()
-        self._topics[topic].add(subscription)
+        for topic in topics:
+            self._topics[topic].add(subscription)
         try:
             yield subscription
         finally:
-            self._topics[topic].discard(subscription)
-            if not self._topics[topic]:
-                del self._topics[topic]
+            for topic in topics:
+                self._topics[topic].discard(subscription)
+                if not self._topics[topic]:
+                    del self._topics[topic]

@@ -5,6 +5,7 @@ AgentError
 └── ApiError                    what a request is answered with
     ├── InvalidJobType          400 INVALID_JOB_TYPE
     ├── Unauthorized            401 UNAUTHORIZED
+    ├── InsufficientBalance     402 INSUFFICIENT_BALANCE
     ├── Forbidden               403 FORBIDDEN
     ├── NotFound                404 NOT_FOUND
     │   └── JobNotFound         404 JOB_NOT_FOUND
@@ -61,6 +62,13 @@ class Unauthorized(ApiError):
 
     code = "UNAUTHORIZED"
     status = 401
+
+
+class InsufficientBalance(ApiError):
+    """The account does not have what the job may cost; nothing was queued."""
+
+    code = "INSUFFICIENT_BALANCE"
+    status = 402
 
 
 class Forbidden(ApiError):

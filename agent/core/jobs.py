@@ -223,6 +223,15 @@ def apply(job: Job, event: Event) -> Transition:
     return handler(job, event)
 
 
+def may(job: Job, event: Event) -> bool:
+    """Whether `apply` would take the event."""
+    try:
+        apply(job, event)
+    except IllegalEvent:
+        return False
+    return True
+
+
 def _lease_of(job: Job, event: Renew | Keep | Complete | Fail | Release) -> Lease:
     lease = job.lease
     if lease is None or (lease.miner_id, lease.fence) != (event.miner_id, event.fence):

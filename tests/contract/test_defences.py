@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Connection, text
 
 from agent.coordinator.dispatch import Port, candidate_of
+from agent.coordinator.store import counts, queue
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import queue
 from agent.core.errors import ConfigurationError
 from support.jobs import WHISPER, submit
 from support.scripted_miner import ScriptedMiner, capabilities
@@ -281,7 +281,7 @@ def test_the_statements_that_every_job_runs_use_their_indexes(served: Served) ->
         queue.waiting(connection, [candidate_of("miner_a", 1, 1, capabilities())])
         job_store.running_by_account(connection)
         job_store.running_by_miner(connection)
-        job_store.open_count(connection, "account_a")
+        counts.total(connection, account_id="account_a", states=("submitted", "running"))
         job_store.leased_by(connection, "miner_a")
         job_store.anything_due(connection, 1.0, 1.0)
         job_store.page(connection, "account_a", status="failed", service=None, limit=50, offset=0)

@@ -11,7 +11,6 @@ from agent.coordinator import hub
 from agent.coordinator.operations import jobs
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.core.jobs import JobState
 from support.jobs import followed, job, submit
 from support.miner_socket import Socket
 from support.scripted_miner import ScriptedMiner
@@ -141,11 +140,10 @@ def test_what_was_said_before_the_end_is_told_before_it(
     async def end_while_the_reader_waits(context: Context) -> None:
         caller = Caller(Role.ADMIN)
         await context.database.write(jobs._cancel, caller, job_id, context.clock())
-        context.publish_state(job_id, JobState.RUNNING, progress=5)
+        context.publish_progress(job_id, 5)
         for number in range(20):
             data = {"job_id": job_id, "kind": "token", "number": number}
-            context.hub.publish(job_id, {"type": "job_event", "data": data})
-        context.publish_state(job_id, JobState.CANCELLED)
+            context.hub.publish({"type": "job_event", "data": data}, job_id)
 
     with followed(client, job_id) as events:
         next(events)

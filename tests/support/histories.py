@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +25,9 @@ from sqlalchemy import select
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
+from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
-from agent.coordinator.operations import access, events, jobs, leases, miners
+from agent.coordinator.operations import access, events, jobs, leases, miners, wallet
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context, LogSigner
 from agent.coordinator.operations.miners import Session
@@ -123,13 +125,13 @@ class Histories(RuleBasedStateMachine):
     def open(self) -> Context:
         database = Database(self.directory / "coordinator.db", readers=1)
         database.open(prepare)
+        hub = Hub()
         return Context(
             settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
             database=database,
-            hub=Hub(),
-            dispatcher=Dispatcher(
-                database, self.clock, lease_seconds=LEASE_SECONDS, on_assigned=lambda _: None
-            ),
+            hub=hub,
+            feed=Feed(database, hub),
+            dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS),
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             signer=LogSigner("histories.test", LOG_KEY),
             services={name: runner.definition for name, runner in installed().items()},
@@ -152,6 +154,7 @@ class Histories(RuleBasedStateMachine):
     def begin(self, max_attempts: list[int]) -> None:
         """Most histories need a client, miners and jobs before anything can happen."""
         account_id = self.do(access.create_account(self.context, "client"))
+        self.do(wallet.add_credit(self.context, account_id, Decimal(1_000)))
         self.client = Caller(Role.CLIENT, account_id)
         for which in range(MINERS):
             self.start_miner(which)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import uvicorn
 import uvloop
 
 from agent.coordinator.app import build_app, build_context
-from agent.coordinator.operations import access
+from agent.coordinator.operations import access, wallet
 from agent.coordinator.operations.access import Role
 from agent.coordinator.operations.context import Context
 from agent.settings import Settings
@@ -91,6 +92,7 @@ def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
 def _client(served: Served, name: str) -> str:
     async def make(context: Context) -> str:
         account = await access.create_account(context, name)
+        await wallet.add_credit(context, account, Decimal(1_000_000))
         return (await access.create_key(context, Role.CLIENT, name=name, account_id=account)).secret
 
     return served.do(make)

@@ -24,6 +24,10 @@ TAGS: Final = [
         "name": "Receipts",
         "description": "The miner's signed word on what it ran, with the coordinator's attestations.",
     },
+    {
+        "name": "Wallet",
+        "description": "What an account can spend, what a miner has earned, and every payment.",
+    },
     {"name": "Health", "description": "Whether the coordinator works."},
     {"name": "Administration", "description": "Accounts, keys, enrolment tokens."},
     {

@@ -11,6 +11,7 @@ from nacl.signing import SigningKey
 
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
+from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.store.engine import Connection, Database
 from agent.core.catalogue import CatalogueEntry
@@ -41,6 +42,7 @@ class Context:
     settings: CoordinatorSettings
     database: Database
     hub: Hub
+    feed: Feed
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
     signer: LogSigner
@@ -53,10 +55,11 @@ class Context:
         """A time-ordered unguessable id."""
         return make_id(prefix, self.clock(), secrets.token_bytes(10))
 
-    def publish_state(self, job_id: str, state: JobState, **data: Any) -> None:
-        """Tell whoever watches the job of its new state."""
-        data = {"job_id": job_id, "status": state.value, "timestamp": format_time(self.clock()), **data}
-        self.hub.publish(job_id, {"type": "job_update", "data": data})
+    def publish_progress(self, job_id: str, progress: int) -> None:
+        """Tell whoever watches a running job how far it is; its changes of state come from the feed."""
+        now = format_time(self.clock())
+        data = {"job_id": job_id, "status": JobState.RUNNING.value, "progress": progress, "timestamp": now}
+        self.hub.publish({"type": "job_update", "data": data}, job_id)
 
 
 __all__ = ["Connection", "Context", "LogSigner"]

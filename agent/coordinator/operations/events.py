@@ -10,11 +10,11 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.operations.wire import RunEvent, RunEvents, RunOutput, RunProgress
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store.outputs import KeptOutput
 from agent.core.errors import StaleLease, ValidationFailed
-from agent.core.jobs import JobState
 from agent.core.media_types import clean_media_type
 
 MAX_KEPT: Final = 10_000
@@ -36,12 +36,12 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
     elif not await context.database.read(store.runs_at, job_id, session.miner_id, request.fence):
         raise StaleLease(job_id, request.fence)
     if progress is not None:
-        context.publish_state(job_id, JobState.RUNNING, progress=int(progress.progress))
+        context.publish_progress(job_id, int(progress.progress))
     for event, output in told:
         if event.kind != "progress":
             plain = {**event.data, "job_id": job_id, "kind": event.kind}
             data = plain if output is None else _seen(job_id, output)
-            context.hub.publish(job_id, {"type": "job_event", "data": data})
+            context.hub.publish({"type": "job_event", "data": data}, job_id)
 
 
 def _output(event: RunEvent) -> KeptOutput:
@@ -53,6 +53,13 @@ def _output(event: RunEvent) -> KeptOutput:
         size=output.size,
         extra=json.dumps(output.extra),
     )
+
+
+async def forget_old(context: Context) -> None:
+    """Forget changes that nobody will ask for any more, a portion at a time."""
+    before = context.clock() - context.settings.events_kept_seconds
+    if await context.database.read(event_store.any_before, before):
+        await context.database.write(event_store.prune, before)
 
 
 async def outputs_so_far(context: Context, job_id: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agent.coordinator import lifecycle
 from agent.coordinator.artifacts import Stored
 from agent.coordinator.operations import submission as submissions
 from agent.coordinator.operations.access import Caller, Role
@@ -16,6 +17,7 @@ from agent.coordinator.operations.estimates import Estimates, estimates
 from agent.coordinator.operations.miners import supply
 from agent.coordinator.operations.submission import JobRequest, Submission
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import counts
 from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
@@ -28,12 +30,14 @@ from agent.core.errors import (
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.jobs import FINAL, Cancel, Job, JobState, RunEnded, apply
+from agent.core.jobs import FINAL, Cancel, Job, JobState, RunEnded
 from agent.core.quantities import format_time, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 from runners._base import ServiceDefinition
 
 JobView = dict[str, Any]
+
+OPEN: Final = (JobState.SUBMITTED.value, JobState.RUNNING.value)
 
 LOOK_AGAIN_SECONDS: Final = 5.0
 """How often a waiting answer looks by itself, should a message have been lost."""
@@ -131,6 +135,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         gpus=int(parse_quantity(resources.gpu or "0")),
         priority=options.priority,
         max_cost=to_units(submission.max_cost),
+        fee_ppm=int(context.settings.fee_percent * 10_000),
         requested_miner_id=options.miner_id,
         missing_files=json.dumps(submission.missing) if submission.missing else None,
         created_at=context.clock(),
@@ -149,12 +154,12 @@ def _insert(
         first = _first_answer(connection, record.account_id, repeatable)
         if first is not None:
             return first
-    if store.open_count(connection, record.account_id) >= limit:
+    if counts.total(connection, account_id=record.account_id, states=OPEN) >= limit:
         raise RateLimitExceeded(
             f"You have {limit} unfinished jobs, which is the limit; wait for some to end."
         )
     _check_inputs(connection, record.account_id, inputs)
-    store.add(connection, record)
+    lifecycle.create(connection, record)
     artifact_store.link(connection, record.job_id, "input", inputs)
     if repeatable is not None:
         idempotency_store.add(
@@ -203,7 +208,7 @@ async def wait_until_final(context: Context, caller: Caller, job_id: str, second
     """The job's status once it is final, or after `seconds`; with `results` if it has completed."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    with context.hub.subscribe(job_id) as subscription:
+    async with context.feed.watch(job_id) as subscription:
         job = await get(context, caller, job_id)
         while job["status"] not in FINAL and (left := deadline - loop.time()) > 0:
             message = await subscription.next(min(left, LOOK_AGAIN_SECONDS))
@@ -283,7 +288,6 @@ async def cancel(context: Context, caller: Caller, job_id: str) -> JobView:
     life, ended = await context.database.write(_cancel, caller, job_id, context.clock())
     if ended is not None:
         context.dispatcher.cancel(ended.lease.miner_id, job_id, ended.lease.fence)
-    context.publish_state(job_id, life.state)
     finished_at = life.finished_at if life.finished_at is not None else context.clock()
     return {"job_id": job_id, "status": life.state.value, "cancelled_at": format_time(finished_at)}
 
@@ -296,12 +300,8 @@ def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> 
         raise JobAlreadyCompleted(
             f"Job {job_id} is {record.life.state} already.", {"status": record.life.state}
         )
-    life, effects = apply(record.life, Cancel(now))
-    ended = next((effect for effect in effects if isinstance(effect, RunEnded)), None)
-    store.save_life(connection, life)
-    if ended is not None:
-        store.add_runs(connection, [(job_id, ended)], now)
-    return life, ended
+    life, effects = lifecycle.change(connection, record, Cancel(now), now)
+    return life, next((effect for effect in effects if isinstance(effect, RunEnded)), None)
 
 
 async def results(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:

@@ -11,21 +11,23 @@ from typing import Any
 
 import structlog
 
+from agent.coordinator import lifecycle
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import Session, end_lease
 from agent.coordinator.operations.wire import OutputArtifact, RunFailure, RunRelease, RunResult
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.artifacts import JobArtifact
+from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import ReceiptInvalid, StaleLease
 from agent.core.jobs import (
     Abandon,
     Complete,
-    Event,
     Fail,
     Failure,
     IllegalEvent,
@@ -33,8 +35,7 @@ from agent.core.jobs import (
     JobState,
     Lease,
     Release,
-    RunEnded,
-    apply,
+    may,
 )
 from agent.core.media_types import clean_media_type
 from agent.core.quantities import format_time, from_units, parse_decimal
@@ -71,7 +72,6 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
         _complete, context, session, job_id, request.fence, delivery
     )
     if created:
-        context.publish_state(job_id, JobState.COMPLETED, receipt_id=receipt.receipt_id)
         log.info("job_completed", job_id=job_id, miner_id=session.miner_id, fence=request.fence)
     return {"job_id": job_id, "status": JobState.COMPLETED.value, "receipt_id": receipt.receipt_id}
 
@@ -130,17 +130,12 @@ def _complete(
     ):
         return known, False
     lease = record.life.lease
-    life, ended = _step(record, Complete(session.miner_id, fence, now), fence)
-    if lease is None:
+    event = Complete(session.miner_id, fence, now)
+    if lease is None or not may(record.life, event):
         raise StaleLease(job_id, fence)
     _check_against_lease(context, record, session, lease, delivery.statement)
     _check_artifacts(connection, session, delivery)
-    if record.life.state is JobState.SUBMITTED:  # the run was noted as expired; its result came after all
-        store.drop_run(connection, job_id, fence)
-    store.save_life(
-        connection, life, progress=100.0, units=str(delivery.statement.units), miner_id=session.miner_id
-    )
-    store.add_runs(connection, ended, now)
+    lifecycle.change(connection, record, event, now, progress=100.0, units=str(delivery.statement.units))
     store.add_results(connection, job_id, delivery.results)
     outputs = [
         JobArtifact(file.artifact_id, file.name, clean_media_type(file.media_type))
@@ -150,15 +145,18 @@ def _complete(
     receipt_store.learn_duration(connection, record.service, record.model, now - lease.assigned_at)
     receipt = _receipt(context, lease, delivery, now)
     receipt_store.add(connection, receipt)
+    event_store.add(connection, [_receipt_created(record, receipt)], now)
     return receipt, True
 
 
-def _step(record: JobRecord, event: Event, fence: int) -> tuple[Job, list[tuple[str, RunEnded]]]:
-    try:
-        life, effects = apply(record.life, event)
-    except IllegalEvent:
-        raise StaleLease(record.job_id, fence) from None
-    return life, [(record.job_id, effect) for effect in effects if isinstance(effect, RunEnded)]
+def _receipt_created(record: JobRecord, receipt: ReceiptRecord) -> NewEvent:
+    data = {
+        "receipt_id": receipt.receipt_id,
+        "job_id": receipt.job_id,
+        "miner_id": receipt.miner_id,
+        "timestamp": format_time(receipt.created_at),
+    }
+    return NewEvent("receipt_created", data, record.account_id, receipt.miner_id, receipt.job_id)
 
 
 def _check_against_lease(
@@ -257,7 +255,6 @@ async def _end(context: Context, session: Session, job_id: str, event: Fail | Re
     life = await context.database.write(_end_run, session, job_id, event)
     if life.state is JobState.SUBMITTED:
         context.dispatcher.job_waiting()
-    context.publish_state(job_id, life.state)
     return {"job_id": job_id, "status": life.state.value}
 
 
@@ -267,10 +264,10 @@ def _end_run(connection: Connection, session: Session, job_id: str, event: Fail 
         raise StaleLease(job_id, event.fence)
     if isinstance(event, Fail) and _is_repeated(record, session, event):
         return record.life
-    life, ended = _step(record, event, event.fence)
-    miner_id = session.miner_id if life.state is JobState.FAILED else None
-    store.save_life(connection, life, miner_id=miner_id)
-    store.add_runs(connection, ended, event.now)
+    try:
+        life, _ = lifecycle.change(connection, record, event, event.now)
+    except IllegalEvent:
+        raise StaleLease(job_id, event.fence) from None
     return life
 
 
@@ -298,8 +295,6 @@ async def expire_due(context: Context) -> int:
     if not await context.database.read(store.anything_due, now, before):
         return 0
     changed = await context.database.write(_expire_due, now, before)
-    for life in changed:
-        context.publish_state(life.job_id, life.state)
     if any(life.state is JobState.SUBMITTED for life in changed):
         context.dispatcher.job_waiting()
     return len(changed)
@@ -314,7 +309,6 @@ def _expire_due(connection: Connection, now: float, files_before: float) -> list
     for record in store.abandoned(connection, files_before):
         missing = ", ".join(json.loads(record.missing_files or "[]"))
         failure = Failure("INPUT_MISSING", f"The files for {missing} were not uploaded in time.")
-        life, _ = apply(record.life, Abandon(now, failure))
-        store.save_life(connection, life)
+        life, _ = lifecycle.change(connection, record, Abandon(now, failure), now)
         changed.append(life)
     return changed

@@ -10,19 +10,21 @@ from typing import Any, Final
 
 import structlog
 
+from agent.coordinator import lifecycle
 from agent.coordinator.dispatch import MAX_LEASES
 from agent.coordinator.operations import access
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.orders import orders_for
-from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, Registration
+from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, LeaseProgress, Registration
 from agent.coordinator.store import access as access_store
+from agent.coordinator.store import counts
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import Forbidden, StaleSession, Unauthorized
-from agent.core.jobs import Effect, Expire, IllegalEvent, Job, JobState, Keep, Release, Renew, RunEnded, apply
+from agent.core.jobs import Expire, IllegalEvent, Job, JobState, Keep, Release, Renew, Transition
 from agent.core.quantities import format_time
 from aitbc.canonical import b64decode
 from aitbc.dsse import verify_detached
@@ -76,14 +78,12 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     context.caches.pop("supply", None)
     context.dispatcher.supersede(miner.miner_id)
     context.dispatcher.job_waiting()
-    for life in ended:
-        context.publish_state(life.job_id, life.state)
     log.info(
         "miner_registered",
         miner_id=miner.miner_id,
         session=miner.session,
         kept=len(kept),
-        ended=len(ended),
+        ended=ended,
     )
     settings = context.settings
     return {
@@ -116,7 +116,7 @@ def _check_signature(context: Context, request: Registration) -> bytes:
 
 def _register(
     connection: Connection, context: Context, request: Registration, public_key: bytes, session_sha256: str
-) -> tuple[MinerRecord, str | None, list[Holding], list[Job]]:
+) -> tuple[MinerRecord, str | None, list[Holding], int]:
     now = context.clock()
     if not store.use_challenge(connection, request.nonce, now):
         raise Unauthorized("The nonce is unknown, used or older than a minute; ask for a new challenge.")
@@ -160,48 +160,32 @@ def _check_enrolment(connection: Connection, context: Context, token: str | None
 
 def _end_old_sessions(
     connection: Connection, context: Context, miner: MinerRecord, holding: list[Holding]
-) -> tuple[list[Holding], list[Job]]:
-    """What the new session keeps, and the jobs whose leases have ended with the older ones."""
+) -> tuple[list[Holding], int]:
+    """What the new session keeps, and how many leases have ended with the older ones."""
     now = context.clock()
     held = {(item.job_id, item.fence) for item in holding}
     kept: list[Holding] = []
-    ended: list[Job] = []
+    ended = 0
     for record in job_store.leased_by(connection, miner.miner_id):
         lease = record.life.lease
         if lease is None or lease.session >= miner.session:
             continue
         if (record.job_id, lease.fence) not in held:
-            life, effects = end_lease(connection, record, now, "the miner started anew", forget=True)
-            if effects:
-                ended.append(life)
+            _, effects = end_lease(connection, record, now, "the miner started anew", forget=True)
+            ended += bool(effects)
             continue
         kept.append(Holding(job_id=record.job_id, fence=lease.fence))
-        life, _ = apply(
-            record.life,
-            Keep(miner.miner_id, lease.fence, miner.session, now, context.settings.lease_seconds),
-        )
-        _save_alive(connection, record, life, miner_id=miner.miner_id)
+        keep = Keep(miner.miner_id, lease.fence, miner.session, now, context.settings.lease_seconds)
+        lifecycle.change(connection, record, keep, now)
     return kept, ended
-
-
-def _save_alive(connection: Connection, before: JobRecord, life: Job, **values: Any) -> None:
-    """Store a job whose lease lives on; if it had expired, that run has not ended after all."""
-    if before.life.state is not life.state:
-        job_store.drop_run(connection, life.job_id, life.fence)
-    job_store.save_life(connection, life, **values)
 
 
 def end_lease(
     connection: Connection, record: JobRecord, now: float, reason: str, *, forget: bool = False
-) -> tuple[Job, tuple[Effect, ...]]:
+) -> Transition:
     """End a lease that brought no result; the job waits again, or fails if it has been tried often enough."""
-    life, effects = apply(
-        record.life, Expire(now, f"The lease ended without a result: {reason}.", forget=forget)
-    )
-    job_store.save_life(connection, life, miner_id=record.miner_id if life.state is JobState.FAILED else None)
-    ended = [(record.job_id, effect) for effect in effects if isinstance(effect, RunEnded)]
-    job_store.add_runs(connection, ended, now)
-    return life, effects
+    event = Expire(now, f"The lease ended without a result: {reason}.", forget=forget)
+    return lifecycle.change(connection, record, event, now)
 
 
 async def session_of(context: Context, token: str | None) -> Session:
@@ -268,12 +252,11 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
     for job_id in released:
         log.warning("lease_never_arrived", job_id=job_id, miner_id=session.miner_id)
         context.dispatcher.job_waiting()
-        context.publish_state(job_id, JobState.SUBMITTED)
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
     for lease in leases:
         if lease["status"] == "renewed":
-            context.publish_state(lease["job_id"], JobState.RUNNING, progress=lease.pop("progress"))
+            context.publish_progress(lease["job_id"], lease.pop("progress"))
     orders = await orders_for(context, session.miner_id) if request.paused is None else []
     return {"leases": leases, "orders": orders}
 
@@ -311,7 +294,7 @@ def _heartbeat(
     for lease in request.leases:
         answer: dict[str, Any] = {"job_id": lease.job_id, "fence": lease.fence}
         record = records.get(lease.job_id)
-        renewed = _renew(record, session, lease.fence, now, context.settings.lease_seconds)
+        renewed = _renew(connection, record, session, lease, now, context.settings.lease_seconds)
         if record is None or renewed is None or renewed.lease is None:
             cancelled = (
                 record is not None
@@ -321,14 +304,6 @@ def _heartbeat(
             answers.append({**answer, "status": "cancelled" if cancelled else "lost"})
             continue
         progress = max(record.progress, lease.progress)
-        _save_alive(
-            connection,
-            record,
-            renewed,
-            progress=progress,
-            units=str(lease.units),
-            miner_id=session.miner_id,
-        )
         expires_at = format_time(renewed.lease.expires_at)
         answers.append(
             {**answer, "status": "renewed", "lease_expires_at": expires_at, "progress": int(progress)}
@@ -348,21 +323,25 @@ def _release_unheard(connection: Connection, session: Session, request: Heartbea
             continue
         if (record.job_id, lease.fence) in named or now - lease.assigned_at < ARRIVAL_SECONDS:
             continue
-        life, effects = apply(record.life, Release(session.miner_id, lease.fence, now))
-        job_store.save_life(connection, life, miner_id=None)
-        ended = [(record.job_id, effect) for effect in effects if isinstance(effect, RunEnded)]
-        job_store.add_runs(connection, ended, now)
+        lifecycle.change(connection, record, Release(session.miner_id, lease.fence, now), now)
         released.append(record.job_id)
     return released
 
 
 def _renew(
-    record: JobRecord | None, session: Session, fence: int, now: float, lease_seconds: float
+    connection: Connection,
+    record: JobRecord | None,
+    session: Session,
+    said: LeaseProgress,
+    now: float,
+    lease_seconds: float,
 ) -> Job | None:
     if record is None:
         return None
+    event = Renew(session.miner_id, said.fence, session.number, now, lease_seconds)
+    progress = max(record.progress, said.progress)
     try:
-        return apply(record.life, Renew(session.miner_id, fence, session.number, now, lease_seconds))[0]
+        return lifecycle.change(connection, record, event, now, progress=progress, units=str(said.units))[0]
     except IllegalEvent:
         return None
 
@@ -391,4 +370,4 @@ def _overview(connection: Connection, context: Context) -> dict[str, Any]:
                 "slots": capabilities["slots"],
             }
         )
-    return {"jobs": job_store.count_by_state(connection), "miners": miners}
+    return {"jobs": counts.by_state(connection), "miners": miners}

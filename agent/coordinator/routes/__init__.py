@@ -10,6 +10,7 @@ from agent.coordinator.routes import (
     receipts,
     registry,
     services,
+    wallet,
 )
 
 ROUTERS = (
@@ -19,6 +20,7 @@ ROUTERS = (
     registry.router,
     artifacts.router,
     receipts.router,
+    wallet.router,
     miners.router,
     miner_session.router,
     admin.router,

@@ -383,3 +383,68 @@ class ServiceNeeds(Requirements):
 
     service_id: fields.ServiceId
     models: list[ModelNeeds]
+
+
+class Wallet(Answer):
+    """Decimal strings. `balance` can be spent (a miner's: was earned), `held` waits in escrow for unfinished jobs.
+
+    Administrators see the operator's fees as balance, and under `issued` all that was ever credited.
+    """
+
+    model_config = example({"account_id": "account_1234567890", "balance": "999.50", "held": "0.10"})
+
+    account_id: fields.AccountId | None = None
+    miner_id: fields.MinerId | None = None
+    balance: fields.Amount
+    held: fields.Amount
+    issued: fields.Amount | None = None
+
+
+class Transaction(Answer):
+    """A credit, or the payment of a job: `held` at its submission, then `amount` paid (`fee` included) and the rest `refunded`."""
+
+    model_config = example(
+        {
+            "transaction_id": "tx_1234567890",
+            "type": "payment",
+            "status": "settled",
+            "amount": "0.04",
+            "created_at": "2024-01-01T12:00:00Z",
+            "job_id": "job_1234567890",
+            "held": "0.10",
+            "fee": "0",
+            "refunded": "0.06",
+            "miner_id": "miner_1234567890",
+            "settled_at": "2024-01-01T12:04:00Z",
+        }
+    )
+
+    transaction_id: fields.TransactionId
+    type: Literal["credit", "payment"]
+    status: Literal["pending", "settled", "refunded"]
+    amount: fields.Amount
+    created_at: fields.Time
+    job_id: fields.JobId | None = None
+    miner_id: fields.MinerId | None = None
+    held: fields.Amount | None = None
+    fee: fields.Amount | None = None
+    refunded: fields.Amount | None = None
+    settled_at: fields.Time | None = None
+    note: str | None = None
+
+
+class TransactionPage(Answer):
+    """Transactions, newest first. `next` is what to send as `before` to go on, where there are more."""
+
+    transactions: list[Transaction]
+    next: str | None = None
+
+
+class Credited(Answer):
+    """A credit, and what the account can spend now."""
+
+    transaction_id: fields.TransactionId
+    account_id: fields.AccountId
+    amount: fields.Amount
+    balance: fields.Amount
+    created_at: fields.Time

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.operations import access, miners
+from agent.coordinator.operations import access, miners, wallet
 from agent.coordinator.operations.access import KeyRecord, Role
-from agent.coordinator.routes._answers import Answer, errors
+from agent.coordinator.routes._answers import Answer, Credited, errors
 from agent.coordinator.routes._callers import Admin, ContextOf
 from agent.core import fields
 from agent.core.errors import NotFound
 from agent.core.jobs import JobState
-from agent.core.quantities import format_time
+from agent.core.quantities import Money, format_time
 
 router = APIRouter(prefix="/admin", tags=["Administration"])
 
@@ -30,6 +30,13 @@ class AccountRequest(_Request):
     """A new account."""
 
     name: Name
+
+
+class CreditRequest(_Request):
+    """Money for an account, a decimal string."""
+
+    amount: Money = Field(examples=["100"])
+    note: Annotated[str, Field(max_length=200, examples=["January"])] = ""
 
 
 class KeyRequest(_Request):
@@ -115,6 +122,19 @@ class Overview(Answer):
 async def create_account(context: ContextOf, _: Admin, request: AccountRequest) -> Account:
     """An account owns jobs and artifacts."""
     return Account(account_id=await access.create_account(context, request.name), name=request.name)
+
+
+@router.post(
+    "/accounts/{account_id}/credit",
+    status_code=status.HTTP_201_CREATED,
+    responses=errors(NotFound),
+    summary="Credit an account",
+)
+async def credit(
+    context: ContextOf, _: Admin, account_id: fields.AccountId, request: CreditRequest
+) -> Credited:
+    """The account can spend it at once."""
+    return Credited(**await wallet.add_credit(context, account_id, request.amount, request.note))
 
 
 @router.get("/keys", response_model_exclude_none=True, summary="List keys")

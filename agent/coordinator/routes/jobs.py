@@ -26,6 +26,7 @@ from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
 from agent.core import fields
 from agent.core.errors import (
     Conflict,
+    InsufficientBalance,
     InvalidJobType,
     JobAlreadyCompleted,
     JobNotCompleted,
@@ -48,7 +49,7 @@ FINAL_VALUES = frozenset(state.value for state in FINAL)
     "",
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
-    responses=errors(InvalidJobType, Conflict),
+    responses=errors(InvalidJobType, InsufficientBalance, Conflict),
     summary="Create a job",
 )
 async def create(
@@ -153,7 +154,7 @@ async def events(context: ContextOf, caller: Client, job_id: fields.JobId) -> St
 async def _stream(
     context: ContextOf, caller: Client, job_id: str, first: dict[str, Any]
 ) -> AsyncIterator[str]:
-    with context.hub.subscribe(job_id) as subscription:
+    async with context.feed.watch(job_id) as subscription:
         # Read again now that we listen, so that nothing falls between.
         current = await operations.get(context, caller, job_id)
         yield _event("job_update", current or first)

@@ -17,7 +17,7 @@ from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.routes._answers import JobCreated, errors
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
-from agent.core.errors import Conflict
+from agent.core.errors import Conflict, InsufficientBalance
 from runners._base import ServiceDefinition
 from runners._registry import installed
 
@@ -89,7 +89,7 @@ for _definition in (runner.definition for runner in installed().values()):
             methods=["POST"],
             status_code=status.HTTP_201_CREATED,
             response_model_exclude_none=True,
-            responses=errors(Conflict),
+            responses=errors(InsufficientBalance, Conflict),
             name=_definition.service_id,
             summary=_definition.name,
         )

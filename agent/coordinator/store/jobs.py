@@ -18,6 +18,7 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.store import counts
 from agent.coordinator.store.tables import jobs, results, runs
 from agent.core.jobs import Failure, Job, JobState, Lease, RunEnded
 
@@ -39,6 +40,7 @@ class JobRecord:
     gpus: int
     priority: int
     max_cost: int
+    fee_ppm: int
     requested_miner_id: str | None
     missing_files: str | None
     created_at: float
@@ -46,6 +48,8 @@ class JobRecord:
     unit_price: int | None = None
     progress: float = 0.0
     units: str = field(default="0")
+    offer_id: str | None = None
+    agreed_price: int | None = None
 
     @property
     def job_id(self) -> str:
@@ -55,7 +59,8 @@ class JobRecord:
 
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
-    "max_cost", "requested_miner_id", "missing_files", "created_at", "miner_id", "unit_price", "progress", "units",
+    "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "miner_id", "unit_price", "progress", "units",
+    "offer_id", "agreed_price",
 )  # fmt: skip
 
 _by_id = select(jobs).where(jobs.c.job_id == bindparam("key"))
@@ -75,13 +80,8 @@ def find(connection: Connection, job_id: str) -> JobRecord | None:
     return None if row is None else _record(row)
 
 
-def save_life(connection: Connection, life: Job, **values: Any) -> None:
-    """Store what an event made of a job, with other columns that change with it."""
-    save_lives(connection, [(life, values)])
-
-
 def save_lives(connection: Connection, lives: Sequence[tuple[Job, dict[str, Any]]]) -> None:
-    """`save_life` for many jobs; all with the same set of other columns."""
+    """Store what events made of jobs, with other columns that change with them: the same ones for all."""
     if lives:
         connection.execute(
             _update_life, [{"key": life.job_id, **_life_values(life), **values} for life, values in lives]
@@ -229,14 +229,6 @@ def extend_leases(connection: Connection, expires_at: float) -> int:
     ).rowcount
 
 
-def open_count(connection: Connection, account_id: str) -> int:
-    """How many unfinished jobs the account has."""
-    query = select(func.count()).where(
-        jobs.c.account_id == account_id, text("state IN ('submitted', 'running')")
-    )
-    return connection.execute(query).scalar_one()
-
-
 def page(
     connection: Connection,
     account_id: str | None,
@@ -256,16 +248,12 @@ def page(
         )
         if value is not None
     ]
-    total = connection.execute(select(func.count()).select_from(jobs).where(*conditions)).scalar_one()
     rows = connection.execute(
         select(jobs).where(*conditions).order_by(jobs.c.job_id.desc()).limit(limit).offset(offset)
     )
+    states = None if status is None else (status,)
+    total = counts.total(connection, account_id=account_id, service=service, states=states)
     return [_record(row) for row in rows], total
-
-
-def count_by_state(connection: Connection) -> dict[str, int]:
-    """How many jobs are in each state."""
-    return dict(connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all())
 
 
 def add_results(connection: Connection, job_id: str, canonical: str) -> None:

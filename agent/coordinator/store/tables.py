@@ -106,7 +106,12 @@ jobs = Table(
     Column("gpus", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("max_cost", BigInteger, nullable=False),
+    # The operator's part of the price, in parts per million.
+    Column("fee_ppm", Integer, nullable=False),
     Column("requested_miner_id", String(64), nullable=True),
+    # An offer that the client has accepted, and the price per unit that was agreed on.
+    Column("offer_id", String(64), nullable=True),
+    Column("agreed_price", BigInteger, nullable=True),
     # Dotted paths of file fields that the client still has to upload; NULL once there are none.
     Column("missing_files", Text, nullable=True),
     Column("created_at", Float, nullable=False),
@@ -186,6 +191,89 @@ jobs = Table(
         sqlite_where=text("lease_miner_id IS NOT NULL"),
         postgresql_where=text("lease_miner_id IS NOT NULL"),
     ),
+)
+
+# How many jobs of an account and service are in each state, so that nobody has to count them.
+job_counts = Table(
+    "job_counts",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("service", String(64), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+)
+
+# Money as people see it: a credit, or the payment of one job with what was held and what became of it.
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("tx_id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("miner_id", String(64), nullable=True),
+    Column("job_id", ForeignKey("jobs.job_id"), nullable=True, unique=True),
+    Column("held", BigInteger, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("fee", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("settled_at", Float, nullable=True),
+    Index("ix_transactions_account", "account_id", "tx_id"),
+    Index(
+        "ix_transactions_miner",
+        "miner_id",
+        "tx_id",
+        sqlite_where=text("miner_id IS NOT NULL"),
+        postgresql_where=text("miner_id IS NOT NULL"),
+    ),
+)
+
+# The same in double entry: each transaction has one or two entries (hold and settlement), and each sums to zero.
+postings = Table(
+    "postings",
+    metadata,
+    Column("tx_id", ForeignKey("transactions.tx_id"), primary_key=True),
+    Column("entry", String(16), primary_key=True),
+    Column("ledger_account", String(80), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+)
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("ledger_account", String(80), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+)
+
+# Every change that somebody may watch, in the order in which the changes happened. `account_id` is who may see it (NULL:
+# everybody), `miner_id` whose owner may see it as well.
+events = Table(
+    "events",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("type", String(32), nullable=False),
+    Column("account_id", String(64), nullable=True),
+    Column("miner_id", String(64), nullable=True),
+    Column("job_id", String(64), nullable=True),
+    Column("data", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("ix_events_account", "account_id", "seq"),
+    Index(
+        "ix_events_miner",
+        "miner_id",
+        "seq",
+        sqlite_where=text("miner_id IS NOT NULL"),
+        postgresql_where=text("miner_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_events_job",
+        "job_id",
+        "seq",
+        sqlite_where=text("job_id IS NOT NULL"),
+        postgresql_where=text("job_id IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,  # a number is never given twice, even when the newest rows have been pruned
 )
 
 runs = Table(
@@ -272,16 +360,21 @@ __all__ = [
     "api_keys",
     "artifact_owners",
     "artifacts",
+    "balances",
     "challenges",
     "durations",
     "enrolments",
+    "events",
     "idempotency",
     "job_artifacts",
+    "job_counts",
     "jobs",
     "kept_outputs",
     "metadata",
     "miners",
+    "postings",
     "receipts",
     "results",
     "runs",
+    "transactions",
 ]

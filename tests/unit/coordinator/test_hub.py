@@ -18,7 +18,7 @@ async def test_everybody_who_watches_gets_each_message_in_order() -> None:
     hub = Hub()
     with hub.subscribe("job_1") as one, hub.subscribe("job_1") as other, hub.subscribe("job_2") as elsewhere:
         for number in range(3):
-            hub.publish("job_1", {"number": number})
+            hub.publish({"number": number}, "job_1")
         for subscription in (one, other):
             assert [await subscription.next(1) for _ in range(3)] == [{"number": n} for n in range(3)]
         assert await elsewhere.next(0.01) is None
@@ -29,12 +29,12 @@ async def test_a_slow_subscriber_gets_what_was_kept_and_then_learns_of_the_loss(
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
         for number in range(QUEUE_LIMIT + 5):
-            hub.publish("job_1", {"number": number})
+            hub.publish({"number": number}, "job_1")
         kept = [await subscription.next(1) for _ in range(QUEUE_LIMIT)]
         assert kept == [{"number": number} for number in range(QUEUE_LIMIT)]
         assert await subscription.next(1) is RESYNC
         assert await subscription.next(0.01) is None
-        hub.publish("job_1", {"number": -1})
+        hub.publish({"number": -1}, "job_1")
         assert await subscription.next(1) == {"number": -1}
 
 
@@ -43,13 +43,13 @@ async def test_a_loss_is_one_gap_in_one_place() -> None:
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
         for number in range(QUEUE_LIMIT + 1):
-            hub.publish("job_1", {"number": number})
+            hub.publish({"number": number}, "job_1")
         assert await subscription.next(1) == {"number": 0}
-        hub.publish("job_1", {"number": -1})
+        hub.publish({"number": -1}, "job_1")
         rest = list(subscription.waiting())
         assert rest == [*({"number": number} for number in range(1, QUEUE_LIMIT)), RESYNC]
         assert list(subscription.waiting()) == []
-        hub.publish("job_1", {"number": -2})
+        hub.publish({"number": -2}, "job_1")
         assert list(subscription.waiting()) == [{"number": -2}]
 
 
@@ -57,6 +57,6 @@ async def test_nobody_is_remembered_after_leaving() -> None:
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
         pass
-    hub.publish("job_1", {})
+    hub.publish({}, "job_1")
     assert await subscription.next(0.01) is None
     assert not hub._topics

@@ -1,0 +1,179 @@
+"""The one place through which jobs change.
+
+Whatever happens to a job, happens in one transaction to everything that follows from its life: its row, the run that has
+ended, the money that is held for it, the numbers that are kept of it, and the feed that tells of it. Who changes a job says
+which event has happened and what else stands in its row; the rest is decided here.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from agent.coordinator.store import counts, events, ledger
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store.engine import Connection
+from agent.coordinator.store.events import NewEvent
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import InsufficientBalance
+from agent.core.jobs import Claim, Effect, Event, Finished, Job, JobState, RunEnded, Transition, apply
+from agent.core.ledger import InsufficientFunds, available, hold, settle
+from agent.core.quantities import format_money, format_time, from_units, to_units
+from aitbc.statement import job_price
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an event made of a job; `values` are columns of its row that change with it (progress, units, unit_price)."""
+
+    before: JobRecord
+    life: Job
+    effects: tuple[Effect, ...]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def moved(self) -> bool:
+        """Whether the job's state is another one now."""
+        return self.before.life.state is not self.life.state
+
+    @property
+    def finished(self) -> bool:
+        """Whether the job has ended with this change."""
+        return any(isinstance(effect, Finished) for effect in self.effects)
+
+    @property
+    def miner_id(self) -> str | None:
+        """Whose the job is now: who runs it, or who ran it last when it ended; nobody's while it waits."""
+        if self.life.state is JobState.SUBMITTED:
+            return None
+        if self.life.state is JobState.CANCELLED:
+            return self.before.miner_id
+        lease = self.life.lease or self.before.life.lease
+        return lease.miner_id if lease else self.before.miner_id
+
+
+def create(connection: Connection, record: JobRecord) -> None:
+    """Store a new job and hold its `max_cost`. Raises `InsufficientBalance`; nothing is stored then."""
+    balance = ledger.balance(connection, available(record.account_id))
+    try:
+        held = hold(record.account_id, record.max_cost, balance)
+    except InsufficientFunds as error:
+        raise InsufficientBalance(
+            f"The job may cost up to {_money(error.needed)}, and your wallet has {_money(error.balance)}. "
+            "Lower pricing.max_cost, or have your account credited.",
+            {"needed": _money(error.needed), "balance": _money(error.balance)},
+        ) from None
+    now = record.created_at
+    store.add(connection, record)
+    ledger.add_payment(connection, record.job_id, record.account_id, record.max_cost, held, now)
+    counts.move(connection, [(None, (record.account_id, record.service, record.life.state.value))])
+    events.add(connection, [_told(record, record.life, None, now)], now)
+
+
+def change(connection: Connection, record: JobRecord, event: Event, now: float, **values: Any) -> Transition:
+    """Apply one event to one job, with everything that follows. Raises `IllegalEvent`; nothing has changed then."""
+    life, effects = apply(record.life, event)
+    save(connection, [Change(record, life, effects, values)], now)
+    return life, effects
+
+
+def claim(connection: Connection, claims: Sequence[tuple[JobRecord, Claim, int]], now: float) -> list[Job]:
+    """Give jobs to miners; with each goes the price per unit, in units of 1e-8. Returns the jobs with their leases."""
+    changes = []
+    for record, event, unit_price in claims:
+        life, effects = apply(record.life, event)
+        begun = {"unit_price": unit_price, "progress": 0.0, "units": "0"}
+        changes.append(Change(record, life, effects, begun))
+    save(connection, changes, now)
+    return [item.life for item in changes]
+
+
+def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
+    """Store changes of jobs, and what follows from them."""
+    by_columns: defaultdict[tuple[str, ...], list[tuple[Job, dict[str, Any]]]] = defaultdict(list)
+    for item in changes:
+        values = {**item.values, "miner_id": item.miner_id}
+        by_columns[tuple(values)].append((item.life, values))
+        if _revived(item):
+            store.drop_run(connection, item.life.job_id, item.life.fence)
+    for rows in by_columns.values():
+        store.save_lives(connection, rows)
+    ended = [
+        (item.life.job_id, effect)
+        for item in changes
+        for effect in item.effects
+        if isinstance(effect, RunEnded)
+    ]
+    store.add_runs(connection, ended, now)
+    moved = [item for item in changes if item.moved]
+    counts.move(connection, [_move(item) for item in moved])
+    told: list[NewEvent] = []
+    for item in moved:
+        told.append(_told(item.before, item.life, item.miner_id, now))
+        if item.finished:
+            told += _settle(connection, item, now)
+    events.add(connection, told, now)
+
+
+def _revived(item: Change) -> bool:
+    """Whether a run that was noted as expired goes on, or its result came after all: it has not ended then."""
+    lives = (JobState.RUNNING, JobState.COMPLETED)
+    before = item.before.life
+    return before.state is JobState.SUBMITTED and item.life.state in lives and before.fence == item.life.fence
+
+
+def _move(item: Change) -> tuple[counts.Place, counts.Place]:
+    account, service = item.before.account_id, item.before.service
+    return (account, service, item.before.life.state.value), (account, service, item.life.state.value)
+
+
+def _told(record: JobRecord, life: Job, miner_id: str | None, now: float) -> NewEvent:
+    data: dict[str, Any] = {
+        "job_id": life.job_id,
+        "status": life.state.value,
+        "timestamp": format_time(now),
+        "type": record.type,
+    }
+    if miner_id is not None:
+        data["miner_id"] = miner_id
+    if life.state is JobState.FAILED and life.failure is not None:
+        data["error"] = {"code": life.failure.code, "message": life.failure.message}
+    return NewEvent("job_update", data, record.account_id, miner_id, life.job_id)
+
+
+def _settle(connection: Connection, item: Change, now: float) -> list[NewEvent]:
+    """Pay the miner for what it did, give the rest back. Jobs from before there was money have nothing to settle."""
+    record = item.before
+    price = _price(item)
+    settlement = settle(record.account_id, item.miner_id, record.max_cost, price, record.fee_ppm)
+    payee = item.miner_id if settlement.paid else None
+    if not ledger.close_payment(connection, record.job_id, payee, settlement, now):
+        return []
+    data = {
+        "kind": "transaction",
+        "transaction_id": ledger.payment_id(record.job_id),
+        "job_id": record.job_id,
+        "status": (ledger.Status.SETTLED if settlement.paid else ledger.Status.REFUNDED).value,
+        "amount": _money(settlement.paid),
+        "timestamp": format_time(now),
+    }
+    return [NewEvent("marketplace_update", data, record.account_id, payee, record.job_id)]
+
+
+def _price(item: Change) -> int:
+    """What the job costs: a result its price, a cancelled run the work that its miner had reported, a failure nothing."""
+    record, state = item.before, item.life.state
+    worked = state is JobState.COMPLETED or (
+        state is JobState.CANCELLED and record.life.state is JobState.RUNNING
+    )
+    if not worked or record.unit_price is None:
+        return 0
+    units = Decimal(item.values.get("units", record.units))
+    return to_units(job_price(units, from_units(record.unit_price), from_units(record.max_cost)))
+
+
+def _money(units: int) -> str:
+    return format_money(from_units(units))

@@ -1,0 +1,32 @@
+"""`/v1/wallet`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from agent.coordinator.operations import wallet as operations
+from agent.coordinator.routes._answers import TransactionPage, Wallet
+from agent.coordinator.routes._callers import AnyCaller, ContextOf
+
+router = APIRouter(prefix="/wallet", tags=["Wallet"])
+
+
+@router.get("", response_model_exclude_none=True, summary="Balance and escrow")
+async def wallet(context: ContextOf, caller: AnyCaller) -> Wallet:
+    """A client's: what it can spend, and what is held for unfinished jobs. A miner's owner sees what it has earned."""
+    return Wallet(**await operations.wallet(context, caller))
+
+
+@router.get("/transactions", response_model_exclude_none=True, summary="Credits and payments")
+async def transactions(
+    context: ContextOf,
+    caller: AnyCaller,
+    limit: Annotated[int, Query(ge=1, le=500, description="How many at most")] = 50,
+    before: Annotated[
+        str | None, Query(max_length=64, description="Go on before this transaction: `next` of the last page")
+    ] = None,
+) -> TransactionPage:
+    """Yours, newest first."""
+    return TransactionPage(**await operations.transactions(context, caller, limit=limit, before=before))

@@ -1,0 +1,128 @@
+"""Changes that somebody may watch: kept in the order in which they happened, so that who was away hears of them later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select
+
+from agent.coordinator.store.tables import events
+
+PRUNED_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A change that is about to be stored.
+
+    `account_id` is the client that may see it (None: everybody), `miner_id` the miner whose owner may see it too.
+    """
+
+    type: str
+    data: Mapping[str, Any]
+    account_id: str | None = None
+    miner_id: str | None = None
+    job_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent(NewEvent):
+    """A change with its place among all changes: `seq` only rises."""
+
+    seq: int = 0
+
+
+_COLUMNS = (
+    events.c.seq,
+    events.c.type,
+    events.c.data,
+    events.c.account_id,
+    events.c.miner_id,
+    events.c.job_id,
+)
+_insert = insert(events)
+_newest = select(func.max(events.c.seq))
+
+
+def add(connection: Connection, changes: Sequence[NewEvent], now: float) -> None:
+    """Store changes in their order."""
+    if changes:
+        connection.execute(
+            _insert,
+            [
+                {
+                    "type": change.type,
+                    "account_id": change.account_id,
+                    "miner_id": change.miner_id,
+                    "job_id": change.job_id,
+                    "data": json.dumps(change.data, separators=(",", ":")),
+                    "created_at": now,
+                }
+                for change in changes
+            ],
+        )
+
+
+def newest(connection: Connection) -> int:
+    """The number of the newest change, 0 if there is none."""
+    return connection.execute(_newest).scalar_one() or 0
+
+
+def oldest(connection: Connection) -> int:
+    """The number of the oldest change that is kept, 0 if there is none."""
+    return connection.execute(select(func.min(events.c.seq))).scalar_one() or 0
+
+
+def after(
+    connection: Connection,
+    seq: int,
+    *,
+    account_id: str | None = None,
+    miner_id: str | None = None,
+    job_id: str | None = None,
+    limit: int = 1000,
+) -> list[StoredEvent]:
+    """Changes after `seq`, oldest first: all, or those that an account, a miner's owner, or who watches one job may see."""
+    conditions: list[ColumnElement[bool]] = [events.c.seq > seq]
+    if account_id is not None:
+        conditions.append(or_(events.c.account_id == account_id, events.c.account_id.is_(None)))
+    if miner_id is not None:
+        conditions.append(or_(events.c.miner_id == miner_id, events.c.account_id.is_(None)))
+    if job_id is not None:
+        conditions.append(events.c.job_id == job_id)
+    query = select(*_COLUMNS).where(*conditions).order_by(events.c.seq).limit(limit)
+    return [_event(row) for row in connection.execute(query)]
+
+
+def _event(row: Row[*tuple[Any, ...]]) -> StoredEvent:
+    return StoredEvent(
+        seq=row.seq,
+        type=row.type,
+        data=json.loads(row.data),
+        account_id=row.account_id,
+        miner_id=row.miner_id,
+        job_id=row.job_id,
+    )
+
+
+def any_before(connection: Connection, created_before: float) -> bool:
+    """Whether `prune` would find anything."""
+    first = connection.execute(
+        select(events.c.created_at).order_by(events.c.seq).limit(1)
+    ).scalar_one_or_none()
+    return first is not None and first < created_before
+
+
+def prune(connection: Connection, created_before: float) -> int:
+    """Forget the oldest changes, a thousand at a time. Returns how many."""
+    last = (
+        select(events.c.seq)
+        .where(events.c.seq <= select(func.min(events.c.seq) + PRUNED_AT_ONCE - 1).scalar_subquery())
+        .where(events.c.created_at < created_before)
+        .order_by(events.c.seq.desc())
+        .limit(1)
+    )
+    return connection.execute(delete(events).where(events.c.seq <= last.scalar_subquery())).rowcount

@@ -1,0 +1,226 @@
+"""Money: transactions as people see them, their postings, and the balances that the postings add up to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
+
+from agent.coordinator.store.tables import balances, postings, transactions
+from agent.core.ledger import Entry, Settlement
+
+
+class Kind(StrEnum):
+    """What a transaction is for."""
+
+    CREDIT = "credit"
+    PAYMENT = "payment"
+
+
+class Status(StrEnum):
+    """Where a transaction stands: a payment is pending until its job ends."""
+
+    PENDING = "pending"
+    SETTLED = "settled"
+    REFUNDED = "refunded"
+
+
+HELD: Final = "hold"
+SETTLED: Final = "settlement"
+CREDITED: Final = "credit"
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionRecord:
+    """A transaction. Amounts are units of 1e-8; `paid` is the price of a job, or the amount of a credit."""
+
+    tx_id: str
+    kind: str
+    status: str
+    account_id: str
+    miner_id: str | None
+    job_id: str | None
+    held: int
+    paid: int
+    fee: int
+    note: str
+    created_at: float
+    settled_at: float | None
+
+
+_COLUMNS = tuple(transactions.c[name] for name in TransactionRecord.__dataclass_fields__)
+_insert_transaction = insert(transactions)
+_insert_postings = insert(postings)
+_add_to_balances = text(
+    "INSERT INTO balances (ledger_account, amount) VALUES (:account, :amount) "
+    "ON CONFLICT (ledger_account) DO UPDATE SET amount = balances.amount + excluded.amount"
+)
+_balance = select(balances.c.amount).where(balances.c.ledger_account == bindparam("account"))
+_close = (
+    update(transactions)
+    .where(transactions.c.tx_id == bindparam("key"), transactions.c.status == Status.PENDING.value)
+    .values(
+        status=bindparam("new_status"),
+        miner_id=bindparam("new_miner_id"),
+        paid=bindparam("new_paid"),
+        fee=bindparam("new_fee"),
+        settled_at=bindparam("new_settled_at"),
+    )
+)
+
+
+def payment_id(job_id: str) -> str:
+    """The id of the one payment that a job has."""
+    return "tx_" + job_id.removeprefix("job_")
+
+
+def balance(connection: Connection, ledger_account: str) -> int:
+    """What stands in an account of the ledger."""
+    return connection.execute(_balance, {"account": ledger_account}).scalar_one_or_none() or 0
+
+
+def add_credit(
+    connection: Connection, tx_id: str, account_id: str, amount: int, entry: Entry, note: str, now: float
+) -> TransactionRecord:
+    """Store a credit."""
+    record = TransactionRecord(
+        tx_id, Kind.CREDIT, Status.SETTLED, account_id, None, None, 0, amount, 0, note, now, now
+    )
+    _add(connection, record)
+    _post(connection, tx_id, CREDITED, entry)
+    return record
+
+
+def add_payment(
+    connection: Connection, job_id: str, account_id: str, held: int, entry: Entry, now: float
+) -> None:
+    """Store the pending payment of a job, with what is held for it."""
+    tx_id = payment_id(job_id)
+    _add(
+        connection,
+        TransactionRecord(
+            tx_id, Kind.PAYMENT, Status.PENDING, account_id, None, job_id, held, 0, 0, "", now, None
+        ),
+    )
+    _post(connection, tx_id, HELD, entry)
+
+
+def close_payment(
+    connection: Connection, job_id: str, miner_id: str | None, settlement: Settlement, now: float
+) -> bool:
+    """Settle the payment of a job. False, changing nothing, if there is none that is pending."""
+    tx_id = payment_id(job_id)
+    values = {
+        "key": tx_id,
+        "new_status": (Status.SETTLED if settlement.paid else Status.REFUNDED).value,
+        "new_miner_id": miner_id,
+        "new_paid": settlement.paid,
+        "new_fee": settlement.fee,
+        "new_settled_at": now,
+    }
+    if connection.execute(_close, values).rowcount != 1:
+        return False
+    _post(connection, tx_id, SETTLED, settlement.entry)
+    return True
+
+
+def _add(connection: Connection, record: TransactionRecord) -> None:
+    connection.execute(
+        _insert_transaction, {name: getattr(record, name) for name in TransactionRecord.__dataclass_fields__}
+    )
+
+
+def _post(connection: Connection, tx_id: str, entry_name: str, entry: Entry) -> None:
+    if not entry:
+        return
+    connection.execute(
+        _insert_postings,
+        [
+            {"tx_id": tx_id, "entry": entry_name, "ledger_account": posting.account, "amount": posting.amount}
+            for posting in entry
+        ],
+    )
+    connection.execute(
+        _add_to_balances, [{"account": posting.account, "amount": posting.amount} for posting in entry]
+    )
+
+
+def find(connection: Connection, tx_id: str) -> TransactionRecord | None:
+    """The transaction, or None."""
+    row = connection.execute(select(*_COLUMNS).where(transactions.c.tx_id == tx_id)).one_or_none()
+    return None if row is None else TransactionRecord(*row)
+
+
+def has_credit(connection: Connection, account_id: str) -> bool:
+    """Whether the account was ever credited."""
+    query = select(transactions.c.tx_id).where(
+        transactions.c.account_id == account_id, transactions.c.kind == Kind.CREDIT.value
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def page(
+    connection: Connection,
+    *,
+    account_id: str | None = None,
+    miner_id: str | None = None,
+    limit: int,
+    before: str | None,
+) -> list[TransactionRecord]:
+    """Transactions of an account or a miner (of all without either), newest first, those before the id `before`."""
+    conditions: list[ColumnElement[bool]] = []
+    if account_id is not None:
+        conditions.append(transactions.c.account_id == account_id)
+    if miner_id is not None:
+        conditions.append(transactions.c.miner_id == miner_id)
+    if before is not None:
+        conditions.append(transactions.c.tx_id < before)
+    query = select(*_COLUMNS).where(*conditions).order_by(transactions.c.tx_id.desc()).limit(limit)
+    return [TransactionRecord(*row) for row in connection.execute(query)]
+
+
+def faults(connection: Connection) -> list[str]:
+    """What contradicts itself in the ledger: entries that do not sum to zero, balances that are not their postings' sums.
+
+    Reads everything; for `fsck` and tests.
+    """
+    total = func.sum(postings.c.amount)
+    uneven = select(postings.c.tx_id, postings.c.entry).group_by(postings.c.tx_id, postings.c.entry)
+    found = [
+        f"the entry {entry} of {tx_id} does not sum to zero"
+        for tx_id, entry in connection.execute(uneven.having(total != 0))
+    ]
+    posted = dict(
+        connection.execute(select(postings.c.ledger_account, total).group_by(postings.c.ledger_account)).all()
+    )
+    kept = dict(connection.execute(select(balances.c.ledger_account, balances.c.amount)).all())
+    found += [
+        f"the balance of {account} is {kept.get(account, 0)}, its postings add up to {posted.get(account, 0)}"
+        for account in sorted(posted.keys() | kept.keys())
+        if kept.get(account, 0) != posted.get(account, 0)
+    ]
+    found += [
+        f"the balance of {account} is negative"
+        for account, amount in sorted(kept.items())
+        if amount < 0 and account != "issued"
+    ]
+    doubled = (
+        select(postings.c.tx_id)
+        .where(postings.c.entry == literal_column("'settlement'"))
+        .join(transactions, transactions.c.tx_id == postings.c.tx_id)
+        .where(transactions.c.status == literal_column("'pending'"))
+        .distinct()
+    )
+    return found + [f"{tx_id} is pending, yet it was settled" for tx_id in connection.scalars(doubled)]
