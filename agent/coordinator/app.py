@@ -26,7 +26,7 @@ from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, RequestIds
-from agent.coordinator.openapi import document
+from agent.coordinator.openapi.document import document
 from agent.coordinator.operations import events, leases
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer

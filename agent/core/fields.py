@@ -1,4 +1,4 @@
-"""The kinds of fields that answers are made of, each with its form and an example of it.
+"""Answers, and the kinds of fields that they are made of, each with its form and an example of it.
 
 The OpenAPI document puts whole examples together from these; a model whose fields' examples make no good whole says one
 itself, with `example`. The forms are promises to clients, not checks.
@@ -7,9 +7,27 @@ itself, with `example`. The forms are promises to clients, not checks.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+
+
+class MalformedAnswerError(Exception):
+    """The program made an answer that is not what it declares: its own fault, not the request's."""
+
+
+class Answer(BaseModel):
+    """An answer says exactly what it declares. Raises `MalformedAnswerError` if it does not."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _as_declared(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(values)
+        except ValidationError as error:
+            raise MalformedAnswerError(str(error)) from None
 
 
 def example(values: Mapping[str, Any]) -> ConfigDict:

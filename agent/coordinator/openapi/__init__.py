@@ -1,5 +1,1 @@
-"""The API's OpenAPI document, made from the routes. `document` is all that others need."""
-
-from agent.coordinator.openapi.document import document
-
-__all__ = ["document"]
+"""The API's OpenAPI document: `declare` is what routes say for it, `document` puts it together."""

@@ -18,10 +18,10 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from agent import __version__
+from agent.coordinator.openapi.declare import ERROR_CODES, Error
 from agent.coordinator.openapi.examples import PREFIX, NoExampleError, example_of
 from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, TAGS
 from agent.coordinator.routes import ROUTERS
-from agent.coordinator.routes._answers import ERROR_CODES, Error
 from agent.coordinator.routes._callers import AUDIENCES, Audience
 from agent.core.errors import (
     ApiError,

@@ -16,6 +16,7 @@ from agent.coordinator.operations import access
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.orders import orders_for
+from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, LeaseProgress, Registration
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import counts
@@ -34,12 +35,9 @@ from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 
 CHALLENGE_SECONDS: Final = 60.0
-SUPPLY_CACHE_SECONDS: Final = 5.0
 ARRIVAL_SECONDS: Final = 10.0
 """A lease that was given so long ago stands in the miner's heartbeat, or never reached it."""
 MAX_DIGITS: Final = 15
-MISSED_HEARTBEATS: Final = 3
-"""A miner that missed so many heartbeats is shown as offline."""
 
 log = structlog.get_logger()
 
@@ -214,38 +212,6 @@ async def session_of(context: Context, token: str | None) -> Session:
     return session
 
 
-@dataclass(frozen=True, slots=True)
-class Supply:
-    """What registered miners have for a service: their models, and how many of the miners offer it now."""
-
-    models: frozenset[str] = frozenset()
-    online: int = 0
-
-
-async def supply(context: Context, service: str) -> Supply:
-    """What there is for a service; at most a few seconds old."""
-    cached: tuple[float, dict[str, Supply]] | None = context.caches.get("supply")
-    now = context.clock()
-    if cached is None or now - cached[0] >= SUPPLY_CACHE_SECONDS:
-        cached = (now, await context.database.read(_supply, _offline_before(context)))
-        context.caches["supply"] = cached
-    return cached[1].get(service, Supply())
-
-
-def _supply(connection: Connection, offline_before: float) -> dict[str, Supply]:
-    found: dict[str, Supply] = {}
-    for miner in store.all_miners(connection):
-        online = miner.paused is None and miner.seen_at >= offline_before
-        for service, offer in json.loads(miner.capabilities)["services"].items():
-            known = found.get(service, Supply())
-            found[service] = Supply(known.models | set(offer["models"]), known.online + online)
-    return found
-
-
-def _offline_before(context: Context) -> float:
-    return context.clock() - MISSED_HEARTBEATS * context.settings.heartbeat_seconds
-
-
 async def heartbeat(context: Context, session: Session, request: Heartbeat) -> dict[str, Any]:
     """Renew the leases that the miner still holds; say which ones it does not."""
     leases, released = await context.database.write(_heartbeat, context, session, request)
@@ -352,7 +318,7 @@ async def overview(context: Context) -> dict[str, Any]:
 
 
 def _overview(connection: Connection, context: Context) -> dict[str, Any]:
-    offline_before = _offline_before(context)
+    before = offline_before(context)
     miners = []
     for record in store.all_miners(connection):
         capabilities = json.loads(record.capabilities)
@@ -360,7 +326,7 @@ def _overview(connection: Connection, context: Context) -> dict[str, Any]:
             {
                 "miner_id": record.miner_id,
                 "name": record.name,
-                "online": record.seen_at >= offline_before,
+                "online": record.seen_at >= before,
                 "seen_at": format_time(record.seen_at),
                 "session": record.session,
                 "paused": record.paused,

@@ -6,14 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from agent.coordinator.artifacts import ARTIFACT_ID
 from agent.coordinator.operations.context import Context
-from agent.core.addresses import may_connect
+from agent.coordinator.operations.references import artifact_of, reference_problem
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.near_names import hint
 from agent.core.quantities import Money, parse_quantity
@@ -22,14 +20,16 @@ from aitbc.errors import VerificationError
 from runners._base import ServiceDefinition
 from runners._protocol import check_json
 
-ARTIFACT_SCHEME = "artifact:"
+_ModelT = TypeVar("_ModelT", bound=BaseModel)
+
 MAX_QUANTITY = 2**53
 MAX_SHOWN = 100
 """How much of a wrong name an error repeats, in characters."""
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict: what the published schema refuses is refused, "5" for a number too.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Resources(_Body):
@@ -151,13 +151,6 @@ def specify(spec: Mapping[str, Any]) -> tuple[str, str]:
     return payload.decode(), sha256_hex(payload)
 
 
-def artifact_of(reference: Any) -> str | None:
-    """The artifact id that a file field names, or None if it names something else."""
-    if isinstance(reference, str) and reference.startswith(ARTIFACT_SCHEME):
-        return reference.removeprefix(ARTIFACT_SCHEME)
-    return None
-
-
 def service_of(context: Context, job_type: str) -> ServiceDefinition:
     """The service of a job type. Raises `InvalidJobType` naming those that there are."""
     definition = context.services.get(job_type.replace("-", "_"))
@@ -177,7 +170,7 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
     if definition.body_fields:
         given = {**blocks, "parameters": request.parameters}
         data = {name: given[name] for name in definition.body_fields if given[name] is not None}
-        return _check(context, definition, request.type, data, request, models, prefix="")
+        return _check(context, definition, request.type, data, request, models, prefix="", faults={})
     misplaced = {
         name: f"{definition.service_id} takes its input from `parameters`"
         for name, block in blocks.items()
@@ -186,7 +179,14 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
     if misplaced:
         raise ValidationFailed("Some fields do not belong to a job of this type.", misplaced)
     return _check(
-        context, definition, request.type, request.parameters, request, models, prefix="parameters."
+        context,
+        definition,
+        request.type,
+        request.parameters,
+        request,
+        models,
+        prefix="parameters.",
+        faults={},
     )
 
 
@@ -197,11 +197,13 @@ def check_service_call(
     option_names = set(JobOptions.model_fields) - set(definition.input_model.model_fields)
     given = {name: value for name, value in body.items() if name in option_names}
     data = {name: value for name, value in body.items() if name not in option_names}
-    try:
-        options = JobOptions.model_validate(given)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", field_errors(error)) from None
-    return _check(context, definition, definition.service_id, data, options, models, prefix="")
+    faults: Faults = {}
+    options = _read(JobOptions, given, faults, prefix="")
+    return _check(context, definition, definition.service_id, data, options, models, prefix="", faults=faults)
+
+
+Faults = dict[str, str]
+"""What is wrong, one sentence by dotted field. Checks add to it and go on, so that all faults are told at once."""
 
 
 def _check(
@@ -209,28 +211,21 @@ def _check(
     definition: ServiceDefinition,
     job_type: str,
     data: Mapping[str, Any],
-    options: JobOptions,
+    options: JobOptions | None,
     models: frozenset[str],
     prefix: str,
+    faults: Faults,
 ) -> Submission:
-    try:
-        check_json(data)
-    except ValueError as error:
-        raise ValidationFailed(
-            "The request is not valid.", {prefix.rstrip(".") or "body": str(error)}
-        ) from None
-    try:
-        request = definition.input_model.model_validate(data)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", field_errors(error, prefix)) from None
-    parameters = request.model_dump(mode="json")
-    model = _model(context, definition, parameters, models, prefix)
-    _check_adapters(context, definition, parameters, prefix)
-    files, missing = _files(context, definition, parameters, prefix)
-    timeout = options.timeout_seconds or context.settings.default_timeout_seconds
-    if timeout > context.settings.max_timeout_seconds:
-        limit = f"at most {context.settings.max_timeout_seconds} seconds here"
-        raise ValidationFailed("The request is not valid.", {"timeout_seconds": limit})
+    request = _read(definition.input_model, data, faults, prefix)
+    # Where a field is wrong, the others are still looked at as they were sent.
+    parameters = data if request is None else request.model_dump(mode="json")
+    model = _model(context, definition, parameters, models, prefix, faults)
+    if request is not None:
+        _check_adapters(context, definition, parameters, prefix, faults)
+    files, missing = _files(context, definition, parameters, prefix, faults)
+    timeout = _timeout(context, options, faults)
+    if options is None or faults:
+        raise ValidationFailed("The request is not valid.", faults)
     max_cost = options.pricing.max_cost
     return Submission(
         definition=definition,
@@ -247,21 +242,43 @@ def _check(
     )
 
 
+def _read(model: type[_ModelT], data: Mapping[str, Any], faults: Faults, prefix: str) -> _ModelT | None:
+    try:
+        check_json(data)
+        # As JSON, since only there a list is a tuple and a string a number where the model says so, and nothing else is.
+        return model.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        faults |= field_errors(error, prefix)
+    except ValueError as error:
+        faults[prefix.rstrip(".") or "body"] = str(error)
+    return None
+
+
+def _timeout(context: Context, options: JobOptions | None, faults: Faults) -> int:
+    asked = options.timeout_seconds if options is not None else None
+    timeout = asked or context.settings.default_timeout_seconds
+    if timeout > context.settings.max_timeout_seconds:
+        faults["timeout_seconds"] = f"at most {context.settings.max_timeout_seconds} seconds here"
+    return timeout
+
+
 def _model(
     context: Context,
     definition: ServiceDefinition,
     parameters: Mapping[str, Any],
     models: frozenset[str],
     prefix: str,
+    faults: Faults,
 ) -> str | None:
     if definition.model_field is None:
         return None
-    model = str(parameters[definition.model_field])
+    place = f"{prefix}{definition.model_field}"
+    model = parameters.get(definition.model_field)
+    if not isinstance(model, str) or place in faults:
+        return None
     known = model_names(context, definition, models)
     if model not in known:
-        raise ValidationFailed(
-            "The model is unknown.", {f"{prefix}{definition.model_field}": _unknown("model", model, known)}
-        )
+        faults[place] = _unknown("model", model, known)
     return model
 
 
@@ -285,7 +302,11 @@ def _of_service(context: Context, service_id: str, kind: str) -> set[str]:
 
 
 def _check_adapters(
-    context: Context, definition: ServiceDefinition, parameters: Mapping[str, Any], prefix: str
+    context: Context,
+    definition: ServiceDefinition,
+    parameters: Mapping[str, Any],
+    prefix: str,
+    faults: Faults,
 ) -> None:
     if definition.adapters is None:
         return
@@ -294,7 +315,7 @@ def _check_adapters(
         _unknown("adapter", name, known) for name in definition.adapters(parameters) if name not in known
     ]
     if unknown:
-        raise ValidationFailed("An adapter is unknown.", {f"{prefix}adapters": unknown[0]})
+        faults[f"{prefix}adapters"] = unknown[0]
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
@@ -302,7 +323,11 @@ def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
 
 
 def _files(
-    context: Context, definition: ServiceDefinition, parameters: Mapping[str, Any], prefix: str
+    context: Context,
+    definition: ServiceDefinition,
+    parameters: Mapping[str, Any],
+    prefix: str,
+    faults: Faults,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     files: dict[str, Any] = {}
     missing: list[str] = []
@@ -311,10 +336,12 @@ def _files(
         if parent is None:
             continue
         reference = parent.get(path.rpartition(".")[2])
-        if reference is not None:
-            check_reference(context, reference, f"{prefix}{path}")
+        if isinstance(reference, str | Mapping):
+            problem = reference_problem(context, reference)
+            if problem is not None:
+                faults.setdefault(f"{prefix}{path}", problem)
             files[path] = reference
-        elif mark.upload:
+        elif reference is None and mark.upload:
             missing.append(path)
     return files, tuple(missing)
 
@@ -322,9 +349,9 @@ def _files(
 def _parent(parameters: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
     value: Any = parameters
     for name in path.split(".")[:-1]:
-        value = value.get(name)
-        if value is None:
+        if not isinstance(value, Mapping):
             return None
+        value = value.get(name)
     return value if isinstance(value, Mapping) else None
 
 
@@ -338,40 +365,6 @@ def with_file(spec: str, path: str, reference: str) -> Mapping[str, Any]:
     value[name] = reference
     loaded["files"][path] = reference
     return loaded
-
-
-def check_reference(context: Context, reference: Any, path: str) -> None:
-    """Refuse at once what every miner would refuse later. Raises `ValidationFailed`."""
-    if isinstance(reference, Mapping):
-        return
-    artifact = artifact_of(reference)
-    if artifact is not None:
-        if ARTIFACT_ID.fullmatch(artifact) is None:
-            raise ValidationFailed(
-                "A file is missing.", {path: "an artifact is named artifact:sha256:<64 hex digits>"}
-            )
-        return
-    problem = _address_problem(context, str(reference))
-    if problem:
-        raise ValidationFailed("A file's address is refused.", {path: problem})
-
-
-def _address_problem(context: Context, address: str) -> str | None:
-    try:
-        parts = urlsplit(address)
-        host = parts.hostname
-    except ValueError:
-        return "this is no URL"
-    schemes = ("https", "http") if context.settings.allow_http_inputs else ("https",)
-    if parts.scheme not in schemes or not host:
-        return f"use an address that begins with {schemes[0]}://, or artifact:sha256:<digest> of an uploaded file"
-    if parts.username or parts.password:
-        return "an address must not carry a name or a password"
-    private = host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
-    is_address = ":" in host or host.replace(".", "").isdigit()
-    if (private or (is_address and not may_connect(host))) and not context.settings.allow_private_inputs:
-        return "private, loopback and link-local addresses are not fetched; upload the file as an artifact"
-    return None
 
 
 def field_errors(error: ValidationError, prefix: str = "") -> dict[str, str]:

@@ -17,7 +17,7 @@ from runners._protocol import check_json
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]
 Percent = Annotated[float, Field(ge=0, le=100)]
-Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=6)]
+Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=6, strict=False)]
 MAX_SLOTS: Final = 256
 MAX_EVENT: Final = 256 * 1024
 MAX_EXTRA: Final = 1024
@@ -28,7 +28,7 @@ JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$", examples=["jo
 
 class _Message(BaseModel):
     # Unknown fields are let pass: a newer miner may say more than this coordinator understands.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class Gpu(_Message):

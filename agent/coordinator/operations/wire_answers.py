@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from agent.core import fields
+from agent.core.fields import Answer
 from agent.core.jobs import JobState
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Challenge(_Answer):
+class Challenge(Answer):
     """A nonce to sign; good once, for a minute."""
 
     nonce: str = Field(examples=["kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe"])
@@ -22,7 +19,7 @@ class Challenge(_Answer):
     expires_at: fields.Time
 
 
-class SessionSettings(_Answer):
+class SessionSettings(Answer):
     """The coordinator's rhythm, in seconds."""
 
     lease_seconds: float = Field(examples=[60])
@@ -30,14 +27,14 @@ class SessionSettings(_Answer):
     poll_seconds: float = Field(examples=[30])
 
 
-class HeldLease(_Answer):
+class HeldLease(Answer):
     """A lease by its job and fence."""
 
     job_id: fields.JobId
     fence: int = Field(ge=1, examples=[3])
 
 
-class Registered(_Answer):
+class Registered(Answer):
     """A new session. `api_key` is the owner's, told only the first time; `keep` are leases that the session keeps."""
 
     miner_id: fields.MinerId
@@ -50,7 +47,7 @@ class Registered(_Answer):
     keep: list[HeldLease]
 
 
-class KeptOutputFile(_Answer):
+class KeptOutputFile(Answer):
     """An output that an earlier run of the job handed over; `size` in bytes."""
 
     artifact_id: fields.ArtifactId
@@ -60,7 +57,7 @@ class KeptOutputFile(_Answer):
     extra: dict[str, Any] = Field(examples=[{"frame": 7}])
 
 
-class Lease(_Answer):
+class Lease(Answer):
     """The right to run a job until `lease_expires_at`, renewed by heartbeats. `spec_digest` is the SHA-256 of `spec`."""
 
     job_id: fields.JobId
@@ -90,14 +87,14 @@ class Lease(_Answer):
     kept: list[KeptOutputFile] = Field(examples=[[]])
 
 
-class Polled(_Answer):
+class Polled(Answer):
     """What has come for the miner: leases, and leases that are void."""
 
     leases: list[Lease]
     cancelled: list[HeldLease] = Field(examples=[[]])
 
 
-class LeaseAnswer(_Answer):
+class LeaseAnswer(Answer):
     """What has become of a lease: `lost` means that it is not this session's any more."""
 
     job_id: fields.JobId
@@ -108,21 +105,21 @@ class LeaseAnswer(_Answer):
     )
 
 
-class Order(_Answer):
+class Order(Answer):
     """What the coordinator wishes the miner to do meanwhile."""
 
     order: Literal["fetch_model"]
     model: str = Field(examples=["tiny"])
 
 
-class HeartbeatAnswer(_Answer):
+class HeartbeatAnswer(Answer):
     """What has become of each lease, and at most one order."""
 
     leases: list[LeaseAnswer]
     orders: list[Order] = Field(examples=[[]])
 
 
-class Delivered(_Answer):
+class Delivered(Answer):
     """A result was taken."""
 
     job_id: fields.JobId
@@ -130,7 +127,7 @@ class Delivered(_Answer):
     receipt_id: fields.ReceiptId
 
 
-class RunEndedAnswer(_Answer):
+class RunEndedAnswer(Answer):
     """A run was ended; `status` is where its job stands now."""
 
     job_id: fields.JobId

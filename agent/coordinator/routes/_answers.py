@@ -1,60 +1,15 @@
-"""The shapes of answers, for the OpenAPI document and so that nothing else leaves the server.
-
-A route names the errors
-of its own with `errors`; `agent.coordinator.openapi` adds those that every route can answer.
-"""
+"""The shapes of answers, for the OpenAPI document and so that nothing else leaves the server."""
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
+from pydantic import Field
 
 from agent.core import fields
-from agent.core.errors import ApiError, answerable
-from agent.core.fields import example
+from agent.core.fields import Answer, example
 
 Status = Literal["submitted", "running", "completed", "failed", "cancelled"]
-ERROR_CODES: Final = "x-error-codes"
-"""Where the document keeps the codes of an error answer, for programs that write about it."""
-
-
-def errors(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
-    """The error answers that a route has beside those of all routes, for its `responses`."""
-    by_status: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
-        by_status.setdefault(kind.status, {ERROR_CODES: []})[ERROR_CODES].append(kind.code)
-    return by_status
-
-
-FILE_BODY: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-"""The body of a route that takes a file as it streams in, whatever its media type; for its `openapi_extra`."""
-
-
-class Answer(BaseModel):
-    """An answer says exactly what it declares."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class ErrorBody(Answer):
-    """What went wrong. `details` depends on the code; `VALIDATION_ERROR` names each field under `fields`."""
-
-    code: str = Field(json_schema_extra={"enum": list(answerable())})
-    message: str = Field(description="A sentence for people: what is wrong and what to do")
-    details: dict[str, Any]
-    request_id: str = Field(description="Also in the header `X-Request-ID`", examples=["5f0c2f3a9d1e4b77"])
-
-
-class Error(Answer):
-    """The one shape of all errors."""
-
-    error: ErrorBody
 
 
 class JobError(Answer):
@@ -310,79 +265,6 @@ class Health(Answer):
     timestamp: fields.Time
     services: dict[str, Literal["healthy", "unhealthy"]]
     log_key: str
-
-
-class Requirements(Answer):
-    """What a machine needs to offer a service. Sizes are bytes; `gpu` says whether one is needed, used if there, or never used."""
-
-    gpu: Literal["required", "optional", "unused"]
-    vram: int = Field(ge=0, examples=[2147483648])
-    memory: int = Field(ge=0, examples=[4294967296])
-    disk: int = Field(ge=0, examples=[1073741824])
-
-
-class ServiceSummary(Answer):
-    """A service. `unit` is what it is metered in, `cpu_unit` where there is no GPU; `determinism` how two results compare."""
-
-    service_id: fields.ServiceId
-    name: str = Field(examples=["Language model"])
-    category: str = Field(examples=["text"])
-    description: str = Field(examples=["Answers a prompt with a language model."])
-    tags: list[str] = Field(examples=[["llm", "chat"]])
-    unit: str = Field(examples=["token"])
-    cpu_unit: str = Field(examples=["token"])
-    determinism: str = Field(examples=["the same seed gives the same text on the same machine"])
-    route: str | None = Field(
-        description="The path of its service call", examples=["/v1/services/llm/inference"]
-    )
-    requirements: Requirements
-    miners_online: int = Field(ge=0, description="Miners that offer it now, a few seconds old", examples=[12])
-
-
-class ServiceList(Answer):
-    """Services and how many they are."""
-
-    services: list[ServiceSummary]
-    total: int = Field(ge=0, examples=[1])
-
-
-class ServiceDetails(ServiceSummary):
-    """A service in full. `models` are the names that a request may use, `adapters` those that it may use beside."""
-
-    models: list[str] = Field(examples=[["smollm2-135m-instruct"]])
-    adapters: list[str] = Field(examples=[[]])
-    output_schema: dict[str, Any] = Field(
-        description="JSON Schema of the results", examples=[{"type": "object"}]
-    )
-
-
-class JsonSchema(RootModel[dict[str, JsonValue]]):
-    """A JSON Schema, draft 2020-12."""
-
-    model_config = example(
-        {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": {"prompt": {"type": "string"}},
-        }
-    )
-
-
-class ModelNeeds(Answer):
-    """What a model takes, in bytes: VRAM at full speed and at least, and memory where there is no GPU."""
-
-    name: str = Field(examples=["smollm2-135m-instruct"])
-    kind: Literal["model", "adapter"]
-    vram: int = Field(ge=0, examples=[1073741824])
-    vram_min: int = Field(ge=0, examples=[1073741824])
-    memory: int = Field(ge=0, examples=[1073741824])
-
-
-class ServiceNeeds(Requirements):
-    """What a service needs, and each model of the catalogue beside it."""
-
-    service_id: fields.ServiceId
-    models: list[ModelNeeds]
 
 
 class Wallet(Answer):

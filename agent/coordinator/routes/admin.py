@@ -8,12 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import access, miners, wallet
 from agent.coordinator.operations.access import KeyRecord, Role
-from agent.coordinator.routes._answers import Answer, Credited, errors
+from agent.coordinator.routes._answers import Credited
 from agent.coordinator.routes._callers import Admin, ContextOf
 from agent.core import fields
 from agent.core.errors import NotFound
+from agent.core.fields import Answer
 from agent.core.jobs import JobState
 from agent.core.quantities import Money, format_time
 
@@ -23,7 +25,7 @@ Name = Annotated[str, Field(min_length=1, max_length=100, examples=["render farm
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class AccountRequest(_Request):
@@ -42,7 +44,7 @@ class CreditRequest(_Request):
 class KeyRequest(_Request):
     """A new key: for a client with its account, for a miner's owner with the miner."""
 
-    role: Role
+    role: Annotated[Role, Field(strict=False)]
     name: Name
     account_id: str | None = None
     miner_id: str | None = None

@@ -8,8 +8,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Request, status
 from fastapi.responses import Response, StreamingResponse
 
+from agent.coordinator.openapi.declare import FILE_BODY, errors
 from agent.coordinator.operations import artifacts as operations
-from agent.coordinator.routes._answers import FILE_BODY, Artifact, errors
+from agent.coordinator.routes._answers import Artifact
 from agent.coordinator.routes._callers import ClientOrSession, ContextOf
 from agent.core import fields
 from agent.core.errors import Conflict, NotFound, RangeNotSatisfiable

@@ -10,18 +10,11 @@ from fastapi import APIRouter, Path, Query, Request, status
 from fastapi.responses import StreamingResponse
 
 from agent.coordinator.hub import RESYNC, Message
+from agent.coordinator.openapi.declare import FILE_BODY, errors
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.events import outputs_so_far
 from agent.coordinator.operations.submission import JobRequest
-from agent.coordinator.routes._answers import (
-    FILE_BODY,
-    JobCancelled,
-    JobCreated,
-    JobPage,
-    JobResults,
-    JobStatus,
-    errors,
-)
+from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
 from agent.core import fields
 from agent.core.errors import (

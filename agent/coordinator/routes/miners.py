@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response, status
 
 from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import events as run_events
 from agent.coordinator.operations import leases, miners
 from agent.coordinator.operations.wire import (
@@ -28,7 +29,6 @@ from agent.coordinator.operations.wire_answers import (
     Registered,
     RunEndedAnswer,
 )
-from agent.coordinator.routes._answers import errors
 from agent.coordinator.routes._callers import ContextOf, MinerSession
 from agent.core.errors import Forbidden, ReceiptInvalid, StaleLease, Unauthorized
 

@@ -13,9 +13,10 @@ from fastapi import APIRouter, Body, Header, status
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema
 
+from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.submission import JobOptions
-from agent.coordinator.routes._answers import JobCreated, errors
+from agent.coordinator.routes._answers import JobCreated
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
 from agent.core.errors import Conflict, InsufficientBalance
 from runners._base import ServiceDefinition

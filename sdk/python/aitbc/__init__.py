@@ -47,6 +47,7 @@ from aitbc.models import (
     Record,
     ServiceJob,
     ServiceList,
+    Validation,
     VerifyAnswer,
 )
 from aitbc.outputs import OutputFile, output_files
@@ -91,6 +92,7 @@ __all__ = [
     "TimeoutError",
     "TransportError",
     "Unauthorized",
+    "Validation",
     "ValidationFailed",
     "Verification",
     "VerificationError",

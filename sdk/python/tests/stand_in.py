@@ -81,7 +81,7 @@ class Coordinator:
             Route("/v1/services/{route:path}", self._service, methods=["POST"]),
             Route("/v1/artifacts", self._upload, methods=["POST"]),
             Route("/v1/artifacts/{artifact_id}", self._download),
-            Route("/v1/registry/services{rest:path}", self._registry),
+            Route("/v1/registry/services{rest:path}", self._registry, methods=["GET", "POST"]),
             Route("/v1/receipts/verify", self._verify, methods=["POST"]),
             Route("/v1/receipts/{job_id}", self._receipt),
         ]
@@ -157,6 +157,8 @@ class Coordinator:
 
     async def _registry(self, request: Request) -> Response:
         self.asked.append(str(request.url.query))
+        if request.method == "POST":
+            self.bodies.append(await request.json())
         return JSONResponse(self.registry[request.path_params["rest"]])
 
     async def _file(self, request: Request) -> Response:
