@@ -67,7 +67,7 @@ class Account(Answer):
 class Key(Answer):
     """A key without its secret; what does not apply is left out."""
 
-    key_id: str = Field(examples=["key_1234567890"])
+    key_id: fields.KeyId
     role: Role
     name: str = Field(examples=["render farm"])
     account_id: fields.AccountId | None = None
@@ -166,7 +166,7 @@ async def create_key(context: ContextOf, _: Admin, request: KeyRequest) -> NewKe
     responses=errors(NotFound),
     summary="Revoke a key",
 )
-async def revoke_key(context: ContextOf, _: Admin, key_id: str) -> None:
+async def revoke_key(context: ContextOf, _: Admin, key_id: fields.KeyId) -> None:
     """The key is useless from now on."""
     await access.revoke_key(context, key_id)
 

@@ -30,6 +30,7 @@ from agent.coordinator.operations.wire_answers import (
     RunEndedAnswer,
 )
 from agent.coordinator.routes._callers import ContextOf, MinerSession
+from agent.core import fields
 from agent.core.errors import Forbidden, ReceiptInvalid, StaleLease, Unauthorized
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
@@ -111,7 +112,7 @@ class _Poller:
         self.done.set()
         return True
 
-    def cancelled(self, job_id: str, fence: int) -> None:
+    def cancelled(self, job_id: fields.JobId, fence: int) -> None:
         self.cancellations.append({"job_id": job_id, "fence": fence})
         self.done.set()
 
@@ -132,19 +133,25 @@ async def heartbeat(context: ContextOf, session: MinerSession, body: Heartbeat) 
 @router.post(
     "/jobs/{job_id}/result", responses=errors(StaleLease, ReceiptInvalid), summary="Deliver a result"
 )
-async def result(context: ContextOf, session: MinerSession, job_id: str, body: RunResult) -> Delivered:
+async def result(
+    context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunResult
+) -> Delivered:
     """The same again gets the same answer."""
     return Delivered(**await leases.complete(context, session, job_id, body))
 
 
 @router.post("/jobs/{job_id}/fail", responses=errors(StaleLease), summary="Report a failure")
-async def fail(context: ContextOf, session: MinerSession, job_id: str, body: RunFailure) -> RunEndedAnswer:
+async def fail(
+    context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunFailure
+) -> RunEndedAnswer:
     """`fail` for the input's fault, `retry` for the machine's."""
     return RunEndedAnswer(**await leases.fail(context, session, job_id, body))
 
 
 @router.post("/jobs/{job_id}/release", responses=errors(StaleLease), summary="Hand a lease back")
-async def release(context: ContextOf, session: MinerSession, job_id: str, body: RunRelease) -> RunEndedAnswer:
+async def release(
+    context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunRelease
+) -> RunEndedAnswer:
     """The attempt is not counted."""
     return RunEndedAnswer(**await leases.release(context, session, job_id, body))
 
@@ -155,6 +162,6 @@ async def release(context: ContextOf, session: MinerSession, job_id: str, body: 
     responses=errors(StaleLease),
     summary="Progress, outputs, tokens",
 )
-async def events(context: ContextOf, session: MinerSession, job_id: str, body: RunEvents) -> None:
+async def events(context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunEvents) -> None:
     """Progress and outputs are stored; everything is passed on to whoever watches the job."""
     await run_events.pass_on(context, session, job_id, body)
