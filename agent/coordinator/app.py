@@ -26,7 +26,7 @@ from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, RequestIds
-from agent.coordinator.openapi.document import document
+from agent.coordinator.openapi.document import allowed, document
 from agent.coordinator.operations import events, leases
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
@@ -190,7 +190,11 @@ def _map_errors(app: FastAPI) -> None:
         message = messages.get(error.status_code, str(error.detail))
         # The framework answers 400 to a body that it cannot read; with us every bad body is a 422.
         status = ValidationFailed.status if error.status_code == HTTPStatus.BAD_REQUEST else error.status_code
-        return _error(request, status, code, message, {}, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if status == MethodNotAllowed.status:
+            # The framework names the methods of one route only, and a path may have several.
+            headers["Allow"] = allowed(request.url.path) or headers.get("Allow", "")
+        return _error(request, status, code, message, {}, headers)
 
     @app.exception_handler(UnicodeEncodeError)
     @app.exception_handler(PydanticSerializationError)

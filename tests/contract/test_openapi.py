@@ -90,7 +90,7 @@ def test_every_body_has_a_model_and_an_example(operation: Operation) -> None:
         for media_type, content in ((body or {}).get("content") or {}).items():
             schema = content["schema"]
             if media_type != "application/json":
-                assert schema == {"type": "string"} or schema["format"] == "binary", part
+                assert schema.get("$ref", "").endswith("/StreamEvent") or schema["format"] == "binary", part
                 continue
             if part.startswith("2") or part == "request":
                 assert schema["$ref"].rpartition("/")[2] in schemas, part

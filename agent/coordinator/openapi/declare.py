@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.core.errors import ApiError, answerable
 
+SCHEMAS: Final = "#/components/schemas/"
+EVENT_STREAM: Final = "text/event-stream"
 ERROR_CODES: Final = "x-error-codes"
 """Where the document keeps the codes of an error answer, for programs that write about it."""
 
@@ -22,7 +24,7 @@ def errors(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
 
 FILE_BODY: Final[dict[str, Any]] = {
     "requestBody": {
-        "required": True,
+        "required": False,  # nothing is a file too, an empty one
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
@@ -31,6 +33,19 @@ FILE_BODY: Final[dict[str, Any]] = {
 
 class _Shown(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class StreamEvent(_Shown):
+    """One server-sent event. `data` is JSON in one line: the job itself in a `job_update`, else what the event is about."""
+
+    event: Literal["job_update", "job_event", "resync"]
+    data: str = Field(examples=['{"job_id":"job_1234567890","status":"running","progress":75}'])
+
+
+def event_stream(description: str, example: str) -> dict[str, Any]:
+    """The answer of a route that streams server-sent events, each a `StreamEvent`."""
+    content = {"schema": {"$ref": f"{SCHEMAS}StreamEvent"}, "example": example}
+    return {"description": description, "content": {EVENT_STREAM: content}}
 
 
 class ErrorBody(_Shown):

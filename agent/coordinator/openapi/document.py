@@ -18,8 +18,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from agent import __version__
-from agent.coordinator.openapi.declare import ERROR_CODES, Error
-from agent.coordinator.openapi.examples import PREFIX, NoExampleError, example_of
+from agent.coordinator.openapi.declare import ERROR_CODES, SCHEMAS, Error, StreamEvent
+from agent.coordinator.openapi.examples import NoExampleError, example_of
 from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, TAGS
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.routes._callers import AUDIENCES, Audience
@@ -82,6 +82,18 @@ def routes() -> Iterator[tuple[str, APIRoute]]:
                 yield f"{PREFIX_OF_PATHS}{route.path_format}", route
 
 
+def allowed(path: str) -> str:
+    """The methods that there are at a path of either prefix, as the header `Allow` names them."""
+    _, _, rest = path.partition(PREFIX_OF_PATHS)
+    found: dict[str, set[str]] = {}
+    for template, route in routes():
+        if route.path_regex.match(rest):
+            found.setdefault(template, set()).update(route.methods or ())
+    # A path that is written out comes before one with a parameter in its place.
+    literal = min(found, key=lambda template: template.count("{"), default="")
+    return ", ".join(sorted(found.get(literal, ())))
+
+
 @cache
 def document() -> Json:
     """The document, made once."""
@@ -100,7 +112,7 @@ def document() -> Json:
         separate_input_output_schemas=False,
     )
     components = made["components"]
-    _add_errors(components)
+    _add_shared(components)
     components["headers"] = HEADERS
     for path, route in routes():
         for method in route.methods or ():
@@ -110,12 +122,13 @@ def document() -> Json:
     return made
 
 
-def _add_errors(components: Json) -> None:
+def _add_shared(components: Json) -> None:
     schemas = components["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):  # the framework's, which are never answered
         schemas.pop(name, None)
-    error = Error.model_json_schema(ref_template=PREFIX + "{model}")
-    schemas |= {**error.pop("$defs"), "Error": error}
+    for model in (Error, StreamEvent):
+        schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
+        schemas |= {**schema.pop("$defs", {}), model.__name__: schema}
     components["responses"] = {code: _error_answer([kind]) for code, kind in answerable().items()}
 
 
@@ -163,7 +176,7 @@ def _complete_body(operation: Json, route: APIRoute, components: Json) -> None:
         if schema.get("type") == "object":  # a service's input, which no other route has
             name = "".join(word.capitalize() for word in route.name.split("_")) + "Call"
             components["schemas"][name] = schema
-            content["schema"] = {"$ref": f"{PREFIX}{name}"}
+            content["schema"] = {"$ref": f"{SCHEMAS}{name}"}
         _add_example(media_type, content, components)
 
 
@@ -219,7 +232,7 @@ def _error_answer(kinds: list[type[ApiError]]) -> Json:
         "headers": {name: _header(name) for name in headers},
         "content": {
             "application/json": {
-                "schema": {"allOf": [{"$ref": f"{PREFIX}Error"}, only]},
+                "schema": {"allOf": [{"$ref": f"{SCHEMAS}Error"}, only]},
                 "examples": {code: {"value": _error_example(code, text)} for code, text in meanings.items()},
             }
         },

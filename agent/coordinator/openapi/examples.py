@@ -7,11 +7,11 @@ which nothing can be known is an error that names it, so that no route goes with
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
+
+from agent.coordinator.openapi.declare import SCHEMAS
 
 Schema = Mapping[str, Any]
-
-PREFIX: Final = "#/components/schemas/"
 
 
 class NoExampleError(Exception):
@@ -28,7 +28,7 @@ def example_of(schema: Schema, components: Mapping[str, Schema], place: str = "b
     if "enum" in schema:
         return schema["enum"][0]
     if "$ref" in schema:
-        name = schema["$ref"].removeprefix(PREFIX)
+        name = schema["$ref"].removeprefix(SCHEMAS)
         return example_of(components[name], components, name)
     for word in ("anyOf", "oneOf"):
         if word in schema:
@@ -62,7 +62,7 @@ def _of_object(schema: Schema, components: Mapping[str, Schema], place: str) -> 
 def _ordered(value: Any, schema: Schema, components: Mapping[str, Schema]) -> Any:
     """The value with its fields in the order in which the schema declares them."""
     if "$ref" in schema:
-        return _ordered(value, components[schema["$ref"].removeprefix(PREFIX)], components)
+        return _ordered(value, components[schema["$ref"].removeprefix(SCHEMAS)], components)
     if isinstance(value, list):
         return [_ordered(item, schema.get("items", {}), components) for item in value]
     if not isinstance(value, dict):

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Path, Query, Request, status
 from fastapi.responses import StreamingResponse
 
 from agent.coordinator.hub import RESYNC, Message
-from agent.coordinator.openapi.declare import FILE_BODY, errors
+from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.events import outputs_so_far
 from agent.coordinator.operations.submission import JobRequest
@@ -120,12 +120,7 @@ async def upload_file(
     "/{job_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {
-            "description": "Events until the job ends",
-            "content": {
-                "text/event-stream": {"schema": {"type": "string"}, "example": _EVENTS_EXAMPLE},
-            },
-        },
+        200: event_stream("Events until the job ends", _EVENTS_EXAMPLE),
         **errors(JobNotFound),
     },
     summary="Follow a job (server-sent events)",

@@ -63,7 +63,12 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
         body: dict[str, Any],
         key: IdempotencyKey = None,
         prefer: Annotated[
-            str | None, Header(description="`wait=N`: hold the answer up to N seconds", examples=["wait=30"])
+            str | None,
+            Header(
+                alias="Prefer",
+                description="`wait=N`: hold the answer until the job ends, N seconds at most",
+                examples=["wait=30"],
+            ),
         ] = None,
     ) -> JobCreated:
         created = await operations.submit_service_call(context, caller, definition, body, key)
