@@ -1,0 +1,23 @@
+"""A check for schemathesis, which loads this module: no answer holds a word of somebody else's.
+
+The words come in the environment, as a JSON list under `FOREIGN_WORDS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import schemathesis
+
+WORDS: list[str] = json.loads(os.environ["FOREIGN_WORDS"])
+
+
+@schemathesis.check
+def says_nothing_of_others(
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """Neither in the body nor in the headers."""
+    seen = response.content.decode("utf-8", "replace") + json.dumps(dict(response.headers))
+    for word in WORDS:
+        assert word not in seen, f"the answer holds {word!r}, which belongs to another account"
