@@ -28,6 +28,14 @@ def client(served: Served) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
+def admin(served: Served) -> Iterator[httpx.Client]:
+    """The same with an administrator's key."""
+    headers = {"Authorization": f"Bearer {served.admin_key}"}
+    with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
 def miner(served: Served) -> ScriptedMiner:
     """A registered miner that offers every service."""
     miner = ScriptedMiner(served.url)

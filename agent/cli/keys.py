@@ -42,7 +42,7 @@ def create(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key. Its secret is shown this once."""
+    """Make a key. Its secret is shown this once. A new account has no money until `accounts credit` gives it some."""
     settings = settings_from(data_dir)
     if role is Role.CLIENT and account is None:
         account = local_api.call(settings, "POST", "admin/accounts", {"name": name})["account_id"]

@@ -7,6 +7,7 @@ same functions and transactions as in a running coordinator, and after each step
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import tempfile
 from collections.abc import Awaitable
@@ -41,13 +42,17 @@ from agent.coordinator.operations.wire import (
     RunResult,
 )
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import counts, tables
+from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import tables
+from agent.coordinator.store import ledger as ledger_store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.schema import prepare
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
+from agent.core.ledger import available, escrow
+from agent.core.quantities import to_units
 from agent.settings import CoordinatorSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
@@ -63,6 +68,7 @@ START = 1_700_000_000.0
 LOG_KEY = SigningKey.generate()
 RESULTS = {"text": "hello", "units": 1.5}
 MINERS = 3
+CREDIT = Decimal(1_000)
 
 Lease = dict[str, Any]
 
@@ -108,6 +114,7 @@ class Histories(RuleBasedStateMachine):
     """See the module."""
 
     empty_database: Path
+    steps = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +161,7 @@ class Histories(RuleBasedStateMachine):
     def begin(self, max_attempts: list[int]) -> None:
         """Most histories need a client, miners and jobs before anything can happen."""
         account_id = self.do(access.create_account(self.context, "client"))
-        self.do(wallet.add_credit(self.context, account_id, Decimal(1_000)))
+        self.do(wallet.add_credit(self.context, account_id, CREDIT))
         self.client = Caller(Role.CLIENT, account_id)
         for which in range(MINERS):
             self.start_miner(which)
@@ -458,12 +465,13 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def the_tables_tell_one_story(self) -> None:
-        records, runs, receipts, results = self.do(self.context.database.read(_everything))
-        for record in records:
+        Histories.steps += 1
+        story = self.do(self.context.database.read(_story))
+        for record in story.jobs:
             life = record.life
-            ended = {run["fence"]: run["outcome"] for run in runs if run["job_id"] == record.job_id}
+            ended = {run["fence"]: run["outcome"] for run in story.runs if run["job_id"] == record.job_id}
             done = life.state is JobState.COMPLETED
-            assert receipts.count(record.job_id) == results.count(record.job_id) == done
+            assert story.receipts.count(record.job_id) == story.results.count(record.job_id) == done
             assert list(ended.values()).count(Outcome.COMPLETED) == done
             if done:
                 assert ended[life.fence] == Outcome.COMPLETED
@@ -480,6 +488,10 @@ class Histories(RuleBasedStateMachine):
             assert (life.finished_at is not None) == (life.state in FINAL)
             assert (life.state is JobState.FAILED) <= (life.failure is not None)
             self.only_forward(record)
+        self.money_follows_the_jobs(story)
+        self.the_feed_has_told_it(story)
+        for state in JobState:
+            assert story.counts.get(state, 0) == sum(record.life.state is state for record in story.jobs)
 
     def only_forward(self, record: job_store.JobRecord) -> None:
         before = self.seen.get(record.job_id)
@@ -488,14 +500,61 @@ class Histories(RuleBasedStateMachine):
             assert before.life.state not in FINAL or record == before
         self.seen[record.job_id] = record
 
+    def money_follows_the_jobs(self, story: Story) -> None:
+        """What unfinished jobs may cost is held, what completed ones cost was paid once, and nothing else has moved."""
+        assert story.ledger_faults == []
+        paid = 0
+        for record in story.jobs:
+            payment = story.payments[record.job_id]
+            assert (payment.status == ledger_store.Status.PENDING) == (record.life.state not in FINAL)
+            assert (record.life.state is JobState.COMPLETED) <= (payment.miner_id == record.miner_id)
+            assert 0 <= payment.paid <= payment.held == record.max_cost
+            paid += payment.paid
+        held = sum(record.max_cost for record in story.jobs if record.life.state not in FINAL)
+        account = self.client.account_id or ""
+        assert story.balances.get(escrow(account), 0) == held
+        assert story.balances[available(account)] == to_units(CREDIT) - held - paid
 
-def _everything(
-    connection: Connection,
-) -> tuple[list[job_store.JobRecord], list[dict[str, Any]], list[str], list[str]]:
+    def the_feed_has_told_it(self, story: Story) -> None:
+        """Every change of state once, in order: the last one told is the one that holds."""
+        told: dict[str, list[str]] = {}
+        for change in story.changes:
+            if change.type == "job_update" and change.job_id is not None:
+                told.setdefault(change.job_id, []).append(change.data["status"])
+        for record in story.jobs:
+            states = told[record.job_id]
+            assert (states[0], states[-1]) == (JobState.SUBMITTED, record.life.state)
+            assert all(before != after for before, after in itertools.pairwise(states))
+
+
+@dataclass
+class Story:
+    """All that the tables say, read at one moment."""
+
+    jobs: list[job_store.JobRecord]
+    runs: list[dict[str, Any]]
+    receipts: list[str]
+    results: list[str]
+    payments: dict[str | None, ledger_store.TransactionRecord]
+    balances: dict[str, int]
+    ledger_faults: list[str]
+    changes: list[event_store.StoredEvent]
+    counts: dict[str, int]
+
+
+def _story(connection: Connection) -> Story:
     job_ids = list(connection.execute(select(tables.jobs.c.job_id)).scalars())
-    return (
-        list(job_store.find_many(connection, job_ids).values()),
-        [dict(row) for row in connection.execute(select(tables.runs)).mappings()],
-        list(connection.execute(select(tables.receipts.c.job_id)).scalars()),
-        list(connection.execute(select(tables.results.c.job_id)).scalars()),
+    transactions = ledger_store.page(connection, limit=10_000, before=None)
+    return Story(
+        jobs=list(job_store.find_many(connection, job_ids).values()),
+        runs=[dict(row) for row in connection.execute(select(tables.runs)).mappings()],
+        receipts=list(connection.execute(select(tables.receipts.c.job_id)).scalars()),
+        results=list(connection.execute(select(tables.results.c.job_id)).scalars()),
+        payments={record.job_id: record for record in transactions},
+        balances=dict(
+            connection.execute(select(tables.balances.c.ledger_account, tables.balances.c.amount)).all()
+        ),
+        ledger_faults=ledger_store.faults(connection),
+        changes=event_store.after(connection, 0, limit=100_000),
+        counts=counts.by_state(connection),
     )

@@ -79,6 +79,31 @@ def view(record: TransactionRecord) -> View:
     return shown | {name: value for name, value in optional.items() if value is not None}
 
 
+async def accounts(context: Context, *, limit: int, after: str | None) -> View:
+    """All accounts with what they have, oldest first; for administrators."""
+    return await context.database.read(_accounts, limit, after)
+
+
+def _accounts(connection: Connection, limit: int, after: str | None) -> View:
+    records = access_store.accounts_page(connection, limit=limit + 1, after=after)
+    shown = records[:limit]
+    wanted = [kind(record.account_id) for record in shown for kind in (available, escrow)]
+    amounts = store.balances_of(connection, wanted)
+    return {
+        "accounts": [
+            {
+                "account_id": record.account_id,
+                "name": record.name,
+                "balance": _money(amounts.get(available(record.account_id), 0)),
+                "held": _money(amounts.get(escrow(record.account_id), 0)),
+                "created_at": format_time(record.created_at),
+            }
+            for record in shown
+        ],
+        "next": shown[-1].account_id if len(records) > limit else None,
+    }
+
+
 async def add_credit(context: Context, account_id: str, amount: Decimal, note: str = "") -> View:
     """Give an account money. Raises `NotFound`, and `ValidationFailed` for nothing."""
     if amount <= 0:

@@ -330,3 +330,20 @@ class Credited(Answer):
     amount: fields.Amount
     balance: fields.Amount
     created_at: fields.Time
+
+
+class Account(Answer):
+    """Who owns jobs, artifacts and money."""
+
+    account_id: fields.AccountId
+    name: str = Field(examples=["render farm"])
+    balance: fields.Amount
+    held: fields.Amount
+    created_at: fields.Time
+
+
+class AccountPage(Answer):
+    """Accounts, oldest first. `next` is what to send as `after` to go on, where there are more."""
+
+    accounts: list[Account]
+    next: str | None = None

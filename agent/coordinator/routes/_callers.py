@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from agent.coordinator.operations import access, miners
@@ -96,6 +96,7 @@ IdempotencyKey = Annotated[
         description="Makes a repetition get the first answer, for a day",
     ),
 ]
+Limit = Annotated[int, Query(ge=1, le=500, description="How many at most")]
 AnyCaller = Annotated[Caller, Depends(_caller)]
 Client = Annotated[Caller, Depends(_client)]
 Admin = Annotated[Caller, Depends(_admin)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, status
+from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import access, miners, wallet
 from agent.coordinator.operations.access import KeyRecord, Role
-from agent.coordinator.routes._answers import Credited
-from agent.coordinator.routes._callers import Admin, ContextOf
+from agent.coordinator.routes._answers import AccountPage, Credited
+from agent.coordinator.routes._callers import Admin, ContextOf, Limit
 from agent.core import fields
 from agent.core.errors import NotFound
 from agent.core.fields import Answer
@@ -57,8 +57,8 @@ class EnrolmentRequest(_Request):
     valid_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400
 
 
-class Account(Answer):
-    """An account that owns jobs, artifacts and money."""
+class NewAccount(Answer):
+    """An account just made."""
 
     account_id: fields.AccountId
     name: str = Field(examples=["render farm"])
@@ -121,9 +121,22 @@ class Overview(Answer):
 
 
 @router.post("/accounts", status_code=status.HTTP_201_CREATED, summary="Create an account")
-async def create_account(context: ContextOf, _: Admin, request: AccountRequest) -> Account:
+async def create_account(context: ContextOf, _: Admin, request: AccountRequest) -> NewAccount:
     """An account owns jobs and artifacts."""
-    return Account(account_id=await access.create_account(context, request.name), name=request.name)
+    return NewAccount(account_id=await access.create_account(context, request.name), name=request.name)
+
+
+@router.get("/accounts", response_model_exclude_none=True, summary="List accounts")
+async def list_accounts(
+    context: ContextOf,
+    _: Admin,
+    limit: Limit = 50,
+    after: Annotated[
+        str | None, Query(max_length=64, description="Go on after this account: `next` of the last page")
+    ] = None,
+) -> AccountPage:
+    """With what each can spend and has in escrow, oldest first."""
+    return AccountPage(**await wallet.accounts(context, limit=limit, after=after))
 
 
 @router.post(

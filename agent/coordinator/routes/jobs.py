@@ -15,7 +15,7 @@ from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.events import outputs_so_far
 from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
-from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
+from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, Limit
 from agent.core import fields
 from agent.core.errors import (
     Conflict,
@@ -62,7 +62,7 @@ async def list_jobs(
     job_type: Annotated[
         str | None, Query(alias="type", description="Only jobs of this service", examples=["ai-inference"])
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=500, description="How many at most")] = 50,
+    limit: Limit = 50,
     offset: Annotated[int, Query(ge=0, le=2**31, description="How many to leave out")] = 0,
 ) -> JobPage:
     """Your jobs, newest first."""

@@ -10,6 +10,15 @@ from agent.coordinator.store.tables import accounts, api_keys, enrolments
 
 
 @dataclass(frozen=True, slots=True)
+class AccountRecord:
+    """Who owns jobs, artifacts and money."""
+
+    account_id: str
+    name: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRecord:
     """An API key without its secret. `account_id` for clients, `miner_id` for a miner's owner."""
 
@@ -31,6 +40,15 @@ _KEY = (
 def add_account(connection: Connection, account_id: str, name: str, now: float) -> None:
     """Store a new account."""
     connection.execute(insert(accounts), {"account_id": account_id, "name": name, "created_at": now})
+
+
+def accounts_page(connection: Connection, *, limit: int, after: str | None) -> list[AccountRecord]:
+    """Accounts, oldest first, those after the id `after`."""
+    query = select(accounts.c.account_id, accounts.c.name, accounts.c.created_at)
+    if after is not None:
+        query = query.where(accounts.c.account_id > after)
+    rows = connection.execute(query.order_by(accounts.c.account_id).limit(limit))
+    return [AccountRecord(*row) for row in rows]
 
 
 def account_exists(connection: Connection, account_id: str) -> bool:

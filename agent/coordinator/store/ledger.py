@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -155,6 +156,14 @@ def _post(connection: Connection, tx_id: str, entry_name: str, entry: Entry) -> 
     connection.execute(
         _add_to_balances, [{"account": posting.account, "amount": posting.amount} for posting in entry]
     )
+
+
+def balances_of(connection: Connection, ledger_accounts: Sequence[str]) -> dict[str, int]:
+    """What stands in several accounts of the ledger; those without postings are left out."""
+    query = select(balances.c.ledger_account, balances.c.amount).where(
+        balances.c.ledger_account.in_(ledger_accounts)
+    )
+    return dict(connection.execute(query).all())
 
 
 def find(connection: Connection, tx_id: str) -> TransactionRecord | None:

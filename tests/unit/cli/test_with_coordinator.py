@@ -54,6 +54,29 @@ def test_the_origin_of_the_settings_stands_in_the_logs_key(agent: Agent) -> None
     assert challenge["origin"] == ORIGIN
 
 
+def test_an_account_is_made_credited_and_listed(command: Any) -> None:
+    account_id = json.loads(command("accounts", "create", "a customer", "--json").out)["account_id"]
+    assert json.loads(command("accounts", "credit", account_id, "12.50", "--json").out)["balance"] == "12.5"
+    said = command("accounts", "credit", account_id, "1", "--note", "a present")
+    assert (said.code, said.out) == (0, f"{account_id} has 13.5 now.\n")
+    listed = json.loads(command("accounts", "list", "--json").out)
+    assert [(item["name"], item["balance"], item["held"]) for item in listed] == [
+        ("local", "1000", "0"),
+        ("a customer", "13.5", "0"),
+    ]
+    assert "a customer" in command("accounts", "list").out
+    refused = command("accounts", "credit", account_id, "-5")
+    assert refused.code != 0
+
+
+def test_money_that_is_no_money_is_refused_with_what_fits(command: Any) -> None:
+    account_id = json.loads(command("accounts", "list", "--json").out)[0]["account_id"]
+    refused = command("accounts", "credit", account_id, "lots")
+    assert refused.code == 1
+    assert 'amount: money is a decimal string like "0.10"' in refused.err
+    assert "There is no account account_x" in command("accounts", "credit", "account_x", "1").err
+
+
 def test_a_key_is_made_listed_and_revoked(command: Any, agent: Agent) -> None:
     made = command("keys", "create", "for the web shop", "--json")
     assert made.code == 0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from agent.coordinator.store.engine import Database
 from agent.coordinator.store.schema import prepare
@@ -23,13 +24,20 @@ def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> None:
     Histories.empty_database = path
 
 
-class TestHistories(Histories.TestCase):  # type: ignore[misc]  # made by hypothesis at run time
-    settings = settings(
-        max_examples=100,
-        stateful_step_count=40,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
+@pytest.mark.timeout(600)
+def test_ten_thousand_steps_of_random_histories() -> None:
+    """After each of them the tables tell one story, the ledger adds up, and the feed has told every change."""
+    Histories.steps = 0
+    run_state_machine_as_test(
+        Histories,
+        settings=settings(
+            max_examples=300,
+            stateful_step_count=40,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
     )
+    assert Histories.steps >= 10_000
 
 
 # Histories that a random walk seldom takes, each of which has been told wrongly once ------------------------------------
