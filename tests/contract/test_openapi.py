@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ from agent.core.fields import MalformedAnswerError
 from runners import _registry
 from support.server import Served
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
+ROOT = Path(__file__).parents[2]
+REFERENCE = ROOT / "docs" / "reference.md"
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 BODILESS = ("204", "304")
 
@@ -240,6 +243,25 @@ def test_a_service_call_shows_what_it_takes() -> None:
         }
         assert schemas[name]["properties"].keys() >= expected
         assert schemas[name]["additionalProperties"] is False
+
+
+def test_the_page_is_what_the_code_gives() -> None:
+    """docs/api.md is written by a script; what it says when it is not up to date names the command."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "api_docs.py"), "--check"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pages_links_lead_somewhere() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert len(anchors) == len(headings)
+    assert set(re.findall(r"\]\(#(.*?)\)", text)) <= anchors
+    for call, _ in operations():
+        assert f": `{call}`" in text
 
 
 @pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])

@@ -20,7 +20,7 @@ from fastapi.routing import APIRoute
 from agent import __version__
 from agent.coordinator.openapi.declare import ERROR_CODES, SCHEMAS, Error, StreamEvent
 from agent.coordinator.openapi.examples import NoExampleError, example_of
-from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, TAGS
+from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, tags
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.routes._callers import AUDIENCES, Audience
 from agent.core.errors import (
@@ -71,7 +71,8 @@ _HEADERS_OF: Final = {
     ServiceUnavailable.status: "Retry-After",
 }
 """The headers that answers of a status have beside those of all answers."""
-_ALWAYS: Final = (RateLimitExceeded, InternalError, ServiceUnavailable)
+ALWAYS: Final = (RateLimitExceeded, InternalError, ServiceUnavailable)
+"""What any call can be answered."""
 
 
 def routes() -> Iterator[tuple[str, APIRoute]]:
@@ -106,7 +107,7 @@ def document() -> Json:
         summary=SUMMARY,
         description=DESCRIPTION,
         routes=everything.routes,
-        tags=TAGS,
+        tags=tags({str(tag) for _, route in routes() for tag in route.tags}),
         servers=SERVERS,
         license_info={"name": "MIT", "identifier": "MIT"},
         separate_input_output_schemas=False,
@@ -199,7 +200,7 @@ def _add_example(media_type: str, content: Json, components: Json) -> None:
 
 
 def _add_error_answers(operation: Json, route: APIRoute, audience: Audience | None) -> None:
-    kinds: set[type[ApiError]] = {*_ALWAYS, *(audience.errors if audience else ())}
+    kinds: set[type[ApiError]] = {*ALWAYS, *(audience.errors if audience else ())}
     if "{" in route.path_format:
         kinds.add(NotFound)  # a value that makes another path
     if "requestBody" in operation:

@@ -35,9 +35,9 @@ class _Body(BaseModel):
 class Resources(_Body):
     """What the run may use, as Kubernetes quantities. `gpu` is a whole number of GPUs."""
 
-    cpu: str | None = Field(default=None, examples=["1000m"])
-    memory: str | None = Field(default=None, examples=["2Gi"])
-    gpu: str | None = Field(default=None, examples=["1"])
+    cpu: str | None = Field(default=None, description="Cores", examples=["1000m"])
+    memory: str | None = Field(default=None, description="Main memory, bytes", examples=["2Gi"])
+    gpu: str | None = Field(default=None, description="GPUs, a whole number", examples=["1"])
 
     @field_validator("cpu", "memory", "gpu")
     @classmethod
@@ -57,19 +57,31 @@ class Resources(_Body):
 class Pricing(_Body):
     """What the client is ready to pay at most, a decimal string."""
 
-    max_cost: Money | None = None
+    max_cost: Money | None = Field(
+        default=None,
+        description="Held in escrow until the job ends. Null: the coordinator's default (1.00)",
+        examples=["0.10"],
+    )
 
 
 class JobOptions(_Body):
     """What every job may say, whatever its service."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="How lists call it. Null: the service"
+    )
     resources: Resources = Resources()
     pricing: Pricing = Pricing()
-    priority: Annotated[int, Field(ge=0, le=9)] = 0
-    timeout_seconds: Annotated[int, Field(ge=1)] | None = None
-    max_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
-    miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="9 is the most urgent")
+    timeout_seconds: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Longest time of one run. Null: the coordinator's default (3600)"
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=10)] | None = Field(
+        default=None, description="Runs that machines' faults may cost. Null: the coordinator's default (3)"
+    )
+    miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = Field(
+        default=None, description="The only miner that may run it"
+    )
 
 
 class JobRequest(JobOptions):
@@ -95,11 +107,13 @@ class JobRequest(JobOptions):
         }
     )
 
-    type: Annotated[str, Field(max_length=64)]
-    parameters: dict[str, Any] = {}
-    model: dict[str, Any] | None = None
-    input: dict[str, Any] | None = None
-    output: dict[str, Any] | None = None
+    type: Annotated[str, Field(max_length=64, description="A service's id", examples=["ai-inference"])]
+    parameters: dict[str, Any] = Field(
+        default={}, description="The service's input; its schema is in the registry"
+    )
+    model: dict[str, Any] | None = Field(default=None, description="Of a Python model: its program")
+    input: dict[str, Any] | None = Field(default=None, description="Of a Python model: its input file")
+    output: dict[str, Any] | None = Field(default=None, description="Of a Python model: how it answers")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,9 +51,14 @@ class _ShownAs:
 
 def body_model(definition: ServiceDefinition) -> type[BaseModel]:
     """The body of a service call: the service's input, and the options of any job beside it."""
-    name = "".join(word.capitalize() for word in definition.service_id.split("_"))
     inputs = definition.input_model
-    return create_model(f"{name}Call", __base__=(inputs, JobOptions), __doc__=inputs.__doc__)
+    options = {
+        name: (option.annotation, option)
+        for name, option in JobOptions.model_fields.items()
+        if name not in inputs.model_fields
+    }
+    fields: dict[str, Any] = options
+    return create_model(definition.service_id, __base__=inputs, __doc__=inputs.__doc__, **fields)
 
 
 def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]:
@@ -66,7 +71,7 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
             str | None,
             Header(
                 alias="Prefer",
-                description="`wait=N`: hold the answer until the job ends, N seconds at most",
+                description="`wait=N`: hold the answer until the job ends, N seconds at most (60)",
                 examples=["wait=30"],
             ),
         ] = None,
@@ -80,11 +85,15 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
 
     # An annotation is read by its name, and this type has none.
     call.__annotations__["body"] = Annotated[dict[str, Any], Body(), _ShownAs(body_model(definition))]
-    call.__doc__ = (
-        f"{definition.description} The body holds the service's input, and beside it the options of any job: "
-        "`name`, `pricing`, `priority`, `timeout_seconds`, `max_attempts`, `resources`, `miner_id`."
-    )
+    call.__doc__ = definition.description
     return call
+
+
+def _created(definition: ServiceDefinition) -> dict[str, Any]:
+    """The answer to a service call as the document shows it: that of a new job, with the service."""
+    (shown,) = JobCreated.model_json_schema()["examples"]
+    example = {**shown, "service_id": definition.service_id}
+    return {"content": {"application/json": {"example": example}}}
 
 
 for _definition in (runner.definition for runner in installed().values()):
@@ -95,7 +104,10 @@ for _definition in (runner.definition for runner in installed().values()):
             methods=["POST"],
             status_code=status.HTTP_201_CREATED,
             response_model_exclude_none=True,
-            responses=errors(InsufficientBalance, Conflict),
+            responses={
+                status.HTTP_201_CREATED: _created(_definition),
+                **errors(InsufficientBalance, Conflict),
+            },
             name=_definition.service_id,
             summary=_definition.name,
         )
