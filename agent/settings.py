@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from decimal import Decimal
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,10 +24,66 @@ from pydantic_settings import (
 
 from agent.core.errors import ConfigurationError
 from agent.core.quantities import Bytes, Money
+from agent.core.rates import NetworkSetting, Rate
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RateLimitSettings(_Section):
+    """How often callers may call. Each budget is a number of requests per span of time; over it there is 429 with Retry-After."""
+
+    enabled: bool = True
+    """Whether calls are counted at all."""
+    client: Rate = Rate(1000, 10)
+    """Calls with one API key: a hundred a second for long, and a thousand at once."""
+    uploads: Rate = Rate(600, 60)
+    """Files that one API key begins to upload. The parts of a resumable upload count as ordinary calls."""
+    miner: Rate = Rate(2000, 10)
+    """Polls, files and connections of one miner's session, far above what a busy miner needs. Heartbeats, results, events and the
+    like are never refused, over HTTP no more than over the WebSocket, so that no limit costs a miner its work."""
+    address: Rate = Rate(600, 60)
+    """Calls without a valid key from one IPv4 address or IPv6 /64: the registry, the log, pages."""
+    failures: Rate = Rate(20, 60)
+    """Wrong API keys from one address. Beyond it, only keys that were valid lately are listened to from there."""
+    joining: Rate = Rate(300, 60)
+    """Challenges and registrations from one address: a site of a hundred miners that all start at once, with some retries."""
+    checking: Rate = Rate(120, 60)
+    """Receipts and requests that one address has checked without a key; each costs signatures or schemas."""
+    connections: Rate = Rate(120, 60)
+    """WebSockets that one address opens without a valid key in the handshake."""
+    unlimited: tuple[NetworkSetting, ...] = (ip_network("127.0.0.0/8"), ip_network("::1"))
+    """Networks whose callers with a valid key, and whose miners, are not counted. The default is this machine: its programs have
+    the owner's keys and share the owner's processors anyway. Calls that a proxy has forwarded are counted even so."""
+    max_tracked: Annotated[int, Field(ge=100)] = 100_000
+    """Callers that are remembered at the same time, about 300 bytes each; beyond it the oldest are forgotten."""
+
+
+class WebhookSettings(_Section):
+    """Messages to clients' own servers about jobs that have ended (docs/webhooks.md)."""
+
+    allow_http: bool = False
+    """Whether `http://` addresses may be named. Off: anybody on the way could read and suppress the messages."""
+    allow_private: bool = False
+    """Whether private, loopback and link-local addresses are sent to. Off: strangers would make calls inside your network."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 15
+    """Longest attempt, from the look-up of the name to the answer; the Standard Webhooks specification advises 15 to 30."""
+    retry_delays: tuple[Annotated[float, Field(gt=0, le=604_800)], ...] = (
+        5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400,
+    )  # fmt: skip
+    """Pauses after failed attempts, in seconds; each becomes up to a fifth longer. One attempt more than there are pauses is made:
+    ten within about three days and a half, as the specification advises, so that a receiver may be down over a weekend."""
+    max_concurrent: Annotated[int, Field(ge=1, le=1000)] = 64
+    """Attempts that are under way at the same time."""
+    max_per_account: Annotated[int, Field(ge=1)] = 16
+    """Of these, for one account, so that its slow receivers leave room for the others'."""
+    max_per_host: Annotated[int, Field(ge=1)] = 4
+    """Of these, from one account to one host."""
+    secret_overlap_seconds: Annotated[float, Field(ge=0)] = 86_400
+    """How long messages are signed with the old secret too after a new one was made."""
+    kept_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
+    """How long finished messages can be looked at."""
 
 
 class CoordinatorSettings(_Section):
@@ -68,14 +125,40 @@ class CoordinatorSettings(_Section):
     """Largest JSON body of a request."""
     max_artifact: Bytes = Bytes("20Gi")
     """Largest artifact."""
+    max_stored: Bytes = Bytes("1Ti")
+    """Most that one account may store in artifacts and unfinished uploads together: fifty files of the largest size."""
+    max_uploads_per_account: Annotated[int, Field(ge=1)] = 100
+    """How many unfinished resumable uploads one account may have, so that a client in a loop cannot fill the disk."""
+    upload_seconds: Annotated[float, Field(gt=0)] = 86_400
+    """How long an upload waits for its next bytes, and a finished one is remembered: a day, so that a night is no loss."""
+    upload_silence_seconds: Annotated[float, Field(gt=0)] = 60
+    """How long a request that uploads may send nothing before it is ended; what it brought is kept."""
+    orphan_seconds: Annotated[float, Field(gt=0)] = 86_400
+    """Age at which stored files that nothing refers to are removed. A crash leaves them; a day is longer than any upload takes
+    between its file and its row."""
+    link_seconds: Annotated[float, Field(gt=0)] = 3600
+    """How long a signed link to an artifact is valid that does not name a time: an hour, so that a page can be read at ease."""
+    max_link_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
+    """Longest time that a signed link may be valid. Links cannot be withdrawn, so not longer than a week."""
     max_result: Bytes = Bytes("64Mi")
     """Largest result that a miner may send, without the output files (these are artifacts)."""
     allow_http_inputs: bool = False
     """Whether jobs may name `http://` addresses. Miners have their own setting and refuse them too by default."""
     allow_private_inputs: bool = False
     """Whether jobs may name addresses inside private networks."""
+    answer_seconds: Annotated[float, Field(gt=0)] = 590
+    """How long the OpenAI-compatible calls hold an answer for their job's end, and a stream for its next piece, before the job is
+    cancelled. Just below the ten minutes after which these clients give up, so that they hear the reason."""
+    answer_max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 1024
+    """Longest answer in `/v1/chat/completions`, in tokens, where the request names no limit. Prompt and answer share the model's
+    context, so a larger figure leaves less room for conversations."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """How many unfinished jobs one account may have, so that a client in a loop cannot fill the queue."""
+    trusted_proxies: tuple[NetworkSetting, ...] = ()
+    """Addresses or networks of reverse proxies. Only from them are X-Forwarded-For and X-Forwarded-Proto believed; from anybody
+    else they could be made up, and each made-up address would have a budget of its own."""
+    rate_limits: RateLimitSettings = RateLimitSettings()
+    webhooks: WebhookSettings = WebhookSettings()
 
 
 class DatabaseSettings(_Section):

@@ -14,8 +14,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from agent.coordinator.openapi.declare import ERROR_CODES, EVENT_STREAM
-from agent.coordinator.openapi.document import ALWAYS, AUDIENCE, document
+from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, EVENT_STREAM
+from agent.coordinator.openapi.document import ALWAYS, document
 from agent.core.errors import answerable
 
 Json = dict[str, Any]
@@ -115,7 +115,7 @@ class _Page:
 
     def _body(self, operation: Json) -> Iterator[str]:
         for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
-            schema = self._resolve(content["schema"])
+            schema = self._resolve(_options(content["schema"])[0])
             if schema.get("type") != "object":
                 yield f"Body: the file (`{media_type}`, or any other media type)."
                 yield ""
@@ -146,8 +146,13 @@ class _Page:
             yield f"**{phrase}**" + ("" if answer["description"] in phrase else f": {answer['description']}")
             yield ""
         for media_type, content in contents:
-            name = content["schema"].get("$ref", "").rpartition("/")[2]
-            shown = f" [{name}](#{_anchor(_object(name))})" if name else f": {answer['description']}"
+            names = [
+                option["$ref"].rpartition("/")[2]
+                for option in _options(content["schema"])
+                if "$ref" in option
+            ]
+            links = " or ".join(f"[{name}](#{_anchor(_object(name))})" for name in names)
+            shown = f" {links}" if links else f": {answer['description']}"
             kind = "" if media_type == "application/json" else f" (`{media_type}`)"
             yield f"**{phrase}**{shown}{kind}"
             yield ""
@@ -266,6 +271,11 @@ class _Page:
 
 def _title(method: str, path: str, operation: Json) -> str:
     return f"{operation['summary']}: `{method} {path}`"
+
+
+def _options(schema: Json) -> list[Json]:
+    options: list[Json] = schema.get("anyOf") or [schema]
+    return options
 
 
 def _object(name: str) -> str:

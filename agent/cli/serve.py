@@ -166,6 +166,7 @@ async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Context, Loca
             build_app(context),
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # the application reads them, from the proxies that the settings name
             server_header=False,
             ws_max_size=settings.coordinator.max_result,
             ws_ping_interval=20,

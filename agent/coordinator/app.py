@@ -6,7 +6,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final
@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError as PydanticError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
 from agent.configuration import load_catalogue
@@ -25,31 +26,38 @@ from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
-from agent.coordinator.limits import BodyLimit, Failures, RequestIds
+from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
 from agent.coordinator.openapi.document import allowed, document
-from agent.coordinator.operations import events, leases
+from agent.coordinator.operations import events, leases, storage, uploads
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer
+from agent.coordinator.operations.secret_file import load_secret
 from agent.coordinator.operations.submission import field_errors
+from agent.coordinator.rate_limits import RateLimits
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.receipts import any_receipt
 from agent.coordinator.store.schema import prepare
+from agent.coordinator.uploads import UploadDirectory
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.errors import (
     ApiError,
     ConfigurationError,
     MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
-    RateLimitExceeded,
     ServiceUnavailable,
     ValidationFailed,
+    error_body,
 )
 from agent.settings import Settings
 from runners._registry import installed
 
 UPKEEP_SECONDS: Final = 1.0
+UPLOADS_SECONDS: Final = 60.0
+ORPHANS_SECONDS: Final = 3600.0
 RETRY_AFTER_SECONDS: Final = 1
+SHOWN_FAULTS: Final = 3
 API_PREFIXES: Final = ("/v1", "/api/v1")
 
 log = structlog.get_logger()
@@ -76,6 +84,10 @@ def build_context(settings: Settings) -> Context:
         )
     artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
     artifacts.open()
+    growing = UploadDirectory(
+        directory / "artifacts" / "uploads", silence_seconds=settings.coordinator.upload_silence_seconds
+    )
+    growing.open()
     hub = Hub()
     dispatcher = Dispatcher(database, time.time, lease_seconds=settings.coordinator.lease_seconds)
     return Context(
@@ -83,9 +95,12 @@ def build_context(settings: Settings) -> Context:
         database=database,
         hub=hub,
         feed=Feed(database, hub),
+        webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
         dispatcher=dispatcher,
         artifacts=artifacts,
+        uploads=growing,
         signer=load_signer(key_file, settings.coordinator.origin),
+        link_key=load_secret(directory / "links.key"),
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(settings.data_dir),
         clock=time.time,
@@ -101,7 +116,10 @@ def build_app(context: Context) -> FastAPI:
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
             _watched("feed", context.feed.run()),
+            _watched("webhooks", context.webhooks.run()),
             _watched("upkeep", _upkeep(context)),
+            _watched("uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
+            _watched("orphans", _repeated(context, ORPHANS_SECONDS, storage.remove_orphans)),
         ]
         context.dispatcher.job_waiting()
         try:
@@ -127,8 +145,14 @@ def build_app(context: Context) -> FastAPI:
         app.add_route(f"{prefix}/openapi.json", _describe)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
+    app.add_middleware(Tus)
+    app.add_middleware(RateLimits, context=context)
     app.add_middleware(Failures)
+    app.add_middleware(Refusals)
     app.add_middleware(RequestIds)
+    if context.settings.trusted_proxies:
+        trusted = [str(network) for network in context.settings.trusted_proxies]
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
     return app
 
 
@@ -155,6 +179,15 @@ async def _upkeep(context: Context) -> None:
             log.exception("upkeep_failed")
 
 
+async def _repeated(context: Context, seconds: float, step: Callable[[Context], Awaitable[object]]) -> None:
+    while True:
+        try:
+            await step(context)
+        except Exception:  # as above
+            log.exception("tidying_failed", step=step.__name__)
+        await asyncio.sleep(seconds)
+
+
 async def _describe(_: Request) -> Response:
     return JSONResponse(document())
 
@@ -162,7 +195,7 @@ async def _describe(_: Request) -> Response:
 def _map_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def known(request: Request, error: ApiError) -> Response:
-        return _error(request, error.status, error.code, error.message, error.details)
+        return _error(request, error.status, error.code, error.message, error.details, error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -212,6 +245,12 @@ def _map_errors(app: FastAPI) -> None:
         )
 
 
+def _naming_fields(message: str, details: Mapping[str, Any]) -> str:
+    """The message with the first faults of fields: it is all that many clients show of an error."""
+    faults = list(details.get("fields", {}).items())[:SHOWN_FAULTS]
+    return " ".join([message, *(f"{field}: {str(fault).rstrip('.')}." for field, fault in faults)])
+
+
 def _place(fault: dict[str, Any]) -> str:
     parts = [str(part) for part in fault["loc"]]
     return ".".join(parts[1:] if len(parts) > 1 and parts[0] == "body" else parts)
@@ -227,12 +266,12 @@ def _error(
     code: str,
     message: str,
     details: dict[str, Any],
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     request_id = request.scope.get("request_id") or secrets.token_hex(8)
-    body = {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
+    body = error_body(code, _naming_fields(message, details), details, request_id)
     headers = dict(headers or {})
-    if status in (RateLimitExceeded.status, ServiceUnavailable.status):
+    if status == ServiceUnavailable.status:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     if status == 401:  # noqa: PLR2004 - RFC 9110 wants the challenge with it
         headers["WWW-Authenticate"] = "Bearer"

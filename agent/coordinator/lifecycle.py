@@ -1,7 +1,7 @@
 """The one place through which jobs change.
 
 Whatever happens to a job, happens in one transaction to everything that follows from its life: its row, the run that has
-ended, the money that is held for it, the numbers that are kept of it, and the feed that tells of it. Who changes a job says
+ended, the money that is held for it, the numbers that are kept of it, the feed that tells of it, and the message to its webhook. Who changes a job says
 which event has happened and what else stands in its row; the rest is decided here.
 """
 
@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from agent.coordinator.store import counts, events, ledger
+from agent.coordinator.store import counts, events, ledger, webhooks
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.engine import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Claim, Effect, Event, Finished, Job, JobState, RunEnded, Transition, apply
 from agent.core.ledger import InsufficientFunds, available, hold, settle
 from agent.core.quantities import format_money, format_time, from_units, to_units
+from agent.core.webhooks import event_type, lane, message, webhook_id
 from aitbc.statement import job_price
 
 
@@ -115,6 +117,8 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
         told.append(_told(item.before, item.life, item.miner_id, now))
         if item.finished:
             told += _settle(connection, item, now)
+        if item.finished and item.before.webhook_url is not None:
+            webhooks.enqueue(connection, _message(item, item.before.webhook_url, now), item.before.created_at)
     events.add(connection, told, now)
 
 
@@ -142,6 +146,20 @@ def _told(record: JobRecord, life: Job, miner_id: str | None, now: float) -> New
     if life.state is JobState.FAILED and life.failure is not None:
         data["error"] = {"code": life.failure.code, "message": life.failure.message}
     return NewEvent("job_update", data, record.account_id, miner_id, life.job_id)
+
+
+def _message(item: Change, url: str, now: float) -> Delivery:
+    record, life = item.before, item.life
+    return Delivery(
+        webhook_id=webhook_id(life.job_id),
+        job_id=life.job_id,
+        account_id=record.account_id,
+        url=url,
+        lane=lane(record.account_id, url),
+        type=event_type(life.state),
+        body=message(life, record.service, now),
+        created_at=now,
+    )
 
 
 def _settle(connection: Connection, item: Change, now: float) -> list[NewEvent]:

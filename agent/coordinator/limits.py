@@ -1,4 +1,4 @@
-"""What stands before the application: a limit on bodies, and an id for every request."""
+"""What stands before the application: a limit on bodies, refusals that are heard, an id for every request, the words of tus."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -13,15 +14,23 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.core.errors import InternalError, PayloadTooLarge
+from agent.core import tus
+from agent.core.errors import ApiError, InternalError, PayloadTooLarge, UnsupportedVersion
 from agent.settings import CoordinatorSettings
 
 # These stream to disk and keep the larger limit of artifacts themselves.
-_STREAMED: Final = re.compile(r"(/api)?/v1/(artifacts|jobs/[^/]+/files/[^/]+)")
+_STREAMED: Final = re.compile(
+    r"(/api)?/v1/(artifacts|jobs/[^/]+/files/[^/]+|uploads(/[^/]+)?|audio/(transcriptions|translations))"
+)
 DRAIN_BYTES: Final = 64 * 2**20
 DRAIN_SECONDS: Final = 10.0
+DRAIN_SILENCE_SECONDS: Final = 0.5
+"""Who sends nothing for so long waits for the answer, or is gone."""
 
 MAX_RECEIPT: Final = 256 * 1024
+
+_UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
+FIRST_ERROR: Final = 400
 
 _OPEN: Final = re.compile(r"(/api)?/v1/receipts/verify")
 _RESULTS: Final = re.compile(r"(/api)?/v1/miners/jobs/[^/]+/result")
@@ -45,8 +54,7 @@ class BodyLimit:
         limit = self._limit(scope["path"])
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            await _drain(receive)
-            await _refuse(scope, send, limit)
+            await answer_error(scope, send, _too_large(limit), close=True)
             return
         received = 0
 
@@ -55,8 +63,6 @@ class BodyLimit:
             message = await receive()
             received += len(message.get("body", b""))
             if received > limit:
-                if message.get("more_body"):
-                    await _drain(receive)
                 raise HTTPException(PayloadTooLarge.status, _message(limit))
             return message
 
@@ -67,6 +73,60 @@ class BodyLimit:
             return self._limits.max_result
         # Anybody may have receipts verified, so they may be as long as receipts are.
         return min(MAX_RECEIPT, self._limits.max_body) if _OPEN.fullmatch(path) else self._limits.max_body
+
+
+class Refusals:
+    """Reads on for a while before an error is answered: a client that still sends when the connection ends never sees it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or b"expect" in dict(
+            scope["headers"]
+        ):  # who waits to be asked is not asked
+            await self._app(scope, receive, send)
+            return
+        unread = True
+
+        async def reading() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message.get("more_body", False)
+            return message
+
+        async def answering(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= FIRST_ERROR and unread:
+                await drain(receive)
+            await send(message)
+
+        await self._app(scope, reading, answering)
+
+
+class Tus:
+    """What the tus protocol wants of every request and answer about uploads (see agent/core/tus.py)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http" or _UPLOADS.fullmatch(scope["path"]) is None:
+            await self._app(scope, receive, send)
+            return
+        method = dict(scope["headers"]).get(b"x-http-method-override")
+        if method is not None and scope["method"] == "POST":  # from clients that cannot send the others
+            scope = {**scope, "method": method.decode("latin-1").upper()}
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"tus-resumable", tus.VERSION.encode())]
+                if message["status"] == UnsupportedVersion.status:
+                    message["headers"].append((b"tus-version", tus.VERSION.encode()))
+            await send(message)
+
+        await self._app(scope, receive, marked)
 
 
 class Failures:
@@ -95,13 +155,7 @@ class Failures:
             )
             if started:
                 raise
-            await _answer(
-                scope,
-                send,
-                InternalError.status,
-                InternalError.code,
-                "The server failed; its log has the request id.",
-            )
+            await answer_error(scope, send, InternalError("The server failed; its log has the request id."))
 
 
 class RequestIds:
@@ -112,61 +166,60 @@ class RequestIds:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         request_id = secrets.token_hex(8)
         scope["request_id"] = request_id
 
         async def marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         await self._app(scope, receive, marked)
 
 
-async def _drain(receive: Receive) -> None:
-    """Read on for a while, since a client that still sends when the connection ends never sees the answer."""
+async def drain(receive: Receive, limit: int = DRAIN_BYTES) -> bool:
+    """Read on and throw away, not more and not longer than the limits. Returns whether the body has ended."""
     drained = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
-            while drained < DRAIN_BYTES:
-                message = await receive()
+            while drained < limit:
+                async with asyncio.timeout(DRAIN_SILENCE_SECONDS):
+                    message = await receive()
                 drained += len(message.get("body", b""))
                 if not message.get("more_body"):
-                    return
+                    return True
+    return False
 
 
-async def _refuse(scope: Scope, send: Send, limit: int) -> None:
-    details = {"limit": limit}
-    await _answer(
-        scope, send, PayloadTooLarge.status, PayloadTooLarge.code, _message(limit), details, close=True
-    )
-
-
-async def _answer(
+async def answer_error(
     scope: Scope,
     send: Send,
-    status: int,
-    code: str,
-    message: str,
-    details: dict[str, int] | None = None,
+    error: ApiError,
     *,
+    headers: Sequence[tuple[bytes, bytes]] = (),
     close: bool = False,
 ) -> None:
-    error = {
-        "code": code,
-        "message": message,
-        "details": details or {},
+    """Answer an error in the one shape, before the application has seen the request."""
+    shown = {
+        "code": error.code,
+        "message": error.message,
+        "details": error.details,
         "request_id": scope.get("request_id", ""),
     }
-    body = json.dumps({"error": error}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    body = json.dumps({"error": shown}).encode()
+    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if close:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+        own.append((b"connection", b"close"))
+    kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
+    await send({"type": f"{kind}.start", "status": error.status, "headers": [*own, *headers]})
+    await send({"type": f"{kind}.body", "body": body})
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(_message(limit), {"limit": limit})
 
 
 def _message(limit: int) -> str:

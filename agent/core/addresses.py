@@ -1,14 +1,17 @@
-"""Which network addresses a miner may fetch from.
+"""Which network addresses may be connected to for strangers: to fetch an input, to deliver a webhook.
 
-Inputs are named by strangers. Without these rules a stranger could make a miner ask for pages inside its owner's
+Without these rules a stranger could make a machine ask for pages inside its owner's
 network, of the machine itself, or of a cloud's metadata service, and read the answer as a job's result.
 Sources: the IANA special-purpose address registries (RFC 6890), RFC 6052 (NAT64), RFC 6598 (carrier-grade NAT).
 """
 
 from __future__ import annotations
 
+import re
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 # Spelled out rather than left to `is_global`, which means different things in different versions of Python.
 _NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -42,9 +45,15 @@ _NOT_FOR_PUBLIC_USE_6: Final = tuple(
     )
 )
 
+_FREE_PORTS: Final = range(1024, 65536)
+_WEB_PORTS: Final = (80, 443)
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
+_LONGEST_NAME: Final = 253
+_PRIVATE_NAMES: Final = (".localhost", ".local", ".internal")
+
 
 def may_connect(address: str, *, allow_private: bool = False) -> bool:
-    """Whether an input may be fetched from this IP address.
+    """Whether a stranger's server may be connected to at this IP address.
 
     Public unicast addresses may; with `allow_private` also private, loopback and link-local ones; multicast, broadcast
     and unspecified addresses never. What is not an IP address may not.
@@ -74,3 +83,52 @@ def _is_public(ip: IPv4Address | IPv6Address) -> bool:
     if isinstance(ip, IPv4Address):
         return not any(ip in network for network in _NOT_FOR_PUBLIC_USE)
     return ip in _GLOBAL_UNICAST and not any(ip in network for network in _NOT_FOR_PUBLIC_USE_6)
+
+
+class AddressFault(StrEnum):
+    """Why a URL is refused before anything is connected."""
+
+    NOT_A_URL = "not a URL"
+    SCHEME = "scheme"
+    LOGIN = "login"
+    PORT = "port"
+    PRIVATE = "private"
+
+
+def fault_of(url: str, *, allow_http: bool = False, allow_private: bool = False) -> AddressFault | None:
+    """What is wrong with a URL that a stranger named, as far as it can be seen without looking up its host."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return AddressFault.NOT_A_URL
+    if parts.scheme not in (("https", "http") if allow_http else ("https",)) or not host:
+        return AddressFault.SCHEME
+    if parts.username or parts.password:
+        return AddressFault.LOGIN
+    if not is_web_port(port):
+        return AddressFault.PORT
+    private = host == "localhost" or host.endswith(_PRIVATE_NAMES)
+    numeric = ":" in host or host.replace(".", "").isdigit()
+    if (private or (numeric and not may_connect(host))) and not allow_private:
+        return AddressFault.PRIVATE
+    return None
+
+
+def is_host(name: str) -> bool:
+    """Whether this is an IP address, or a name as DNS has them (international names in their ASCII form)."""
+    return is_address(name) or (len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address and no name."""
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def is_web_port(port: int | None) -> bool:
+    """Whether web servers use this port. Other low ones belong to services that could mistake a request for a command."""
+    return port is None or port in _WEB_PORTS or port in _FREE_PORTS

@@ -4,6 +4,7 @@ AgentError
 ├── ConfigurationError          a setting is wrong
 └── ApiError                    what a request is answered with
     ├── InvalidJobType          400 INVALID_JOB_TYPE
+    ├── UnsupportedChecksum     400 UNSUPPORTED_CHECKSUM
     ├── Unauthorized            401 UNAUTHORIZED
     ├── InsufficientBalance     402 INSUFFICIENT_BALANCE
     ├── Forbidden               403 FORBIDDEN
@@ -15,19 +16,29 @@ AgentError
     │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
     │   ├── StaleLease          409 STALE_LEASE
     │   └── StaleSession        409 STALE_SESSION
+    ├── UnsupportedVersion      412 UNSUPPORTED_VERSION
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
+    ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
     ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
     ├── ValidationFailed        422 VALIDATION_ERROR
     │   └── ReceiptInvalid      422 RECEIPT_INVALID
+    ├── Locked                  423 LOCKED
     ├── RateLimitExceeded       429 RATE_LIMIT_EXCEEDED
+    ├── ChecksumMismatch        460 CHECKSUM_MISMATCH
     ├── InternalError           500 INTERNAL_ERROR
-    └── ServiceUnavailable      503 SERVICE_UNAVAILABLE
+    ├── ServiceUnavailable      503 SERVICE_UNAVAILABLE
+    └── AnswerFailed            502 MACHINE_FAULT
+        ├── AnswerRefused       422 INPUT_INVALID
+        ├── AnswerCancelled     409 JOB_CANCELLED
+        ├── AnswerInvalid       502 RESULT_INVALID
+        ├── AnswerChanged       502 TEXT_CHANGED
+        └── AnswerTimeout       504 ANSWER_TIMEOUT
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 
 class AgentError(Exception):
@@ -41,8 +52,10 @@ class ConfigurationError(AgentError):
 class ApiError(AgentError):
     """A request cannot be answered as asked. The message tells the caller what to do."""
 
-    code: ClassVar[str]
-    status: ClassVar[int]
+    code: str
+    status: int
+    headers: Mapping[str, str] = {}
+    """Headers of the answer."""
 
     def __init__(self, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -50,10 +63,22 @@ class ApiError(AgentError):
         self.details = dict(details or {})
 
 
+def error_body(code: str, message: str, details: Mapping[str, Any], request_id: str) -> dict[str, Any]:
+    """The one shape in which errors are answered."""
+    return {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
+
+
 class InvalidJobType(ApiError):
     """The job's type is no service of the registry."""
 
     code = "INVALID_JOB_TYPE"
+    status = 400
+
+
+class UnsupportedChecksum(ApiError):
+    """An upload's checksum cannot be read, or is of another algorithm than the server offers."""
+
+    code = "UNSUPPORTED_CHECKSUM"
     status = 400
 
 
@@ -138,11 +163,25 @@ class StaleSession(Conflict):
     code = "STALE_SESSION"
 
 
+class UnsupportedVersion(ApiError):
+    """The request speaks no version of the tus protocol that the server speaks."""
+
+    code = "UNSUPPORTED_VERSION"
+    status = 412
+
+
 class PayloadTooLarge(ApiError):
-    """A body is over its limit."""
+    """A body is over its limit, or an account over what it may store."""
 
     code = "PAYLOAD_TOO_LARGE"
     status = 413
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is of another media type than this call takes."""
+
+    code = "UNSUPPORTED_MEDIA_TYPE"
+    status = 415
 
 
 class RangeNotSatisfiable(ApiError):
@@ -168,11 +207,31 @@ class ReceiptInvalid(ValidationFailed):
     code = "RECEIPT_INVALID"
 
 
+class Locked(ApiError):
+    """Another request is busy with the same thing; ask again in a moment."""
+
+    code = "LOCKED"
+    status = 423
+
+
 class RateLimitExceeded(ApiError):
-    """Too many requests; `Retry-After` says when to come back."""
+    """Too many requests; `Retry-After` says in how many seconds to come back."""
 
     code = "RATE_LIMIT_EXCEEDED"
     status = 429
+
+    def __init__(
+        self, message: str, details: Mapping[str, Any] | None = None, *, retry_after: int = 1
+    ) -> None:
+        super().__init__(message, details)
+        self.headers = {"Retry-After": str(retry_after)}
+
+
+class ChecksumMismatch(ApiError):
+    """What arrived of an upload is not what its checksum says; nothing of it was kept. The status is that of tus."""
+
+    code = "CHECKSUM_MISMATCH"
+    status = 460
 
 
 class InternalError(ApiError):
@@ -187,6 +246,53 @@ class ServiceUnavailable(ApiError):
 
     code = "SERVICE_UNAVAILABLE"
     status = 503
+
+
+class AnswerFailed(ApiError):
+    """The job that was to make the answer failed, and not by its input's fault; the code may be its runner's own."""
+
+    code = "MACHINE_FAULT"
+    status = 502
+
+    def __init__(self, job_id: str, message: str, code: str | None = None) -> None:
+        super().__init__(message, {"job_id": job_id})
+        if code is not None:
+            self.code = code
+        # The network has tried as often as the job allows; a client that repeats the request by itself makes another job.
+        self.headers = {"X-Job-ID": job_id, "X-Should-Retry": "false"}
+
+
+class AnswerRefused(AnswerFailed):
+    """The job that was to make the answer failed by its input's fault; the code may be its runner's own."""
+
+    code = "INPUT_INVALID"
+    status = 422
+
+
+class AnswerCancelled(AnswerFailed):
+    """The job that was to make the answer was cancelled."""
+
+    code = "JOB_CANCELLED"
+    status = 409
+
+
+class AnswerInvalid(AnswerFailed):
+    """The miner answered what its service does not."""
+
+    code = "RESULT_INVALID"
+
+
+class AnswerChanged(AnswerFailed):
+    """A text that was shown in part came out otherwise."""
+
+    code = "TEXT_CHANGED"
+
+
+class AnswerTimeout(AnswerFailed):
+    """The job did not make the answer in time."""
+
+    code = "ANSWER_TIMEOUT"
+    status = 504
 
 
 def answerable() -> dict[str, type[ApiError]]:

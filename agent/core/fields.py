@@ -56,6 +56,7 @@ MinerId = Annotated[str, Field(examples=["miner_1234567890"])]
 ReceiptId = Annotated[str, Field(examples=["receipt_1234567890"])]
 TransactionId = Annotated[str, Field(examples=["tx_1234567890"])]
 AccountId = Annotated[str, Field(examples=["account_1234567890"])]
+UploadId = Annotated[str, Field(examples=["upload_1234567890"])]
 KeyId = Annotated[str, Field(examples=["key_1234567890"])]
 ServiceId = Annotated[str, Field(examples=["llm_inference"])]
 ArtifactId = Annotated[

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agent.core.catalogue import CatalogueEntry, is_taken
-from agent.miner.deadline import call_within
+from agent.deadline import call_within
 from agent.miner.models import ModelUnavailable
 
 _ANSWER_SECONDS: Final = 20.0

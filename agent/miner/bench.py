@@ -21,8 +21,8 @@ from typing import Any, Final
 from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.core.quantities import format_time
+from agent.deadline import call_within
 from agent.miner.capabilities import Capabilities, Machine, ServiceOffer, tools
-from agent.miner.deadline import call_within
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import HOST_COMMAND, Execution, LocalExecutor
 from agent.miner.gpus import Gpus

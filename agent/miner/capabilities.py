@@ -15,8 +15,8 @@ from typing import Any, Final
 import structlog
 
 from agent.core.quantities import format_money
+from agent.deadline import call_within
 from agent.miner import hardware
-from agent.miner.deadline import call_within
 from agent.miner.gpus import Gpu, Gpus
 from agent.miner.models import ModelStore
 from agent.miner.scores import FILE_NAME, Score, advertised, read_scores

@@ -23,9 +23,9 @@ import psutil
 
 from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
+from agent.deadline import call_within
 from agent.miner import hardware
 from agent.miner.capabilities import Machine, tools
-from agent.miner.deadline import call_within
 from agent.miner.gpus import Gpus
 from agent.miner.models import ModelStore
 from agent.settings import Settings

@@ -18,7 +18,7 @@ import psutil
 import pynvml
 import structlog
 
-from agent.miner.deadline import call_within
+from agent.deadline import call_within
 
 _LOCK_SECONDS: Final = 2.0
 """How long a caller waits for another one's NVML calls, which take milliseconds unless the driver hangs."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.miner.deadline import call_within
+from agent.deadline import call_within
 from agent.miner.errors import Unreachable
 from agent.miner.gpus import Gpus
 from agent.miner.link import Link

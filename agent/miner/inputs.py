@@ -1,7 +1,6 @@
 """Brings the input files of jobs to disk. Inputs come from strangers, so everything about them is distrusted.
 
-A host's name is resolved once; every address is checked, and the connection goes to a checked address, so that an
-answer which changes a moment later has no effect. Redirects are followed by hand and checked like the first address.
+Only checked addresses are connected to (`agent.network`). Redirects are followed by hand and checked like the first address.
 Sizes and times are limited while the bytes come in. Messages name hosts but neither their addresses, which would show
 a stranger the inside of the owner's network, nor whole URLs, which often carry a secret.
 """
@@ -12,13 +11,10 @@ import asyncio
 import errno
 import hashlib
 import re
-import socket
 import ssl
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from functools import cache
-from ipaddress import ip_address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -27,26 +23,24 @@ import httpcore
 import httpx
 import structlog
 
-from agent.core.addresses import may_connect
-from agent.miner.deadline import call_within
+from agent.core.addresses import is_host, is_web_port
+from agent.network import (
+    GuardedBackend,
+    HostRefused,
+    HostUnknown,
+    LookupFailed,
+    Network,
+    internet,
+)
 from agent.settings import InputSettings
 from runners._base import Fail, Retry
 
 ArtifactSource = Callable[[str], AbstractAsyncContextManager[httpx.Response]]
 """Opens the coordinator's `GET /v1/artifacts/{id}` as a stream, with the session's token; takes "sha256:<hex>"."""
 
-Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-"""The IP addresses of a host for a port, best first. Raises `socket.gaierror`, or `TimeoutError`."""
-
 _ARTIFACT: Final = re.compile(r"artifact:sha256:([0-9a-f]{64})")
-_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
-_LONGEST_NAME: Final = 253
-_RESOLVE_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 60.0
-_MAX_ADDRESSES: Final = 4
-"""How many addresses of one host are tried: IPv4 and IPv6, each with one spare."""
-_FREE_PORTS: Final = range(1024, 65536)
 _BUFFER: Final = 2**20
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _PASSING: Final = frozenset({401, 408, 409, 425, 429})
@@ -76,15 +70,6 @@ class FetchedFile:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
-    """How hosts are found and reached. Tests put a network of their own here; the checks stay the same."""
-
-    resolve: Resolver
-    backend: httpcore.AsyncNetworkBackend
-    tls: ssl.SSLContext
-
-
 async def fetch(
     reference: str | Mapping[str, Any],
     target: Path,
@@ -107,7 +92,7 @@ async def fetch(
                 await _fetch_artifact(f"sha256:{match[1]}", sink, artifacts)
                 sink.expect(match[1])
             else:
-                await _fetch_address(reference, sink, limits, network or _internet())
+                await _fetch_address(reference, sink, limits, network or internet())
             return await sink.finish()
     except TimeoutError:
         raise InputUnavailable(
@@ -202,7 +187,7 @@ async def _fetch_artifact(artifact_id: str, sink: _Sink, artifacts: ArtifactSour
 
 async def _fetch_address(address: str, sink: _Sink, limits: InputSettings, network: Network) -> None:
     url = _parse(address)
-    guard = _GuardedBackend(network, allow_private=limits.allow_private)
+    guard = GuardedBackend(network, allow_private=limits.allow_private)
     async with httpcore.AsyncConnectionPool(ssl_context=network.tls, network_backend=guard) as pool:
         for _ in range(limits.max_redirects + 1):
             _check_url(url, limits)
@@ -239,6 +224,14 @@ async def _fetch_hop(pool: httpcore.AsyncConnectionPool, url: httpx.URL, sink: _
                 )
             await _receive(answer.get("content-length"), response.aiter_stream(), sink)
             return None
+    except HostRefused as error:
+        raise InputRefused(
+            f"{error}; give an address that everybody can reach, or upload the file."
+        ) from None
+    except HostUnknown as error:
+        raise InputRefused(f"{error}; check the input's address.", code="INPUT_UNAVAILABLE") from None
+    except LookupFailed as error:
+        raise InputUnavailable(f"{error}.") from error
     except httpcore.ConnectError as error:
         # The pool raises its errors anew `from None`, so the reason is the context and no longer the cause.
         if isinstance(error.__context__, ssl.SSLCertVerificationError):
@@ -272,16 +265,12 @@ def _parse(address: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         url = httpx.URL(address) if base is None else base.join(address)
         if (
-            url.scheme and _is_host(url.raw_host.decode("ascii")) and url.host
+            url.scheme and is_host(url.raw_host.decode("ascii")) and url.host
         ):  # `host` decodes international names
             return url
     except (httpx.InvalidURL, UnicodeError):
         pass
     raise InputRefused("The input's address is not a whole URL; write it like https://example.com/file.")
-
-
-def _is_host(name: str) -> bool:
-    return _is_address(name) or (len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None)
 
 
 def _check_url(url: httpx.URL, limits: InputSettings) -> None:
@@ -293,81 +282,5 @@ def _check_url(url: httpx.URL, limits: InputSettings) -> None:
         )
     if url.userinfo:
         raise InputRefused("The input's address contains a login; give one without, or upload the file.")
-    # Other low ports belong to services that are no web servers and could mistake a request for a command.
-    if url.port is not None and url.port not in (80, 443) and url.port not in _FREE_PORTS:
+    if not is_web_port(url.port):
         raise InputRefused(f"The input's address has port {url.port}; use 443, 80 or one from 1024 to 65535.")
-
-
-class _GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that were checked, whatever name the URL has. TLS is still verified against that name."""
-
-    def __init__(self, network: Network, *, allow_private: bool) -> None:
-        self._network = network
-        self._allow_private = allow_private
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature is the library's
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        failure: Exception = httpcore.ConnectError("the host has no address")
-        for address in (await self._checked_addresses(host, port))[:_MAX_ADDRESSES]:
-            try:
-                return await self._network.backend.connect_tcp(
-                    address, port, timeout, local_address, socket_options
-                )
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                failure = error
-        raise failure
-
-    async def _checked_addresses(self, host: str, port: int) -> Sequence[str]:
-        addresses = [host] if _is_address(host) else await self._resolve(host, port)
-        refused = [
-            address for address in addresses if not may_connect(address, allow_private=self._allow_private)
-        ]
-        if refused:
-            _log.warning("input_address_refused", host=host, addresses=refused)
-            raise InputRefused(
-                f"{host} is not on the public internet; give an address that everybody can reach, or upload the file."
-            )
-        return addresses
-
-    async def _resolve(self, host: str, port: int) -> Sequence[str]:
-        try:
-            return await self._network.resolve(host, port)
-        except socket.gaierror as error:
-            if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)):
-                raise InputRefused(
-                    f"There is no host {host}; check the input's address.", code="INPUT_UNAVAILABLE"
-                ) from None
-            raise InputUnavailable(f"The name {host} could not be looked up ({error.strerror}).") from error
-        except (TimeoutError, UnicodeError) as error:
-            raise InputUnavailable(
-                f"The name {host} could not be looked up ({type(error).__name__})."
-            ) from error
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    """Ask the system's resolver, whose order suits the machine's network."""
-    found = await call_within(
-        _RESOLVE_SECONDS,
-        lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM),
-        name="resolve-input",
-    )
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
-
-
-@cache
-def _internet() -> Network:
-    return Network(resolve=_resolve, backend=httpcore.AnyIOBackend(), tls=httpx.create_ssl_context())

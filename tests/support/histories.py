@@ -49,11 +49,13 @@ from agent.coordinator.store import ledger as ledger_store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.schema import prepare
+from agent.coordinator.uploads import UploadDirectory
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.ledger import available, escrow
 from agent.core.quantities import to_units
-from agent.settings import CoordinatorSettings
+from agent.settings import CoordinatorSettings, WebhookSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload
@@ -138,9 +140,12 @@ class Histories(RuleBasedStateMachine):
             database=database,
             hub=hub,
             feed=Feed(database, hub),
+            webhooks=WebhookSender(database, WebhookSettings(), self.clock),
             dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS),
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
+            uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
             signer=LogSigner("histories.test", LOG_KEY),
+            link_key=bytes(32),
             services={name: runner.definition for name, runner in installed().items()},
             catalogue=load_catalogue(),
             clock=self.clock,

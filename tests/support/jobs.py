@@ -36,6 +36,13 @@ def followed(client: httpx.Client, job_id: str) -> Iterator[Iterator[tuple[str, 
         yield _events(stream)
 
 
+def ended(client: httpx.Client, job_id: str, status: str) -> None:
+    """Wait until the job has ended, in this state."""
+    with followed(client, job_id) as events:
+        *_, (_, last) = events
+    assert last["status"] == status
+
+
 def _events(stream: httpx.Response) -> Iterator[tuple[str, dict[str, Any]]]:
     kind = ""
     for line in stream.iter_lines():

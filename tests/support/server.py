@@ -55,6 +55,7 @@ def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
         build_app(context),
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         ws_max_size=settings.coordinator.max_result,
         timeout_graceful_shutdown=2,
     )

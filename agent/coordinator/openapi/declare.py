@@ -6,10 +6,12 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.core.errors import ApiError, answerable
+from agent.core.errors import ApiError
 
 SCHEMAS: Final = "#/components/schemas/"
 EVENT_STREAM: Final = "text/event-stream"
+AUDIENCE: Final = "x-audience"
+"""Where the document says in words who may make a call. Routes say it themselves where their dependencies do not."""
 ERROR_CODES: Final = "x-error-codes"
 """Where the document keeps the codes of an error answer, for programs that write about it."""
 
@@ -22,17 +24,24 @@ def errors(*kinds: type[ApiError]) -> dict[int | str, dict[str, Any]]:
     return by_status
 
 
-FILE_BODY: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": False,  # nothing is a file too, an empty one
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-"""The body of a route that takes a file as it streams in, whatever its media type; for its `openapi_extra`."""
+def body(media_type: str, *, required: bool) -> dict[str, Any]:
+    """A body of bytes as they stream in; for a route's `openapi_extra`."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+FILE_BODY: Final = body("application/octet-stream", required=False)
+"""The body of a route that takes a file, whatever its media type: none is an empty file. For its `openapi_extra`."""
 
 
 class _Shown(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class DataEvent(_Shown):
+    """One server-sent event of the kind that OpenAI's clients read: JSON in one line, `[DONE]` at the end."""
+
+    data: str
 
 
 class StreamEvent(_Shown):
@@ -42,16 +51,28 @@ class StreamEvent(_Shown):
     data: str = Field(examples=['{"job_id":"job_1234567890","status":"running","progress":75}'])
 
 
-def event_stream(description: str, example: str) -> dict[str, Any]:
-    """The answer of a route that streams server-sent events, each a `StreamEvent`."""
-    content = {"schema": {"$ref": f"{SCHEMAS}StreamEvent"}, "example": example}
+def event_stream(description: str, example: str, event: type[BaseModel] = StreamEvent) -> dict[str, Any]:
+    """The answer of a route that streams server-sent events of a kind."""
+    content = {"schema": {"$ref": f"{SCHEMAS}{event.__name__}"}, "example": example}
     return {"description": description, "content": {EVENT_STREAM: content}}
+
+
+def headers(**described: str) -> dict[str, Any]:
+    """Headers that an answer may have: what each means, by its name with underscores."""
+    return {
+        name.replace("_", "-"): {"description": meaning, "schema": {"type": "string"}}
+        for name, meaning in described.items()
+    }
 
 
 class ErrorBody(_Shown):
     """What went wrong. `details` depends on the code; `VALIDATION_ERROR` names each field under `fields`."""
 
-    code: str = Field(json_schema_extra={"enum": list(answerable())})
+    code: str = Field(
+        description="One of the error codes; where a job failed, it may be its runner's own",
+        json_schema_extra={"pattern": "^[A-Z][A-Z0-9_]{0,63}$"},
+        examples=["JOB_NOT_FOUND"],
+    )
     message: str = Field(description="A sentence for people: what is wrong and what to do")
     details: dict[str, Any]
     request_id: str = Field(description="Also in the header `X-Request-ID`", examples=["5f0c2f3a9d1e4b77"])

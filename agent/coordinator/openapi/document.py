@@ -18,12 +18,13 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from agent import __version__
-from agent.coordinator.openapi.declare import ERROR_CODES, SCHEMAS, Error, StreamEvent
+from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, SCHEMAS, DataEvent, Error, StreamEvent
 from agent.coordinator.openapi.examples import NoExampleError, example_of
 from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, tags
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.routes._callers import AUDIENCES, Audience
 from agent.core.errors import (
+    AnswerFailed,
     ApiError,
     InternalError,
     NotFound,
@@ -37,8 +38,6 @@ from agent.core.errors import (
 
 Json = dict[str, Any]
 
-AUDIENCE: Final = "x-audience"
-"""Where the document says in words who may make a call."""
 EVERYBODY: Final = "everybody, also without a key"
 PREFIX_OF_PATHS: Final = "/v1"
 SERVERS: Final = [
@@ -58,6 +57,16 @@ HEADERS: Final[Json] = {
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
         "example": "1",
     },
+    "RateLimit-Policy": {
+        "description": "The budget that the call counted towards (docs/limits.md)",
+        "schema": {"type": "string"},
+        "example": '"client";q=1000;w=10',
+    },
+    "RateLimit": {
+        "description": "What is left of it",
+        "schema": {"type": "string"},
+        "example": '"client";r=998;t=9',
+    },
     "WWW-Authenticate": {
         "description": "How to authenticate",
         "required": True,
@@ -65,12 +74,14 @@ HEADERS: Final[Json] = {
         "example": "Bearer",
     },
 }
+_ON_EVERY_ANSWER: Final = ("X-Request-ID", "RateLimit-Policy", "RateLimit")
 _HEADERS_OF: Final = {
     Unauthorized.status: "WWW-Authenticate",
     RateLimitExceeded.status: "Retry-After",
     ServiceUnavailable.status: "Retry-After",
 }
 """The headers that answers of a status have beside those of all answers."""
+_OF_THE_BODY: Final = ("Content-Type", "Content-Length")
 ALWAYS: Final = (RateLimitExceeded, InternalError, ServiceUnavailable)
 """What any call can be answered."""
 
@@ -127,7 +138,7 @@ def _add_shared(components: Json) -> None:
     schemas = components["schemas"]
     for name in ("HTTPValidationError", "ValidationError"):  # the framework's, which are never answered
         schemas.pop(name, None)
-    for model in (Error, StreamEvent):
+    for model in (Error, StreamEvent, DataEvent):
         schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
         schemas |= {**schema.pop("$defs", {}), model.__name__: schema}
     components["responses"] = {code: _error_answer([kind]) for code, kind in answerable().items()}
@@ -138,9 +149,13 @@ def _complete(operation: Json, route: APIRoute, method: str, components: Json) -
     audience = _audience(route)
     module = route.endpoint.__module__.rpartition(".")[2]
     operation["operationId"] = f"{module}_{route.name}"
-    operation[AUDIENCE] = EVERYBODY if audience is None else audience.words
+    operation.setdefault(AUDIENCE, EVERYBODY if audience is None else audience.words)
     operation.setdefault("security", [])
-    for parameter in operation.get("parameters", ()):
+    # What describes the body is no parameter, says the standard.
+    parameters = [one for one in operation.pop("parameters", ()) if one["name"] not in _OF_THE_BODY]
+    if parameters:
+        operation["parameters"] = parameters
+    for parameter in parameters:
         parameter["schema"] = _never_null(parameter["schema"])
     _complete_body(operation, route, components)
     _complete_answers(operation, components)
@@ -187,7 +202,7 @@ def _complete_answers(operation: Json, components: Json) -> None:
             continue
         if response["description"] == "Successful Response":  # the framework's words
             response["description"] = HTTPStatus(int(status)).phrase
-        response.setdefault("headers", {})["X-Request-ID"] = _header("X-Request-ID")
+        response.setdefault("headers", {}).update({name: _header(name) for name in _ON_EVERY_ANSWER})
         for media_type, content in response.get("content", {}).items():
             _add_example(media_type, content, components)
 
@@ -225,8 +240,10 @@ def _error_answer(kinds: list[type[ApiError]]) -> Json:
     """The answer of these errors, which have one status."""
     codes = [kind.code for kind in kinds]
     meanings = {kind.code: _meaning(kind) for kind in kinds}
-    headers = ["X-Request-ID", *filter(None, [_HEADERS_OF.get(kinds[0].status)])]
-    only = {"properties": {"error": {"properties": {"code": {"enum": codes}}}}}
+    headers = [*_ON_EVERY_ANSWER, *filter(None, [_HEADERS_OF.get(kinds[0].status)])]
+    # A job that failed on its miner has the code that its runner gave it.
+    code: Json = {} if any(issubclass(kind, AnswerFailed) for kind in kinds) else {"enum": codes}
+    only = {"properties": {"error": {"properties": {"code": code}}}}
     return {
         "description": " ".join(f"`{code}`: {meaning}" for code, meaning in meanings.items()),
         ERROR_CODES: codes,

@@ -68,5 +68,7 @@ def _ordered(value: Any, schema: Schema, components: Mapping[str, Schema]) -> An
     if not isinstance(value, dict):
         return value
     fields = schema.get("properties", {})
-    names = [*(name for name in fields if name in value), *(name for name in value if name not in fields)]
-    return {name: _ordered(value[name], fields.get(name, {}), components) for name in names}
+    # The framework drops nulls from examples; where one is required it is put back.
+    present = [name for name in fields if name in value or name in schema.get("required", ())]
+    names = [*present, *(name for name in value if name not in fields)]
+    return {name: _ordered(value.get(name), fields.get(name, {}), components) for name in names}

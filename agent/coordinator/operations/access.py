@@ -35,6 +35,7 @@ __all__ = [
     "new_key",
     "require",
     "revoke_key",
+    "seen_lately",
     "store_key",
 ]
 
@@ -93,6 +94,11 @@ async def authenticate(context: Context, secret: str | None) -> Caller:
         known.clear()
     known[sha256] = (context.clock(), caller)
     return caller
+
+
+def seen_lately(context: Context, secret: str) -> bool:
+    """Whether this key was valid when it was last looked up, and has not been revoked here since."""
+    return digest(secret) in context.caches.get("keys", {})
 
 
 def require(caller: Caller, *roles: Role) -> Caller:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import Any
 
+from agent.coordinator.operations import storage
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
@@ -12,17 +13,24 @@ from agent.coordinator.store import artifacts as store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import Conflict, NotFound
 
+__all__ = ["ArtifactRecord", "find", "save"]
+
 
 async def save(
     context: Context, who: Caller | Session, media_type: str, chunks: AsyncIterable[bytes]
 ) -> dict[str, Any]:
-    """Store a stream. Returns `{artifact_id, size, media_type}`."""
-    owner = who.miner_id if isinstance(who, Session) else who.account_id
-    if owner is None:
+    """Store a stream. Returns `{artifact_id, size, media_type}`. Raises `PayloadTooLarge` beyond what an account may store."""
+    if isinstance(who, Session):  # what miners make was asked for; whether it is too much is the job's matter
+        stored = await context.artifacts.store(chunks)
+        record = ArtifactRecord(stored.artifact_id, stored.size, media_type)
+        await context.database.write(store.add, record, who.miner_id, context.clock())
+    elif who.account_id is None:
         raise Conflict("Artifacts belong to an account; use a client's key.")
-    stored = await context.artifacts.store(chunks)
-    record = ArtifactRecord(stored.artifact_id, stored.size, media_type)
-    await context.database.write(store.add, record, owner, context.clock())
+    else:
+        stored = await context.artifacts.store(chunks, await storage.room(context, who.account_id))
+        record = ArtifactRecord(stored.artifact_id, stored.size, media_type)
+        quota = context.settings.max_stored
+        await context.database.write(storage.keep, record, who.account_id, quota=quota, now=context.clock())
     return {"artifact_id": stored.artifact_id, "size": stored.size, "media_type": media_type}
 
 

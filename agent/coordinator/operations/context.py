@@ -14,6 +14,8 @@ from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.uploads import UploadDirectory
+from agent.coordinator.webhooks import WebhookSender
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.quantities import format_time, make_id
@@ -37,15 +39,18 @@ class LogSigner:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The coordinator's parts. `clock` returns seconds since the epoch."""
+    """The coordinator's parts. `clock` returns seconds since the epoch; `link_key` is the secret behind signed links."""
 
     settings: CoordinatorSettings
     database: Database
     hub: Hub
     feed: Feed
+    webhooks: WebhookSender
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
+    uploads: UploadDirectory
     signer: LogSigner
+    link_key: bytes
     services: Mapping[str, ServiceDefinition]
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from agent.coordinator import lifecycle
 from agent.coordinator.artifacts import Stored
+from agent.coordinator.operations import storage
 from agent.coordinator.operations import submission as submissions
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
@@ -31,7 +32,7 @@ from agent.core.errors import (
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.jobs import FINAL, Cancel, Job, JobState, RunEnded
+from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
 from agent.core.quantities import format_time, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 from runners._base import ServiceDefinition
@@ -40,6 +41,8 @@ JobView = dict[str, Any]
 
 OPEN: Final = (JobState.SUBMITTED.value, JobState.RUNNING.value)
 
+QUEUE_RETRY_SECONDS: Final = 10
+"""When to come back with a job that found its account's queue full: by then some of its many jobs have ended, or none will soon."""
 LOOK_AGAIN_SECONDS: Final = 5.0
 """How often a waiting answer looks by itself, should a message have been lost."""
 
@@ -140,6 +143,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         requested_miner_id=options.miner_id,
         missing_files=json.dumps(submission.missing) if submission.missing else None,
         created_at=context.clock(),
+        webhook_url=submission.webhook_url,
     )
 
 
@@ -157,7 +161,8 @@ def _insert(
             return first
     if counts.total(connection, account_id=record.account_id, states=OPEN) >= limit:
         raise RateLimitExceeded(
-            f"You have {limit} unfinished jobs, which is the limit; wait for some to end."
+            f"You have {limit} unfinished jobs, which is the limit; wait for some to end.",
+            retry_after=QUEUE_RETRY_SECONDS,
         )
     _check_inputs(connection, record.account_id, inputs)
     lifecycle.create(connection, record)
@@ -327,15 +332,28 @@ def _results(connection: Connection, caller: Caller, job_id: str) -> dict[str, A
     }
 
 
+async def failed_by_machines(context: Context, job_id: str) -> bool:
+    """Whether a failed job was given up after too many runs that were not its input's fault."""
+    return await context.database.read(_failed_by_machines, job_id)
+
+
+def _failed_by_machines(connection: Connection, job_id: str) -> bool:
+    record = store.find(connection, job_id)
+    ended = store.runs_of(connection, job_id)
+    if record is None or not ended or record.life.attempts < record.life.max_attempts:
+        return False
+    return ended[-1]["outcome"] in (Outcome.RETRIED, Outcome.EXPIRED)
+
+
 async def upload_file(
     context: Context, caller: Caller, job_id: str, name: str, media_type: str, chunks: AsyncIterable[bytes]
 ) -> JobView:
     """Store a file that a job waits for, and release the job once its last file is there.
 
-    Raises `Conflict` if the job waits for no such file.
+    Raises `Conflict` if the job waits for no such file, `PayloadTooLarge` beyond what the account may store.
     """
     _awaited_field(context, await _find(context, caller, job_id), name)
-    stored = await context.artifacts.store(chunks)
+    stored = await context.artifacts.store(chunks, await storage.room(context, _account(caller)))
     record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
     if record.missing_files is None:
         context.dispatcher.job_waiting()
@@ -365,10 +383,8 @@ def _fill(
 ) -> JobRecord:
     record = _own(store.find(connection, job_id), caller, job_id)
     path, missing = _awaited_field(context, record, name)
-    owner = _account(caller)
-    artifact_store.add(
-        connection, ArtifactRecord(stored.artifact_id, stored.size, media_type), owner, context.clock()
-    )
+    file = ArtifactRecord(stored.artifact_id, stored.size, media_type)
+    storage.keep(connection, file, _account(caller), quota=context.settings.max_stored, now=context.clock())
     artifact_store.link(connection, job_id, "input", [JobArtifact(stored.artifact_id, path, media_type)])
     reference = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
     spec, digest = submissions.specify(submissions.with_file(record.spec, path, reference))

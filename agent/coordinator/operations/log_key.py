@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from nacl.signing import SigningKey
 
 from agent.coordinator.operations.context import LogSigner
+from agent.coordinator.operations.secret_file import load_secret
 from agent.core.errors import ConfigurationError
 from aitbc.canonical import sha256_hex
 
-SEED_BYTES: Final = 32
 _ORIGIN: Final = re.compile(r"[^\s+]{1,200}")
 
 
 def load_signer(path: Path, origin: str | None) -> LogSigner:
     """The key at `path`, made if there is none. Raises `ConfigurationError` if others can read it, or for a bad origin."""
-    key = _read(path) if path.exists() else _make(path)
+    key = SigningKey(load_secret(path))
     if origin is None:
         origin = f"aitbc.local/{sha256_hex(bytes(key.verify_key))[:16]}"
     if _ORIGIN.fullmatch(origin) is None:
@@ -28,30 +26,3 @@ def load_signer(path: Path, origin: str | None) -> LogSigner:
             "coordinator.origin: use a name without spaces and without +, like log.example.org."
         )
     return LogSigner(origin, key)
-
-
-def _read(path: Path) -> SigningKey:
-    if path.stat().st_mode & 0o077:
-        raise ConfigurationError(f"{path} can be read by others. Run: chmod 600 {path}")
-    seed = path.read_bytes()
-    if len(seed) != SEED_BYTES:
-        raise ConfigurationError(f"{path} is not a key of {SEED_BYTES} bytes; restore it from your backup.")
-    return SigningKey(seed)
-
-
-def _make(path: Path) -> SigningKey:
-    key = SigningKey.generate()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    # Written aside and linked: a crash leaves either no key or a whole one.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".log.key.")
-    with os.fdopen(handle, "wb") as file:
-        file.write(bytes(key))
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return key

@@ -38,6 +38,7 @@ CHALLENGE_SECONDS: Final = 60.0
 ARRIVAL_SECONDS: Final = 10.0
 """A lease that was given so long ago stands in the miner's heartbeat, or never reached it."""
 MAX_DIGITS: Final = 15
+SESSION_PREFIX: Final = "session."
 
 log = structlog.get_logger()
 
@@ -71,7 +72,7 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     miner, api_key, kept, ended = await context.database.write(
         _register, context, request, public_key, digest(secret)
     )
-    token = f"session.{miner.miner_id}.{miner.session}.{secret}"
+    token = f"{SESSION_PREFIX}{miner.miner_id}.{miner.session}.{secret}"
     context.caches.pop("sessions", None)
     context.caches.pop("supply", None)
     context.dispatcher.supersede(miner.miner_id)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from agent.coordinator.operations.addresses import webhook_url
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.references import artifact_of, reference_problem
 from agent.core.errors import InvalidJobType, ValidationFailed
@@ -82,6 +83,11 @@ class JobOptions(_Body):
     miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = Field(
         default=None, description="The only miner that may run it"
     )
+    webhook_url: Annotated[str, Field(max_length=2000)] | None = Field(
+        default=None,
+        description="Where a signed message goes when the job has ended",
+        examples=["https://example.com/hooks"],
+    )
 
 
 class JobRequest(JobOptions):
@@ -129,6 +135,7 @@ class Submission:
     max_cost: Decimal
     timeout_seconds: int
     max_attempts: int
+    webhook_url: str | None = None
     files: Mapping[str, Any] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
@@ -238,6 +245,7 @@ def _check(
         _check_adapters(context, definition, parameters, prefix, faults)
     files, missing = _files(context, definition, parameters, prefix, faults)
     timeout = _timeout(context, options, faults)
+    webhook = _webhook(context, options, faults)
     if options is None or faults:
         raise ValidationFailed("The request is not valid.", faults)
     max_cost = options.pricing.max_cost
@@ -251,6 +259,7 @@ def _check(
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
+        webhook_url=webhook,
         files=files,
         missing=missing,
     )
@@ -274,6 +283,14 @@ def _timeout(context: Context, options: JobOptions | None, faults: Faults) -> in
     if timeout > context.settings.max_timeout_seconds:
         faults["timeout_seconds"] = f"at most {context.settings.max_timeout_seconds} seconds here"
     return timeout
+
+
+def _webhook(context: Context, options: JobOptions | None, faults: Faults) -> str | None:
+    try:
+        return webhook_url(context.settings.webhooks, options.webhook_url if options is not None else None)
+    except ValidationFailed as error:
+        faults |= error.details["fields"]
+        return None
 
 
 def _model(

@@ -7,10 +7,13 @@ from agent.coordinator.routes import (
     jobs,
     miner_session,
     miners,
+    openai,
     receipts,
     registry,
     services,
+    uploads,
     wallet,
+    webhooks,
 )
 
 ROUTERS = (
@@ -19,9 +22,12 @@ ROUTERS = (
     services.router,
     registry.router,
     artifacts.router,
+    uploads.router,
     receipts.router,
     wallet.router,
+    webhooks.router,
     miners.router,
     miner_session.router,
+    openai.router,
     admin.router,
 )

@@ -148,6 +148,27 @@ class Artifact(Answer):
     media_type: str = Field(examples=["video/mp4"])
 
 
+class Upload(Answer):
+    """A resumable upload. `length` is null while the client has not told it, `artifact_id` until the file is stored."""
+
+    upload_id: fields.UploadId
+    offset: int = Field(ge=0, description="Bytes that have arrived", examples=[524288])
+    length: int | None = Field(description="Bytes in all", examples=[1048576])
+    filename: str | None = Field(examples=["film.mkv"])
+    artifact_id: fields.ArtifactId | None
+    created_at: fields.Time
+    expires_at: fields.Time
+
+
+class ArtifactLink(Answer):
+    """A signed link, relative to the API's address, and when it ends."""
+
+    url: str = Field(
+        examples=["/v1/artifacts/sha256:9f86...?expires=1704110400&type=video%2Fmp4&signature=..."]
+    )
+    expires_at: fields.Time
+
+
 class Signature(Answer):
     """The miner's signature and key, base64."""
 
@@ -330,6 +351,50 @@ class Credited(Answer):
     amount: fields.Amount
     balance: fields.Amount
     created_at: fields.Time
+
+
+class WebhookSecret(Answer):
+    """What webhooks are signed with; the secret before it is used beside it until `previous_valid_until`."""
+
+    secret: str = Field(examples=["whsec_secret"])
+    created_at: fields.Time
+    previous_valid_until: fields.Time | None = None
+
+
+class WebhookDelivery(Answer):
+    """A message about a job and what has come of it. `gone`: its receiver answered 410 and gets no more."""
+
+    model_config = example(
+        {
+            "webhook_id": "msg_1234567890",
+            "type": "job.completed",
+            "url": "https://example.com/hooks",
+            "status": "delivered",
+            "attempts": 1,
+            "created_at": "2024-01-01T12:04:00Z",
+            "last_attempt_at": "2024-01-01T12:04:00Z",
+            "finished_at": "2024-01-01T12:04:00Z",
+            "last_status_code": 204,
+        }
+    )
+
+    webhook_id: str
+    type: Literal["job.completed", "job.failed", "job.cancelled"]
+    url: str
+    status: Literal["pending", "delivered", "failed", "gone"]
+    attempts: int
+    created_at: fields.Time
+    last_attempt_at: fields.Time | None = None
+    next_attempt_at: fields.Time | None = None
+    finished_at: fields.Time | None = None
+    last_status_code: int | None = None
+    last_error: str | None = None
+
+
+class WebhookList(Answer):
+    """The messages about a job, oldest first."""
+
+    webhooks: list[WebhookDelivery]
 
 
 class Account(Answer):

@@ -1,4 +1,4 @@
-"""Who is asking, as parameters of routes."""
+"""Who is asking, as parameters of routes, and whether they are still there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import Session
+from agent.coordinator.operations.miners import SESSION_PREFIX, Session
 from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
 
 _bearer = HTTPBearer(scheme_name="key", auto_error=False, description="`Authorization: Bearer KEY`")
@@ -41,19 +41,19 @@ def _token(bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_sessi
 
 
 ContextOf = Annotated[Context, Depends(_context)]
-_Secret = Annotated[str | None, Depends(_secret)]
+Secret = Annotated[str | None, Depends(_secret)]
 _Token = Annotated[str | None, Depends(_token)]
 
 
-async def _caller(context: ContextOf, secret: _Secret) -> Caller:
+async def _caller(context: ContextOf, secret: Secret) -> Caller:
     return await access.authenticate(context, secret)
 
 
-async def _client(context: ContextOf, secret: _Secret) -> Caller:
+async def _client(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.CLIENT, Role.ADMIN)
 
 
-async def _admin(context: ContextOf, secret: _Secret) -> Caller:
+async def _admin(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.ADMIN)
 
 
@@ -61,10 +61,24 @@ async def _session(context: ContextOf, token: _Token) -> Session:
     return await miners.session_of(context, token)
 
 
-async def _client_or_session(context: ContextOf, secret: _Secret, token: _Token) -> Caller | Session:
-    if token is not None and token.startswith("session."):
-        return await miners.session_of(context, token)
+def _any_secret(secret: Secret, _: _Token) -> str | None:
+    return secret
+
+
+AnySecret = Annotated[str | None, Depends(_any_secret)]
+
+
+async def client_or_session(context: ContextOf, secret: AnySecret) -> Caller | Session:
+    """Whoever stores and reads artifacts. Raises `Unauthorized`, `Forbidden`."""
+    if secret is not None and secret.startswith(SESSION_PREFIX):
+        return await miners.session_of(context, secret)
     return await _client(context, secret)
+
+
+async def disconnected(request: Request) -> None:
+    """Returns when the client has left. Only after the body was read, since it takes what comes."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,7 @@ AUDIENCES: Final[Mapping[Callable[..., Any], Audience]] = {
     _client: Audience("a client's or an administrator's key", (Unauthorized, Forbidden)),
     _admin: Audience("an administrator's key", (Unauthorized, Forbidden)),
     _session: Audience("a miner's session token", (Unauthorized, StaleSession)),
-    _client_or_session: Audience(
+    _any_secret: Audience(
         "a client's or an administrator's key, or a miner's session token",
         (Unauthorized, Forbidden, StaleSession),
     ),
@@ -101,4 +115,4 @@ AnyCaller = Annotated[Caller, Depends(_caller)]
 Client = Annotated[Caller, Depends(_client)]
 Admin = Annotated[Caller, Depends(_admin)]
 MinerSession = Annotated[Session, Depends(_session)]
-ClientOrSession = Annotated[Caller | Session, Depends(_client_or_session)]
+ClientOrSession = Annotated[Caller | Session, Depends(client_or_session)]

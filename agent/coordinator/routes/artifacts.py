@@ -5,13 +5,22 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Header, Request, status
+from fastapi import APIRouter, Depends, Header, Query, Request, status
 from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.openapi.declare import FILE_BODY, errors
+from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
 from agent.coordinator.operations import artifacts as operations
-from agent.coordinator.routes._answers import Artifact
-from agent.coordinator.routes._callers import ClientOrSession, ContextOf
+from agent.coordinator.operations import links
+from agent.coordinator.operations.artifacts import ArtifactRecord
+from agent.coordinator.routes._answers import Artifact, ArtifactLink
+from agent.coordinator.routes._callers import (
+    AnySecret,
+    Client,
+    ClientOrSession,
+    ContextOf,
+    client_or_session,
+)
 from agent.core import fields
 from agent.core.errors import Conflict, NotFound, RangeNotSatisfiable
 from agent.core.media_types import clean_media_type
@@ -28,6 +37,7 @@ _PART: Final = {
     },
 }
 _READING: Final = {200: _FILE, 206: _PART, **errors(NotFound, RangeNotSatisfiable)}
+_WITH_LINK: Final = {AUDIENCE: "everybody who may read the file, and whoever has a signed link to it"}
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
@@ -44,21 +54,67 @@ async def create(context: ContextOf, who: ClientOrSession, request: Request) -> 
     return Artifact(**await operations.save(context, who, media_type, request.stream()))
 
 
-@router.head(
-    "/{artifact_id}", response_class=Response, responses=_READING, name="head", summary="Look at a file"
+class LinkRequest(BaseModel):
+    """How long a link is to be valid; without it, as long as the coordinator's setting says."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    seconds: Annotated[float, Field(ge=1)] | None = Field(default=None, examples=[3600])
+
+
+@router.post(
+    "/{artifact_id}/links",
+    status_code=status.HTTP_201_CREATED,
+    responses=errors(NotFound),
+    summary="Make a signed link",
 )
-@router.get("/{artifact_id}", response_class=Response, responses=_READING, summary="Read a file")
+async def create_link(
+    context: ContextOf, caller: Client, artifact_id: fields.ArtifactId, request: LinkRequest | None = None
+) -> ArtifactLink:
+    """Whoever has the link reads the file without a key until it expires."""
+    seconds = request.seconds if request is not None else None
+    return ArtifactLink(**await links.create(context, caller, artifact_id, seconds))
+
+
+async def _readable(
+    context: ContextOf,
+    secret: AnySecret,
+    artifact_id: fields.ArtifactId,
+    expires: Annotated[int, Query(description="Of a signed link: when it ends")] = 0,
+    signature: Annotated[str | None, Query(description="Of a signed link, in place of a key")] = None,
+    media_type: Annotated[str | None, Query(alias="type", description="Of a signed link")] = None,
+) -> ArtifactRecord:
+    """The artifact, if the caller may read it or has a link to it."""
+    if signature is not None:
+        return await links.follow(context, links.Link(artifact_id, expires, media_type), signature)
+    return await operations.find(context, await client_or_session(context, secret), artifact_id)
+
+
+@router.head(
+    "/{artifact_id}",
+    response_class=Response,
+    responses=_READING,
+    openapi_extra=_WITH_LINK,
+    name="head",
+    summary="Look at a file",
+)
+@router.get(
+    "/{artifact_id}",
+    response_class=Response,
+    responses=_READING,
+    openapi_extra=_WITH_LINK,
+    summary="Read a file",
+)
 async def read(
     context: ContextOf,
-    who: ClientOrSession,
-    artifact_id: fields.ArtifactId,
+    record: Annotated[ArtifactRecord, Depends(_readable)],
     request: Request,
     wanted: Annotated[
         str | None, Header(alias="Range", description="One byte range", examples=["bytes=0-1023"])
     ] = None,
 ) -> Response:
     """The bytes as they were stored, or one range of them."""
-    record = await operations.find(context, who, artifact_id)
+    artifact_id = record.artifact_id
     start, length = parse_range(wanted, record.size) or (0, record.size)
     partial = wanted is not None and parse_range(wanted, record.size) is not None
     headers = {

@@ -29,7 +29,7 @@ from agent.coordinator.operations.wire_answers import (
     Registered,
     RunEndedAnswer,
 )
-from agent.coordinator.routes._callers import ContextOf, MinerSession
+from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
 from agent.core import fields
 from agent.core.errors import Forbidden, ReceiptInvalid, StaleLease, Unauthorized
 
@@ -72,7 +72,7 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
     port.set_room(body.slots, body.free_seats(), 0)
     context.dispatcher.attach(port)
     answering = asyncio.create_task(poller.done.wait(), name=f"poll-{session.miner_id}")
-    leaving = asyncio.create_task(_disconnected(request), name=f"poll-gone-{session.miner_id}")
+    leaving = asyncio.create_task(disconnected(request), name=f"poll-gone-{session.miner_id}")
     try:
         await asyncio.wait([answering, leaving], timeout=wait, return_when=asyncio.FIRST_COMPLETED)
         # What was claimed in one round arrives together.
@@ -89,11 +89,6 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
     if not poller.leases and not poller.cancellations:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     return Polled.model_validate({"leases": poller.leases, "cancelled": poller.cancellations})
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 class _Poller:

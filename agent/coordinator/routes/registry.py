@@ -41,7 +41,7 @@ class Speed(Answer):
     typical: float = Field(examples=[840.0])
 
 
-class Duration(Answer):
+class TypicalDuration(Answer):
     """Typical seconds of a run with a model; `model` is null where the service has none."""
 
     model: str | None = Field(examples=["smollm2-135m-instruct"])
@@ -66,7 +66,7 @@ class ServiceSummary(Answer):
     miners_online: int = Field(ge=0, description="Miners that offer it now, a few seconds old", examples=[12])
     price: Price | None = Field(description="Null while no miner is online")
     speed: Speed | None = Field(description="Null while no miner that is online has measured itself")
-    durations: list[Duration] = Field(description="Of each model that has been measured")
+    durations: list[TypicalDuration] = Field(description="Of each model that has been measured")
 
 
 class ServiceList(Answer):
@@ -86,7 +86,7 @@ class ServiceDetails(ServiceSummary):
     )
 
 
-class JsonSchema(RootModel[dict[str, JsonValue]]):
+class InputSchema(RootModel[dict[str, JsonValue]]):
     """A JSON Schema, draft 2020-12."""
 
     model_config = example(
@@ -171,9 +171,9 @@ async def get(context: ContextOf, service_id: fields.ServiceId) -> ServiceDetail
 
 
 @router.get("/{service_id}/schema", responses=errors(NotFound), summary="JSON Schema of a service's input")
-async def schema(context: ContextOf, service_id: fields.ServiceId) -> JsonSchema:
+async def schema(context: ContextOf, service_id: fields.ServiceId) -> InputSchema:
     """Draft 2020-12. `x-aitbc-file` marks fields that hold the address of a file."""
-    return JsonSchema(operations.schema(context, service_id))
+    return InputSchema(operations.schema(context, service_id))
 
 
 @router.get("/{service_id}/requirements", responses=errors(NotFound), summary="Hardware that a service needs")

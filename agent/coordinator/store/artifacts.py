@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select, update
 
-from agent.coordinator.store.tables import artifact_owners, artifacts, job_artifacts, jobs, kept_outputs
+from agent.coordinator.store.tables import (
+    artifact_owners,
+    artifacts,
+    job_artifacts,
+    jobs,
+    kept_outputs,
+    stored_bytes,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,25 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
     if connection.execute(owned).first() is None:
         values = {"artifact_id": record.artifact_id, "owner": owner, "media_type": record.media_type}
         connection.execute(insert(artifact_owners), values)
+        _count(connection, owner, record.size)
+
+
+def _count(connection: Connection, owner: str, size: int) -> None:
+    more = update(stored_bytes).where(stored_bytes.c.owner == owner)
+    if connection.execute(more.values(size=stored_bytes.c.size + size)).rowcount == 0:
+        connection.execute(insert(stored_bytes), {"owner": owner, "size": size})
+
+
+def bytes_of(connection: Connection, owner: str) -> int:
+    """The bytes of all artifacts that `owner` has stored."""
+    query = select(stored_bytes.c.size).where(stored_bytes.c.owner == owner)
+    return connection.execute(query).scalar_one_or_none() or 0
+
+
+def known(connection: Connection, artifact_ids: Sequence[str]) -> set[str]:
+    """Which of these artifacts anything is known of."""
+    query = select(artifacts.c.artifact_id).where(artifacts.c.artifact_id.in_(artifact_ids))
+    return set(connection.execute(query).scalars())
 
 
 def link(connection: Connection, job_id: str, direction: str, files: Iterable[JobArtifact]) -> None:

@@ -69,11 +69,11 @@ class Database:
         self._read_pool = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
         self._closed = False
-        self._after_commit: Callable[[], None] = _nothing
+        self._after_commit: list[Callable[[], None]] = []
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Have `call` called in the writer's thread after every batch of writes; it must not block."""
-        self._after_commit = call
+        self._after_commit.append(call)
 
     def open(self, prepare: Callable[[Connection], None]) -> None:
         """Create or upgrade the schema with `prepare`, then start the writer.
@@ -144,7 +144,8 @@ class Database:
                 batch, ending = self._take(first)
                 self._commit(connection, batch)
                 _answer(batch)
-                self._after_commit()
+                for call in self._after_commit:
+                    call()
                 if ending:
                     return
 
@@ -172,10 +173,6 @@ class Database:
             self.writes += len(batch)
         unavailable = [write.error for write in batch if isinstance(write.error, ServiceUnavailable)]
         self.fault = str(unavailable[0]) if unavailable else None
-
-
-def _nothing() -> None:
-    """Nobody wants to know."""
 
 
 def _run(connection: Connection, write: _Write) -> None:

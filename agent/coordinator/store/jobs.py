@@ -44,6 +44,7 @@ class JobRecord:
     requested_miner_id: str | None
     missing_files: str | None
     created_at: float
+    webhook_url: str | None = None
     miner_id: str | None = None
     unit_price: int | None = None
     progress: float = 0.0
@@ -59,7 +60,7 @@ class JobRecord:
 
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
-    "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "miner_id", "unit_price", "progress", "units",
+    "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "webhook_url", "miner_id", "unit_price", "progress", "units",
     "offer_id", "agreed_price",
 )  # fmt: skip
 

@@ -114,6 +114,7 @@ jobs = Table(
     Column("agreed_price", BigInteger, nullable=True),
     # Dotted paths of file fields that the client still has to upload; NULL once there are none.
     Column("missing_files", Text, nullable=True),
+    Column("webhook_url", Text, nullable=True),
     Column("created_at", Float, nullable=False),
     Column("state", String(16), nullable=False),
     Column("timeout_seconds", Float, nullable=False),
@@ -333,6 +334,36 @@ artifact_owners = Table(
     Column("media_type", Text, nullable=False),
 )
 
+# Bytes of the artifacts that each owner has stored, kept with every change of `artifact_owners`.
+stored_bytes = Table(
+    "stored_bytes",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+)
+
+# Resumable uploads. `length` is NULL while the client has not told it; `artifact_id` is there once all bytes are, and
+# `finished_at` once the artifact is stored.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("upload_id", String(64), primary_key=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("length", BigInteger, nullable=True),
+    Column("received", BigInteger, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("artifact_id", String(80), nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+    Column("finished_at", Float, nullable=True),
+    Index(
+        "ix_uploads_unfinished",
+        "account_id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+)
+
 job_artifacts = Table(
     "job_artifacts",
     metadata,
@@ -355,6 +386,66 @@ kept_outputs = Table(
     Column("extra", Text, nullable=False),
 )
 
+# What messages to an account's webhooks are signed with. These secrets must be known in full to sign with them.
+webhook_secrets = Table(
+    "webhook_secrets",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("secret", String(100), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("previous", String(100), nullable=True),
+    Column("previous_until", Float, nullable=True),
+)
+
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("webhook_id", String(64), primary_key=True),
+    Column("job_id", ForeignKey("jobs.job_id"), nullable=False, index=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("url", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("type", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Float, nullable=True),
+    Column("last_attempt_at", Float, nullable=True),
+    Column("last_status", Integer, nullable=True),
+    Column("last_error", Text, nullable=True),
+    Column("finished_at", Float, nullable=True),
+    Index(
+        "ix_webhook_deliveries_due",
+        "next_attempt_at",
+        "account_id",
+        "lane",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    Index(
+        "ix_webhook_deliveries_lane",
+        "lane",
+        sqlite_where=text("state = 'pending'"),
+        postgresql_where=text("state = 'pending'"),
+    ),
+    Index(
+        "ix_webhook_deliveries_finished",
+        "finished_at",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+)
+
+# Addresses that answered 410: jobs from before that send nothing there any more.
+gone_webhooks = Table(
+    "gone_webhooks",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("url_sha256", String(64), primary_key=True),
+    Column("gone_at", Float, nullable=False, index=True),
+)
+
 __all__ = [
     "accounts",
     "api_keys",
@@ -365,6 +456,7 @@ __all__ = [
     "durations",
     "enrolments",
     "events",
+    "gone_webhooks",
     "idempotency",
     "job_artifacts",
     "job_counts",
@@ -376,5 +468,9 @@ __all__ = [
     "receipts",
     "results",
     "runs",
+    "stored_bytes",
     "transactions",
+    "uploads",
+    "webhook_deliveries",
+    "webhook_secrets",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from aitbc._flow import (
     FIRST_ERROR,
@@ -13,37 +14,107 @@ from aitbc._flow import (
     Session,
     Sleep,
     Work,
+    backoff_delay,
     call,
     checked,
     fetch,
     retry_delay,
     send,
 )
-from aitbc._transfer import FileSink, Source, Uploadable
-from aitbc.canonical import sha256_hex
-from aitbc.errors import FormatError, VerificationError
-from aitbc.models import Artifact
+from aitbc._transfer import FileSink, Progress, Source, Uploadable
+from aitbc.canonical import b64encode, sha256_hex
+from aitbc.errors import AITBCError, FormatError, TransportError, VerificationError
+from aitbc.models import Artifact, Record
 
 _ARTIFACT_ID = re.compile(r"(?:artifact:)?(sha256:[0-9a-f]{64})")
 _RANGE_NOT_SATISFIABLE = 416
 
+RESUMABLE = 8 * 2**20
+"""Files of more bytes than this are uploaded so that they can go on; smaller ones are sent again as quickly."""
+PART = 64 * 2**20
+"""Bytes of one request of a resumable upload: proxies limit how much one may bring."""
+_TUS = {"Tus-Resumable": "1.0.0"}
+_ELSEWHERE = frozenset({409, 423})
+"""The upload is at another offset than was thought, or an earlier request, whose connection broke, is not over yet."""
 
-def upload(session: Session, /, content: Uploadable, media_type: str | None = None) -> Flow[Artifact]:
+
+class _Upload(Record):
+    upload_id: str
+
+
+def upload(
+    session: Session,
+    /,
+    content: Uploadable,
+    media_type: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Flow[Artifact]:
     """Store a file: a path, bytes, or a file opened for reading bytes. It is streamed, never held in memory.
 
-    Without `media_type` the file's name decides. Raises `VerificationError` when the coordinator stored other bytes,
-    `OSError` when the file cannot be read, and what every call raises.
+    Without `media_type` the file's name decides. A file of more than 8 MiB that can be read again goes on where it was
+    when the connection breaks. `progress` is called with the bytes sent so far and the bytes in all. Raises
+    `VerificationError` when the coordinator stored other bytes, `OSError` when the file cannot be read, and what every
+    call raises.
     """
-    source = Source(content)
-    headers = {"Content-Type": media_type or source.media_type}
-    artifact = yield from fetch(
-        session, Request("POST", "/v1/artifacts", headers=headers, source=source), Artifact
-    )
+    source = Source(content, progress)
+    media_type = media_type or source.media_type
+    if source.repeatable and source.size is not None and source.size > RESUMABLE:
+        artifact = yield from _upload_resumably(session, source, source.size, media_type)
+    else:
+        request = Request("POST", "/v1/artifacts", headers={"Content-Type": media_type}, source=source)
+        artifact = yield from fetch(session, request, Artifact)
     if artifact.artifact_id != f"sha256:{source.sha256}":
         raise VerificationError(
             f"The coordinator stored {artifact.artifact_id}, but sha256:{source.sha256} was sent."
         )
     return artifact
+
+
+def _upload_resumably(session: Session, source: Source, size: int, media_type: str) -> Flow[Artifact]:
+    """With tus 1.0 (https://tus.io/protocols/resumable-upload), in parts that pass through proxies."""
+    path = yield from _begin(session, source, size, media_type)
+    offset = attempt = 0
+    while True:
+        source.part(offset, PART)
+        part = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
+        request = Request("PATCH", path, headers={**_TUS, **part}, source=source)
+        answer = yield from send(request)
+        delay = _delay(request, answer, attempt)
+        if delay is not None and attempt < session.retries:
+            yield Sleep(delay)
+            answer = yield from call(session, Request("HEAD", path, headers=_TUS))
+        stored, reached = _state(checked(answer))
+        if stored is not None:
+            return Artifact(artifact_id=stored, size=size, media_type=media_type)
+        if reached <= offset and attempt >= session.retries:
+            raise TransportError(f"The coordinator takes no more than {offset} bytes of this file.")
+        attempt = 0 if reached > offset else attempt + 1
+        offset = reached
+
+
+def _state(answer: Response) -> tuple[str | None, int]:
+    """The artifact's id once it is stored, and how much has arrived."""
+    offset = answer.headers.get("upload-offset", "")
+    if not (offset.isascii() and offset.isdigit()):
+        raise TransportError("The answer to a part of an upload is not a coordinator's.")
+    return answer.headers.get("upload-artifact-id"), int(offset)
+
+
+def _begin(session: Session, source: Source, size: int, media_type: str) -> Flow[str]:
+    words = {"filename": source.name, "filetype": media_type}
+    metadata = ",".join(
+        f"{key} {b64encode(value.encode(errors='replace'))}" for key, value in words.items() if value
+    )
+    headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": metadata}
+    upload = yield from fetch(session, Request("POST", "/v1/uploads", headers=headers), _Upload)
+    return f"/v1/uploads/{quote(upload.upload_id, safe='')}"
+
+
+def _delay(request: Request, answer: Response | AITBCError, attempt: int) -> float | None:
+    if isinstance(answer, Response) and answer.status in _ELSEWHERE:
+        return backoff_delay(attempt)
+    return retry_delay(request, answer, attempt)
 
 
 def get(session: Session, /, artifact_id: str) -> Flow[bytes]:

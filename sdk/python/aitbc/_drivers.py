@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, closing
 from typing import Any, TypeVar
 
@@ -99,7 +99,7 @@ class Driver:
             yield failure(error, request)
 
     def _send(self, request: Request) -> Response:
-        content = request.content if request.source is None else request.source.chunks()
+        content = request.content if request.source is None else _told(request.source)
         with self._http.stream(**_arguments(request, self._http), content=content) as answer:
             if request.sink is None or answer.status_code >= FIRST_ERROR:
                 return Response(answer.status_code, answer.headers, answer.read())
@@ -189,16 +189,23 @@ class AsyncDriver:
             return Response(answer.status_code, answer.headers, b"")
 
 
+def _told(source: Source) -> Iterator[bytes]:
+    for chunk in source.chunks():
+        yield chunk
+        source.report()
+
+
 async def _in_thread(source: Source) -> AsyncIterator[bytes]:
     chunks = source.chunks()
     while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
         yield chunk
+        source.report()
 
 
 def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict[str, Any]:
     headers = dict(request.headers)
-    if request.source is not None and request.source.size is not None:
-        headers["Content-Length"] = str(request.source.size)
+    if request.source is not None and request.source.length is not None:
+        headers["Content-Length"] = str(request.source.length)
     if request.sink is not None:
         # A digest is of the file itself, and a range counts its bytes.
         headers["Accept-Encoding"] = "identity"

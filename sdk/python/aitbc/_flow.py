@@ -175,7 +175,7 @@ def retry_delay(request: Request, answer: Response | AITBCError, attempt: int) -
     """Seconds to wait before the request is sent again, None when it must not be."""
     if request.source is not None and not request.source.repeatable:
         return None
-    backoff = min(_LONGEST_BACKOFF, _BACKOFF * (1 << attempt)) * (0.5 + secrets.randbelow(1000) / 1000)
+    backoff = backoff_delay(attempt)
     if isinstance(answer, TransportError):
         return backoff if request.repeatable or not answer.sent else None
     if isinstance(answer, AITBCError):
@@ -186,6 +186,11 @@ def retry_delay(request: Request, answer: Response | AITBCError, attempt: int) -
             return backoff
         return wanted if wanted <= _LONGEST_RETRY_AFTER else None
     return backoff if answer.status in _GATEWAY and request.repeatable else None
+
+
+def backoff_delay(attempt: int) -> float:
+    """Seconds before the next attempt: doubled each time up to a limit, and never the same for two clients."""
+    return min(_LONGEST_BACKOFF, _BACKOFF * (1 << attempt)) * (0.5 + secrets.randbelow(1000) / 1000)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import mimetypes
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
@@ -22,6 +22,9 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/(?:[0-9]+|\*)")
 Uploadable: TypeAlias = str | Path | bytes | BinaryIO
 """What can be uploaded: a path, bytes, or a file opened for reading bytes."""
 
+Progress: TypeAlias = Callable[[int, int | None], None]
+"""Is called with the bytes sent so far and the bytes in all (None when that is not known before)."""
+
 
 class Source:
     """The body of an upload. It hashes what it reads, so that the coordinator's answer can be checked.
@@ -29,7 +32,7 @@ class Source:
     `size` is in bytes, None when it is not known before; `repeatable` says whether it can be read again.
     """
 
-    def __init__(self, content: Uploadable) -> None:
+    def __init__(self, content: Uploadable, progress: Progress | None = None) -> None:
         self._path = Path(content) if isinstance(content, (str, Path)) else None
         self._file: BinaryIO | None = None
         self._start = 0
@@ -39,7 +42,11 @@ class Source:
             self._file = content
         self.repeatable = self._file is None or self._file.seekable()
         self.size = self._measure()
+        self._progress = progress
+        self._from, self._limit = 0, self.size
+        self._position = 0
         self._digest = hashlib.sha256()
+        self._hashed = 0
 
     def _measure(self) -> int | None:
         if self._path is not None:
@@ -66,24 +73,44 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256, in hex, of what was read last."""
+        """The SHA-256, in hex, of what was read since the beginning was; what was read twice counts once."""
         return self._digest.hexdigest()
 
+    @property
+    def length(self) -> int | None:
+        """How many bytes `chunks` will bring, None when that is not known before."""
+        return None if self.size is None or self._limit is None else min(self._limit, self.size - self._from)
+
+    def part(self, start: int, limit: int) -> None:
+        """Have `chunks` bring at most `limit` bytes, from `start` on. What is before `start` has been read."""
+        self._from, self._limit = start, limit
+
     def chunks(self) -> Iterator[bytes]:
-        """The content from its beginning."""
-        self._digest = hashlib.sha256()
+        """The content, or the part of it that was asked for last."""
+        if self._from == 0:
+            self._digest, self._hashed = hashlib.sha256(), 0
         if self._path is not None:
             with self._path.open("rb") as file:
+                file.seek(self._from)
                 yield from self._read(file)
         elif self._file is not None:
             if self.repeatable:
-                self._file.seek(self._start)
+                self._file.seek(self._start + self._from)
             yield from self._read(self._file)
 
     def _read(self, file: BinaryIO) -> Iterator[bytes]:
-        while chunk := file.read(CHUNK):
-            self._digest.update(chunk)
+        self._position, left = self._from, self.length
+        while chunk := file.read(CHUNK if left is None else min(CHUNK, left)):
+            self._digest.update(memoryview(chunk)[max(0, self._hashed - self._position) :])
+            self._position += len(chunk)
+            self._hashed = max(self._hashed, self._position)
+            left = None if left is None else left - len(chunk)
             yield chunk
+
+    def report(self) -> None:
+        """Tell whoever wants to know how much was read, which is about what was sent."""
+        if self._progress is not None:
+            self._progress(self._position, self.size)
 
 
 class Sink(Protocol):

@@ -10,6 +10,7 @@ import pytest
 from starlette.responses import Response
 
 import aitbc
+from aitbc._transfer import Source
 
 from .stand_in import PIECE, error
 
@@ -61,6 +62,29 @@ def test_upload_that_was_stored_otherwise_is_noticed(calls, coordinator, monkeyp
     monkeypatch.setattr(coordinator, "store", lambda data: type(coordinator).store(coordinator, data[:-1]))
     with pytest.raises(aitbc.VerificationError, match="was sent"):
         calls(lambda client: client.artifacts.upload(DATA))
+
+
+def test_a_part_that_is_read_again_counts_once() -> None:
+    """The digest of an upload that was resumed is that of the file."""
+    source = Source(DATA)
+    pieces = source.chunks()
+    read = len(next(pieces)) + len(next(pieces))
+    source.part(read - 1000, len(DATA))
+    assert source.length == len(DATA) - read + 1000
+    assert b"".join(source.chunks()) == DATA[read - 1000 :]
+    assert source.sha256 == hashlib.sha256(DATA).hexdigest()
+
+
+def test_a_file_that_changes_before_it_is_read_again_is_noticed(tmp_path) -> None:
+    """What arrived is then a mixture of two files, and its digest is not the one that the coordinator answers."""
+    path = tmp_path / "film.mp4"
+    path.write_bytes(DATA)
+    source = Source(path)
+    read = len(next(source.chunks()))
+    path.write_bytes(bytes(len(DATA)))
+    source.part(read - 1000, len(DATA))
+    arrived = DATA[: read - 1000] + b"".join(source.chunks())
+    assert source.sha256 != hashlib.sha256(arrived).hexdigest()
 
 
 @pytest.mark.parametrize("data", [DATA, b""], ids=["large", "empty"])

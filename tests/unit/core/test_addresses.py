@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.addresses import may_connect
+from agent.core.addresses import AddressFault, fault_of, is_host, may_connect
 
 PUBLIC = [
     "1.1.1.1",
@@ -96,3 +96,49 @@ def test_an_ipv6_address_that_leads_to_an_ipv4_one_is_judged_by_it(address: IPv4
 )
 def test_no_address_of_a_private_network_gets_through(network: str, host: int):
     assert not may_connect(str(IPv4Network(network)[host]))
+
+
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("https://example.com/x", None),
+        ("https://example.com:8443/x", None),
+        ("https://8.8.8.8/x", None),
+        ("http://example.com/x", AddressFault.SCHEME),
+        ("file:///etc/passwd", AddressFault.SCHEME),
+        ("https:///x", AddressFault.SCHEME),
+        ("https://[::1", AddressFault.NOT_A_URL),
+        ("https://example.com:99999/", AddressFault.NOT_A_URL),
+        ("https://me@example.com/", AddressFault.LOGIN),
+        ("https://example.com:25/", AddressFault.PORT),
+        ("https://10.0.0.1/", AddressFault.PRIVATE),
+        ("https://LOCALHOST/", AddressFault.PRIVATE),
+        ("https://metadata.google.internal/", AddressFault.PRIVATE),
+    ],
+)
+def test_a_url_is_judged_before_anything_is_connected(url: str, fault: AddressFault | None) -> None:
+    assert fault_of(url) is fault
+
+
+def test_what_the_owner_allows_is_allowed() -> None:
+    assert fault_of("http://127.0.0.1:8000/", allow_http=True, allow_private=True) is None
+    assert fault_of("http://127.0.0.1:8000/", allow_http=True) is AddressFault.PRIVATE
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("example.com", True),
+        ("xn--bcher-kva.example.", True),
+        ("192.0.2.1", True),
+        ("::1", True),
+        ("a%20b", False),
+        ("a..b", False),
+        (".a", False),
+        ("a" * 64, False),
+        (".".join(["a" * 60] * 5), False),
+        ("", False),
+    ],
+)
+def test_names_of_hosts(name: str, good: bool) -> None:
+    assert is_host(name) is good

@@ -23,7 +23,8 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.miner.inputs import FetchedFile, InputRefused, InputUnavailable, Network, fetch
+from agent.miner.inputs import FetchedFile, InputRefused, InputUnavailable, fetch
+from agent.network import Network
 from agent.settings import InputSettings
 from runners._base import Fail, Retry
 

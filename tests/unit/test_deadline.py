@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from agent.miner.deadline import call_within
+from agent.deadline import call_within
 
 
 def test_what_the_function_returns_or_raises_reaches_the_caller():
@@ -21,7 +21,7 @@ def test_what_the_function_returns_or_raises_reaches_the_caller():
 def test_a_call_that_never_returns_keeps_neither_the_caller_nor_the_program():
     program = """
 import asyncio, threading
-from agent.miner.deadline import call_within
+from agent.deadline import call_within
 try:
     asyncio.run(call_within(0.1, threading.Event().wait, name="hanging"))
 except TimeoutError:

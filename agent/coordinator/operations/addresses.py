@@ -1,0 +1,59 @@
+"""Addresses in requests: refused at once where nobody would connect to them later."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx
+
+from agent.core.addresses import AddressFault, fault_of, is_host
+from agent.core.errors import ValidationFailed
+from agent.settings import CoordinatorSettings, WebhookSettings
+
+_WORDS: Final = {
+    AddressFault.NOT_A_URL: "this is no URL",
+    AddressFault.LOGIN: "an address must not carry a name or a password",
+    AddressFault.PORT: "use port 443, 80, or one from 1024 to 65535",
+}
+_PRIVATE_INPUT: Final = (
+    "private, loopback and link-local addresses are not fetched; upload the file as an artifact"
+)
+_PRIVATE_WEBHOOK: Final = "private, loopback and link-local addresses are not sent to"
+
+
+def input_problem(settings: CoordinatorSettings, address: str) -> str | None:
+    """Why no miner would fetch an input from this address, None if one would try."""
+    url = _parsed(address, allow_http=settings.allow_http_inputs, allow_private=settings.allow_private_inputs)
+    if not isinstance(url, AddressFault):
+        return None
+    if url is AddressFault.PRIVATE:
+        return _PRIVATE_INPUT
+    words = "use an address that begins with https://, or artifact:sha256:<digest> of an uploaded file"
+    return _WORDS.get(url, words)
+
+
+def webhook_url(settings: WebhookSettings, address: str | None) -> str | None:
+    """The address as messages will be sent to it, None for none. Raises `ValidationFailed` where none would be sent to."""
+    if address is None:
+        return None
+    url = _parsed(address, allow_http=settings.allow_http, allow_private=settings.allow_private)
+    if not isinstance(url, AddressFault):
+        return str(url.copy_with(fragment=None))
+    if url is AddressFault.PRIVATE:
+        words = _PRIVATE_WEBHOOK
+    else:
+        words = _WORDS.get(url, "use an address that begins with https://")
+    raise ValidationFailed("The webhook's address is refused.", {"webhook_url": words})
+
+
+def _parsed(address: str, *, allow_http: bool, allow_private: bool) -> httpx.URL | AddressFault:
+    """The address as the HTTP client reads it, or what is wrong with it."""
+    fault = fault_of(address, allow_http=allow_http, allow_private=allow_private)
+    if fault is not None:
+        return fault
+    try:
+        url = httpx.URL(address)
+        host = url.raw_host.decode("ascii")
+    except (httpx.InvalidURL, UnicodeError):
+        return AddressFault.NOT_A_URL
+    return url if is_host(host) else AddressFault.NOT_A_URL

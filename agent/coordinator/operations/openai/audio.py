@@ -1,0 +1,197 @@
+"""`POST /v1/audio/transcriptions` and `/v1/audio/translations`: speech as text."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from agent.coordinator.operations import artifacts
+from agent.coordinator.operations.access import Caller
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.openai.form import FILE, read_form
+from agent.coordinator.operations.openai.neutral import Only
+from agent.coordinator.operations.openai.serving import Asked, ask, made_file, nonsense, service
+from agent.coordinator.operations.references import ARTIFACT_SCHEME
+from agent.coordinator.operations.submission import JobOptions
+from agent.core.errors import ValidationFailed
+from agent.core.fields import example
+from runners._whisper_request import Segment, TranscribeResult
+
+SERVICE: Final = "whisper_transcription"
+
+Task = Literal["transcribe", "translate"]
+TextFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+SUBTITLES: Final = frozenset(("srt", "vtt"))
+
+
+class SpeechRequest(JobOptions):
+    """The fields beside the file, which may have any format that FFmpeg reads. Options of a job are additions of ours."""
+
+    model_config = ConfigDict(strict=False)  # the fields of a form are text
+
+    model: Annotated[str, Field(max_length=200, examples=["tiny.en"])]
+    prompt: Annotated[str, Field(max_length=2000)] | None = None
+    response_format: TextFormat = "json"
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+
+    @property
+    def granularities(self) -> frozenset[str]:
+        """What is told with its times."""
+        return frozenset(("segment",))
+
+
+class TranslationRequest(SpeechRequest):
+    """Speech in any language, to be written down in English."""
+
+
+class TranscriptionRequest(SpeechRequest):
+    """Speech to write down. Of what has no effect here only the neutral value is accepted."""
+
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}$", examples=["en"])] | None = None
+    timestamp_granularities: (
+        Annotated[list[Literal["word", "segment"]], Field(min_length=1, max_length=2)] | None
+    ) = None
+    stream: Annotated[bool | None, Only(False)] = None
+    chunking_strategy: Annotated[Any, Only()] = None
+    include: Annotated[Any, Only()] = None
+    keywords: Annotated[Any, Only()] = None
+    known_speaker_names: Annotated[Any, Only()] = None
+    known_speaker_references: Annotated[Any, Only()] = None
+    languages: Annotated[Any, Only()] = None
+
+    @model_validator(mode="after")
+    def _granular(self) -> Self:
+        if self.timestamp_granularities is not None and self.response_format != "verbose_json":
+            raise ValueError("timestamp_granularities goes with the response_format verbose_json only")
+        return self
+
+    @property
+    def granularities(self) -> frozenset[str]:
+        """See `SpeechRequest.granularities`."""
+        return frozenset(self.timestamp_granularities or ["segment"])
+
+
+REQUESTS: Final[Mapping[Task, type[SpeechRequest]]] = {
+    "transcribe": TranscriptionRequest,
+    "translate": TranslationRequest,
+}
+
+
+async def create(
+    context: Context,
+    caller: Caller,
+    task: Task,
+    content_type: str | None,
+    chunks: AsyncIterable[bytes],
+    key: str | None,
+) -> tuple[Asked, SpeechRequest]:
+    """Store the file of a form as the caller's artifact, and make the request a job; see `serving.ask`."""
+
+    async def store(media_type: str, content: AsyncIterable[bytes]) -> Mapping[str, Any]:
+        return await artifacts.save(context, caller, media_type, content)
+
+    fields, stored = await read_form(chunks, content_type, store)
+    request = REQUESTS[task].model_validate(fields)
+    if stored is None:
+        raise ValidationFailed("The request is not valid.", {FILE: "the audio is missing; send it as a file"})
+    given = request.model_dump(include={"model", "language", "temperature"}, exclude_none=True)
+    parameters = {
+        **given,
+        "audio_url": f"{ARTIFACT_SCHEME}{stored['artifact_id']}",
+        "task": task,
+        "initial_prompt": request.prompt,
+        "word_timestamps": "word" in request.granularities,
+        "output_formats": [request.response_format] if request.response_format in SUBTITLES else [],
+    }
+    names = {"initial_prompt": "prompt", "audio_url": FILE}
+    asked = await ask(context, caller, service(context, SERVICE), parameters, request, key=key, names=names)
+    return asked, request
+
+
+class Duration(BaseModel):
+    """What the audio is metered in."""
+
+    type: Literal["duration"]
+    seconds: float
+
+
+class Transcription(BaseModel):
+    """The text."""
+
+    model_config = example({"text": "Hello.", "usage": {"type": "duration", "seconds": 1}})
+
+    text: str
+    usage: Duration
+
+
+class TimedSegment(BaseModel):
+    """A passage, in seconds from the beginning."""
+
+    id: int
+    start: float
+    end: float
+    text: str
+
+
+class TimedWord(BaseModel):
+    """A word, in seconds from the beginning."""
+
+    word: str
+    start: float
+    end: float
+
+
+class VerboseTranscription(BaseModel):
+    """The text with times. `language` is an ISO 639 code: what was spoken, or "en" for a translation."""
+
+    task: Task
+    language: str
+    duration: float
+    text: str
+    segments: list[TimedSegment] | None = None
+    words: list[TimedWord] | None = None
+    usage: Duration
+
+
+def transcription(
+    task: Task, request: SpeechRequest, result: TranscribeResult
+) -> Transcription | VerboseTranscription:
+    """The answer as JSON."""
+    usage = Duration(type="duration", seconds=result.duration)
+    if request.response_format == "json":
+        return Transcription(text=result.text, usage=usage)
+    return VerboseTranscription(
+        task=task,
+        language="en" if task == "translate" else result.language,
+        duration=result.duration,
+        text=result.text,
+        segments=_segments(result.segments) if "segment" in request.granularities else None,
+        words=_words(result.segments) if "word" in request.granularities else None,
+        usage=usage,
+    )
+
+
+async def subtitles(asked: Asked, request: SpeechRequest, result: TranscribeResult) -> AsyncIterator[bytes]:
+    """The file that the miner wrote, in pieces. Raises `AnswerFailed` if it wrote none."""
+    written = [file for file in result.files if file.name.endswith(f".{request.response_format}")]
+    if not written:
+        raise nonsense(asked)
+    record = await made_file(asked, written[0].artifact_id)
+    return asked.context.artifacts.read(record.artifact_id, 0, record.size)
+
+
+def _segments(segments: list[Segment]) -> list[TimedSegment]:
+    return [
+        TimedSegment(id=number, start=segment.start, end=segment.end, text=segment.text)
+        for number, segment in enumerate(segments)
+    ]
+
+
+def _words(segments: list[Segment]) -> list[TimedWord]:
+    return [
+        TimedWord(word=word.word, start=word.start, end=word.end)
+        for segment in segments
+        for word in segment.words or []
+    ]

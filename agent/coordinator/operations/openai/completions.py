@@ -1,0 +1,138 @@
+"""`POST /v1/completions`: a text that goes on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from agent.coordinator.operations.access import Caller
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.openai.chat import SERVICE, TextRequest
+from agent.coordinator.operations.openai.neutral import Only
+from agent.coordinator.operations.openai.serving import Asked, ask, service
+from agent.core.fields import example
+from runners._llm_request import MAX_TEXT, InferenceResult, Usage
+
+DEFAULT_MAX_TOKENS: Final = 16
+"""What this call of OpenAI's has always had as its default."""
+
+
+def _only_one(prompt: Any) -> Any:
+    """Clients write one prompt as a list of one."""
+    if isinstance(prompt, list) and len(prompt) == 1:
+        return prompt[0]
+    if isinstance(prompt, list):
+        raise ValueError("one prompt a request, as text; send several requests for several")  # noqa: TRY004 - pydantic's
+    return prompt
+
+
+class CompletionRequest(TextRequest):
+    """A text to go on with, as it stands: no chat template is put around it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "smollm2-135m-instruct",
+                    "prompt": "Once upon a time",
+                    "max_tokens": 32,
+                    "stop": ["\n"],
+                }
+            ]
+        }
+    )
+
+    prompt: Annotated[
+        str,
+        BeforeValidator(
+            _only_one, json_schema_input_type=str | Annotated[list[str], Field(min_length=1, max_length=1)]
+        ),
+        Field(min_length=1, max_length=MAX_TEXT),
+    ]
+    best_of: Annotated[Any, Only(1)] = None
+    echo: Annotated[Any, Only(False)] = None
+    logprobs: Annotated[Any, Only()] = None
+    suffix: Annotated[Any, Only("")] = None
+
+
+async def create(context: Context, caller: Caller, request: CompletionRequest, key: str | None) -> Asked:
+    """Make the request a job; see `serving.ask`."""
+    limit = DEFAULT_MAX_TOKENS if request.max_tokens is None else request.max_tokens
+    parameters = {**request.sampling(), "prompt": request.prompt, "raw": True, "max_tokens": limit}
+    return await ask(context, caller, service(context, SERVICE), parameters, request, key=key, names={})
+
+
+class CompletionChoice(BaseModel):
+    """The text, or a piece of it. `finish_reason` is `length` where the limit of tokens ended it, null before the end."""
+
+    index: Literal[0]
+    text: str
+    logprobs: None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class Completion(BaseModel):
+    """The text that follows, or a chunk of it. `id` is the job's. The chunk with `usage` has no choices."""
+
+    model_config = example(
+        {
+            "id": "job_1234567890",
+            "object": "text_completion",
+            "created": 1704110400,
+            "model": "smollm2-135m-instruct",
+            "choices": [
+                {"index": 0, "text": ", there was a kingdom.", "logprobs": None, "finish_reason": "stop"}
+            ],
+            "usage": {"prompt_tokens": 14, "completion_tokens": 8, "total_tokens": 22},
+        }
+    )
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | None = None
+
+
+def completion(asked: Asked, result: InferenceResult) -> Completion:
+    """The answer when it is complete."""
+    return _of(asked, result.text, result.finish_reason, usage=result.usage)
+
+
+class CompletionChunks:
+    """See `writing.Chunks`."""
+
+    def __init__(self, asked: Asked, *, usage: bool) -> None:
+        self._asked = asked
+        self._usage = usage
+
+    def begin(self) -> list[BaseModel]:
+        """Nothing."""
+        return []
+
+    def piece(self, text: str) -> BaseModel:
+        """A piece of the text."""
+        return _of(self._asked, text)
+
+    def end(self, result: InferenceResult) -> list[BaseModel]:
+        """Why it ended, and the usage if it was asked for."""
+        last = _of(self._asked, "", result.finish_reason)
+        return [last, _of(self._asked, None, usage=result.usage)] if self._usage else [last]
+
+
+def _of(
+    asked: Asked, text: str | None, reason: Literal["stop", "length"] | None = None, **usage: Usage
+) -> Completion:
+    choices = (
+        [] if text is None else [CompletionChoice(index=0, text=text, logprobs=None, finish_reason=reason)]
+    )
+    return Completion(
+        id=asked.job_id,
+        object="text_completion",
+        created=asked.created,
+        model=asked.model,
+        choices=choices,
+        **usage,
+    )

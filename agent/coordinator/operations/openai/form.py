@@ -1,0 +1,201 @@
+"""Reads a form with a file (multipart/form-data) as it arrives: the file is passed on piece by piece, the fields are small."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from agent.core.errors import PayloadTooLarge, ValidationFailed
+from agent.core.media_types import clean_media_type
+
+FILE: Final = "file"
+MAX_PARTS: Final = 64
+MAX_FIELDS: Final = 64 * 1024
+"""Bytes of all fields together, without the file."""
+
+_NAME: Final = re.compile(r"(\w+)\[(\w*)\]", re.ASCII)
+
+Store = Callable[[str, AsyncIterable[bytes]], Awaitable[Mapping[str, Any]]]
+"""Stores a file, given its media type and its bytes in pieces."""
+
+_Headers = dict[bytes, bytes]
+_Event = _Headers | bytes | None
+"""What a form is made of: the headers of a part, pieces of its content, None at its end."""
+
+
+async def read_form(
+    chunks: AsyncIterable[bytes], content_type: str | None, store: Store
+) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
+    """The fields of a form, and what `store` said of the file in the field `file`; None if there was no file.
+
+    `a[]` is an element of the list `a`, and `a[b]` the value `b` of the object `a`. Raises `ValidationFailed` for what is no
+    form, for a field given twice and for a second file; `PayloadTooLarge` for fields that are too long or too many.
+    """
+    fields: dict[str, Any] = {}
+    stored: Mapping[str, Any] | None = None
+    parts = size = 0
+    events = _events(chunks, _boundary(content_type))
+    async for headers in events:
+        if not isinstance(headers, dict):
+            continue  # what a store has not read
+        parts += 1
+        if parts > MAX_PARTS:
+            raise PayloadTooLarge(f"A form may have at most {MAX_PARTS} fields.", {"limit": MAX_PARTS})
+        name, is_file = _disposition(headers)
+        if not is_file:
+            value = bytearray()
+            async for piece in _content(events):
+                value += piece
+                if size + len(value) > MAX_FIELDS:
+                    raise PayloadTooLarge(
+                        f"The fields of a form may have at most {MAX_FIELDS} bytes.", {"limit": MAX_FIELDS}
+                    )
+            size += len(value)
+            _add(fields, name, _text(name, value))
+        elif name == FILE and stored is None:
+            media_type = _latin(headers.get(b"content-type", b""))
+            stored = await store(clean_media_type(media_type), _content(events))
+        else:
+            raise ValidationFailed(
+                "The form is not valid.", {name: f"one file is taken, in the field {FILE}"}
+            )
+    return fields, stored
+
+
+def form_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of a form with a file and the fields of `model`, named as `read_form` takes them."""
+    schema = model.model_json_schema()
+    properties: dict[str, Any] = {FILE: {"type": "string", "format": "binary"}}
+    for name, field in schema["properties"].items():
+        if "$ref" in field:
+            parts = schema["$defs"][field["$ref"].rpartition("/")[2]]["properties"]
+            properties |= {f"{name}[{part}]": _in_a_form(inner) for part, inner in parts.items()}
+        elif field.get("enum") != [None]:  # else it stands there only to be refused by name
+            plain = _in_a_form(field)
+            properties[f"{name}[]" if plain.get("type") == "array" else name] = plain
+    required = [FILE, *schema["required"]]
+    return {"type": "object", "required": required, "properties": properties, "additionalProperties": False}
+
+
+def _in_a_form(field: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema of a field without null, which a form cannot say."""
+    plain = {name: value for name, value in field.items() if name not in {"anyOf", "enum", "default"}}
+    for option in field.get("anyOf", ()):
+        if option != {"type": "null"}:
+            plain |= option
+    if "enum" in field:
+        plain["enum"] = [value for value in field["enum"] if value is not None]
+    return plain
+
+
+def _boundary(content_type: str | None) -> bytes:
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise ValidationFailed(
+            "The request is not valid.", {"body": "send a form (multipart/form-data) with a file"}
+        )
+    return options[b"boundary"]
+
+
+async def _events(chunks: AsyncIterable[bytes], boundary: bytes) -> AsyncIterator[_Event]:
+    collected = _Collected()
+    try:
+        parser = MultipartParser(boundary, collected.callbacks())
+        async for chunk in chunks:
+            parser.write(chunk)
+            for event in collected.events:
+                yield event
+            collected.events.clear()
+    except FormParserError as error:
+        raise ValidationFailed("The form is not valid.", {"body": f"this is no form: {error}"}) from None
+    if not collected.complete:
+        raise ValidationFailed("The form is not valid.", {"body": "the form ends before its last boundary"})
+
+
+async def _content(events: AsyncIterator[_Event]) -> AsyncIterator[bytes]:
+    """The rest of the part that was begun."""
+    async for event in events:
+        if not isinstance(event, bytes):
+            return
+        yield event
+
+
+class _Collected:
+    """What the parser found since it was looked at last."""
+
+    def __init__(self) -> None:
+        self.events: list[_Event] = []
+        self.complete = False
+        self._headers: _Headers = {}
+        self._name = self._value = b""
+
+    def callbacks(self) -> Any:
+        """By the parser's names for what it finds."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_name,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": lambda: self.events.append(self._headers),
+            "on_part_data": lambda data, start, end: self.events.append(data[start:end]),
+            "on_part_end": lambda: self.events.append(None),
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._headers = {}
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+
+    def _end(self) -> None:
+        self.complete = True
+
+
+def _disposition(headers: _Headers) -> tuple[str, bool]:
+    """The field's name, and whether it is a file."""
+    _, options = parse_options_header(headers.get(b"content-disposition", b""))
+    name = _latin(options.get(b"name", b""))
+    if not name:
+        raise ValidationFailed("The form is not valid.", {"body": "a field of the form has no name"})
+    return name, b"filename" in options
+
+
+def _add(fields: dict[str, Any], name: str, value: str) -> None:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        if name in fields:
+            raise ValidationFailed("The form is not valid.", {name: "the field is given twice"})
+        fields[name] = value
+        return
+    outer, inner = match.groups()
+    held = fields.setdefault(outer, {} if inner else [])
+    if isinstance(held, list) and not inner:
+        held.append(value)
+    elif isinstance(held, dict) and inner and inner not in held:
+        held[inner] = value
+    else:
+        raise ValidationFailed("The form is not valid.", {outer: "the field is given twice"})
+
+
+def _text(name: str, value: bytearray) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ValidationFailed("The form is not valid.", {name: "the field is not UTF-8"}) from None
+
+
+def _latin(value: bytes) -> str:
+    return value.decode("latin-1")

@@ -1,0 +1,57 @@
+"""`GET /v1/models`: what requests on these paths may name."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, Field
+
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.openai import audio, chat, images
+from agent.coordinator.operations.openai.serving import known_models, unknown_model
+from agent.core import fields
+
+SERVICES: Final = (chat.SERVICE, audio.SERVICE, images.SERVICE)
+
+
+class Model(BaseModel):
+    """A model. `service_id` says what it is for; when it was made is not known here, so `created` is 0."""
+
+    id: str = Field(examples=["smollm2-135m-instruct"])
+    object: Literal["model"]
+    created: int = Field(examples=[0])
+    owned_by: str = Field(examples=["HuggingFaceTB"])
+    service_id: fields.ServiceId
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    object: Literal["list"]
+    data: list[Model]
+
+
+async def find_all(context: Context) -> ModelList:
+    """The models for text, speech and pictures, in this order."""
+    found: dict[str, Model] = {}
+    for service_id in SERVICES:
+        definition = context.services.get(service_id)
+        for name in await known_models(context, definition) if definition else ():
+            found.setdefault(name, _model(context, name, service_id))
+    return ModelList(object="list", data=list(found.values()))
+
+
+async def find(context: Context, name: str) -> Model:
+    """One model. Raises `NotFound` with the nearest."""
+    models = {model.id: model for model in (await find_all(context)).data}
+    if name not in models:
+        raise unknown_model(name, sorted(models))
+    return models[name]
+
+
+def _model(context: Context, name: str, service_id: str) -> Model:
+    entry = context.catalogue.get(name)
+    owner, slash, _ = (entry.repository if entry and entry.repository else "").partition("/")
+    return Model(
+        id=name, object="model", created=0, owned_by=owner if slash else "aitbc", service_id=service_id
+    )

@@ -1,0 +1,32 @@
+"""Parameters of OpenAI's API that change nothing here: only the values that ask for nothing are accepted."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+
+class Only:
+    """Marks a field that may be left out, null, or one of `values`; anything else would be ignored, so it is refused."""
+
+    def __init__(self, *values: Any) -> None:
+        self.values = values
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"enum": [*self.values, None]}
+
+    def _check(self, value: Any) -> Any:
+        # True equals 1, but nobody who sends it means it.
+        alike = [known for known in self.values if isinstance(known, bool) == isinstance(value, bool)]
+        if value is None or value in alike:
+            return value
+        shown = " or ".join(json.dumps(known) for known in self.values)
+        raise ValueError(
+            f"only {shown} is supported here" if shown else "this is not supported here; leave it out"
+        )

@@ -1,0 +1,48 @@
+"""Secrets that the coordinator makes once and keeps in files of mode 0600."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from agent.core.errors import ConfigurationError
+
+SECRET_BYTES: Final = 32
+
+
+def load_secret(path: Path) -> bytes:
+    """The 32 random bytes at `path`, made if there are none.
+
+    Raises `ConfigurationError` if others can read them or the file is damaged.
+    """
+    return _read(path) if path.exists() else _make(path)
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_mode & 0o077:
+        raise ConfigurationError(f"{path} can be read by others. Run: chmod 600 {path}")
+    secret = path.read_bytes()
+    if len(secret) != SECRET_BYTES:
+        raise ConfigurationError(f"{path} is not a key of {SECRET_BYTES} bytes; restore it from your backup.")
+    return secret
+
+
+def _make(path: Path) -> bytes:
+    secret = secrets.token_bytes(SECRET_BYTES)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # Written aside and renamed: a crash leaves either no key or a whole one.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "wb") as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return secret

@@ -1,0 +1,243 @@
+"""The paths of OpenAI's API, for clients that speak it already (docs/openai.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import anyio
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from pydantic import BaseModel
+from starlette.types import Receive, Scope, Send
+
+from agent.coordinator.openapi.declare import DataEvent, errors, event_stream, headers
+from agent.coordinator.operations.openai import audio, chat, completions, images, models
+from agent.coordinator.operations.openai.form import form_schema
+from agent.coordinator.operations.openai.serving import Asked, result
+from agent.coordinator.operations.openai.writing import Chunks, Writing
+from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
+from agent.core.errors import (
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+    ApiError,
+    Conflict,
+    InsufficientBalance,
+    NotFound,
+    error_body,
+)
+from runners._llm_request import InferenceResult
+from runners._whisper_request import TranscribeResult
+
+router = APIRouter(tags=["OpenAI-compatible"])
+
+CLOSE_SECONDS: Final = 5.0
+"""How long a stream that was left may take to cancel its job."""
+
+
+@router.get("/models", summary="List models")
+async def list_models(context: ContextOf, _: AnyCaller) -> models.ModelList:
+    """Those for text, speech and pictures; `service_id` says which."""
+    return await models.find_all(context)
+
+
+@router.get("/models/{model}", responses=errors(NotFound), summary="A model")
+async def get_model(
+    context: ContextOf, _: AnyCaller, model: Annotated[str, Path(examples=["smollm2-135m-instruct"])]
+) -> models.Model:
+    """404 names the nearest."""
+    return await models.find(context, model)
+
+
+_STREAMED: Final = "text/event-stream"
+_CHUNKS: Final = 'data: {"id":"job_1234567890","object":"...","choices":[...]}\n\ndata: [DONE]\n\n'
+_ERRORS: Final = errors(
+    NotFound,
+    InsufficientBalance,
+    Conflict,
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+)
+
+
+def _answers(description: str, *more: str) -> dict[int | str, dict[str, Any]]:
+    """How an answer is documented; `more` are the media types that it may have beside JSON."""
+    made = headers(X_Job_ID="The job that made the answer")
+    content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in more}
+    if _STREAMED in more:
+        content |= event_stream("", _CHUNKS, DataEvent)["content"]
+    return {200: {"description": description, "headers": made, "content": content}, **_ERRORS}
+
+
+_STREAM: Final = "The answer; with `stream` server-sent events with a chunk each, and `[DONE]` at the end"
+
+
+@router.post(
+    "/chat/completions",
+    summary="Answer a conversation",
+    response_model=chat.ChatCompletion,
+    responses=_answers(_STREAM, _STREAMED),
+)
+async def chat_completions(
+    context: ContextOf, caller: Client, body: chat.ChatRequest, request: Request, key: IdempotencyKey = None
+) -> Response:
+    """Held until the answer is complete, or streamed. Leaving before that cancels the job, unless it has an `Idempotency-Key`."""
+    asked = await chat.create(context, caller, body, key)
+    if body.stream:
+        return await _stream(request, asked, chat.ChatChunks(asked, usage=body.includes_usage))
+    made = await result(asked, InferenceResult, disconnected(request))
+    return _json(asked, chat.completion(asked, made))
+
+
+@router.post(
+    "/completions",
+    summary="Continue a text",
+    response_model=completions.Completion,
+    responses=_answers(_STREAM, _STREAMED),
+)
+async def text_completions(
+    context: ContextOf,
+    caller: Client,
+    body: completions.CompletionRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """As conversations, but the text is continued as it stands."""
+    asked = await completions.create(context, caller, body, key)
+    if body.stream:
+        return await _stream(request, asked, completions.CompletionChunks(asked, usage=body.includes_usage))
+    made = await result(asked, InferenceResult, disconnected(request))
+    return _json(asked, completions.completion(asked, made))
+
+
+def _form(model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": form_schema(model)}}}
+    }
+
+
+@router.post(
+    "/audio/transcriptions",
+    summary="Write speech down",
+    response_model=audio.Transcription | audio.VerboseTranscription,
+    responses=_answers("The text", "text/plain"),
+    openapi_extra=_form(audio.TranscriptionRequest),
+)
+async def transcriptions(
+    context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
+) -> Response:
+    """The file becomes an artifact of the caller's. `text`, `srt` and `vtt` are answered as plain text."""
+    return await _speech(context, caller, request, key, "transcribe")
+
+
+@router.post(
+    "/audio/translations",
+    summary="Write speech down in English",
+    response_model=audio.Transcription | audio.VerboseTranscription,
+    responses=_answers("The text", "text/plain"),
+    openapi_extra=_form(audio.TranslationRequest),
+)
+async def translations(
+    context: ContextOf, caller: Client, request: Request, key: IdempotencyKey = None
+) -> Response:
+    """As transcriptions. Needs a model that knows more than English."""
+    return await _speech(context, caller, request, key, "translate")
+
+
+async def _speech(
+    context: ContextOf, caller: Client, request: Request, key: IdempotencyKey, task: audio.Task
+) -> Response:
+    content_type = request.headers.get("content-type")
+    asked, wanted = await audio.create(context, caller, task, content_type, request.stream(), key)
+    made = await result(asked, TranscribeResult, disconnected(request))
+    if wanted.response_format == "text":
+        return PlainTextResponse(f"{made.text}\n", headers=_names(asked))
+    if wanted.response_format in audio.SUBTITLES:
+        content = await audio.subtitles(asked, wanted, made)
+        return StreamingResponse(content, headers=_names(asked), media_type="text/plain")
+    return _json(asked, audio.transcription(task, wanted, made))
+
+
+@router.post(
+    "/images/generations",
+    summary="Make pictures",
+    response_model=images.Images,
+    responses=_answers("The pictures"),
+)
+async def image_generations(
+    context: ContextOf,
+    caller: Client,
+    body: images.ImageRequest,
+    request: Request,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Held until all pictures are made."""
+    asked = await images.create(context, caller, body, key)
+    made = await result(asked, images.MadePictures, disconnected(request))
+    if body.response_format == "url":
+        return _json(asked, await images.linked(asked, body, made, _base(request)))
+    content = await images.encoded(asked, body, made)
+    return StreamingResponse(content, headers=_names(asked), media_type="application/json")
+
+
+def _base(request: Request) -> str:
+    """This server's address as the client wrote it, which it can reach: a proxy may pass on nothing but `/api`."""
+    prefix = "/api" if request.url.path.startswith("/api/") else ""
+    return f"{request.base_url}".rstrip("/") + prefix
+
+
+def _names(asked: Asked) -> dict[str, str]:
+    """The header that names the job, whose receipt can be fetched."""
+    return {"X-Job-ID": asked.job_id}
+
+
+def _json(asked: Asked, answer: BaseModel) -> Response:
+    return JSONResponse(answer.model_dump(mode="json", exclude_none=True), headers=_names(asked))
+
+
+async def _stream(request: Request, asked: Asked, form: Chunks) -> Response:
+    writing = await Writing.begin(asked)
+    return _TextStream(writing, _frames(writing, form, request.scope["request_id"]), _names(asked))
+
+
+async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncIterator[str]:
+    """The answer as server-sent events; an error ends it."""
+    try:
+        async for chunk in writing.chunks(form):
+            yield ": still here\n\n" if chunk is None else _event(chunk.model_dump(exclude_unset=True))
+    except ApiError as error:
+        yield _event(error_body(error.code, error.message, error.details, request_id))
+    else:
+        yield "data: [DONE]\n\n"
+
+
+def _event(data: dict[str, Any]) -> str:
+    # With escapes, since a miner's word may hold what UTF-8 cannot.
+    return f"data: {json.dumps(data, separators=(',', ':'), default=str)}\n\n"
+
+
+class _TextStream(StreamingResponse):
+    """A streamed answer that cancels its job when the client leaves, however early."""
+
+    def __init__(self, writing: Writing, frames: AsyncIterator[str], headers: dict[str, str]) -> None:
+        super().__init__(
+            frames,
+            headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+            media_type=_STREAMED,
+        )
+        self._writing = writing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # What the client's leaving has cancelled must not cancel this as well.
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self._writing.close()

@@ -1,0 +1,234 @@
+"""`/v1/uploads`: resumable uploads, after the tus protocol 1.0.0."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from email.utils import formatdate
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Header, Request, status
+from fastapi.responses import Response
+from pydantic import StringConstraints
+from starlette.requests import ClientDisconnect
+
+from agent.coordinator.openapi.declare import body, errors, headers
+from agent.coordinator.operations import uploads as operations
+from agent.coordinator.operations.uploads import Interrupted, Part, UploadRecord
+from agent.coordinator.routes._answers import Upload
+from agent.coordinator.routes._callers import Client, ContextOf
+from agent.core import fields, tus
+from agent.core.errors import (
+    ChecksumMismatch,
+    Conflict,
+    Locked,
+    NotFound,
+    UnsupportedChecksum,
+    UnsupportedMediaType,
+    UnsupportedVersion,
+    ValidationFailed,
+)
+
+router = APIRouter(prefix="/uploads", tags=["Uploads"])
+
+Digits = Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")]
+"""A number of bytes."""
+
+_PART_ERRORS: Final = (Conflict, ChecksumMismatch, UnsupportedChecksum, UnsupportedMediaType, Locked)
+_STATE: Final = headers(
+    Upload_Offset="Bytes that have arrived",
+    Upload_Length="Bytes in all, where that is known",
+    Upload_Defer_Length="1 where it is not",
+    Upload_Expires="When an unfinished upload is dropped",
+    Upload_Artifact_Id="Of a finished one: the artifact",
+)
+_ABILITIES: Final = headers(
+    Tus_Version="Versions of tus",
+    Tus_Extension="Its extensions that there are",
+    Tus_Max_Size="Bytes of the largest file",
+    Tus_Checksum_Algorithm="For Upload-Checksum",
+)
+
+
+def _speaks_tus(
+    version: Annotated[
+        str | None, Header(alias="Tus-Resumable", description="The version of tus, 1.0.0", examples=["1.0.0"])
+    ] = None,
+) -> None:
+    if version != tus.VERSION:
+        raise UnsupportedVersion(
+            f"Send the header Tus-Resumable: {tus.VERSION}, the version of tus spoken here."
+        )
+
+
+def _part(
+    request: Request,
+    content_type: Annotated[str | None, Header(alias="Content-Type")] = None,
+    content_length: Annotated[Digits | None, Header(alias="Content-Length")] = None,
+    checksum: Annotated[
+        str | None,
+        Header(
+            alias="Upload-Checksum",
+            description="Of the body",
+            examples=["sha256 n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="],
+        ),
+    ] = None,
+) -> Part | None:
+    """The part of a file that is the body, None where there is none. Raises `UnsupportedMediaType`, `UnsupportedChecksum`."""
+    if content_type != tus.MEDIA_TYPE:
+        if content_length in (None, "0") and "transfer-encoding" not in request.headers:
+            return None
+        raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
+    size = None if content_length is None else int(content_length)
+    return Part(_body(request), size, None if checksum is None else tus.parse_checksum(checksum))
+
+
+async def _body(request: Request) -> AsyncGenerator[bytes, None]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect:
+        raise Interrupted("The connection was lost.") from None
+
+
+PartOf = Annotated[Part | None, Depends(_part)]
+SpeaksTus = Depends(_speaks_tus)
+
+
+@router.options(
+    "", status_code=204, responses={204: {"headers": _ABILITIES}}, summary="What this server can do"
+)
+@router.options(
+    "/{upload_id}",
+    status_code=204,
+    responses={204: {"headers": _ABILITIES}},
+    name="options_of_upload",
+    summary="What this server can do with an upload",
+)
+async def options(context: ContextOf, _: Client) -> Response:
+    """Version, extensions, checksums and largest size, in the headers that tus gives them."""
+    return Response(
+        status_code=status.HTTP_204_NO_CONTENT,
+        headers={
+            "Tus-Version": tus.VERSION,
+            "Tus-Extension": ",".join(tus.EXTENSIONS),
+            "Tus-Max-Size": str(context.settings.max_artifact),
+            "Tus-Checksum-Algorithm": ",".join(tus.CHECKSUMS),
+        },
+    )
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    dependencies=[SpeaksTus],
+    responses={
+        201: {"headers": {**_STATE, **headers(Location="Where to send the parts")}},
+        **errors(UnsupportedVersion, *_PART_ERRORS),
+    },
+    openapi_extra=body(tus.MEDIA_TYPE, required=False),
+    summary="Begin an upload",
+)
+async def create(
+    context: ContextOf,
+    caller: Client,
+    request: Request,
+    response: Response,
+    part: PartOf,
+    length: Annotated[Digits | None, Header(alias="Upload-Length", description="The file's bytes")] = None,
+    defer: Annotated[
+        str | None,
+        Header(
+            alias="Upload-Defer-Length", pattern="^1$", description="Instead of it: the length is told later"
+        ),
+    ] = None,
+    metadata: Annotated[
+        str, Header(alias="Upload-Metadata", description="`filename` and `filetype`, values in base64")
+    ] = "",
+) -> Upload:
+    """`Location` says where to send the parts. The body may be the first part, or the whole file."""
+    if (length is None) == (defer is None):
+        raise ValidationFailed(
+            "The upload's length is missing.",
+            {"Upload-Length": "the file's size in bytes, or else Upload-Defer-Length: 1"},
+        )
+    size = None if length is None else int(length)
+    upload = await operations.create(context, caller, length=size, metadata=metadata, part=part)
+    response.headers.update(_headers(upload))
+    response.headers["Location"] = f"{request.url.path}/{upload.upload_id}"
+    return Upload(**operations.view(upload))
+
+
+@router.head(
+    "/{upload_id}",
+    response_class=Response,
+    dependencies=[SpeaksTus],
+    responses={200: {"headers": _STATE}, **errors(NotFound, UnsupportedVersion)},
+    summary="Where to go on",
+)
+async def resume(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Response:
+    """`Upload-Offset` is how much has arrived. A request that still sends to this upload is ended, so that this stays true."""
+    upload = await operations.resume(context, caller, upload_id)
+    headers = _headers(upload)
+    if upload.metadata:
+        headers["Upload-Metadata"] = upload.metadata
+    return Response(headers=headers)
+
+
+@router.get("/{upload_id}", responses=errors(NotFound), summary="Look at an upload")
+async def look(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Upload:
+    """How far it is, and the artifact's id when it is finished. It disturbs nobody."""
+    return Upload(**operations.view(await operations.look(context, caller, upload_id)))
+
+
+@router.patch(
+    "/{upload_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[SpeaksTus],
+    responses={204: {"headers": _STATE}, **errors(NotFound, UnsupportedVersion, *_PART_ERRORS)},
+    openapi_extra=body(tus.MEDIA_TYPE, required=True),
+    summary="Send a part",
+)
+async def append(
+    context: ContextOf,
+    caller: Client,
+    upload_id: fields.UploadId,
+    part: PartOf,
+    offset: Annotated[
+        Digits, Header(alias="Upload-Offset", description="Where the part begins: what has arrived")
+    ],
+    length: Annotated[
+        Digits | None, Header(alias="Upload-Length", description="The file's bytes, where that was deferred")
+    ] = None,
+) -> Response:
+    """The last part's answer has `Upload-Artifact-Id`. What arrived before a connection broke counts, unless it has a checksum."""
+    if part is None:
+        raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
+    size = None if length is None else int(length)
+    upload = await operations.append(context, caller, upload_id, int(offset), part, size)
+    return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_headers(upload))
+
+
+@router.delete(
+    "/{upload_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    dependencies=[SpeaksTus],
+    responses=errors(NotFound, UnsupportedVersion, Locked),
+    summary="Give an upload up",
+)
+async def terminate(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Response:
+    """What arrived of it is dropped; the artifact of a finished one stays."""
+    await operations.terminate(context, caller, upload_id)
+    return Response(status_code=status.HTTP_204_NO_CONTENT)
+
+
+def _headers(upload: UploadRecord) -> dict[str, str]:
+    headers = {"Upload-Offset": str(upload.received), "Cache-Control": "no-store"}
+    if upload.length is None:
+        headers["Upload-Defer-Length"] = "1"
+    else:
+        headers["Upload-Length"] = str(upload.length)
+    if upload.finished_at is None:
+        headers["Upload-Expires"] = formatdate(upload.expires_at, usegmt=True)
+    elif upload.artifact_id is not None:
+        headers["Upload-Artifact-Id"] = upload.artifact_id
+    return headers

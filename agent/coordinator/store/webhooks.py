@@ -1,0 +1,218 @@
+"""Webhooks: messages about jobs that have ended, and the secrets that they are signed with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+
+from agent.coordinator.store.tables import gone_webhooks, webhook_deliveries, webhook_secrets
+from agent.core.webhooks import DeliveryState
+
+PRUNED_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message and what has come of it. `lane` is the account and the host that it goes to."""
+
+    webhook_id: str
+    job_id: str
+    account_id: str
+    url: str
+    lane: str
+    type: str
+    body: str
+    created_at: float
+    state: str = DeliveryState.PENDING.value
+    attempts: int = 0
+    next_attempt_at: float | None = None
+    last_attempt_at: float | None = None
+    last_status: int | None = None
+    last_error: str | None = None
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What an account's messages are signed with; the `previous` one beside it until `previous_until`."""
+
+    secret: str
+    created_at: float
+    previous: str | None = None
+    previous_until: float | None = None
+
+    def valid(self, now: float) -> list[str]:
+        """The secrets to sign with, the newest first."""
+        old = self.previous if self.previous_until is not None and self.previous_until > now else None
+        return [self.secret] if old is None else [self.secret, old]
+
+
+_NAMES: Final = tuple(Delivery.__dataclass_fields__)
+_COLUMNS: Final = tuple(webhook_deliveries.c[name] for name in _NAMES)
+_PENDING: Final = webhook_deliveries.c.state == DeliveryState.PENDING.value
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    return Delivery(**row._asdict())
+
+
+def enqueue(connection: Connection, delivery: Delivery, job_created_at: float) -> None:
+    """Store a message, to be sent at once; not to be sent if its receiver has said, since the job came, that it is gone."""
+    query = select(gone_webhooks.c.gone_at).where(
+        gone_webhooks.c.account_id == delivery.account_id,
+        gone_webhooks.c.url_sha256 == _sha256(delivery.url),
+    )
+    gone_at = connection.execute(query).scalar_one_or_none()
+    values = {name: getattr(delivery, name) for name in _NAMES} | {"next_attempt_at": delivery.created_at}
+    if gone_at is not None and gone_at >= job_created_at:
+        values |= {
+            "state": DeliveryState.GONE.value,
+            "next_attempt_at": None,
+            "finished_at": delivery.created_at,
+        }
+    connection.execute(insert(webhook_deliveries), values)
+
+
+def _sha256(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def due(
+    connection: Connection,
+    now: float,
+    *,
+    busy_accounts: Collection[str],
+    busy_lanes: Collection[str],
+    limit: int,
+) -> list[Delivery]:
+    """Messages to be sent now, the one that waits longest first, but none of accounts and lanes that are busy already."""
+    columns = webhook_deliveries.c
+    query = (
+        select(*_COLUMNS)
+        .where(
+            _PENDING,
+            columns.next_attempt_at <= now,
+            columns.account_id.not_in(busy_accounts),
+            columns.lane.not_in(busy_lanes),
+        )
+        .order_by(columns.next_attempt_at)
+        .limit(limit)
+    )
+    return [_delivery(row) for row in connection.execute(query)]
+
+
+def claim(connection: Connection, webhook_ids: Sequence[str], now: float, until: float) -> list[Delivery]:
+    """Count an attempt for these messages, and keep others from trying them `until` then.
+
+    Whoever dies in between has delivered, or not: they are due again afterwards. Leaves out what is no longer due.
+    """
+    columns = webhook_deliveries.c
+    mine = (columns.webhook_id.in_(webhook_ids), _PENDING, columns.next_attempt_at <= now)
+    ids = list(connection.execute(select(columns.webhook_id).where(*mine)).scalars())
+    change = (
+        update(webhook_deliveries)
+        .where(columns.webhook_id.in_(ids))
+        .values(attempts=columns.attempts + 1, last_attempt_at=now, next_attempt_at=until)
+    )
+    connection.execute(change)
+    query = select(*_COLUMNS).where(columns.webhook_id.in_(ids))
+    return [_delivery(row) for row in connection.execute(query)]
+
+
+_finish = (
+    update(webhook_deliveries)
+    .where(webhook_deliveries.c.webhook_id == bindparam("key"), _PENDING)
+    .values(
+        state=bindparam("new_state"),
+        next_attempt_at=bindparam("next"),
+        last_status=bindparam("status"),
+        last_error=bindparam("error"),
+        finished_at=bindparam("finished"),
+    )
+)
+
+
+def record(
+    connection: Connection,
+    delivery: Delivery,
+    state: DeliveryState,
+    now: float,
+    *,
+    next_attempt_at: float | None,
+    status: int | None,
+    error: str | None,
+) -> None:
+    """Store how an attempt has ended; after 410 no other message goes to that address either."""
+    finished = None if state is DeliveryState.PENDING else now
+    values = {
+        "key": delivery.webhook_id, "new_state": state.value, "next": next_attempt_at, "status": status, "error": error,
+        "finished": finished,
+    }  # fmt: skip
+    connection.execute(_finish, values)
+    if state is DeliveryState.GONE:
+        _forget_address(connection, delivery, now)
+
+
+def _forget_address(connection: Connection, delivery: Delivery, now: float) -> None:
+    columns, key = gone_webhooks.c, (delivery.account_id, _sha256(delivery.url))
+    connection.execute(
+        delete(gone_webhooks).where(columns.account_id == key[0], columns.url_sha256 == key[1])
+    )
+    connection.execute(insert(gone_webhooks), {"account_id": key[0], "url_sha256": key[1], "gone_at": now})
+    waiting = webhook_deliveries.c
+    connection.execute(
+        update(webhook_deliveries)
+        .where(waiting.lane == delivery.lane, waiting.url == delivery.url, _PENDING)
+        .values(state=DeliveryState.GONE.value, next_attempt_at=None, finished_at=now)
+    )
+
+
+def of_job(connection: Connection, job_id: str) -> list[Delivery]:
+    """The messages about a job, oldest first."""
+    columns = webhook_deliveries.c
+    query = select(*_COLUMNS).where(columns.job_id == job_id).order_by(columns.created_at)
+    return [_delivery(row) for row in connection.execute(query)]
+
+
+def secret_of(connection: Connection, account_id: str, new_secret: str, now: float) -> Secret:
+    """The account's secret; `new_secret` becomes it if there is none yet."""
+    columns = webhook_secrets.c
+    query = select(columns.secret, columns.created_at, columns.previous, columns.previous_until)
+    row = connection.execute(query.where(columns.account_id == account_id)).one_or_none()
+    if row is not None:
+        return Secret(*row)
+    values = {"account_id": account_id, "secret": new_secret, "created_at": now}
+    connection.execute(insert(webhook_secrets), values)
+    return Secret(new_secret, now)
+
+
+def rotate_secret(
+    connection: Connection, account_id: str, new_secret: str, now: float, previous_until: float
+) -> Secret:
+    """Replace the account's secret; the one before it is used beside it `previous_until` then."""
+    before = secret_of(connection, account_id, new_secret, now)
+    if before.secret == new_secret:  # there was none to replace
+        return before
+    made = Secret(new_secret, now, before.secret, previous_until)
+    change = update(webhook_secrets).where(webhook_secrets.c.account_id == account_id)
+    connection.execute(change.values(**asdict(made)))
+    return made
+
+
+def prune(connection: Connection, finished_before: float) -> int:
+    """Forget messages that were finished long ago, a thousand at a time. Returns how many."""
+    columns = webhook_deliveries.c
+    old = (
+        select(columns.webhook_id)
+        .where(columns.finished_at < finished_before)
+        .order_by(columns.finished_at)
+        .limit(PRUNED_AT_ONCE)
+    )
+    connection.execute(delete(gone_webhooks).where(gone_webhooks.c.gone_at < finished_before))
+    ids = list(connection.execute(old).scalars())
+    connection.execute(delete(webhook_deliveries).where(columns.webhook_id.in_(ids)))
+    return len(ids)

@@ -1,0 +1,103 @@
+"""OpenAI's own client against a real agent with real engines."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import OpenAI
+from PIL import Image
+from pydantic import BaseModel
+
+from aitbc import AITBCClient
+from aitbc.receipts import verify_bundle
+from support.agents import Agent
+from support.media import SENTENCE
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+
+LLM = "smollm2-135m-instruct"
+QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture(scope="module")
+def ai(agent: Agent) -> Iterator[OpenAI]:
+    with OpenAI(
+        api_key=agent.file["client_key"], base_url=f"{agent.url}/v1", max_retries=0, timeout=200
+    ) as ai:
+        yield ai
+
+
+def test_a_conversation_is_answered_with_a_receipt(agent: Agent, client: AITBCClient, ai: OpenAI) -> None:
+    answer = ai.chat.completions.create(model=LLM, messages=QUESTION, temperature=0, max_tokens=32)
+    assert "Paris" in (answer.choices[0].message.content or "")
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert verify_bundle(client.receipts.export(answer.id), agent.file["log_key"]).valid
+
+
+def test_a_streamed_conversation_says_the_same(ai: OpenAI) -> None:
+    asked: Any = {"model": LLM, "messages": QUESTION, "temperature": 0, "max_tokens": 32}
+    whole = ai.chat.completions.create(**asked)
+    chunks = list(ai.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+    assert "".join(pieces) == whole.choices[0].message.content
+    assert len([piece for piece in pieces if piece]) > 3
+    assert chunks[-1].usage == whole.usage
+
+
+class Capital(BaseModel):
+    """A form for an answer."""
+
+    country: str
+    city: str
+
+
+def test_an_answer_takes_the_form_of_a_pydantic_model(ai: OpenAI) -> None:
+    answer = ai.chat.completions.parse(
+        model=LLM, messages=QUESTION, response_format=Capital, temperature=0, max_tokens=64
+    )
+    assert isinstance(answer.choices[0].message.parsed, Capital)
+
+
+def test_a_text_is_continued(ai: OpenAI) -> None:
+    asked: Any = {"model": LLM, "prompt": "One, two, three, four,", "temperature": 0, "max_tokens": 8}
+    whole = ai.completions.create(**asked)
+    assert "five" in whole.choices[0].text
+    pieces = [chunk.choices[0].text for chunk in ai.completions.create(**asked, stream=True)]
+    assert "".join(pieces) == whole.choices[0].text
+
+
+def test_speech_is_written_down(ai: OpenAI, speech: Path) -> None:
+    answer = ai.audio.transcriptions.create(
+        file=speech, model="tiny.en", response_format="verbose_json", timestamp_granularities=["word"]
+    )
+    assert answer.text.strip() == SENTENCE
+    words = answer.words or []
+    assert [word.word.strip() for word in words] == SENTENCE.split()
+    assert all(before.start <= after.start for before, after in pairwise(words))
+    subtitles = ai.audio.transcriptions.create(file=speech, model="tiny.en", response_format="srt")
+    assert subtitles.startswith("1\n00:00:00,000 --> ")
+    assert "coordinator" in subtitles
+
+
+def test_pictures_are_made(ai: OpenAI) -> None:
+    """An untrained model's, so noise, but of the size and format that were asked for."""
+    answer = ai.images.generate(
+        model="untrained-diffusion",
+        prompt="a lighthouse",
+        size="64x64",
+        n=2,
+        output_format="webp",
+        extra_body={"steps": 2},
+    )
+    for picture in answer.data or []:
+        image = Image.open(io.BytesIO(base64.b64decode(picture.b64_json or "")))
+        assert (image.size, image.format) == ((64, 64), "WEBP")
+    assert len(answer.data or []) == 2

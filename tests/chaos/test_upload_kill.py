@@ -1,0 +1,93 @@
+"""`kill -9` of the coordinator in the middle of an upload."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from tusclient.client import TusClient
+
+from aitbc import AITBCClient
+from support.agents import Agent, running
+from support.proxies import failing
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
+
+LIMIT_SECONDS = 60
+DATA = os.urandom(48 * 2**20 + 17)
+ARTIFACT = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
+CHECKPOINT = 16 * 2**20
+MANY = 40
+"""Repetitions that bridge a restart on a busy machine."""
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[Agent]:
+    coordinator = Agent(tmp_path / "coordinator", "coordinator", "--port", "0")
+    with running(coordinator):
+        # The same port after a kill, as a real installation has it.
+        coordinator.options[-1] = str(coordinator.port)
+        yield coordinator
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "film.mp4"
+    file.write_bytes(DATA)
+    return file
+
+
+def recorded(coordinator: Agent) -> int:
+    """How much of the only upload the coordinator knows to be on disk."""
+    path = coordinator.data_dir / "coordinator" / "coordinator.db"
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        (received,) = database.execute("SELECT received FROM uploads").fetchone()
+    return int(received)
+
+
+def assert_stored(coordinator: Agent) -> None:
+    with coordinator.client() as client:
+        assert client.artifacts.get(ARTIFACT) == DATA
+
+
+def test_one_call_of_our_client_outlives_the_coordinator(coordinator: Agent, file: Path) -> None:
+    """It goes on when the coordinator is back, from what was on disk, though nothing was acknowledged."""
+    sent: list[int] = []
+    with (
+        failing(coordinator.url, 24 * 2**20, stalls=True) as proxy,
+        AITBCClient(coordinator.file["client_key"], proxy.url, retries=MANY) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        upload = pool.submit(
+            client.artifacts.upload, file, progress=lambda position, _: sent.append(position)
+        )
+        assert proxy.failed.wait(LIMIT_SECONDS)
+        while recorded(coordinator) < CHECKPOINT:
+            pass
+        coordinator.kill()
+        coordinator.start()
+        assert upload.result(LIMIT_SECONDS).artifact_id == ARTIFACT
+    (resumed_at,) = [after for before, after in pairwise(sent) if after < before]
+    assert resumed_at > CHECKPOINT
+    assert_stored(coordinator)
+
+
+def test_what_was_acknowledged_is_there_after_a_kill(coordinator: Agent, file: Path) -> None:
+    """Of tuspy's chunks, each answered before the next; it goes on with the next."""
+    client = TusClient(
+        f"{coordinator.url}/v1/uploads", headers={"Authorization": f"Bearer {coordinator.file['client_key']}"}
+    )
+    uploader = client.uploader(str(file), chunk_size=5_000_000)
+    uploader.upload(stop_at=20_000_000)
+    coordinator.kill()
+    coordinator.start()
+    assert uploader.get_offset() == uploader.offset == 20_000_000
+    uploader.upload()
+    assert uploader.request.response_headers["upload-artifact-id"] == ARTIFACT
+    assert_stored(coordinator)

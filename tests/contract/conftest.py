@@ -1,0 +1,17 @@
+"""The real clients of other APIs that ours answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from openai import OpenAI
+
+from support.server import Served
+
+
+@pytest.fixture
+def ai(served: Served) -> Iterator[OpenAI]:
+    """OpenAI's own client, with a client's key. It repeats nothing by itself."""
+    with OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0, timeout=30) as ai:
+        yield ai

@@ -1,0 +1,135 @@
+"""Signed links: reading an artifact without a key, for a while."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from agent.coordinator.operations import links
+from agent.coordinator.operations.secret_file import load_secret
+from agent.core.errors import ConfigurationError
+from agent.core.quantities import parse_time
+from support.server import Served, serve
+
+DATA = b"a picture for a page"
+
+
+@pytest.fixture
+def artifact_id(client: httpx.Client) -> str:
+    stored: str = client.post("/v1/artifacts", content=DATA, headers={"Content-Type": "image/png"}).json()[
+        "artifact_id"
+    ]
+    return stored
+
+
+@pytest.fixture
+def anybody(served: Served) -> Iterator[httpx.Client]:
+    """Somebody without a key."""
+    with httpx.Client(base_url=served.url) as client:
+        yield client
+
+
+def link(client: httpx.Client, artifact_id: str) -> str:
+    answer = client.post(f"/v1/artifacts/{artifact_id}/links")
+    assert answer.status_code == 201
+    url: str = answer.json()["url"]
+    return url
+
+
+@pytest.mark.parametrize("prefix", ["", "/api"])
+def test_a_link_opens_its_artifact_without_a_key(
+    client: httpx.Client, anybody: httpx.Client, artifact_id: str, prefix: str
+) -> None:
+    """As its owner stored it, in parts too, below both prefixes."""
+    url = prefix + link(client, artifact_id)
+    answer = anybody.get(url)
+    assert (answer.status_code, answer.content) == (200, DATA)
+    assert answer.headers["content-type"] == "image/png"
+    assert anybody.head(url).headers["content-length"] == str(len(DATA))
+    assert anybody.get(url, headers={"Range": "bytes=2-8"}).content == DATA[2:9]
+    assert anybody.get(f"/v1/artifacts/{artifact_id}").status_code == 401
+
+
+def test_a_link_says_when_it_ends(served: Served, client: httpx.Client, artifact_id: str) -> None:
+    before = served.context.clock()
+    answer = client.post(f"/v1/artifacts/{artifact_id}/links", json={"seconds": 60}).json()
+    ends = parse_time(answer["expires_at"])
+    assert before + 59 <= ends <= served.context.clock() + 60
+    assert parse_qs(urlsplit(answer["url"]).query)["expires"] == [str(int(ends))]
+
+
+def test_the_longest_life_is_a_setting(client: httpx.Client, artifact_id: str) -> None:
+    answer = client.post(f"/v1/artifacts/{artifact_id}/links", json={"seconds": 8 * 86_400})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
+    assert "seconds" in answer.json()["error"]["details"]["fields"]
+
+
+def test_an_expired_link_says_so(
+    served: Served, client: httpx.Client, anybody: httpx.Client, artifact_id: str
+) -> None:
+    yesterday = dataclasses.replace(served.context, clock=lambda: served.context.clock() - 86_400)
+    answer = anybody.get(links.link_to(yesterday, artifact_id))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (403, "FORBIDDEN")
+    assert "expired" in error["message"]
+    assert "expired_at" in error["details"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "instead"),
+    [
+        (r"expires=\d+", "expires=99999999999"),
+        (r"signature=\w+", "signature=" + "0" * 64),
+        (r"signature=\w+", "signature=%C3%A9"),
+        (r"type=[^&]+", "type=text%2Fhtml"),
+        (r"&type=[^&]+", ""),
+        (r"expires=\d+&", ""),
+        (r"[0-9a-f]{64}\?", "0" * 64 + "?"),
+    ],
+)
+def test_a_changed_link_is_refused(
+    client: httpx.Client, anybody: httpx.Client, artifact_id: str, pattern: str, instead: str
+) -> None:
+    url = link(client, artifact_id)
+    forged = re.sub(pattern, instead, url, count=1)
+    assert forged != url
+    answer = anybody.get(forged)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
+
+
+def test_a_link_to_something_that_is_not_there(served: Served, anybody: httpx.Client) -> None:
+    url = links.link_to(served.context, "sha256:" + "0" * 64)
+    assert anybody.get(url).status_code == 404
+
+
+def test_nobody_gets_a_link_to_somebody_elses_artifact(
+    served: Served, client: httpx.Client, artifact_id: str
+) -> None:
+    answer = httpx.post(
+        f"{served.url}/v1/artifacts/{artifact_id}/links", headers={"X-API-Key": served.other_key}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
+
+
+def test_links_outlive_a_restart(tmp_path: Path) -> None:
+    """The secret stays, and is nobody else's to read."""
+    data_dir = tmp_path / "data"
+    with serve(data_dir) as served:
+        answer = httpx.post(
+            f"{served.url}/v1/artifacts", content=DATA, headers={"X-API-Key": served.client_key}
+        )
+        url = links.link_to(served.context, answer.json()["artifact_id"])
+    secret = data_dir / "coordinator" / "links.key"
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.read_bytes() != (data_dir / "coordinator" / "log.key").read_bytes()
+    with serve(data_dir) as served:
+        assert httpx.get(served.url + url).content == DATA
+    secret.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="chmod 600"):
+        load_secret(secret)

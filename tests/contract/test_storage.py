@@ -1,0 +1,265 @@
+"""What becomes of uploads and files: interruptions, expiry, and what crashes leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import os
+import socket
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.coordinator.operations import storage, uploads
+from agent.coordinator.operations.access import Caller, Role
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.uploads import Interrupted, Part, UploadRecord
+from agent.core.errors import ApiError, Conflict, NotFound, ServiceUnavailable
+from support.server import Served, serve
+
+DATA = os.urandom(3 * 2**20 + 17)
+ARTIFACT = f"sha256:{hashlib.sha256(DATA).hexdigest()}"
+TUS = {"Tus-Resumable": "1.0.0"}
+PART = {**TUS, "Content-Type": "application/offset+octet-stream"}
+DAY = 86_400
+
+
+def begin(client: httpx.Client, length: int = len(DATA)) -> str:
+    path: str = client.post("/v1/uploads", headers={**TUS, "Upload-Length": str(length)}).headers["location"]
+    return path
+
+
+def offset_of(client: httpx.Client, path: str) -> int:
+    return int(client.head(path, headers=TUS).headers["upload-offset"])
+
+
+def send(client: httpx.Client, path: str, offset: int, data: bytes) -> httpx.Response:
+    return client.patch(path, content=data, headers={**PART, "Upload-Offset": str(offset)})
+
+
+def half_sent(served: Served, path: str, sent: int, offset: int = 0, **headers: str) -> socket.socket:
+    """A connection that has sent a part of the file and is silent now."""
+    host, _, port = served.url.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)))
+    lines = {
+        **PART, **headers, "Host": host, "X-API-Key": served.client_key, "Upload-Offset": str(offset),
+        "Content-Length": str(len(DATA) - offset),
+    }  # fmt: skip
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    connection.sendall(f"PATCH {path} HTTP/1.1\r\n{head}\r\n".encode() + DATA[offset : offset + sent])
+    return connection
+
+
+def wait_until_written(served: Served, least: int) -> None:
+    """Until the only unfinished upload has so many bytes on disk."""
+    directory = served.context.database.path.parent / "artifacts" / "uploads"
+    while sum(file.stat().st_size for file in directory.iterdir()) < least:
+        pass
+
+
+def later(served: Served, seconds: float) -> Context:
+    """The same coordinator after a while."""
+    return dataclasses.replace(served.context, clock=lambda: served.context.clock() + seconds)
+
+
+def test_what_a_broken_connection_brought_counts(served: Served, client: httpx.Client) -> None:
+    """HEAD waits until it is counted, so that the client goes on at the right place at once."""
+    path = begin(client)
+    with half_sent(served, path, 2_000_000):
+        wait_until_written(served, 1_000_000)
+    assert offset_of(client, path) == 2_000_000
+    assert send(client, path, 2_000_000, DATA[2_000_000:]).headers["upload-artifact-id"] == ARTIFACT
+
+
+def test_a_client_that_comes_back_takes_over_from_a_connection_that_is_lost(
+    served: Served, client: httpx.Client
+) -> None:
+    """The server hears nothing of many lost connections: whoever asks for the offset ends them, and is not kept waiting."""
+    path = begin(client)
+    with half_sent(served, path, 2_000_000) as lost:
+        wait_until_written(served, 1_000_000)
+        assert offset_of(client, path) == 2_000_000
+        assert send(client, path, 2_000_000, DATA[2_000_000:]).status_code == 204
+        assert b"409 Conflict" in lost.recv(1000).splitlines()[0]
+    assert client.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
+
+
+def test_looking_disturbs_nobody(served: Served, client: httpx.Client) -> None:
+    """Neither the owner's look nor somebody else's attempt ends a request that sends."""
+    path = begin(client)
+    with half_sent(served, path, 2_000_000) as sending:
+        wait_until_written(served, 1_000_000)
+        assert client.get(path).json()["offset"] == 0
+        with httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}) as other:
+            assert other.head(path, headers=TUS).status_code == 404
+            assert send(other, path, 0, DATA).status_code == 404
+        sending.sendall(DATA[2_000_000:])
+        assert b"204 No Content" in sending.recv(1000).splitlines()[0]
+    assert client.get(path).json()["artifact_id"] == ARTIFACT
+
+
+def test_a_part_with_a_checksum_counts_only_whole(served: Served, client: httpx.Client) -> None:
+    path = begin(client)
+    checksum = "sha1 2jmj7l5rSw0yVb/vlWAYkK/YBwk="
+    with half_sent(served, path, 2_000_000, **{"Upload-Checksum": checksum}):
+        wait_until_written(served, 1_000_000)
+    assert offset_of(client, path) == 0
+    assert send(client, path, 0, DATA).headers["upload-artifact-id"] == ARTIFACT
+
+
+def test_a_silent_request_is_ended(tmp_path: Path) -> None:
+    """And what it brought is kept."""
+    with serve(tmp_path / "data", upload_silence_seconds=0.2) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        path = begin(client)
+        with half_sent(served, path, 2_000_000) as silent:
+            assert b"409 Conflict" in silent.recv(1000).splitlines()[0]
+            assert client.get(path).json()["offset"] == 2_000_000
+        client.close()
+
+
+def test_many_writers_at_once_make_one_file(served: Served, client: httpx.Client) -> None:
+    """Of requests that send the same part at the same time, each is whole, refused, or taken over; none mixes into another."""
+    path = begin(client)
+    upload_id = path.rpartition("/")[2]
+    account = served.do(lambda context: context.database.read(owner_of, upload_id))
+    caller = Caller(Role.CLIENT, account)
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for start in range(0, len(DATA), 100_000):
+            await asyncio.sleep(0)
+            yield DATA[start : start + 100_000]
+
+    async def attempt(context: Context) -> UploadRecord | ApiError:
+        try:
+            return await uploads.append(context, caller, upload_id, 0, Part(pieces(), None, None))
+        except ApiError as error:
+            return error
+
+    async def all_at_once(context: Context) -> list[UploadRecord | ApiError]:
+        return await asyncio.gather(*(attempt(context) for _ in range(20)))
+
+    outcomes = served.do(all_at_once)
+    assert {type(outcome) for outcome in outcomes} <= {UploadRecord, Conflict, Interrupted}
+    offset = offset_of(client, path)
+    send(client, path, offset, DATA[offset:])
+    assert client.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
+
+
+def owner_of(connection: Any, upload_id: str) -> str:
+    found = uploads.store.find(connection, upload_id)
+    assert found is not None
+    return found.account_id
+
+
+def test_a_restart_goes_on_where_the_upload_was(tmp_path: Path) -> None:
+    """Bytes that were never acknowledged are dropped; the hash is made again from those that were."""
+    with serve(tmp_path / "data") as served, as_client(served) as client:
+        path, key = begin(client), served.client_key
+        send(client, path, 0, DATA[:1_500_000])
+    (file,) = (tmp_path / "data/coordinator/artifacts/uploads").iterdir()
+    with file.open("ab") as torn:
+        torn.write(b"what a power cut left")
+    with serve(tmp_path / "data") as served, as_client(served, key) as client:
+        assert offset_of(client, path) == 1_500_000
+        assert send(client, path, 1_500_000, DATA[1_500_000:]).headers["upload-artifact-id"] == ARTIFACT
+        assert client.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
+
+
+def as_client(served: Served, key: str | None = None) -> httpx.Client:
+    return httpx.Client(base_url=served.url, headers={"X-API-Key": key or served.client_key}, timeout=30)
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_crash_before_the_artifact_is_known_is_made_good(
+    served: Served, client: httpx.Client, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    """All bytes are there; the crash comes before or after their file has its place. Asking for the offset finishes it."""
+    path = begin(client)
+
+    def crash(*_: Any, **__: Any) -> None:
+        raise ServiceUnavailable("crashed")
+
+    with monkeypatch.context() as patched:
+        if moved:
+            patched.setattr(uploads, "_finish", crash)
+        else:
+            patched.setattr(served.context.artifacts, "_keep", crash)
+        assert send(client, path, 0, DATA).status_code == 503
+    assert client.get(path).json()["artifact_id"] is None
+    assert client.head(path, headers=TUS).headers["upload-artifact-id"] == ARTIFACT
+    assert client.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
+
+
+def test_an_upload_whose_file_is_lost_begins_again(served: Served, client: httpx.Client) -> None:
+    path = begin(client)
+    send(client, path, 0, DATA[:1000])
+    served.context.uploads.remove(path.rpartition("/")[2])
+    assert send(client, path, 1000, DATA[1000:]).status_code == 404
+    assert client.head(path, headers=TUS).status_code == 404
+
+
+def test_uploads_expire(served: Served, client: httpx.Client) -> None:
+    """A day after their last byte; their files are removed, artifacts of finished ones stay."""
+    path, done, young = begin(client), begin(client, 3), begin(client)
+    send(client, path, 0, DATA[:1000])
+    send(client, done, 0, b"abc")
+    artifact_id = client.get(done).json()["artifact_id"]
+
+    async def tomorrow(context: Context) -> None:
+        upload_id = young.rpartition("/")[2]
+        await context.database.write(uploads.store.save, upload_id, 0, None, context.clock() + 2 * DAY)
+        await uploads.expire_due(later(served, DAY + 1))
+
+    served.do(tomorrow)
+    assert [client.get(each).status_code for each in (path, done, young)] == [404, 404, 200]
+    assert list((served.context.database.path.parent / "artifacts" / "uploads").iterdir()) == []
+    assert client.get(f"/v1/artifacts/{artifact_id}").content == b"abc"
+
+
+def test_files_that_nothing_refers_to_are_removed_when_they_are_old(
+    served: Served, client: httpx.Client
+) -> None:
+    """What the database knows stays however old it is, and what is young may be on its way into it."""
+    kept = client.post("/v1/artifacts", content=DATA).json()["artifact_id"]
+    path = begin(client)
+    send(client, path, 0, DATA[:1000])
+    directory = served.context.database.path.parent / "artifacts"
+    orphan, young = stored_alone(served, b"orphan"), stored_alone(served, b"young")
+    (directory / "uploads" / "upload_lost").write_bytes(b"part")
+    for file in directory.rglob("*"):
+        if file.is_file() and file != served.context.artifacts.path(young):
+            os.utime(file, (0, served.context.clock() - DAY - 10))
+    assert served.do(storage.remove_orphans) == 2
+    with pytest.raises(NotFound):
+        served.context.artifacts.path(orphan)
+    assert served.context.artifacts.path(young).exists()
+    assert client.get(f"/v1/artifacts/{kept}").content == DATA
+    assert offset_of(client, path) == 1000
+
+
+def stored_alone(served: Served, content: bytes) -> str:
+    """A blob without a row, as a crash leaves it."""
+
+    async def one() -> AsyncGenerator[bytes, None]:
+        yield content
+
+    async def store(context: Context) -> str:
+        return (await context.artifacts.store(one())).artifact_id
+
+    return served.do(store)
+
+
+def test_an_orphan_that_is_stored_again_is_not_removed(served: Served, client: httpx.Client) -> None:
+    """Not even when the sweep has found it old before, and looks at it only now."""
+    orphan = stored_alone(served, DATA)
+    os.utime(served.context.artifacts.path(orphan), (0, 0))
+    before = served.context.clock() - DAY
+    assert list(served.context.artifacts.older_than(before)) == [orphan]
+    client.post("/v1/artifacts", content=DATA)
+    assert not served.context.artifacts.remove_if_older(orphan, before)
+    assert client.get(f"/v1/artifacts/{orphan}").content == DATA

@@ -1,0 +1,73 @@
+"""A network that fails: a proxy between a client and a coordinator which breaks the first long connection."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+PIECE = 64 * 1024
+
+
+class FailingProxy:
+    """Passes bytes on until a connection has brought `after` of them to the coordinator, and fails once, there.
+
+    With `stalls` it keeps that connection and passes nothing on, as networks do that have lost one; else it breaks it.
+    `failed` is set then.
+    """
+
+    def __init__(self, target: str, after: int, *, stalls: bool = False) -> None:
+        host, _, port = target.removeprefix("http://").partition(":")
+        self._target = (host, int(port))
+        self._after = after
+        self._stalls = stalls
+        self.failed = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._open: list[socket.socket] = []
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):  # the listener is closed at the end
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    server = socket.create_connection(self._target)
+                except OSError:  # the coordinator is away
+                    client.close()
+                    continue
+                self._open += [client, server]
+                threading.Thread(target=self._pass, args=(client, server, True), daemon=True).start()
+                threading.Thread(target=self._pass, args=(server, client, False), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, counted: bool) -> None:
+        passed = 0
+        with suppress(OSError):
+            while piece := source.recv(PIECE):
+                target.sendall(piece)
+                passed += len(piece)
+                if counted and passed >= self._after and not self.failed.is_set():
+                    self.failed.set()
+                    if self._stalls:
+                        return
+                    break
+        for end in (source, target):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """End everything."""
+        self._listener.close()
+        for connection in self._open:
+            connection.close()
+
+
+@contextmanager
+def failing(target: str, after: int, *, stalls: bool = False) -> Iterator[FailingProxy]:
+    """A proxy in front of `target`, a coordinator's address."""
+    proxy = FailingProxy(target, after, stalls=stalls)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

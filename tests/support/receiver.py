@@ -1,0 +1,135 @@
+"""A client's own server that receives webhooks, over real TLS, and a network in which it has public addresses."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpcore
+import trustme
+from standardwebhooks import Webhook
+
+from agent.network import Network
+
+PUBLIC = "93.184.215.14"
+LIMIT_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message as it came."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def webhook_id(self) -> str:
+        return self.headers["webhook-id"]
+
+    def verified(self, secret: str) -> Any:
+        """The payload, after the library's check of the signature."""
+        return Webhook(secret).verify(self.body, self.headers)
+
+
+class Receiver:
+    """Answers 204, or what `answers` has next: a status, a status with headers, or an event to wait for before it."""
+
+    def __init__(self, *, secure: bool = True) -> None:
+        self.answers: deque[int | tuple[int, dict[str, str]] | threading.Event] = deque()
+        self.received: list[Received] = []
+        self.reached: list[str] = []
+        self.names: dict[str, Callable[[], Sequence[str]]] = {"hooks.example": lambda: [PUBLIC]}
+        self._arrived = threading.Condition()
+        self._authority = trustme.CA()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        if secure:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self._authority.issue_cert("hooks.example").configure_cert(context)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self.port: int = self._server.server_address[1]
+
+    @contextmanager
+    def running(self) -> Iterator[Receiver]:
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            for answer in self.answers:
+                if isinstance(answer, threading.Event):
+                    answer.set()
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join(LIMIT_SECONDS)
+
+    def wait(self, count: int) -> list[Received]:
+        """The messages so far, once there are so many."""
+        with self._arrived:
+            came = self._arrived.wait_for(lambda: len(self.received) >= count, LIMIT_SECONDS)
+            assert came, f"{len(self.received)} of {count} messages came"
+            return list(self.received)
+
+    def network(self) -> Network:
+        """Public addresses lead to this server; nothing else is connected."""
+        tls = ssl.create_default_context()
+        self._authority.configure_trust(tls)
+        return Network(self._resolve, _Wires(self), tls)
+
+    async def _resolve(self, host: str, _port: int) -> Sequence[str]:
+        if host not in self.names:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return self.names[host]()
+
+    def _take(self, message: Received) -> int | tuple[int, dict[str, str]]:
+        with self._arrived:
+            self.received.append(message)
+            answer = self.answers.popleft() if self.answers else 204
+            self._arrived.notify_all()
+        if isinstance(answer, threading.Event):
+            answer.wait(LIMIT_SECONDS)
+            return 204
+        return answer
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                answer = receiver._take(Received(self.path, headers, body))
+                status, told = answer if isinstance(answer, tuple) else (answer, {})
+                try:
+                    self.send_response(status)
+                    for name, value in told.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                except OSError:
+                    pass  # nobody waits for the answer any more
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        return Handler
+
+
+class _Wires(httpcore.AsyncNetworkBackend):
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._real = httpcore.AnyIOBackend()
+
+    async def connect_tcp(self, host: str, _port: int, *rest: Any) -> httpcore.AsyncNetworkStream:
+        self._receiver.reached.append(host)
+        return await self._real.connect_tcp("127.0.0.1", self._receiver.port, *rest)

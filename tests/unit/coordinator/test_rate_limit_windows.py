@@ -1,0 +1,54 @@
+"""The windows in which calls are counted, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import asyncio
+
+from limits import RateLimitItemPerSecond
+from limits.aio.strategies import FixedWindowRateLimiter
+
+from agent.coordinator.rate_limits import WindowStorage
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_window_begins_with_the_first_call_and_ends_when_it_says() -> None:
+    async def play() -> None:
+        clock = Clock()
+        limiter = FixedWindowRateLimiter(WindowStorage(10, clock))
+        item = RateLimitItemPerSecond(2, 10)
+        assert [await limiter.hit(item, "a") for _ in range(3)] == [True, True, False]
+        assert await limiter.hit(item, "b")
+        clock.now += 4
+        assert await limiter.get_window_stats(item, "a") == (1010.0, 0)
+        assert not await limiter.hit(item, "a")
+        clock.now = 1009.999
+        assert not await limiter.hit(item, "a")
+        clock.now = 1010
+        assert await limiter.hit(item, "a")
+        assert await limiter.get_window_stats(item, "a") == (1020.0, 1)
+
+    asyncio.run(play())
+
+
+def test_the_memory_is_bounded_and_what_has_ended_goes_first() -> None:
+    async def play() -> None:
+        clock = Clock()
+        storage = WindowStorage(100, clock)
+        for number in range(1000):
+            await storage.incr(f"flood {number}", 60)
+        assert len(storage) == 100
+        assert await storage.get("flood 999") == 1
+        assert await storage.get("flood 899") == 0
+        clock.now += 60
+        for number in range(60):
+            await storage.incr(f"later {number}", 60)
+        assert len(storage) <= 100
+        assert all([await storage.get(f"later {number}") == 1 for number in range(60)])
+
+    asyncio.run(play())
