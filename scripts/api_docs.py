@@ -23,6 +23,8 @@ Json = dict[str, Any]
 TARGET: Final = Path(__file__).parents[1] / "docs" / "api.md"
 COMMAND: Final = ".venv/bin/python scripts/api_docs.py"
 METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
+JSON: Final = "application/json"
+ANY_BYTES: Final = "application/octet-stream"
 DEPTH: Final = 4
 """Levels of nested objects whose fields stand in one table."""
 
@@ -109,7 +111,9 @@ class _Page:
         for parameter in parameters:
             schema = parameter["schema"]
             meaning = parameter.get("description") or schema.get("description", "")
-            cells = (f"`{parameter['name']}`", parameter["in"], self._type(schema), _default(schema), meaning)
+            needed = parameter.get("required") and parameter["in"] != "path"
+            default = "required" if needed else _default(schema)
+            cells = (f"`{parameter['name']}`", parameter["in"], self._type(schema), default, meaning)
             yield _row(*cells)
         yield ""
 
@@ -117,10 +121,12 @@ class _Page:
         for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
             schema = self._resolve(_options(content["schema"])[0])
             if schema.get("type") != "object":
-                yield f"Body: the file (`{media_type}`, or any other media type)."
+                other = ", or any other media type" if media_type == ANY_BYTES else ""
+                yield f"Body: the file (`{media_type}`{other})."
                 yield ""
                 continue
-            yield f"Body. {_sentences(schema.get('description', ''))}".rstrip()
+            kind = "Body." if media_type == JSON else f"Body (`{media_type}`)."
+            yield f"{kind} {_sentences(schema.get('description', ''))}".rstrip()
             yield ""
             yield from self._fields(schema)
             yield from _example(content)
@@ -153,10 +159,14 @@ class _Page:
             ]
             links = " or ".join(f"[{name}](#{_anchor(_object(name))})" for name in names)
             shown = f" {links}" if links else f": {answer['description']}"
-            kind = "" if media_type == "application/json" else f" (`{media_type}`)"
+            kind = "" if media_type == JSON else f" (`{media_type}`)"
             yield f"**{phrase}**{shown}{kind}"
             yield ""
             yield from _example(content, "" if media_type == EVENT_STREAM else "json")
+        told = {name: header for name, header in answer.get("headers", {}).items() if "$ref" not in header}
+        if told:
+            yield "Headers: " + ", ".join(_named_header(name, header) for name, header in told.items()) + "."
+            yield ""
 
     def _shared(self, answer: Json) -> Json:
         reference = answer.get("$ref")
@@ -288,7 +298,11 @@ def _anchor(title: str) -> str:
 
 
 def _named(kind: str, schema: Json) -> str:
-    return {"date-time": "time"}.get(schema.get("format", ""), kind)
+    return {"date-time": "time", "binary": "file"}.get(schema.get("format", ""), kind)
+
+
+def _named_header(name: str, header: Json) -> str:
+    return f"`{name}` ({header['description']})" if "description" in header else f"`{name}`"
 
 
 def _bounds(schema: Json, what: str) -> str:
