@@ -97,6 +97,11 @@ class CoordinatorSettings(_Section):
     """What the health answer calls this installation."""
     origin: str | None = None
     """Name of the log in receipts and checkpoints. None derives one from the log's key, so that it never changes."""
+    log_checkpoint_seconds: Annotated[float, Field(ge=0.1, le=1)] = 0.5
+    """How often new leaves of the log get their numbers and a signed checkpoint. Until then a receipt has no proof; more often
+    costs a synced write each time."""
+    witnesses: tuple[str, ...] = ()
+    """Public keys (vkeys of type 4) of the witnesses whose cosignatures of checkpoints are taken and served."""
     open_enrolment: bool = False
     """Whether unknown miners may register without an enrolment token."""
     lease_seconds: Annotated[float, Field(gt=0)] = 60

@@ -7,9 +7,20 @@ from pathlib import Path
 
 import httpx
 import pytest
+import structlog
+from structlog.dev import plain_traceback
 
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve
+
+# As in the agent: rendering the local variables of every frame takes longer than a test may.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain_traceback),
+    ]
+)
 
 
 @pytest.fixture

@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from agent import __version__
-from agent.cli import accounts, bench, config, doctor, enroll, keys, models, receipts, serve, status, stop
+from agent.cli import (
+    accounts,
+    bench,
+    config,
+    doctor,
+    enroll,
+    fsck,
+    keys,
+    models,
+    receipts,
+    serve,
+    status,
+    stop,
+)
 from agent.core.errors import AgentError
 from aitbc.errors import AITBCError
 
@@ -26,6 +39,7 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.command("stop")(stop.stop)
+app.command("fsck")(fsck.fsck)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")

@@ -27,6 +27,10 @@ def verify(
     log_key: Annotated[
         str | None, typer.Option(help="The coordinator's public log key.", show_default="this agent's own")
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="Logs, witnesses and how many must have cosigned, instead of a log key."),
+    ] = None,
     artifact: Annotated[
         list[Path] | None, typer.Option(help="Also check this output file; may be repeated.")
     ] = None,
@@ -34,11 +38,12 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Verify a receipt offline. Ends with exit code 3 if it is not valid."""
-    key = log_key or _own_log_key(settings_from(data_dir))
-    sdk.verify(file, key, artifact, as_json)
+    key = log_key if log_key or policy else own_log_key(settings_from(data_dir))
+    sdk.verify(file, key, policy, artifact, as_json)
 
 
-def _own_log_key(settings: Settings) -> str:
+def own_log_key(settings: Settings) -> str:
+    """The public key of this agent's own log. Raises `ConfigurationError` where there is none."""
     path = settings.data_dir / "coordinator" / "log.key"
     if not path.exists():
         raise ConfigurationError("This agent has no log; give the coordinator's public key with --log-key.")

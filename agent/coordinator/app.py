@@ -27,15 +27,17 @@ from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
+from agent.coordinator.log import PUBLISHED, Sequencer
 from agent.coordinator.openapi.document import allowed, document
 from agent.coordinator.operations import events, leases, storage, uploads
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.log_key import load_signer
+from agent.coordinator.operations.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.secret_file import load_secret
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.rate_limits import RateLimits
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
+from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
 from agent.coordinator.store.schema import prepare
 from agent.coordinator.uploads import UploadDirectory
@@ -76,11 +78,13 @@ def build_context(settings: Settings) -> Context:
     )
     database.open(prepare)
     key_file = directory / "log.key"
-    if not key_file.exists() and database.read_now(any_receipt):
+    if not key_file.exists() and (
+        database.read_now(any_receipt) or database.read_now(newest_checkpoint) is not None
+    ):
         database.close()
         raise ConfigurationError(
-            f"{key_file} is missing, but the database has receipts that were signed with it. Restore it from your backup: "
-            "with a new key none of them would verify."
+            f"{key_file} is missing, but the database has receipts and checkpoints that were signed with it. Restore it from "
+            "your backup: with a new key none of them would verify."
         )
     artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
     artifacts.open()
@@ -89,6 +93,19 @@ def build_context(settings: Settings) -> Context:
     )
     growing.open()
     hub = Hub()
+    signer = load_signer(key_file, settings.coordinator.origin)
+    sequencer = Sequencer(
+        database,
+        signer,
+        time.time,
+        seconds=settings.coordinator.log_checkpoint_seconds,
+        published=directory / PUBLISHED,
+    )
+    try:
+        sequencer.check_at_start()
+    except ConfigurationError:
+        database.close()
+        raise
     dispatcher = Dispatcher(database, time.time, lease_seconds=settings.coordinator.lease_seconds)
     return Context(
         settings=settings.coordinator,
@@ -99,7 +116,9 @@ def build_context(settings: Settings) -> Context:
         dispatcher=dispatcher,
         artifacts=artifacts,
         uploads=growing,
-        signer=load_signer(key_file, settings.coordinator.origin),
+        signer=signer,
+        witnesses=load_witnesses(settings.coordinator.witnesses),
+        log=sequencer,
         link_key=load_secret(directory / "links.key"),
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(settings.data_dir),
@@ -117,6 +136,7 @@ def build_app(context: Context) -> FastAPI:
             _watched("dispatcher", context.dispatcher.run()),
             _watched("feed", context.feed.run()),
             _watched("webhooks", context.webhooks.run()),
+            _watched("log", context.log.run()),
             _watched("upkeep", _upkeep(context)),
             _watched("uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
             _watched("orphans", _repeated(context, ORPHANS_SECONDS, storage.remove_orphans)),
@@ -181,11 +201,11 @@ async def _upkeep(context: Context) -> None:
 
 async def _repeated(context: Context, seconds: float, step: Callable[[Context], Awaitable[object]]) -> None:
     while True:
+        await asyncio.sleep(seconds)
         try:
             await step(context)
         except Exception:  # as above
             log.exception("tidying_failed", step=step.__name__)
-        await asyncio.sleep(seconds)
 
 
 async def _describe(_: Request) -> Response:

@@ -15,15 +15,18 @@ from typing import Any
 
 from agent.coordinator.store import counts, events, ledger, webhooks
 from agent.coordinator.store import jobs as store
+from agent.coordinator.store import log as log_store
 from agent.coordinator.store.engine import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Claim, Effect, Event, Finished, Job, JobState, RunEnded, Transition, apply
-from agent.core.ledger import InsufficientFunds, available, hold, settle
+from agent.core.ledger import InsufficientFunds, Settlement, available, hold, settle
 from agent.core.quantities import format_money, format_time, from_units, to_units
 from agent.core.webhooks import event_type, lane, message, webhook_id
+from aitbc.receipts import receipt_id
+from aitbc.settlement import Settlement as LoggedSettlement
 from aitbc.statement import job_price
 
 
@@ -170,6 +173,7 @@ def _settle(connection: Connection, item: Change, now: float) -> list[NewEvent]:
     payee = item.miner_id if settlement.paid else None
     if not ledger.close_payment(connection, record.job_id, payee, settlement, now):
         return []
+    log_store.queue_settlement(connection, _logged(item, payee, settlement, now))
     data = {
         "kind": "transaction",
         "transaction_id": ledger.payment_id(record.job_id),
@@ -179,6 +183,22 @@ def _settle(connection: Connection, item: Change, now: float) -> list[NewEvent]:
         "timestamp": format_time(now),
     }
     return [NewEvent("marketplace_update", data, record.account_id, payee, record.job_id)]
+
+
+def _logged(item: Change, payee: str | None, settlement: Settlement, now: float) -> LoggedSettlement:
+    """The settlement as the log tells of it."""
+    job_id, state = item.before.job_id, item.life.state
+    return LoggedSettlement(
+        job_id=job_id,
+        receipt_id=receipt_id(job_id) if state is JobState.COMPLETED else None,
+        miner_id=payee,
+        outcome=state.value,
+        held=from_units(settlement.held),
+        paid=from_units(settlement.paid),
+        fee=from_units(settlement.fee),
+        refunded=from_units(settlement.refunded),
+        settled_at=format_time(now),
+    )
 
 
 def _price(item: Change) -> int:

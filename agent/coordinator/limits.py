@@ -32,7 +32,7 @@ MAX_RECEIPT: Final = 256 * 1024
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 FIRST_ERROR: Final = 400
 
-_OPEN: Final = re.compile(r"(/api)?/v1/receipts/verify")
+_OPEN: Final = re.compile(r"(/api)?/v1/(receipts/verify|log/cosignature)")
 _RESULTS: Final = re.compile(r"(/api)?/v1/miners/jobs/[^/]+/result")
 
 
@@ -71,7 +71,7 @@ class BodyLimit:
     def _limit(self, path: str) -> int:
         if _RESULTS.fullmatch(path):
             return self._limits.max_result
-        # Anybody may have receipts verified, so they may be as long as receipts are.
+        # Anybody may have receipts and cosignatures verified, so they may be as long as receipts are.
         return min(MAX_RECEIPT, self._limits.max_body) if _OPEN.fullmatch(path) else self._limits.max_body
 
 
@@ -83,9 +83,8 @@ class Refusals:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] != "http" or b"expect" in dict(
-            scope["headers"]
-        ):  # who waits to be asked is not asked
+        # Who waits to be asked for the body is refused without being asked.
+        if scope["type"] != "http" or b"expect" in dict(scope["headers"]):
             await self._app(scope, receive, send)
             return
         unread = True

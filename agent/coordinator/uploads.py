@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -114,8 +114,9 @@ class UploadDirectory:
         """The uploads whose files were last changed before `moment` (seconds since the epoch)."""
         with os.scandir(self._root) as entries:
             for entry in entries:
-                if entry.stat().st_mtime < moment:
-                    yield entry.name
+                with suppress(FileNotFoundError):  # finished at this moment
+                    if entry.stat().st_mtime < moment:
+                        yield entry.name
 
     def remove(self, upload_id: str) -> None:
         """Remove an upload's file, if there is one."""

@@ -144,16 +144,16 @@ def test_every_route_is_in_the_document() -> None:
     for router in ROUTERS:
         for route in router.routes:
             for method in getattr(route, "methods", None) or ():
-                assert f"{method} /v1{route.path}" in listed  # type: ignore[attr-defined] # it has methods, so a path
+                assert f"{method} /v1{route.path_format}" in listed  # type: ignore[attr-defined] # it has methods
 
 
 def test_open_calls_are_those_of_the_reference() -> None:
     """Everything else needs a key."""
     open_calls = {call for call, operation in operations() if operation["security"] == []}
     for call in open_calls - {"GET /v1/health", "POST /v1/receipts/verify"}:
-        assert call.startswith(
-            ("GET /v1/registry/", "POST /v1/registry/", "GET /v1/log/", "POST /v1/miners/challenge", "POST /v1/miners/register")
-        ), call  # fmt: skip
+        path = call.partition(" ")[2]
+        open_paths = ("/v1/registry/", "/v1/log/", "/v1/miners/challenge", "/v1/miners/register")
+        assert path.startswith(open_paths), call
 
 
 def test_every_schema_is_one() -> None:

@@ -163,11 +163,11 @@ def test_a_restart_goes_on_where_the_upload_was(tmp_path: Path) -> None:
         send(client, path, 0, DATA[:1_500_000])
     (file,) = (tmp_path / "data/coordinator/artifacts/uploads").iterdir()
     with file.open("ab") as torn:
-        torn.write(b"what a power cut left")
+        torn.write(bytes(len(DATA)))
     with serve(tmp_path / "data") as served, as_client(served, key) as client:
         assert offset_of(client, path) == 1_500_000
         assert send(client, path, 1_500_000, DATA[1_500_000:]).headers["upload-artifact-id"] == ARTIFACT
-        assert client.get(f"/v1/artifacts/{ARTIFACT}").content == DATA
+        assert served.context.artifacts.path(ARTIFACT).read_bytes() == DATA
 
 
 def as_client(served: Served, key: str | None = None) -> httpx.Client:
@@ -240,6 +240,14 @@ def test_files_that_nothing_refers_to_are_removed_when_they_are_old(
     assert served.context.artifacts.path(young).exists()
     assert client.get(f"/v1/artifacts/{kept}").content == DATA
     assert offset_of(client, path) == 1000
+
+
+def test_nothing_is_removed_while_the_database_knows_no_file(served: Served) -> None:
+    """It may have been moved away, and its backup is still to come."""
+    blob = stored_alone(served, b"of the database that is away")
+    os.utime(served.context.artifacts.path(blob), (0, 0))
+    assert served.do(storage.remove_orphans) == 0
+    assert served.context.artifacts.path(blob).exists()
 
 
 def stored_alone(served: Served, content: bytes) -> str:

@@ -28,9 +28,11 @@ from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
+from agent.coordinator.log import LogSigner, Sequencer, integrate
 from agent.coordinator.operations import access, events, jobs, leases, miners, wallet
 from agent.coordinator.operations.access import Caller, Role
-from agent.coordinator.operations.context import Context, LogSigner
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.fsck import examine
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.operations.wire import (
@@ -135,6 +137,7 @@ class Histories(RuleBasedStateMachine):
         database = Database(self.directory / "coordinator.db", readers=1)
         database.open(prepare)
         hub = Hub()
+        signer = LogSigner("histories.test", LOG_KEY)
         return Context(
             settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
             database=database,
@@ -144,7 +147,11 @@ class Histories(RuleBasedStateMachine):
             dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS),
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
-            signer=LogSigner("histories.test", LOG_KEY),
+            signer=signer,
+            witnesses=(),
+            log=Sequencer(
+                database, signer, self.clock, seconds=1, published=self.directory / "log.checkpoint"
+            ),
             link_key=bytes(32),
             services={name: runner.definition for name, runner in installed().items()},
             catalogue=load_catalogue(),
@@ -158,6 +165,20 @@ class Histories(RuleBasedStateMachine):
         return self.runner.run(run())
 
     def teardown(self) -> None:
+        try:
+            self.the_log_has_all_of_it()
+        finally:
+            self.clean_up()
+
+    def the_log_has_all_of_it(self) -> None:
+        """Receipts and settlements are leaves, once each, and nothing that is stored contradicts them."""
+        database, signer = self.context.database, self.context.signer
+        self.do(database.write(integrate, signer, self.clock()))
+        examination = self.do(database.read(examine, signer.vkey, {}))
+        assert examination.findings == []
+        assert examination.leaves == examination.receipts + examination.settlements
+
+    def clean_up(self) -> None:
         self.context.database.close()
         self.runner.close()
         shutil.rmtree(self.directory)

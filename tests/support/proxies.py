@@ -52,15 +52,20 @@ class FailingProxy:
                     if self._stalls:
                         return
                     break
-        for end in (source, target):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        _end(source, target)
 
     def close(self) -> None:
         """End everything."""
         self._listener.close()
-        for connection in self._open:
-            connection.close()
+        _end(*self._open)
+
+
+def _end(*connections: socket.socket) -> None:
+    """Wake the threads that read from these, and refuse what still comes: a peer may be in the middle of sending."""
+    for connection in connections:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
 
 
 @contextmanager

@@ -81,7 +81,6 @@ _HEADERS_OF: Final = {
     ServiceUnavailable.status: "Retry-After",
 }
 """The headers that answers of a status have beside those of all answers."""
-_OF_THE_BODY: Final = ("Content-Type", "Content-Length")
 ALWAYS: Final = (RateLimitExceeded, InternalError, ServiceUnavailable)
 """What any call can be answered."""
 
@@ -151,11 +150,7 @@ def _complete(operation: Json, route: APIRoute, method: str, components: Json) -
     operation["operationId"] = f"{module}_{route.name}"
     operation.setdefault(AUDIENCE, EVERYBODY if audience is None else audience.words)
     operation.setdefault("security", [])
-    # What describes the body is no parameter, says the standard.
-    parameters = [one for one in operation.pop("parameters", ()) if one["name"] not in _OF_THE_BODY]
-    if parameters:
-        operation["parameters"] = parameters
-    for parameter in parameters:
+    for parameter in operation.get("parameters", ()):
         parameter["schema"] = _never_null(parameter["schema"])
     _complete_body(operation, route, components)
     _complete_answers(operation, components)

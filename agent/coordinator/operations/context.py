@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nacl.signing import SigningKey
-
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
+from agent.coordinator.log import LogSigner, Sequencer
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.uploads import UploadDirectory
 from agent.coordinator.webhooks import WebhookSender
@@ -20,26 +19,15 @@ from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.quantities import format_time, make_id
 from agent.settings import CoordinatorSettings
-from aitbc.keys import format_vkey
 from runners._base import ServiceDefinition
 
 
 @dataclass(frozen=True, slots=True)
-class LogSigner:
-    """The log's key and name. `origin` stands in receipts; `vkey` is what clients verify with."""
-
-    origin: str
-    key: SigningKey
-
-    @property
-    def vkey(self) -> str:
-        """The public key in the form of signed notes."""
-        return format_vkey(self.origin, bytes(self.key.verify_key))
-
-
-@dataclass(frozen=True, slots=True)
 class Context:
-    """The coordinator's parts. `clock` returns seconds since the epoch; `link_key` is the secret behind signed links."""
+    """The coordinator's parts.
+
+    `clock` returns seconds since the epoch; `link_key` is the secret behind signed links; `witnesses` are vkeys.
+    """
 
     settings: CoordinatorSettings
     database: Database
@@ -51,6 +39,8 @@ class Context:
     uploads: UploadDirectory
     signer: LogSigner
     link_key: bytes
+    witnesses: tuple[str, ...]
+    log: Sequencer
     services: Mapping[str, ServiceDefinition]
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]
@@ -67,4 +57,4 @@ class Context:
         self.hub.publish({"type": "job_update", "data": data}, job_id)
 
 
-__all__ = ["Connection", "Context", "LogSigner"]
+__all__ = ["Connection", "Context"]

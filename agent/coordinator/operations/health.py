@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Literal
 
+from agent.coordinator.log import LogInconsistent
+from agent.coordinator.log import check as check_log
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store.engine import healthy
 from agent.core.errors import ServiceUnavailable
@@ -15,10 +17,10 @@ State = Literal["healthy", "unhealthy"]
 
 
 async def check(context: Context) -> dict[str, State]:
-    """The state of the database, the log's key and the dispatcher."""
+    """The state of the database, the log and the dispatcher."""
     return {
         "database": _state(await _database_answers(context)),
-        "blockchain": _state(_log_signs(context)),
+        "blockchain": _state(await _log_continues(context)),
         "marketplace": _state(context.dispatcher.alive),
     }
 
@@ -33,9 +35,15 @@ async def _database_answers(context: Context) -> bool:
         return False
 
 
-def _log_signs(context: Context) -> bool:
-    signed = context.signer.key.sign(b"health")
-    return context.signer.key.verify_key.verify(signed) == b"health"
+async def _log_continues(context: Context) -> bool:
+    """Whether leaves get their numbers, and the newest checkpoint is ours and that of the tree in the database."""
+    if not context.log.alive or context.log.fault is not None:
+        return False
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await context.database.read(check_log, context.signer) is not None
+    except (TimeoutError, ServiceUnavailable, LogInconsistent):
+        return False
 
 
 def _state(works: bool) -> State:

@@ -18,6 +18,7 @@ from agent.coordinator.operations.wire import OutputArtifact, RunFailure, RunRel
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
+from agent.coordinator.store import log as log_store
 from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.artifacts import JobArtifact
@@ -42,6 +43,7 @@ from agent.core.quantities import format_time, from_units, parse_decimal
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import open_envelope
 from aitbc.errors import VerificationError
+from aitbc.log import receipt_leaf
 from aitbc.outputs import output_files
 from aitbc.receipts import build_receipt
 from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price, parse_statement
@@ -56,6 +58,7 @@ class Delivery:
     statement: Statement
     statement_sha256: str
     envelope: dict[str, Any]
+    leaf: bytes
     results: str
     artifacts: tuple[OutputArtifact, ...]
     public_key: bytes
@@ -102,6 +105,7 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         statement=statement,
         statement_sha256=sha256_hex(payload),
         envelope=request.envelope,
+        leaf=receipt_leaf(request.envelope),
         results=results.decode(),
         artifacts=tuple(request.artifacts),
         public_key=session.public_key,
@@ -145,6 +149,7 @@ def _complete(
     receipt_store.learn_duration(connection, record.service, record.model, now - lease.assigned_at)
     receipt = _receipt(context, lease, delivery, now)
     receipt_store.add(connection, receipt)
+    log_store.queue_receipt(connection, receipt.receipt_id, delivery.leaf)
     event_store.add(connection, [_receipt_created(record, receipt)], now)
     return receipt, True
 

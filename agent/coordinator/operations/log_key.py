@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from nacl.signing import SigningKey
 
-from agent.coordinator.operations.context import LogSigner
+from agent.coordinator.log import LogSigner
 from agent.coordinator.operations.secret_file import load_secret
 from agent.core.errors import ConfigurationError
 from aitbc.canonical import sha256_hex
+from aitbc.errors import FormatError
+from aitbc.keys import COSIGNATURE_TYPE, parse_vkey
 
 _ORIGIN: Final = re.compile(r"[^\s+]{1,200}")
 
@@ -26,3 +29,17 @@ def load_signer(path: Path, origin: str | None) -> LogSigner:
             "coordinator.origin: use a name without spaces and without +, like log.example.org."
         )
     return LogSigner(origin, key)
+
+
+def load_witnesses(vkeys: Sequence[str]) -> tuple[str, ...]:
+    """The witnesses' public keys. Raises `ConfigurationError` for one that is malformed or named twice."""
+    seen = set()
+    for vkey in vkeys:
+        try:
+            _, public_key = parse_vkey(vkey, COSIGNATURE_TYPE)
+        except FormatError as error:
+            raise ConfigurationError(f"coordinator.witnesses: {error}") from None
+        if public_key in seen:
+            raise ConfigurationError(f"coordinator.witnesses: the key of {vkey} is named twice.")
+        seen.add(public_key)
+    return tuple(vkeys)

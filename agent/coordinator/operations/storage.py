@@ -52,8 +52,11 @@ def keep(connection: Connection, record: ArtifactRecord, account_id: str, *, quo
 async def remove_orphans(context: Context) -> int:
     """Remove blobs and parts of uploads that are old and that the database does not know. Returns how many.
 
-    A crash between a file and its row leaves them. What is stored again meanwhile is young, and stays.
+    A crash between a file and its row leaves them. What is stored again meanwhile is young, and stays. A database that
+    knows no file at all is taken for one that waits for its backup: then nothing is removed.
     """
+    if not await context.database.read(artifact_store.any_artifact):
+        return 0
     before = context.clock() - context.settings.orphan_seconds
     removed = 0
     blobs = context.artifacts.older_than(before)

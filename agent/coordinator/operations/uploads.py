@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -223,7 +224,7 @@ async def terminate(context: Context, caller: Caller, upload_id: str) -> None:
     await look(context, caller, upload_id)
     async with context.uploads.turn(upload_id):
         await context.database.write(store.remove, upload_id)
-        context.uploads.remove(upload_id)
+        await asyncio.to_thread(context.uploads.remove, upload_id)
         context.uploads.forget(upload_id)
 
 
@@ -234,7 +235,7 @@ async def expire_due(context: Context) -> None:
         with suppress(Locked):  # the next round comes
             async with context.uploads.turn(upload_id):
                 if await context.database.write(store.remove_expired, upload_id, now):
-                    context.uploads.remove(upload_id)
+                    await asyncio.to_thread(context.uploads.remove, upload_id)
                     context.uploads.forget(upload_id)
 
 

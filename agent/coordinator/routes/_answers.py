@@ -266,6 +266,13 @@ class ReceiptVerification(Answer):
     failures: list[str]
 
 
+class CheckpointCosigned(Answer):
+    """Whose cosignatures were taken, and of the checkpoint of how many leaves."""
+
+    size: int = Field(ge=0, examples=[1042])
+    cosigned_by: list[str] = Field(examples=[["witness.example.net"]])
+
+
 class Health(Answer):
     """Whether the coordinator works. `log_key` is what receipts are verified with."""
 
@@ -351,50 +358,6 @@ class Credited(Answer):
     amount: fields.Amount
     balance: fields.Amount
     created_at: fields.Time
-
-
-class WebhookSecret(Answer):
-    """What webhooks are signed with; the secret before it is used beside it until `previous_valid_until`."""
-
-    secret: str = Field(examples=["whsec_secret"])
-    created_at: fields.Time
-    previous_valid_until: fields.Time | None = None
-
-
-class WebhookDelivery(Answer):
-    """A message about a job and what has come of it. `gone`: its receiver answered 410 and gets no more."""
-
-    model_config = example(
-        {
-            "webhook_id": "msg_1234567890",
-            "type": "job.completed",
-            "url": "https://example.com/hooks",
-            "status": "delivered",
-            "attempts": 1,
-            "created_at": "2024-01-01T12:04:00Z",
-            "last_attempt_at": "2024-01-01T12:04:00Z",
-            "finished_at": "2024-01-01T12:04:00Z",
-            "last_status_code": 204,
-        }
-    )
-
-    webhook_id: str
-    type: Literal["job.completed", "job.failed", "job.cancelled"]
-    url: str
-    status: Literal["pending", "delivered", "failed", "gone"]
-    attempts: int
-    created_at: fields.Time
-    last_attempt_at: fields.Time | None = None
-    next_attempt_at: fields.Time | None = None
-    finished_at: fields.Time | None = None
-    last_status_code: int | None = None
-    last_error: str | None = None
-
-
-class WebhookList(Answer):
-    """The messages about a job, oldest first."""
-
-    webhooks: list[WebhookDelivery]
 
 
 class Account(Answer):

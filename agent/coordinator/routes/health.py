@@ -16,7 +16,7 @@ router = APIRouter(tags=["Health"])
 
 @router.get("/health", summary="Whether the coordinator works")
 async def health(context: ContextOf) -> Health:
-    """Open without a key. `database`, `blockchain` (the log's key) and `marketplace` (the dispatcher) are looked at anew."""
+    """Open without a key. `database`, `blockchain` (the log) and `marketplace` (the dispatcher) are looked at anew."""
     services = await operations.check(context)
     status: Literal["ok", "degraded"] = "ok" if set(services.values()) == {"healthy"} else "degraded"
     return Health(

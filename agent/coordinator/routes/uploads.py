@@ -62,8 +62,6 @@ def _speaks_tus(
 
 def _part(
     request: Request,
-    content_type: Annotated[str | None, Header(alias="Content-Type")] = None,
-    content_length: Annotated[Digits | None, Header(alias="Content-Length")] = None,
     checksum: Annotated[
         str | None,
         Header(
@@ -74,11 +72,13 @@ def _part(
     ] = None,
 ) -> Part | None:
     """The part of a file that is the body, None where there is none. Raises `UnsupportedMediaType`, `UnsupportedChecksum`."""
-    if content_type != tus.MEDIA_TYPE:
-        if content_length in (None, "0") and "transfer-encoding" not in request.headers:
+    sent = request.headers
+    length = sent.get("content-length")
+    if sent.get("content-type") != tus.MEDIA_TYPE:
+        if length in (None, "0") and "transfer-encoding" not in sent:
             return None
         raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
-    size = None if content_length is None else int(content_length)
+    size = None if length is None else int(length)  # the server has refused what is no number
     return Part(_body(request), size, None if checksum is None else tus.parse_checksum(checksum))
 
 

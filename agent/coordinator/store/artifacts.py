@@ -63,6 +63,11 @@ def bytes_of(connection: Connection, owner: str) -> int:
     return connection.execute(query).scalar_one_or_none() or 0
 
 
+def any_artifact(connection: Connection) -> bool:
+    """Whether there is any."""
+    return connection.execute(select(artifacts.c.artifact_id).limit(1)).first() is not None
+
+
 def known(connection: Connection, artifact_ids: Sequence[str]) -> set[str]:
     """Which of these artifacts anything is known of."""
     query = select(artifacts.c.artifact_id).where(artifacts.c.artifact_id.in_(artifact_ids))

@@ -11,9 +11,9 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -34,7 +34,7 @@ CHECKPOINT_PAGES: Final = 4000
 
 log = structlog.get_logger()
 
-__all__ = ["Connection", "Database", "healthy", "sqlite_path"]
+__all__ = ["Connection", "Database", "healthy", "reading", "sqlite_path"]
 
 
 @dataclass(slots=True)
@@ -258,6 +258,21 @@ def sqlite_path(url: str | None, data_dir: Path) -> Path:
             f"database.url: only sqlite:///PATH is supported so far, not {url.split(':')[0]}."
         )
     return Path(url.removeprefix(prefix))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Connection]:
+    """One snapshot of a database file, beside whoever writes it. Raises `ConfigurationError` if it cannot be read."""
+    if not path.is_file():
+        raise ConfigurationError(f"There is no database {path}.")
+    engine = _engine(path, readers=1, read_only=True)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DatabaseError as error:
+        raise ConfigurationError(f"The database {path} cannot be read: {error.orig}.") from None
+    finally:
+        engine.dispose()
 
 
 def healthy(connection: Connection) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from agent.coordinator.store.tables import balances, postings, transactions
+from agent.coordinator.store.tables import balances, log_leaves, log_queue, postings, transactions
 from agent.core.ledger import Entry, Settlement
 
 
@@ -198,6 +198,19 @@ def page(
         conditions.append(transactions.c.tx_id < before)
     query = select(*_COLUMNS).where(*conditions).order_by(transactions.c.tx_id.desc()).limit(limit)
     return [TransactionRecord(*row) for row in connection.execute(query)]
+
+
+def closed_payments(connection: Connection) -> Iterator[tuple[TransactionRecord, str | None]]:
+    """Every payment that is settled or refunded, with its leaf in the log, be it numbered or waiting; None without one."""
+    leaf = func.coalesce(log_leaves.c.content, log_queue.c.content)
+    query = (
+        select(*_COLUMNS, leaf)
+        .outerjoin(log_leaves, log_leaves.c.reference == transactions.c.tx_id)
+        .outerjoin(log_queue, log_queue.c.reference == transactions.c.tx_id)
+        .where(transactions.c.kind == Kind.PAYMENT.value, transactions.c.status != Status.PENDING.value)
+    )
+    for row in connection.execute(query.execution_options(yield_per=1000)):
+        yield TransactionRecord(*row[:-1]), row[-1]
 
 
 def faults(connection: Connection) -> list[str]:

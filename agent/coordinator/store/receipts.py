@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from agent.coordinator.store.tables import durations, jobs, receipts
+from agent.coordinator.store.tables import durations, jobs, receipts, results
 
+PAGE = 1000
 SMOOTHING = 0.1
 """Weight of the newest run in a typical duration, once there are ten."""
 
@@ -49,6 +51,23 @@ def find(connection: Connection, receipt_id: str) -> ReceiptRecord | None:
 def any_receipt(connection: Connection) -> bool:
     """Whether there is any receipt at all."""
     return connection.execute(select(receipts.c.receipt_id).limit(1)).first() is not None
+
+
+def all_with_results(connection: Connection) -> Iterator[tuple[ReceiptRecord, str | None]]:
+    """Every receipt, with the results of its job (JSON text) where they are there."""
+    query = select(*_COLUMNS, results.c.results).outerjoin(results, results.c.job_id == receipts.c.job_id)
+    for row in connection.execute(query.execution_options(yield_per=PAGE)):
+        yield ReceiptRecord(*row[:-1]), row[-1]
+
+
+def completed_without_receipt(connection: Connection) -> list[str]:
+    """The ids of jobs that are completed and have no receipt."""
+    query = (
+        select(jobs.c.job_id)
+        .outerjoin(receipts, receipts.c.job_id == jobs.c.job_id)
+        .where(jobs.c.state == "completed", receipts.c.receipt_id.is_(None))
+    )
+    return list(connection.execute(query).scalars())
 
 
 def learn_duration(connection: Connection, service: str, model: str | None, seconds: float) -> None:

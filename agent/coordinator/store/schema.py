@@ -27,6 +27,16 @@ def prepare(connection: Connection) -> None:
         _upgrade(connection, current)
 
 
+def require_newest(connection: Connection) -> None:
+    """Raise `ConfigurationError` unless the database has the schema of this program, for those that may not upgrade it."""
+    current = _current(connection)
+    if current != HEAD:
+        raise ConfigurationError(
+            f"The database has the schema {current}, this program's is {HEAD}. Start the agent once to upgrade an older database, "
+            "or upgrade aitbc-agent for a newer one."
+        )
+
+
 def _current(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None

@@ -50,7 +50,9 @@ from aitbc.models import (
     Validation,
     VerifyAnswer,
 )
+from aitbc.monitor import LogAddress, LogDirectory, LogReport, verify_log
 from aitbc.outputs import OutputFile, output_files
+from aitbc.policy import Policy
 from aitbc.receipts import Check, Verification, verify_bundle, verify_receipt
 
 __all__ = [
@@ -77,10 +79,14 @@ __all__ = [
     "JobNotCompleted",
     "JobNotFound",
     "JobResults",
+    "LogAddress",
+    "LogDirectory",
+    "LogReport",
     "NotFound",
     "OfferNotAvailable",
     "OutputFile",
     "PayloadTooLarge",
+    "Policy",
     "RateLimitExceeded",
     "Receipt",
     "Record",
@@ -99,5 +105,6 @@ __all__ = [
     "VerifyAnswer",
     "output_files",
     "verify_bundle",
+    "verify_log",
     "verify_receipt",
 ]

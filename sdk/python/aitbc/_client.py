@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from aitbc import _artifacts, _events, _jobs, _receipts, _registry, _services
+from aitbc import _artifacts, _events, _jobs, _log, _receipts, _registry, _services
 from aitbc._drivers import AsyncDriver, Driver
 from aitbc._flow import Flow, Request, Session, Stream, fetch
 from aitbc._local import Address, find_address
@@ -201,6 +201,22 @@ class AsyncRegistry(_AsyncResource):
     validate = _awaited(_registry.validate)
 
 
+class Log(_Resource):
+    """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
+
+    checkpoint = _blocking(_log.checkpoint)
+    proof = _blocking(_log.proof)
+    tile = _blocking(_log.tile)
+
+
+class AsyncLog(_AsyncResource):
+    """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
+
+    checkpoint = _awaited(_log.checkpoint)
+    proof = _awaited(_log.proof)
+    tile = _awaited(_log.tile)
+
+
 class AITBCClient:
     """A client of one coordinator; its calls block. Use it as a context manager, or call `close`.
 
@@ -229,6 +245,7 @@ class AITBCClient:
         self.artifacts = Artifacts(session, driver)
         self.receipts = Receipts(session, driver)
         self.registry = Registry(session, driver)
+        self.log = Log(session, driver)
 
     def health(self) -> Health:
         """The coordinator's state."""
@@ -267,6 +284,7 @@ class AsyncAITBCClient:
         self.artifacts = AsyncArtifacts(session, driver)
         self.receipts = AsyncReceipts(session, driver)
         self.registry = AsyncRegistry(session, driver)
+        self.log = AsyncLog(session, driver)
 
     async def health(self) -> Health:
         """The coordinator's state."""

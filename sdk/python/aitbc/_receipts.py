@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from aitbc import _jobs
-from aitbc._flow import Flow, Request, Session, fetch, post_json
+from aitbc import _jobs, _log
+from aitbc._flow import Flow, Request, Session, Sleep, fetch, post_json
+from aitbc.errors import TimeoutError  # noqa: A004 - the package's own, which is the builtin one too
+from aitbc.log import parse_proof
 from aitbc.models import Receipt, VerifyAnswer
+from aitbc.policy import Policy
 from aitbc.receipts import build_bundle
+
+_WITNESS_PAUSE = 1.0
+"""Seconds between two looks for cosignatures."""
 
 
 def get(session: Session, /, job_id: str) -> Flow[Receipt]:
@@ -26,8 +32,30 @@ def verify(session: Session, /, receipt: Mapping[str, Any]) -> Flow[VerifyAnswer
     return (yield from fetch(session, request, VerifyAnswer))
 
 
-def export(session: Session, /, job_id: str) -> Flow[dict[str, Any]]:
-    """The bundle of a completed job, receipt and results, which `aitbc.verify_bundle` checks offline."""
+def export(
+    session: Session, /, job_id: str, *, policy: Policy | None = None, timeout: float = 60
+) -> Flow[dict[str, Any]]:
+    """The bundle of a completed job (receipt, results, proof), which `aitbc.verify_bundle` checks offline.
+
+    With a `policy`, waits until the witnesses that it asks for have cosigned a checkpoint that has the receipt. Raises
+    `TimeoutError` when they have not within `timeout` seconds, `VerificationError` when the log is none of the policy's.
+    """
     receipt = yield from get(session, job_id)
     results = yield from _jobs.get_results(session, job_id)
-    return build_bundle(receipt.to_dict(), results.results)
+    left = timeout
+    while True:
+        proof = yield from _log.proof(session, receipt.receipt_id)
+        if policy is None or _accepted(policy, proof):
+            return build_bundle(receipt.to_dict(), results.results, proof)
+        if left <= 0:
+            raise TimeoutError(
+                f"No checkpoint with the receipt of {job_id} is cosigned as the policy asks; its witnesses may come later."
+            )
+        yield Sleep(min(left, _WITNESS_PAUSE))
+        left -= _WITNESS_PAUSE
+
+
+def _accepted(policy: Policy, proof: str) -> bool:
+    note = parse_proof(proof).note
+    policy.open(note)
+    return policy.is_met_by(policy.cosigned_by(note))

@@ -11,12 +11,18 @@ from aitbc.dsse import PUBLIC_KEY_SIZE
 from aitbc.errors import FormatError
 
 ED25519_TYPE = b"\x01"
-"""The signature type of Ed25519 in C2SP signed notes."""
+"""The signature type of a log's Ed25519 key in C2SP signed notes."""
+COSIGNATURE_TYPE = b"\x04"
+"""The signature type of a witness's Ed25519 key: timestamped cosignatures (https://c2sp.org/tlog-cosignature)."""
 
 _MINER_ID_CHARACTERS = 26
 _ORIGIN = re.compile(r"[^\s+\x00-\x1f\x7f\ud800-\udfff]{1,255}")
 _KEY_ID = re.compile(r"[0-9a-f]{8}")
 _VKEY_PARTS = 3
+_KIND_WORDS = {
+    ED25519_TYPE: "it signs notes, as logs do (type 1)",
+    COSIGNATURE_TYPE: "it cosigns checkpoints, as witnesses do (type 4)",
+}
 
 
 def miner_id(public_key: bytes) -> str:
@@ -26,39 +32,46 @@ def miner_id(public_key: bytes) -> str:
     return f"miner_{digest[:_MINER_ID_CHARACTERS]}"
 
 
-def key_id(origin: str, public_key: bytes) -> bytes:
-    """The four bytes that name an Ed25519 key in a signed note of `origin`."""
-    return hashlib.sha256(origin.encode() + b"\n" + ED25519_TYPE + public_key).digest()[:4]
+def key_id(name: str, public_key: bytes, kind: bytes = ED25519_TYPE) -> bytes:
+    """The four bytes that identify an Ed25519 key called `name` in a signed note."""
+    return hashlib.sha256(name.encode() + b"\n" + kind + public_key).digest()[:4]
 
 
-def format_vkey(origin: str, public_key: bytes) -> str:
-    """A log's public key as C2SP vkey: `origin+<8 hex of key id>+<base64 of 0x01 || public key>`.
+def format_vkey(origin: str, public_key: bytes, kind: bytes = ED25519_TYPE) -> str:
+    """A public key as C2SP vkey: `origin+<8 hex of key id>+<base64 of kind || public key>`.
 
+    `kind` is `ED25519_TYPE` for a log's key, whose name is the log's origin, and `COSIGNATURE_TYPE` for a witness's.
     Source: https://c2sp.org/signed-note. Raises `FormatError` for an origin with white space or a plus sign.
     """
     _check_size(public_key)
     if _ORIGIN.fullmatch(origin) is None:
         raise FormatError("An origin has 1 to 255 characters without white space and plus signs.")
-    return f"{origin}+{key_id(origin, public_key).hex()}+{b64encode(ED25519_TYPE + public_key)}"
+    return f"{origin}+{key_id(origin, public_key, kind).hex()}+{b64encode(kind + public_key)}"
 
 
-def parse_vkey(text: str) -> tuple[str, bytes]:
-    """The origin and the public key (32 bytes) of a vkey. Raises `FormatError`, also when the key id does not agree."""
+def parse_vkey(text: str, kind: bytes = ED25519_TYPE) -> tuple[str, bytes]:
+    """The name (a log's origin) and the public key (32 bytes) of a vkey.
+
+    Raises `FormatError`, also when the key id does not agree, or for a key of another `kind`.
+    """
+    what = "log" if kind == ED25519_TYPE else "witness"
     parts = text.split("+", _VKEY_PARTS - 1)
     if len(parts) != _VKEY_PARTS:
-        raise FormatError("A log key has the form origin+keyid+base64.")
-    origin, identifier, encoded = parts
-    if _ORIGIN.fullmatch(origin) is None or _KEY_ID.fullmatch(identifier) is None:
-        raise FormatError("The log key's origin or key id is malformed.")
+        raise FormatError(f"A {what} key has the form name+keyid+base64.")
+    name, identifier, encoded = parts
+    if _ORIGIN.fullmatch(name) is None or _KEY_ID.fullmatch(identifier) is None:
+        raise FormatError(f"The {what} key's name or key id is malformed.")
     data = b64decode(encoded)
-    if len(data) != 1 + PUBLIC_KEY_SIZE or data[:1] != ED25519_TYPE:
-        raise FormatError("The log key is not an Ed25519 key.")
+    if len(data) != 1 + PUBLIC_KEY_SIZE or data[:1] not in {ED25519_TYPE, COSIGNATURE_TYPE}:
+        raise FormatError(f"The {what} key is not an Ed25519 key.")
+    if data[:1] != kind:
+        raise FormatError(f"{name} is not the key of a {what}: {_KIND_WORDS[data[:1]]}.")
     public_key = data[1:]
-    if key_id(origin, public_key).hex() != identifier:
+    if key_id(name, public_key, kind).hex() != identifier:
         raise FormatError(
-            "The log key's id does not agree with its origin and key: it was changed or mistyped."
+            f"The {what} key's id does not agree with its name and key: it was changed or mistyped."
         )
-    return origin, public_key
+    return name, public_key
 
 
 def registration_payload(nonce: str, origin: str, public_key: bytes) -> bytes:

@@ -7,68 +7,51 @@ part whether it holds.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nacl.signing import SigningKey
 
+from aitbc._report import Check, Report, Verification
 from aitbc._shape import exact, items, text
 from aitbc.attestation import KINDS, Attestation, attest, verify_attestation
 from aitbc.canonical import b64decode, b64encode, canonical_json, sha256_hex
 from aitbc.dsse import PUBLIC_KEY_SIZE, open_envelope
-from aitbc.errors import FormatError, VerificationError
+from aitbc.errors import FormatError
 from aitbc.keys import miner_id, parse_vkey
+from aitbc.log import Checkpoint, Proof, parse_proof, receipt_leaf, require_inclusion
 from aitbc.outputs import output_files
+from aitbc.policy import Policy
 from aitbc.statement import PAYLOAD_TYPE, Statement, money, parse_statement, uncapped_price
 
-BUNDLE_FORMAT = "https://aitbc.bubuit.net/receipt-bundle/v1"
+BUNDLE_FORMAT = "https://aitbc.bubuit.net/receipt-bundle/v2"
 
 RECEIPT_FIELDS = (
     *("receipt_id", "job_id", "miner_id", "signature", "attestations", "created_at", "envelope"),
 )
 
+_BUNDLE_FIELDS = ("format", "receipt", "results", "proof")
+
+Trust = str | Policy
+"""What a verifier trusts: a log's public key (a vkey), or a policy with logs and witnesses."""
+
 Artifact = bytes | Path | str
 """An artifact to check: its bytes, its file, or its SHA-256 in hex (also as `sha256:<hex>`)."""
 
-_T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that a verification looked at. `name` says what, `message` what was found."""
-
-    name: str
-    ok: bool
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """The outcome of verifying a receipt. `valid` means that every check holds.
-
-    `coordinator_attestations` counts the attestations that are signed by the log's key and agree with the statement.
-    `statement` is what the miner signed, when its signature is good and its form right.
-    """
-
-    valid: bool
-    miner_signature_valid: bool
-    coordinator_attestations: int
-    checks: tuple[Check, ...]
-    statement: Statement | None = None
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """One line for every check that does not hold: what was checked, and what is wrong."""
-        return tuple(f"{check.name}: {check.message}" for check in self.checks if not check.ok)
-
-    def raise_for_failure(self) -> None:
-        """Raise `VerificationError` with all failures unless the receipt is valid."""
-        if not self.valid:
-            raise VerificationError("The receipt is not valid: " + " ".join(self.failures))
+__all__ = [
+    "Artifact",
+    "Check",
+    "Trust",
+    "Verification",
+    "build_bundle",
+    "build_receipt",
+    "receipt_id",
+    "verify_bundle",
+    "verify_receipt",
+]
 
 
 def receipt_id(job_id: str) -> str:
@@ -114,18 +97,21 @@ def build_receipt(
     }
 
 
-def build_bundle(receipt: Mapping[str, Any], results: Any) -> dict[str, Any]:
-    """The file that verifies offline: a receipt and the results that it is about."""
-    return {"format": BUNDLE_FORMAT, "receipt": dict(receipt), "results": results}
+def build_bundle(receipt: Mapping[str, Any], results: Any, proof: str) -> dict[str, Any]:
+    """The file that verifies offline: a receipt, the results that it is about, and the proof that the log has it.
+
+    `proof` is the `tlog-proof@v1` of the receipt's leaf; the signed checkpoint stands in it.
+    """
+    return {"format": BUNDLE_FORMAT, "receipt": dict(receipt), "results": results, "proof": proof}
 
 
 def verify_bundle(
-    bundle: object, log_key: str, artifacts: Mapping[str, Artifact] | None = None
+    bundle: object, log_key: Trust, artifacts: Mapping[str, Artifact] | None = None
 ) -> Verification:
-    """Verify an exported bundle: its receipt, its results and any `artifacts` given (see `verify_receipt`)."""
-    parse_vkey(log_key)
-    report = _Report()
-    fields = report.attempt("bundle", lambda: exact(bundle, ("format", "receipt", "results"), "The bundle"))
+    """Verify an exported bundle: its receipt, its proof, its results and any `artifacts` given (see `verify_receipt`)."""
+    policy = _policy(log_key)
+    report = Report()
+    fields = report.attempt("bundle", lambda: exact(bundle, _BUNDLE_FIELDS, "The bundle"))
     if fields is None or not report.expect(
         "bundle",
         fields["format"] == BUNDLE_FORMAT,
@@ -133,7 +119,8 @@ def verify_bundle(
         f"its format is not {BUNDLE_FORMAT}",
     ):
         return report.verification()
-    _verify(report, fields["receipt"], log_key)
+    _verify(report, fields["receipt"], policy)
+    _verify_proof(report, fields["receipt"], fields["proof"], policy)
     _verify_results(report, fields["results"])
     _verify_artifacts(report, artifacts or {})
     return report.verification()
@@ -142,57 +129,36 @@ def verify_bundle(
 def verify_receipt(
     receipt: object,
     *,
-    log_key: str,
+    log_key: Trust,
     results: Any = None,
+    proof: str | None = None,
     artifacts: Mapping[str, Artifact] | None = None,
 ) -> Verification:
     """Check that everything a receipt says is signed, or follows from what is signed.
 
-    `log_key` is the coordinator's vkey. With `results` (the `results` of the job), their digest, units and output files
-    are checked too; with `artifacts` (by artifact id or file name), the digests of those files. The receipt may be
+    `log_key` is the coordinator's vkey, or a policy. With `results` (the `results` of the job), their digest, units and
+    output files are checked too; with `proof` (a `tlog-proof@v1`), that the log has the receipt, under a checkpoint that
+    the policy accepts; with `artifacts` (by artifact id or file name), the digests of those files. The receipt may be
     anything: what is wrong with it is reported, never raised. Raises `FormatError` only for a malformed `log_key`.
     """
-    report = _Report()
-    _verify(report, receipt, log_key)
+    policy = _policy(log_key)
+    report = Report()
+    _verify(report, receipt, policy)
+    if proof is not None:
+        _verify_proof(report, receipt, proof, policy)
+    elif policy.quorum != "none":
+        report.expect("witnesses", False, "", "the policy asks for witnesses, which only a proof can show")
     if results is not None:
         _verify_results(report, results)
     _verify_artifacts(report, artifacts or {})
     return report.verification()
 
 
-@dataclass(slots=True)
-class _Report:
-    """Collects checks. `statement` stands once the miner's signature is known to be good."""
-
-    checks: list[Check] = field(default_factory=list)
-    signed: bool = False
-    attested: int = 0
-    statement: Statement | None = None
-
-    def expect(self, name: str, ok: bool, good: str, bad: str) -> bool:
-        self.checks.append(Check(name, ok, good if ok else bad + "."))
-        return ok
-
-    def attempt(self, name: str, read: Callable[[], _T]) -> _T | None:
-        """Run `read`; a `VerificationError` becomes a failed check."""
-        try:
-            return read()
-        except VerificationError as error:
-            self.checks.append(Check(name, ok=False, message=str(error)))
-            return None
-
-    def verification(self) -> Verification:
-        return Verification(
-            valid=self.signed and all(check.ok for check in self.checks),
-            miner_signature_valid=self.signed,
-            coordinator_attestations=self.attested,
-            checks=tuple(self.checks),
-            statement=self.statement,
-        )
+def _policy(trust: Trust) -> Policy:
+    return trust if isinstance(trust, Policy) else Policy.of_log(trust)
 
 
-def _verify(report: _Report, receipt: object, log_key: str) -> None:
-    origin, log_public_key = parse_vkey(log_key)
+def _verify(report: Report, receipt: object, policy: Policy) -> None:
     fields = report.attempt("receipt", lambda: exact(receipt, RECEIPT_FIELDS, "The receipt"))
     if fields is None:
         return
@@ -211,6 +177,11 @@ def _verify(report: _Report, receipt: object, log_key: str) -> None:
         return
     report.statement = statement
     _verify_fields(report, fields, statement, identifier)
+    log_key = policy.log_key(statement.origin)
+    if log_key is None:
+        report.expect("origin", False, "", f"the policy does not name the log {statement.origin}")
+        return
+    origin, log_public_key = parse_vkey(log_key)
     report.expect(
         "origin",
         statement.origin == origin,
@@ -236,7 +207,7 @@ def _public_key(fields: Mapping[str, Any]) -> bytes:
     return public_key
 
 
-def _verify_fields(report: _Report, fields: Mapping[str, Any], statement: Statement, identifier: str) -> None:
+def _verify_fields(report: Report, fields: Mapping[str, Any], statement: Statement, identifier: str) -> None:
     expected = {
         "job_id": statement.job_id,
         "receipt_id": receipt_id(statement.job_id),
@@ -259,7 +230,7 @@ def _verify_fields(report: _Report, fields: Mapping[str, Any], statement: Statem
 
 
 def _verify_attestations(
-    report: _Report, fields: Mapping[str, Any], log_public_key: bytes, digest: str, statement: Statement
+    report: Report, fields: Mapping[str, Any], log_public_key: bytes, digest: str, statement: Statement
 ) -> list[Attestation]:
     """The attestations that are signed and agree with the statement."""
     entries = report.attempt(
@@ -299,7 +270,7 @@ def _verify_attestations(
     return valid
 
 
-def _verify_price(report: _Report, statement: Statement) -> None:
+def _verify_price(report: Report, statement: Statement) -> None:
     full = uncapped_price(statement.units, statement.unit_price)
     report.expect(
         "price",
@@ -309,7 +280,42 @@ def _verify_price(report: _Report, statement: Statement) -> None:
     )
 
 
-def _verify_results(report: _Report, results: Any) -> None:
+def _verify_proof(report: Report, receipt: object, text_of_proof: object, policy: Policy) -> None:
+    """Whether the receipt's leaf stands under a checkpoint that the policy accepts."""
+    if report.statement is None or not isinstance(receipt, Mapping):
+        return
+    leaf = receipt_leaf(receipt["envelope"])
+    proof = report.attempt("proof", lambda: parse_proof(text(text_of_proof, "The proof")))
+    if proof is None:
+        return
+    checkpoint = report.attempt("checkpoint", lambda: policy.open(proof.note))
+    if checkpoint is None:
+        return
+    report.expect(
+        "checkpoint",
+        checkpoint.origin == report.statement.origin,
+        f"is signed by the log, of {checkpoint.size} leaves",
+        f"is of the log {checkpoint.origin}, not of the statement's",
+    )
+    if report.attempt("inclusion", lambda: _included(leaf, proof, checkpoint)):
+        report.expect("inclusion", True, f"the receipt is leaf {proof.index} of the log", "")
+    cosigned = report.attempt("witnesses", lambda: policy.cosigned_by(proof.note))
+    if cosigned is not None:
+        names = ", ".join(sorted(cosigned)) or "none"
+        report.expect(
+            "witnesses",
+            policy.is_met_by(cosigned),
+            f"cosigned by {names}; the policy asks for {policy.quorum}",
+            f"cosigned by {names}, but the policy asks for {policy.quorum}",
+        )
+
+
+def _included(leaf: bytes, proof: Proof, checkpoint: Checkpoint) -> bool:
+    require_inclusion(leaf, proof, checkpoint)
+    return True
+
+
+def _verify_results(report: Report, results: Any) -> None:
     statement = report.statement
     if statement is None:
         return
@@ -346,7 +352,7 @@ def _same_number(value: Any, expected: Decimal) -> bool:
         return False
 
 
-def _verify_artifacts(report: _Report, artifacts: Mapping[str, Artifact]) -> None:
+def _verify_artifacts(report: Report, artifacts: Mapping[str, Artifact]) -> None:
     statement = report.statement
     if statement is None:
         return

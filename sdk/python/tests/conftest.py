@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
@@ -22,9 +25,11 @@ from aitbc import AITBCClient, AsyncAITBCClient
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
 from aitbc.keys import format_vkey, miner_id
-from aitbc.receipts import build_receipt
+from aitbc.log import receipt_leaf
+from aitbc.receipts import build_bundle, build_receipt
 from aitbc.statement import PAYLOAD_TYPE, NamedDigest, Statement, job_price
 
+from .memory_log import MemoryLog
 from .stand_in import Coordinator, Stage, serving
 
 ORIGIN = "coordinator.test/log"
@@ -45,6 +50,11 @@ class Signed:
     results: dict[str, Any]
     log_key: str
     statement: Statement
+    proof: str
+
+    @property
+    def bundle(self) -> dict[str, Any]:
+        return build_bundle(self.receipt, self.results, self.proof)
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +129,11 @@ def sign(miner_key: SigningKey, signing_log_key: SigningKey) -> Callable[..., di
 @pytest.fixture(scope="session")
 def signed(sign, statement: Statement, results: dict[str, Any], signing_log_key: SigningKey) -> Signed:
     log_key = format_vkey(ORIGIN, bytes(signing_log_key.verify_key))
-    return Signed(sign(statement), results, log_key, statement)
+    receipt = sign(statement)
+    log = MemoryLog(
+        ORIGIN, signing_log_key, [b"one", b"two", receipt_leaf(receipt["envelope"]), b"four", b"five"]
+    )
+    return Signed(receipt, results, log_key, statement, log.proof(2))
 
 
 def every_byte_changed(data: bytes) -> list[bytes]:
@@ -216,3 +230,30 @@ def free_address() -> str:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def environment(base_url: str, tmp_path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    return {
+        **kept,
+        "AITBC_BASE_URL": base_url,
+        "AITBC_API_KEY": "key_1",
+        "AITBC_DATA_DIR": str(tmp_path / "data"),
+    }
+
+
+@pytest.fixture
+def run(environment, tmp_path):
+    """Runs the command in an empty directory."""
+    place = tmp_path / "place"
+    place.mkdir()
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "aitbc.cli", *arguments],
+            env={**environment, **more}, cwd=place, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    run.place = place
+    return run

@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 PIECE = 64 * 1024
@@ -41,7 +41,7 @@ class Coordinator:
 
     `faults` are answers given before anything else happens; `cut_after` breaks the next downloads after so many bytes;
     `states` are the states that a job goes through, one for each look at it; `streams` are the pieces of its events, a
-    list for each connection.
+    list for each connection; `proofs` are the answers to requests for a proof, `log` the files of the log by path.
     """
 
     artifacts: dict[str, bytes] = field(default_factory=dict)
@@ -55,6 +55,9 @@ class Coordinator:
     left: threading.Event = field(default_factory=threading.Event)
     results: dict[str, Any] = field(default_factory=dict)
     receipt: dict[str, Any] = field(default_factory=dict)
+    proofs: deque[str] = field(default_factory=deque)
+    log: dict[str, bytes] = field(default_factory=dict)
+    cosigned: list[bytes] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
     looked_at: threading.Event = field(default_factory=threading.Event)
     registry: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -84,6 +87,8 @@ class Coordinator:
             Route("/v1/registry/services{rest:path}", self._registry, methods=["GET", "POST"]),
             Route("/v1/receipts/verify", self._verify, methods=["POST"]),
             Route("/v1/receipts/{job_id}", self._receipt),
+            Route("/v1/log/proof/{reference}", self._proof),
+            Route("/v1/log/{path:path}", self._log, methods=["GET", "POST"]),
         ]
         return Starlette(
             routes=[
@@ -207,6 +212,16 @@ class Coordinator:
 
     async def _receipt(self, _: Request) -> Response:
         return Response(json.dumps(self.receipt), media_type="application/json")
+
+    async def _proof(self, _: Request) -> Response:
+        return PlainTextResponse(self.proofs.popleft() if len(self.proofs) > 1 else self.proofs[0])
+
+    async def _log(self, request: Request) -> Response:
+        if request.method == "POST":
+            self.cosigned.append(await request.body())
+            return JSONResponse({"size": 1, "cosigned_by": ["w"]})
+        content = self.log.get(request.path_params["path"])
+        return error(404, "NOT_FOUND", "The log has no such tile.") if content is None else Response(content)
 
 
 class _Announced(uvicorn.Server):

@@ -17,9 +17,8 @@ from typer.testing import CliRunner
 from aitbc.cli import app
 from aitbc.cli._output import print_text
 from aitbc.cli.jobs import free_path
-from aitbc.keys import format_vkey
+from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.outputs import OutputFile
-from aitbc.receipts import build_bundle
 
 from .conftest import ORIGIN, VIDEO
 from .stand_in import error
@@ -43,33 +42,6 @@ TRANSCRIPT = {
     ],
     "units": 3.5,
 }
-
-
-@pytest.fixture
-def environment(base_url: str, tmp_path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
-    return {
-        **kept,
-        "AITBC_BASE_URL": base_url,
-        "AITBC_API_KEY": "key_1",
-        "AITBC_DATA_DIR": str(tmp_path / "data"),
-    }
-
-
-@pytest.fixture
-def run(environment, tmp_path):
-    """Runs the command in an empty directory."""
-    place = tmp_path / "place"
-    place.mkdir()
-
-    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "aitbc.cli", *arguments],
-            env={**environment, **more}, cwd=place, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-
-    run.place = place
-    return run
 
 
 @pytest.fixture
@@ -146,6 +118,7 @@ def test_transcribe_writes_everything(run, coordinator, signed) -> None:
         [{"status": "running", "progress": 40}, {"status": "completed", "progress": 100}]
     )
     coordinator.results, coordinator.receipt = TRANSCRIPT, signed.receipt
+    coordinator.proofs.append(signed.proof)
     for content in SUBTITLES.values():
         coordinator.store(content)
     (run.place / "speech.wav").write_bytes(b"RIFF")
@@ -275,15 +248,16 @@ def test_text_of_others_cannot_steer_the_terminal(capsys, monkeypatch) -> None:
 
 def test_receipts_show_and_export(quick, coordinator, signed, tmp_path) -> None:
     coordinator.receipt, coordinator.results = signed.receipt, signed.results
+    coordinator.proofs.append(signed.proof)
     assert json.loads(quick("receipts", "show", "job_1", "--json").stdout) == signed.receipt
     outcome = quick("receipts", "export", "job_1", "-o", str(tmp_path / "r.json"), "--json")
     assert json.loads(outcome.stdout)["receipt_id"] == signed.receipt["receipt_id"]
-    assert json.loads((tmp_path / "r.json").read_text()) == build_bundle(signed.receipt, signed.results)
+    assert json.loads((tmp_path / "r.json").read_text()) == signed.bundle
 
 
 @pytest.fixture
 def exported(run, signed):
-    (run.place / "r.json").write_text(json.dumps(build_bundle(signed.receipt, signed.results)))
+    (run.place / "r.json").write_text(json.dumps(signed.bundle))
     (run.place / "video.mp4").write_bytes(VIDEO)
     (run.place / "renamed.mp4").write_bytes(VIDEO)
     (run.place / "other.mp4").write_bytes(b"other")
@@ -332,3 +306,23 @@ def test_verify_names_what_is_wrong_and_exits_with_three(exported, signed, signi
 def test_verify_takes_a_receipt_without_results(exported, signed) -> None:
     (exported.place / "r.json").write_text(json.dumps(signed.receipt))
     assert exported("receipts", "verify", "r.json", "--log-key", signed.log_key).returncode == 0
+
+
+def test_verify_and_export_keep_to_a_policy(exported, coordinator, signed) -> None:
+    """Witnesses that are asked for and did not cosign make a receipt not valid, and are not waited for without end."""
+    coordinator.receipt, coordinator.results = signed.receipt, signed.results
+    coordinator.proofs.append(signed.proof)
+    witness = format_vkey("w.test", b"w" * 32, COSIGNATURE_TYPE)
+    (exported.place / "log").write_text(f"log {signed.log_key}\nquorum none\n")
+    (exported.place / "witness").write_text(f"log {signed.log_key}\nwitness w {witness}\nquorum w\n")
+    assert exported("receipts", "verify", "r.json", "--policy", "log").returncode == 0
+    outcome = exported("receipts", "verify", "r.json", "--policy", "witness", "--json")
+    assert (outcome.returncode, json.loads(outcome.stdout)["failures"]) == (
+        3,
+        ["witnesses: cosigned by none, but the policy asks for w."],
+    )
+    assert exported("receipts", "verify", "r.json", "--policy", "log", "--log-key", "x").returncode == 2
+    assert exported("receipts", "export", "job_1", "-o", "e.json", "--policy", "log").returncode == 0
+    outcome = exported("receipts", "export", "job_1", "-o", "w.json", "--policy", "witness", "--timeout", "0")
+    assert (outcome.returncode, (exported.place / "w.json").exists()) == (1, False)
+    assert "cosigned as the policy asks" in outcome.stderr

@@ -194,6 +194,7 @@ def test_registry(calls, coordinator) -> None:
 
 def test_receipts(calls, coordinator, signed) -> None:
     coordinator.receipt, coordinator.results = signed.receipt, signed.results
+    coordinator.proofs.append(signed.proof)
     receipt = calls(lambda client: client.receipts.get("job_1"))
     assert aitbc.verify_receipt(receipt, log_key=signed.log_key).failures == ()
     assert calls(lambda client: client.receipts.verify(receipt)).valid

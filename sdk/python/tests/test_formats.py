@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
 from aitbc.errors import FormatError
 from aitbc.keys import format_vkey, miner_id, registration_payload
-from aitbc.log import leaf_hash, node_hash, verify_inclusion
+from aitbc.merkle import leaf_hash, node_hash, verify_inclusion
 from aitbc.outputs import output_files
 from aitbc.statement import NamedDigest, job_price, money, parse_statement
 

@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 from aitbc.canonical import canonical_json, parse_json, sha256_hex
 from aitbc.errors import FormatError, VerificationError
 from aitbc.keys import format_vkey
-from aitbc.receipts import build_bundle, verify_bundle, verify_receipt
+from aitbc.receipts import verify_bundle, verify_receipt
 from aitbc.statement import NamedDigest
 
 from .conftest import ORIGIN, VIDEO, every_byte_changed
@@ -188,7 +188,7 @@ def test_artifacts_that_differ_are_named(signed, tmp_path) -> None:
 
 
 def test_bundle_is_verified_as_a_file(signed) -> None:
-    text = json.dumps(build_bundle(signed.receipt, signed.results), indent=1)
+    text = json.dumps(signed.bundle, indent=1)
     assert verify_bundle(parse_json(text), signed.log_key, {"video.mp4": VIDEO}).failures == ()
 
 
@@ -198,12 +198,16 @@ def test_bundle_is_verified_as_a_file(signed) -> None:
         lambda bundle: bundle.update(format="https://example.org/v1"),
         lambda bundle: bundle.update(extra=1),
         lambda bundle: bundle.pop("results"),
+        lambda bundle: bundle.pop("proof"),
+        lambda bundle: bundle.update(proof=None),
+        lambda bundle: bundle.update(proof="c2sp.org/tlog-proof@v1\nindex 0\n\n"),
+        lambda bundle: bundle.update(proof=bundle["proof"].replace("index 2", "index 3")),
         lambda bundle: bundle.update(results=None),
         lambda bundle: bundle.update(results={"a": float("nan")}),
         lambda bundle: bundle["receipt"].update(note="trust me"),
     ],
 )
 def test_bundle_that_says_more_or_less_is_refused(signed, change) -> None:
-    bundle = copy.deepcopy(build_bundle(signed.receipt, signed.results))
+    bundle = copy.deepcopy(signed.bundle)
     change(bundle)
     assert not verify_bundle(bundle, signed.log_key).valid

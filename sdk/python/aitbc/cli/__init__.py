@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli import jobs, receipts, transcode, transcribe
+from aitbc.cli import jobs, log, receipts, transcode, transcribe
 from aitbc.cli._output import complain
 from aitbc.cli._state import State
 from aitbc.errors import AITBCError, VerificationError
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(receipts.app, name="receipts")
+app.add_typer(log.app, name="log")
 app.command("transcribe")(transcribe.transcribe)
 app.command("transcode")(transcode.transcode)
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from aitbc._local import local_agent
 from aitbc.canonical import parse_json
 from aitbc.cli._output import print_fields, print_json, print_text, say
 from aitbc.cli._run import write_bundle
 from aitbc.cli._state import JsonOption, client_of
+from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
+from aitbc.policy import Policy
 from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
 
 NOT_VALID = 3
@@ -37,11 +38,19 @@ def export(
     context: typer.Context,
     job: JobArgument,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write.")],
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Wait until the witnesses that this policy asks for have cosigned."
+        ),
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Longest wait for them, in seconds.")] = 60,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a job's receipt and results into one file that verifies offline."""
+    """Write a job's receipt, results and proof into one file that verifies offline."""
+    trust = Policy.read(policy) if policy else None
     with client_of(context) as client:
-        bundle = client.receipts.export(job)
+        bundle = client.receipts.export(job, policy=trust, timeout=timeout)
     write_bundle(output, bundle)
     if as_json:
         print_json({"job_id": job, "receipt_id": bundle["receipt"]["receipt_id"], "file": str(output)})
@@ -52,22 +61,20 @@ def export(
 @app.command()
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An exported receipt.")],
-    log_key: Annotated[
-        str | None,
-        typer.Option(metavar="VKEY", help="The coordinator's public log key. Default: the local agent's."),
-    ] = None,
+    log_key: LogKeyOption = None,
+    policy: PolicyOption = None,
     artifact: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Also check this output file; may be repeated.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Verify an exported receipt without a coordinator. Exits with 3 when it is not valid."""
-    key = log_key or _local_log_key()
+    trust = trusted(log_key, policy)
     content = parse_json(file.read_bytes())
-    outcome = _verify(content, key, {})
+    outcome = _verify(content, trust, {})
     if artifact:
         named = {path: _named(path, outcome) for path in artifact}
-        outcome = _relabelled(_verify(content, key, dict(named.values())), named)
+        outcome = _relabelled(_verify(content, trust, dict(named.values())), named)
     if as_json:
         fields = ("valid", "miner_signature_valid", "coordinator_attestations", "failures")
         checks = [dataclasses.asdict(check) for check in outcome.checks]
@@ -78,19 +85,10 @@ def verify(
         raise typer.Exit(NOT_VALID)
 
 
-def _local_log_key() -> str:
-    agent = local_agent()
-    if agent is None or agent.log_key is None:
-        raise typer.BadParameter(
-            "No agent of this user says its log key; give the coordinator's with --log-key."
-        )
-    return agent.log_key
-
-
-def _verify(content: Any, log_key: str, artifacts: dict[str, Artifact]) -> Verification:
+def _verify(content: Any, trust: Policy, artifacts: dict[str, Artifact]) -> Verification:
     if isinstance(content, dict) and "format" not in content:
-        return verify_receipt(content, log_key=log_key, artifacts=artifacts)
-    return verify_bundle(content, log_key, artifacts)
+        return verify_receipt(content, log_key=trust, artifacts=artifacts)
+    return verify_bundle(content, trust, artifacts)
 
 
 def _named(path: Path, outcome: Verification) -> tuple[str, Artifact]:

@@ -1,0 +1,72 @@
+"""`aitbc-agent fsck`: whether the coordinator's log, receipts and ledger agree with each other."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.receipts import own_log_key
+from agent.coordinator.log import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.operations.fsck import Examination, examine
+from agent.coordinator.store.engine import reading, sqlite_path
+from agent.coordinator.store.schema import require_newest
+from aitbc.log import Checkpoint, open_checkpoint
+
+NOT_VALID: Final = 3
+
+
+def fsck(
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    log_key: Annotated[
+        str | None,
+        typer.Option(
+            help="The log's public key, for a copy without log.key.", show_default="this agent's own"
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A checkpoint that somebody else kept; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Derive the log anew from the database, and examine the ledger. Only reads. Ends with exit code 3 if something is wrong."""
+    settings = settings_from(data_dir, config)
+    key = log_key or own_log_key(settings)
+    remembered = {str(path): open_checkpoint(path.read_bytes(), key) for path in checkpoint or ()}
+    # Read before the database: a running agent publishes a checkpoint only after it has stored it.
+    published, fault = _published(settings.data_dir / "coordinator" / PUBLISHED, key)
+    if published is not None:
+        remembered[PUBLISHED] = published
+    with reading(sqlite_path(settings.database.url, settings.data_dir)) as connection:
+        require_newest(connection)
+        result = examine(connection, key, remembered)
+    if fault is not None:
+        result.find("checkpoint", PUBLISHED, fault)
+    if as_json:
+        shown = {name: value for name, value in asdict(result).items() if not name.startswith("_")}
+        print_json({"ok": not result.findings, **shown})
+    else:
+        _print(result)
+    if result.findings:
+        raise typer.Exit(NOT_VALID)
+
+
+def _published(path: Path, log_key: str) -> tuple[Checkpoint | None, str | None]:
+    try:
+        return read_published(path, log_key), None
+    except LogInconsistent as error:
+        return None, str(error)
+
+
+def _print(result: Examination) -> None:
+    for finding in result.findings:
+        typer.echo(f"{finding.kind:<12} {finding.where}: {finding.message}")
+    typer.echo(
+        f"{result.leaves} leaves ({result.waiting} more wait for their number), {result.receipts} receipts, {result.settlements} "
+        f"settlements, {result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
+    )
+    typer.echo("ok" if not result.findings else f"{len(result.findings)} findings")

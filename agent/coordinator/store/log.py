@@ -1,0 +1,246 @@
+"""The log's rows: leaves that wait for their number, leaves that have one, tiles, checkpoints and cosignatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, text, update
+
+from agent.coordinator.store.tables import (
+    log_checkpoints,
+    log_cosignatures,
+    log_leaves,
+    log_queue,
+    log_tiles,
+    receipts,
+    transactions,
+)
+from aitbc.merkle import leaf_hash
+from aitbc.settlement import Settlement, transaction_id
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedLeaf:
+    """A leaf without a number. `content` is a settlement's leaf; a receipt's is made from the receipt."""
+
+    entry_id: int
+    reference: str
+    leaf_hash: bytes
+    content: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeafRecord:
+    """A leaf: its number, whose it is, and what its bytes are made from: `content`, or the `receipt` (JSON text)."""
+
+    index: int
+    reference: str
+    content: str | None
+    receipt: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRecord:
+    """A checkpoint that was signed: `note` without cosignatures, how many witnesses cosigned it since."""
+
+    size: int
+    root: bytes
+    note: str
+    created_at: float
+    cosigned: int
+
+
+@dataclass(frozen=True, slots=True)
+class CosignatureRecord:
+    """A witness's signature line under the checkpoint of `size`; `witness` is its vkey, `timestamp` in seconds."""
+
+    size: int
+    witness: str
+    timestamp: int
+    line: str
+
+
+_queue = insert(log_queue)
+_dequeue = delete(log_queue).where(log_queue.c.entry_id == bindparam("entry"))
+_CHECKPOINT = tuple(log_checkpoints.c[name] for name in CheckpointRecord.__dataclass_fields__)
+_COSIGNATURE = tuple(log_cosignatures.c[name] for name in CosignatureRecord.__dataclass_fields__)
+_LEAVES = select(
+    log_leaves.c.leaf_index, log_leaves.c.reference, log_leaves.c.content, receipts.c.receipt
+).join_from(
+    log_leaves,
+    receipts,
+    and_(receipts.c.receipt_id == log_leaves.c.reference, log_leaves.c.content.is_(None)),
+    isouter=True,
+)
+
+
+def queue_receipt(connection: Connection, receipt_id: str, leaf: bytes) -> None:
+    """Note that a receipt belongs into the log: it gets its number soon after this transaction."""
+    connection.execute(_queue, {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None})
+
+
+def queue_settlement(connection: Connection, settlement: Settlement) -> None:
+    """Note that a settlement belongs into the log: it gets its number soon after this transaction."""
+    leaf = settlement.to_leaf()
+    values = {
+        "reference": transaction_id(settlement.job_id),
+        "leaf_hash": leaf_hash(leaf),
+        "content": leaf.decode(),
+    }
+    connection.execute(_queue, values)
+
+
+def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:
+    """The leaves that wait for a number, in their order; the first `limit` of them."""
+    query = select(log_queue.c.entry_id, log_queue.c.reference, log_queue.c.leaf_hash, log_queue.c.content)
+    return [QueuedLeaf(*row) for row in connection.execute(query.order_by(log_queue.c.entry_id).limit(limit))]
+
+
+def anything_queued(connection: Connection) -> bool:
+    """Whether a leaf waits for its number."""
+    return connection.execute(select(log_queue.c.entry_id).limit(1)).first() is not None
+
+
+def is_queued(connection: Connection, reference: str) -> bool:
+    """Whether this leaf waits for its number. The queue is short: what came in since the last checkpoint."""
+    query = select(log_queue.c.entry_id).where(log_queue.c.reference == reference)
+    return connection.execute(query).first() is not None
+
+
+def number(connection: Connection, leaves: Sequence[QueuedLeaf], first: int) -> None:
+    """Give queued leaves their numbers, from `first` on."""
+    rows = [
+        {"leaf_index": index, "reference": leaf.reference, "content": leaf.content}
+        for index, leaf in enumerate(leaves, first)
+    ]
+    connection.execute(insert(log_leaves), rows)
+    connection.execute(_dequeue, [{"entry": leaf.entry_id} for leaf in leaves])
+
+
+def index_of(connection: Connection, reference: str) -> int | None:
+    """The number of a leaf, None while it has none."""
+    query = select(log_leaves.c.leaf_index).where(log_leaves.c.reference == reference)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def leaves(connection: Connection, first: int, count: int) -> list[LeafRecord]:
+    """Leaves by their numbers, those that are there."""
+    condition = log_leaves.c.leaf_index.between(first, first + count - 1)
+    rows = connection.execute(_LEAVES.where(condition).order_by(log_leaves.c.leaf_index))
+    return [LeafRecord(*row) for row in rows]
+
+
+def count_leaves(connection: Connection) -> int:
+    """How many leaves have numbers."""
+    return connection.execute(select(func.count()).select_from(log_leaves)).scalar_one()
+
+
+def tile(connection: Connection, level: int, index: int) -> bytes | None:
+    """The hashes of a tile as far as it is filled, or None."""
+    query = select(log_tiles.c.hashes).where(log_tiles.c.level == level, log_tiles.c.tile_index == index)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def put_tiles(connection: Connection, tiles: Mapping[tuple[int, int], bytes]) -> None:
+    """Store tiles by level and index; a fuller one takes the place of what was there."""
+    keys = [{"at_level": level, "at_index": index} for level, index in tiles]
+    rows = [
+        {"level": level, "tile_index": index, "hashes": hashes} for (level, index), hashes in tiles.items()
+    ]
+    condition = (log_tiles.c.level == bindparam("at_level"), log_tiles.c.tile_index == bindparam("at_index"))
+    connection.execute(delete(log_tiles).where(*condition), keys)
+    connection.execute(insert(log_tiles), rows)
+
+
+def all_tiles(connection: Connection) -> Iterator[tuple[int, int, bytes]]:
+    """Every tile: level, index, hashes."""
+    query = select(log_tiles.c.level, log_tiles.c.tile_index, log_tiles.c.hashes)
+    for row in connection.execute(query.order_by(log_tiles.c.level, log_tiles.c.tile_index)):
+        yield row.level, row.tile_index, row.hashes
+
+
+def add_checkpoint(connection: Connection, record: CheckpointRecord) -> None:
+    """Store a checkpoint; a size has one."""
+    connection.execute(
+        insert(log_checkpoints),
+        {name: getattr(record, name) for name in CheckpointRecord.__dataclass_fields__},
+    )
+
+
+def newest_checkpoint(connection: Connection, cosigned: int = 0) -> CheckpointRecord | None:
+    """The largest checkpoint, of those that at least `cosigned` witnesses have cosigned."""
+    query = select(*_CHECKPOINT).order_by(log_checkpoints.c.size.desc()).limit(1)
+    if cosigned:
+        # The first condition is the index's own, word for word.
+        query = query.where(text("cosigned > 0"), log_checkpoints.c.cosigned >= cosigned)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else CheckpointRecord(*row)
+
+
+def checkpoint_of(connection: Connection, size: int) -> CheckpointRecord | None:
+    """The checkpoint of this size, or None."""
+    row = connection.execute(select(*_CHECKPOINT).where(log_checkpoints.c.size == size)).one_or_none()
+    return None if row is None else CheckpointRecord(*row)
+
+
+def all_checkpoints(connection: Connection) -> Iterator[CheckpointRecord]:
+    """Every checkpoint, the smallest first."""
+    for row in connection.execute(select(*_CHECKPOINT).order_by(log_checkpoints.c.size)):
+        yield CheckpointRecord(*row)
+
+
+def cosignatures_of(connection: Connection, size: int) -> list[CosignatureRecord]:
+    """The cosignatures of a checkpoint, in the order of their witnesses' names."""
+    query = select(*_COSIGNATURE).where(log_cosignatures.c.size == size).order_by(log_cosignatures.c.witness)
+    return [CosignatureRecord(*row) for row in connection.execute(query)]
+
+
+def all_cosignatures(connection: Connection) -> Iterator[CosignatureRecord]:
+    """Every cosignature, those of the smallest checkpoint first."""
+    query = select(*_COSIGNATURE).order_by(log_cosignatures.c.size, log_cosignatures.c.witness)
+    for row in connection.execute(query):
+        yield CosignatureRecord(*row)
+
+
+def put_cosignatures(connection: Connection, size: int, records: Iterable[CosignatureRecord]) -> None:
+    """Store cosignatures of one checkpoint; a witness has one, its newest."""
+    known = {record.witness: record for record in cosignatures_of(connection, size)}
+    for record in records:
+        present = known.get(record.witness)
+        if present is not None and present.timestamp >= record.timestamp:
+            continue
+        condition = (log_cosignatures.c.size == size, log_cosignatures.c.witness == record.witness)
+        connection.execute(delete(log_cosignatures).where(*condition))
+        values = {name: getattr(record, name) for name in CosignatureRecord.__dataclass_fields__}
+        connection.execute(insert(log_cosignatures), values)
+        known[record.witness] = record
+    connection.execute(
+        update(log_checkpoints).where(log_checkpoints.c.size == size).values(cosigned=len(known))
+    )
+
+
+def receipts_without_leaf(connection: Connection) -> list[str]:
+    """The ids of receipts that neither have a leaf nor wait for one."""
+    query = (
+        select(receipts.c.receipt_id)
+        .outerjoin(log_leaves, log_leaves.c.reference == receipts.c.receipt_id)
+        .outerjoin(log_queue, log_queue.c.reference == receipts.c.receipt_id)
+        .where(log_leaves.c.leaf_index.is_(None), log_queue.c.entry_id.is_(None))
+        .order_by(receipts.c.created_at)
+    )
+    return list(connection.execute(query).scalars())
+
+
+def settlements_without_payment(connection: Connection) -> list[str]:
+    """The references of settlements in the log whose transaction does not exist, or is still pending."""
+    query = (
+        select(log_leaves.c.reference)
+        .outerjoin(transactions, transactions.c.tx_id == log_leaves.c.reference)
+        .where(
+            log_leaves.c.content.is_not(None),
+            or_(transactions.c.tx_id.is_(None), transactions.c.settled_at.is_(None)),
+        )
+        .order_by(log_leaves.c.leaf_index)
+    )
+    return list(connection.execute(query).scalars())

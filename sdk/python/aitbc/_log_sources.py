@@ -1,0 +1,86 @@
+"""Where a log's files are read from: a directory that holds a copy of them, or the log's own address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol, Self
+
+import httpx
+
+from aitbc.errors import TransportError
+from aitbc.notes import MAX_NOTE
+from aitbc.tiles import MAX_BUNDLE
+
+TIMEOUT_SECONDS = 30.0
+_MISSING = (404, 410)
+
+
+class LogSource(Protocol):
+    """The files of a log after c2sp.org/tlog-tiles."""
+
+    def read(self, path: str) -> bytes | None:
+        """The file `checkpoint` or `tile/...`; None when there is none. Raises `OSError` or `TransportError`."""
+        ...
+
+
+class LogDirectory:
+    """A copy of a log: `checkpoint` and `tile/...` below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def read(self, path: str) -> bytes | None:
+        """The file's bytes, None when there is none."""
+        try:
+            return (self._root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+
+class LogAddress:
+    """A log that is served over HTTP; `prefix` is its address, such as `https://example.org/v1/log`. Use it with `with`."""
+
+    def __init__(self, prefix: str, *, trust_env: bool = True) -> None:
+        self._prefix = prefix.rstrip("/")
+        self._http = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=trust_env)
+
+    def read(self, path: str) -> bytes | None:
+        """The file's bytes, None when there is none. Raises `TransportError`, also for more bytes than such a file has."""
+        limit = MAX_NOTE if path == "checkpoint" else MAX_BUNDLE
+        content = bytearray()
+        try:
+            with self._http.stream("GET", f"{self._prefix}/{path}") as answer:
+                if answer.status_code in _MISSING:
+                    return None
+                if not answer.is_success:
+                    raise TransportError(
+                        f"{self._prefix}/{path} answered with HTTP status {answer.status_code}."
+                    )
+                for piece in answer.iter_bytes():
+                    content += piece
+                    if len(content) > limit:
+                        raise TransportError(f"{self._prefix}/{path} is longer than such a file can be.")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise TransportError(f"{self._prefix}/{path} cannot be read: {error}") from error
+        return bytes(content)
+
+    def cosign(self, note: str) -> None:
+        """Bring a cosigned checkpoint. Raises `TransportError` with what the log says when it does not take it."""
+        try:
+            answer = self._http.post(
+                f"{self._prefix}/cosignature", content=note.encode(), headers={"Content-Type": "text/plain"}
+            )
+        except httpx.HTTPError as error:
+            raise TransportError(f"{self._prefix}/cosignature does not answer: {error}") from error
+        if not answer.is_success:
+            raise TransportError(f"{self._prefix} does not take the cosignature: {answer.text[:500]}")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

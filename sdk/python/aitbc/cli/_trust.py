@@ -1,0 +1,44 @@
+"""Whom the commands that verify trust: a policy, a log's public key, or the local agent's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aitbc._local import local_agent
+from aitbc.policy import Policy
+
+LogKeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--log-key", metavar="VKEY", help="The coordinator's public log key. Default: the local agent's."
+    ),
+]
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help="Logs, witnesses and how many must have cosigned (c2sp.org/tlog-policy), instead of a log key.",
+    ),
+]
+
+
+def trusted(log_key: str | None, policy: Path | None) -> Policy:
+    """What was named, else the local agent's log. Raises `BadParameter`, `FormatError` and `OSError`."""
+    if log_key is not None and policy is not None:
+        raise typer.BadParameter("Give either --log-key or --policy: a policy names its logs itself.")
+    if policy is not None:
+        return Policy.read(policy)
+    return Policy.of_log(log_key or _local_log_key())
+
+
+def _local_log_key() -> str:
+    agent = local_agent()
+    if agent is None or agent.log_key is None:
+        raise typer.BadParameter(
+            "No agent of this user says its log key; give the coordinator's with --log-key, or a policy with --policy."
+        )
+    return agent.log_key

@@ -1,0 +1,262 @@
+"""Verifies a whole log: that it continues what was seen of it before, and that its leaves are the ones it signs for.
+
+A log can cheat in three ways. It can change a leaf: then the leaf no longer has the hash that the tiles show. It can show
+different leaves to different people (fork): then a remembered checkpoint is no beginning of the newest one. It can take leaves
+back (truncate): then the newest checkpoint is smaller than a remembered one. Each of these is found here and named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from aitbc._log_sources import LogAddress, LogDirectory, LogSource
+from aitbc._report import Check, Report
+from aitbc.canonical import b64decode, parse_json
+from aitbc.errors import FormatError, VerificationError
+from aitbc.log import Checkpoint
+from aitbc.merkle import consistency_proof, fold, leaf_hash, root_hash, verify_consistency
+from aitbc.notes import Note, parse_note
+from aitbc.policy import Policy
+from aitbc.settlement import SETTLEMENT_TYPE, parse_settlement
+from aitbc.statement import PAYLOAD_TYPE, parse_statement
+from aitbc.tiles import TILE_WIDTH, Tile, TiledTree, decode_entries, split_hashes, tile_width, tiles_of
+
+__all__ = ["LogAddress", "LogDirectory", "LogReport", "LogSource", "verify_log"]
+
+_NAMED_FAULTS = 20
+"""Changed leaves that are named one by one; of more, only their number is told."""
+
+
+@dataclass(slots=True)
+class LogReport:
+    """What was found. `checkpoint` and its `note` stand when the log or one of the policy signed it."""
+
+    checks: list[Check] = field(default_factory=list)
+    checkpoint: Checkpoint | None = None
+    note: Note | None = None
+    receipts: int = 0
+    settlements: int = 0
+    others: int = 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether every check holds."""
+        return self.checkpoint is not None and all(check.ok for check in self.checks)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """One line for every check that does not hold."""
+        return tuple(f"{check.name}: {check.message}" for check in self.checks if not check.ok)
+
+
+def verify_log(
+    source: LogSource,
+    policy: Policy,
+    *,
+    remembered: Mapping[str, Checkpoint] | None = None,
+    first: int = 0,
+) -> LogReport:
+    """Verify the log in `source` from leaf `first` on against the policy.
+
+    `remembered` are checkpoints seen before, each with a name to call it by. What is wrong is reported. Raises `OSError` and
+    `TransportError` when the log cannot be read at all.
+    """
+    report, outcome = Report(), LogReport()
+    source = _Steady(source)
+    outcome.checks = report.checks
+    content = source.read("checkpoint")
+    note = report.attempt("checkpoint", lambda: _note(content))
+    checkpoint = None if note is None else report.attempt("checkpoint", lambda: policy.open(note))
+    if note is None or checkpoint is None:
+        return outcome
+    outcome.note, outcome.checkpoint = note, checkpoint
+    report.expect("checkpoint", True, f"{checkpoint.origin} signs for {checkpoint.size} leaves", "")
+    cosigned = report.attempt("witnesses", lambda: policy.cosigned_by(note))
+    if cosigned is not None:
+        names = ", ".join(sorted(cosigned)) or "none"
+        good = f"cosigned by {names}; the policy asks for {policy.quorum}"
+        report.expect(
+            "witnesses",
+            policy.is_met_by(cosigned),
+            good,
+            f"cosigned by {names}, but the policy asks for {policy.quorum}",
+        )
+    if report.attempt("tree", lambda: _require_tree(source, checkpoint)) is not None:
+        report.expect("tree", True, "the tiles have the root of the checkpoint", "")
+        _Leaves(source, checkpoint.size, report, outcome).verify(first)
+    for name, old in (remembered or {}).items():
+        _compare(report, source, checkpoint, name, old)
+    return outcome
+
+
+class _Steady:
+    """A source that gives the same answer twice: what was checked once is what other checks see.
+
+    Tiles above level 0 and the right edge are kept, a 256th of the log; full tiles and bundles below are read once anyway.
+    """
+
+    def __init__(self, source: LogSource) -> None:
+        self._source = source
+        self._kept: dict[str, bytes | None] = {}
+
+    def read(self, path: str) -> bytes | None:
+        if path.startswith("tile/entries/") or (path.startswith("tile/0/") and ".p/" not in path):
+            return self._source.read(path)
+        if path not in self._kept:
+            self._kept[path] = self._source.read(path)
+        return self._kept[path]
+
+
+def _note(content: bytes | None) -> Note:
+    if content is None:
+        raise VerificationError("The log has no checkpoint.")
+    return parse_note(content)
+
+
+def _tile(source: LogSource, tile: Tile) -> bytes:
+    """A tile or bundle; where its part is gone because it is full by now, the part of the full one."""
+    content = source.read(tile.path)
+    if content is None and tile.width < TILE_WIDTH:
+        content = source.read(Tile(tile.level, tile.index).path)
+    if content is None:
+        raise VerificationError(f"The log lacks {tile.path}.")
+    return content
+
+
+def _tree(source: LogSource, size: int) -> TiledTree:
+    return TiledTree(lambda tile: _tile(source, tile), size)
+
+
+def _require_tree(source: LogSource, checkpoint: Checkpoint) -> bool:
+    if root_hash(_tree(source, checkpoint.size), checkpoint.size) != checkpoint.root:
+        raise VerificationError("The tiles do not have the root of the checkpoint.")
+    return True
+
+
+def _compare(report: Report, source: LogSource, newest: Checkpoint, name: str, old: Checkpoint) -> None:
+    """Whether the log continues a checkpoint that was seen before."""
+    if old.origin != newest.origin:
+        report.expect(name, False, "", f"is of the log {old.origin}, not of {newest.origin}")
+    elif old.size > newest.size:
+        report.expect(
+            name,
+            False,
+            "",
+            f"the log was truncated: it had {old.size} leaves, and signs for {newest.size} now",
+        )
+    else:
+        continued = report.attempt(name, lambda: _continues(source, newest, old))
+        if continued is not None:
+            report.expect(
+                name,
+                continued,
+                f"its {old.size} leaves are the beginning of the log",
+                f"the log was forked: its first {old.size} leaves are not those that it signed before",
+            )
+
+
+def _continues(source: LogSource, newest: Checkpoint, old: Checkpoint) -> bool:
+    hashes = consistency_proof(_tree(source, newest.size), old.size, newest.size)
+    return verify_consistency(old.size, old.root, newest.size, newest.root, hashes)
+
+
+class _Leaves:
+    """Compares all leaves and tiles with each other, from the left to the right."""
+
+    def __init__(self, source: LogSource, size: int, report: Report, outcome: LogReport) -> None:
+        self._source = source
+        self._size = size
+        self._report = report
+        self._outcome = outcome
+        self._prices: dict[str, Decimal] = {}
+        self._paid: dict[str, Decimal] = {}
+        self._changed = 0
+
+    def verify(self, first: int) -> None:
+        """Add the checks for the leaves from `first` on, and for all tiles above them."""
+        folds = []
+        for bundle in tiles_of(self._size, None):
+            if (bundle.index + 1) * TILE_WIDTH <= first and bundle.width == TILE_WIDTH:
+                continue
+            if (hashes := self._report.attempt("leaves", lambda: self._bundle(bundle))) is None:  # noqa: B023 - called at once
+                return
+            folds.append(hashes)
+        if self._changed > _NAMED_FAULTS:
+            self._report.expect("leaves", False, "", f"{self._changed} leaves were changed in all")
+        if not self._changed:
+            good = f"those from {first} to {self._size} have the hashes in the tiles"
+            self._report.expect("leaves", True, good, "")
+        start = first // TILE_WIDTH
+        if self._report.attempt("tiles", lambda: self._upper_tiles(start, folds)) is not None:
+            self._report.expect("tiles", True, "every tile follows from the ones below it", "")
+        outcome = self._outcome
+        counted = f"{outcome.receipts} receipts, {outcome.settlements} settlements, {outcome.others} others"
+        self._report.expect("content", True, counted, "")
+
+    def _bundle(self, bundle: Tile) -> bytes:
+        """Check one bundle against its tile; the hash over the tile, empty for one that is not full."""
+        entries = decode_entries(_tile(self._source, bundle))[: bundle.width]
+        if len(entries) != bundle.width:
+            raise VerificationError(f"{bundle.path} has {len(entries)} entries.")
+        hashes = split_hashes(_tile(self._source, Tile(0, bundle.index, bundle.width)))[: bundle.width]
+        if len(hashes) != bundle.width:
+            raise VerificationError(f"{Tile(0, bundle.index, bundle.width).path} has {len(hashes)} hashes.")
+        for index, (entry, known) in enumerate(zip(entries, hashes, strict=True), bundle.index * TILE_WIDTH):
+            if leaf_hash(entry) != known:
+                self._changed += 1
+                if self._changed <= _NAMED_FAULTS:
+                    self._report.expect(
+                        f"leaf {index}", False, "", "was changed: it does not have its hash in the tile"
+                    )
+                continue
+            self._content(index, entry)
+        return fold(hashes) if bundle.width == TILE_WIDTH else b""
+
+    def _upper_tiles(self, start: int, folds: Sequence[bytes]) -> bool:
+        """Check every tile above level 0 against the hashes over the tiles below it, from tile `start` of level 0 on."""
+        level, below = 1, [item for item in folds if item]
+        while tile_width(self._size, level, 0):
+            above = []
+            for index in range(start // TILE_WIDTH, -(-(start + len(below)) // TILE_WIDTH)):
+                tile = Tile(level, index, tile_width(self._size, level, index))
+                hashes = split_hashes(_tile(self._source, tile))[: tile.width]
+                begin = max(start, index * TILE_WIDTH)
+                expected = below[begin - start : (index + 1) * TILE_WIDTH - start]
+                if hashes[begin - index * TILE_WIDTH :] != expected:
+                    raise VerificationError(f"{tile.path} does not follow from the tiles below it.")
+                if tile.width == TILE_WIDTH:
+                    above.append(fold(hashes))
+            start, below, level = start // TILE_WIDTH, above, level + 1
+        return True
+
+    def _content(self, index: int, entry: bytes) -> None:
+        """Count a leaf; check that a settlement pays what the receipt of its job says."""
+        try:
+            fields = parse_json(entry)
+            if isinstance(fields, dict) and fields.get("_type") == SETTLEMENT_TYPE:
+                settlement = parse_settlement(entry)
+                self._outcome.settlements += 1
+                if settlement.receipt_id is not None:
+                    self._match(index, settlement.job_id, self._paid, settlement.paid, self._prices)
+            elif isinstance(fields, dict) and fields.get("payloadType") == PAYLOAD_TYPE:
+                self._outcome.receipts += 1
+                if "payload" in fields:
+                    statement = parse_statement(b64decode(fields["payload"]))
+                    self._match(index, statement.job_id, self._prices, statement.price, self._paid)
+            else:
+                self._outcome.others += 1
+        except FormatError as error:
+            self._report.expect(f"leaf {index}", False, "", f"is malformed: {str(error).rstrip('.')}")
+
+    def _match(
+        self, index: int, job_id: str, mine: dict[str, Decimal], amount: Decimal, others: dict[str, Decimal]
+    ) -> None:
+        other = others.pop(job_id, None)
+        if other is None:
+            mine[job_id] = amount
+        elif other != amount:
+            self._report.expect(
+                f"leaf {index}", False, "", f"{job_id} was settled for another price than its receipt says"
+            )

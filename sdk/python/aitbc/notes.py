@@ -1,0 +1,156 @@
+"""Signed notes: text with the signatures of named keys below it, and the cosignatures of witnesses among them.
+
+Sources: https://c2sp.org/signed-note and https://c2sp.org/tlog-cosignature (its Ed25519 form).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import Self
+
+from nacl.signing import SigningKey
+
+from aitbc.canonical import b64decode, b64encode
+from aitbc.dsse import SIGNATURE_SIZE, verify_bytes
+from aitbc.errors import FormatError, VerificationError
+from aitbc.keys import COSIGNATURE_TYPE, key_id, parse_vkey
+
+MAX_NOTE = 2**18
+"""Characters of the longest note that is read: a hundred signatures of the largest kinds."""
+
+_KEY_ID_SIZE = 4
+_TIMESTAMP_SIZE = 8
+_MAX_TIMESTAMP = 2**63 - 1
+_MAX_SIGNATURES = 100
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+_SIGNATURE_LINE = re.compile(r"\u2014 ([^\s+]+) (\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class NoteSignature:
+    """A signature line: who is said to have signed, with which key (4 bytes), and the signature's bytes."""
+
+    name: str
+    key_id: bytes
+    signature: bytes
+
+    @property
+    def line(self) -> str:
+        """The line as it stands in a note, its line end included."""
+        return f"\u2014 {self.name} {b64encode(self.key_id + self.signature)}\n"
+
+    def is_of(self, name: str, public_key: bytes, kind: bytes) -> bool:
+        """Whether it claims to be made with this key. It still has to verify."""
+        return (self.name, self.key_id) == (name, key_id(name, public_key, kind))
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A note that is well-formed; none of its signatures has been verified. `text` ends with a line end."""
+
+    text: str
+    signatures: tuple[NoteSignature, ...]
+
+    def __str__(self) -> str:
+        return f"{self.text}\n" + "".join(signature.line for signature in self.signatures)
+
+    def with_signatures(self, *added: NoteSignature) -> Self:
+        """The note with more signatures below those that it has."""
+        return replace(self, signatures=(*self.signatures, *added))
+
+
+def parse_note(note: str | bytes) -> Note:
+    """Read a signed note. Raises `FormatError` unless it has the exact form."""
+    content = utf8(note)
+    if len(content) > MAX_NOTE:
+        raise FormatError("The signed note is too long.")
+    body, separator, rest = content.rpartition("\n\n")
+    if not separator or not body or not rest.endswith("\n") or _CONTROL.search(content):
+        raise FormatError("This is not a signed note.")
+    return Note(body + "\n", parse_signatures(rest))
+
+
+def parse_signatures(lines: str) -> tuple[NoteSignature, ...]:
+    """Read signature lines, each with its line end. Raises `FormatError`."""
+    if not lines.endswith("\n"):
+        raise FormatError("The last signature line does not end.")
+    found = lines[:-1].split("\n")
+    if len(found) > _MAX_SIGNATURES:
+        raise FormatError("The signed note has too many signatures.")
+    return tuple(_signature(line) for line in found)
+
+
+def _signature(line: str) -> NoteSignature:
+    match = _SIGNATURE_LINE.fullmatch(line)
+    if match is None:
+        raise FormatError("The signed note has a malformed signature line.")
+    data = b64decode(match[2])
+    if len(data) <= _KEY_ID_SIZE:
+        raise FormatError("The signed note has a signature that is too short.")
+    return NoteSignature(match[1], data[:_KEY_ID_SIZE], data[_KEY_ID_SIZE:])
+
+
+def sign_note(text: str, origin: str, key: SigningKey) -> Note:
+    """A note signed by a log. `text` ends with a line end; `origin` is the key's name."""
+    signature = key.sign(text.encode()).signature
+    return Note(text, (NoteSignature(origin, key_id(origin, bytes(key.verify_key)), signature),))
+
+
+def require_signature(note: Note, log_key: str) -> None:
+    """Check that the log with this vkey signed the note.
+
+    Raises `VerificationError` when its signature is missing or wrong. Signatures of other keys are not looked at.
+    """
+    origin, public_key = parse_vkey(log_key)
+    own = [
+        item for item in note.signatures if item.name == origin and item.key_id == key_id(origin, public_key)
+    ]
+    if not own:
+        raise VerificationError("The note is not signed by the given log key.")
+    if not all(verify_bytes(note.text.encode(), item.signature, public_key) for item in own):
+        raise VerificationError("The note's signature does not verify under the given log key.")
+
+
+def cosign(note: Note, name: str, key: SigningKey, timestamp: int) -> NoteSignature:
+    """The cosignature of the witness called `name` over a checkpoint. `timestamp` is seconds since the epoch.
+
+    It says that this is the largest tree of that log that the witness has seen, and that it continues all it saw before.
+    """
+    signature = key.sign(_cosigned(note.text, timestamp)).signature
+    identifier = key_id(name, bytes(key.verify_key), COSIGNATURE_TYPE)
+    return NoteSignature(name, identifier, timestamp.to_bytes(_TIMESTAMP_SIZE, "big") + signature)
+
+
+def find_cosignature(note: Note, witness: str) -> tuple[NoteSignature, int] | None:
+    """The cosignature of a witness (a vkey of type 4) and its time, seconds since the epoch; None when there is none.
+
+    Raises `VerificationError` when a line claims to be that witness's and does not verify.
+    """
+    name, public_key = parse_vkey(witness, COSIGNATURE_TYPE)
+    found = None
+    for item in note.signatures:
+        if not item.is_of(name, public_key, COSIGNATURE_TYPE):
+            continue
+        timestamp = int.from_bytes(item.signature[:_TIMESTAMP_SIZE], "big")
+        right_size = len(item.signature) == _TIMESTAMP_SIZE + SIGNATURE_SIZE and timestamp <= _MAX_TIMESTAMP
+        message = _cosigned(note.text, timestamp)
+        if not right_size or not verify_bytes(message, item.signature[_TIMESTAMP_SIZE:], public_key):
+            raise VerificationError(f"The cosignature of {name} does not verify.")
+        if found is None or timestamp > found[1]:
+            found = item, timestamp
+    return found
+
+
+def _cosigned(text: str, timestamp: int) -> bytes:
+    return f"cosignature/v1\ntime {timestamp}\n{text}".encode()
+
+
+def utf8(value: str | bytes) -> str:
+    """Text that UTF-8 can hold. Raises `FormatError`."""
+    try:
+        content = value.decode("utf-8") if isinstance(value, bytes) else value
+        content.encode("utf-8")
+    except UnicodeError as error:
+        raise FormatError("The text is not UTF-8.") from error
+    return content

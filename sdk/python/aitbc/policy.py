@@ -1,0 +1,193 @@
+"""Whom to trust: which logs, and how many of which witnesses must have cosigned a checkpoint.
+
+Source: https://c2sp.org/tlog-policy. The smallest policy names a log and asks for no witness:
+
+    log example.org/log+d6ee6a7c+ATBv...
+    quorum none
+
+Beyond that format: a policy names a log (what is verified here is always some log's), and each origin once, so that an
+origin has one key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from aitbc.errors import FormatError, VerificationError
+from aitbc.keys import COSIGNATURE_TYPE, parse_vkey
+from aitbc.log import Checkpoint, open_checkpoint, parse_checkpoint
+from aitbc.notes import Note, find_cosignature
+
+_MAX_LINES = 1000
+_MAX_NAMES = 200
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_BLANK = re.compile(r"[ \t]+")
+_NUMBER = re.compile(r"[1-9][0-9]{0,5}")
+_NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Witnessed when at least `threshold` of `members` (witnesses or groups) are."""
+
+    threshold: int
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Trusted logs by origin and witnesses by name, both as vkeys, and the `quorum`: a witness, a group, or `none`."""
+
+    logs: Mapping[str, str]
+    witnesses: Mapping[str, str]
+    groups: Mapping[str, Group]
+    quorum: str
+
+    @classmethod
+    def of_log(cls, log_key: str) -> Self:
+        """Trust one log, without witnesses. Raises `FormatError` for a malformed vkey."""
+        return cls({parse_vkey(log_key)[0]: log_key}, {}, {}, _NONE)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The policy in a file. Raises `FormatError` and `OSError`."""
+        return cls.parse(path.read_bytes())
+
+    @classmethod
+    def parse(cls, content: bytes | str) -> Self:
+        """Read a policy. Raises `FormatError` that names the line."""
+        data = content.encode() if isinstance(content, str) else content
+        # Octets above 0x7F are opaque, as the format wants it.
+        lines = data.decode("latin-1").split("\n")
+        if len(lines) > _MAX_LINES:
+            raise FormatError(f"The policy has more than {_MAX_LINES} lines.")
+        reading = _Reading()
+        for number, line in enumerate(lines, 1):
+            try:
+                reading.take(line)
+            except FormatError as error:
+                raise FormatError(f"Line {number} of the policy: {error}") from None
+        if not reading.logs:
+            raise FormatError("The policy names no log.")
+        if reading.quorum is None:
+            raise FormatError("The policy has no quorum line; `quorum none` asks for no witness.")
+        return cls(reading.logs, reading.witnesses, reading.groups, reading.quorum)
+
+    def log_key(self, origin: str) -> str | None:
+        """The vkey of the log with this origin; for a policy of one log always that log's."""
+        if len(self.logs) == 1:
+            return next(iter(self.logs.values()))
+        return self.logs.get(origin)
+
+    def open(self, note: Note) -> Checkpoint:
+        """The checkpoint of a note that one of the logs signed. Raises `FormatError` or `VerificationError`."""
+        origin = parse_checkpoint(note.text).origin
+        key = self.log_key(origin)
+        if key is None:
+            raise VerificationError(f"The policy does not name the log {origin}.")
+        return open_checkpoint(note, key)
+
+    def cosigned_by(self, note: Note) -> dict[str, int]:
+        """Which witnesses cosigned a checkpoint, by name, and when (seconds since the epoch).
+
+        Raises `VerificationError` for a cosignature of a witness that does not verify.
+        """
+        found = {name: find_cosignature(note, key) for name, key in self.witnesses.items()}
+        return {name: cosignature[1] for name, cosignature in found.items() if cosignature is not None}
+
+    def is_met_by(self, witnesses: Mapping[str, int]) -> bool:
+        """Whether these witnesses are a quorum."""
+        return self.quorum == _NONE or self._witnessed(self.quorum, witnesses)
+
+    def _witnessed(self, name: str, witnesses: Mapping[str, int]) -> bool:
+        group = self.groups.get(name)
+        if group is None:
+            return name in witnesses
+        return sum(self._witnessed(member, witnesses) for member in group.members) >= group.threshold
+
+
+class _Reading:
+    """The definitions of the lines so far."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, str] = {}
+        self.witnesses: dict[str, str] = {}
+        self.groups: dict[str, Group] = {}
+        self.quorum: str | None = None
+        self._keys: set[tuple[str, bytes]] = set()
+        self._members: set[str] = set()
+
+    def take(self, line: str) -> None:
+        if _CONTROL.search(line):
+            raise FormatError("it has a control character.")
+        words = [word for word in _BLANK.split(line) if word]
+        if not words or words[0].startswith("#"):
+            return
+        match words:
+            case ["log", key] | ["log", key, _]:
+                self._log(_utf8(key))
+            case ["witness", name, key] | ["witness", name, key, _]:
+                self._witness(name, _utf8(key))
+            case ["group", name, threshold, *members] if members:
+                self._group(name, threshold, members)
+            case ["quorum", name]:
+                self._quorum(name)
+            case _:
+                raise FormatError(
+                    "it is none of `log VKEY [URL]`, `witness NAME VKEY [URL]`, `group NAME all|any|K NAME...` and `quorum NAME`."
+                )
+
+    def _log(self, key: str) -> None:
+        origin, public_key = parse_vkey(key)
+        if origin in self.logs:
+            raise FormatError(f"the log {origin} was named before.")
+        self._new_key("log", public_key)
+        self.logs[origin] = key
+
+    def _witness(self, name: str, key: str) -> None:
+        self._new_name(name)
+        self._new_key("witness", parse_vkey(key, COSIGNATURE_TYPE)[1])
+        self.witnesses[name] = key
+
+    def _group(self, name: str, threshold: str, members: list[str]) -> None:
+        self._new_name(name)
+        for member in members:
+            if member not in self.witnesses and member not in self.groups:
+                raise FormatError(f"{member} was not defined before.")
+            if member in self._members:
+                raise FormatError(f"{member} is a member already, of this group or another.")
+            self._members.add(member)
+        known = {"any": 1, "all": len(members)}
+        least = known.get(threshold) or (int(threshold) if _NUMBER.fullmatch(threshold) else 0)
+        if not 1 <= least <= len(members):
+            raise FormatError(f"the threshold is `all`, `any`, or from 1 to {len(members)}.")
+        self.groups[name] = Group(least, tuple(members))
+
+    def _quorum(self, name: str) -> None:
+        if self.quorum is not None:
+            raise FormatError("there is a quorum already.")
+        if name != _NONE and name not in self.witnesses and name not in self.groups:
+            raise FormatError(f"{name} was not defined before.")
+        self.quorum = name
+
+    def _new_name(self, name: str) -> None:
+        if name == _NONE or name in self.witnesses or name in self.groups:
+            raise FormatError(f"the name {name} is taken.")
+        if len(self.witnesses) + len(self.groups) >= _MAX_NAMES:
+            raise FormatError("it has too many witnesses and groups.")
+
+    def _new_key(self, kind: str, public_key: bytes) -> None:
+        if (kind, public_key) in self._keys:
+            raise FormatError("the key was named before.")
+        self._keys.add((kind, public_key))
+
+
+def _utf8(word: str) -> str:
+    try:
+        return word.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        raise FormatError("the key's name is not UTF-8.") from None

@@ -1,0 +1,107 @@
+"""What the log says about a job's money: one leaf for each job whose escrow was opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal, get_args
+
+from aitbc._shape import JOB_ID, MINER_ID, exact, text, utc_time
+from aitbc.canonical import parse_json
+from aitbc.errors import FormatError
+from aitbc.statement import money, parse_decimal
+
+SETTLEMENT_TYPE = "https://aitbc.bubuit.net/settlement/v1"
+
+Outcome = Literal["completed", "failed", "cancelled"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+
+_FIELDS = (
+    *("_type", "transaction_id", "job_id", "receipt_id", "miner_id", "outcome"),
+    *("held", "paid", "fee", "refunded", "settled_at"),
+)
+
+
+def transaction_id(job_id: str) -> str:
+    """The id of the one payment that a job can have."""
+    return "tx_" + job_id.removeprefix("job_")
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Where the money went that was held for a job: `held` is `paid` + `refunded`, exactly.
+
+    `paid` is the job's price: of it the coordinator kept `fee`, the rest went to the owner of `miner_id`. `refunded` went back
+    to the client, who is not named. `receipt_id` is that of a completed job, None else; `miner_id` is None where nothing was
+    paid. `settled_at` is RFC 3339 UTC. Raises `FormatError` when the values do not agree with each other.
+    """
+
+    job_id: str
+    receipt_id: str | None
+    miner_id: str | None
+    outcome: str
+    held: Decimal
+    paid: Decimal
+    fee: Decimal
+    refunded: Decimal
+    settled_at: str
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        text(self.job_id, "The settlement's job_id", JOB_ID)
+        utc_time(self.settled_at, "The settlement's settled_at")
+        if self.outcome not in OUTCOMES:
+            raise FormatError("The settlement's outcome is none that a job can have.")
+        expected = "receipt_" + self.job_id.removeprefix("job_") if self.outcome == "completed" else None
+        if self.receipt_id != expected:
+            raise FormatError("The settlement's receipt_id is not the one of its job and outcome.")
+        if (self.miner_id is not None) != bool(self.paid):
+            raise FormatError("The settlement names a miner exactly where something is paid.")
+        if self.miner_id is not None:
+            text(self.miner_id, "The settlement's miner_id", MINER_ID)
+        if any(amount < 0 for amount in (self.held, self.paid, self.fee, self.refunded)):
+            raise FormatError("The settlement has a negative amount.")
+        if self.held != self.paid + self.refunded or self.fee > self.paid:
+            raise FormatError("The settlement's amounts do not add up.")
+
+    def to_leaf(self) -> bytes:
+        """The leaf: canonical JSON.
+
+        The values are ASCII strings and null, of which the standard library writes the canonical form as well, ten times as fast:
+        a coordinator does this in the transaction that ends a job.
+        """
+        fields = {
+            "_type": SETTLEMENT_TYPE,
+            "transaction_id": transaction_id(self.job_id),
+            "job_id": self.job_id,
+            "receipt_id": self.receipt_id,
+            "miner_id": self.miner_id,
+            "outcome": self.outcome,
+            "held": money(self.held),
+            "paid": money(self.paid),
+            "fee": money(self.fee),
+            "refunded": money(self.refunded),
+            "settled_at": self.settled_at,
+        }
+        return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+
+
+def parse_settlement(leaf: bytes) -> Settlement:
+    """Read a settlement's leaf. Raises `FormatError` unless it is byte for byte what `Settlement.to_leaf` writes."""
+    fields: Mapping[str, Any] = exact(parse_json(leaf), _FIELDS, "The settlement")
+    settlement = Settlement(
+        job_id=fields["job_id"],
+        receipt_id=fields["receipt_id"],
+        miner_id=fields["miner_id"],
+        outcome=text(fields["outcome"], "The settlement's outcome"),
+        held=parse_decimal(fields["held"], "The settlement's held"),
+        paid=parse_decimal(fields["paid"], "The settlement's paid"),
+        fee=parse_decimal(fields["fee"], "The settlement's fee"),
+        refunded=parse_decimal(fields["refunded"], "The settlement's refunded"),
+        settled_at=fields["settled_at"],
+    )
+    if settlement.to_leaf() != leaf:
+        raise FormatError("The settlement is not in its canonical form.")
+    return settlement

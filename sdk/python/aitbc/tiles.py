@@ -1,0 +1,142 @@
+"""The log as files that never change: tiles of 256 hashes, and bundles of the 256 entries below them.
+
+Source: https://c2sp.org/tlog-tiles. A tile's path says all about it: `tile/0/x001/234` is the full tile 1234 of level 0,
+`tile/1/000.p/7` the first 7 hashes of tile 0 of level 1, `tile/entries/000.p/7` the first 7 entries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from aitbc.errors import FormatError
+from aitbc.merkle import HASH_SIZE, fold
+
+TILE_HEIGHT = 8
+TILE_WIDTH = 1 << TILE_HEIGHT
+MAX_ENTRY = 2**16 - 1
+"""Bytes of the longest entry that a bundle can hold."""
+MAX_BUNDLE = TILE_WIDTH * (2 + MAX_ENTRY)
+
+_PATH = re.compile(r"(entries|[0-9]{1,2})((?:/x[0-9]{3}){0,6}/[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
+_MAX_LEVEL = 63
+_LENGTH_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """`width` hashes from the left of tile `index` at `level`; for a level of None, entries instead of hashes."""
+
+    level: int | None
+    index: int
+    width: int = TILE_WIDTH
+
+    @property
+    def path(self) -> str:
+        """Where it is served, below the log's prefix."""
+        digits = f"{self.index:03}"
+        digits = digits.zfill(-len(digits) // 3 * -3)
+        parts = [digits[i : i + 3] for i in range(0, len(digits), 3)]
+        place = "/".join([*(f"x{part}" for part in parts[:-1]), parts[-1]])
+        level = "entries" if self.level is None else str(self.level)
+        return f"tile/{level}/{place}" + (f".p/{self.width}" if self.width < TILE_WIDTH else "")
+
+
+def parse_tile_path(path: str) -> Tile:
+    """What a path like `tile/0/x001/234.p/5` names. Raises `FormatError` for every other spelling."""
+    match = _PATH.fullmatch(path.removeprefix("tile/")) if path.startswith("tile/") else None
+    if match is None:
+        raise FormatError("This is not the path of a tile.")
+    level, place, width = match.groups()
+    index = int(place.replace("/x", "").replace("/", ""))
+    tile = Tile(None if level == "entries" else int(level), index, int(width or TILE_WIDTH))
+    if tile.path != path or (tile.level or 0) > _MAX_LEVEL:
+        raise FormatError("This is not the path of a tile.")
+    return tile
+
+
+def tile_width(size: int, level: int, index: int) -> int:
+    """How many hashes tile `index` of `level` has in a tree of `size` leaves: 0 when there is no such tile."""
+    return max(0, min((size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH, TILE_WIDTH))
+
+
+def tiles_of(size: int, level: int | None) -> Iterator[Tile]:
+    """The tiles of one level of a tree of `size` leaves from the left; for a level of None, its bundles of entries."""
+    index = 0
+    while width := tile_width(size, level or 0, index):
+        yield Tile(level, index, width)
+        index += 1
+
+
+def split_hashes(tile: bytes) -> list[bytes]:
+    """The hashes of a tile's bytes."""
+    return [tile[i : i + HASH_SIZE] for i in range(0, len(tile), HASH_SIZE)]
+
+
+TileReader = Callable[[Tile], bytes]
+"""Returns the bytes of a tile of hashes, at least as wide as asked for."""
+
+
+class TiledTree:
+    """The nodes of a tree of `size` leaves, computed from its tiles. Each tile is read once.
+
+    It is a `NodeSource`: give it to the functions of `aitbc.merkle`. Raises `FormatError` for a tile that is too short.
+    """
+
+    def __init__(self, read: TileReader, size: int) -> None:
+        self.size = size
+        self._read = read
+        self._tiles: dict[tuple[int, int], list[bytes]] = {}
+
+    def __call__(self, level: int, index: int) -> bytes:
+        """The hash over the 2**level leaves from leaf index * 2**level on."""
+        tile_level, height = divmod(level, TILE_HEIGHT)
+        start = index << height
+        hashes = self._hashes(tile_level, start // TILE_WIDTH)
+        offset = start % TILE_WIDTH
+        return fold(hashes[offset : offset + (1 << height)])
+
+    def _hashes(self, level: int, index: int) -> list[bytes]:
+        known = self._tiles.get((level, index))
+        if known is None:
+            tile = Tile(level, index, tile_width(self.size, level, index))
+            known = split_hashes(self._read(tile))[: tile.width]
+            if not tile.width or len(known) != tile.width or len(known[-1]) != HASH_SIZE:
+                raise FormatError(f"{tile.path} does not have {tile.width} hashes.")
+            self._tiles[level, index] = known
+        return known
+
+
+def grow(read: TileReader, size: int, leaf_hashes: Sequence[bytes]) -> Mapping[Tile, bytes]:
+    """The tiles that change when leaves are added to a tree of `size`: the full ones, and the new right edge."""
+    changed: dict[Tile, bytes] = {}
+    level, new = 0, list(leaf_hashes)
+    while new:
+        first, there = divmod(size >> (TILE_HEIGHT * level), TILE_WIDTH)
+        if there:
+            new = [*split_hashes(read(Tile(level, first, there)))[:there], *new]
+        tiles = [new[i : i + TILE_WIDTH] for i in range(0, len(new), TILE_WIDTH)]
+        for index, hashes in enumerate(tiles, first):
+            changed[Tile(level, index, len(hashes))] = b"".join(hashes)
+        new = [fold(hashes) for hashes in tiles if len(hashes) == TILE_WIDTH]
+        level += 1
+    return changed
+
+
+def encode_entries(entries: Sequence[bytes]) -> bytes:
+    """A bundle of entries: each with its length, two bytes, most significant first."""
+    return b"".join(len(entry).to_bytes(_LENGTH_BYTES, "big") + entry for entry in entries)
+
+
+def decode_entries(bundle: bytes) -> list[bytes]:
+    """The entries of a bundle. Raises `FormatError` for one that ends in the middle of an entry."""
+    entries = []
+    position = 0
+    while position < len(bundle):
+        begin = position + _LENGTH_BYTES
+        position = begin + int.from_bytes(bundle[position:begin], "big")
+        if position > len(bundle) or begin > len(bundle):
+            raise FormatError("The bundle ends in the middle of an entry.")
+        entries.append(bundle[begin:position])
+    return entries

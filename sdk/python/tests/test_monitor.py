@@ -1,0 +1,238 @@
+"""A whole log verified from a copy and from its address: what is honest passes, each way to cheat is found and named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from nacl.signing import SigningKey
+
+from aitbc.errors import TransportError
+from aitbc.keys import COSIGNATURE_TYPE, parse_vkey
+from aitbc.log import receipt_leaf
+from aitbc.merkle import leaf_hash
+from aitbc.monitor import LogAddress, LogDirectory, LogReport, verify_log
+from aitbc.notes import find_cosignature, parse_note
+from aitbc.policy import Policy
+from aitbc.settlement import Settlement
+from aitbc.tiles import encode_entries
+
+from .conftest import ORIGIN
+from .memory_log import MemoryLog
+
+LEAVES = [b'{"leaf":%d}' % number for number in range(600)]
+
+
+@pytest.fixture
+def log(signing_log_key: SigningKey) -> Callable[[list[bytes]], MemoryLog]:
+    return lambda leaves: MemoryLog(ORIGIN, signing_log_key, leaves)
+
+
+@pytest.fixture
+def verify(signed, tmp_path: Path) -> Callable[..., LogReport]:
+    """Verifies a log as files in a directory, some of them changed."""
+
+    def verify(log: MemoryLog, changed: dict[str, bytes] | None = None, **options) -> LogReport:
+        log.write(tmp_path)
+        for path, content in (changed or {}).items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(content)
+        return verify_log(LogDirectory(tmp_path), Policy.of_log(signed.log_key), **options)
+
+    return verify
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 255, 256, 257, 511, 512, 513, 600])
+def test_an_honest_log_is_valid_and_continues_every_checkpoint(log, verify, size: int) -> None:
+    whole = log(LEAVES[:size])
+    remembered = {
+        f"of {old}": whole.checkpoint(old) for old in {0, 1, size // 2, max(0, size - 1), size} if old <= size
+    }
+    for first in (0, size // 2, size):
+        report = verify(whole, remembered=remembered, first=first)
+        assert report.failures == ()
+        assert report.checkpoint == whole.checkpoint()
+
+
+@pytest.mark.parametrize("index", [0, 255, 256, 599])
+def test_a_changed_leaf_is_named(log, verify, index: int) -> None:
+    whole = log(LEAVES)
+    forged = [*LEAVES[:index], b'{"leaf":"forged"}', *LEAVES[index + 1 :]]
+    path = next(path for path in whole.files() if path.startswith(f"tile/entries/{index // 256:03}"))
+    begin = index // 256 * 256
+    report = verify(whole, {path: encode_entries(forged[begin : begin + 256])})
+    assert report.failures == (f"leaf {index}: was changed: it does not have its hash in the tile.",)
+
+
+@pytest.mark.parametrize("index", [0, 255, 256, 599])
+def test_a_changed_leaf_is_found_where_its_hash_was_changed_too(log, verify, index: int) -> None:
+    """The tiles above no longer follow, or the root is another one."""
+    whole = log(LEAVES)
+    forged = [*LEAVES[:index], b'{"leaf":"forged"}', *LEAVES[index + 1 :]]
+    begin = index // 256 * 256
+    hashes = b"".join(leaf_hash(leaf) for leaf in forged[begin : begin + 256])
+    paths = [
+        path
+        for path in whole.files()
+        if path.startswith((f"tile/entries/{index // 256:03}", f"tile/0/{index // 256:03}"))
+    ]
+    changed = {
+        path: encode_entries(forged[begin : begin + 256]) if "entries" in path else hashes for path in paths
+    }
+    report = verify(whole, changed)
+    assert report.failures == (
+        ("tiles: tile/1/000.p/2 does not follow from the tiles below it.",)
+        if index < 512
+        else ("tree: The tiles do not have the root of the checkpoint.",)
+    )
+
+
+def test_a_forked_log_is_found(log, verify) -> None:
+    """Rewritten from leaf 100 on, and consistent in itself: only who remembers an older checkpoint can tell."""
+    honest, forged = log(LEAVES[:300]), log([*LEAVES[:100], b'{"leaf":"forged"}', *LEAVES[101:400]])
+    assert verify(forged).failures == ()
+    remembered = {
+        "before": honest.checkpoint(100),
+        "after": honest.checkpoint(101),
+        "newest": honest.checkpoint(),
+    }
+    assert verify(forged, remembered=remembered).failures == (
+        "after: the log was forked: its first 101 leaves are not those that it signed before.",
+        "newest: the log was forked: its first 300 leaves are not those that it signed before.",
+    )
+    same_size = log([*LEAVES[:299], b'{"leaf":"forged"}'])
+    assert not verify(same_size, remembered={"newest": honest.checkpoint()}).valid
+
+
+def test_old_tiles_beside_new_ones_do_not_hide_a_fork(log, verify) -> None:
+    """A log that keeps serving the partial tiles of its old size cannot pass them off as the beginning of the new one."""
+    honest, forged = log(LEAVES[:100]), log([b'{"leaf":"forged"}', *LEAVES[1:400]])
+    old = {path: content for path, content in honest.files().items() if path != "checkpoint"}
+    assert not verify(forged, old, remembered={"seen": honest.checkpoint()}).valid
+
+
+def test_a_truncated_log_is_found(log, verify) -> None:
+    assert verify(log(LEAVES[:299]), remembered={"newest": log(LEAVES[:300]).checkpoint()}).failures == (
+        "newest: the log was truncated: it had 300 leaves, and signs for 299 now.",
+    )
+
+
+def test_missing_files_and_foreign_checkpoints_are_named(log, verify, signed, tmp_path: Path) -> None:
+    report = verify_log(LogDirectory(tmp_path), Policy.of_log(signed.log_key))
+    assert report.failures == ("checkpoint: The log has no checkpoint.",)
+    stranger = MemoryLog(ORIGIN, SigningKey(b"s" * 32), LEAVES[:3])
+    assert verify(stranger).failures == ("checkpoint: The note is not signed by the given log key.",)
+    whole = log(LEAVES[:300])
+    for path in whole.files():
+        whole.write(tmp_path)
+        (tmp_path / path).unlink()
+        report = verify_log(LogDirectory(tmp_path), Policy.of_log(signed.log_key))
+        if path != "checkpoint":
+            assert any(
+                f"lacks {path}" in failure or f"lacks {path[:-5]}" in failure for failure in report.failures
+            ), path
+
+
+def test_a_partial_tile_that_is_full_by_now_is_no_fault(log, signed, tmp_path: Path) -> None:
+    """A mirror may remove it; the part of the full one stands for it."""
+    log(LEAVES[:300]).write(tmp_path)
+    log(LEAVES[:512]).write(tmp_path)
+    for path in ("tile/0/001.p/44", "tile/entries/001.p/44"):
+        (tmp_path / path).unlink()
+    (tmp_path / "checkpoint").write_text(str(log(LEAVES).note(300)))
+    assert verify_log(LogDirectory(tmp_path), Policy.of_log(signed.log_key)).failures == ()
+
+
+def test_receipts_and_settlements_are_counted_and_compared(log, verify, signed) -> None:
+    statement = signed.statement
+    receipt = receipt_leaf(signed.receipt["envelope"])
+    price = statement.price
+    settlement = Settlement(
+        job_id=statement.job_id, receipt_id=signed.receipt["receipt_id"], miner_id=statement.miner_id,
+        outcome="completed", held=price, paid=price, fee=price - price, refunded=price - price, settled_at="2026-11-24T15:00:04Z",
+    )  # fmt: skip
+    report = verify(log([settlement.to_leaf(), receipt, b"{}"]))
+    assert (report.valid, report.receipts, report.settlements, report.others) == (True, 1, 1, 1)
+    other = Settlement(
+        **{name: getattr(settlement, name) for name in Settlement.__dataclass_fields__}
+        | {"held": price * 2, "paid": price * 2}
+    )
+    for leaves in ([other.to_leaf(), receipt], [receipt, other.to_leaf()]):
+        assert verify(log(leaves)).failures == (
+            "leaf 1: job_01hzx was settled for another price than its receipt says.",
+        )
+    assert "leaf 0: is malformed" in verify(log([settlement.to_leaf().replace(b'"tx_', b'"ty_')])).failures[0]
+
+
+@pytest.fixture
+def served(log, coordinator, signed):
+    """The command `aitbc` against a coordinator that serves a log."""
+    coordinator.log = log(LEAVES[:300]).files()
+    return coordinator
+
+
+def test_the_command_remembers_and_finds_a_fork(run, served, log, signed) -> None:
+    command = ("log", "verify", "--log-key", signed.log_key, "--remember", "seen", "--json")
+    answer = json.loads(run(*command).stdout)
+    assert (answer["valid"], answer["size"], answer["others"]) == (True, 300, 300)
+    served.log = log(LEAVES[:400]).files()
+    outcome = run(*command, "--new-only")
+    assert (outcome.returncode, json.loads(outcome.stdout)["others"]) == (0, 400 - 256)
+    assert (run.place / "seen").read_text() == str(log(LEAVES[:400]).note())
+    served.log = log([b'{"leaf":"forged"}', *LEAVES[1:500]]).files()
+    outcome = run(*command)
+    assert outcome.returncode == 3
+    assert json.loads(outcome.stdout)["failures"] == [
+        "remembered checkpoint: the log was forked: its first 400 leaves are not those that it signed before."
+    ]
+    assert (run.place / "seen").read_text() == str(log(LEAVES[:400]).note())
+
+
+def test_the_command_verifies_a_directory_against_a_proof(run, log, signed, free_address) -> None:
+    log(LEAVES[:300]).write(run.place / "copy")
+    (run.place / "a.tlog-proof").write_text(log(LEAVES[:10]).proof(3))
+    (run.place / "policy").write_text(f"log {signed.log_key}\nquorum none\n")
+    command = ("log", "verify", "copy", "--policy", "policy", "--against", "a.tlog-proof")
+    outcome = run(*command, AITBC_BASE_URL=free_address)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    assert "ok    checkpoint in a.tlog-proof: its 10 leaves are the beginning of the log" in outcome.stdout
+    assert outcome.stdout.splitlines()[-1] == "valid: 300 leaves"
+    assert run("log", "verify", "copy", "--policy", "policy", "--log-key", signed.log_key).returncode == 2
+
+
+def test_a_witness_cosigns_what_continues_and_nothing_else(run, served, log, signed) -> None:
+    vkey = run("log", "witness-key", "w.test", "--key", "w.key").stdout.strip()
+    assert parse_vkey(vkey, COSIGNATURE_TYPE)[0] == "w.test"
+    assert (run.place / "w.key").stat().st_mode & 0o077 == 0
+    assert run("log", "witness-key", "w.test", "--key", "w.key").returncode == 1
+    command = ("log", "cosign", "w.test", "--key", "w.key", "--remember", "seen", "--log-key", signed.log_key)
+    for size in (300, 350):
+        served.log = log(LEAVES[:size]).files()
+        outcome = run(*command)
+        assert outcome.returncode == 0, outcome.stderr
+        note = parse_note(served.cosigned[-1])
+        assert note.text == log(LEAVES[:size]).checkpoint().text
+        assert find_cosignature(note, vkey) is not None
+    served.log = log([b'{"leaf":"forged"}', *LEAVES[1:400]]).files()
+    outcome = run(*command)
+    assert (outcome.returncode, len(served.cosigned)) == (3, 2)
+    assert "forked" in outcome.stdout
+    assert (run.place / "seen").read_text() == str(log(LEAVES[:350]).note())
+
+
+def test_a_log_that_cannot_be_reached_is_an_error(free_address) -> None:
+    with (
+        LogAddress(f"{free_address}/v1/log") as source,
+        pytest.raises(TransportError, match="cannot be read"),
+    ):
+        source.read("checkpoint")
+
+
+def test_a_log_answers_no_more_than_a_file_can_have(coordinator, base_url) -> None:
+    coordinator.log = {"checkpoint": b"x" * (2**18 + 1)}
+    with LogAddress(f"{base_url}/v1/log") as source:
+        with pytest.raises(TransportError, match="longer than"):
+            source.read("checkpoint")
+        assert source.read("tile/0/000") is None

@@ -1,0 +1,175 @@
+"""The sequencer: leaves get numbers in their order, and each step leaves the tree of a signed checkpoint."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from nacl.signing import SigningKey
+from sqlalchemy import text
+
+from agent.coordinator import log
+from agent.coordinator.log import LogInconsistent, LogSigner, check, integrate, leaf_bytes, tree_of
+from agent.coordinator.store import engine, schema
+from agent.coordinator.store import log as store
+from agent.coordinator.store.engine import Connection
+from aitbc.log import Checkpoint, open_checkpoint
+from aitbc.merkle import EMPTY_ROOT, Frontier, consistency_proof, leaf_hash, verify_consistency
+from aitbc.settlement import Settlement
+
+SIGNER = LogSigner("log.test", SigningKey(b"l" * 32))
+
+
+def settlement(number: int) -> Settlement:
+    return Settlement(
+        job_id=f"job_{number}",
+        receipt_id=None,
+        miner_id=None,
+        outcome="cancelled",
+        held=Decimal(number),
+        paid=Decimal(0),
+        fee=Decimal(0),
+        refunded=Decimal(number),
+        settled_at="2026-11-25T12:00:00Z",
+    )
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    """A connection to an empty database, in a transaction."""
+    with transaction(tmp_path / "coordinator.db") as connection:
+        yield connection
+
+
+@contextmanager
+def transaction(path: Path) -> Iterator[Connection]:
+    made = engine._engine(path, readers=1, read_only=False)
+    with made.connect() as connection:
+        schema.prepare(connection)
+        with connection.begin():
+            yield connection
+    made.dispose()
+
+
+def queue(connection: Connection, numbers: range) -> None:
+    for number in numbers:
+        store.queue_settlement(connection, settlement(number))
+
+
+def test_the_log_begins_with_a_checkpoint_of_nothing(connection: Connection) -> None:
+    record, more = integrate(connection, SIGNER, 1.0)
+    assert record is not None
+    assert open_checkpoint(record.note, SIGNER.vkey) == Checkpoint("log.test", 0, EMPTY_ROOT)
+    assert not more
+    assert integrate(connection, SIGNER, 2.0) == (None, False)
+
+
+def test_every_step_is_signed_and_continues_the_ones_before(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of every size around a tile's width; all checkpoints are consistent with the last one."""
+    monkeypatch.setattr(log, "BATCH", 300)
+    frontier, checkpoints, size = Frontier(), [], 0
+    for count in (1, 254, 1, 1, 255, 256, 300):
+        queue(connection, range(size, size + count))
+        record, more = integrate(connection, SIGNER, float(size))
+        assert record is not None
+        assert more is (count == 300)
+        frontier.extend(leaf_hash(settlement(number).to_leaf()) for number in range(size, size + count))
+        size += count
+        checkpoint = open_checkpoint(record.note, SIGNER.vkey)
+        assert checkpoint == Checkpoint("log.test", size, frontier.root())
+        checkpoints.append(checkpoint)
+    newest = checkpoints[-1]
+    tree = tree_of(connection, size)
+    for old in checkpoints:
+        proof = consistency_proof(tree, old.size, size)
+        assert verify_consistency(old.size, old.root, size, newest.root, proof)
+    leaves = store.leaves(connection, 0, size)
+    assert [leaf_bytes(leaf) for leaf in leaves] == [settlement(number).to_leaf() for number in range(size)]
+    assert not store.anything_queued(connection)
+    assert integrate(connection, SIGNER, 9.0) == (None, False)
+
+
+def test_nothing_is_signed_on_a_tree_that_is_not_the_checkpoints(connection: Connection) -> None:
+    """Whatever was changed below the newest checkpoint: the queue stays as it is."""
+    queue(connection, range(300))
+    integrate(connection, SIGNER, 1.0)
+    queue(connection, range(300, 301))
+    changes = (
+        "UPDATE log_tiles SET hashes = zeroblob(8192) WHERE level = 0 AND tile_index = 1",
+        "UPDATE log_tiles SET hashes = zeroblob(32) WHERE level = 1",
+        "DELETE FROM log_tiles WHERE level = 1",
+        "UPDATE log_tiles SET hashes = substr(hashes, 1, 64) WHERE tile_index = 1",
+        "UPDATE log_checkpoints SET root = zeroblob(32)",
+        "UPDATE log_checkpoints SET note = replace(note, '300', '299')",
+    )
+    for change in changes:
+        savepoint = connection.begin_nested()
+        connection.execute(text(change))
+        with pytest.raises(LogInconsistent):
+            integrate(connection, SIGNER, 2.0)
+        savepoint.rollback()
+    assert len(store.queued(connection)) == 1
+    with pytest.raises(LogInconsistent, match="not this log's"):
+        check(connection, LogSigner("other.test", SIGNER.key))
+    record, _ = integrate(connection, SIGNER, 2.0)
+    assert record is not None
+    assert record.size == 301
+
+
+KILLED = """
+import asyncio, base64, os, signal, sys
+from pathlib import Path
+from nacl.signing import SigningKey
+from agent.coordinator.log import LogSigner, integrate
+from agent.coordinator.store import log as store, schema
+from agent.coordinator.store.engine import Database
+from aitbc.settlement import parse_settlement
+
+async def main():
+    database = Database(Path(sys.argv[1]))
+    database.open(schema.prepare)
+    signer = LogSigner("log.test", SigningKey(b"l" * 32))
+    for number, leaf in enumerate(sys.argv[2:]):
+        await database.write(store.queue_settlement, parse_settlement(base64.b64decode(leaf)))
+        print(number, flush=True)
+        if number % 3 == 0:
+            await database.write(integrate, signer, 1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+def test_no_leaf_is_lost_and_none_is_logged_twice_when_the_process_is_killed(tmp_path: Path) -> None:
+    """What was answered is in the log or in the queue, and goes on from there."""
+    path = tmp_path / "coordinator.db"
+    written = 0
+    for round_number in range(3):
+        leaves = [base64.b64encode(settlement(10 * round_number + n).to_leaf()).decode() for n in range(5)]
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, path, *leaves],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+            stdout=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL
+        written += sum(line.isdigit() for line in done.stdout.split(b"\n"))
+    with transaction(path) as connection:
+        record, _ = integrate(connection, SIGNER, 1.0)
+        assert record is not None
+        assert record.size == written == 15
+        assert [leaf.reference for leaf in store.leaves(connection, 0, 99)] == [
+            f"tx_{10 * round_number + n}" for round_number in range(3) for n in range(5)
+        ]
+        assert check(connection, SIGNER) == record
