@@ -21,7 +21,7 @@ from typing import Any
 import httpx
 import pytest
 
-from support.scripted_miner import ScriptedMiner
+from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served, serve
 
 KINDS: dict[str, tuple[int, list[str]]] = {
@@ -40,28 +40,69 @@ max-stream-events = 1
 "header.Prefer" = "respond-async"
 
 [checks.positive_data_acceptance]
-# What a schema cannot say: names that must be known, fields that exclude each other, money that must be there.
-expected-statuses = ["2xx", "400", "401", "402", "403", "404", "409", "416", "422"]
+# What a schema cannot say: names that must be known, fields that exclude each other, money that must be there, tus.
+expected-statuses = ["2xx", "400", "401", "402", "403", "404", "409", "412", "415", "416", "422", "423", "460"]
+
+[checks.negative_data_rejection]
+# tus asks for its version before anything else.
+expected-statuses = ["400", "401", "403", "404", "405", "409", "412", "413", "415", "422"]
 """
 
 
 @contextmanager
-def working(miner: ScriptedMiner) -> Iterator[None]:
-    """The miner completes whatever it gets, until the end."""
+def working(served: Served, miner: ScriptedMiner) -> Iterator[None]:
+    """The miner completes whatever it gets, until the end; what nobody can run is cancelled after a second or two."""
     stop = threading.Event()
+    picture = {**miner.upload(b"a picture", "image/png"), "name": "picture.png"}
+    picture["url"] = f"/v1/artifacts/{picture['artifact_id']}"
 
     def work() -> None:
         while not stop.is_set():
             for lease in miner.poll(slots=4, wait=0.2):
-                miner.complete(lease, {"text": "done", "units": 1})
+                miner.complete(lease, results(lease, picture))
 
-    thread = threading.Thread(target=work, name="working-miner", daemon=True)
-    thread.start()
+    def give_up() -> None:
+        waited: set[str] = set()
+        with httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}, timeout=30) as admin:
+            while not stop.wait(1):
+                waiting = admin.get("/v1/jobs", params={"status": "submitted", "limit": 500}).json()["jobs"]
+                found = {job["job_id"] for job in waiting}
+                for job_id in waited & found:
+                    admin.delete(f"/v1/jobs/{job_id}")
+                waited = found
+
+    threads = [
+        threading.Thread(target=target, name=target.__name__, daemon=True) for target in (work, give_up)
+    ]
+    for thread in threads:
+        thread.start()
     try:
         yield
     finally:
         stop.set()
-        thread.join(20)
+        for thread in threads:
+            thread.join(20)
+
+
+def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
+    """What the lease's service answers."""
+    asked = lease["spec"]["parameters"]
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    images = [
+        {**picture, "seed": seed, "width": 512, "height": 512} for seed in range(asked.get("num_images", 1))
+    ]
+    by_service: dict[str, dict[str, Any]] = {
+        "llm_inference": {"text": "done", "finish_reason": "stop", "usage": usage},
+        "whisper_transcription": {
+            "text": "done",
+            "language": "en",
+            "duration": 1,
+            "segments": [],
+            "files": [],
+        },
+        "image_generation": {"images": images},
+    }
+    return {**by_service.get(lease["service"], {}), "processing_time": 0.1, "units": 1}
 
 
 def somebody_elses(served: Served, miner: ScriptedMiner) -> list[str]:
@@ -119,12 +160,16 @@ def generate(
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[tuple[Served, ScriptedMiner, list[str]]]:
     """A coordinator with somebody else's things, and a miner of its own for the one who asks."""
-    with serve(tmp_path / "data", open_enrolment=True, poll_seconds=0.2) as served:
+    settings: dict[str, Any] = {"poll_seconds": 0.2, "rate_limits": {"enabled": False}}
+    with serve(tmp_path / "data", open_enrolment=True, **settings) as served:
         theirs, ours = ScriptedMiner(served.url), ScriptedMiner(served.url)
-        theirs.register()
+        offered = capabilities()
+        for service in offered["services"].values():
+            service["downloadable"] = True
+        theirs.register(capabilities=offered)
         words = somebody_elses(served, theirs)
         ours.register()
-        with working(theirs):
+        with working(served, theirs):
             yield served, ours, words
 
 

@@ -1,4 +1,4 @@
-"""A check for schemathesis, which loads this module: no answer holds a word of somebody else's.
+"""What schemathesis loads: a check that no answer holds a word of somebody else's, and how parts of uploads are sent.
 
 The words come in the environment, as a JSON list under `FOREIGN_WORDS`.
 """
@@ -11,6 +11,9 @@ import os
 import schemathesis
 
 WORDS: list[str] = json.loads(os.environ["FOREIGN_WORDS"])
+
+
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 
 
 @schemathesis.check

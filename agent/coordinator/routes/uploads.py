@@ -97,15 +97,23 @@ SpeaksTus = Depends(_speaks_tus)
 @router.options(
     "", status_code=204, responses={204: {"headers": _ABILITIES}}, summary="What this server can do"
 )
+async def options(context: ContextOf, _: Client) -> Response:
+    """Version, extensions, checksums and largest size, in the headers that tus gives them."""
+    return _abilities(context)
+
+
 @router.options(
     "/{upload_id}",
     status_code=204,
     responses={204: {"headers": _ABILITIES}},
-    name="options_of_upload",
     summary="What this server can do with an upload",
 )
-async def options(context: ContextOf, _: Client) -> Response:
-    """Version, extensions, checksums and largest size, in the headers that tus gives them."""
+async def options_of_upload(context: ContextOf, _: Client, upload_id: fields.UploadId) -> Response:  # noqa: ARG001 - any
+    """The same for every upload, and for what is none."""
+    return _abilities(context)
+
+
+def _abilities(context: ContextOf) -> Response:
     return Response(
         status_code=status.HTTP_204_NO_CONTENT,
         headers={
