@@ -68,7 +68,7 @@ class CompletionChoice(BaseModel):
 
     index: Literal[0]
     text: str
-    logprobs: None
+    logprobs: None = None
     finish_reason: Literal["stop", "length"] | None
 
 
