@@ -50,7 +50,7 @@ class RateLimitSettings(_Section):
     joining: Rate = Rate(300, 60)
     """Challenges and registrations from one address: a site of a hundred miners that all start at once, with some retries."""
     checking: Rate = Rate(120, 60)
-    """Receipts and requests that one address has checked without a key; each costs signatures or schemas."""
+    """Receipts, cosignatures and requests that one address has checked without a key; each costs signatures or schemas."""
     connections: Rate = Rate(120, 60)
     """WebSockets that one address opens without a valid key in the handshake."""
     unlimited: tuple[NetworkSetting, ...] = (ip_network("127.0.0.0/8"), ip_network("::1"))
@@ -157,6 +157,13 @@ class CoordinatorSettings(_Section):
     answer_max_tokens: Annotated[int, Field(ge=1, le=32_768)] = 1024
     """Longest answer in `/v1/chat/completions`, in tokens, where the request names no limit. Prompt and answer share the model's
     context, so a larger figure leaves less room for conversations."""
+    max_offers_per_miner: Annotated[int, Field(ge=1)] = 100
+    """How many offers of its own making one miner may have open, so that a miner in a loop cannot fill the market."""
+    max_offer_seconds: Annotated[int, Field(ge=1)] = 30 * 86_400
+    """Longest duration of an offer. A month: a price that nobody looked at for longer is hardly meant any more."""
+    offer_wait_seconds: Annotated[float, Field(gt=0)] = 900
+    """How long a job that accepted an offer waits for a miner that is away before any other miner may take it. A reboot with
+    an update of the driver lasts less."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """How many unfinished jobs one account may have, so that a client in a loop cannot fill the queue."""
     trusted_proxies: tuple[NetworkSetting, ...] = ()

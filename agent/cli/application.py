@@ -13,6 +13,7 @@ from agent.cli import (
     bench,
     config,
     doctor,
+    earnings,
     enroll,
     fsck,
     keys,
@@ -37,6 +38,7 @@ app.command("coordinator")(serve.coordinator)
 app.command("enroll")(enroll.enroll)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
 app.command("stop")(stop.stop)
 app.command("fsck")(fsck.fsck)

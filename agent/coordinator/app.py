@@ -29,7 +29,7 @@ from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
 from agent.coordinator.log import PUBLISHED, Sequencer
 from agent.coordinator.openapi.document import allowed, document
-from agent.coordinator.operations import events, leases, storage, uploads
+from agent.coordinator.operations import events, leases, marketplace, standing_offers, storage, uploads
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.secret_file import load_secret
@@ -132,6 +132,7 @@ def build_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await leases.start_over(context)
+        await standing_offers.refresh_all(context)
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
             _watched("feed", context.feed.run()),
@@ -165,8 +166,8 @@ def build_app(context: Context) -> FastAPI:
         app.add_route(f"{prefix}/openapi.json", _describe)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
-    app.add_middleware(Tus)
     app.add_middleware(RateLimits, context=context)
+    app.add_middleware(Tus)
     app.add_middleware(Failures)
     app.add_middleware(Refusals)
     app.add_middleware(RequestIds)
@@ -193,6 +194,7 @@ async def _upkeep(context: Context) -> None:
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)
+            await marketplace.tidy(context)
             await events.forget_old(context)
             context.dispatcher.room_made()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good

@@ -13,17 +13,20 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from agent.coordinator.store import counts, events, ledger, webhooks
+from agent.coordinator.store import counts, events, ledger, offers, standings, webhooks
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store.engine import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.standings import Standing
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import Claim, Effect, Event, Finished, Job, JobState, RunEnded, Transition, apply
 from agent.core.ledger import InsufficientFunds, Settlement, available, hold, settle
+from agent.core.offers import EXHAUSTED, Offer
 from agent.core.quantities import format_money, format_time, from_units, to_units
+from agent.core.reputation import judge
 from agent.core.webhooks import event_type, lane, message, webhook_id
 from aitbc.receipts import receipt_id
 from aitbc.settlement import Settlement as LoggedSettlement
@@ -116,13 +119,87 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     moved = [item for item in changes if item.moved]
     counts.move(connection, [_move(item) for item in moved])
     told: list[NewEvent] = []
-    for item in moved:
-        told.append(_told(item.before, item.life, item.miner_id, now))
+    for item in changes:
+        settlement = None
+        if item.moved:
+            told.append(_told(item.before, item.life, item.miner_id, now))
         if item.finished:
-            told += _settle(connection, item, now)
+            settlement, news = _settle(connection, item, now)
+            told += news + _free_place(connection, item, now)
         if item.finished and item.before.webhook_url is not None:
             webhooks.enqueue(connection, _message(item, item.before.webhook_url, now), item.before.created_at)
+        _note(connection, item, settlement, now)
     events.add(connection, told, now)
+
+
+def bind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> bool:
+    """Give a waiting job to an offer at its price. False, changing nothing, if the offer takes no more jobs."""
+    if not offers.reserve(connection, offer.offer_id):
+        return False
+    store.bind(connection, record.job_id, miner_id=offer.miner_id, offer_id=offer.offer_id, price=offer.price)
+    told = [_pending(record, offer, now, bound=True)]
+    if offer.jobs_left == 1:
+        told += _changed(connection, offer.offer_id, now)
+    events.add(connection, told, now)
+    return True
+
+
+def unbind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> None:
+    """Give a waiting job whose offer is of no use any more to whoever takes it within its `max_cost`."""
+    store.bind(connection, record.job_id, miner_id=None, offer_id=None, price=None)
+    offers.give_back(connection, offer.offer_id)
+    told = [_pending(record, offer, now, bound=False)]
+    if offer.status(now) == EXHAUSTED:
+        told += _changed(connection, offer.offer_id, now)
+    events.add(connection, told, now)
+
+
+def _pending(record: JobRecord, offer: Offer, now: float, *, bound: bool) -> NewEvent:
+    data = {
+        "kind": "transaction",
+        "transaction_id": ledger.payment_id(record.job_id),
+        "job_id": record.job_id,
+        "offer_id": offer.offer_id,
+        "bound": bound,
+        "status": ledger.Status.PENDING.value,
+        "timestamp": format_time(now),
+    }
+    return NewEvent("marketplace_update", data, record.account_id, offer.miner_id, record.job_id)
+
+
+def _changed(connection: Connection, offer_id: str, now: float) -> list[NewEvent]:
+    offer = offers.find(connection, offer_id)
+    return [] if offer is None else [offers.told(offer, now)]
+
+
+def _free_place(connection: Connection, item: Change, now: float) -> list[NewEvent]:
+    """A job that ended without a result has not used its place in an offer."""
+    offer_id = item.before.offer_id
+    if offer_id is None or item.life.state is JobState.COMPLETED:
+        return []
+    offer = offers.find(connection, offer_id)
+    offers.give_back(connection, offer_id)
+    return _changed(connection, offer_id, now) if offer and offer.status(now) == EXHAUSTED else []
+
+
+def _note(connection: Connection, item: Change, settlement: Settlement | None, now: float) -> None:
+    """Keep the numbers of the miner that the change says something of, or pays."""
+    verdict = judge(item.before.life, item.life, item.effects)
+    paid = settlement.paid if settlement else 0
+    miner_id = verdict.miner_id if verdict else item.miner_id
+    if miner_id is None or (verdict is None and not paid):
+        return
+    completed = item.life.state is JobState.COMPLETED
+    started, finished = item.life.started_at, item.life.finished_at
+    more = Standing(
+        completed=int(completed),
+        failed=int(verdict is not None and not verdict.success),
+        seconds=finished - started if completed and started is not None and finished is not None else 0.0,
+        paid=paid,
+        earned=paid - settlement.fee if settlement else 0,
+    )
+    success = verdict.success if verdict else None
+    standings.note(connection, miner_id, item.before.account_id, more, success=success, now=now)
 
 
 def _revived(item: Change) -> bool:
@@ -165,14 +242,14 @@ def _message(item: Change, url: str, now: float) -> Delivery:
     )
 
 
-def _settle(connection: Connection, item: Change, now: float) -> list[NewEvent]:
+def _settle(connection: Connection, item: Change, now: float) -> tuple[Settlement | None, list[NewEvent]]:
     """Pay the miner for what it did, give the rest back. Jobs from before there was money have nothing to settle."""
     record = item.before
     price = _price(item)
     settlement = settle(record.account_id, item.miner_id, record.max_cost, price, record.fee_ppm)
     payee = item.miner_id if settlement.paid else None
     if not ledger.close_payment(connection, record.job_id, payee, settlement, now):
-        return []
+        return None, []
     log_store.queue_settlement(connection, _logged(item, payee, settlement, now))
     data = {
         "kind": "transaction",
@@ -182,7 +259,7 @@ def _settle(connection: Connection, item: Change, now: float) -> list[NewEvent]:
         "amount": _money(settlement.paid),
         "timestamp": format_time(now),
     }
-    return [NewEvent("marketplace_update", data, record.account_id, payee, record.job_id)]
+    return settlement, [NewEvent("marketplace_update", data, record.account_id, payee, record.job_id)]
 
 
 def _logged(item: Change, payee: str | None, settlement: Settlement, now: float) -> LoggedSettlement:

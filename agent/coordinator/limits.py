@@ -6,16 +6,16 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.core import tus
-from agent.core.errors import ApiError, InternalError, PayloadTooLarge, UnsupportedVersion
+from agent.core.errors import ApiError, InternalError, PayloadTooLarge, UnsupportedVersion, error_body
 from agent.settings import CoordinatorSettings
 
 # These stream to disk and keep the larger limit of artifacts themselves.
@@ -54,7 +54,8 @@ class BodyLimit:
         limit = self._limit(scope["path"])
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > limit:
-            await answer_error(scope, send, _too_large(limit), close=True)
+            error = PayloadTooLarge(_message(limit), {"limit": limit})
+            await answer_error(scope, send, error, close=True)
             return
         received = 0
 
@@ -97,7 +98,7 @@ class Refusals:
 
         async def answering(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] >= FIRST_ERROR and unread:
-                await drain(receive)
+                await _drain(receive)
             await send(message)
 
         await self._app(scope, reading, answering)
@@ -148,6 +149,8 @@ class Failures:
 
         try:
             await self._app(scope, receive, noted)
+        except ClientDisconnect:
+            log.info("client_left", path=scope["path"], method=scope["method"])
         except Exception:
             log.exception(
                 "request_failed", path=scope["path"], method=scope["method"], request_id=scope["request_id"]
@@ -179,46 +182,30 @@ class RequestIds:
         await self._app(scope, receive, marked)
 
 
-async def drain(receive: Receive, limit: int = DRAIN_BYTES) -> bool:
-    """Read on and throw away, not more and not longer than the limits. Returns whether the body has ended."""
+async def _drain(receive: Receive) -> None:
+    """Read on and throw away, not more and not longer than the limits."""
     drained = 0
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN_SECONDS):
-            while drained < limit:
+            while drained < DRAIN_BYTES:
                 async with asyncio.timeout(DRAIN_SILENCE_SECONDS):
                     message = await receive()
                 drained += len(message.get("body", b""))
                 if not message.get("more_body"):
-                    return True
-    return False
+                    return
 
 
-async def answer_error(
-    scope: Scope,
-    send: Send,
-    error: ApiError,
-    *,
-    headers: Sequence[tuple[bytes, bytes]] = (),
-    close: bool = False,
-) -> None:
+async def answer_error(scope: Scope, send: Send, error: ApiError, *, close: bool = False) -> None:
     """Answer an error in the one shape, before the application has seen the request."""
-    shown = {
-        "code": error.code,
-        "message": error.message,
-        "details": error.details,
-        "request_id": scope.get("request_id", ""),
-    }
-    body = json.dumps({"error": shown}).encode()
-    own = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    shown = error_body(error.code, error.message, error.details, scope.get("request_id", ""))
+    body = json.dumps(shown).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
     if close:
-        own.append((b"connection", b"close"))
+        headers.append((b"connection", b"close"))
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
-    await send({"type": f"{kind}.start", "status": error.status, "headers": [*own, *headers]})
+    await send({"type": f"{kind}.start", "status": error.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body})
-
-
-def _too_large(limit: int) -> PayloadTooLarge:
-    return PayloadTooLarge(_message(limit), {"limit": limit})
 
 
 def _message(limit: int) -> str:

@@ -26,7 +26,7 @@ from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.coordinator.limits import answer_error, drain
+from agent.coordinator.limits import answer_error
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.context import Context
@@ -38,7 +38,7 @@ from agent.settings import RateLimitSettings
 _ROOT: Final = "(/api)?/v1"
 _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|register)")
-_CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|registry/services/validate)")
+_CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
 _SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
 """What miners say over their WebSocket as well, where nothing is counted: a miner that has only HTTP loses neither
@@ -184,7 +184,7 @@ class RateLimits:
         uses = await self._count(scope)
         refused = next((use for use in uses if use.refused), None)
         if refused is not None:
-            await _refuse(refused, scope, receive, _with_headers(send, uses), self._context.settings.max_body)
+            await _refuse(refused, scope, receive, _with_headers(send, uses))
             return
         await self._app(scope, receive, _with_headers(send, uses) if uses else send)
 
@@ -303,14 +303,13 @@ def _with_headers(send: Send, uses: Sequence[_Use]) -> Send:
     return told
 
 
-async def _refuse(use: _Use, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+async def _refuse(use: _Use, scope: Scope, receive: Receive, send: Send) -> None:
     name, rate = use.budget.name, use.budget.rate
     error = RateLimitExceeded(
         f"The limit of {rate} is reached; come back in {use.seconds} s. {_ADVICE[name]}",
         {"policy": name, "limit": rate.amount, "window_seconds": rate.seconds, "retry_after": use.seconds},
+        retry_after=use.seconds,
     )
     if scope["type"] == "websocket":
         await receive()  # the connection's beginning
-    whole = scope["type"] == "websocket" or await drain(receive, max_body)
-    retry_after = (b"retry-after", str(use.seconds).encode())
-    await answer_error(scope, send, error, headers=[retry_after], close=not whole)
+    await answer_error(scope, send, error)

@@ -16,6 +16,7 @@ AgentError
     │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
     │   ├── StaleLease          409 STALE_LEASE
     │   └── StaleSession        409 STALE_SESSION
+    ├── OfferNotAvailable       410 OFFER_NOT_AVAILABLE
     ├── UnsupportedVersion      412 UNSUPPORTED_VERSION
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
@@ -161,6 +162,13 @@ class StaleSession(Conflict):
     """A newer session of the same miner has begun."""
 
     code = "STALE_SESSION"
+
+
+class OfferNotAvailable(ApiError):
+    """The offer takes no jobs any more, or not this one. `details["reason"]` says which it is."""
+
+    code = "OFFER_NOT_AVAILABLE"
+    status = 410
 
 
 class UnsupportedVersion(ApiError):

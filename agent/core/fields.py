@@ -54,6 +54,7 @@ Amount = Annotated[
 JobId = Annotated[str, Field(examples=["job_1234567890"])]
 MinerId = Annotated[str, Field(examples=["miner_1234567890"])]
 ReceiptId = Annotated[str, Field(examples=["receipt_1234567890"])]
+OfferId = Annotated[str, Field(examples=["offer_1234567890"])]
 TransactionId = Annotated[str, Field(examples=["tx_1234567890"])]
 AccountId = Annotated[str, Field(examples=["account_1234567890"])]
 UploadId = Annotated[str, Field(examples=["upload_1234567890"])]

@@ -1,7 +1,7 @@
 """Which miner gets which job.
 
 Jobs are taken by priority that grows with waiting time, so that nothing starves; equals share between clients; each job
-goes to the best of the miners that can run it and have room for it.
+goes to the cheapest of the miners that can run it at once and have room for it.
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A job that waits for a miner. Times are seconds since the epoch, memory bytes."""
+    """A job that waits for a miner. Times are seconds since the epoch, memory bytes.
+
+    `budget` is what the job may cost at most; None where the price has been agreed on already.
+    """
 
     job_id: str
     account_id: str
@@ -69,6 +72,7 @@ class Waiting:
     cpu: Decimal = Decimal(0)
     memory: int = 0
     gpus: int = 0
+    budget: Decimal | None = None
     miner_id: str | None = None
     avoid_miner_id: str | None = None
     avoid_until: float = 0.0
@@ -182,26 +186,34 @@ def _by_account(jobs: list[Waiting]) -> dict[str, list[Waiting]]:
     return queue
 
 
-def _preference(job: Waiting, place: _Place) -> tuple[bool, bool, int, Decimal, int, str]:
-    """Least is best: a seat in a batch that runs anyhow costs nobody a slot, then the model's way to the GPU counts."""
+def _preference(job: Waiting, place: _Place) -> tuple[bool, bool, Decimal, bool, bool, int, str]:
+    """Least is best: the price, once it is settled that the job need not wait for a download.
+
+    Among equal prices a seat in a batch that runs anyhow costs nobody a slot, and a model that is loaded saves its loading.
+    """
     candidate = place.candidate
     offer = candidate.services[job.service]
     model = job.model
-    distance = 0 if model is None or model in offer.loaded else 1 if model in offer.models else 2
     return (
         candidate.miner_id == job.avoid_miner_id,
-        not place.room.joins(job.service, model),
-        distance,
+        model is not None and model not in offer.models and model not in offer.loaded,
         offer.unit_price,
+        not place.room.joins(job.service, model),
+        model is not None and model not in offer.loaded,
         -place.room.slots,
         candidate.miner_id,
     )
 
 
 def fits(job: Waiting, candidate: Candidate, now: float) -> bool:
-    """Whether the miner can run the job at all: service, model, hardware, and the client's own choice of miner."""
+    """Whether the miner can run the job at all: service, price, model, hardware, and the client's own choice of miner.
+
+    A job that cannot pay for one metered unit is too cheap for a miner: it would be done for less than the miner asks.
+    """
     offer = candidate.services.get(job.service)
     if offer is None or job.miner_id not in (None, candidate.miner_id):
+        return False
+    if job.budget is not None and job.budget < offer.unit_price:
         return False
     if job.avoid_miner_id == candidate.miner_id and now < job.avoid_until:
         return False

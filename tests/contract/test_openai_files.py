@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import socket
+import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import openai
 import pytest
+import structlog
 from openai import OpenAI
 
 from support.openai_jobs import LIMIT_SECONDS, PICTURES, SPEECH, answered, asking, register
@@ -152,6 +157,29 @@ def test_a_file_over_the_limit_of_artifacts_is_too_large(tmp_path: Any) -> None:
         assert (caught.value.status_code, caught.value.code) == (413, "PAYLOAD_TOO_LARGE")
         with pytest.raises(openai.NotFoundError, match="no model 'none'"):
             ai.audio.transcriptions.create(file=("a.wav", bytes(2**20)), model="none")
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_file_leaves_nothing(
+    served: Served, client: httpx.Client
+) -> None:
+    """No job, no file, and no failure in the log."""
+    where = urlsplit(served.url)
+    beginning = (
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+        f"X-API-Key: {served.client_key}\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
+        '--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'
+    )
+    with structlog.testing.capture_logs() as logs:
+        with socket.create_connection((where.hostname, where.port)) as connection:
+            connection.sendall(beginning.encode())
+        end = time.monotonic() + LIMIT_SECONDS
+        while not any(entry["event"] == "client_left" for entry in logs):
+            assert time.monotonic() < end, logs
+            client.get("/v1/health")
+    assert not [entry for entry in logs if entry["log_level"] in {"error", "critical"}]
+    assert client.get("/v1/jobs").json()["total"] == 0
+    digest = hashlib.sha256(b"RIFF").hexdigest()
+    assert client.get(f"/v1/artifacts/sha256:{digest}").status_code == 404
 
 
 def pictures(miner: ScriptedMiner, *contents: bytes, media_type: str = "image/png") -> dict[str, Any]:

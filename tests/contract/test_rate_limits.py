@@ -178,6 +178,10 @@ def test_uploads_have_a_budget_beside_that_of_calls(tmp_path: Path) -> None:
         assert answer.status_code == 201
         assert answer.headers["ratelimit"].startswith('"client";r=999;t=10, "uploads";r=0;t=3')
         refusal(client.post("/v1/artifacts", content=b"two" * 10**6), "uploads")
+        tus = {"Tus-Resumable": "1.0.0", "Upload-Length": "3"}
+        answer = client.post("/v1/uploads", headers=tus)
+        refusal(answer, "uploads")
+        assert answer.headers["tus-resumable"] == "1.0.0"
         assert client.get("/v1/jobs").status_code == 200
 
 

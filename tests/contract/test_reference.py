@@ -116,6 +116,50 @@ def test_jobs_and_receipts_answer_as_the_reference_shows(
     assert answer.json()["valid"] is False
 
 
+@pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
+def test_the_marketplace_answers_as_the_reference_shows(
+    served: Served, client: httpx.Client, prefix: str
+) -> None:
+    """The section's own job and offer: offered, listed, accepted, run, paid, and in the statistics."""
+    miner = ScriptedMiner(served.url)
+    owner = httpx.Client(base_url=served.url, headers={"X-API-Key": miner.register().json()["api_key"]})
+    offer, made = example("POST /v1/marketplace/offers")
+    answer = owner.post(f"{prefix}/marketplace/offers", json=offer)
+    assert answer.status_code == 201, answer.text
+    assert_like(answer.json(), made)
+    assert answer.json()["status"] == made["status"]
+    offer_id = answer.json()["offer_id"]
+    (shown,) = example("GET /v1/marketplace/offers")
+    query = {"job_type": offer["job_type"], "max_price": offer["price"], "limit": 1}
+    answer = client.get(f"{prefix}/marketplace/offers", params=query)
+    assert_like(answer.json(), shown)
+    assert [found["offer_id"] for found in answer.json()["offers"]] == [offer_id]
+
+    request, _ = example("POST /v1/jobs")
+    job_id = client.post(f"{prefix}/jobs", json=request).json()["job_id"]
+    bid, pending = example("POST /v1/marketplace/offers/{offer_id}/accept")
+    answer = client.post(f"{prefix}/marketplace/offers/{offer_id}/accept", json={**bid, "job_id": job_id})
+    assert answer.status_code == 200, answer.text
+    assert_like(answer.json(), pending)
+    assert answer.json()["status"] == pending["status"]
+    for name, content in (("model.py", b"def predict(input): return {}"), ("cat.jpeg", b"\xff\xd8\xff")):
+        client.put(f"{prefix}/jobs/{job_id}/files/{name}", content=content)
+    (lease,) = miner.poll()
+    assert miner.complete(lease, {"prediction": "cat", "units": 1, "processing_time": 1.23}).is_success
+    paid = client.get(f"{prefix}/wallet/transactions", params={"limit": 1}).json()["transactions"][0]
+    assert (paid["transaction_id"], paid["status"]) == (answer.json()["transaction_id"], "settled")
+
+    for path, heading in (
+        ("marketplace/stats", "marketplace/stats"),
+        (f"miners/{miner.miner_id}/stats", "miners/{miner_id}/stats"),
+    ):
+        (numbers,) = example(f"GET /v1/{heading}")
+        answer = client.get(f"{prefix}/{path}")
+        assert answer.status_code == 200
+        assert_like(answer.json(), numbers)
+    assert answer.json()["total_earned"] == "0.001"
+
+
 def test_cancelling_answers_as_the_reference_shows(client: httpx.Client) -> None:
     """A submitted job is cancelled, and cancelling it again gives the same answer."""
     request, _ = example("POST /v1/jobs")

@@ -12,9 +12,11 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import Connection, event
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from agent.coordinator.store import webhooks as store
+from agent.core.quantities import parse_time
 from support.jobs import WHISPER, submit
 from support.receiver import PUBLIC, Receiver
 from support.scripted_miner import ScriptedMiner
@@ -151,14 +153,8 @@ def test_a_receiver_that_asks_for_a_pause_gets_it(stage: Any, receiver: Receiver
         deadline = time.monotonic() + LIMIT_SECONDS
         while "last_status_code" not in (webhook := on.webhook(job_id, "pending")):
             assert time.monotonic() < deadline
-        gap = _seconds(webhook["next_attempt_at"]) - _seconds(webhook["last_attempt_at"])
+        gap = parse_time(webhook["next_attempt_at"]) - parse_time(webhook["last_attempt_at"])
         assert 3600 <= gap < 3660
-
-
-def _seconds(moment: str) -> float:
-    from agent.core.quantities import parse_time  # noqa: PLC0415 - only here
-
-    return parse_time(moment)
 
 
 def test_a_receiver_that_is_gone_gets_nothing_more_for_jobs_from_before(
@@ -291,7 +287,9 @@ def test_a_new_secret_is_used_beside_the_old_one_for_a_while(
         assert "previous_valid_until" not in old
         new = on.client.post("/v1/webhooks/secret/rotate").json()
         assert new["secret"] != old["secret"]
-        assert _seconds(new["previous_valid_until"]) - _seconds(new["created_at"]) == pytest.approx(86_400)
+        assert parse_time(new["previous_valid_until"]) - parse_time(new["created_at"]) == pytest.approx(
+            86_400
+        )
         assert on.secret() == new["secret"]
         on.finish()
         (message,) = receiver.wait(1)
@@ -335,7 +333,32 @@ def test_a_miner_never_sees_where_the_message_goes(stage: Any, receiver: Receive
 def test_finished_messages_are_forgotten_after_a_while(stage: Any, receiver: Receiver) -> None:
     with stage() as on:
         job_id = on.finish()
-        done = _seconds(on.webhook(job_id, "delivered")["finished_at"])
+        done = parse_time(on.webhook(job_id, "delivered")["finished_at"])
         for before, kept in ((done - 1, 1), (done + 1, 0)):
             on.served.do(lambda context, before=before: context.database.write(store.prune, before))
             assert len(on.client.get(f"/v1/jobs/{job_id}/webhooks").json()["webhooks"]) == kept
+
+
+def test_looking_for_what_is_due_reads_no_more_than_that(stage: Any) -> None:
+    """The messages of the past cost nothing."""
+
+    def plan(connection: Connection) -> list[str]:
+        statements: list[tuple[str, Any]] = []
+
+        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            statements.append((statement, parameters))
+
+        event.listen(connection, "before_cursor_execute", note)
+        store.due(connection, 1.0, busy_accounts=["a"], busy_lanes=["b"], limit=9)
+        store.of_job(connection, "job_1")
+        event.remove(connection, "before_cursor_execute", note)
+        return [
+            str(row[3])
+            for statement, parameters in statements
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+
+    with stage() as on:
+        steps = on.served.do(lambda context: context.database.read(plan))
+    assert any("USING INDEX ix_webhook_deliveries_due" in step for step in steps), steps
+    assert not any(step.startswith("SCAN webhook_deliveries") for step in steps), steps

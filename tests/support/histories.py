@@ -430,7 +430,9 @@ class Histories(RuleBasedStateMachine):
         if miner is stranger or stranger.session is None or self.is_newest(stranger, lease):
             return
         before = self.job(lease["job_id"])
-        body = {"leases": [{"job_id": lease["job_id"], "fence": lease["fence"]}]}
+        # Its own leases stand in the heartbeat too, or they would be taken for lost on their way to it.
+        named = [{"job_id": item["job_id"], "fence": item["fence"]} for item in (lease, *stranger.leases)]
+        body = {"leases": named}
         answer = self.do(miners.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
         assert answer["leases"][0]["status"] in ("lost", "cancelled")
         told = RunEvents.model_validate(

@@ -68,16 +68,31 @@ def test_equal_jobs_share_between_clients() -> None:
     assert matched([crowd[0], single], [miner("m")], now=50.0, crowd=3) == [("single", "m")]
 
 
-def test_a_miner_with_the_model_loaded_is_preferred_then_on_disk_then_cheapest() -> None:
+def test_the_cheapest_miner_that_can_begin_at_once_gets_the_job() -> None:
+    """Whoever would have to download the model comes after all others, however cheap it is."""
     wanted = job("a", model="base")
     loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}))
     disk = ServiceOffer(Decimal(5), frozenset({"base"}))
     download = ServiceOffer(Decimal(1), downloadable=True)
     offers = {"l": loaded, "d": disk, "x": download}
-    assert matched([wanted], [miner(name, offer=offer) for name, offer in offers.items()]) == [("a", "l")]
-    assert matched([wanted], [miner("d", offer=disk), miner("x", offer=download)]) == [("a", "d")]
-    dear = ServiceOffer(Decimal(6), frozenset({"base"}))
-    assert matched([wanted], [miner("dear", offer=dear), miner("d", offer=disk)]) == [("a", "d")]
+    assert matched([wanted], [miner(name, offer=offer) for name, offer in offers.items()]) == [("a", "d")]
+    assert matched([wanted], [miner("l", offer=loaded), miner("x", offer=download)]) == [("a", "l")]
+    assert matched([wanted], [miner("x", offer=download)]) == [("a", "x")]
+
+
+def test_among_equal_prices_a_loaded_model_is_preferred() -> None:
+    wanted = job("a", model="base")
+    loaded = ServiceOffer(Decimal(5), frozenset({"base"}), frozenset({"base"}))
+    disk = ServiceOffer(Decimal(5), frozenset({"base"}))
+    assert matched([wanted], [miner("d", 4, disk), miner("l", 1, loaded)]) == [("a", "l")]
+
+
+def test_a_miner_that_asks_more_for_one_unit_than_the_job_may_cost_does_not_get_it() -> None:
+    poor = job("a", budget=Decimal("0.0009"))
+    assert matched([poor], [miner("m")]) == []
+    assert matched([replace(poor, budget=Decimal("0.001"))], [miner("m")]) == [("a", "m")]
+    agreed = replace(poor, budget=None)
+    assert matched([agreed], [miner("m")]) == [("a", "m")]
 
 
 def test_a_job_comes_back_to_the_miner_that_failed_it_only_after_a_while() -> None:
@@ -133,13 +148,15 @@ def test_free_seats_are_for_their_service_and_model_alone() -> None:
     assert [name for name, _ in matched(jobs, [replace(seated, slots=1)])] == ["a", "b", "c"]
 
 
-def test_a_seat_in_a_running_batch_is_preferred_to_a_slot_even_of_a_cheaper_miner() -> None:
+def test_a_seat_in_a_running_batch_is_preferred_to_a_slot_of_a_miner_that_asks_as_much() -> None:
+    """A cheaper miner is preferred all the same: else a dear one would keep its clients by a batch that never ends."""
     wanted = job("a", model="base")
-    loaded = ServiceOffer(Decimal(1), frozenset({"base"}), frozenset({"base"}), concurrency=4)
-    dear = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}), concurrency=4)
-    batch = miner("z", 1, dear, seats={("whisper", "base"): 1})
+    loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}), concurrency=4)
+    batch = miner("z", 1, loaded, seats={("whisper", "base"): 1})
     assert matched([wanted], [miner("a", 4, loaded), batch]) == [("a", "z")]
     assert matched([replace(wanted, avoid_miner_id="z")], [miner("a", 4, loaded), batch]) == [("a", "a")]
+    cheap = replace(loaded, unit_price=Decimal(8), loaded=frozenset())
+    assert matched([wanted], [miner("a", 4, cheap), batch]) == [("a", "a")]
 
 
 def test_a_model_that_a_miner_withholds_is_not_given_to_it() -> None:
@@ -168,11 +185,24 @@ offers = st.builds(
     concurrency=st.integers(1, 4),
 )
 waiting_jobs = st.lists(
-    st.tuples(batches, st.integers(0, 9), st.sampled_from(("account_1", "account_2"))), max_size=30
+    st.tuples(
+        batches,
+        st.integers(0, 9),
+        st.sampled_from(("account_1", "account_2")),
+        st.sampled_from((None, Decimal(1), Decimal(2))),
+    ),
+    max_size=30,
 ).map(
     lambda drawn: [
-        job(f"job-{number:02}", service=batch[0], model=batch[1], priority=priority, account_id=account)
-        for number, (batch, priority, account) in enumerate(drawn)
+        job(
+            f"job-{number:02}",
+            service=batch[0],
+            model=batch[1],
+            priority=priority,
+            account_id=account,
+            budget=budget,
+        )
+        for number, (batch, priority, account, budget) in enumerate(drawn)
     ]
 )
 waiting_miners = st.lists(

@@ -102,7 +102,7 @@ _GROUPS: Final = {
         "a job which used or made it, and by the miner that holds the lease."
     ),
     "Uploads": "Large files in pieces that survive a broken connection: tus 1.0 (docs/uploads.md).",
-    "Marketplace": "Offers of miners, and what the network has done.",
+    "Marketplace": "Offers of miners, and what the network has done (docs/marketplace.md, docs/reputation.md).",
     "Receipts": "What a miner signs about what it ran, with the coordinator's attestations.",
     "Log": "The append-only Merkle log of receipts and settlements, open to everybody (docs/log.md).",
     "Wallet": "What an account can spend, what a miner has earned, and every payment behind it.",

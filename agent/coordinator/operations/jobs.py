@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from agent.coordinator import lifecycle
 from agent.coordinator.artifacts import Stored
-from agent.coordinator.operations import storage
+from agent.coordinator.operations import marketplace, storage
 from agent.coordinator.operations import submission as submissions
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
@@ -102,8 +102,8 @@ async def _add(
         # Woken before the write, the dispatcher's claim stands in the queue right behind it and mostly shares its commit:
         # one wait for the disk less between the answer and the start.
         context.dispatcher.job_waiting()
-    limit = context.settings.max_jobs_per_account
-    answer = await context.database.write(_insert, record, inputs, limit, answer, repeatable)
+    offer_id = submission.options.offer_id
+    answer = await context.database.write(_insert, context, record, inputs, offer_id, answer, repeatable)
     if record.missing_files is None:
         context.dispatcher.job_waiting()
     return answer
@@ -149,9 +149,10 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
 
 def _insert(
     connection: Connection,
+    context: Context,
     record: JobRecord,
     inputs: list[JobArtifact],
-    limit: int,
+    offer_id: str | None,
     answer: JobView,
     repeatable: Repeatable | None,
 ) -> JobView:
@@ -159,6 +160,7 @@ def _insert(
         first = _first_answer(connection, record.account_id, repeatable)
         if first is not None:
             return first
+    limit = context.settings.max_jobs_per_account
     if counts.total(connection, account_id=record.account_id, states=OPEN) >= limit:
         raise RateLimitExceeded(
             f"You have {limit} unfinished jobs, which is the limit; wait for some to end.",
@@ -166,6 +168,8 @@ def _insert(
         )
     _check_inputs(connection, record.account_id, inputs)
     lifecycle.create(connection, record)
+    if offer_id is not None:
+        marketplace.bind(connection, context, record, offer_id)
     artifact_store.link(connection, record.job_id, "input", inputs)
     if repeatable is not None:
         idempotency_store.add(
@@ -254,6 +258,8 @@ def view(record: JobRecord, expected: Estimates, now: float) -> JobView:
         answer["estimated_completion"] = format_time(done)
     if record.miner_id is not None:
         answer["miner_id"] = record.miner_id
+    if record.offer_id is not None:
+        answer["offer_id"] = record.offer_id
     if life.finished_at is not None:
         answer[f"{life.state.value}_at"] = format_time(life.finished_at)
     if life.state is JobState.FAILED and life.failure is not None:

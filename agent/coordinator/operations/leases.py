@@ -21,10 +21,12 @@ from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import receipts as receipt_store
+from agent.coordinator.store import standings
 from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.receipts import ReceiptRecord
+from agent.coordinator.store.standings import Standing
 from agent.core.errors import ReceiptInvalid, StaleLease
 from agent.core.jobs import (
     Abandon,
@@ -69,14 +71,28 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
 
     Raises `StaleLease` if the lease is not the newest, `ReceiptInvalid` if the statement does not hold.
     """
-    # In a thread: a long transcript takes a while to put into canonical form, and heartbeats must not wait for it.
-    delivery = await asyncio.to_thread(_check_delivery, context, session, request)
-    receipt, created = await context.database.write(
-        _complete, context, session, job_id, request.fence, delivery
-    )
+    try:
+        # In a thread: a long transcript takes a while to put into canonical form, and heartbeats must not wait for it.
+        delivery = await asyncio.to_thread(_check_delivery, context, session, request)
+        receipt, created = await context.database.write(
+            _complete, context, session, job_id, request.fence, delivery
+        )
+    except ReceiptInvalid:
+        await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
+        raise
     if created:
         log.info("job_completed", job_id=job_id, miner_id=session.miner_id, fence=request.fence)
     return {"job_id": job_id, "status": JobState.COMPLETED.value, "receipt_id": receipt.receipt_id}
+
+
+def _note_refused(connection: Connection, session: Session, job_id: str, fence: int, now: float) -> None:
+    """A statement that does not hold speaks against its miner, if it is about a lease that the miner has."""
+    record = store.find(connection, job_id)
+    lease = record.life.lease if record is not None else None
+    if record is None or lease is None or (lease.miner_id, lease.fence) != (session.miner_id, fence):
+        return
+    more = Standing(refused=1)
+    standings.note(connection, session.miner_id, record.account_id, more, success=False, now=now)
 
 
 def _check_delivery(context: Context, session: Session, request: RunResult) -> Delivery:

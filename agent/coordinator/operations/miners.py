@@ -12,7 +12,7 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch import MAX_LEASES
-from agent.coordinator.operations import access
+from agent.coordinator.operations import access, standing_offers
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.orders import orders_for
@@ -136,6 +136,7 @@ def _register(
         seen_at=now,
     )
     store.save(connection, miner)
+    standing_offers.refresh(connection, context, miner_id, request.capabilities)
     api_key = None
     if known is None:
         key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)
@@ -256,6 +257,8 @@ def _heartbeat(
         capabilities=request.capabilities.model_dump_json() if request.capabilities else None,
         paused=request.paused,
     )
+    if request.capabilities is not None:
+        standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
     records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
     answers = []
     for lease in request.leases:
@@ -319,7 +322,7 @@ async def overview(context: Context) -> dict[str, Any]:
 
 
 def _overview(connection: Connection, context: Context) -> dict[str, Any]:
-    before = offline_before(context)
+    seen_after = offline_before(context)
     miners = []
     for record in store.all_miners(connection):
         capabilities = json.loads(record.capabilities)
@@ -327,7 +330,7 @@ def _overview(connection: Connection, context: Context) -> dict[str, Any]:
             {
                 "miner_id": record.miner_id,
                 "name": record.name,
-                "online": record.seen_at >= before,
+                "online": record.seen_at >= seen_after,
                 "seen_at": format_time(record.seen_at),
                 "session": record.session,
                 "paused": record.paused,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
 
+from agent.coordinator.operations import marketplace
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.estimates import Estimates, estimates
 from agent.coordinator.operations.submission import adapter_names, check_service_call, model_names
@@ -93,6 +95,8 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
     """
     definition = _find(context, service_id)
     there = await supply(context, definition.service_id)
+    cheapest = await marketplace.listed(context, job_type=definition.service_id, max_price=None, limit=1)
+    lowest = parse_money(cheapest[0]["price"]) if cheapest else None
     faults: Mapping[str, str] = {}
     try:
         check_service_call(context, definition, data, there.models).specification("")
@@ -100,7 +104,7 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
         faults = error.details["fields"]
     warnings = [
         *_model_warnings(context, definition, data, there, faults),
-        *_price_warnings(definition, data, there, faults),
+        *_price_warnings(definition, data, lowest, faults),
     ]
     return {"valid": not faults, "errors": _listed(faults), "warnings": _listed(dict(warnings))}
 
@@ -136,16 +140,15 @@ def _model_warnings(
 
 
 def _price_warnings(
-    definition: ServiceDefinition, data: Mapping[str, Any], there: Supply, faults: Mapping[str, str]
+    definition: ServiceDefinition, data: Mapping[str, Any], lowest: Decimal | None, faults: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
     place = "pricing.max_cost"
     pricing = data.get("pricing")
     limit = pricing.get("max_cost") if isinstance(pricing, Mapping) else None
-    if limit is None or there.lowest_price is None or any(fault.startswith("pricing") for fault in faults):
+    if limit is None or lowest is None or any(fault.startswith("pricing") for fault in faults):
         return
-    if parse_money(limit) < there.lowest_price:
-        lowest = format_money(there.lowest_price)
-        yield place, f"below every price on offer: one {definition.unit} costs at least {lowest}"
+    if parse_money(limit) < lowest:
+        yield place, f"below every offer: one {definition.unit} costs at least {format_money(lowest)}"
 
 
 async def _summary(context: Context, definition: ServiceDefinition) -> dict[str, Any]:

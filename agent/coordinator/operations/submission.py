@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from agent.coordinator.operations.addresses import webhook_url
 from agent.coordinator.operations.context import Context
@@ -88,6 +88,15 @@ class JobOptions(_Body):
         description="Where a signed message goes when the job has ended",
         examples=["https://example.com/hooks"],
     )
+    offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
+        default=None, description="The offer that it is given to at once"
+    )
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.miner_id is not None and self.offer_id is not None:
+            raise ValueError("name a miner or an offer, not both: an offer has its miner")
+        return self
 
 
 class JobRequest(JobOptions):

@@ -74,6 +74,7 @@ class JobStatus(Answer):
     failed_at: fields.Time | None = None
     cancelled_at: fields.Time | None = None
     miner_id: fields.MinerId | None = None
+    offer_id: fields.OfferId | None = None
     error: JobError | None = Field(default=None, description="Of a failed job")
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
 

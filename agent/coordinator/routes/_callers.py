@@ -57,6 +57,14 @@ async def _admin(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.ADMIN)
 
 
+async def _owner(context: ContextOf, secret: Secret) -> Caller:
+    return access.require(await access.authenticate(context, secret), Role.MINER)
+
+
+async def _owner_or_admin(context: ContextOf, secret: Secret) -> Caller:
+    return access.require(await access.authenticate(context, secret), Role.MINER, Role.ADMIN)
+
+
 async def _session(context: ContextOf, token: _Token) -> Session:
     return await miners.session_of(context, token)
 
@@ -93,6 +101,8 @@ AUDIENCES: Final[Mapping[Callable[..., Any], Audience]] = {
     _caller: Audience("any key", (Unauthorized,)),
     _client: Audience("a client's or an administrator's key", (Unauthorized, Forbidden)),
     _admin: Audience("an administrator's key", (Unauthorized, Forbidden)),
+    _owner: Audience("the key of a miner's owner", (Unauthorized, Forbidden)),
+    _owner_or_admin: Audience("the key of a miner's owner, or an administrator's", (Unauthorized, Forbidden)),
     _session: Audience("a miner's session token", (Unauthorized, StaleSession)),
     _any_secret: Audience(
         "a client's or an administrator's key, or a miner's session token",
@@ -114,5 +124,7 @@ Limit = Annotated[int, Query(ge=1, le=500, description="How many at most")]
 AnyCaller = Annotated[Caller, Depends(_caller)]
 Client = Annotated[Caller, Depends(_client)]
 Admin = Annotated[Caller, Depends(_admin)]
+Owner = Annotated[Caller, Depends(_owner)]
+OwnerOrAdmin = Annotated[Caller, Depends(_owner_or_admin)]
 MinerSession = Annotated[Session, Depends(_session)]
 ClientOrSession = Annotated[Caller | Session, Depends(client_or_session)]

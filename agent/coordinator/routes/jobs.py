@@ -24,6 +24,8 @@ from agent.core.errors import (
     JobAlreadyCompleted,
     JobNotCompleted,
     JobNotFound,
+    NotFound,
+    OfferNotAvailable,
 )
 from agent.core.jobs import FINAL, JobState
 from agent.core.media_types import clean_media_type
@@ -42,7 +44,7 @@ FINAL_VALUES = frozenset(state.value for state in FINAL)
     "",
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
-    responses=errors(InvalidJobType, InsufficientBalance, Conflict),
+    responses=errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
     summary="Create a job",
 )
 async def create(

@@ -17,7 +17,7 @@ from agent.core.fields import Answer, example
 router = APIRouter(prefix="/registry/services", tags=["Service registry"])
 
 
-class Requirements(Answer):
+class Hardware(Answer):
     """What a machine needs to offer a service. Sizes are bytes; `gpu` says whether one is needed, used if there, or never used."""
 
     gpu: Literal["required", "optional", "unused"]
@@ -62,7 +62,7 @@ class ServiceSummary(Answer):
     route: str | None = Field(
         description="The path of its service call", examples=["/v1/services/llm/inference"]
     )
-    requirements: Requirements
+    requirements: Hardware
     miners_online: int = Field(ge=0, description="Miners that offer it now, a few seconds old", examples=[12])
     price: Price | None = Field(description="Null while no miner is online")
     speed: Speed | None = Field(description="Null while no miner that is online has measured itself")
@@ -108,7 +108,7 @@ class ModelNeeds(Answer):
     memory: int = Field(ge=0, examples=[1073741824])
 
 
-class ServiceNeeds(Requirements):
+class ServiceNeeds(Hardware):
     """What a service needs, and each model of the catalogue beside it."""
 
     service_id: fields.ServiceId

@@ -18,7 +18,7 @@ from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.routes._answers import JobCreated
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
-from agent.core.errors import Conflict, InsufficientBalance
+from agent.core.errors import Conflict, InsufficientBalance, NotFound, OfferNotAvailable
 from runners._base import ServiceDefinition
 from runners._registry import installed
 
@@ -106,7 +106,7 @@ for _definition in (runner.definition for runner in installed().values()):
             response_model_exclude_none=True,
             responses={
                 status.HTTP_201_CREATED: _created(_definition),
-                **errors(InsufficientBalance, Conflict),
+                **errors(InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
             },
             name=_definition.service_id,
             summary=_definition.name,

@@ -128,6 +128,17 @@ def save_files(connection: Connection, job_id: str, spec: str, spec_digest: str,
     )
 
 
+def bind(
+    connection: Connection, job_id: str, *, miner_id: str | None, offer_id: str | None, price: int | None
+) -> None:
+    """Give a waiting job to an offer's miner at a price, or with None to whoever takes it."""
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.job_id == job_id)
+        .values(requested_miner_id=miner_id, offer_id=offer_id, agreed_price=price)
+    )
+
+
 _progress = (
     update(jobs)
     .where(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from agent.coordinator.store.tables import challenges, miners
 
@@ -51,6 +51,12 @@ def all_miners(connection: Connection) -> list[MinerRecord]:
     return [
         MinerRecord(*row) for row in connection.execute(select(*_COLUMNS).order_by(miners.c.seen_at.desc()))
     ]
+
+
+def count_active(connection: Connection, seen_after: float) -> int:
+    """How many miners are there and not paused."""
+    query = select(func.count()).where(miners.c.seen_at >= seen_after, miners.c.paused.is_(None))
+    return int(connection.execute(query.select_from(miners)).scalar_one())
 
 
 def save(connection: Connection, record: MinerRecord) -> None:

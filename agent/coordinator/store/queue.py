@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, false, func, or_, s
 
 from agent.coordinator.store.tables import jobs
 from agent.core.matching import Candidate, ServiceOffer, Waiting
+from agent.core.quantities import from_units, to_units
 
 CLAIM_WINDOW: Final = 512
 """How many waiting jobs one round of matching looks at, from each end: the most urgent and the oldest."""
@@ -18,7 +19,8 @@ ACCOUNT_WINDOW: Final = 64
 
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
-    jobs.c.memory, jobs.c.gpus, jobs.c.requested_miner_id, jobs.c.avoid_miner_id, jobs.c.avoid_until,
+    jobs.c.memory, jobs.c.gpus, jobs.c.max_cost, jobs.c.agreed_price, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
+    jobs.c.avoid_until,
 )  # fmt: skip
 # Literal conditions let the planner see that the partial indexes fit.
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
@@ -80,15 +82,17 @@ def _has_place(candidate: Candidate) -> ColumnElement[bool]:
         places = [_takes(service, offer) for service, offer in candidate.services.items()]
     else:
         places = [
-            and_(jobs.c.service == service, jobs.c.model.is_not_distinct_from(model))
+            and_(_takes(service, candidate.services[service]), jobs.c.model.is_not_distinct_from(model))
             for service, model in candidate.seats
+            if service in candidate.services
         ]
     return or_(false(), *places)
 
 
 def _takes(service: str, offer: ServiceOffer) -> ColumnElement[bool]:
     withheld = [or_(jobs.c.model.is_(None), jobs.c.model.not_in(offer.withheld))] if offer.withheld else []
-    return and_(jobs.c.service == service, *withheld)
+    affordable = or_(jobs.c.agreed_price.is_not(None), jobs.c.max_cost >= to_units(offer.unit_price))
+    return and_(jobs.c.service == service, affordable, *withheld)
 
 
 def _waiting(row: Row[*tuple[Any, ...]]) -> Waiting:
@@ -102,6 +106,7 @@ def _waiting(row: Row[*tuple[Any, ...]]) -> Waiting:
         cpu=Decimal(row.cpu_millis) / 1000,
         memory=row.memory,
         gpus=row.gpus,
+        budget=None if row.agreed_price is not None else from_units(row.max_cost),
         miner_id=row.requested_miner_id,
         avoid_miner_id=row.avoid_miner_id,
         avoid_until=row.avoid_until or 0.0,

@@ -9,7 +9,18 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 
-from aitbc import _artifacts, _events, _jobs, _log, _receipts, _registry, _services
+from aitbc import (
+    _artifacts,
+    _events,
+    _jobs,
+    _log,
+    _marketplace,
+    _miners,
+    _receipts,
+    _registry,
+    _services,
+    _wallet,
+)
 from aitbc._drivers import AsyncDriver, Driver
 from aitbc._flow import Flow, Request, Session, Stream, fetch
 from aitbc._local import Address, find_address
@@ -217,6 +228,52 @@ class AsyncLog(_AsyncResource):
     tile = _awaited(_log.tile)
 
 
+class Marketplace(_Resource):
+    """The marketplace: offers of miners, jobs given to them, statistics."""
+
+    create_offer = _blocking(_marketplace.create_offer)
+    offers = _blocking(_marketplace.offers)
+    accept = _blocking(_marketplace.accept)
+    withdraw = _blocking(_marketplace.withdraw)
+    stats = _blocking(_marketplace.stats)
+
+
+class AsyncMarketplace(_AsyncResource):
+    """The marketplace: offers of miners, jobs given to them, statistics."""
+
+    create_offer = _awaited(_marketplace.create_offer)
+    offers = _awaited(_marketplace.offers)
+    accept = _awaited(_marketplace.accept)
+    withdraw = _awaited(_marketplace.withdraw)
+    stats = _awaited(_marketplace.stats)
+
+
+class Wallet(_Resource):
+    """The wallet: balance and transactions."""
+
+    get = _blocking(_wallet.get)
+    transactions = _blocking(_wallet.transactions)
+
+
+class AsyncWallet(_AsyncResource):
+    """The wallet: balance and transactions."""
+
+    get = _awaited(_wallet.get)
+    transactions = _awaited(_wallet.transactions)
+
+
+class Miners(_Resource):
+    """Miners: what each has done."""
+
+    stats = _blocking(_miners.stats)
+
+
+class AsyncMiners(_AsyncResource):
+    """Miners: what each has done."""
+
+    stats = _awaited(_miners.stats)
+
+
 class AITBCClient:
     """A client of one coordinator; its calls block. Use it as a context manager, or call `close`.
 
@@ -246,6 +303,9 @@ class AITBCClient:
         self.receipts = Receipts(session, driver)
         self.registry = Registry(session, driver)
         self.log = Log(session, driver)
+        self.marketplace = Marketplace(session, driver)
+        self.wallet = Wallet(session, driver)
+        self.miners = Miners(session, driver)
 
     def health(self) -> Health:
         """The coordinator's state."""
@@ -285,6 +345,9 @@ class AsyncAITBCClient:
         self.receipts = AsyncReceipts(session, driver)
         self.registry = AsyncRegistry(session, driver)
         self.log = AsyncLog(session, driver)
+        self.marketplace = AsyncMarketplace(session, driver)
+        self.wallet = AsyncWallet(session, driver)
+        self.miners = AsyncMiners(session, driver)
 
     async def health(self) -> Health:
         """The coordinator's state."""

@@ -176,3 +176,85 @@ class ServiceList(Record):
     """Services that can be asked for."""
 
     services: list[Record]
+
+
+class Offer(Record):
+    """A miner's price for each metered unit of jobs of a type or name. A `standing` one has neither a limit nor an end."""
+
+    offer_id: str
+    miner_id: str
+    status: str | None = None
+    job_type: str | None = None
+    price: str | None = None
+    reputation: float | None = None
+    standing: bool | None = None
+    requirements: dict[str, str] | None = None
+    max_jobs: int | None = None
+    jobs_left: int | None = None
+    created_at: str | None = None
+    expires_at: str | None = None
+
+
+class OfferList(Record):
+    """Offers. Where there are more of one's own, `next` is what to ask for them with."""
+
+    offers: list[Offer]
+    next: str | None = None
+
+
+class MarketStats(Record):
+    """The whole market. `average_completion_time` is seconds from a miner getting a job to its result."""
+
+    total_jobs: int
+    active_jobs: int
+    completed_jobs: int
+    failed_jobs: int
+    average_completion_time: float
+    total_volume: str
+    active_miners: int
+
+
+class MinerStats(Record):
+    """What a miner has done. `reputation` is 0 to 5, `success_rate` 0 to 1, `average_completion_time` in seconds."""
+
+    miner_id: str
+    reputation: float
+    total_jobs: int
+    success_rate: float
+    average_completion_time: float
+    total_earned: str
+    active_since: str
+
+
+class Wallet(Record):
+    """Decimal strings: what can be spent (a miner's: was earned), and what is held for unfinished jobs."""
+
+    balance: str
+    held: str
+    account_id: str | None = None
+    miner_id: str | None = None
+
+
+class Transaction(Record):
+    """A credit or the payment of a job. `status` is pending, settled or refunded; amounts are decimal strings."""
+
+    transaction_id: str
+    status: str
+    created_at: str
+    type: str | None = None
+    amount: str | None = None
+    job_id: str | None = None
+    offer_id: str | None = None
+    miner_id: str | None = None
+    price: str | None = None
+    held: str | None = None
+    fee: str | None = None
+    refunded: str | None = None
+    settled_at: str | None = None
+
+
+class TransactionList(Record):
+    """Transactions, the newest first. Where there are more, `next` is what to ask for them with."""
+
+    transactions: list[Transaction]
+    next: str | None = None

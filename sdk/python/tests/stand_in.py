@@ -41,7 +41,8 @@ class Coordinator:
 
     `faults` are answers given before anything else happens; `cut_after` breaks the next downloads after so many bytes;
     `states` are the states that a job goes through, one for each look at it; `streams` are the pieces of its events, a
-    list for each connection; `proofs` are the answers to requests for a proof, `log` the files of the log by path.
+    list for each connection; `proofs` are the answers to requests for a proof, `log` the files of the log by path,
+    `answers` those to other calls by method and path.
     """
 
     artifacts: dict[str, bytes] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class Coordinator:
     looked_at: threading.Event = field(default_factory=threading.Event)
     registry: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     ranges: bool = True
     file_limit: int = 2**40
 
@@ -89,6 +91,7 @@ class Coordinator:
             Route("/v1/receipts/{job_id}", self._receipt),
             Route("/v1/log/proof/{reference}", self._proof),
             Route("/v1/log/{path:path}", self._log, methods=["GET", "POST"]),
+            Route("/v1/{rest:path}", self._other, methods=["GET", "POST", "DELETE"]),
         ]
         return Starlette(
             routes=[
@@ -165,6 +168,12 @@ class Coordinator:
         if request.method == "POST":
             self.bodies.append(await request.json())
         return JSONResponse(self.registry[request.path_params["rest"]])
+
+    async def _other(self, request: Request) -> Response:
+        if request.method == "POST":
+            self.bodies.append(await request.json())
+        self.asked.append(str(request.url.query))
+        return JSONResponse(self.answers[f"{request.method} {request.url.path}"])
 
     async def _file(self, request: Request) -> Response:
         data = await request.body()

@@ -326,3 +326,39 @@ def test_verify_and_export_keep_to_a_policy(exported, coordinator, signed) -> No
     outcome = exported("receipts", "export", "job_1", "-o", "w.json", "--policy", "witness", "--timeout", "0")
     assert (outcome.returncode, (exported.place / "w.json").exists()) == (1, False)
     assert "cosigned as the policy asks" in outcome.stderr
+
+
+def test_offers_are_listed_and_accepted(quick, coordinator) -> None:
+    offer = {
+        "offer_id": "offer_1", "miner_id": "miner_1", "job_type": "llm_inference", "price": "0.001", "reputation": 4.8,
+        "jobs_left": 3,
+    }  # fmt: skip
+    payment = {"transaction_id": "tx_1", "status": "pending", "created_at": "2024-01-01T12:00:00Z"}
+    coordinator.answers = {
+        "GET /v1/marketplace/offers": {"offers": [offer]},
+        "POST /v1/marketplace/offers/offer_1/accept": payment,
+    }
+    listed = quick("offers", "list", "--type", "llm-inference", "--max-price", "0.01")
+    assert listed.stdout == (
+        "OFFER\tFOR\tPRICE\tLEFT\tREPUTATION\tMINER\noffer_1\tllm_inference\t0.001\t3\t4.80\tminer_1\n"
+    )
+    assert json.loads(quick("offers", "list", "--json").stdout) == {"offers": [offer]}
+    accepted = quick("offers", "accept", "offer_1", "job_1", "--bid", "0.001", "--json")
+    assert json.loads(accepted.stdout) == payment
+    assert coordinator.bodies == [{"job_id": "job_1", "bid_price": "0.001"}]
+
+
+def test_the_wallet(quick, coordinator) -> None:
+    payment = {
+        "transaction_id": "tx_1", "type": "payment", "status": "settled", "amount": "0.5", "job_id": "job_1",
+        "created_at": "2024-01-01T12:00:00Z",
+    }  # fmt: skip
+    coordinator.answers = {
+        "GET /v1/wallet": {"balance": "10", "held": "0.5"},
+        "GET /v1/wallet/transactions": {"transactions": [payment], "next": "tx_1"},
+    }
+    assert quick("wallet", "balance").stdout == "balance  10\nheld     0.5\n"
+    listed = quick("wallet", "transactions")
+    assert listed.stdout.splitlines()[1] == "tx_1\tpayment\tsettled\t0.5\tjob_1\t2024-01-01T12:00:00Z"
+    assert "--before tx_1" in listed.stderr
+    assert json.loads(quick("wallet", "balance", "--json").stdout) == {"balance": "10", "held": "0.5"}

@@ -192,6 +192,92 @@ def test_registry(calls, coordinator) -> None:
     assert coordinator.bodies == [{"service_id": "llm_inference", "request_data": {"model": "llama-8b"}}]
 
 
+OFFER = {
+    "offer_id": "offer_1", "miner_id": "miner_1", "job_type": "image-classification", "price": "0.001", "reputation": 4.8,
+}  # fmt: skip
+
+
+def test_marketplace(calls, coordinator) -> None:
+    path = "/v1/marketplace/offers"
+    payment = {"transaction_id": "tx_1", "status": "pending", "created_at": "2024-01-01T12:00:00Z"}
+    numbers = {
+        "total_jobs": 3, "active_jobs": 1, "completed_jobs": 2, "failed_jobs": 0, "average_completion_time": 1.5,
+        "total_volume": "0.5", "active_miners": 1,
+    }  # fmt: skip
+    coordinator.answers = {
+        f"POST {path}": {**OFFER, "status": "active"},
+        f"GET {path}": {"offers": [OFFER]},
+        f"POST {path}/offer_1/accept": payment,
+        f"DELETE {path}/offer_1": {"offer_id": "offer_1", "status": "withdrawn"},
+        "GET /v1/marketplace/stats": numbers,
+    }
+    made = calls(
+        lambda client: client.marketplace.create_offer(
+            "image-classification",
+            Decimal("0.0010"),
+            max_jobs=10,
+            duration=3600,
+            requirements={"min_cpu": "2000m"},
+        )
+    )
+    assert (made.offer_id, made.status) == ("offer_1", "active")
+    body = {"job_type": "image-classification", "price": "0.001", "max_jobs": 10, "duration": 3600}
+    assert coordinator.bodies == [{**body, "requirements": {"min_cpu": "2000m"}}]
+    found = calls(lambda client: client.marketplace.offers(job_type="a b", max_price="0.01", limit=5))
+    assert [dict(offer) for offer in found.offers] == [OFFER]
+    assert found.next is None
+    calls(lambda client: client.marketplace.offers(mine=True, before="offer_9"))
+    assert coordinator.asked[-2:] == [
+        "job_type=a+b&max_price=0.01&limit=5",
+        "limit=50&mine=true&before=offer_9",
+    ]
+    assert (
+        dict(calls(lambda client: client.marketplace.accept("offer_1", "job_1", bid_price="0.001")))
+        == payment
+    )
+    assert coordinator.bodies[-1] == {"job_id": "job_1", "bid_price": "0.001"}
+    assert calls(lambda client: client.marketplace.withdraw("offer_1")).status == "withdrawn"
+    assert dict(calls(lambda client: client.marketplace.stats())) == numbers
+
+
+def test_a_lost_answer_to_an_acceptance_is_asked_for_again(calls, coordinator) -> None:
+    """The same acceptance twice does no more than once, while a second offer would be another one."""
+    coordinator.answers = {"POST /v1/marketplace/offers/offer_1/accept": {
+        "transaction_id": "tx_1", "status": "pending", "created_at": "2024-01-01T12:00:00Z",
+    }}  # fmt: skip
+    coordinator.faults.append(error(502, "BAD_GATEWAY", "lost"))
+    assert calls(
+        lambda client: client.marketplace.accept("offer_1", "job_1", bid_price="1")
+    ).transaction_id == "tx_1"  # fmt: skip
+    coordinator.faults.append(error(502, "BAD_GATEWAY", "lost"))
+    with pytest.raises(aitbc.APIError, match="lost"):
+        calls(lambda client: client.marketplace.create_offer("a", "1", max_jobs=1, duration=1))
+
+
+def test_wallet_and_miners(calls, coordinator) -> None:
+    payment = {
+        "transaction_id": "tx_1",
+        "type": "payment",
+        "status": "settled",
+        "amount": "0.5",
+        "created_at": "now",
+    }
+    numbers = {
+        "miner_id": "miner_1", "reputation": 4.8, "total_jobs": 5, "success_rate": 0.98, "average_completion_time": 1.5,
+        "total_earned": "0.5", "active_since": "2024-01-01T12:00:00Z",
+    }  # fmt: skip
+    coordinator.answers = {
+        "GET /v1/wallet": {"account_id": "account_1", "balance": "10", "held": "0.5"},
+        "GET /v1/wallet/transactions": {"transactions": [payment], "next": "tx_1"},
+        "GET /v1/miners/miner_1/stats": numbers,
+    }
+    assert calls(lambda client: client.wallet.get()).balance == "10"
+    page = calls(lambda client: client.wallet.transactions(limit=1, before="tx_2"))
+    assert ([dict(one) for one in page.transactions], page.next) == ([payment], "tx_1")
+    assert coordinator.asked[-1] == "limit=1&before=tx_2"
+    assert dict(calls(lambda client: client.miners.stats("miner_1"))) == numbers
+
+
 def test_receipts(calls, coordinator, signed) -> None:
     coordinator.receipt, coordinator.results = signed.receipt, signed.results
     coordinator.proofs.append(signed.proof)
@@ -327,7 +413,8 @@ def test_slow_coordinator_is_a_timeout() -> None:
 
 
 def test_both_clients_have_the_same_calls() -> None:
-    for name in ("jobs", "services", "artifacts", "receipts", "registry"):
+    groups = ("jobs", "services", "artifacts", "receipts", "registry", "marketplace", "wallet", "miners")
+    for name in groups:
         pair = [getattr(kind("k", "http://localhost:1"), name) for kind in (AITBCClient, AsyncAITBCClient)]
         assert (
             len({frozenset(attribute for attribute in dir(group) if attribute[0] != "_") for group in pair})

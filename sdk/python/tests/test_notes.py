@@ -67,7 +67,8 @@ def test_cosignature_of_another_checkpoint_is_refused() -> None:
 
 def test_the_newest_of_two_cosignatures_counts() -> None:
     older, newer = (cosign(LOG.note(), "w1.test", SEEDS["w1"], moment) for moment in (10, 20))
-    assert find_cosignature(LOG.note(None, newer, older), WITNESSES["w1"]) == (newer, 20)
+    for lines in ((newer, older), (older, newer)):
+        assert find_cosignature(LOG.note(None, *lines), WITNESSES["w1"]) == (newer, 20)
 
 
 def test_keys_of_logs_and_witnesses_are_told_apart() -> None:

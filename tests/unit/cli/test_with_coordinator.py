@@ -194,3 +194,29 @@ def test_stop_ends_the_agent_and_a_start_continues(run: Any, tmp_path: Path) -> 
         done = run("stop", "--data-dir", agent.data_dir)
         assert done.code == 1
         assert "No agent runs" in done.err
+
+
+def test_earnings_are_those_of_the_agents_own_miner(command: Any, agent: Agent) -> None:
+    """An agent without a miner says so; with one, its numbers and its payments are shown."""
+    none = command("earnings")
+    assert (none.code, none.out) == (1, "")
+    assert "no miner" in none.err
+    miner = ScriptedMiner(agent.url)
+    token = json.loads(command("enroll", "--json").out)["enrolment_token"]
+    key = miner.register(enrolment_token=token).json()["api_key"]
+    file = agent.data_dir / "agent.json"
+    kept = file.read_text(encoding="utf-8")
+    file.write_text(json.dumps({**agent.file, "miner_id": miner.miner_id, "miner_key": key}))
+    try:
+        with agent.client() as client:
+            job = client.services.transcribe("https://example.com/a.mp3", model="base")
+        (lease,) = miner.poll()
+        assert miner.complete(lease, {"text": "hello", "units": 2}).status_code == 200
+        shown = json.loads(command("earnings", "--json").out)
+        assert (shown["miner_id"], shown["total_earned"], shown["total_jobs"]) == (miner.miner_id, "0.002", 1)
+        assert [payment["job_id"] for payment in shown["payments"]] == [job.job_id]
+        lines = command("earnings").out
+        assert "0.002 earned since" in lines
+        assert job.job_id in lines
+    finally:
+        file.write_text(kept, encoding="utf-8")

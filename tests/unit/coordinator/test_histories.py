@@ -12,6 +12,7 @@ from agent.coordinator.store.engine import Database
 from agent.coordinator.store.schema import prepare
 from agent.core.jobs import JobState
 from support.histories import LEASE_SECONDS, Histories
+from support.market_histories import MarketHistories
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,7 +30,7 @@ def test_ten_thousand_steps_of_random_histories() -> None:
     """After each of them the tables tell one story, the ledger adds up, and the feed has told every change."""
     Histories.steps = 0
     run_state_machine_as_test(
-        Histories,
+        MarketHistories,
         settings=settings(
             max_examples=300,
             stateful_step_count=40,
@@ -106,3 +107,46 @@ def test_a_run_that_was_given_up_too_early_has_the_times_of_one_that_was_not(
     assert record.life.started_at == record.created_at
     assert record.life.failure is None
     assert record.life.avoid_miner_id is None or then == "deliver"
+
+
+@pytest.fixture
+def market() -> Iterator[MarketHistories]:
+    """One job, and a miner's offer with one place."""
+    history = MarketHistories()
+    history.begin([3])
+    history.offer(which=0, places=1)
+    yield history
+    history.teardown()
+
+
+def places(history: MarketHistories) -> int | None:
+    history.every_place_of_an_offer_is_accounted_for()
+    return history.offer_of(history.offer_ids[0]).jobs_left
+
+
+def test_a_job_leaves_an_offer_whose_miner_stays_away(market: MarketHistories) -> None:
+    """It waits as long as the miner is expected back; then whoever is there gets it, and the place is free again."""
+    market.accept(job=0, offer=0)
+    market.miners[0].online = False
+    market.claim(slots=1, lost=False)
+    assert not market.leases_of("working")
+    assert places(market) == 0
+    market.restart_coordinator(away=3600.0)
+    market.tidy()
+    market.claim(slots=1, lost=False)
+    ((_, lease),) = market.leases_of("working")
+    assert (lease["job_id"], lease["unit_price"]) == (market.job_ids[0], "0.001")
+    assert places(market) == 1
+
+
+def test_a_job_under_an_offer_comes_back_to_its_miner_after_a_failure(market: MarketHistories) -> None:
+    """Others are there, but the client has chosen; once it has failed for good, its place is free again."""
+    market.accept(job=0, offer=0)
+    for attempt in (1, 2, 3):
+        market.claim(slots=1, lost=False)
+        ((miner, lease),) = market.leases_of("working")
+        assert (miner, lease["attempt"]) == (market.miners[0], attempt)
+        market.fail(0, kind="retry", repeated=False)
+        market.wait(20.0, expire=True)
+    assert market.job(market.job_ids[0]).life.state is JobState.FAILED
+    assert places(market) == 1

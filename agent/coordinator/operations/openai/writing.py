@@ -9,7 +9,7 @@ from typing import Final, Protocol, Self
 
 from pydantic import BaseModel
 
-from agent.coordinator.hub import RESYNC, Message, Subscription
+from agent.coordinator.hub import Message, Subscription
 from agent.coordinator.operations import jobs
 from agent.coordinator.operations.openai.serving import Asked, drop, made
 from agent.core.errors import AnswerChanged, ApiError
@@ -80,7 +80,7 @@ class Writing:
         status = await self._status()
         while status not in FINAL and (left := deadline - loop.time()) > 0:
             message = await self._news.next(min(left, KEEP_ALIVE_SECONDS))
-            if message is None or _may_be_the_end(message):
+            if message is None or message["type"] != "job_event":  # a change, or messages were lost
                 status = await self._status()
             if message is None:
                 yield None
@@ -106,12 +106,6 @@ class Writing:
         return rest
 
 
-def _may_be_the_end(message: Message) -> bool:
-    if message is RESYNC:
-        return True
-    return message["type"] == "job_update" and message["data"].get("status") in FINAL
-
-
 class _Shown:
     """The text that was passed on so far. Once pieces may be missing, no more are passed on."""
 
@@ -121,13 +115,11 @@ class _Shown:
 
     def take(self, message: Message) -> str:
         """What to pass on of a message."""
-        if message is RESYNC:
-            self._complete = False
         data = message.get("data", {})
         if message["type"] != "job_event" or data["kind"] != "token" or not isinstance(data.get("text"), str):
             return ""
         # The runner says how much text stands before a piece: after a gap, and in a new run, it is not what was shown.
-        if data.get("offset", len(self._text)) != len(self._text):
+        if data.get("offset") != len(self._text):
             self._complete = False
         if not self._complete:
             return ""

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli import jobs, log, receipts, transcode, transcribe
+from aitbc.cli import jobs, log, offers, receipts, transcode, transcribe, wallet
 from aitbc.cli._output import complain
 from aitbc.cli._state import State
 from aitbc.errors import AITBCError, VerificationError
@@ -29,6 +29,8 @@ app = typer.Typer(
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(log.app, name="log")
+app.add_typer(offers.app, name="offers")
+app.add_typer(wallet.app, name="wallet")
 app.command("transcribe")(transcribe.transcribe)
 app.command("transcode")(transcode.transcode)
 

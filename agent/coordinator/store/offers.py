@@ -1,0 +1,207 @@
+"""Offers: rows, their capacity, and which are to be had now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from agent.coordinator.store.events import NewEvent
+from agent.coordinator.store.jobs import JobRecord, find_many
+from agent.coordinator.store.tables import jobs, miner_stats, miners, offers
+from agent.core.offers import Offer, OfferState, Promise, kind_of
+from agent.core.quantities import format_money, format_time, from_units
+from agent.core.reputation import NOTHING, Evidence
+
+_COLUMNS = (
+    offers.c.offer_id, offers.c.miner_id, offers.c.job_type, offers.c.price, offers.c.max_jobs, offers.c.jobs_left,
+    offers.c.min_gpu_memory, offers.c.min_cpu_millis, offers.c.created_at, offers.c.expires_at, offers.c.state,
+    offers.c.service,
+)  # fmt: skip
+# Literal conditions let the planner see that the partial indexes fit.
+_IS_ACTIVE = text("offers.state = 'active'")
+_IS_BOUND = text("jobs.state = 'submitted' AND jobs.offer_id IS NOT NULL")
+_by_id = select(*_COLUMNS).where(offers.c.offer_id == bindparam("key"))
+_reserve = (
+    update(offers)
+    .where(
+        offers.c.offer_id == bindparam("key"),
+        or_(offers.c.jobs_left.is_(None), offers.c.jobs_left > 0),
+    )
+    .values(jobs_left=offers.c.jobs_left - 1)  # NULL stays NULL
+)
+_give_back = (
+    update(offers)
+    .where(offers.c.offer_id == bindparam("key"), offers.c.jobs_left < offers.c.max_jobs)
+    .values(jobs_left=offers.c.jobs_left + 1)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An offer with what is known of its miner's work."""
+
+    offer: Offer
+    evidence: Evidence
+
+
+def add(connection: Connection, offer: Offer) -> None:
+    """Store a new offer."""
+    values = {column.name: getattr(offer, column.name, None) for column in _COLUMNS}
+    values |= {"min_gpu_memory": offer.promise.gpu_memory, "min_cpu_millis": offer.promise.cpu_millis}
+    connection.execute(
+        insert(offers), {**values, "kind": kind_of(offer.job_type), "state": offer.state.value}
+    )
+
+
+def find(connection: Connection, offer_id: str) -> Offer | None:
+    """The offer, or None."""
+    row = connection.execute(_by_id, {"key": offer_id}).one_or_none()
+    return None if row is None else _offer(row)
+
+
+def save(connection: Connection, offer_id: str, *, price: int, state: OfferState) -> None:
+    """Change an offer's price or state."""
+    connection.execute(
+        update(offers).where(offers.c.offer_id == offer_id).values(price=price, state=state.value)
+    )
+
+
+def reserve(connection: Connection, offer_id: str) -> bool:
+    """Take one of the places that are left. False, changing nothing, if there is none."""
+    return connection.execute(_reserve, {"key": offer_id}).rowcount == 1
+
+
+def give_back(connection: Connection, offer_id: str) -> None:
+    """Give a place back that a job did not use."""
+    connection.execute(_give_back, {"key": offer_id})
+
+
+def standing(connection: Connection, miner_id: str) -> dict[str, Offer]:
+    """A miner's standing offers by service, withdrawn ones included."""
+    query = select(*_COLUMNS).where(offers.c.miner_id == miner_id, offers.c.service.is_not(None))
+    return {row.service: _offer(row) for row in connection.execute(query)}
+
+
+def count_open(connection: Connection, miner_id: str) -> int:
+    """How many offers the miner has made that have not ended."""
+    query = select(func.count()).where(offers.c.miner_id == miner_id, offers.c.service.is_(None), _IS_ACTIVE)
+    return int(connection.execute(query.select_from(offers)).scalar_one())
+
+
+def available(
+    connection: Connection,
+    *,
+    kind: str | None,
+    max_price: int | None,
+    limit: int,
+    now: float,
+    seen_after: float,
+) -> list[Listed]:
+    """Offers that can be accepted now, the cheapest first; those of miners that are there and not paused."""
+    conditions: list[ColumnElement[bool]] = [
+        or_(offers.c.expires_at.is_(None), offers.c.expires_at > now),
+        or_(offers.c.jobs_left.is_(None), offers.c.jobs_left > 0),
+        miners.c.seen_at >= seen_after,
+        miners.c.paused.is_(None),
+    ]
+    if kind is not None:
+        conditions.append(offers.c.kind == kind)
+    if max_price is not None:
+        conditions.append(offers.c.price <= max_price)
+    query = (
+        select(*_COLUMNS, miner_stats.c.good, miner_stats.c.bad, miner_stats.c.evidence_at)
+        .join(miners, miners.c.miner_id == offers.c.miner_id)
+        .outerjoin(miner_stats, miner_stats.c.miner_id == offers.c.miner_id)
+        .where(_IS_ACTIVE, *conditions)
+        .order_by(offers.c.price, offers.c.offer_id)
+        .limit(limit)
+    )
+    return [
+        Listed(_offer(row), NOTHING if row.good is None else Evidence(row.good, row.bad, row.evidence_at))
+        for row in connection.execute(query)
+    ]
+
+
+def of_miner(connection: Connection, miner_id: str, *, limit: int, before: str | None) -> list[Offer]:
+    """A miner's offers in any state, newest first, those before the id `before`."""
+    conditions = [offers.c.miner_id == miner_id]
+    if before is not None:
+        conditions.append(offers.c.offer_id < before)
+    query = select(*_COLUMNS).where(*conditions).order_by(offers.c.offer_id.desc()).limit(limit)
+    return [_offer(row) for row in connection.execute(query)]
+
+
+def expired(connection: Connection, now: float, limit: int = 1000) -> list[Offer]:
+    """Active offers whose time is over."""
+    query = select(*_COLUMNS).where(_IS_ACTIVE, offers.c.expires_at <= now).limit(limit)
+    return [_offer(row) for row in connection.execute(query)]
+
+
+def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> list[JobRecord]:
+    """Jobs that wait for an offer's miner which does not come for them.
+
+    It has not been heard of since `seen_before`; or it is paused while the offer has ended or is a standing one; or it does
+    not have the service of a standing offer any more.
+    """
+    ended = offers.c.state != OfferState.ACTIVE.value
+    is_standing = offers.c.service.is_not(None)
+    away = or_(
+        miners.c.seen_at < seen_before,
+        and_(miners.c.paused.is_not(None), or_(ended, is_standing)),
+        and_(is_standing, ended),
+    )
+    bound = select(jobs.c.offer_id).where(_IS_BOUND).distinct().subquery()
+    lost = (
+        select(offers.c.offer_id)
+        .join(bound, bound.c.offer_id == offers.c.offer_id)
+        .join(miners, miners.c.miner_id == offers.c.miner_id)
+        .where(away)
+    )
+    found = connection.scalars(
+        select(jobs.c.job_id).where(_IS_BOUND, jobs.c.offer_id.in_(lost)).limit(limit)
+    ).all()
+    return list(find_many(connection, found).values()) if found else []
+
+
+def told(offer: Offer, now: float) -> NewEvent:
+    """The news of an offer, for everybody."""
+    data: dict[str, Any] = {
+        "kind": "offer",
+        "offer_id": offer.offer_id,
+        "miner_id": offer.miner_id,
+        "job_type": offer.job_type,
+        "price": format_money(from_units(offer.price)),
+        "status": offer.status(now),
+        "timestamp": format_time(now),
+    }
+    return NewEvent("marketplace_update", data)
+
+
+def _offer(row: Row[*tuple[Any, ...]]) -> Offer:
+    return Offer(
+        offer_id=row.offer_id,
+        miner_id=row.miner_id,
+        job_type=row.job_type,
+        price=row.price,
+        max_jobs=row.max_jobs,
+        jobs_left=row.jobs_left,
+        promise=Promise(row.min_gpu_memory, row.min_cpu_millis),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        state=OfferState(row.state),
+        service=row.service,
+    )

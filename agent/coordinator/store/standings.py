@@ -1,0 +1,107 @@
+"""What came of each miner's work, and what that says of the miner: kept with every change instead of being counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, func, select, text
+
+from agent.coordinator.store.tables import client_evidence, miner_stats
+from agent.core.reputation import NOTHING, Evidence, exchange, learn
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A miner's work so far.
+
+    `failed` are runs that ended by its fault, `refused` statements that did not hold, `seconds` the time of the completed
+    ones together, `paid` what clients paid and `earned` what came to the miner, in units of 1e-8.
+    """
+
+    completed: int = 0
+    failed: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+    paid: int = 0
+    earned: int = 0
+    evidence: Evidence = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All miners' work together."""
+
+    completed: int
+    seconds: float
+    paid: int
+
+
+_NUMBERS = ("completed", "failed", "refused", "seconds", "paid", "earned")
+_add = text(
+    "INSERT INTO miner_stats (miner_id, completed, failed, refused, seconds, paid, earned, good, bad, evidence_at) "
+    "VALUES (:miner_id, :completed, :failed, :refused, :seconds, :paid, :earned, :good, :bad, :evidence_at) "
+    "ON CONFLICT (miner_id) DO UPDATE SET completed = miner_stats.completed + excluded.completed, "
+    "failed = miner_stats.failed + excluded.failed, refused = miner_stats.refused + excluded.refused, "
+    "seconds = miner_stats.seconds + excluded.seconds, paid = miner_stats.paid + excluded.paid, "
+    "earned = miner_stats.earned + excluded.earned, good = excluded.good, bad = excluded.bad, "
+    "evidence_at = excluded.evidence_at"
+)
+_save_evidence = text(
+    "INSERT INTO client_evidence (miner_id, account_id, good, bad, evidence_at) "
+    "VALUES (:miner_id, :account_id, :good, :bad, :evidence_at) ON CONFLICT (miner_id, account_id) "
+    "DO UPDATE SET good = excluded.good, bad = excluded.bad, evidence_at = excluded.evidence_at"
+)
+_standing = select(miner_stats).where(miner_stats.c.miner_id == bindparam("key"))
+_evidence = select(client_evidence.c.good, client_evidence.c.bad, client_evidence.c.evidence_at).where(
+    client_evidence.c.miner_id == bindparam("key"), client_evidence.c.account_id == bindparam("client")
+)
+_totals = select(
+    func.coalesce(func.sum(miner_stats.c.completed), 0),
+    func.coalesce(func.sum(miner_stats.c.seconds), 0.0),
+    func.coalesce(func.sum(miner_stats.c.paid), 0),
+)
+
+
+def find(connection: Connection, miner_id: str) -> Standing:
+    """A miner's work so far."""
+    row = connection.execute(_standing, {"key": miner_id}).one_or_none()
+    if row is None:
+        return Standing()
+    numbers = {name: getattr(row, name) for name in _NUMBERS}
+    return Standing(**numbers, evidence=Evidence(row.good, row.bad, row.evidence_at))
+
+
+def note(
+    connection: Connection,
+    miner_id: str,
+    account_id: str,
+    more: Standing,
+    *,
+    success: bool | None,
+    now: float,
+) -> None:
+    """Add work to a miner's numbers. `success` says whether it speaks for or against the miner, None if for neither."""
+    evidence = find(connection, miner_id).evidence
+    if success is not None:
+        row = connection.execute(_evidence, {"key": miner_id, "client": account_id}).one_or_none()
+        before = NOTHING if row is None else Evidence(*row)
+        after = learn(before, success, now)
+        evidence = exchange(evidence, before, after)
+        connection.execute(_save_evidence, {"account_id": account_id, **_values(miner_id, after)})
+    numbers = {name: getattr(more, name) for name in _NUMBERS}
+    connection.execute(_add, {**numbers, **_values(miner_id, evidence)})
+
+
+def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:
+    return {
+        "miner_id": miner_id,
+        "good": evidence.good,
+        "bad": evidence.bad,
+        "evidence_at": evidence.at,
+    }
+
+
+def totals(connection: Connection) -> Totals:
+    """All miners' work together; the cost grows with the miners, not with the jobs."""
+    completed, seconds, paid = connection.execute(_totals).one()
+    return Totals(int(completed), float(seconds), int(paid))

@@ -1,0 +1,216 @@
+"""Reputation: what moves it, what cannot, and that docs/reputation.md tells the truth."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.core.jobs import (
+    Abandon,
+    Cancel,
+    Claim,
+    Complete,
+    Event,
+    Expire,
+    Fail,
+    Failure,
+    Job,
+    JobState,
+    Release,
+    Renew,
+    apply,
+)
+from agent.core.reputation import (
+    HALF_LIFE_SECONDS,
+    KEPT,
+    NOTHING,
+    Evidence,
+    Verdict,
+    exchange,
+    judge,
+    learn,
+    score,
+    shown,
+)
+
+DAY = 86_400.0
+PAGE = Path(__file__).parents[2] / "docs" / "reputation.md"
+
+
+class Record:
+    """A miner's evidence, kept as the store keeps it: a total, and each client's part."""
+
+    def __init__(self) -> None:
+        self.total = NOTHING
+        self.clients: dict[int, Evidence] = {}
+        self.now = 0.0
+
+    def runs(self, client: int, count: int, *, success: bool = True) -> None:
+        for _ in range(count):
+            before = self.clients.get(client, NOTHING)
+            after = learn(before, success, self.now)
+            self.total = exchange(self.total, before, after)
+            self.clients[client] = after
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    @property
+    def score(self) -> float:
+        return score(self.total, self.now)
+
+
+steps = st.lists(
+    st.tuples(
+        st.integers(0, 3), st.booleans(), st.integers(1, 60), st.sampled_from((0.0, 60.0, DAY, 90 * DAY))
+    ),
+    max_size=40,
+)
+
+
+@given(steps)
+def test_it_stays_between_zero_and_five_and_moves_the_right_way(
+    history: list[tuple[int, bool, int, float]],
+) -> None:
+    """Whatever happens: no success lowers it, no failure raises it, and a miner's evidence is that of its clients."""
+    record = Record()
+    for client, success, count, seconds in history:
+        record.wait(seconds)
+        before = record.score
+        record.runs(client, count, success=success)
+        assert 0 <= record.score <= 5
+        assert record.score >= before - 1e-9 if success else record.score <= before + 1e-9
+        parts = list(record.clients.values())
+        faded = [0.5 ** ((record.now - part.at) / HALF_LIFE_SECONDS) for part in parts]
+        good = sum(part.good * share for part, share in zip(parts, faded, strict=True))
+        bad = sum(part.bad * share for part, share in zip(parts, faded, strict=True))
+        assert (record.total.good, record.total.bad) == pytest.approx((good, bad), abs=1e-6)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 500)), max_size=20))
+def test_one_client_alone_neither_makes_nor_breaks_a_miner(history: list[tuple[bool, int]]) -> None:
+    """However many jobs it sends: so a miner gains little by sending jobs to itself, and loses little to one bad client."""
+    record = Record()
+    for success, count in history:
+        record.runs(0, count, success=success)
+    assert 1.0 <= record.score < 4.34
+    assert record.total.good + record.total.bad <= 1 / (1 - KEPT) + 1e-6
+    well_known = Record()
+    for client in range(1, 21):
+        well_known.runs(client, 20)
+    before = well_known.score
+    for success, count in history:
+        well_known.runs(0, count, success=success)
+    assert well_known.score > before - 0.4
+
+
+def test_recent_behaviour_weighs_more() -> None:
+    """Of the same runs, those that end badly last make the lower score, and old failures are forgiven in time."""
+    improving, declining = Record(), Record()
+    for record, order in ((improving, (False, True)), (declining, (True, False))):
+        for success in order:
+            record.runs(0, 10, success=success)
+    assert declining.score < 3 < improving.score
+    before = declining.score
+    declining.wait(60 * DAY)
+    assert before < declining.score < 3
+
+
+def test_a_clock_that_steps_back_changes_nothing() -> None:
+    record = Record()
+    record.runs(0, 5)
+    assert score(record.total, -1000.0) == record.score
+
+
+# Whose fault a change of a job is -------------------------------------------------------------------------------------
+
+FRESH = Job("job_1", JobState.SUBMITTED, timeout_seconds=100, max_attempts=3)
+FAILURE = Failure("CODE", "words")
+CLAIM = Claim("a", 1, 0.0, 60.0)
+EXPIRE = Expire(61.0, "late")
+
+
+def told(*events: Event, job: Job = FRESH) -> list[Verdict]:
+    """The verdicts over all changes of a history, in order."""
+    verdicts = []
+    for event in events:
+        after, effects = apply(job, event)
+        verdict = judge(job, after, effects)
+        verdicts += [] if verdict is None else [verdict]
+        job = after
+    return verdicts
+
+
+FOR_A, AGAINST_A = Verdict("a", success=True), Verdict("a", success=False)
+OTHER = Claim("b", 1, 62.0, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("events", "verdicts"),
+    [
+        ((CLAIM, Complete("a", 1, 5.0)), [FOR_A]),
+        ((CLAIM, Fail("a", 1, 5.0, FAILURE, retry=True)), [AGAINST_A]),
+        ((CLAIM, Fail("a", 1, 5.0, FAILURE, retry=False)), []),
+        ((CLAIM, Release("a", 1, 5.0)), []),
+        ((CLAIM, Cancel(5.0)), []),
+        ((Cancel(5.0),), []),
+        ((Abandon(5.0, FAILURE),), []),
+        ((CLAIM, Expire(5.0, "a new session", forget=True)), [AGAINST_A]),
+        # A lease that ran out counts once its work is lost: when somebody else takes the job, or it is dropped.
+        ((CLAIM, EXPIRE), []),
+        ((CLAIM, EXPIRE, OTHER), [AGAINST_A]),
+        ((CLAIM, EXPIRE, OTHER, Complete("b", 2, 70.0)), [AGAINST_A, Verdict("b", success=True)]),
+        ((CLAIM, EXPIRE, Expire(62.0, "a new session", forget=True)), [AGAINST_A]),
+        ((CLAIM, EXPIRE, Release("a", 1, 62.0)), [AGAINST_A]),
+        ((CLAIM, EXPIRE, Fail("a", 1, 62.0, FAILURE, retry=True)), [AGAINST_A]),
+        # Nobody else had the job meanwhile, and the miner's work came after all.
+        ((CLAIM, EXPIRE, Complete("a", 1, 70.0)), [FOR_A]),
+        ((CLAIM, EXPIRE, Renew("a", 1, 1, 70.0, 60.0), Complete("a", 1, 80.0)), [FOR_A]),
+        ((CLAIM, EXPIRE, Fail("a", 1, 62.0, FAILURE, retry=False)), []),
+        ((CLAIM, EXPIRE, Cancel(62.0)), []),
+    ],
+)
+def test_blame(events: tuple[Event, ...], verdicts: list[Verdict]) -> None:
+    """The client's faults cost the miner nothing; every other run counts once."""
+    assert told(*events) == verdicts
+
+
+def test_the_last_attempt_that_expires_counts_at_once() -> None:
+    """The job has failed: nobody will take it, and no result is welcome any more."""
+    assert told(CLAIM, EXPIRE, job=replace(FRESH, max_attempts=1)) == [AGAINST_A]
+
+
+# The page for miners --------------------------------------------------------------------------------------------------
+
+
+def worked_examples() -> dict[str, str]:
+    """The table of docs/reputation.md: what has happened, and the reputation then."""
+    rows = re.findall(r"^\| (.+?) +\| (\d\.\d\d) +\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return dict(rows)
+
+
+def play(words: str) -> str:
+    """Carry out what an example says, sentence by sentence."""
+    record = Record()
+    pattern = re.compile(
+        r"(\d+) (good|failed) runs? for (?:each of (\d+) clients|one client|(a new client))|(\d+) days without work"
+    )
+    for count, kind, clients, new, days in pattern.findall(words):
+        if days:
+            record.wait(int(days) * DAY)
+            continue
+        first = len(record.clients) if new else 0
+        for client in range(first, first + int(clients or 1)):
+            record.runs(client, int(count), success=kind == "good")
+    return f"{shown(record.total, record.now):.2f}"
+
+
+def test_the_worked_examples_are_what_the_program_computes() -> None:
+    examples = worked_examples()
+    assert len(examples) >= 8
+    assert {words: play(words) for words in examples} == examples
