@@ -86,6 +86,33 @@ class WebhookSettings(_Section):
     """How long finished messages can be looked at."""
 
 
+class StreamSettings(_Section):
+    """Who follows what happens: `/ws` and the events of a job. See docs/streams.md."""
+
+    queue: Annotated[int, Field(ge=1)] = 1024
+    """Messages that wait for one client before it counts as too slow: ten seconds of a fast language model's tokens."""
+    queue_size: Bytes = Bytes("4Mi")
+    """Bytes that wait for one client: a hundred previews."""
+    kept: Annotated[int, Field(ge=0)] = 20_000
+    """How many of the newest tokens, previews and progress messages are kept in memory for clients whose connection broke."""
+    kept_size: Bytes = Bytes("32Mi")
+    """Bytes of these in all."""
+    connections_per_key: Annotated[int, Field(ge=1)] = 256
+    """Streams of all kinds that one key may have open at a time; each costs a socket and up to `queue_size`."""
+    max_message: Bytes = Bytes("64Ki")
+    """Largest message that a client may send on `/ws`; room for `max_job_ids`."""
+    max_job_ids: Annotated[int, Field(ge=1)] = 1000
+    """How many jobs a filter may name."""
+    auth_seconds: Annotated[float, Field(gt=0)] = 10
+    """How long `/ws` waits for the key when it comes as the first message."""
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = 15
+    """After so long without a message `/ws` says that it is still there; below the idle limits of common proxies."""
+    send_seconds: Annotated[float, Field(gt=0)] = 60
+    """A client that takes nothing for so long is disconnected. It can resume."""
+    key_check_seconds: Annotated[float, Field(gt=0)] = 2
+    """How often the key of an open stream is looked at again, so that a revoked one ends it."""
+
+
 class CoordinatorSettings(_Section):
     """The coordinator: where it listens, what it accepts, how long its promises last."""
 
@@ -171,6 +198,7 @@ class CoordinatorSettings(_Section):
     else they could be made up, and each made-up address would have a budget of its own."""
     rate_limits: RateLimitSettings = RateLimitSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    streams: StreamSettings = StreamSettings()
 
 
 class DatabaseSettings(_Section):

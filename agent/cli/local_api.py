@@ -34,10 +34,8 @@ def call(settings: Settings, method: str, path: str, body: dict[str, Any] | None
 
 
 def _words(answer: httpx.Response) -> str:
-    """What the server says is wrong, with each field that it names."""
+    """What the server says is wrong; its message names the fields."""
     try:
-        error = answer.json()["error"]
-        fields = error["details"].get("fields", {})
-        return " ".join([error["message"], *(f"{field}: {fault}." for field, fault in fields.items())])
+        return str(answer.json()["error"]["message"])
     except (ValueError, LookupError, TypeError):
         return f"The agent at {answer.url.host} answered {answer.status_code} without saying why."

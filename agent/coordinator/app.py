@@ -24,18 +24,26 @@ from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dispatch import Dispatcher
-from agent.coordinator.feed import Feed
+from agent.coordinator.feed import Feed, Recent
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
 from agent.coordinator.log import PUBLISHED, Sequencer
 from agent.coordinator.openapi.document import allowed, document
-from agent.coordinator.operations import events, leases, marketplace, standing_offers, storage, uploads
+from agent.coordinator.operations import (
+    events,
+    leases,
+    marketplace,
+    standing_offers,
+    storage,
+    streams,
+    uploads,
+)
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.secret_file import load_secret
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.rate_limits import RateLimits
-from agent.coordinator.routes import ROUTERS
+from agent.coordinator.routes import ROOT_ROUTERS, ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
@@ -59,7 +67,6 @@ UPKEEP_SECONDS: Final = 1.0
 UPLOADS_SECONDS: Final = 60.0
 ORPHANS_SECONDS: Final = 3600.0
 RETRY_AFTER_SECONDS: Final = 1
-SHOWN_FAULTS: Final = 3
 API_PREFIXES: Final = ("/v1", "/api/v1")
 
 log = structlog.get_logger()
@@ -92,7 +99,8 @@ def build_context(settings: Settings) -> Context:
         directory / "artifacts" / "uploads", silence_seconds=settings.coordinator.upload_silence_seconds
     )
     growing.open()
-    hub = Hub()
+    stream = settings.coordinator.streams
+    hub = Hub(stream.queue, stream.queue_size)
     signer = load_signer(key_file, settings.coordinator.origin)
     sequencer = Sequencer(
         database,
@@ -111,7 +119,7 @@ def build_context(settings: Settings) -> Context:
         settings=settings.coordinator,
         database=database,
         hub=hub,
-        feed=Feed(database, hub),
+        feed=Feed(database, hub, Recent(stream.kept, stream.kept_size)),
         webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
         dispatcher=dispatcher,
         artifacts=artifacts,
@@ -132,6 +140,7 @@ def build_app(context: Context) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await leases.start_over(context)
+        await streams.begin(context)
         await standing_offers.refresh_all(context)
         tasks = [
             _watched("dispatcher", context.dispatcher.run()),
@@ -164,6 +173,9 @@ def build_app(context: Context) -> FastAPI:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix)
         app.add_route(f"{prefix}/openapi.json", _describe)
+    for router in ROOT_ROUTERS:
+        for prefix in ("", "/api", *API_PREFIXES):
+            app.include_router(router, prefix=prefix)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
     app.add_middleware(RateLimits, context=context)
@@ -196,6 +208,7 @@ async def _upkeep(context: Context) -> None:
             await leases.expire_due(context)
             await marketplace.tidy(context)
             await events.forget_old(context)
+            await streams.keep_numbers(context)
             context.dispatcher.room_made()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good
             log.exception("upkeep_failed")
@@ -267,12 +280,6 @@ def _map_errors(app: FastAPI) -> None:
         )
 
 
-def _naming_fields(message: str, details: Mapping[str, Any]) -> str:
-    """The message with the first faults of fields: it is all that many clients show of an error."""
-    faults = list(details.get("fields", {}).items())[:SHOWN_FAULTS]
-    return " ".join([message, *(f"{field}: {str(fault).rstrip('.')}." for field, fault in faults)])
-
-
 def _place(fault: dict[str, Any]) -> str:
     parts = [str(part) for part in fault["loc"]]
     return ".".join(parts[1:] if len(parts) > 1 and parts[0] == "body" else parts)
@@ -291,7 +298,7 @@ def _error(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     request_id = request.scope.get("request_id") or secrets.token_hex(8)
-    body = error_body(code, _naming_fields(message, details), details, request_id)
+    body = error_body(code, message, details, request_id)
     headers = dict(headers or {})
     if status == ServiceUnavailable.status:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)

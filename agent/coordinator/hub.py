@@ -1,64 +1,96 @@
 """Publish and subscribe inside one coordinator: who watches something hears of it at once.
 
-Queues are bounded. A subscriber that is too slow loses messages and gets `RESYNC` in their place; it then reads the state
-itself, which is always in the database.
+Queues are bounded, by messages and by bytes. A subscriber that is too slow loses messages and gets `RESYNC` in their place;
+it then reads the state itself, which is always in the database.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 QUEUE_LIMIT: Final = 1024
 """Messages that wait for one subscriber: all that one call of a miner may bring, ten seconds of a fast LLM's tokens."""
+QUEUE_SIZE: Final = 4 * 2**20
+"""Bytes that wait for one subscriber, counted for messages that may be large."""
 
 Message = Mapping[str, Any]
+Filter = Callable[[Message], bool]
 
 RESYNC: Final[Message] = {"type": "resync"}
 
 
 class Subscription:
-    """The messages of its topics since the subscription began."""
+    """The messages of its topics since the subscription began. `wanted` chooses among them; all without."""
 
-    def __init__(self) -> None:
-        self._queue: asyncio.Queue[Message] = asyncio.Queue(QUEUE_LIMIT)
+    def __init__(self, limit: int = QUEUE_LIMIT, size_limit: int = QUEUE_SIZE) -> None:
+        self.wanted: Filter | None = None
+        self._limit = limit
+        self._size_limit = size_limit
+        self._waiting: deque[tuple[Message, int]] = deque()
+        self._size = 0
         self._lagged = False
+        self._woken = False
+        self._news = asyncio.Event()
+
+    @property
+    def lagged(self) -> bool:
+        """Whether messages were lost, and `RESYNC` has not been given in their place yet."""
+        return self._lagged
+
+    @property
+    def empty(self) -> bool:
+        """Whether everything that came has been given."""
+        return not self._waiting and not self._lagged
 
     async def next(self, timeout: float) -> Message | None:  # noqa: ASYNC109 - a heartbeat's rhythm, not a deadline
-        """The next message, `RESYNC` where messages were lost, or None if there is none for `timeout` seconds."""
-        if self._lagged and self._queue.empty():
+        """The next message, `RESYNC` where messages were lost, or None: nothing for `timeout` seconds, or `wake`."""
+        if self.empty and not self._woken:
+            self._news.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._news.wait()
+        self._woken = False
+        if self._waiting:
+            message, size = self._waiting.popleft()
+            self._size -= size
+            return message
+        if self._lagged:
             self._lagged = False
             return RESYNC
-        try:
-            return await asyncio.wait_for(self._queue.get(), timeout)
-        except TimeoutError:
-            return None
+        return None
 
-    def waiting(self) -> Iterator[Message]:
-        """The messages that are there already, `RESYNC` included."""
-        while not self._queue.empty():
-            yield self._queue.get_nowait()
-        if self._lagged:
-            self._lagged = False
-            yield RESYNC
+    def wake(self) -> None:
+        """Have `next` return now, even with nothing."""
+        self._woken = True
+        self._news.set()
 
-    def put(self, message: Message) -> None:
+    def clear(self) -> None:
+        """Forget what waits, and what was lost."""
+        self._waiting.clear()
+        self._size = 0
+        self._lagged = False
+
+    def put(self, message: Message, size: int = 0) -> None:
         """Add a message. Once one was lost, so are all until the subscriber has read what it has: one gap, in one place."""
-        if self._lagged:
+        if self._lagged or (self.wanted is not None and not self.wanted(message)):
             return
-        try:
-            self._queue.put_nowait(message)
-        except asyncio.QueueFull:
+        if len(self._waiting) >= self._limit or self._size + size > self._size_limit:
             self._lagged = True
+        else:
+            self._waiting.append((message, size))
+            self._size += size
+        self._news.set()
 
 
 class Hub:
-    """Topics are strings: a job's id, or one of those that `feed` names."""
+    """Topics are strings: a job's id, or one of those that `feed` names. The limits are those of every subscription."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = QUEUE_LIMIT, size_limit: int = QUEUE_SIZE) -> None:
+        self._limits = limit, size_limit
         self._topics: defaultdict[str, set[Subscription]] = defaultdict(set)
 
     @property
@@ -66,16 +98,16 @@ class Hub:
         """Whether anybody watches anything."""
         return bool(self._topics)
 
-    def publish(self, message: Message, *topics: str) -> None:
-        """Hand a message once to everybody who watches one of the topics. Never waits."""
+    def publish(self, message: Message, *topics: str, size: int = 0) -> None:
+        """Hand a message once to everybody who watches one of the topics. Never waits. `size` is in bytes."""
         watching = [subscriptions for topic in topics if (subscriptions := self._topics.get(topic))]
         for subscription in set[Subscription]().union(*watching):
-            subscription.put(message)
+            subscription.put(message, size)
 
     @contextmanager
     def subscribe(self, *topics: str) -> Iterator[Subscription]:
         """Watch topics."""
-        subscription = Subscription()
+        subscription = Subscription(*self._limits)
         for topic in topics:
             self._topics[topic].add(subscription)
         try:

@@ -78,7 +78,7 @@ def create(connection: Connection, record: JobRecord) -> None:
     store.add(connection, record)
     ledger.add_payment(connection, record.job_id, record.account_id, record.max_cost, held, now)
     counts.move(connection, [(None, (record.account_id, record.service, record.life.state.value))])
-    events.add(connection, [_told(record, record.life, None, now)], now)
+    events.add(connection, [_told(record, record.life, None, 0, now)], now)
 
 
 def change(connection: Connection, record: JobRecord, event: Event, now: float, **values: Any) -> Transition:
@@ -122,7 +122,8 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     for item in changes:
         settlement = None
         if item.moved:
-            told.append(_told(item.before, item.life, item.miner_id, now))
+            progress = int(item.values.get("progress", item.before.progress))
+            told.append(_told(item.before, item.life, item.miner_id, progress, now))
         if item.finished:
             settlement, news = _settle(connection, item, now)
             told += news + _free_place(connection, item, now)
@@ -214,18 +215,23 @@ def _move(item: Change) -> tuple[counts.Place, counts.Place]:
     return (account, service, item.before.life.state.value), (account, service, item.life.state.value)
 
 
-def _told(record: JobRecord, life: Job, miner_id: str | None, now: float) -> NewEvent:
+def _told(record: JobRecord, life: Job, miner_id: str | None, progress: int, now: float) -> NewEvent:
     data: dict[str, Any] = {
         "job_id": life.job_id,
         "status": life.state.value,
         "timestamp": format_time(now),
         "type": record.type,
+        "progress": progress,
+        "attempts": life.attempts,
     }
+    if life.started_at is not None:
+        data["started_at"] = format_time(life.started_at)
     if miner_id is not None:
         data["miner_id"] = miner_id
     if life.state is JobState.FAILED and life.failure is not None:
         data["error"] = {"code": life.failure.code, "message": life.failure.message}
-    return NewEvent("job_update", data, record.account_id, miner_id, life.job_id)
+    # The owner of a miner that has just lost a job hears of it too.
+    return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
 
 
 def _message(item: Change, url: str, now: float) -> Delivery:

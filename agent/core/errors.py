@@ -39,7 +39,10 @@ AgentError
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+SHOWN_FAULTS: Final = 3
+"""How many faults of fields the message of an error names."""
 
 
 class AgentError(Exception):
@@ -65,7 +68,12 @@ class ApiError(AgentError):
 
 
 def error_body(code: str, message: str, details: Mapping[str, Any], request_id: str) -> dict[str, Any]:
-    """The one shape in which errors are answered."""
+    """The one shape in which errors are answered.
+
+    The message names the first faults of fields: it is all that many clients show of an error.
+    """
+    faults = list(details.get("fields", {}).items())[:SHOWN_FAULTS]
+    message = " ".join([message, *(f"{field}: {str(fault).rstrip('.')}." for field, fault in faults)])
     return {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
-from agent.coordinator import hub
 from agent.coordinator.operations import jobs
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
+from agent.coordinator.store.events import NewEvent
 from support.jobs import followed, job, submit
 from support.miner_socket import Socket
 from support.scripted_miner import ScriptedMiner
-from support.server import Served
+from support.server import Served, serve
 
 RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
 
@@ -82,25 +83,27 @@ def test_a_job_that_has_ended_is_answered_once(client: httpx.Client, miner: Scri
     assert data["status"] == end
 
 
-def test_a_slow_reader_loses_segments_but_never_the_end(
-    client: httpx.Client, miner: ScriptedMiner, socket: Socket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More comes at once than is kept for it, and the job ends in the middle of that; it is told where the gap is."""
-    monkeypatch.setattr(hub, "QUEUE_LIMIT", 64)
-    job_id = submit(client)
-    socket.slots(1)
-    lease = socket.lease()
-    with followed(client, job_id) as events:
-        next(events)
-        segments = [{"kind": "segment", "data": {"number": number}} for number in range(1000)]
-        socket.send("events", job_id, {"fence": lease["fence"], "events": segments})
-        assert miner.complete(lease, RESULTS).status_code == 200
-        told = list(events)
+@pytest.mark.parametrize("kept", [64, 2000])
+def test_a_slow_reader_loses_segments_that_are_not_kept_but_never_the_end(tmp_path: Path, kept: int) -> None:
+    """More comes at once than waits for it, and the job ends in the middle of that; it is told where the gap is."""
+    with serve(tmp_path / "data", open_enrolment=True, streams={"queue": 64, "kept": kept}) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        miner = ScriptedMiner(served.url)
+        miner.register()
+        job_id = submit(client)
+        with Socket(miner) as socket, followed(client, job_id) as events:
+            socket.slots(1)
+            lease = socket.lease()
+            next(events)
+            segments = [{"kind": "segment", "data": {"number": number}} for number in range(1000)]
+            socket.send("events", job_id, {"fence": lease["fence"], "events": segments})
+            assert miner.complete(lease, RESULTS).status_code == 200
+            told = list(events)
     assert told[-1][0] == "job_update"
     assert told[-1][1]["status"] == "completed"
     numbers = [data["number"] for kind, data in told if kind == "job_event"]
     assert numbers == sorted(set(numbers))
-    assert len(numbers) < 1000
+    assert (len(numbers) == 1000) == (kept > 1000)
     place = next(place for place, (kind, _) in enumerate(told) if kind == "resync")
     before = [data["number"] for kind, data in told[:place] if kind == "job_event"]
     assert before == list(range(len(before)))
@@ -133,17 +136,14 @@ def test_all_tokens_are_told_in_order_and_before_the_end(
 def test_what_was_said_before_the_end_is_told_before_it(
     client: httpx.Client, served: Served, miner: ScriptedMiner
 ) -> None:
-    """Also to a reader that still has an older change before it when the database knows of the end already."""
+    """Also to a reader that has had no time for it when the database knows of the end already."""
     job_id = submit(client)
     miner.poll()
 
     async def end_while_the_reader_waits(context: Context) -> None:
-        caller = Caller(Role.ADMIN)
-        await context.database.write(jobs._cancel, caller, job_id, context.clock())
-        context.publish_progress(job_id, 5)
-        for number in range(20):
-            data = {"job_id": job_id, "kind": "token", "number": number}
-            context.hub.publish({"type": "job_event", "data": data}, job_id)
+        said = [{"job_id": job_id, "kind": "token", "number": number} for number in range(20)]
+        await context.feed.tell([NewEvent("job_event", data, job_id=job_id) for data in said])
+        await context.database.write(jobs._cancel, Caller(Role.ADMIN), job_id, context.clock())
 
     with followed(client, job_id) as events:
         next(events)

@@ -12,7 +12,6 @@ import pytest
 from openai import OpenAI, Stream
 from openai.types.chat import ChatCompletionChunk
 
-from agent.coordinator import hub
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai import writing
 from support.jobs import ended, job
@@ -180,7 +179,7 @@ def test_a_client_that_is_too_slow_gets_the_whole_text_all_the_same(
     ai: OpenAI, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pieces are lost while the coordinator does something else; the end brings what is missing."""
-    monkeypatch.setattr(hub, "QUEUE_LIMIT", 4)
+    monkeypatch.setattr(served.context.hub, "_limits", (4, 2**20))
     letters = list(ANSWER)
     with ai.chat.completions.create(model=LLM, messages=QUESTION, stream=True) as stream:
         next(stream)

@@ -7,9 +7,10 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from agent.coordinator.operations import marketplace
+from agent.coordinator.operations import marketplace, offers
 from agent.coordinator.operations.access import Caller, Role
-from agent.coordinator.operations.marketplace import AcceptRequest, OfferRequest
+from agent.coordinator.operations.marketplace import AcceptRequest
+from agent.coordinator.operations.offers import OfferRequest
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import offers as store
@@ -46,7 +47,7 @@ class MarketHistories(Histories):
             job_type="whisper-transcription", price=PRICE, max_jobs=places, duration=int(2 * LEASE_SECONDS)
         )
         owner = Caller(Role.MINER, miner_id=self.miners[which].identity.miner_id)
-        self.offer_ids.append(self.do(marketplace.create(self.context, owner, request))["offer_id"])
+        self.offer_ids.append(self.do(offers.create(self.context, owner, request))["offer_id"])
 
     def one_offer(self, pick: int) -> str:
         if not self.offer_ids:
@@ -79,9 +80,9 @@ class MarketHistories(Histories):
     def withdraw(self, pick: int) -> None:
         offer = self.offer_of(self.one_offer(pick))
         owner = Caller(Role.MINER, miner_id=offer.miner_id)
-        answer = self.do(marketplace.withdraw(self.context, owner, offer.offer_id))
+        answer = self.do(offers.withdraw(self.context, owner, offer.offer_id))
         assert answer["status"] in ("withdrawn", "expired")
-        assert answer == self.do(marketplace.withdraw(self.context, owner, offer.offer_id))
+        assert answer == self.do(offers.withdraw(self.context, owner, offer.offer_id))
 
     @rule()
     def tidy(self) -> None:
@@ -105,10 +106,10 @@ class MarketHistories(Histories):
         """
         if not self.offer_ids:
             return
-        offers, records = self.do(self.context.database.read(_market, self.offer_ids, self.job_ids))
+        made, records = self.do(self.context.database.read(_market, self.offer_ids, self.job_ids))
         unused = (JobState.FAILED, JobState.CANCELLED)
         used = Counter(record.offer_id for record in records if record.life.state not in unused)
-        for offer in offers.values():
+        for offer in made.values():
             assert offer.jobs_left is not None
             assert offer.jobs_left >= 0
             assert offer.jobs_left + used[offer.offer_id] == offer.max_jobs
@@ -116,7 +117,7 @@ class MarketHistories(Histories):
             if record.offer_id is None:
                 assert record.requested_miner_id is record.agreed_price is None
                 continue
-            offer = offers[record.offer_id]
+            offer = made[record.offer_id]
             assert (record.requested_miner_id, record.agreed_price) == (offer.miner_id, offer.price)
             if record.life.state is JobState.RUNNING:
                 assert (record.miner_id, record.unit_price) == (offer.miner_id, offer.price)
@@ -125,6 +126,6 @@ class MarketHistories(Histories):
 def _market(
     connection: Connection, offer_ids: list[str], job_ids: list[str]
 ) -> tuple[dict[str, Offer], list[JobRecord]]:
-    offers = [offer for offer_id in offer_ids if (offer := store.find(connection, offer_id)) is not None]
+    made = [offer for offer_id in offer_ids if (offer := store.find(connection, offer_id)) is not None]
     records = job_store.find_many(connection, job_ids)
-    return {offer.offer_id: offer for offer in offers}, list(records.values())
+    return {offer.offer_id: offer for offer in made}, list(records.values())

@@ -48,6 +48,7 @@ class StreamEvent(_Shown):
     """One server-sent event. `data` is JSON in one line: the job itself in a `job_update`, else what the event is about."""
 
     event: Literal["job_update", "job_event", "resync"]
+    id: str | None = Field(default=None, description="Its number, to go on after")
     data: str = Field(examples=['{"job_id":"job_1234567890","status":"running","progress":75}'])
 
 

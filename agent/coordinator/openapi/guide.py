@@ -74,8 +74,8 @@ catalogue too. An unknown name is a `VALIDATION_ERROR` with the nearest one.
 | `blender_rendering` | `{frames: [file + {frame}], video?}` |
 | `ai_inference` | what `predict` returned (under `value` unless it is an object), and `files` if there are any |
 
-**Waiting.** `Prefer: wait=N` on a service call holds the answer until the job ends, N seconds at most (60), and then has its `results` or `error`.
-`GET /v1/jobs/{job_id}/events` follows a job as it happens, and a `webhook_url` among the job's options gets a signed message when it has ended
+**Waiting.** `Prefer: wait=N` on a new job holds the answer until the job ends, N seconds at most (60), and then has its `results` or `error`.
+`GET /v1/jobs/{job_id}/events` follows a job as it happens, the WebSocket `/ws` everything that concerns you (docs/streams.md), and a `webhook_url` among the job's options gets a signed message when it has ended
 (docs/webhooks.md).
 
 **Repeating.** A POST with an `Idempotency-Key` that was used before gets the first answer again for a day; the same key with another

@@ -13,6 +13,7 @@ from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.log import LogSigner, Sequencer
 from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.store.events import NewEvent
 from agent.coordinator.uploads import UploadDirectory
 from agent.coordinator.webhooks import WebhookSender
 from agent.core.catalogue import CatalogueEntry
@@ -50,11 +51,11 @@ class Context:
         """A time-ordered unguessable id."""
         return make_id(prefix, self.clock(), secrets.token_bytes(10))
 
-    def publish_progress(self, job_id: str, progress: int) -> None:
-        """Tell whoever watches a running job how far it is; its changes of state come from the feed."""
+    def progress_of(self, job_id: str, account_id: str, miner_id: str, progress: int) -> NewEvent:
+        """What the feed tells of a running job between its changes of state: how far it is."""
         now = format_time(self.clock())
         data = {"job_id": job_id, "status": JobState.RUNNING.value, "progress": progress, "timestamp": now}
-        self.hub.publish({"type": "job_update", "data": data}, job_id)
+        return NewEvent("job_progress", data, account_id, miner_id, job_id)
 
 
 __all__ = ["Connection", "Context"]

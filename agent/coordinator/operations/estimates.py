@@ -34,6 +34,10 @@ class Estimates:
         return max(started_at + self.duration(service, model), now)
 
 
+NO_ESTIMATES: Final = Estimates(0.0, {}, {})
+"""For who does not ask when a job will be done."""
+
+
 async def estimates(context: Context) -> Estimates:
     """Estimates that are at most a second old."""
     known: Estimates | None = context.caches.get("estimates")

@@ -13,6 +13,7 @@ from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import outputs as output_store
+from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.outputs import KeptOutput
 from agent.core.errors import StaleLease, ValidationFailed
 from agent.core.media_types import clean_media_type
@@ -32,16 +33,21 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
     told = [(event, _output(event) if event.kind == "output" else None) for event in request.events]
     outputs = {output.name: output for _, output in told if output is not None}
     if progress is not None or outputs:
-        await context.database.write(_store, session, job_id, request.fence, progress, outputs.values())
-    elif not await context.database.read(store.runs_at, job_id, session.miner_id, request.fence):
-        raise StaleLease(job_id, request.fence)
+        account_id = await context.database.write(
+            _store, session, job_id, request.fence, progress, outputs.values()
+        )
+    else:
+        account_id = await context.database.read(_account, session, job_id, request.fence)
+    passing = []
     if progress is not None:
-        context.publish_progress(job_id, int(progress.progress))
+        passing.append(context.progress_of(job_id, account_id, session.miner_id, int(progress.progress)))
     for event, output in told:
         if event.kind != "progress":
             plain = {**event.data, "job_id": job_id, "kind": event.kind}
             data = plain if output is None else _seen(job_id, output)
-            context.hub.publish({"type": "job_event", "data": data}, job_id)
+            # What a client's job says is for the client alone, not for the owner of the miner.
+            passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
+    await context.feed.tell(passing)
 
 
 def _output(event: RunEvent) -> KeptOutput:
@@ -80,17 +86,22 @@ def _store(
     fence: int,
     progress: RunProgress | None,
     outputs: Collection[KeptOutput],
-) -> None:
-    if progress is None:
-        runs = store.runs_at(connection, job_id, session.miner_id, fence)
-    else:
-        runs = store.save_progress(
+) -> str:
+    account_id = _account(connection, session, job_id, fence)
+    if progress is not None:
+        store.save_progress(
             connection, job_id, session.miner_id, fence, progress.progress, str(progress.units)
         )
-    if not runs:
-        raise StaleLease(job_id, fence)
     if outputs:
         _keep(connection, session, job_id, outputs)
+    return account_id
+
+
+def _account(connection: Connection, session: Session, job_id: str, fence: int) -> str:
+    account_id = store.account_of_run(connection, job_id, session.miner_id, fence)
+    if account_id is None:
+        raise StaleLease(job_id, fence)
+    return account_id
 
 
 def _keep(connection: Connection, session: Session, job_id: str, outputs: Collection[KeptOutput]) -> None:

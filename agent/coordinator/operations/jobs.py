@@ -211,7 +211,7 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobView:
 
 
 async def _find(context: Context, caller: Caller, job_id: str) -> JobRecord:
-    return _own(await context.database.read(store.find, job_id), caller, job_id)
+    return own(await context.database.read(store.find, job_id), caller, job_id)
 
 
 async def wait_until_final(context: Context, caller: Caller, job_id: str, seconds: float) -> JobView:
@@ -229,7 +229,14 @@ async def wait_until_final(context: Context, caller: Caller, job_id: str, second
     return job
 
 
-def _own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
+async def wait_for_end(context: Context, caller: Caller, created: JobView, seconds: float) -> JobView:
+    """The answer about a new job with what it has come to, at the latest after `seconds`."""
+    done = await wait_until_final(context, caller, created["job_id"], seconds)
+    return {**created, **{name: done[name] for name in ("status", "results", "error") if name in done}}
+
+
+def own(record: JobRecord | None, caller: Caller, job_id: str) -> JobRecord:
+    """The job, if it is the caller's (or the caller an administrator). Raises `JobNotFound`."""
     if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
         raise JobNotFound(job_id)
     return record
@@ -305,7 +312,7 @@ async def cancel(context: Context, caller: Caller, job_id: str) -> JobView:
 
 
 def _cancel(connection: Connection, caller: Caller, job_id: str, now: float) -> tuple[Job, RunEnded | None]:
-    record = _own(store.find(connection, job_id), caller, job_id)
+    record = own(store.find(connection, job_id), caller, job_id)
     if record.life.state is JobState.CANCELLED:
         return record.life, None
     if record.life.state in FINAL:
@@ -322,7 +329,7 @@ async def results(context: Context, caller: Caller, job_id: str) -> dict[str, An
 
 
 def _results(connection: Connection, caller: Caller, job_id: str) -> dict[str, Any]:
-    record = _own(store.find(connection, job_id), caller, job_id)
+    record = own(store.find(connection, job_id), caller, job_id)
     life = record.life
     text = store.results_of(connection, job_id)
     if life.state is not JobState.COMPLETED or text is None or life.finished_at is None:
@@ -387,7 +394,7 @@ def _fill(
     media_type: str,
     stored: Stored,
 ) -> JobRecord:
-    record = _own(store.find(connection, job_id), caller, job_id)
+    record = own(store.find(connection, job_id), caller, job_id)
     path, missing = _awaited_field(context, record, name)
     file = ArtifactRecord(stored.artifact_id, stored.size, media_type)
     storage.keep(connection, file, _account(caller), quota=context.settings.max_stored, now=context.clock())
@@ -397,4 +404,4 @@ def _fill(
     missing.remove(path)
     store.save_files(connection, job_id, spec, digest, json.dumps(missing) if missing else None)
     filled = store.find(connection, job_id)
-    return _own(filled, caller, job_id)
+    return own(filled, caller, job_id)

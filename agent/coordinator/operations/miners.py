@@ -222,9 +222,15 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
         context.dispatcher.job_waiting()
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
-    for lease in leases:
-        if lease["status"] == "renewed":
-            context.publish_progress(lease["job_id"], lease.pop("progress"))
+    renewed = [lease for lease in leases if lease["status"] == "renewed"]
+    await context.feed.tell(
+        [
+            context.progress_of(
+                lease["job_id"], lease.pop("account_id"), session.miner_id, lease.pop("progress")
+            )
+            for lease in renewed
+        ]
+    )
     orders = await orders_for(context, session.miner_id) if request.paused is None else []
     return {"leases": leases, "orders": orders}
 
@@ -276,7 +282,13 @@ def _heartbeat(
         progress = max(record.progress, lease.progress)
         expires_at = format_time(renewed.lease.expires_at)
         answers.append(
-            {**answer, "status": "renewed", "lease_expires_at": expires_at, "progress": int(progress)}
+            {
+                **answer,
+                "status": "renewed",
+                "lease_expires_at": expires_at,
+                "progress": int(progress),
+                "account_id": record.account_id,
+            }
         )
     return answers, _release_unheard(connection, session, request, now)
 

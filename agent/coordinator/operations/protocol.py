@@ -13,7 +13,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.operations.wire import Heartbeat, RunEvents, RunFailure, RunRelease, RunResult
-from agent.core.errors import ApiError, InternalError, NotFound, ValidationFailed
+from agent.core.errors import ApiError, InternalError, NotFound, ValidationFailed, error_body
 
 log = structlog.get_logger()
 
@@ -41,13 +41,7 @@ async def answer(context: Context, session: Session, message: Body) -> tuple[int
         failure = InternalError("The server failed; its log has more.")
     else:
         return (200, result) if result is not None else (204, {})
-    error_body = {
-        "code": failure.code,
-        "message": failure.message,
-        "details": failure.details,
-        "request_id": "",
-    }
-    return failure.status, {"error": error_body}
+    return failure.status, error_body(failure.code, failure.message, failure.details, "")
 
 
 async def _perform(context: Context, session: Session, message: Body) -> Body | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from agent.coordinator.operations import marketplace
+from agent.coordinator.operations import offers
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.estimates import Estimates, estimates
 from agent.coordinator.operations.submission import adapter_names, check_service_call, model_names
@@ -95,7 +95,7 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
     """
     definition = _find(context, service_id)
     there = await supply(context, definition.service_id)
-    cheapest = await marketplace.listed(context, job_type=definition.service_id, max_price=None, limit=1)
+    cheapest = await offers.listed(context, job_type=definition.service_id, max_price=None, limit=1)
     lowest = parse_money(cheapest[0]["price"]) if cheapest else None
     faults: Mapping[str, str] = {}
     try:

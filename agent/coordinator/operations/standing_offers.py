@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import structlog
+from pydantic import ValidationError
+
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.wire import Capabilities
 from agent.coordinator.store import events as event_store
@@ -17,6 +20,8 @@ from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import offers as store
 from agent.core.offers import Offer, OfferState, Promise
 from agent.core.quantities import to_units
+
+log = structlog.get_logger()
 
 
 def refresh(connection: Connection, context: Context, miner_id: str, capabilities: Capabilities) -> None:
@@ -84,5 +89,9 @@ async def refresh_all(context: Context) -> None:
 
 def _refresh_all(connection: Connection, context: Context) -> None:
     for miner in miner_store.all_miners(connection):
-        capabilities = Capabilities.model_validate_json(miner.capabilities)
+        try:
+            capabilities = Capabilities.model_validate_json(miner.capabilities)
+        except ValidationError:  # an older program took what this one would not; the miner will say it anew
+            log.warning("capabilities_unreadable", miner_id=miner.miner_id)
+            continue
         refresh(connection, context, miner.miner_id, capabilities)

@@ -14,6 +14,7 @@ from agent.coordinator.routes import (
     receipts,
     registry,
     services,
+    streams,
     uploads,
     wallet,
     webhooks,
@@ -37,3 +38,6 @@ ROUTERS = (
     openai.router,
     admin.router,
 )
+
+ROOT_ROUTERS = (streams.router,)
+"""What answers without a version too: `/ws` is what the reference calls it."""

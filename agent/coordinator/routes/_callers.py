@@ -15,6 +15,8 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import SESSION_PREFIX, Session
 from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
 
+MAX_WAIT_SECONDS: Final = 60
+
 _bearer = HTTPBearer(scheme_name="key", auto_error=False, description="`Authorization: Bearer KEY`")
 _header = APIKeyHeader(
     scheme_name="keyHeader", name="X-API-Key", auto_error=False, description="`X-API-Key: KEY`"
@@ -81,6 +83,27 @@ async def client_or_session(context: ContextOf, secret: AnySecret) -> Caller | S
     if secret is not None and secret.startswith(SESSION_PREFIX):
         return await miners.session_of(context, secret)
     return await _client(context, secret)
+
+
+def _preferred_wait(
+    prefer: Annotated[
+        str | None,
+        Header(
+            alias="Prefer",
+            description="`wait=N`: hold the answer up to N seconds (60 at most) for the job's end",
+            examples=["wait=30"],
+        ),
+    ] = None,
+) -> int:
+    """The seconds of `Prefer: wait=N` (RFC 7240), at most a minute; 0 without."""
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.strip().partition("=")
+        if name.lower() == "wait" and value.isdecimal():
+            return min(int(value[:4]), MAX_WAIT_SECONDS)
+    return 0
+
+
+PreferredWait = Annotated[int, Depends(_preferred_wait)]
 
 
 async def disconnected(request: Request) -> None:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, status
+import structlog
+from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from agent.coordinator.hub import RESYNC, Message
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream
 from agent.coordinator.operations import jobs as operations
-from agent.coordinator.operations.events import outputs_so_far
+from agent.coordinator.operations.following import Told, follow
+from agent.coordinator.operations.streams import MAX_SEQ
 from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
-from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, Limit
+from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, Limit, PreferredWait, Secret
 from agent.core import fields
 from agent.core.errors import (
+    ApiError,
     Conflict,
     InsufficientBalance,
     InvalidJobType,
@@ -26,8 +29,9 @@ from agent.core.errors import (
     JobNotFound,
     NotFound,
     OfferNotAvailable,
+    ValidationFailed,
 )
-from agent.core.jobs import FINAL, JobState
+from agent.core.jobs import JobState
 from agent.core.media_types import clean_media_type
 
 router = APIRouter(prefix="/jobs", tags=["Jobs"])
@@ -37,21 +41,34 @@ _EVENTS_EXAMPLE = (
     'event: job_update\ndata: {"job_id":"job_1234567890","status":"running","progress":75}\n\n'
     'event: job_event\ndata: {"job_id":"job_1234567890","kind":"token","text":"Hello"}\n\n'
 )
-FINAL_VALUES = frozenset(state.value for state in FINAL)
+
+log = structlog.get_logger()
 
 
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
-    responses=errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+    responses={
+        201: {"headers": headers(Preference_Applied="`wait=N`, where `Prefer` asked for it")},
+        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+    },
     summary="Create a job",
 )
 async def create(
-    context: ContextOf, caller: Client, request: JobRequest, key: IdempotencyKey = None
+    context: ContextOf,
+    caller: Client,
+    request: JobRequest,
+    wait: PreferredWait,
+    response: Response,
+    key: IdempotencyKey = None,
 ) -> JobCreated:
     """The job waits for a miner at once, or for the files listed under `missing_files` first."""
-    return JobCreated(**await operations.submit(context, caller, request, key))
+    created = await operations.submit(context, caller, request, key)
+    if wait:
+        created = await operations.wait_for_end(context, caller, created, wait)
+        response.headers["Preference-Applied"] = f"wait={wait}"
+    return JobCreated(**created)
 
 
 @router.get(
@@ -127,51 +144,53 @@ async def upload_file(
     },
     summary="Follow a job (server-sent events)",
 )
-async def events(context: ContextOf, caller: Client, job_id: fields.JobId) -> StreamingResponse:
+async def events(
+    context: ContextOf,
+    caller: Client,
+    secret: Secret,
+    job_id: fields.JobId,
+    after: Annotated[int | None, Query(ge=0, lt=MAX_SEQ, description="Go on after this `id`")] = None,
+    last_event_id: Annotated[
+        str | None,
+        Header(
+            alias="Last-Event-ID",
+            max_length=40,
+            description="As `after`, which wins; browsers send it by themselves",
+        ),
+    ] = None,
+) -> StreamingResponse:
     """`job_update` on every change of state or progress, `job_event` for segments, tokens, previews and outputs.
 
-    It begins with the outputs so far; one that comes at that moment may be told twice. `resync` where a reader was too
-    slow and events were lost. Ends with the job.
+    It begins with the state and the outputs so far, or goes on after an `id` without them. `resync` where something is lost. Ends with the job.
+    docs/streams.md says it precisely.
     """
-    first = await operations.get(context, caller, job_id)
+    if after is None and last_event_id:
+        after = _number(last_event_id)
+    told = follow(context, caller, secret, job_id, after=after, silence=KEEP_ALIVE_SECONDS)
+    await anext(told)  # what is wrong is answered as an error, before the stream begins
     return StreamingResponse(
-        _stream(context, caller, job_id, first),
+        _formatted(told),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(
-    context: ContextOf, caller: Client, job_id: str, first: dict[str, Any]
-) -> AsyncIterator[str]:
-    async with context.feed.watch(job_id) as subscription:
-        # Read again now that we listen, so that nothing falls between.
-        current = await operations.get(context, caller, job_id)
-        yield _event("job_update", current or first)
-        for output in await outputs_so_far(context, job_id):
-            yield _event("job_event", output)
-        while current["status"] not in FINAL_VALUES:
-            message = await subscription.next(KEEP_ALIVE_SECONDS)
-            if message is not None and (told := _told(message, job_id)):
-                yield told
-            if message is not None and message["type"] == "job_event":
-                continue
-            # A change, silence, or messages lost to a slow reader: the database knows.
-            before, current = current, await operations.get(context, caller, job_id)
-            if current["status"] in FINAL_VALUES:
-                # The database is ahead of the messages: what was said before the end is told before the end.
-                for earlier in subscription.waiting():
-                    if told := _told(earlier, job_id):
-                        yield told
-            yield ": still here\n\n" if current == before else _event("job_update", current)
+def _number(last_event_id: str) -> int:
+    if not (last_event_id.isascii() and last_event_id.isdecimal()) or int(last_event_id) >= MAX_SEQ:
+        raise ValidationFailed("The request is not valid.", {"Last-Event-ID": "must be an id of this stream"})
+    return int(last_event_id)
 
 
-def _told(message: Message, job_id: str) -> str:
-    """What a message tells by itself; nothing if it only says that the job has changed."""
-    if message["type"] == "job_event":
-        return _event("job_event", message["data"])
-    return _event("resync", {"job_id": job_id}) if message is RESYNC else ""
+async def _formatted(messages: AsyncGenerator[Told | None]) -> AsyncIterator[str]:
+    async with aclosing(messages):
+        yield ": following\n\n"
+        try:
+            async for told in messages:
+                yield ": still here\n\n" if told is None else _event(told)
+        except ApiError as error:  # the status has been sent; who asks again gets the error as an answer
+            log.info("stream_ended", code=error.code)
 
 
-def _event(kind: str, data: dict[str, Any]) -> str:
-    return f"event: {kind}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+def _event(told: Told) -> str:
+    number = "" if told.seq is None else f"id: {told.seq}\n"
+    return f"event: {told.name}\n{number}data: {json.dumps(told.data, separators=(',', ':'))}\n\n"

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, status
 
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import marketplace as operations
-from agent.coordinator.operations import statistics
-from agent.coordinator.operations.marketplace import AcceptRequest, OfferRequest
+from agent.coordinator.operations import marketplace, statistics
+from agent.coordinator.operations import offers as operations
+from agent.coordinator.operations.marketplace import AcceptRequest
+from agent.coordinator.operations.offers import OfferRequest
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, Limit, Owner, OwnerOrAdmin
 from agent.core import fields
 from agent.core.errors import (
@@ -180,7 +181,7 @@ async def accept(
     context: ContextOf, caller: Client, offer_id: fields.OfferId, request: AcceptRequest
 ) -> OfferAccepted:
     """A submitted job of yours goes to the offer's miner at the offer's price, and is paid when it is completed."""
-    return OfferAccepted(**await operations.accept(context, caller, offer_id, request))
+    return OfferAccepted(**await marketplace.accept(context, caller, offer_id, request))
 
 
 @router.get("/stats", summary="Statistics")

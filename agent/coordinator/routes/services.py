@@ -7,33 +7,22 @@ all faults are named at once; the API's document shows that model, and the optio
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Header, status
+from fastapi import APIRouter, Body, Response, status
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema
 
-from agent.coordinator.openapi.declare import errors
+from agent.coordinator.openapi.declare import errors, headers
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.routes._answers import JobCreated
-from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey
+from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from agent.core.errors import Conflict, InsufficientBalance, NotFound, OfferNotAvailable
 from runners._base import ServiceDefinition
 from runners._registry import installed
 
 router = APIRouter(prefix="/services", tags=["Services"])
-
-MAX_WAIT_SECONDS: Final = 60
-
-
-def preferred_wait(prefer: str | None) -> int:
-    """The seconds of `Prefer: wait=N` (RFC 7240), at most a minute; 0 without."""
-    for preference in (prefer or "").split(","):
-        name, _, value = preference.strip().partition("=")
-        if name.lower() == "wait" and value.isdecimal():
-            return min(int(value[:4]), MAX_WAIT_SECONDS)
-    return 0
 
 
 class _ShownAs:
@@ -66,21 +55,14 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
         context: ContextOf,
         caller: Client,
         body: dict[str, Any],
+        wait: PreferredWait,
+        response: Response,
         key: IdempotencyKey = None,
-        prefer: Annotated[
-            str | None,
-            Header(
-                alias="Prefer",
-                description="`wait=N`: hold the answer until the job ends, N seconds at most (60)",
-                examples=["wait=30"],
-            ),
-        ] = None,
     ) -> JobCreated:
         created = await operations.submit_service_call(context, caller, definition, body, key)
-        seconds = preferred_wait(prefer)
-        if seconds:
-            done = await operations.wait_until_final(context, caller, created["job_id"], seconds)
-            created |= {name: done[name] for name in ("status", "results", "error") if name in done}
+        if wait:
+            created = await operations.wait_for_end(context, caller, created, wait)
+            response.headers["Preference-Applied"] = f"wait={wait}"
         return JobCreated(**created)
 
     # An annotation is read by its name, and this type has none.
@@ -93,7 +75,10 @@ def _created(definition: ServiceDefinition) -> dict[str, Any]:
     """The answer to a service call as the document shows it: that of a new job, with the service."""
     (shown,) = JobCreated.model_json_schema()["examples"]
     example = {**shown, "service_id": definition.service_id}
-    return {"content": {"application/json": {"example": example}}}
+    return {
+        "content": {"application/json": {"example": example}},
+        "headers": headers(Preference_Applied="`wait=N`, where `Prefer` asked for it"),
+    }
 
 
 for _definition in (runner.definition for runner in installed().values()):

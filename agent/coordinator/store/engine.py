@@ -72,7 +72,7 @@ class Database:
         self._after_commit: list[Callable[[], None]] = []
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Have `call` called in the writer's thread after every batch of writes; it must not block."""
+        """Have `call` called in the writer's thread after every batch of writes, before any is answered; it must not block."""
         self._after_commit.append(call)
 
     def open(self, prepare: Callable[[Connection], None]) -> None:
@@ -143,9 +143,9 @@ class Database:
             while (first := self._queue.get()) is not None:
                 batch, ending = self._take(first)
                 self._commit(connection, batch)
-                _answer(batch)
                 for call in self._after_commit:
                     call()
+                _answer(batch)
                 if ending:
                     return
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, true
 
 from agent.coordinator.store.tables import events
 
 PRUNED_AT_ONCE: Final = 1000
+NOBODY: Final = ""
+"""The account of rows that are told to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
     """A change that is about to be stored.
 
-    `account_id` is the client that may see it (None: everybody), `miner_id` the miner whose owner may see it too.
+    `account_id` is the client that may see it (None: everybody), `miner_id` the miner whose owner may see it too. What is
+    never stored has the same form.
     """
 
     type: str
@@ -76,25 +79,56 @@ def oldest(connection: Connection) -> int:
     return connection.execute(select(func.min(events.c.seq))).scalar_one() or 0
 
 
+def newest_of_job(connection: Connection, job_id: str, kind: str) -> int:
+    """The number of the newest change of one type that is kept of a job, 0 if there is none."""
+    found = select(func.max(events.c.seq)).where(events.c.job_id == job_id, events.c.type == kind)
+    return connection.execute(found).scalar_one() or 0
+
+
+def mark(connection: Connection, now: float) -> None:
+    """Take the next number for nothing, so that all later ones are higher than whatever was counted after the newest change."""
+    add(connection, [NewEvent("mark", {}, NOBODY)], now)
+
+
 def after(
     connection: Connection,
     seq: int,
     *,
+    up_to: int | None = None,
     account_id: str | None = None,
     miner_id: str | None = None,
     job_id: str | None = None,
+    types: Collection[str] | None = None,
+    job_ids: Collection[str] | None = None,
     limit: int = 1000,
 ) -> list[StoredEvent]:
-    """Changes after `seq`, oldest first: all, or those that an account, a miner's owner, or who watches one job may see."""
-    conditions: list[ColumnElement[bool]] = [events.c.seq > seq]
-    if account_id is not None:
-        conditions.append(or_(events.c.account_id == account_id, events.c.account_id.is_(None)))
-    if miner_id is not None:
-        conditions.append(or_(events.c.miner_id == miner_id, events.c.account_id.is_(None)))
+    """Changes after `seq`, oldest first: all, or those that an account, a miner's owner, or who watches one job may see.
+
+    `up_to` is the highest number; `types` and `job_ids` choose among the changes.
+    """
+    conditions = [events.c.seq > seq]
+    if up_to is not None:
+        conditions.append(events.c.seq <= up_to)
+    if types is not None:
+        conditions.append(events.c.type.in_(types))
+    if job_ids is not None:
+        conditions.append(events.c.job_id.in_(job_ids))
     if job_id is not None:
         conditions.append(events.c.job_id == job_id)
-    query = select(*_COLUMNS).where(*conditions).order_by(events.c.seq).limit(limit)
-    return [_event(row) for row in connection.execute(query)]
+    everybody = events.c.account_id.is_(None)
+    sources: list[ColumnElement[bool]] = [true()]
+    if account_id is not None:
+        sources = [everybody, events.c.account_id == account_id]
+    elif miner_id is not None:
+        sources = [everybody, and_(events.c.miner_id == miner_id, events.c.account_id.is_not(None))]
+    found: list[StoredEvent] = []
+    # One query for each, in the order of its index: both in one would sort all that there is, for every page.
+    for source in sources:
+        rows = connection.execute(
+            select(*_COLUMNS).where(source, *conditions).order_by(events.c.seq).limit(limit)
+        )
+        found += [_event(row) for row in rows]
+    return sorted(found, key=lambda change: change.seq)[:limit]
 
 
 def _event(row: Row[*tuple[Any, ...]]) -> StoredEvent:

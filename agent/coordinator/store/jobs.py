@@ -153,8 +153,8 @@ _progress = (
 
 def save_progress(
     connection: Connection, job_id: str, miner_id: str, fence: int, progress: float, units: str
-) -> bool:
-    """Store the progress of a running job. False if the lease is not the newest."""
+) -> None:
+    """Store the progress of a running job; of no other run than the newest."""
     values = {
         "key": job_id,
         "by_miner": miner_id,
@@ -162,18 +162,18 @@ def save_progress(
         "new_progress": progress,
         "new_units": units,
     }
-    return connection.execute(_progress, values).rowcount == 1
+    connection.execute(_progress, values)
 
 
-def runs_at(connection: Connection, job_id: str, miner_id: str, fence: int) -> bool:
-    """Whether the miner runs the job under this fence."""
-    query = select(jobs.c.job_id).where(
+def account_of_run(connection: Connection, job_id: str, miner_id: str, fence: int) -> str | None:
+    """Whose job it is that the miner runs under this fence; None if it does not."""
+    query = select(jobs.c.account_id).where(
         jobs.c.job_id == job_id,
         jobs.c.lease_miner_id == miner_id,
         jobs.c.fence == fence,
         jobs.c.state == JobState.RUNNING.value,
     )
-    return connection.execute(query).first() is not None
+    return connection.execute(query).scalar_one_or_none()
 
 
 # A literal state lets the planner see that the partial indexes fit.

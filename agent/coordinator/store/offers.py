@@ -98,7 +98,9 @@ def standing(connection: Connection, miner_id: str) -> dict[str, Offer]:
 
 def count_open(connection: Connection, miner_id: str) -> int:
     """How many offers the miner has made that have not ended."""
-    query = select(func.count()).where(offers.c.miner_id == miner_id, offers.c.service.is_(None), _IS_ACTIVE)
+    # Only those that were made have a limit. Asked this way, since ended offers are then not read: they only become more.
+    made = offers.c.max_jobs.is_not(None)
+    query = select(func.count()).where(offers.c.miner_id == miner_id, made, _IS_ACTIVE)
     return int(connection.execute(query.select_from(offers)).scalar_one())
 
 

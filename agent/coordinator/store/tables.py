@@ -277,6 +277,12 @@ offers = Table(
     UniqueConstraint("miner_id", "service", name="uq_offers_standing"),
     Index("ix_offers_miner", "miner_id", "offer_id"),
     Index(
+        "ix_offers_open_of_miner",
+        "miner_id",
+        sqlite_where=text("state = 'active'"),
+        postgresql_where=text("state = 'active'"),
+    ),
+    Index(
         "ix_offers_cheapest",
         "price",
         "offer_id",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator
 from importlib.metadata import version
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -19,13 +19,14 @@ from aitbc import (
     _receipts,
     _registry,
     _services,
+    _stream,
     _wallet,
 )
 from aitbc._drivers import AsyncDriver, Driver
 from aitbc._flow import Flow, Request, Session, Stream, fetch
 from aitbc._local import Address, find_address
 from aitbc._text import AsyncTextStream, TextStream, write
-from aitbc.models import Health, ServiceJob
+from aitbc.models import Health, ServiceJob, StreamEvent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -307,6 +308,19 @@ class AITBCClient:
         self.wallet = Wallet(session, driver)
         self.miners = Miners(session, driver)
 
+    def events(
+        self,
+        *,
+        types: Collection[str] | None = None,
+        job_ids: Collection[str] | None = None,
+        after: int | None = None,
+        timeout: float | None = None,
+    ) -> Generator[StreamEvent, None, None]:
+        """Everything that happens, as it happens; see `listen` for what the arguments choose."""
+        return self._driver.iterate(
+            _stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
+        )
+
     def health(self) -> Health:
         """The coordinator's state."""
         return self._driver.run(_health(self._session))
@@ -348,6 +362,19 @@ class AsyncAITBCClient:
         self.marketplace = AsyncMarketplace(session, driver)
         self.wallet = AsyncWallet(session, driver)
         self.miners = AsyncMiners(session, driver)
+
+    def events(
+        self,
+        *,
+        types: Collection[str] | None = None,
+        job_ids: Collection[str] | None = None,
+        after: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """Everything that happens, as it happens; see `listen` for what the arguments choose."""
+        return self._driver.iterate(
+            _stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
+        )
 
     async def health(self) -> Health:
         """The coordinator's state."""

@@ -15,6 +15,7 @@ from aitbc._flow import (
     FIRST_ERROR,
     Answer,
     Command,
+    Connect,
     Emit,
     Flow,
     Open,
@@ -25,6 +26,7 @@ from aitbc._flow import (
     Stream,
     Work,
 )
+from aitbc._sockets import connected, connected_async
 from aitbc._transfer import Source
 from aitbc.errors import AITBCError, ConfigurationError, TransportError
 
@@ -76,14 +78,17 @@ class Driver:
                     case Emit(item):
                         yield item
                         answer = None
-                    case Open(request):
+                    case Open() | Connect():
                         opened.close()
-                        content = opened.enter_context(closing(self._open(request)))
+                        content = opened.enter_context(closing(self._opened(command)))
                         answer = next(content)
                     case Receive():
                         answer = None if content is None else next(content, None)
                     case _:
                         answer = self._perform(command)
+
+    def _opened(self, command: Open | Connect) -> Generator[Answer, None, None]:
+        return connected(self._http, command) if isinstance(command, Connect) else self._open(command.request)
 
     def _open(self, request: Request) -> Generator[Answer, None, None]:
         """The answer to a request, then its content piece by piece and an empty piece; an error ends it before."""
@@ -155,14 +160,19 @@ class AsyncDriver:
                         case Emit(item):
                             yield item
                             answer = None
-                        case Open(request):
+                        case Open() | Connect():
                             await opened.aclose()
-                            content = await opened.enter_async_context(aclosing(self._open(request)))
+                            content = await opened.enter_async_context(aclosing(self._opened(command)))
                             answer = await anext(content)
                         case Receive():
                             answer = None if content is None else await anext(content, None)
                         case _:
                             answer = await self._perform(command)
+
+    def _opened(self, command: Open | Connect) -> AsyncGenerator[Answer, None]:
+        if isinstance(command, Connect):
+            return connected_async(self._http, command)
+        return self._open(command.request)
 
     async def _open(self, request: Request) -> AsyncGenerator[Answer, None]:
         """The answer to a request, then its content piece by piece and an empty piece; an error ends it before."""

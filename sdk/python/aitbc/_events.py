@@ -31,13 +31,18 @@ _KEEP_ALIVE = 15.0
 _LONGEST_EVENT = 2**20
 """Bytes."""
 _MEDIA_TYPE = "text/event-stream"
+LAST_EVENT = "Last-Event-ID"
+"""The header that makes a new connection go on after an event."""
 
 
-def follow(session: Session, /, job_id: str, *, timeout: float | None = None) -> Stream[JobEvent]:
+def follow(
+    session: Session, /, job_id: str, *, after: int | None = None, timeout: float | None = None
+) -> Stream[JobEvent]:
     """Follow a job until it ends: its state first, then every change and everything that its runner tells.
 
-    Where the connection breaks a new one is made, which begins with the job's state at that time; what the runner told
-    meanwhile (tokens, segments, previews) is lost, as is what this caller is too slow to read. States never are.
+    With `after`, the `seq` of an event, only what came later. Where the connection breaks a new one is made, which goes on after the
+    last event. What the runner told (tokens, segments, previews) is kept for a while only, and for a caller that is not too slow; an
+    event `resync` says where some of it is lost. States never are.
     `timeout` is in seconds, None follows as long as it takes; the end of that time may be noticed up to 15 seconds late.
     To stop before the job ends, leave the loop (on asyncio best inside `contextlib.aclosing`); the job goes on.
 
@@ -45,18 +50,20 @@ def follow(session: Session, /, job_id: str, *, timeout: float | None = None) ->
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     attempt = 0
+    last = None if after is None else str(after)
     while True:
-        request = _request(job_id, deadline)
+        request = _request(job_id, deadline, last)
         answer = responded((yield Open(request)))
         if isinstance(answer, Response) and answer.status < FIRST_ERROR:
             _check_media_type(answer)
             reader = EventReader()
             while isinstance(piece := (yield Receive()), bytes) and piece:
-                for name, data in reader.feed(piece):
-                    event = _event(name, data)
+                for name, data, number in reader.feed(piece):
+                    attempt = 0
+                    last = number or last
+                    event = _event(name, data, number)
                     if event is None:
                         continue
-                    attempt = 0
                     yield Emit(event)
                     if event.job is not None and event.job.is_final:
                         return
@@ -72,12 +79,16 @@ def follow(session: Session, /, job_id: str, *, timeout: float | None = None) ->
         attempt += 1
 
 
-def _request(job_id: str, deadline: float | None) -> Request:
+def _request(job_id: str, deadline: float | None, last: str | None) -> Request:
     return Request(
         "GET",
         f"/v1/jobs/{quote(job_id, safe='')}/events",
         # What is compressed on the way may be held back until there is enough of it.
-        headers={"Accept": _MEDIA_TYPE, "Accept-Encoding": "identity"},
+        headers={
+            "Accept": _MEDIA_TYPE,
+            "Accept-Encoding": "identity",
+            **({} if last is None else {LAST_EVENT: last}),
+        },
         patience=_KEEP_ALIVE,
         limit=None if deadline is None else max(0.0, deadline - time.monotonic()),
     )
@@ -97,14 +108,17 @@ def _cut_off(job_id: str) -> TransportError:
     return TransportError(f"The events of job {job_id} ended before the job did.")
 
 
-def _event(name: str, data: str) -> JobEvent | None:
+def _event(name: str, data: str, number: str) -> JobEvent | None:
     """The event as the caller sees it; None for one of a newer coordinator."""
+    seq = int(number) if number.isascii() and number.isdecimal() else None
     try:
         body = parse_json(data)
         if name == "job_update":
-            return JobEvent(name, Job.model_validate(body))
+            return JobEvent(name, Job.model_validate(body), seq)
+        if name == "resync" and isinstance(body, dict):
+            return JobEvent(name, body, seq)
         if name == "job_event" and isinstance(body, dict) and isinstance(body.get("kind"), str):
-            return JobEvent(body["kind"], body)
+            return JobEvent(body["kind"], body, seq)
     except (FormatError, ValidationError) as error:
         raise TransportError(f"An event is not a coordinator's: {error}") from error
     return None
@@ -113,17 +127,18 @@ def _event(name: str, data: str) -> JobEvent | None:
 class EventReader:
     """Takes server-sent events out of bytes, as section 9.2 of the HTML standard says; comments are left out.
 
-    Lines end with LF or CR LF. The fields `id` and `retry` are not used.
+    Lines end with LF or CR LF. The field `retry` is not used.
     """
 
     def __init__(self) -> None:
         self._rest = b""
         self._name = ""
         self._data: list[str] = []
+        self._number = ""
         self._size = 0
 
-    def feed(self, piece: bytes) -> list[tuple[str, str]]:
-        """The events, name and data, that end in this piece. Raises `TransportError` for what is none, or too long."""
+    def feed(self, piece: bytes) -> list[tuple[str, str, str]]:
+        """The events, name, data and id (empty without), that end in this piece. Raises `TransportError` for what is none, or too long."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         found = []
         for line in lines:
@@ -131,8 +146,8 @@ class EventReader:
                 self._take(line)
                 continue
             if self._data:
-                found.append((self._name or "message", "\n".join(self._data)))
-            self._name, self._data, self._size = "", [], 0
+                found.append((self._name or "message", "\n".join(self._data), self._number))
+            self._name, self._data, self._number, self._size = "", [], "", 0
         if self._size + len(self._rest) > _LONGEST_EVENT:
             raise TransportError("The coordinator sent an event that is too long.")
         return found
@@ -148,3 +163,5 @@ class EventReader:
             self._name = value
         elif field == "data":
             self._data.append(value)
+        elif field == "id" and "\0" not in value:
+            self._number = value

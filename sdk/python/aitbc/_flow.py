@@ -94,8 +94,19 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
+class Connect:
+    """Open a WebSocket and send its first message; every piece is a message then. It takes the place of what is open.
+
+    The answer has the status 101, or is that of a server that refused.
+    """
+
+    request: Request
+    first: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Receive:
-    """Read the next piece of the answer that is open."""
+    """Read the next piece of what is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +121,7 @@ Answer: TypeAlias = Response | AITBCError | bytes | None
 """A response (without content when it was opened), or the error in its place; a piece of an open answer, empty at its
 end, or the error in its place; None for the other commands."""
 Flow: TypeAlias = Generator[Command, Answer, T]
-Stream: TypeAlias = Generator[Command | Open | Receive | Emit[T], Answer, None]
+Stream: TypeAlias = Generator[Command | Open | Connect | Receive | Emit[T], Answer, None]
 """A flow that hands over items as they come."""
 
 

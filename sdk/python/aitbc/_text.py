@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import closing
 from typing import Self
 
-from aitbc._events import follow
+from aitbc._events import LAST_EVENT, follow
 from aitbc._flow import Answer, Emit, Open, Session, Stream
 from aitbc._jobs import failure, get_results
 from aitbc.errors import TransportError
@@ -33,7 +33,8 @@ def write(session: Session, /, job_id: str) -> Stream[str | JobResults]:
                     yield Emit(piece)
                 continue
             if isinstance(command, Open):
-                shown.complete = shown.complete and not opened
+                # One that goes on after an event misses nothing, or says so.
+                shown.complete = shown.complete and (not opened or LAST_EVENT in command.request.headers)
                 opened = True
             answer = yield command
     results = yield from get_results(session, job_id)
@@ -66,6 +67,8 @@ class _Shown:
                 self.complete = False
             self._run = job.started_at
             return ""
+        if event.kind == "resync":
+            self.complete = False
         if event.kind != "token" or not isinstance(piece := event.data.get("text"), str):
             return ""
         # Where the runner says how much text stands before a piece, one that was missed is noticed at the next.
@@ -85,7 +88,7 @@ class TextStream:
     """The text of a language model, piece by piece: iterate over it. Joined, the pieces are the whole text.
 
     `job` is the job that was created, `results` what it made, once the iteration has come to its end (None before).
-    When pieces may have been lost (a connection broke, the reader was slow), or the job begins anew on another miner, the
+    When pieces may have been lost (the reader was slow, a connection was broken for long), or the job begins anew on another miner, the
     text rests until the job ends and the last piece brings what is missing. `TransportError` is raised at the end when that cannot be, because what was shown is
     not how the final text begins; `results` are there all the same. `JobFailed` is raised when the job ends without results.
 

@@ -104,17 +104,33 @@ class JobResults(Record):
 class JobEvent:
     """Something that happened to a job.
 
-    `kind` is `job_update` for a change of state or progress, and `data` is the `Job` then. Every other kind is what the
-    runner calls it (`token`, `segment`, `preview`, ...), with data of its own.
+    `kind` is `job_update` for a change of state or progress, and `data` is the `Job` then. `resync` says that something was
+    lost; the job's outputs so far follow, and its state where that may have changed. Every other kind is what the
+    runner calls it (`token`, `segment`, `preview`, ...), with data of its own. To go on after an event, pass its `seq` as
+    `after`; None where only a later one can be gone on after.
     """
 
     kind: str
     data: Mapping[str, Any]
+    seq: int | None = None
 
     @property
     def job(self) -> Job | None:
         """The job's state where this is a change of it."""
         return self.data if isinstance(self.data, Job) else None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """Something that happened: `job_update`, `marketplace_update`, `receipt_created`, or what was asked for beside.
+
+    `seq` is what to pass as `after` to go on after it. The type `resync` says where something was lost, and in
+    `data["reason"]` how.
+    """
+
+    type: str
+    data: Mapping[str, Any]
+    seq: int
 
 
 class Artifact(Record):

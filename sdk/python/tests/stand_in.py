@@ -16,7 +16,8 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 PIECE = 64 * 1024
 CUT = b"cut"
@@ -41,8 +42,8 @@ class Coordinator:
 
     `faults` are answers given before anything else happens; `cut_after` breaks the next downloads after so many bytes;
     `states` are the states that a job goes through, one for each look at it; `streams` are the pieces of its events, a
-    list for each connection; `proofs` are the answers to requests for a proof, `log` the files of the log by path,
-    `answers` those to other calls by method and path.
+    list for each connection, `sockets` the messages of each WebSocket; `proofs` are the answers to requests for a proof, `log` the
+    files of the log by path, `answers` those to other calls by method and path.
     """
 
     artifacts: dict[str, bytes] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class Coordinator:
     cut_after: deque[int] = field(default_factory=deque)
     states: deque[dict[str, Any]] = field(default_factory=deque)
     streams: deque[list[bytes]] = field(default_factory=deque)
+    sockets: deque[list[Any]] = field(default_factory=deque)
     left: threading.Event = field(default_factory=threading.Event)
     results: dict[str, Any] = field(default_factory=dict)
     receipt: dict[str, Any] = field(default_factory=dict)
@@ -95,7 +97,8 @@ class Coordinator:
         ]
         return Starlette(
             routes=[
-                Route(route.path, self._faulty(route.endpoint), methods=route.methods) for route in routes
+                WebSocketRoute("/v1/ws", self._socket),
+                *(Route(route.path, self._faulty(route.endpoint), methods=route.methods) for route in routes),
             ]
         )
 
@@ -151,6 +154,20 @@ class Coordinator:
 
     async def _events(self, _: Request) -> Response:
         return StreamingResponse(self._told(self.streams.popleft()), media_type="text/event-stream")
+
+    async def _socket(self, websocket: WebSocket) -> None:
+        self.seen.append(("WS", websocket.url.path, dict(websocket.headers)))
+        if self.faults:
+            await websocket.send_denial_response(self.faults.popleft())
+            return
+        await websocket.accept()
+        self.bodies.append(await websocket.receive_json())
+        for piece in self.sockets.popleft():
+            if piece == HOLD:
+                await websocket.receive()  # until the client goes
+                self.left.set()
+                return
+            await websocket.send_text(piece if isinstance(piece, str) else json.dumps(piece))
 
     async def _told(self, pieces: list[bytes]) -> AsyncIterator[bytes]:
         try:

@@ -71,6 +71,25 @@ def test_a_broken_connection_is_made_again(calls, coordinator, no_pauses, how: l
     assert len(no_pauses) == 2
 
 
+def numbered(number: int, piece: bytes) -> bytes:
+    return b"id: %d\n%s" % (number, piece)
+
+
+def test_a_new_connection_goes_on_after_the_last_event(calls, coordinator, no_pauses) -> None:
+    coordinator.streams.append([numbered(5, RUNNING), numbered(6, token("a")), CUT])
+    coordinator.streams.append([numbered(7, token("b")), token("c"), CUT])
+    coordinator.streams.append([numbered(8, COMPLETED)])
+    events = calls.items(lambda client: client.jobs.events("job_1", after=4))
+    assert [event.seq for event in events] == [5, 6, 7, None, 8]
+    assert [headers.get("last-event-id") for _, _, headers in coordinator.seen] == ["4", "6", "7"]
+
+
+def test_a_gap_is_shown(calls, coordinator) -> None:
+    coordinator.streams.append([RUNNING, numbered(5, event("resync", reason="slow")), COMPLETED])
+    events = calls.items(lambda client: client.jobs.events("job_1"))
+    assert [(event.kind, event.seq) for event in events][1] == ("resync", 5)
+
+
 def test_connections_are_not_made_again_for_ever(calls, coordinator, no_pauses) -> None:
     coordinator.streams.extend([[RUNNING, CUT], *([CUT] for _ in range(10))])
     with pytest.raises(aitbc.TransportError, match="GET /v1/jobs/job_1/events"):
@@ -157,7 +176,7 @@ def test_events_of_a_newer_coordinator_are_let_pass(calls, coordinator) -> None:
 def test_events_are_found_wherever_the_pieces_are_cut() -> None:
     """Byte by byte, with CR LF, comments, other fields, and data of several lines with any characters in it."""
     stream = b": comment\n\nid: 1\r\nevent: a\r\ndata: 1\r\ndata:2\r\n\r\n\ndata: \xc3\xa9\xe2\x80\xa8\n\nevent: b\n\ndata\n\n"
-    wanted = [("a", "1\n2"), ("message", "\xe9\u2028"), ("message", "")]
+    wanted = [("a", "1\n2", "1"), ("message", "\xe9\u2028", ""), ("message", "", "")]
     assert EventReader().feed(stream) == wanted
     reader = EventReader()
     assert [event for byte in stream for event in reader.feed(bytes([byte]))] == wanted
@@ -187,6 +206,21 @@ def test_text_that_was_missed_comes_at_the_end(calls, coordinator, no_pauses) ->
     """After a new connection nobody knows what was said meanwhile, so what comes then waits for the whole."""
     coordinator.streams.append([RUNNING, token("Paris"), CUT])
     coordinator.streams.append([RUNNING, token("it"), token("."), COMPLETED])
+    assert written(calls, coordinator)[0] == ["Paris", " is it."]
+
+
+def test_text_goes_on_over_a_broken_connection(calls, coordinator, no_pauses) -> None:
+    """Where the coordinator goes on after the last event, nothing was missed."""
+    coordinator.streams.append([numbered(1, RUNNING), numbered(2, token("Paris")), CUT])
+    coordinator.streams.append(
+        [numbered(3, token(" is")), numbered(4, token(" it.")), numbered(5, COMPLETED)]
+    )
+    assert written(calls, coordinator)[0] == ["Paris", " is", " it."]
+
+
+def test_text_with_a_gap_waits_for_the_whole(calls, coordinator) -> None:
+    gap = event("resync", reason="slow")
+    coordinator.streams.append([RUNNING, token("Paris"), gap, token("it"), token("."), COMPLETED])
     assert written(calls, coordinator)[0] == ["Paris", " is it."]
 
 

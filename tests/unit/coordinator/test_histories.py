@@ -32,7 +32,7 @@ def test_ten_thousand_steps_of_random_histories() -> None:
     run_state_machine_as_test(
         MarketHistories,
         settings=settings(
-            max_examples=300,
+            max_examples=320,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],

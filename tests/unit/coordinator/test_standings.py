@@ -14,7 +14,7 @@ from agent.coordinator.store.engine import Database
 from agent.core.reputation import HALF_LIFE_SECONDS
 
 OLD = "0003"
-DAY = 86_400.0
+MINER = "miner_" + "a" * 26
 JOB = {
     "service": "llm_inference", "type": "llm-inference", "name": "old", "spec": "{}", "spec_digest": "", "cpu_millis": 0,
     "memory": 0, "gpus": 0, "priority": 0, "max_cost": 100, "fee_ppm": 0, "created_at": 0.0, "state": "completed",
@@ -38,7 +38,7 @@ def fill(connection: Connection) -> None:
         "capabilities": "{}",
         "telemetry": "[]",
     }
-    insert(connection, "miners", miner_id="miner_1", registered_at=0.0, seen_at=0.0, **miner)
+    insert(connection, "miners", miner_id=MINER, registered_at=0.0, seen_at=0.0, **miner)
     for account in ("account_1", "account_2"):
         insert(connection, "accounts", account_id=account, name=account, created_at=0.0)
     runs = [
@@ -46,7 +46,7 @@ def fill(connection: Connection) -> None:
         ("job_2", "account_1", 1, "retried", 0.0, None),
         ("job_2", "account_1", 2, "completed", 0.0, None),
         ("job_3", "account_1", 1, "released", 0.0, None),
-        ("job_4", "account_1", 1, "expired", 0.0, "miner_1"),
+        ("job_4", "account_1", 1, "expired", 0.0, MINER),
         ("job_5", "account_2", 1, "completed", HALF_LIFE_SECONDS, None),
         ("job_6", "account_2", 1, "expired", HALF_LIFE_SECONDS, None),
         ("job_7", "account_2", 1, "failed", HALF_LIFE_SECONDS, None),
@@ -65,7 +65,7 @@ def fill(connection: Connection) -> None:
             )
         known.add(job_id)
         values = {"assigned_at": began, "ended_at": began + 10.0, "outcome": outcome}
-        insert(connection, "runs", job_id=job_id, fence=fence, miner_id="miner_1", **values)
+        insert(connection, "runs", job_id=job_id, fence=fence, miner_id=MINER, **values)
     paid = {
         "kind": "payment",
         "status": "settled",
@@ -81,7 +81,7 @@ def fill(connection: Connection) -> None:
         "transactions",
         tx_id="tx_1",
         account_id="account_1",
-        miner_id="miner_1",
+        miner_id=MINER,
         job_id="job_1",
         **paid,
     )
@@ -105,7 +105,7 @@ def database(tmp_path: Path) -> Database:
 
 def test_an_old_databases_runs_and_payments_are_counted(database: Database) -> None:
     """What was released, or failed by its input, counts for nothing; what may still bring a result is judged later."""
-    known = database.read_now(standings.find, "miner_1")
+    known = database.read_now(standings.find, MINER)
     totals = database.read_now(standings.totals)
     database.close()
     assert (known.completed, known.failed, known.refused) == (3, 2, 0)

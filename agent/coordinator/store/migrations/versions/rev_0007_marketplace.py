@@ -46,6 +46,7 @@ def _offers() -> None:
     op.create_index("ix_offers_miner", "offers", ["miner_id", "offer_id"], unique=False)
     active = sa.text("state = 'active'")
     for name, columns in (
+        ("ix_offers_open_of_miner", ["miner_id"]),
         ("ix_offers_cheapest", ["price", "offer_id"]),
         ("ix_offers_cheapest_of_kind", ["kind", "price", "offer_id"]),
         ("ix_offers_expiry", ["expires_at"]),

@@ -1,0 +1,214 @@
+"""`/ws`: what happens, as it happens. docs/streams.md is its reference."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Final, Literal
+
+import orjson
+import structlog
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.streams import Stream, Wanted, open_stream
+from agent.coordinator.operations.submission import field_errors
+from agent.core.errors import ApiError, PayloadTooLarge, Unauthorized, ValidationFailed
+
+router = APIRouter(tags=["Streams"])
+
+CLOSE_BASE: Final = 4000
+"""A connection that is refused is closed with the HTTP status of its error added to this."""
+CLOSE_SECONDS: Final = 5.0
+
+log = structlog.get_logger()
+
+
+class AuthMessage(BaseModel):
+    """The first message of a client that has sent its key in no other way."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["auth"]
+    token: Annotated[str, Field(min_length=1, max_length=512)]
+
+
+class SubscribeMessage(Wanted):
+    """Changes what the client hears."""
+
+    type: Literal["subscribe"]
+
+
+@router.websocket("/ws")
+async def ws(websocket: WebSocket) -> None:
+    """See docs/streams.md."""
+    await _Connection(websocket.app.state.context, websocket).serve()
+
+
+class _Connection:
+    """One client's socket: a reader, and a writer that alone decides what is said and when."""
+
+    def __init__(self, context: Context, websocket: WebSocket) -> None:
+        self._context = context
+        self._settings = context.settings.streams
+        self._websocket = websocket
+        self._accepted = False
+        # What the client asked for, or what was wrong with it. The next message is read when this one has been answered.
+        self._asked: asyncio.Queue[Wanted | ApiError] = asyncio.Queue(1)
+
+    async def serve(self) -> None:
+        """Until either side ends the connection."""
+        try:
+            await self._serve()
+        except ValidationError as error:
+            await self._refuse(ValidationFailed("The message is not valid.", field_errors(error)))
+        except ApiError as error:
+            await self._refuse(error)
+        except TimeoutError:
+            log.info("stream_reader_stuck")
+        except WebSocketDisconnect:
+            pass
+
+    async def _serve(self) -> None:
+        secret, wanted = self._key(), self._query()
+        announced = secret is None
+        if secret is None:
+            await self._accept()
+            secret = await self._first_message()
+        async with open_stream(self._context, secret, wanted) as stream:
+            # Accepted only now, so that whoever is connected misses nothing.
+            await self._accept()
+            if announced:
+                await self._confirm(wanted, stream)
+            tasks = [
+                asyncio.create_task(self._read(stream), name="stream-reader"),
+                asyncio.create_task(self._write(stream), name="stream-writer"),
+            ]
+            try:
+                done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        for task in done:
+            task.result()
+
+    async def _accept(self) -> None:
+        if not self._accepted:
+            self._accepted = True
+            await self._websocket.accept()
+
+    def _key(self) -> str | None:
+        headers = self._websocket.headers
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return token
+        return headers.get("x-api-key") or self._websocket.query_params.get("token")
+
+    def _query(self) -> Wanted:
+        parameters = self._websocket.query_params
+        values: dict[str, Any] = {}
+        for name in parameters:
+            if name in ("types", "job_ids"):
+                values[name] = [part for value in parameters.getlist(name) for part in value.split(",")]
+            elif name != "token":
+                values[name] = parameters[name]
+        return Wanted.model_validate(values)
+
+    async def _first_message(self) -> str:
+        try:
+            async with asyncio.timeout(self._settings.auth_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            raise Unauthorized(
+                f"No key came within {self._settings.auth_seconds:g} seconds. Send it as `Authorization: Bearer KEY`, as "
+                '`?token=KEY`, or first of all as {"type":"auth","token":"KEY"}.'
+            ) from None
+        return AuthMessage.model_validate(message).token
+
+    async def _receive(self) -> dict[str, Any]:
+        received = await self._websocket.receive()
+        if received["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(received.get("code", 1006))
+        content = received.get("text") or received.get("bytes") or ""
+        if len(content) > self._settings.max_message:
+            raise PayloadTooLarge(f"A message may have at most {self._settings.max_message} bytes.")
+        try:
+            message = orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise ValidationFailed("The message is not JSON.", {"message": str(error)}) from None
+        if not isinstance(message, dict):
+            raise ValidationFailed("The message is not an object.", {"message": "must be a JSON object"})
+        return message
+
+    async def _read(self, stream: Stream) -> None:
+        while True:
+            asked: Wanted | ApiError
+            try:
+                asked = SubscribeMessage.model_validate(await self._receive())
+            except ValidationError as error:
+                asked = ValidationFailed("The message is not valid.", field_errors(error))
+            except ValidationFailed as error:
+                asked = error
+            await self._asked.put(asked)
+            stream.wake()
+
+    async def _write(self, stream: Stream) -> None:
+        while True:
+            while not self._asked.empty():
+                await self._answer(self._asked.get_nowait(), stream)
+            message = await stream.next(self._settings.heartbeat_seconds)
+            if message is not None:
+                await self._send(message)
+            elif self._asked.empty():
+                await self._send({"type": "heartbeat", "data": {"after": stream.position}})
+
+    async def _answer(self, asked: Wanted | ApiError, stream: Stream) -> None:
+        try:
+            if isinstance(asked, ApiError):
+                raise asked
+            stream.want(asked)
+        except ApiError as error:
+            await self._send(_told(error))
+        else:
+            await self._confirm(asked, stream)
+
+    async def _confirm(self, wanted: Wanted, stream: Stream) -> None:
+        job_ids = None if wanted.job_ids is None else sorted(wanted.job_ids)
+        data = {"types": sorted(wanted.types), "job_ids": job_ids, "after": stream.position}
+        await self._send({"type": "subscribed", "data": data})
+
+    async def _send(self, message: Mapping[str, Any]) -> None:
+        """Raises `TimeoutError` for a client that takes nothing."""
+        async with asyncio.timeout(self._settings.send_seconds):
+            await self._websocket.send_text(_frame(message))
+        # The transport counts what it holds when the loop turns; only then does a slow reader hold back the next message.
+        await asyncio.sleep(0)
+
+    async def _refuse(self, error: ApiError) -> None:
+        told = _told(error)
+        log.info("stream_refused", code=error.code, request_id=told["error"]["request_id"])
+        with suppress(TimeoutError, WebSocketDisconnect):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._accept()
+                await self._websocket.send_text(_frame(told))
+                await self._websocket.close(CLOSE_BASE + error.status, error.code)
+
+
+def _frame(message: Mapping[str, Any]) -> str:
+    # What a runner tells may hold half a character: the standard library escapes that, others refuse it.
+    return json.dumps(message, separators=(",", ":"))
+
+
+def _told(error: ApiError) -> dict[str, Any]:
+    body = {
+        "code": error.code,
+        "message": error.message,
+        "details": error.details,
+        "request_id": secrets.token_hex(8),
+    }
+    return {"type": "error", "status": error.status, "error": body}

@@ -1,0 +1,91 @@
+"""WebSockets for the drivers, blocking and on asyncio: the only place that knows the library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import connect as connect_async
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.sync.client import connect
+
+from aitbc import errors
+from aitbc._flow import Answer, Connect, Response
+from aitbc.errors import AITBCError, TransportError
+
+_LONGEST_MESSAGE = 2**20
+"""Bytes."""
+_WAITING = 16
+"""Messages that are read ahead of the caller."""
+_CLOSE_SECONDS = 1.0
+
+
+def connected(http: httpx.Client, command: Connect) -> Generator[Answer, None, None]:
+    """The answer to the opening of a socket, then its messages; an error ends them."""
+    address, options, silence = _plan(http, command)
+    try:
+        with connect(address, **options) as connection:
+            connection.send(command.first, text=True)
+            yield Response(101, {}, b"")
+            while True:
+                yield _bytes(connection.recv(timeout=silence))
+    except (OSError, WebSocketException) as error:
+        yield _failure(error)
+
+
+async def connected_async(http: httpx.AsyncClient, command: Connect) -> AsyncGenerator[Answer, None]:
+    """As `connected`, on asyncio."""
+    address, options, silence = _plan(http, command)
+    try:
+        async with connect_async(address, **options) as connection:
+            await connection.send(command.first, text=True)
+            yield Response(101, {}, b"")
+            while True:
+                async with asyncio.timeout(silence):
+                    message = await connection.recv()
+                yield _bytes(message)
+    except (OSError, WebSocketException) as error:
+        yield _failure(error)
+
+
+def _plan(
+    http: httpx.Client | httpx.AsyncClient, command: Connect
+) -> tuple[str, dict[str, Any], float | None]:
+    """The address, the library's options, and how long the coordinator may be silent."""
+    base, request = http.base_url, command.request
+    scheme = "wss" if base.scheme == "https" else "ws"
+    headers = {name: http.headers[name] for name in ("authorization",) if name in http.headers}
+    usual = http.timeout.as_dict()
+    silence = usual["read"] and usual["read"] + request.patience
+    opening = usual["connect"]
+    if (limit := request.limit) is not None:
+        silence = limit if silence is None else min(limit, silence)
+        opening = limit if opening is None else min(limit, opening)
+    options = {
+        "additional_headers": headers,
+        "user_agent_header": http.headers["user-agent"],
+        "proxy": True if http.trust_env else None,
+        "open_timeout": opening,
+        # The coordinator's own heartbeats say whether it is there.
+        "ping_interval": None,
+        "close_timeout": _CLOSE_SECONDS,
+        "max_size": _LONGEST_MESSAGE,
+        "max_queue": _WAITING,
+    }
+    return f"{scheme}://{base.netloc.decode()}{base.path.rstrip('/')}{request.path}", options, silence
+
+
+def _bytes(message: str | bytes) -> bytes:
+    return message.encode() if isinstance(message, str) else message
+
+
+def _failure(error: OSError | WebSocketException) -> Response | AITBCError:
+    if isinstance(error, InvalidStatus):
+        response = error.response
+        headers = {name.lower(): value for name, value in response.headers.raw_items()}
+        return Response(response.status_code, headers, bytes(response.body or b""))
+    if isinstance(error, TimeoutError):
+        return errors.TimeoutError("The coordinator was silent for too long.")
+    return TransportError(f"The connection to the coordinator broke: {str(error) or type(error).__name__}.")
