@@ -11,7 +11,7 @@ import structlog
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream
+from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.following import Told, follow
 from agent.coordinator.operations.streams import MAX_SEQ
