@@ -71,6 +71,11 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def shown_as(example: Mapping[str, Any]) -> ConfigDict:
+    """The configuration of an input model that shows this example of a whole request in its JSON Schema."""
+    return ConfigDict(json_schema_extra={"examples": [dict(example)]})
+
+
 class Inline(Strict):
     """A small text file that travels inside the request."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from runners._base import File, InputFile, Strict
+from runners._base import File, InputFile, Strict, shown_as
 
 MAX_FRAMES = 1000
 """Frames of one job; a longer animation is several jobs, which several miners can do at once."""
@@ -62,6 +62,16 @@ class RenderRequest(Strict):
     for each channel: 8 or 16 in a PNG, 16 or 32 in an EXR. `video` adds an MP4 of the frames, at `fps` frames a second.
     The whole picture is rendered, also where the file has a render region, and stereo scenes in one view.
     """
+
+    model_config = shown_as(
+        {
+            "blend_file_url": "https://example.com/scene.blend",
+            "engine": "cycles",
+            "resolution_x": 1920,
+            "resolution_y": 1080,
+            "samples": 128,
+        }
+    )
 
     blend_file_url: Annotated[str, InputFile()] = Field(min_length=1, max_length=4096)
     engine: Literal["cycles", "eevee"] | None = None

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from runners._base import Fail, File, InputFile, Strict
+from runners._base import Fail, File, InputFile, Strict, shown_as
 
 MIN_SIDE = 64
 MAX_SIDE = 2048
@@ -56,6 +56,16 @@ class GenerateRequest(Strict):
     well, a picture of the same size, only its white region is drawn anew and the rest stays as it is. An input picture
     that has another shape than `size` is cut at its edges. The parameters are written into each file.
     """
+
+    model_config = shown_as(
+        {
+            "prompt": "A beautiful sunset over mountains",
+            "model": "stable-diffusion-1.5",
+            "size": "1024x1024",
+            "num_images": 1,
+            "steps": 20,
+        }
+    )
 
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_LETTERS)
     negative_prompt: str | None = Field(default=None, max_length=MAX_PROMPT_LETTERS)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from runners._base import InputFile, Strict
+from runners._base import InputFile, Strict, shown_as
 
 Container = Literal["mp4", "webm", "mkv", "mov", "gif", "mp3", "m4a", "ogg", "flac", "wav"]
 VideoCodec = Literal["h264", "hevc", "av1", "vp9", "copy"]
@@ -64,6 +64,15 @@ class TranscodeRequest(Strict):
     keeps the picture's shape and fills the rest with black bars, "stretch" distorts it, "contain" keeps the shape and
     gives up the exact size (the picture fits inside). `quality` is the constant rate factor (less is better).
     """
+
+    model_config = shown_as(
+        {
+            "input_url": "https://example.com/video.mp4",
+            "output_format": "mp4",
+            "codec": "h264",
+            "resolution": "1920x1080",
+        }
+    )
 
     input_url: Annotated[str, InputFile()] = Field(min_length=1, max_length=4096)
     output_format: Container = "mp4"

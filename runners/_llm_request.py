@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from runners._base import Strict
+from runners._base import Strict, shown_as
 from runners._llm_schema import check_schema
 
 MAX_TEXT = 1_000_000
@@ -39,6 +39,15 @@ class InferenceRequest(Strict):
     With `response_schema` (JSON Schema) or `json_object` a text that ended by itself is JSON of that form.
     `repetition_penalty` counts the prompt too, `presence_penalty` and `frequency_penalty` only what was generated.
     """
+
+    model_config = shown_as(
+        {
+            "model": "llama-7b",
+            "prompt": "Explain quantum computing",
+            "max_tokens": 256,
+            "temperature": 0.7,
+        }
+    )
 
     model: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", examples=["smollm2-135m-instruct"])
     prompt: Text | None = Field(default=None, min_length=1)

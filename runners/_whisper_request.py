@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from runners._base import File, InputFile, Strict
+from runners._base import File, InputFile, Strict, shown_as
 
 Engine = Literal["openai-whisper", "faster-whisper"]
 Subtitle = Literal["txt", "srt", "vtt", "json"]
@@ -31,6 +31,15 @@ class TranscribeRequest(Strict):
     the text and its segments; each of `output_formats` adds a file. With a `temperature` above 0 the text varies;
     whatever it is, a passage that comes out badly is tried again with higher ones.
     """
+
+    model_config = shown_as(
+        {
+            "audio_url": "https://example.com/audio.mp3",
+            "model": "base",
+            "language": "en",
+            "task": "transcribe",
+        }
+    )
 
     audio_url: Annotated[str, InputFile()] = Field(min_length=1, max_length=4096)
     model: str = Field(default="base", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError as PydanticError
 from pydantic_core import PydanticSerializationError
 from starlette.exceptions import HTTPException
@@ -28,6 +28,7 @@ from agent.coordinator.feed import Feed, Recent
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
 from agent.coordinator.log import PUBLISHED, Sequencer
+from agent.coordinator.openapi.document import allowed, document
 from agent.coordinator.operations import (
     events,
     leases,
@@ -52,6 +53,7 @@ from agent.coordinator.webhooks import WebhookSender
 from agent.core.errors import (
     ApiError,
     ConfigurationError,
+    MethodNotAllowed,
     NotFound,
     PayloadTooLarge,
     ServiceUnavailable,
@@ -164,13 +166,13 @@ def build_app(context: Context) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/v1/openapi.json",
-        separate_input_output_schemas=False,
+        openapi_url=None,
     )
     app.state.context = context
-    for router in ROUTERS:
-        app.include_router(router, prefix="/v1")
-        app.include_router(router, prefix="/api/v1", include_in_schema=False)
+    for prefix in API_PREFIXES:
+        for router in ROUTERS:
+            app.include_router(router, prefix=prefix)
+        app.add_route(f"{prefix}/openapi.json", _describe)
     for router in ROOT_ROUTERS:
         for prefix in ("", "/api", *API_PREFIXES):
             app.include_router(router, prefix=prefix)
@@ -221,6 +223,10 @@ async def _repeated(context: Context, seconds: float, step: Callable[[Context], 
             log.exception("tidying_failed", step=step.__name__)
 
 
+async def _describe(_: Request) -> Response:
+    return JSONResponse(document())
+
+
 def _map_errors(app: FastAPI) -> None:
     @app.exception_handler(ApiError)
     async def known(request: Request, error: ApiError) -> Response:
@@ -243,7 +249,7 @@ def _map_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def protocol(request: Request, error: HTTPException) -> Response:
-        codes = {404: NotFound.code, 405: "METHOD_NOT_ALLOWED", 413: PayloadTooLarge.code}
+        codes = {404: NotFound.code, 405: MethodNotAllowed.code, 413: PayloadTooLarge.code}
         messages = {
             404: f"There is nothing at {request.url.path}.",
             405: f"{request.method} is not allowed at {request.url.path}.",
@@ -252,7 +258,11 @@ def _map_errors(app: FastAPI) -> None:
         message = messages.get(error.status_code, str(error.detail))
         # The framework answers 400 to a body that it cannot read; with us every bad body is a 422.
         status = ValidationFailed.status if error.status_code == HTTPStatus.BAD_REQUEST else error.status_code
-        return _error(request, status, code, message, {}, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if status == MethodNotAllowed.status:
+            # The framework names the methods of one route only, and a path may have several.
+            headers["Allow"] = allowed(request.url.path) or headers.get("Allow", "")
+        return _error(request, status, code, message, {}, headers)
 
     @app.exception_handler(UnicodeEncodeError)
     @app.exception_handler(PydanticSerializationError)

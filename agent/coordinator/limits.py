@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.core import tus
-from agent.core.errors import ApiError, PayloadTooLarge, UnsupportedVersion, error_body
+from agent.core.errors import ApiError, InternalError, PayloadTooLarge, UnsupportedVersion, error_body
 from agent.settings import CoordinatorSettings
 
 # These stream to disk and keep the larger limit of artifacts themselves.
@@ -157,7 +157,7 @@ class Failures:
             )
             if started:
                 raise
-            await answer_error(scope, send, ApiError("The server failed; its log has the request id."))
+            await answer_error(scope, send, InternalError("The server failed; its log has the request id."))
 
 
 class RequestIds:

@@ -10,6 +10,7 @@ AgentError
     ├── Forbidden               403 FORBIDDEN
     ├── NotFound                404 NOT_FOUND
     │   └── JobNotFound         404 JOB_NOT_FOUND
+    ├── MethodNotAllowed        405 METHOD_NOT_ALLOWED
     ├── Conflict                409 CONFLICT
     │   ├── JobAlreadyCompleted 409 JOB_ALREADY_COMPLETED
     │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
@@ -25,6 +26,7 @@ AgentError
     ├── Locked                  423 LOCKED
     ├── RateLimitExceeded       429 RATE_LIMIT_EXCEEDED
     ├── ChecksumMismatch        460 CHECKSUM_MISMATCH
+    ├── InternalError           500 INTERNAL_ERROR
     ├── ServiceUnavailable      503 SERVICE_UNAVAILABLE
     └── AnswerFailed            502 MACHINE_FAULT
         ├── AnswerRefused       422 INPUT_INVALID
@@ -54,8 +56,8 @@ class ConfigurationError(AgentError):
 class ApiError(AgentError):
     """A request cannot be answered as asked. The message tells the caller what to do."""
 
-    code: str = "INTERNAL_ERROR"
-    status: int = 500
+    code: str
+    status: int
     headers: Mapping[str, str] = {}
     """Headers of the answer."""
 
@@ -124,6 +126,13 @@ class JobNotFound(NotFound):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"There is no job {job_id}.", {"job_id": job_id})
+
+
+class MethodNotAllowed(ApiError):
+    """The path does not take this method; `Allow` names those that it takes."""
+
+    code = "METHOD_NOT_ALLOWED"
+    status = 405
 
 
 class Conflict(ApiError):
@@ -241,6 +250,13 @@ class ChecksumMismatch(ApiError):
     status = 460
 
 
+class InternalError(ApiError):
+    """The server failed; its log has the request's id."""
+
+    code = "INTERNAL_ERROR"
+    status = 500
+
+
 class ServiceUnavailable(ApiError):
     """The server cannot take this now; `Retry-After` says when to come back."""
 
@@ -293,3 +309,13 @@ class AnswerTimeout(AnswerFailed):
 
     code = "ANSWER_TIMEOUT"
     status = 504
+
+
+def answerable() -> dict[str, type[ApiError]]:
+    """Every error that a request can be answered with, by its code, in the order of their statuses."""
+    found: list[type[ApiError]] = []
+    waiting = ApiError.__subclasses__()
+    while waiting:
+        found.append(waiting.pop())
+        waiting += found[-1].__subclasses__()
+    return {kind.code: kind for kind in sorted(found, key=lambda kind: (kind.status, kind.code))}

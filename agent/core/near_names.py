@@ -11,9 +11,15 @@ MAX_LENGTH: Final = 100
 MAX_NAMED: Final = 20
 
 
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that is most like this one, or None if none is."""
+    near = difflib.get_close_matches(name[:MAX_LENGTH], known[:MAX_COMPARED], n=1)
+    return near[0] if near else None
+
+
 def hint(name: str, known: Sequence[str]) -> str:
     """What there is instead, for the end of an error's message: " Did you mean base? There are: base, tiny"."""
-    near = difflib.get_close_matches(name[:MAX_LENGTH], known[:MAX_COMPARED], n=1)
-    meant = f" Did you mean {near[0]}?" if near else ""
+    near = nearest(name, known)
+    meant = f" Did you mean {near}?" if near else ""
     more = ", ..." if len(known) > MAX_NAMED else ""
     return f"{meant} There are: {', '.join(known[:MAX_NAMED])}{more}" if known else " There are none"

@@ -173,7 +173,11 @@ def test_results_asked_too_early_say_the_state(client: httpx.Client) -> None:
 def test_unknown_paths_and_methods_have_the_same_shape(client: httpx.Client) -> None:
     error_of(client.get("/v1/nothing"), 404, "NOT_FOUND")
     error_of(client.get("/nothing"), 404, "NOT_FOUND")
-    error_of(client.patch("/v1/jobs"), 405, "METHOD_NOT_ALLOWED")
+    answer = client.patch("/v1/jobs")
+    error_of(answer, 405, "METHOD_NOT_ALLOWED")
+    assert answer.headers["allow"] == "GET, POST"
+    assert client.get("/api/v1/registry/services/validate").status_code == 404
+    assert client.patch("/api/v1/registry/services/validate").headers["allow"] == "POST"
     error_of(client.get("/v1/jobs", params={"limit": "many"}), 422, "VALIDATION_ERROR")
 
 

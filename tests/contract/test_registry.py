@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import miners
+from agent.coordinator.operations import supply
 from runners import _registry
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served
@@ -110,7 +110,7 @@ def test_miners_that_offer_a_service_now_are_counted(
     registry: Callable[..., Any], served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not those that pause, are away, or do not offer it."""
-    monkeypatch.setattr(miners, "SUPPLY_CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(supply, "CACHE_SECONDS", 0.0)
     others = capabilities()
     del others["services"]["whisper_transcription"]
 
@@ -123,5 +123,5 @@ def test_miners_that_offer_a_service_now_are_counted(
     assert (online()["whisper_transcription"], online()["video_transcoding"]) == (2, 3)
     first.http.post("/heartbeat", json={"leases": [], "paused": "by hand"})
     assert (online()["whisper_transcription"], online()["video_transcoding"]) == (1, 2)
-    monkeypatch.setattr(miners, "MISSED_HEARTBEATS", 0)
+    monkeypatch.setattr(supply, "MISSED_HEARTBEATS", 0)
     assert set(online().values()) == {0}

@@ -15,8 +15,9 @@ from agent.coordinator.operations import submission as submissions
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.estimates import Estimates, estimates
-from agent.coordinator.operations.miners import supply
+from agent.coordinator.operations.references import ARTIFACT_SCHEME
 from agent.coordinator.operations.submission import JobRequest, Submission
+from agent.coordinator.operations.supply import supply
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import counts
 from agent.coordinator.store import idempotency as idempotency_store
@@ -398,7 +399,7 @@ def _fill(
     file = ArtifactRecord(stored.artifact_id, stored.size, media_type)
     storage.keep(connection, file, _account(caller), quota=context.settings.max_stored, now=context.clock())
     artifact_store.link(connection, job_id, "input", [JobArtifact(stored.artifact_id, path, media_type)])
-    reference = f"{submissions.ARTIFACT_SCHEME}{stored.artifact_id}"
+    reference = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
     spec, digest = submissions.specify(submissions.with_file(record.spec, path, reference))
     missing.remove(path)
     store.save_files(connection, job_id, spec, digest, json.dumps(missing) if missing else None)

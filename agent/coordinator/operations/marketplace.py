@@ -13,7 +13,7 @@ from agent.coordinator.dispatch import candidate_of
 from agent.coordinator.operations import offers
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import offline_before
+from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger
 from agent.coordinator.store import offers as store
@@ -42,6 +42,7 @@ class AcceptRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
+        strict=True,
         json_schema_extra={"examples": [{"job_id": "job_1234567890", "bid_price": "0.001"}]},
     )
 

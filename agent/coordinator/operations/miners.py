@@ -16,6 +16,7 @@ from agent.coordinator.operations import access, standing_offers
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.orders import orders_for
+from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, LeaseProgress, Registration
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import counts
@@ -34,13 +35,10 @@ from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 
 CHALLENGE_SECONDS: Final = 60.0
-SUPPLY_CACHE_SECONDS: Final = 5.0
 ARRIVAL_SECONDS: Final = 10.0
 """A lease that was given so long ago stands in the miner's heartbeat, or never reached it."""
 MAX_DIGITS: Final = 15
 SESSION_PREFIX: Final = "session."
-MISSED_HEARTBEATS: Final = 3
-"""A miner that missed so many heartbeats is shown as offline."""
 
 log = structlog.get_logger()
 
@@ -214,39 +212,6 @@ async def session_of(context: Context, token: str | None) -> Session:
     session = Session(record.miner_id, record.session, record.public_key, capabilities)
     sessions[sha256] = session
     return session
-
-
-@dataclass(frozen=True, slots=True)
-class Supply:
-    """What registered miners have for a service: their models, and how many of the miners offer it now."""
-
-    models: frozenset[str] = frozenset()
-    online: int = 0
-
-
-async def supply(context: Context, service: str) -> Supply:
-    """What there is for a service; at most a few seconds old."""
-    cached: tuple[float, dict[str, Supply]] | None = context.caches.get("supply")
-    now = context.clock()
-    if cached is None or now - cached[0] >= SUPPLY_CACHE_SECONDS:
-        cached = (now, await context.database.read(_supply, offline_before(context)))
-        context.caches["supply"] = cached
-    return cached[1].get(service, Supply())
-
-
-def _supply(connection: Connection, offline_before: float) -> dict[str, Supply]:
-    found: dict[str, Supply] = {}
-    for miner in store.all_miners(connection):
-        online = miner.paused is None and miner.seen_at >= offline_before
-        for service, offer in json.loads(miner.capabilities)["services"].items():
-            known = found.get(service, Supply())
-            found[service] = Supply(known.models | set(offer["models"]), known.online + online)
-    return found
-
-
-def offline_before(context: Context) -> float:
-    """A miner that was last heard of before this time is offline."""
-    return context.clock() - MISSED_HEARTBEATS * context.settings.heartbeat_seconds
 
 
 async def heartbeat(context: Context, session: Session, request: Heartbeat) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import offline_before
 from agent.coordinator.operations.submission import MAX_QUANTITY
+from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.operations.wire import Capabilities
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import miners as miner_store
@@ -56,6 +56,7 @@ class OfferRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
+        strict=True,
         json_schema_extra={
             "examples": [
                 {

@@ -13,7 +13,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.operations.wire import Heartbeat, RunEvents, RunFailure, RunRelease, RunResult
-from agent.core.errors import ApiError, NotFound, ValidationFailed, error_body
+from agent.core.errors import ApiError, InternalError, NotFound, ValidationFailed, error_body
 
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ async def answer(context: Context, session: Session, message: Body) -> tuple[int
         failure = error
     except Exception:
         log.exception("miner_call_failed", call=str(message.get("call"))[:40], miner_id=session.miner_id)
-        failure = ApiError("The server failed; its log has more.")
+        failure = InternalError("The server failed; its log has more.")
     else:
         return (200, result) if result is not None else (204, {})
     return failure.status, error_body(failure.code, failure.message, failure.details, "")

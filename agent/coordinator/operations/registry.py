@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
 from pydantic import BaseModel
 
+from agent.coordinator.operations import offers
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import supply
-from agent.coordinator.operations.submission import adapter_names, model_names
-from agent.core.errors import NotFound
-from agent.core.near_names import hint
+from agent.coordinator.operations.estimates import Estimates, estimates
+from agent.coordinator.operations.submission import adapter_names, check_service_call, model_names
+from agent.coordinator.operations.supply import Supply, supply
+from agent.core.errors import NotFound, ValidationFailed
+from agent.core.near_names import hint, nearest
+from agent.core.quantities import format_money, parse_money
 from runners._base import ServiceDefinition
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -38,10 +43,10 @@ def _mentions(definition: ServiceDefinition, text: str) -> bool:
 async def service(context: Context, service_id: str) -> dict[str, Any]:
     """One service in full. Raises `NotFound`."""
     definition = _find(context, service_id)
-    known = (await supply(context, definition.service_id)).models if definition.model_field else frozenset()
+    there = await supply(context, definition.service_id)
     return {
         **await _summary(context, definition),
-        "models": model_names(context, definition, known),
+        "models": model_names(context, definition, there.models) if definition.model_field else [],
         "adapters": adapter_names(context, definition),
         "output_schema": {"$schema": DIALECT, **_json_schema(definition.output_model, "serialization")},
     }
@@ -83,7 +88,71 @@ def _find(context: Context, service_id: str) -> ServiceDefinition:
     return definition
 
 
+async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether a service call with this body would be taken, and what its client should know before. Raises `NotFound`.
+
+    It is checked by what checks real ones. An artifact that the caller does not own shows only then.
+    """
+    definition = _find(context, service_id)
+    there = await supply(context, definition.service_id)
+    cheapest = await offers.listed(context, job_type=definition.service_id, max_price=None, limit=1)
+    lowest = parse_money(cheapest[0]["price"]) if cheapest else None
+    faults: Mapping[str, str] = {}
+    try:
+        check_service_call(context, definition, data, there.models).specification("")
+    except ValidationFailed as error:
+        faults = error.details["fields"]
+    warnings = [
+        *_model_warnings(context, definition, data, there, faults),
+        *_price_warnings(definition, data, lowest, faults),
+    ]
+    return {"valid": not faults, "errors": _listed(faults), "warnings": _listed(dict(warnings))}
+
+
+def _listed(faults: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"field": place, "message": message} for place, message in faults.items()]
+
+
+def _model_warnings(
+    context: Context,
+    definition: ServiceDefinition,
+    data: Mapping[str, Any],
+    there: Supply,
+    faults: Mapping[str, str],
+) -> Iterator[tuple[str, str]]:
+    if not there.online:
+        yield "service_id", "no miner that is online offers this service; a job would wait for one"
+    place = definition.model_field
+    if place is None:
+        return
+    model = data.get(place, definition.input_model.model_fields[place].get_default())
+    if not isinstance(model, str):
+        return
+    if place in faults:
+        near = nearest(model, model_names(context, definition, there.models))
+        if near is not None:
+            yield place, f"did you mean {near}?"
+    elif there.online and model not in there.ready:
+        entry = context.catalogue.get(model)
+        fetched = there.downloads and entry is not None and entry.fetchable
+        what = "one will fetch it first" if fetched else "a job would wait for one that has"
+        yield place, f"no miner that is online has the model {model}; {what}"
+
+
+def _price_warnings(
+    definition: ServiceDefinition, data: Mapping[str, Any], lowest: Decimal | None, faults: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    place = "pricing.max_cost"
+    pricing = data.get("pricing")
+    limit = pricing.get("max_cost") if isinstance(pricing, Mapping) else None
+    if limit is None or lowest is None or any(fault.startswith("pricing") for fault in faults):
+        return
+    if parse_money(limit) < lowest:
+        yield place, f"below every offer: one {definition.unit} costs at least {format_money(lowest)}"
+
+
 async def _summary(context: Context, definition: ServiceDefinition) -> dict[str, Any]:
+    there = await supply(context, definition.service_id)
     return {
         "service_id": definition.service_id,
         "name": definition.name,
@@ -95,8 +164,28 @@ async def _summary(context: Context, definition: ServiceDefinition) -> dict[str,
         "determinism": definition.determinism,
         "route": f"/v1/services/{definition.route}" if definition.route else None,
         "requirements": asdict(definition.requirements),
-        "miners_online": (await supply(context, definition.service_id)).online,
+        "miners_online": there.online,
+        **_offer(there),
+        "durations": _durations(await estimates(context), definition.service_id),
     }
+
+
+def _offer(there: Supply) -> dict[str, Any]:
+    price = speed = None
+    if there.lowest_price is not None and there.typical_price is not None:
+        price = {"lowest": format_money(there.lowest_price), "typical": format_money(there.typical_price)}
+    if there.speed is not None:
+        metric, best, typical = there.speed
+        speed = {"metric": metric, "best": best, "typical": typical}
+    return {"price": price, "speed": speed}
+
+
+def _durations(measured: Estimates, service_id: str) -> list[dict[str, Any]]:
+    return [
+        {"model": model or None, "seconds": round(seconds, 3)}
+        for (service, model), seconds in sorted(measured.typical.items())
+        if service == service_id
+    ]
 
 
 @cache

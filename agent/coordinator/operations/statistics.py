@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import offline_before
+from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import counts, standings
 from agent.coordinator.store import miners as miner_store
 from agent.core.errors import NotFound

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from agent.coordinator.artifacts import ARTIFACT_ID
-from agent.coordinator.operations.addresses import input_problem, webhook_url
+from agent.coordinator.operations.addresses import webhook_url
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.references import artifact_of, reference_problem
 from agent.core.errors import InvalidJobType, ValidationFailed
 from agent.core.near_names import hint
 from agent.core.quantities import Money, parse_quantity
@@ -21,22 +21,24 @@ from aitbc.errors import VerificationError
 from runners._base import ServiceDefinition
 from runners._protocol import check_json
 
-ARTIFACT_SCHEME = "artifact:"
+_ModelT = TypeVar("_ModelT", bound=BaseModel)
+
 MAX_QUANTITY = 2**53
 MAX_SHOWN = 100
 """How much of a wrong name an error repeats, in characters."""
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Strict: what the published schema refuses is refused, "5" for a number too.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Resources(_Body):
     """What the run may use, as Kubernetes quantities. `gpu` is a whole number of GPUs."""
 
-    cpu: str | None = Field(default=None, examples=["1000m"])
-    memory: str | None = Field(default=None, examples=["2Gi"])
-    gpu: str | None = Field(default=None, examples=["1"])
+    cpu: str | None = Field(default=None, description="Cores", examples=["1000m"])
+    memory: str | None = Field(default=None, description="Main memory, bytes", examples=["2Gi"])
+    gpu: str | None = Field(default=None, description="GPUs, a whole number", examples=["1"])
 
     @field_validator("cpu", "memory", "gpu")
     @classmethod
@@ -56,31 +58,39 @@ class Resources(_Body):
 class Pricing(_Body):
     """What the client is ready to pay at most, a decimal string."""
 
-    max_cost: Money | None = None
+    max_cost: Money | None = Field(
+        default=None,
+        description="Held in escrow until the job ends. Null: the coordinator's default (1.00)",
+        examples=["0.10"],
+    )
 
 
 class JobOptions(_Body):
     """What every job may say, whatever its service."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="How lists call it. Null: the service"
+    )
     resources: Resources = Resources()
     pricing: Pricing = Pricing()
-    priority: Annotated[int, Field(ge=0, le=9)] = 0
-    timeout_seconds: Annotated[int, Field(ge=1)] | None = None
-    max_attempts: Annotated[int, Field(ge=1, le=10)] | None = None
-    miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = None
-    webhook_url: (
-        Annotated[
-            str,
-            Field(
-                max_length=2000,
-                description="Where a signed message goes when the job has ended",
-                examples=["https://example.com/hooks"],
-            ),
-        ]
-        | None
-    ) = None
-    offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = None
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="9 is the most urgent")
+    timeout_seconds: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Longest time of one run. Null: the coordinator's default (3600)"
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=10)] | None = Field(
+        default=None, description="Runs that machines' faults may cost. Null: the coordinator's default (3)"
+    )
+    miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = Field(
+        default=None, description="The only miner that may run it"
+    )
+    webhook_url: Annotated[str, Field(max_length=2000)] | None = Field(
+        default=None,
+        description="Where a signed message goes when the job has ended",
+        examples=["https://example.com/hooks"],
+    )
+    offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
+        default=None, description="The offer that it is given to at once"
+    )
 
     @model_validator(mode="after")
     def _one_choice(self) -> Self:
@@ -112,11 +122,13 @@ class JobRequest(JobOptions):
         }
     )
 
-    type: Annotated[str, Field(max_length=64)]
-    parameters: dict[str, Any] = {}
-    model: dict[str, Any] | None = None
-    input: dict[str, Any] | None = None
-    output: dict[str, Any] | None = None
+    type: Annotated[str, Field(max_length=64, description="A service's id", examples=["ai-inference"])]
+    parameters: dict[str, Any] = Field(
+        default={}, description="The service's input; its schema is in the registry"
+    )
+    model: dict[str, Any] | None = Field(default=None, description="Of a Python model: its program")
+    input: dict[str, Any] | None = Field(default=None, description="Of a Python model: its input file")
+    output: dict[str, Any] | None = Field(default=None, description="Of a Python model: how it answers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +181,6 @@ def specify(spec: Mapping[str, Any]) -> tuple[str, str]:
     return payload.decode(), sha256_hex(payload)
 
 
-def artifact_of(reference: Any) -> str | None:
-    """The artifact id that a file field names, or None if it names something else."""
-    if isinstance(reference, str) and reference.startswith(ARTIFACT_SCHEME):
-        return reference.removeprefix(ARTIFACT_SCHEME)
-    return None
-
-
 def service_of(context: Context, job_type: str) -> ServiceDefinition:
     """The service of a job type. Raises `InvalidJobType` naming those that there are."""
     definition = context.services.get(job_type.replace("-", "_"))
@@ -195,7 +200,7 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
     if definition.body_fields:
         given = {**blocks, "parameters": request.parameters}
         data = {name: given[name] for name in definition.body_fields if given[name] is not None}
-        return _check(context, definition, request.type, data, request, models, prefix="")
+        return _check(context, definition, request.type, data, request, models, prefix="", faults={})
     misplaced = {
         name: f"{definition.service_id} takes its input from `parameters`"
         for name, block in blocks.items()
@@ -204,7 +209,14 @@ def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> 
     if misplaced:
         raise ValidationFailed("Some fields do not belong to a job of this type.", misplaced)
     return _check(
-        context, definition, request.type, request.parameters, request, models, prefix="parameters."
+        context,
+        definition,
+        request.type,
+        request.parameters,
+        request,
+        models,
+        prefix="parameters.",
+        faults={},
     )
 
 
@@ -215,11 +227,13 @@ def check_service_call(
     option_names = set(JobOptions.model_fields) - set(definition.input_model.model_fields)
     given = {name: value for name, value in body.items() if name in option_names}
     data = {name: value for name, value in body.items() if name not in option_names}
-    try:
-        options = JobOptions.model_validate(given)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", field_errors(error)) from None
-    return _check(context, definition, definition.service_id, data, options, models, prefix="")
+    faults: Faults = {}
+    options = _read(JobOptions, given, faults, prefix="")
+    return _check(context, definition, definition.service_id, data, options, models, prefix="", faults=faults)
+
+
+Faults = dict[str, str]
+"""What is wrong, one sentence by dotted field. Checks add to it and go on, so that all faults are told at once."""
 
 
 def _check(
@@ -227,28 +241,22 @@ def _check(
     definition: ServiceDefinition,
     job_type: str,
     data: Mapping[str, Any],
-    options: JobOptions,
+    options: JobOptions | None,
     models: frozenset[str],
     prefix: str,
+    faults: Faults,
 ) -> Submission:
-    try:
-        check_json(data)
-    except ValueError as error:
-        raise ValidationFailed(
-            "The request is not valid.", {prefix.rstrip(".") or "body": str(error)}
-        ) from None
-    try:
-        request = definition.input_model.model_validate(data)
-    except ValidationError as error:
-        raise ValidationFailed("The request is not valid.", field_errors(error, prefix)) from None
-    parameters = request.model_dump(mode="json")
-    model = _model(context, definition, parameters, models, prefix)
-    _check_adapters(context, definition, parameters, prefix)
-    files, missing = _files(context, definition, parameters, prefix)
-    timeout = options.timeout_seconds or context.settings.default_timeout_seconds
-    if timeout > context.settings.max_timeout_seconds:
-        limit = f"at most {context.settings.max_timeout_seconds} seconds here"
-        raise ValidationFailed("The request is not valid.", {"timeout_seconds": limit})
+    request = _read(definition.input_model, data, faults, prefix)
+    # Where a field is wrong, the others are still looked at as they were sent.
+    parameters = data if request is None else request.model_dump(mode="json")
+    model = _model(context, definition, parameters, models, prefix, faults)
+    if request is not None:
+        _check_adapters(context, definition, parameters, prefix, faults)
+    files, missing = _files(context, definition, parameters, prefix, faults)
+    timeout = _timeout(context, options, faults)
+    webhook = _webhook(context, options, faults)
+    if options is None or faults:
+        raise ValidationFailed("The request is not valid.", faults)
     max_cost = options.pricing.max_cost
     return Submission(
         definition=definition,
@@ -260,10 +268,38 @@ def _check(
         max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
         timeout_seconds=timeout,
         max_attempts=options.max_attempts or context.settings.default_max_attempts,
-        webhook_url=webhook_url(context.settings.webhooks, options.webhook_url),
+        webhook_url=webhook,
         files=files,
         missing=missing,
     )
+
+
+def _read(model: type[_ModelT], data: Mapping[str, Any], faults: Faults, prefix: str) -> _ModelT | None:
+    try:
+        check_json(data)
+        # As JSON, since only there a list is a tuple and a string a number where the model says so, and nothing else is.
+        return model.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        faults |= field_errors(error, prefix)
+    except ValueError as error:
+        faults[prefix.rstrip(".") or "body"] = str(error)
+    return None
+
+
+def _timeout(context: Context, options: JobOptions | None, faults: Faults) -> int:
+    asked = options.timeout_seconds if options is not None else None
+    timeout = asked or context.settings.default_timeout_seconds
+    if timeout > context.settings.max_timeout_seconds:
+        faults["timeout_seconds"] = f"at most {context.settings.max_timeout_seconds} seconds here"
+    return timeout
+
+
+def _webhook(context: Context, options: JobOptions | None, faults: Faults) -> str | None:
+    try:
+        return webhook_url(context.settings.webhooks, options.webhook_url if options is not None else None)
+    except ValidationFailed as error:
+        faults |= error.details["fields"]
+        return None
 
 
 def _model(
@@ -272,15 +308,17 @@ def _model(
     parameters: Mapping[str, Any],
     models: frozenset[str],
     prefix: str,
+    faults: Faults,
 ) -> str | None:
     if definition.model_field is None:
         return None
-    model = str(parameters[definition.model_field])
+    place = f"{prefix}{definition.model_field}"
+    model = parameters.get(definition.model_field)
+    if not isinstance(model, str) or place in faults:
+        return None
     known = model_names(context, definition, models)
     if model not in known:
-        raise ValidationFailed(
-            "The model is unknown.", {f"{prefix}{definition.model_field}": _unknown("model", model, known)}
-        )
+        faults[place] = _unknown("model", model, known)
     return model
 
 
@@ -304,7 +342,11 @@ def _of_service(context: Context, service_id: str, kind: str) -> set[str]:
 
 
 def _check_adapters(
-    context: Context, definition: ServiceDefinition, parameters: Mapping[str, Any], prefix: str
+    context: Context,
+    definition: ServiceDefinition,
+    parameters: Mapping[str, Any],
+    prefix: str,
+    faults: Faults,
 ) -> None:
     if definition.adapters is None:
         return
@@ -313,7 +355,7 @@ def _check_adapters(
         _unknown("adapter", name, known) for name in definition.adapters(parameters) if name not in known
     ]
     if unknown:
-        raise ValidationFailed("An adapter is unknown.", {f"{prefix}adapters": unknown[0]})
+        faults[f"{prefix}adapters"] = unknown[0]
 
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
@@ -321,7 +363,11 @@ def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
 
 
 def _files(
-    context: Context, definition: ServiceDefinition, parameters: Mapping[str, Any], prefix: str
+    context: Context,
+    definition: ServiceDefinition,
+    parameters: Mapping[str, Any],
+    prefix: str,
+    faults: Faults,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     files: dict[str, Any] = {}
     missing: list[str] = []
@@ -330,10 +376,12 @@ def _files(
         if parent is None:
             continue
         reference = parent.get(path.rpartition(".")[2])
-        if reference is not None:
-            check_reference(context, reference, f"{prefix}{path}")
+        if isinstance(reference, str | Mapping):
+            problem = reference_problem(context, reference)
+            if problem is not None:
+                faults.setdefault(f"{prefix}{path}", problem)
             files[path] = reference
-        elif mark.upload:
+        elif reference is None and mark.upload:
             missing.append(path)
     return files, tuple(missing)
 
@@ -341,9 +389,9 @@ def _files(
 def _parent(parameters: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
     value: Any = parameters
     for name in path.split(".")[:-1]:
-        value = value.get(name)
-        if value is None:
+        if not isinstance(value, Mapping):
             return None
+        value = value.get(name)
     return value if isinstance(value, Mapping) else None
 
 
@@ -357,22 +405,6 @@ def with_file(spec: str, path: str, reference: str) -> Mapping[str, Any]:
     value[name] = reference
     loaded["files"][path] = reference
     return loaded
-
-
-def check_reference(context: Context, reference: Any, path: str) -> None:
-    """Refuse at once what every miner would refuse later. Raises `ValidationFailed`."""
-    if isinstance(reference, Mapping):
-        return
-    artifact = artifact_of(reference)
-    if artifact is not None:
-        if ARTIFACT_ID.fullmatch(artifact) is None:
-            raise ValidationFailed(
-                "A file is missing.", {path: "an artifact is named artifact:sha256:<64 hex digits>"}
-            )
-        return
-    problem = input_problem(context.settings, str(reference))
-    if problem:
-        raise ValidationFailed("A file's address is refused.", {path: problem})
 
 
 def field_errors(error: ValidationError, prefix: str = "") -> dict[str, str]:

@@ -10,24 +10,25 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
 
 from agent.coordinator.dispatch import MAX_LEASES
+from agent.core.fields import example
 from agent.core.matching import Batch
 from agent.core.quantities import Money
 from runners._protocol import check_json
 
-Fence = Annotated[int, Field(ge=1, le=2**53 - 1)]
+Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]
 Percent = Annotated[float, Field(ge=0, le=100)]
-Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=6)]
+Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=6, strict=False)]
 MAX_SLOTS: Final = 256
 MAX_EVENT: Final = 256 * 1024
 MAX_EXTRA: Final = 1024
 ShortText = Annotated[str, Field(max_length=200)]
 LongText = Annotated[str, Field(max_length=4000)]
-JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")]
+JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$", examples=["job_1234567890"])]
 
 
 class _Message(BaseModel):
     # Unknown fields are let pass: a newer miner may say more than this coordinator understands.
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
 class Gpu(_Message):
@@ -90,6 +91,34 @@ class Holding(_Message):
 class Registration(_Message):
     """`POST /v1/miners/register`."""
 
+    model_config = example(
+        {
+            "nonce": "kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe",
+            "public_key": "base64_public_key",
+            "signature": "base64_signature",
+            "name": "rig-1",
+            "agent_version": "0.1.0",
+            "enrolment_token": "enrol_secret",
+            "capabilities": {
+                "services": {
+                    "whisper_transcription": {
+                        "runner": "whisper",
+                        "version": "0.1.0+20250625",
+                        "models": ["tiny.en"],
+                        "downloadable": True,
+                        "unit_price": "0.0001",
+                    }
+                },
+                "unavailable": {"video_transcoding": ["ffmpeg was not found; install it."]},
+                "cpu_cores": 2,
+                "memory": 25769803776,
+                "disk_free": 85899345920,
+                "slots": 1,
+            },
+            "holding": [],
+        }
+    )
+
     nonce: ShortText
     public_key: ShortText
     signature: ShortText
@@ -124,8 +153,8 @@ class _Room(_Message):
 class Poll(_Room):
     """`POST /v1/miners/poll`; `wait` in seconds."""
 
-    slots: Annotated[int, Field(ge=0, le=MAX_SLOTS)]
-    wait: Annotated[float, Field(ge=0, le=60)] = 0
+    slots: Annotated[int, Field(ge=0, le=MAX_SLOTS, examples=[1])]
+    wait: Annotated[float, Field(ge=0, le=60, examples=[30])] = 0
 
 
 class SlotsMessage(_Room):
@@ -181,7 +210,10 @@ class RunEvents(_Message):
     """`POST /v1/miners/jobs/{job_id}/events`."""
 
     fence: Fence
-    events: Annotated[list[RunEvent], Field(max_length=1000)]
+    events: Annotated[
+        list[RunEvent],
+        Field(max_length=1000, examples=[[{"kind": "progress", "data": {"progress": 41, "units": "12.9"}}]]),
+    ]
 
 
 class OutputArtifact(_Message):
@@ -213,8 +245,17 @@ class RunResult(_Message):
     """`POST /v1/miners/jobs/{job_id}/result`."""
 
     fence: Fence
-    envelope: dict[str, Any]
-    results: dict[str, Any]
+    envelope: dict[str, Any] = Field(
+        description="DSSE",
+        examples=[
+            {
+                "payloadType": "application/vnd.in-toto+json",
+                "payload": "base64_statement",
+                "signatures": [{"keyid": "", "sig": "base64_signature"}],
+            }
+        ],
+    )
+    results: dict[str, Any] = Field(examples=[{"text": "Hello", "processing_time": 1.23, "units": 1.5}])
     artifacts: Annotated[list[OutputArtifact], Field(max_length=10_000)] = []
 
 
@@ -223,12 +264,12 @@ class RunFailure(_Message):
 
     fence: Fence
     kind: Literal["retry", "fail"]
-    code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$")]
-    message: LongText
+    code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$", examples=["MACHINE_FAULT"])]
+    message: LongText = Field(examples=["The GPU ran out of memory."])
 
 
 class RunRelease(_Message):
     """`POST /v1/miners/jobs/{job_id}/release`."""
 
     fence: Fence
-    reason: ShortText = ""
+    reason: ShortText = Field(default="", examples=["shutdown"])

@@ -4,33 +4,39 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from agent.core import fields
+from agent.core.fields import Answer, example
 
 Status = Literal["submitted", "running", "completed", "failed", "cancelled"]
-
-
-class Answer(BaseModel):
-    """An answer says exactly what it declares."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class JobError(Answer):
     """Why a job failed."""
 
-    code: str
-    message: str
+    code: str = Field(examples=["INPUT_INVALID"])
+    message: str = Field(examples=["The file is no video."])
 
 
 class JobCreated(Answer):
     """A new job. With `Prefer: wait=N` it may have ended already, with `results` or an `error`."""
 
-    job_id: str
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "submitted",
+            "created_at": "2024-01-01T12:00:00Z",
+            "estimated_completion": "2024-01-01T12:05:00Z",
+        }
+    )
+
+    job_id: fields.JobId
     status: Status
-    created_at: str
-    estimated_completion: str
-    service_id: str | None = None
-    missing_files: list[str] | None = None
+    created_at: fields.Time
+    estimated_completion: fields.Time
+    service_id: fields.ServiceId | None = Field(default=None, description="Of a service call")
+    missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
     results: dict[str, Any] | None = None
     error: JobError | None = None
 
@@ -38,27 +44,66 @@ class JobCreated(Answer):
 class JobStatus(Answer):
     """A job; what does not apply is left out."""
 
-    job_id: str
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "running",
+            "progress": 75,
+            "type": "ai-inference",
+            "service_id": "ai_inference",
+            "name": "image-classification",
+            "created_at": "2024-01-01T12:00:00Z",
+            "attempts": 1,
+            "started_at": "2024-01-01T12:01:00Z",
+            "estimated_completion": "2024-01-01T12:05:00Z",
+            "miner_id": "miner_1234567890",
+        }
+    )
+
+    job_id: fields.JobId
     status: Status
-    progress: int
-    type: str
-    service_id: str
+    progress: fields.Percentage
+    type: str = Field(description="As the request wrote it")
+    service_id: fields.ServiceId
     name: str
-    created_at: str
-    attempts: int
-    started_at: str | None = None
-    estimated_completion: str | None = None
-    completed_at: str | None = None
-    failed_at: str | None = None
-    cancelled_at: str | None = None
-    miner_id: str | None = None
-    offer_id: str | None = None
-    error: JobError | None = None
-    missing_files: list[str] | None = None
+    created_at: fields.Time
+    attempts: int = Field(description="Runs that have begun")
+    started_at: fields.Time | None = None
+    estimated_completion: fields.Time | None = None
+    completed_at: fields.Time | None = None
+    failed_at: fields.Time | None = None
+    cancelled_at: fields.Time | None = None
+    miner_id: fields.MinerId | None = None
+    offer_id: fields.OfferId | None = None
+    error: JobError | None = Field(default=None, description="Of a failed job")
+    missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
 
 
 class JobPage(Answer):
     """Jobs, newest first, and how many there are in all."""
+
+    model_config = example(
+        {
+            "jobs": [
+                {
+                    "job_id": "job_1234567890",
+                    "status": "completed",
+                    "progress": 100,
+                    "type": "ai-inference",
+                    "service_id": "ai_inference",
+                    "name": "image-classification",
+                    "created_at": "2024-01-01T12:00:00Z",
+                    "attempts": 1,
+                    "started_at": "2024-01-01T12:01:00Z",
+                    "completed_at": "2024-01-01T12:04:00Z",
+                    "miner_id": "miner_1234567890",
+                }
+            ],
+            "total": 1,
+            "limit": 50,
+            "offset": 0,
+        }
+    )
 
     jobs: list[JobStatus]
     total: int
@@ -69,161 +114,186 @@ class JobPage(Answer):
 class JobCancelled(Answer):
     """A cancelled job."""
 
-    job_id: str
+    model_config = example(
+        {"job_id": "job_1234567890", "status": "cancelled", "cancelled_at": "2024-01-01T12:03:00Z"}
+    )
+
+    job_id: fields.JobId
     status: Literal["cancelled"]
-    cancelled_at: str
+    cancelled_at: fields.Time
 
 
 class JobResults(Answer):
     """The results of a completed job, in the shape that its service defines."""
 
-    job_id: str
+    model_config = example(
+        {
+            "job_id": "job_1234567890",
+            "status": "completed",
+            "results": {"prediction": "cat", "confidence": 0.95, "processing_time": 1.23, "units": 1.5},
+            "completed_at": "2024-01-01T12:04:00Z",
+        }
+    )
+
+    job_id: fields.JobId
     status: Literal["completed"]
     results: dict[str, Any]
-    completed_at: str
+    completed_at: fields.Time
 
 
 class Artifact(Answer):
     """A stored artifact; `size` in bytes."""
 
-    artifact_id: str
-    size: int
-    media_type: str
+    artifact_id: fields.ArtifactId
+    size: int = Field(ge=0, examples=[1048576])
+    media_type: str = Field(examples=["video/mp4"])
 
 
 class Upload(Answer):
     """A resumable upload. `length` is null while the client has not told it, `artifact_id` until the file is stored."""
 
-    upload_id: str
-    offset: int
-    length: int | None
-    filename: str | None
-    artifact_id: str | None
-    created_at: str
-    expires_at: str
+    upload_id: fields.UploadId
+    offset: int = Field(ge=0, description="Bytes that have arrived", examples=[524288])
+    length: int | None = Field(description="Bytes in all", examples=[1048576])
+    filename: str | None = Field(examples=["film.mkv"])
+    artifact_id: fields.ArtifactId | None
+    created_at: fields.Time
+    expires_at: fields.Time
 
 
 class ArtifactLink(Answer):
     """A signed link, relative to the API's address, and when it ends."""
 
-    url: str
-    expires_at: str
+    url: str = Field(
+        examples=["/v1/artifacts/sha256:9f86...?expires=1704110400&type=video%2Fmp4&signature=..."]
+    )
+    expires_at: fields.Time
 
 
 class Signature(Answer):
     """The miner's signature and key, base64."""
 
-    sig: str
-    public_key: str
+    sig: str = Field(examples=["base64_signature"])
+    public_key: str = Field(examples=["base64_public_key"])
 
 
 class Attestation(Answer):
     """What the coordinator signs about a run."""
 
     type: Literal["assignment", "completion"]
-    timestamp: str
-    statement_sha256: str
-    job_id: str
-    miner_id: str
-    fence: str
-    signature: str
+    timestamp: fields.Time
+    statement_sha256: fields.Sha256
+    job_id: fields.JobId
+    miner_id: fields.MinerId
+    fence: str = Field(examples=["1"])
+    signature: str = Field(examples=["base64_attestation"])
+
+
+class EnvelopeSignature(Answer):
+    """The one signature of an envelope; `keyid` is empty."""
+
+    keyid: str = Field(examples=[""])
+    sig: str = Field(examples=["base64_signature"])
+
+
+class Envelope(Answer):
+    """The miner's signed statement, a DSSE envelope."""
+
+    payloadType: str = Field(examples=["application/vnd.in-toto+json"])  # noqa: N815 - DSSE's own name
+    payload: str = Field(examples=["base64_statement"])
+    signatures: list[EnvelopeSignature]
+
+
+def _attested(kind: str, timestamp: str) -> dict[str, str]:
+    return {
+        "type": kind,
+        "timestamp": timestamp,
+        "statement_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "job_id": "job_1234567890",
+        "miner_id": "miner_1234567890",
+        "fence": "1",
+        "signature": "base64_attestation",
+    }
 
 
 class Receipt(Answer):
     """The miner's signed statement with the coordinator's attestations."""
 
-    receipt_id: str
-    job_id: str
-    miner_id: str
+    model_config = example(
+        {
+            "receipt_id": "receipt_1234567890",
+            "job_id": "job_1234567890",
+            "miner_id": "miner_1234567890",
+            "signature": {"sig": "base64_signature", "public_key": "base64_public_key"},
+            "attestations": [
+                _attested("assignment", "2024-01-01T12:01:00Z"),
+                _attested("completion", "2024-01-01T12:04:00Z"),
+            ],
+            "created_at": "2024-01-01T12:04:00Z",
+            "envelope": {
+                "payloadType": "application/vnd.in-toto+json",
+                "payload": "base64_statement",
+                "signatures": [{"keyid": "", "sig": "base64_signature"}],
+            },
+        }
+    )
+
+    receipt_id: fields.ReceiptId
+    job_id: fields.JobId
+    miner_id: fields.MinerId
     signature: Signature
     attestations: list[Attestation]
-    created_at: str
-    envelope: dict[str, Any]
+    created_at: fields.Time
+    envelope: Envelope
 
 
 class ReceiptVerification(Answer):
     """What a verification found; `failures` names each part that does not hold."""
 
+    model_config = example(
+        {
+            "valid": True,
+            "miner_signature_valid": True,
+            "coordinator_attestations": 2,
+            "verified_at": "2024-01-01T12:05:00Z",
+            "failures": [],
+        }
+    )
+
     valid: bool
     miner_signature_valid: bool
-    coordinator_attestations: int
-    verified_at: str
+    coordinator_attestations: int = Field(description="How many of them hold")
+    verified_at: fields.Time
     failures: list[str]
 
 
 class CheckpointCosigned(Answer):
     """Whose cosignatures were taken, and of the checkpoint of how many leaves."""
 
-    size: int
-    cosigned_by: list[str]
+    size: int = Field(ge=0, examples=[1042])
+    cosigned_by: list[str] = Field(examples=[["witness.example.net"]])
 
 
 class Health(Answer):
     """Whether the coordinator works. `log_key` is what receipts are verified with."""
 
+    model_config = example(
+        {
+            "status": "ok",
+            "version": "1.0.0",
+            "environment": "production",
+            "timestamp": "2024-01-01T12:00:00Z",
+            "services": {"database": "healthy", "blockchain": "healthy", "marketplace": "healthy"},
+            "log_key": "log.example.org+3f1c9a02+AQ==",
+        }
+    )
+
     status: Literal["ok", "degraded"]
     version: str
     environment: str
-    timestamp: str
+    timestamp: fields.Time
     services: dict[str, Literal["healthy", "unhealthy"]]
     log_key: str
-
-
-class Requirements(Answer):
-    """What a machine needs to offer a service. Sizes are bytes; `gpu` says whether one is needed, used if there, or never used."""
-
-    gpu: Literal["required", "optional", "unused"]
-    vram: int
-    memory: int
-    disk: int
-
-
-class ServiceSummary(Answer):
-    """A service. `unit` is what it is metered in, `cpu_unit` where there is no GPU; `determinism` how two results compare."""
-
-    service_id: str
-    name: str
-    category: str
-    description: str
-    tags: list[str]
-    unit: str
-    cpu_unit: str
-    determinism: str
-    route: str | None
-    requirements: Requirements
-    miners_online: int
-
-
-class ServiceList(Answer):
-    """Services and how many they are."""
-
-    services: list[ServiceSummary]
-    total: int
-
-
-class ServiceDetails(ServiceSummary):
-    """A service in full. `models` are the names that a request may use, `adapters` those that it may use beside."""
-
-    models: list[str]
-    adapters: list[str]
-    output_schema: dict[str, Any]
-
-
-class ModelNeeds(Answer):
-    """What a model takes, in bytes: VRAM at full speed and at least, and memory where there is no GPU."""
-
-    name: str
-    kind: Literal["model", "adapter"]
-    vram: int
-    vram_min: int
-    memory: int
-
-
-class ServiceNeeds(Requirements):
-    """What a service needs, and each model of the catalogue beside it."""
-
-    service_id: str
-    models: list[ModelNeeds]
 
 
 class Wallet(Answer):
@@ -232,27 +302,45 @@ class Wallet(Answer):
     Administrators see the operator's fees as balance, and under `issued` all that was ever credited.
     """
 
-    account_id: str | None = None
-    miner_id: str | None = None
-    balance: str
-    held: str
-    issued: str | None = None
+    model_config = example({"account_id": "account_1234567890", "balance": "999.50", "held": "0.10"})
+
+    account_id: fields.AccountId | None = None
+    miner_id: fields.MinerId | None = None
+    balance: fields.Amount
+    held: fields.Amount
+    issued: fields.Amount | None = None
 
 
 class Transaction(Answer):
     """A credit, or the payment of a job: `held` at its submission, then `amount` paid (`fee` included) and the rest `refunded`."""
 
-    transaction_id: str
+    model_config = example(
+        {
+            "transaction_id": "tx_1234567890",
+            "type": "payment",
+            "status": "settled",
+            "amount": "0.04",
+            "created_at": "2024-01-01T12:00:00Z",
+            "job_id": "job_1234567890",
+            "held": "0.10",
+            "fee": "0",
+            "refunded": "0.06",
+            "miner_id": "miner_1234567890",
+            "settled_at": "2024-01-01T12:04:00Z",
+        }
+    )
+
+    transaction_id: fields.TransactionId
     type: Literal["credit", "payment"]
     status: Literal["pending", "settled", "refunded"]
-    amount: str
-    created_at: str
-    job_id: str | None = None
-    miner_id: str | None = None
-    held: str | None = None
-    fee: str | None = None
-    refunded: str | None = None
-    settled_at: str | None = None
+    amount: fields.Amount
+    created_at: fields.Time
+    job_id: fields.JobId | None = None
+    miner_id: fields.MinerId | None = None
+    held: fields.Amount | None = None
+    fee: fields.Amount | None = None
+    refunded: fields.Amount | None = None
+    settled_at: fields.Time | None = None
     note: str | None = None
 
 
@@ -266,51 +354,21 @@ class TransactionPage(Answer):
 class Credited(Answer):
     """A credit, and what the account can spend now."""
 
-    transaction_id: str
-    account_id: str
-    amount: str
-    balance: str
-    created_at: str
-
-
-class WebhookSecret(Answer):
-    """What webhooks are signed with; the secret before it is used beside it until `previous_valid_until`."""
-
-    secret: str
-    created_at: str
-    previous_valid_until: str | None = None
-
-
-class WebhookDelivery(Answer):
-    """A message about a job and what has come of it. `gone`: its receiver answered 410 and gets no more."""
-
-    webhook_id: str
-    type: Literal["job.completed", "job.failed", "job.cancelled"]
-    url: str
-    status: Literal["pending", "delivered", "failed", "gone"]
-    attempts: int
-    created_at: str
-    last_attempt_at: str | None = None
-    next_attempt_at: str | None = None
-    finished_at: str | None = None
-    last_status_code: int | None = None
-    last_error: str | None = None
-
-
-class WebhookList(Answer):
-    """The messages about a job, oldest first."""
-
-    webhooks: list[WebhookDelivery]
+    transaction_id: fields.TransactionId
+    account_id: fields.AccountId
+    amount: fields.Amount
+    balance: fields.Amount
+    created_at: fields.Time
 
 
 class Account(Answer):
     """Who owns jobs, artifacts and money."""
 
-    account_id: str
-    name: str
-    balance: str
-    held: str
-    created_at: str
+    account_id: fields.AccountId
+    name: str = Field(examples=["render farm"])
+    balance: fields.Amount
+    held: fields.Amount
+    created_at: fields.Time
 
 
 class AccountPage(Answer):
@@ -318,82 +376,3 @@ class AccountPage(Answer):
 
     accounts: list[Account]
     next: str | None = None
-
-
-class OfferRequirements(Answer):
-    """What the offer's machine has at least: memory of its largest GPU, and CPU."""
-
-    min_gpu_memory: str | None = None
-    min_cpu: str | None = None
-
-
-class Offer(Answer):
-    """A miner's price for each metered unit of jobs of a type or name.
-
-    A `standing` offer follows from the miner's configured prices and has neither `max_jobs` nor an end.
-    """
-
-    offer_id: str
-    miner_id: str
-    job_type: str
-    price: str
-    status: Literal["active", "exhausted", "expired", "withdrawn"]
-    standing: bool
-    requirements: OfferRequirements
-    created_at: str
-    max_jobs: int | None = None
-    jobs_left: int | None = None
-    expires_at: str | None = None
-    reputation: float | None = None
-
-
-class OfferPage(Answer):
-    """Offers. `next` is what to send as `before` to go on in your own ones, where there are more."""
-
-    offers: list[Offer]
-    next: str | None = None
-
-
-class OfferEnded(Answer):
-    """An offer that takes no new jobs any more."""
-
-    offer_id: str
-    status: Literal["expired", "withdrawn"]
-
-
-class OfferAccepted(Answer):
-    """The payment of a job that was given to an offer: pending until the job ends. `price` is what a unit will cost."""
-
-    transaction_id: str
-    status: Literal["pending", "settled", "refunded"]
-    created_at: str
-    job_id: str
-    offer_id: str
-    miner_id: str
-    price: str
-
-
-class MarketStats(Answer):
-    """The whole market. `average_completion_time` is seconds from a miner getting a job to its result."""
-
-    total_jobs: int
-    active_jobs: int
-    completed_jobs: int
-    failed_jobs: int
-    average_completion_time: float
-    total_volume: str
-    active_miners: int
-
-
-class MinerStats(Answer):
-    """What a miner has done. `total_jobs` are its results and the runs that failed by its fault (docs/reputation.md)."""
-
-    miner_id: str
-    reputation: float
-    total_jobs: int
-    success_rate: float
-    average_completion_time: float
-    total_earned: str
-    active_since: str
-    failed_runs: int
-    refused_results: int

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import SESSION_PREFIX, Session
+from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
 
 MAX_WAIT_SECONDS: Final = 60
 
-_bearer = HTTPBearer(auto_error=False, description="An API key, or a miner's session token")
-_header = APIKeyHeader(name="X-API-Key", auto_error=False)
+_bearer = HTTPBearer(scheme_name="key", auto_error=False, description="`Authorization: Bearer KEY`")
+_header = APIKeyHeader(
+    scheme_name="keyHeader", name="X-API-Key", auto_error=False, description="`X-API-Key: KEY`"
+)
+_session_bearer = HTTPBearer(
+    scheme_name="session", auto_error=False, description="`Authorization: Bearer TOKEN` of a miner's session"
+)
 
 
 def _context(request: Request) -> Context:
@@ -30,8 +38,13 @@ def _secret(
     return bearer.credentials if bearer is not None else header
 
 
+def _token(bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_session_bearer)]) -> str | None:
+    return bearer.credentials if bearer is not None else None
+
+
 ContextOf = Annotated[Context, Depends(_context)]
 Secret = Annotated[str | None, Depends(_secret)]
+_Token = Annotated[str | None, Depends(_token)]
 
 
 async def _caller(context: ContextOf, secret: Secret) -> Caller:
@@ -54,11 +67,18 @@ async def _owner_or_admin(context: ContextOf, secret: Secret) -> Caller:
     return access.require(await access.authenticate(context, secret), Role.MINER, Role.ADMIN)
 
 
-async def _session(context: ContextOf, secret: Secret) -> Session:
-    return await miners.session_of(context, secret)
+async def _session(context: ContextOf, token: _Token) -> Session:
+    return await miners.session_of(context, token)
 
 
-async def client_or_session(context: ContextOf, secret: Secret) -> Caller | Session:
+def _any_secret(secret: Secret, _: _Token) -> str | None:
+    return secret
+
+
+AnySecret = Annotated[str | None, Depends(_any_secret)]
+
+
+async def client_or_session(context: ContextOf, secret: AnySecret) -> Caller | Session:
     """Whoever stores and reads artifacts. Raises `Unauthorized`, `Forbidden`."""
     if secret is not None and secret.startswith(SESSION_PREFIX):
         return await miners.session_of(context, secret)
@@ -68,7 +88,11 @@ async def client_or_session(context: ContextOf, secret: Secret) -> Caller | Sess
 def _preferred_wait(
     prefer: Annotated[
         str | None,
-        Header(description="`wait=N`: hold the answer up to N seconds (60 at most) for the job's end"),
+        Header(
+            alias="Prefer",
+            description="`wait=N`: hold the answer up to N seconds (60 at most) for the job's end",
+            examples=["wait=30"],
+        ),
     ] = None,
 ) -> int:
     """The seconds of `Prefer: wait=N` (RFC 7240), at most a minute; 0 without."""
@@ -88,6 +112,29 @@ async def disconnected(request: Request) -> None:
         pass
 
 
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who may make a call, in words for the API's document, and what everybody else is answered."""
+
+    words: str
+    errors: tuple[type[ApiError], ...]
+
+
+AUDIENCES: Final[Mapping[Callable[..., Any], Audience]] = {
+    _caller: Audience("any key", (Unauthorized,)),
+    _client: Audience("a client's or an administrator's key", (Unauthorized, Forbidden)),
+    _admin: Audience("an administrator's key", (Unauthorized, Forbidden)),
+    _owner: Audience("the key of a miner's owner", (Unauthorized, Forbidden)),
+    _owner_or_admin: Audience("the key of a miner's owner, or an administrator's", (Unauthorized, Forbidden)),
+    _session: Audience("a miner's session token", (Unauthorized, StaleSession)),
+    _any_secret: Audience(
+        "a client's or an administrator's key, or a miner's session token",
+        (Unauthorized, Forbidden, StaleSession),
+    ),
+}
+"""By the dependency that lets callers in. A route without one is open to everybody."""
+
+
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -96,6 +143,7 @@ IdempotencyKey = Annotated[
         description="Makes a repetition get the first answer, for a day",
     ),
 ]
+Limit = Annotated[int, Query(ge=1, le=500, description="How many at most")]
 AnyCaller = Annotated[Caller, Depends(_caller)]
 Client = Annotated[Caller, Depends(_client)]
 Admin = Annotated[Caller, Depends(_admin)]

@@ -8,19 +8,24 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import access, miners, wallet
 from agent.coordinator.operations.access import KeyRecord, Role
 from agent.coordinator.routes._answers import AccountPage, Credited
-from agent.coordinator.routes._callers import Admin, ContextOf
+from agent.coordinator.routes._callers import Admin, ContextOf, Limit
+from agent.core import fields
+from agent.core.errors import NotFound
+from agent.core.fields import Answer
+from agent.core.jobs import JobState
 from agent.core.quantities import Money, format_time
 
 router = APIRouter(prefix="/admin", tags=["Administration"])
 
-Name = Annotated[str, Field(min_length=1, max_length=100)]
+Name = Annotated[str, Field(min_length=1, max_length=100, examples=["render farm"])]
 
 
 class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class AccountRequest(_Request):
@@ -32,14 +37,14 @@ class AccountRequest(_Request):
 class CreditRequest(_Request):
     """Money for an account, a decimal string."""
 
-    amount: Money
-    note: Annotated[str, Field(max_length=200)] = ""
+    amount: Money = Field(examples=["100"])
+    note: Annotated[str, Field(max_length=200, examples=["January"])] = ""
 
 
 class KeyRequest(_Request):
     """A new key: for a client with its account, for a miner's owner with the miner."""
 
-    role: Role
+    role: Annotated[Role, Field(strict=False)]
     name: Name
     account_id: str | None = None
     miner_id: str | None = None
@@ -52,17 +57,80 @@ class EnrolmentRequest(_Request):
     valid_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400
 
 
+class NewAccount(Answer):
+    """An account just made."""
+
+    account_id: fields.AccountId
+    name: str = Field(examples=["render farm"])
+
+
+class Key(Answer):
+    """A key without its secret; what does not apply is left out."""
+
+    key_id: fields.KeyId
+    role: Role
+    name: str = Field(examples=["render farm"])
+    account_id: fields.AccountId | None = None
+    miner_id: fields.MinerId | None = None
+    created_at: fields.Time
+    revoked_at: fields.Time | None = None
+
+
+class NewKey(Key):
+    """A key just made, with its secret."""
+
+    key: str = Field(description="The secret", examples=["aitbc_client_secret"])
+
+
+class KeyList(Answer):
+    """All keys, revoked ones too."""
+
+    keys: list[Key]
+
+
+class Enrolment(Answer):
+    """A token just made."""
+
+    enrolment_token: str = Field(examples=["enrol_secret"])
+    uses: int = Field(examples=[1])
+    expires_at: fields.Time
+
+
+class MinerSummary(Answer):
+    """A miner. `paused` is its reason for taking no work; `unavailable` says why services are not offered."""
+
+    miner_id: fields.MinerId
+    name: str = Field(examples=["rig-1"])
+    online: bool
+    seen_at: fields.Time
+    session: int = Field(examples=[4])
+    paused: str | None = Field(examples=[None])
+    services: list[str] = Field(examples=[["llm_inference"]])
+    unavailable: dict[str, list[str]] = Field(
+        examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
+    )
+    gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
+    slots: int = Field(examples=[1])
+
+
+class Overview(Answer):
+    """How many jobs are in each state, and all miners."""
+
+    jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
+    miners: list[MinerSummary]
+
+
 @router.post("/accounts", status_code=status.HTTP_201_CREATED, summary="Create an account")
-async def create_account(context: ContextOf, _: Admin, request: AccountRequest) -> dict[str, str]:
+async def create_account(context: ContextOf, _: Admin, request: AccountRequest) -> NewAccount:
     """An account owns jobs and artifacts."""
-    return {"account_id": await access.create_account(context, request.name), "name": request.name}
+    return NewAccount(account_id=await access.create_account(context, request.name), name=request.name)
 
 
 @router.get("/accounts", response_model_exclude_none=True, summary="List accounts")
 async def list_accounts(
     context: ContextOf,
     _: Admin,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Limit = 50,
     after: Annotated[
         str | None, Query(max_length=64, description="Go on after this account: `next` of the last page")
     ] = None,
@@ -72,52 +140,65 @@ async def list_accounts(
 
 
 @router.post(
-    "/accounts/{account_id}/credit", status_code=status.HTTP_201_CREATED, summary="Credit an account"
+    "/accounts/{account_id}/credit",
+    status_code=status.HTTP_201_CREATED,
+    responses=errors(NotFound),
+    summary="Credit an account",
 )
-async def credit(context: ContextOf, _: Admin, account_id: str, request: CreditRequest) -> Credited:
+async def credit(
+    context: ContextOf, _: Admin, account_id: fields.AccountId, request: CreditRequest
+) -> Credited:
     """The account can spend it at once."""
     return Credited(**await wallet.add_credit(context, account_id, request.amount, request.note))
 
 
-@router.get("/keys", summary="List keys")
-async def list_keys(context: ContextOf, _: Admin) -> dict[str, list[dict[str, Any]]]:
+@router.get("/keys", response_model_exclude_none=True, summary="List keys")
+async def list_keys(context: ContextOf, _: Admin) -> KeyList:
     """Without their secrets, which are not kept."""
-    return {"keys": [_key(record) for record in await access.list_keys(context)]}
+    return KeyList(keys=[Key(**_shown(record)) for record in await access.list_keys(context)])
 
 
-@router.post("/keys", status_code=status.HTTP_201_CREATED, summary="Create a key")
-async def create_key(context: ContextOf, _: Admin, request: KeyRequest) -> dict[str, Any]:
+@router.post(
+    "/keys",
+    status_code=status.HTTP_201_CREATED,
+    response_model_exclude_none=True,
+    responses=errors(NotFound),
+    summary="Create a key",
+)
+async def create_key(context: ContextOf, _: Admin, request: KeyRequest) -> NewKey:
     """The answer holds the secret, this once."""
     new = await access.create_key(
         context, request.role, name=request.name, account_id=request.account_id, miner_id=request.miner_id
     )
-    return {**_key(new.record), "key": new.secret}
+    return NewKey(**_shown(new.record), key=new.secret)
 
 
-@router.delete("/keys/{key_id}", status_code=status.HTTP_204_NO_CONTENT, summary="Revoke a key")
-async def revoke_key(context: ContextOf, _: Admin, key_id: str) -> None:
+@router.delete(
+    "/keys/{key_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(NotFound),
+    summary="Revoke a key",
+)
+async def revoke_key(context: ContextOf, _: Admin, key_id: fields.KeyId) -> None:
     """The key is useless from now on."""
     await access.revoke_key(context, key_id)
 
 
 @router.post("/enrolments", status_code=status.HTTP_201_CREATED, summary="Make an enrolment token")
-async def create_enrolment(context: ContextOf, _: Admin, request: EnrolmentRequest) -> dict[str, Any]:
+async def create_enrolment(context: ContextOf, _: Admin, request: EnrolmentRequest) -> Enrolment:
     """The answer holds the token, this once."""
     token, expires_at = await access.create_enrolment(
         context, uses=request.uses, valid_seconds=request.valid_seconds
     )
-    return {"enrolment_token": token, "uses": request.uses, "expires_at": format_time(expires_at)}
+    return Enrolment(enrolment_token=token, uses=request.uses, expires_at=format_time(expires_at))
 
 
 @router.get("/overview", summary="Miners and queue")
-async def overview(context: ContextOf, _: Admin) -> dict[str, Any]:
+async def overview(context: ContextOf, _: Admin) -> Overview:
     """All miners with what they offer and what they do not, and how many jobs are in each state."""
-    return await miners.overview(context)
+    return Overview(**await miners.overview(context))
 
 
-def _key(record: KeyRecord) -> dict[str, Any]:
-    shown = {name: value for name, value in asdict(record).items() if value is not None}
-    for name in ("created_at", "revoked_at"):
-        if name in shown:
-            shown[name] = format_time(shown[name])
-    return shown
+def _shown(record: KeyRecord) -> dict[str, Any]:
+    revoked_at = None if record.revoked_at is None else format_time(record.revoked_at)
+    return {**asdict(record), "created_at": format_time(record.created_at), "revoked_at": revoked_at}

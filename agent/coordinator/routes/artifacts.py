@@ -5,24 +5,49 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request, status
+from fastapi import APIRouter, Depends, Header, Query, Request, status
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
 from agent.coordinator.operations import artifacts as operations
 from agent.coordinator.operations import links
 from agent.coordinator.operations.artifacts import ArtifactRecord
 from agent.coordinator.routes._answers import Artifact, ArtifactLink
-from agent.coordinator.routes._callers import Client, ClientOrSession, ContextOf, Secret, client_or_session
-from agent.core.errors import RangeNotSatisfiable
+from agent.coordinator.routes._callers import (
+    AnySecret,
+    Client,
+    ClientOrSession,
+    ContextOf,
+    client_or_session,
+)
+from agent.core import fields
+from agent.core.errors import Conflict, NotFound, RangeNotSatisfiable
 from agent.core.media_types import clean_media_type
 
 router = APIRouter(prefix="/artifacts", tags=["Artifacts"])
 
+_ANY_BYTES: Final = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_FILE: Final = {"description": "The file, with its own media type", "content": _ANY_BYTES}
+_PART: Final = {
+    "description": "The range that was asked for",
+    "content": _ANY_BYTES,
+    "headers": {
+        "Content-Range": {"required": True, "schema": {"type": "string"}, "example": "bytes 0-1023/1048576"}
+    },
+}
+_READING: Final = {200: _FILE, 206: _PART, **errors(NotFound, RangeNotSatisfiable)}
+_WITH_LINK: Final = {AUDIENCE: "everybody who may read the file, and whoever has a signed link to it"}
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
-@router.post("", status_code=status.HTTP_201_CREATED, summary="Store a file")
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=errors(Conflict),
+    openapi_extra=FILE_BODY,
+    summary="Store a file",
+)
 async def create(context: ContextOf, who: ClientOrSession, request: Request) -> Artifact:
     """The body is the file, streamed; its id is its SHA-256."""
     media_type = clean_media_type(request.headers.get("content-type"))
@@ -32,13 +57,19 @@ async def create(context: ContextOf, who: ClientOrSession, request: Request) -> 
 class LinkRequest(BaseModel):
     """How long a link is to be valid; without it, as long as the coordinator's setting says."""
 
-    model_config = ConfigDict(extra="forbid")
-    seconds: Annotated[float, Field(ge=1)] | None = None
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    seconds: Annotated[float, Field(ge=1)] | None = Field(default=None, examples=[3600])
 
 
-@router.post("/{artifact_id}/links", status_code=status.HTTP_201_CREATED, summary="Make a signed link")
+@router.post(
+    "/{artifact_id}/links",
+    status_code=status.HTTP_201_CREATED,
+    responses=errors(NotFound),
+    summary="Make a signed link",
+)
 async def create_link(
-    context: ContextOf, caller: Client, artifact_id: str, request: LinkRequest | None = None
+    context: ContextOf, caller: Client, artifact_id: fields.ArtifactId, request: LinkRequest | None = None
 ) -> ArtifactLink:
     """Whoever has the link reads the file without a key until it expires."""
     seconds = request.seconds if request is not None else None
@@ -47,8 +78,8 @@ async def create_link(
 
 async def _readable(
     context: ContextOf,
-    secret: Secret,
-    artifact_id: str,
+    secret: AnySecret,
+    artifact_id: fields.ArtifactId,
     expires: Annotated[int, Query(description="Of a signed link: when it ends")] = 0,
     signature: Annotated[str | None, Query(description="Of a signed link, in place of a key")] = None,
     media_type: Annotated[str | None, Query(alias="type", description="Of a signed link")] = None,
@@ -59,14 +90,31 @@ async def _readable(
     return await operations.find(context, await client_or_session(context, secret), artifact_id)
 
 
-@router.head("/{artifact_id}", response_class=Response, summary="Look at a file")
-@router.get("/{artifact_id}", response_class=StreamingResponse, summary="Read a file")
+@router.head(
+    "/{artifact_id}",
+    response_class=Response,
+    responses=_READING,
+    openapi_extra=_WITH_LINK,
+    name="head",
+    summary="Look at a file",
+)
+@router.get(
+    "/{artifact_id}",
+    response_class=Response,
+    responses=_READING,
+    openapi_extra=_WITH_LINK,
+    summary="Read a file",
+)
 async def read(
-    context: ContextOf, record: Annotated[ArtifactRecord, Depends(_readable)], request: Request
+    context: ContextOf,
+    record: Annotated[ArtifactRecord, Depends(_readable)],
+    request: Request,
+    wanted: Annotated[
+        str | None, Header(alias="Range", description="One byte range", examples=["bytes=0-1023"])
+    ] = None,
 ) -> Response:
-    """Supports one byte range."""
+    """The bytes as they were stored, or one range of them."""
     artifact_id = record.artifact_id
-    wanted = request.headers.get("range")
     start, length = parse_range(wanted, record.size) or (0, record.size)
     partial = wanted is not None and parse_range(wanted, record.size) is not None
     headers = {

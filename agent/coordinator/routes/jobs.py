@@ -8,28 +8,52 @@ from contextlib import aclosing
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Header, Query, Request, Response, status
+from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
+from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.following import Told, follow
 from agent.coordinator.operations.streams import MAX_SEQ
 from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
-from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait, Secret
-from agent.core.errors import ApiError, ValidationFailed
+from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, Limit, PreferredWait, Secret
+from agent.core import fields
+from agent.core.errors import (
+    ApiError,
+    Conflict,
+    InsufficientBalance,
+    InvalidJobType,
+    JobAlreadyCompleted,
+    JobNotCompleted,
+    JobNotFound,
+    NotFound,
+    OfferNotAvailable,
+    ValidationFailed,
+)
 from agent.core.jobs import JobState
 from agent.core.media_types import clean_media_type
 
 router = APIRouter(prefix="/jobs", tags=["Jobs"])
 
 KEEP_ALIVE_SECONDS = 15.0
+_EVENTS_EXAMPLE = (
+    'event: job_update\ndata: {"job_id":"job_1234567890","status":"running","progress":75}\n\n'
+    'event: job_event\ndata: {"job_id":"job_1234567890","kind":"token","text":"Hello"}\n\n'
+)
 
 log = structlog.get_logger()
 
 
 @router.post(
-    "", status_code=status.HTTP_201_CREATED, response_model_exclude_none=True, summary="Create a job"
+    "",
+    status_code=status.HTTP_201_CREATED,
+    response_model_exclude_none=True,
+    responses={
+        201: {"headers": headers(Preference_Applied="`wait=N`, where `Prefer` asked for it")},
+        **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+    },
+    summary="Create a job",
 )
 async def create(
     context: ContextOf,
@@ -47,14 +71,18 @@ async def create(
     return JobCreated(**created)
 
 
-@router.get("", response_model_exclude_none=True, summary="List jobs")
+@router.get(
+    "", response_model_exclude_none=True, responses=errors(InvalidJobType, Conflict), summary="List jobs"
+)
 async def list_jobs(
     context: ContextOf,
     caller: Client,
-    state: Annotated[JobState | None, Query(alias="status")] = None,
-    job_type: Annotated[str | None, Query(alias="type")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    offset: Annotated[int, Query(ge=0, le=2**31)] = 0,
+    state: Annotated[JobState | None, Query(alias="status", description="Only jobs in this state")] = None,
+    job_type: Annotated[
+        str | None, Query(alias="type", description="Only jobs of this service", examples=["ai-inference"])
+    ] = None,
+    limit: Limit = 50,
+    offset: Annotated[int, Query(ge=0, le=2**31, description="How many to leave out")] = 0,
 ) -> JobPage:
     """Your jobs, newest first."""
     page = await operations.list_page(
@@ -63,29 +91,43 @@ async def list_jobs(
     return JobPage(**page)
 
 
-@router.get("/{job_id}", response_model_exclude_none=True, summary="Status of a job")
-async def get(context: ContextOf, caller: Client, job_id: str) -> JobStatus:
+@router.get(
+    "/{job_id}", response_model_exclude_none=True, responses=errors(JobNotFound), summary="Status of a job"
+)
+async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobStatus:
     """`progress` is 0 to 100; a failed job carries `error`."""
     return JobStatus(**await operations.get(context, caller, job_id))
 
 
-@router.delete("/{job_id}", summary="Cancel a job")
-async def cancel(context: ContextOf, caller: Client, job_id: str) -> JobCancelled:
+@router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")
+async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobCancelled:
     """A running job is ended on its miner."""
     return JobCancelled(**await operations.cancel(context, caller, job_id))
 
 
-@router.get("/{job_id}/results", summary="Results of a completed job")
-async def results(context: ContextOf, caller: Client, job_id: str) -> JobResults:
+@router.get(
+    "/{job_id}/results",
+    responses=errors(JobNotFound, JobNotCompleted),
+    summary="Results of a completed job",
+)
+async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobResults:
     """409 `JOB_NOT_COMPLETED` with the state and the cause until there are any."""
     return JobResults(**await operations.results(context, caller, job_id))
 
 
 @router.put(
-    "/{job_id}/files/{name}", response_model_exclude_none=True, summary="Upload a file that a job waits for"
+    "/{job_id}/files/{name}",
+    response_model_exclude_none=True,
+    responses=errors(JobNotFound, Conflict),
+    openapi_extra=FILE_BODY,
+    summary="Upload a file that a job waits for",
 )
 async def upload_file(
-    context: ContextOf, caller: Client, job_id: str, name: str, request: Request
+    context: ContextOf,
+    caller: Client,
+    job_id: fields.JobId,
+    name: Annotated[str, Path(description="The file's name", examples=["model.py"])],
+    request: Request,
 ) -> JobStatus:
     """The body is the file. The job is given to a miner once its last file is there."""
     media_type = clean_media_type(request.headers.get("content-type"))
@@ -93,16 +135,28 @@ async def upload_file(
     return JobStatus(**job)
 
 
-@router.get("/{job_id}/events", response_class=StreamingResponse, summary="Follow a job (server-sent events)")
+@router.get(
+    "/{job_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: event_stream("Events until the job ends", _EVENTS_EXAMPLE),
+        **errors(JobNotFound),
+    },
+    summary="Follow a job (server-sent events)",
+)
 async def events(
     context: ContextOf,
     caller: Client,
     secret: Secret,
-    job_id: str,
+    job_id: fields.JobId,
     after: Annotated[int | None, Query(ge=0, lt=MAX_SEQ, description="Go on after this `id`")] = None,
     last_event_id: Annotated[
         str | None,
-        Header(max_length=40, description="As `after`, which wins; browsers send it by themselves"),
+        Header(
+            alias="Last-Event-ID",
+            max_length=40,
+            description="As `after`, which wins; browsers send it by themselves",
+        ),
     ] = None,
 ) -> StreamingResponse:
     """`job_update` on every change of state or progress, `job_event` for segments, tokens, previews and outputs.

@@ -9,9 +9,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
+from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import log as operations
 from agent.coordinator.routes._answers import CheckpointCosigned
 from agent.coordinator.routes._callers import ContextOf
+from agent.core.errors import Conflict, Forbidden, NotFound
 
 router = APIRouter(prefix="/log", tags=["Log"])
 
@@ -20,19 +22,33 @@ _FRESH: Final = {"Cache-Control": "no-cache"}
 _BINARY: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 }
+_CHECKPOINT: Final = "log.example.org\n1042\nYmFzZTY0X3Jvb3Q=\n\n\u2014 log.example.org Pxyasb64signature=\n"
+_PROOF: Final = f"c2sp.org/tlog-proof@v1\nindex 1041\nYmFzZTY0X2hhc2g=\n\n{_CHECKPOINT}"
 _NOTE: Final = {
     "requestBody": {
         "required": True,
-        "content": {"text/plain": {"schema": {"type": "string", "maxLength": 262_144}}},
+        "content": {
+            "text/plain": {"schema": {"type": "string", "maxLength": 262_144}, "example": _CHECKPOINT}
+        },
     }
 }
+
+
+def _text(description: str, example: str) -> dict[int | str, dict[str, Any]]:
+    content = {"text/plain": {"schema": {"type": "string"}, "example": example}}
+    return {200: {"description": description, "content": content}}
 
 
 class _Bytes(Response):
     media_type = "application/octet-stream"
 
 
-@router.get("/checkpoint", response_class=PlainTextResponse, summary="The newest checkpoint")
+@router.get(
+    "/checkpoint",
+    response_class=PlainTextResponse,
+    responses={**_text("A signed note", _CHECKPOINT), **errors(NotFound)},
+    summary="The newest checkpoint",
+)
 async def checkpoint(
     context: ContextOf,
     cosigned: Annotated[
@@ -43,11 +59,20 @@ async def checkpoint(
     return PlainTextResponse(await operations.checkpoint(context, cosigned), headers=_FRESH)
 
 
-@router.get("/tile/{path:path}", response_class=_Bytes, responses=_BINARY, summary="Hashes or entries")
+@router.get(
+    "/tile/{path:path}",
+    response_class=_Bytes,
+    responses={**_BINARY, **errors(NotFound)},
+    summary="Hashes or entries",
+)
 async def tile(
     context: ContextOf,
     path: Annotated[
-        str, Path(description="`<L>/<N>[.p/<W>]` for hashes, `entries/<N>[.p/<W>]` for the leaves themselves")
+        str,
+        Path(
+            description="`<L>/<N>[.p/<W>]` for hashes, `entries/<N>[.p/<W>]` for the leaves themselves",
+            examples=["0/x001/067"],
+        ),
     ],
     request: Request,
 ) -> Response:
@@ -62,16 +87,28 @@ async def tile(
     return _Bytes(content, headers=headers)
 
 
-@router.get("/proof/{reference}", response_class=PlainTextResponse, summary="That the log has a receipt")
+@router.get(
+    "/proof/{reference}",
+    response_class=PlainTextResponse,
+    responses={**_text("The proof", _PROOF), **errors(NotFound, Conflict)},
+    summary="That the log has a receipt",
+)
 async def proof(
     context: ContextOf,
-    reference: Annotated[str, Path(description="A receipt's id, or the id of a settled transaction")],
+    reference: Annotated[
+        str,
+        Path(
+            description="A receipt's id, or the id of a settled transaction", examples=["receipt_1234567890"]
+        ),
+    ],
 ) -> PlainTextResponse:
     """A proof that verifies offline (c2sp.org/tlog-proof). For a new receipt it waits for the next checkpoint."""
     return PlainTextResponse(await operations.proof(context, reference), headers=_FRESH)
 
 
-@router.post("/cosignature", openapi_extra=_NOTE, summary="Cosign a checkpoint")
+@router.post(
+    "/cosignature", responses=errors(Forbidden, Conflict), openapi_extra=_NOTE, summary="Cosign a checkpoint"
+)
 async def cosign(context: ContextOf, request: Request) -> CheckpointCosigned:
     """For witnesses: the checkpoint as it was read, with cosignature lines (c2sp.org/tlog-cosignature, Ed25519) below."""
     return CheckpointCosigned(**await operations.cosign(context, await request.body()))

@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response, status
 
 from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import events as run_events
 from agent.coordinator.operations import leases, miners
 from agent.coordinator.operations.wire import (
@@ -20,8 +21,17 @@ from agent.coordinator.operations.wire import (
     RunRelease,
     RunResult,
 )
+from agent.coordinator.operations.wire_answers import (
+    Challenge,
+    Delivered,
+    HeartbeatAnswer,
+    Polled,
+    Registered,
+    RunEndedAnswer,
+)
 from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
-from agent.core.errors import StaleLease
+from agent.core import fields
+from agent.core.errors import Forbidden, ReceiptInvalid, StaleLease, Unauthorized
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
 
@@ -30,18 +40,23 @@ MATCHING_SECONDS: Final = 0.25
 
 
 @router.post("/challenge", summary="A nonce to sign")
-async def challenge(context: ContextOf) -> dict[str, Any]:
+async def challenge(context: ContextOf) -> Challenge:
     """Good once, for a minute."""
-    return await miners.challenge(context)
+    return Challenge(**await miners.challenge(context))
 
 
-@router.post("/register", summary="Open a session")
-async def register(context: ContextOf, request: Registration) -> dict[str, Any]:
+@router.post("/register", responses=errors(Unauthorized, Forbidden), summary="Open a session")
+async def register(context: ContextOf, request: Registration) -> Registered:
     """Signed by the miner's key. A key that is new here needs an enrolment token."""
-    return await miners.register(context, request)
+    return Registered(**await miners.register(context, request))
 
 
-@router.post("/poll", summary="Wait for work")
+@router.post(
+    "/poll",
+    response_model=Polled,
+    responses={status.HTTP_204_NO_CONTENT: {"description": "There was nothing for the miner."}},
+    summary="Wait for work",
+)
 async def poll(context: ContextOf, session: MinerSession, body: Poll, request: Request) -> Any:
     """Answers as soon as there is a lease or a cancellation, 204 after `wait` seconds without."""
     wait = min(max(body.wait, MATCHING_SECONDS), context.settings.poll_seconds)
@@ -73,7 +88,7 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
         await _take_back(context, session, poller.leases)
     if not poller.leases and not poller.cancellations:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
-    return {"leases": poller.leases, "cancelled": poller.cancellations}
+    return Polled.model_validate({"leases": poller.leases, "cancelled": poller.cancellations})
 
 
 class _Poller:
@@ -92,7 +107,7 @@ class _Poller:
         self.done.set()
         return True
 
-    def cancelled(self, job_id: str, fence: int) -> None:
+    def cancelled(self, job_id: fields.JobId, fence: int) -> None:
         self.cancellations.append({"job_id": job_id, "fence": fence})
         self.done.set()
 
@@ -104,33 +119,44 @@ async def _take_back(context: ContextOf, session: MinerSession, undelivered: lis
             await leases.release(context, session, lease["job_id"], release)
 
 
-@router.post("/heartbeat", summary="Renew leases")
-async def heartbeat(context: ContextOf, session: MinerSession, body: Heartbeat) -> dict[str, Any]:
+@router.post("/heartbeat", response_model_exclude_none=True, summary="Renew leases")
+async def heartbeat(context: ContextOf, session: MinerSession, body: Heartbeat) -> HeartbeatAnswer:
     """One for all leases."""
-    return await miners.heartbeat(context, session, body)
-
-
-@router.post("/jobs/{job_id}/result", summary="Deliver a result")
-async def result(context: ContextOf, session: MinerSession, job_id: str, body: RunResult) -> dict[str, Any]:
-    """The same again gets the same answer."""
-    return await leases.complete(context, session, job_id, body)
-
-
-@router.post("/jobs/{job_id}/fail", summary="Report a failure")
-async def fail(context: ContextOf, session: MinerSession, job_id: str, body: RunFailure) -> dict[str, Any]:
-    """`fail` for the input's fault, `retry` for the machine's."""
-    return await leases.fail(context, session, job_id, body)
-
-
-@router.post("/jobs/{job_id}/release", summary="Hand a lease back")
-async def release(context: ContextOf, session: MinerSession, job_id: str, body: RunRelease) -> dict[str, Any]:
-    """The attempt is not counted."""
-    return await leases.release(context, session, job_id, body)
+    return HeartbeatAnswer(**await miners.heartbeat(context, session, body))
 
 
 @router.post(
-    "/jobs/{job_id}/events", status_code=status.HTTP_204_NO_CONTENT, summary="Progress, outputs, tokens"
+    "/jobs/{job_id}/result", responses=errors(StaleLease, ReceiptInvalid), summary="Deliver a result"
 )
-async def events(context: ContextOf, session: MinerSession, job_id: str, body: RunEvents) -> None:
+async def result(
+    context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunResult
+) -> Delivered:
+    """The same again gets the same answer."""
+    return Delivered(**await leases.complete(context, session, job_id, body))
+
+
+@router.post("/jobs/{job_id}/fail", responses=errors(StaleLease), summary="Report a failure")
+async def fail(
+    context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunFailure
+) -> RunEndedAnswer:
+    """`fail` for the input's fault, `retry` for the machine's."""
+    return RunEndedAnswer(**await leases.fail(context, session, job_id, body))
+
+
+@router.post("/jobs/{job_id}/release", responses=errors(StaleLease), summary="Hand a lease back")
+async def release(
+    context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunRelease
+) -> RunEndedAnswer:
+    """The attempt is not counted."""
+    return RunEndedAnswer(**await leases.release(context, session, job_id, body))
+
+
+@router.post(
+    "/jobs/{job_id}/events",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(StaleLease),
+    summary="Progress, outputs, tokens",
+)
+async def events(context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunEvents) -> None:
     """Progress and outputs are stored; everything is passed on to whoever watches the job."""
     await run_events.pass_on(context, session, job_id, body)

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import anyio
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from agent.coordinator.openapi.declare import DataEvent, errors, event_stream, headers
 from agent.coordinator.operations.openai import audio, chat, completions, images, models
 from agent.coordinator.operations.openai.form import form_schema
 from agent.coordinator.operations.openai.serving import Asked, result
 from agent.coordinator.operations.openai.writing import Chunks, Writing
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, IdempotencyKey, disconnected
-from agent.core.errors import ApiError, error_body
+from agent.core.errors import (
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+    ApiError,
+    Conflict,
+    InsufficientBalance,
+    NotFound,
+    error_body,
+)
 from runners._llm_request import InferenceResult
 from runners._whisper_request import TranscribeResult
 
@@ -33,20 +45,37 @@ async def list_models(context: ContextOf, _: AnyCaller) -> models.ModelList:
     return await models.find_all(context)
 
 
-@router.get("/models/{model}", summary="A model")
-async def get_model(context: ContextOf, _: AnyCaller, model: str) -> models.Model:
+@router.get("/models/{model}", responses=errors(NotFound), summary="A model")
+async def get_model(
+    context: ContextOf, _: AnyCaller, model: Annotated[str, Path(examples=["smollm2-135m-instruct"])]
+) -> models.Model:
     """404 names the nearest."""
     return await models.find(context, model)
 
 
+_STREAMED: Final = "text/event-stream"
+_CHUNKS: Final = 'data: {"id":"job_1234567890","object":"...","choices":[...]}\n\ndata: [DONE]\n\n'
+_ERRORS: Final = errors(
+    NotFound,
+    InsufficientBalance,
+    Conflict,
+    AnswerCancelled,
+    AnswerFailed,
+    AnswerInvalid,
+    AnswerRefused,
+    AnswerTimeout,
+)
+
+
 def _answers(description: str, *more: str) -> dict[int | str, dict[str, Any]]:
     """How an answer is documented; `more` are the media types that it may have beside JSON."""
-    job_id = {"description": "The job that made the answer", "schema": {"type": "string"}}
-    content = {media_type: {"schema": {"type": "string"}} for media_type in more}
-    return {200: {"description": description, "headers": {"X-Job-ID": job_id}, "content": content}}
+    made = headers(X_Job_ID="The job that made the answer")
+    content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in more}
+    if _STREAMED in more:
+        content |= event_stream("", _CHUNKS, DataEvent)["content"]
+    return {200: {"description": description, "headers": made, "content": content}, **_ERRORS}
 
 
-_STREAMED: Final = "text/event-stream"
 _STREAM: Final = "The answer; with `stream` server-sent events with a chunk each, and `[DONE]` at the end"
 
 

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Body
+from fastapi import APIRouter
+from pydantic import BaseModel
 
+from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import receipts as operations
 from agent.coordinator.routes._answers import Receipt, ReceiptVerification
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
+from agent.core import fields
+from agent.core.errors import JobNotCompleted, JobNotFound
+from agent.core.fields import example
 
 router = APIRouter(prefix="/receipts", tags=["Receipts"])
 
 
-@router.get("/{job_id}", summary="The receipt of a job")
-async def get(context: ContextOf, caller: AnyCaller, job_id: str) -> Receipt:
+class VerifyRequest(BaseModel):
+    """A whole receipt, or its `receipt_id` and `signature`."""
+
+    model_config = example(
+        {
+            "receipt": {
+                "receipt_id": "receipt_1234567890",
+                "signature": {"sig": "base64_signature", "public_key": "base64_public_key"},
+            }
+        }
+    )
+
+    receipt: dict[str, Any]
+
+
+@router.get("/{job_id}", responses=errors(JobNotFound, JobNotCompleted), summary="The receipt of a job")
+async def get(context: ContextOf, caller: AnyCaller, job_id: fields.JobId) -> Receipt:
     """For the job's client, the miner's owner and administrators."""
     return Receipt(**await operations.of_job(context, caller, job_id))
 
 
 @router.post("/verify", summary="Verify a receipt")
-async def verify(
-    context: ContextOf, receipt: Annotated[dict[str, Any], Body(embed=True)]
-) -> ReceiptVerification:
-    """Open without a key. Takes a whole receipt, or its `receipt_id` and `signature`."""
-    return ReceiptVerification(**await operations.verify(context, receipt))
+async def verify(context: ContextOf, request: VerifyRequest) -> ReceiptVerification:
+    """Open without a key. What is no receipt at all is answered as one that does not hold, with the reasons."""
+    return ReceiptVerification(**await operations.verify(context, request.receipt))

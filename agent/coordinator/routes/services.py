@@ -1,4 +1,8 @@
-"""`/v1/services/...`: one call per service, each creates a job of its kind."""
+"""`/v1/services/...`: one call per service, each creates a job of its kind.
+
+A call takes a plain object and checks it against the service's own input model together with everything else, so that
+all faults are named at once; the API's document shows that model, and the options of any job beside it.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,51 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response, status
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
+from pydantic_core import CoreSchema
 
+from agent.coordinator.openapi.declare import errors, headers
 from agent.coordinator.operations import jobs as operations
+from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.routes._answers import JobCreated
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
+from agent.core.errors import Conflict, InsufficientBalance, NotFound, OfferNotAvailable
 from runners._base import ServiceDefinition
 from runners._registry import installed
 
 router = APIRouter(prefix="/services", tags=["Services"])
 
 
+class _ShownAs:
+    """Makes the JSON Schema of an annotated type that of a model."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._model = model
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return handler(source)
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return handler(self._model.__pydantic_core_schema__)
+
+
+def body_model(definition: ServiceDefinition) -> type[BaseModel]:
+    """The body of a service call: the service's input, and the options of any job beside it."""
+    inputs = definition.input_model
+    options = {
+        name: (option.annotation, option)
+        for name, option in JobOptions.model_fields.items()
+        if name not in inputs.model_fields
+    }
+    fields: dict[str, Any] = options
+    return create_model(definition.service_id, __base__=inputs, __doc__=inputs.__doc__, **fields)
+
+
 def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]:
     async def call(
         context: ContextOf,
         caller: Client,
-        body: Annotated[dict[str, Any], Body()],
+        body: dict[str, Any],
         wait: PreferredWait,
         response: Response,
         key: IdempotencyKey = None,
@@ -31,11 +65,20 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
             response.headers["Preference-Applied"] = f"wait={wait}"
         return JobCreated(**created)
 
-    call.__doc__ = (
-        f"{definition.description} The body holds the service's input, and beside it the options of any job: "
-        "`name`, `pricing`, `priority`, `timeout_seconds`, `max_attempts`, `resources`, `miner_id`, `webhook_url`."
-    )
+    # An annotation is read by its name, and this type has none.
+    call.__annotations__["body"] = Annotated[dict[str, Any], Body(), _ShownAs(body_model(definition))]
+    call.__doc__ = definition.description
     return call
+
+
+def _created(definition: ServiceDefinition) -> dict[str, Any]:
+    """The answer to a service call as the document shows it: that of a new job, with the service."""
+    (shown,) = JobCreated.model_json_schema()["examples"]
+    example = {**shown, "service_id": definition.service_id}
+    return {
+        "content": {"application/json": {"example": example}},
+        "headers": headers(Preference_Applied="`wait=N`, where `Prefer` asked for it"),
+    }
 
 
 for _definition in (runner.definition for runner in installed().values()):
@@ -46,6 +89,10 @@ for _definition in (runner.definition for runner in installed().values()):
             methods=["POST"],
             status_code=status.HTTP_201_CREATED,
             response_model_exclude_none=True,
+            responses={
+                status.HTTP_201_CREATED: _created(_definition),
+                **errors(InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
+            },
             name=_definition.service_id,
             summary=_definition.name,
         )

@@ -11,20 +11,49 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
+from agent.coordinator.openapi.declare import body, errors, headers
 from agent.coordinator.operations import uploads as operations
 from agent.coordinator.operations.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.routes._answers import Upload
 from agent.coordinator.routes._callers import Client, ContextOf
-from agent.core import tus
-from agent.core.errors import UnsupportedMediaType, UnsupportedVersion, ValidationFailed
+from agent.core import fields, tus
+from agent.core.errors import (
+    ChecksumMismatch,
+    Conflict,
+    Locked,
+    NotFound,
+    UnsupportedChecksum,
+    UnsupportedMediaType,
+    UnsupportedVersion,
+    ValidationFailed,
+)
 
 router = APIRouter(prefix="/uploads", tags=["Uploads"])
 
 Digits = Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")]
 """A number of bytes."""
 
+_PART_ERRORS: Final = (Conflict, ChecksumMismatch, UnsupportedChecksum, UnsupportedMediaType, Locked)
+_STATE: Final = headers(
+    Upload_Offset="Bytes that have arrived",
+    Upload_Length="Bytes in all, where that is known",
+    Upload_Defer_Length="1 where it is not",
+    Upload_Expires="When an unfinished upload is dropped",
+    Upload_Artifact_Id="Of a finished one: the artifact",
+)
+_ABILITIES: Final = headers(
+    Tus_Version="Versions of tus",
+    Tus_Extension="Its extensions that there are",
+    Tus_Max_Size="Bytes of the largest file",
+    Tus_Checksum_Algorithm="For Upload-Checksum",
+)
 
-def _speaks_tus(version: Annotated[str | None, Header(alias="Tus-Resumable")] = None) -> None:
+
+def _speaks_tus(
+    version: Annotated[
+        str | None, Header(alias="Tus-Resumable", description="The version of tus, 1.0.0", examples=["1.0.0"])
+    ] = None,
+) -> None:
     if version != tus.VERSION:
         raise UnsupportedVersion(
             f"Send the header Tus-Resumable: {tus.VERSION}, the version of tus spoken here."
@@ -32,13 +61,21 @@ def _speaks_tus(version: Annotated[str | None, Header(alias="Tus-Resumable")] = 
 
 
 def _part(
-    request: Request, checksum: Annotated[str | None, Header(alias="Upload-Checksum")] = None
+    request: Request,
+    checksum: Annotated[
+        str | None,
+        Header(
+            alias="Upload-Checksum",
+            description="Of the body",
+            examples=["sha256 n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg="],
+        ),
+    ] = None,
 ) -> Part | None:
     """The part of a file that is the body, None where there is none. Raises `UnsupportedMediaType`, `UnsupportedChecksum`."""
-    headers = request.headers
-    length = headers.get("content-length")
-    if headers.get("content-type") != tus.MEDIA_TYPE:
-        if length in (None, "0") and "transfer-encoding" not in headers:
+    sent = request.headers
+    length = sent.get("content-length")
+    if sent.get("content-type") != tus.MEDIA_TYPE:
+        if length in (None, "0") and "transfer-encoding" not in sent:
             return None
         raise UnsupportedMediaType(f"Send the file's bytes as Content-Type: {tus.MEDIA_TYPE}.")
     size = None if length is None else int(length)  # the server has refused what is no number
@@ -55,16 +92,28 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
 
 PartOf = Annotated[Part | None, Depends(_part)]
 SpeaksTus = Depends(_speaks_tus)
-PART_BODY: Final = {
-    "requestBody": {"content": {tus.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-}
-"""For the OpenAPI document: the body is streamed and not a parameter."""
 
 
-@router.options("", status_code=status.HTTP_204_NO_CONTENT, summary="What this server can do")
-@router.options("/{upload_id}", status_code=status.HTTP_204_NO_CONTENT, include_in_schema=False)
+@router.options(
+    "", status_code=204, responses={204: {"headers": _ABILITIES}}, summary="What this server can do"
+)
 async def options(context: ContextOf, _: Client) -> Response:
     """Version, extensions, checksums and largest size, in the headers that tus gives them."""
+    return _abilities(context)
+
+
+@router.options(
+    "/{upload_id}",
+    status_code=204,
+    responses={204: {"headers": _ABILITIES}},
+    summary="What this server can do with an upload",
+)
+async def options_of_upload(context: ContextOf, _: Client, upload_id: fields.UploadId) -> Response:  # noqa: ARG001 - any
+    """The same for every upload, and for what is none."""
+    return _abilities(context)
+
+
+def _abilities(context: ContextOf) -> Response:
     return Response(
         status_code=status.HTTP_204_NO_CONTENT,
         headers={
@@ -80,7 +129,11 @@ async def options(context: ContextOf, _: Client) -> Response:
     "",
     status_code=status.HTTP_201_CREATED,
     dependencies=[SpeaksTus],
-    openapi_extra=PART_BODY,
+    responses={
+        201: {"headers": {**_STATE, **headers(Location="Where to send the parts")}},
+        **errors(UnsupportedVersion, *_PART_ERRORS),
+    },
+    openapi_extra=body(tus.MEDIA_TYPE, required=False),
     summary="Begin an upload",
 )
 async def create(
@@ -89,8 +142,13 @@ async def create(
     request: Request,
     response: Response,
     part: PartOf,
-    length: Annotated[Digits | None, Header(alias="Upload-Length")] = None,
-    defer: Annotated[str | None, Header(alias="Upload-Defer-Length", pattern="^1$")] = None,
+    length: Annotated[Digits | None, Header(alias="Upload-Length", description="The file's bytes")] = None,
+    defer: Annotated[
+        str | None,
+        Header(
+            alias="Upload-Defer-Length", pattern="^1$", description="Instead of it: the length is told later"
+        ),
+    ] = None,
     metadata: Annotated[
         str, Header(alias="Upload-Metadata", description="`filename` and `filetype`, values in base64")
     ] = "",
@@ -108,8 +166,14 @@ async def create(
     return Upload(**operations.view(upload))
 
 
-@router.head("/{upload_id}", response_class=Response, dependencies=[SpeaksTus], summary="Where to go on")
-async def resume(context: ContextOf, caller: Client, upload_id: str) -> Response:
+@router.head(
+    "/{upload_id}",
+    response_class=Response,
+    dependencies=[SpeaksTus],
+    responses={200: {"headers": _STATE}, **errors(NotFound, UnsupportedVersion)},
+    summary="Where to go on",
+)
+async def resume(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Response:
     """`Upload-Offset` is how much has arrived. A request that still sends to this upload is ended, so that this stays true."""
     upload = await operations.resume(context, caller, upload_id)
     headers = _headers(upload)
@@ -118,8 +182,8 @@ async def resume(context: ContextOf, caller: Client, upload_id: str) -> Response
     return Response(headers=headers)
 
 
-@router.get("/{upload_id}", summary="Look at an upload")
-async def look(context: ContextOf, caller: Client, upload_id: str) -> Upload:
+@router.get("/{upload_id}", responses=errors(NotFound), summary="Look at an upload")
+async def look(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Upload:
     """How far it is, and the artifact's id when it is finished. It disturbs nobody."""
     return Upload(**operations.view(await operations.look(context, caller, upload_id)))
 
@@ -128,16 +192,21 @@ async def look(context: ContextOf, caller: Client, upload_id: str) -> Upload:
     "/{upload_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     dependencies=[SpeaksTus],
-    openapi_extra=PART_BODY,
+    responses={204: {"headers": _STATE}, **errors(NotFound, UnsupportedVersion, *_PART_ERRORS)},
+    openapi_extra=body(tus.MEDIA_TYPE, required=True),
     summary="Send a part",
 )
 async def append(
     context: ContextOf,
     caller: Client,
-    upload_id: str,
+    upload_id: fields.UploadId,
     part: PartOf,
-    offset: Annotated[Digits, Header(alias="Upload-Offset")],
-    length: Annotated[Digits | None, Header(alias="Upload-Length")] = None,
+    offset: Annotated[
+        Digits, Header(alias="Upload-Offset", description="Where the part begins: what has arrived")
+    ],
+    length: Annotated[
+        Digits | None, Header(alias="Upload-Length", description="The file's bytes, where that was deferred")
+    ] = None,
 ) -> Response:
     """The last part's answer has `Upload-Artifact-Id`. What arrived before a connection broke counts, unless it has a checksum."""
     if part is None:
@@ -151,9 +220,10 @@ async def append(
     "/{upload_id}",
     status_code=status.HTTP_204_NO_CONTENT,
     dependencies=[SpeaksTus],
+    responses=errors(NotFound, UnsupportedVersion, Locked),
     summary="Give an upload up",
 )
-async def terminate(context: ContextOf, caller: Client, upload_id: str) -> Response:
+async def terminate(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Response:
     """What arrived of it is dropped; the artifact of a finished one stays."""
     await operations.terminate(context, caller, upload_id)
     return Response(status_code=status.HTTP_204_NO_CONTENT)

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 
 from agent.coordinator.operations import wallet as operations
 from agent.coordinator.routes._answers import TransactionPage, Wallet
-from agent.coordinator.routes._callers import AnyCaller, ContextOf
+from agent.coordinator.routes._callers import AnyCaller, ContextOf, Limit
 
 router = APIRouter(prefix="/wallet", tags=["Wallet"])
 
@@ -23,7 +23,7 @@ async def wallet(context: ContextOf, caller: AnyCaller) -> Wallet:
 async def transactions(
     context: ContextOf,
     caller: AnyCaller,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    limit: Limit = 50,
     before: Annotated[
         str | None, Query(max_length=64, description="Go on before this transaction: `next` of the last page")
     ] = None,

@@ -54,6 +54,7 @@ from aitbc.models import (
     StreamEvent,
     Transaction,
     TransactionList,
+    Validation,
     VerifyAnswer,
     Wallet,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "TransactionList",
     "TransportError",
     "Unauthorized",
+    "Validation",
     "ValidationFailed",
     "Verification",
     "VerificationError",

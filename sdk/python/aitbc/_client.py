@@ -200,6 +200,7 @@ class Registry(_Resource):
     get = _blocking(_registry.get)
     schema = _blocking(_registry.schema)
     requirements = _blocking(_registry.requirements)
+    validate = _blocking(_registry.validate)
 
 
 class AsyncRegistry(_AsyncResource):
@@ -209,6 +210,7 @@ class AsyncRegistry(_AsyncResource):
     get = _awaited(_registry.get)
     schema = _awaited(_registry.schema)
     requirements = _awaited(_registry.requirements)
+    validate = _awaited(_registry.validate)
 
 
 class Log(_Resource):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from aitbc._flow import Flow, Request, Session, fetch
-from aitbc.models import Record, ServiceList
+from aitbc._flow import Flow, Request, Session, fetch, post_json
+from aitbc.models import Record, ServiceList, Validation
 
 
 def services(
@@ -31,6 +32,13 @@ def schema(session: Session, /, service_id: str) -> Flow[dict[str, Any]]:
 def requirements(session: Session, /, service_id: str) -> Flow[Record]:
     """What a machine needs to perform a service."""
     return (yield from _about(session, service_id, "/requirements"))
+
+
+def validate(session: Session, /, service_id: str, request_data: Mapping[str, Any]) -> Flow[Validation]:
+    """Whether a request would be taken, without making a job: every fault at once, and warnings."""
+    body = {"service_id": service_id, "request_data": dict(request_data)}
+    request = post_json("/v1/registry/services/validate", body, repeatable=True)
+    return (yield from fetch(session, request, Validation))
 
 
 def _about(session: Session, service_id: str, what: str = "") -> Flow[Record]:

@@ -177,6 +177,17 @@ class Health(Record):
     services: dict[str, str] | None = None
 
 
+class Validation(Record):
+    """What the coordinator says about a request: `errors` it would be refused for, `warnings` worth knowing before.
+
+    Each has a `field` (a dotted path) and a `message`.
+    """
+
+    valid: bool
+    errors: list[Record]
+    warnings: list[Record]
+
+
 class ServiceList(Record):
     """Services that can be asked for."""
 

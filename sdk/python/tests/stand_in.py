@@ -88,7 +88,7 @@ class Coordinator:
             Route("/v1/services/{route:path}", self._service, methods=["POST"]),
             Route("/v1/artifacts", self._upload, methods=["POST"]),
             Route("/v1/artifacts/{artifact_id}", self._download),
-            Route("/v1/registry/services{rest:path}", self._registry),
+            Route("/v1/registry/services{rest:path}", self._registry, methods=["GET", "POST"]),
             Route("/v1/receipts/verify", self._verify, methods=["POST"]),
             Route("/v1/receipts/{job_id}", self._receipt),
             Route("/v1/log/proof/{reference}", self._proof),
@@ -182,6 +182,8 @@ class Coordinator:
 
     async def _registry(self, request: Request) -> Response:
         self.asked.append(str(request.url.query))
+        if request.method == "POST":
+            self.bodies.append(await request.json())
         return JSONResponse(self.registry[request.path_params["rest"]])
 
     async def _other(self, request: Request) -> Response:

@@ -179,6 +179,7 @@ def test_registry(calls, coordinator) -> None:
         "/llm_inference": service,
         "/llm_inference/schema": schema,
         "/llm_inference/requirements": {"gpu": "optional"},
+        "/validate": {"valid": False, "errors": [{"field": "model", "message": "unknown"}], "warnings": []},
     }
     found = calls(lambda client: client.registry.services(category="ai", search="chat & more"))
     assert [dict(one) for one in found.services] == [service]
@@ -186,6 +187,9 @@ def test_registry(calls, coordinator) -> None:
     assert calls(lambda client: client.registry.get("llm_inference")).name == "Language model"
     assert calls(lambda client: client.registry.schema("llm_inference")) == schema
     assert dict(calls(lambda client: client.registry.requirements("llm_inference"))) == {"gpu": "optional"}
+    verdict = calls(lambda client: client.registry.validate("llm_inference", {"model": "llama-8b"}))
+    assert (verdict.valid, verdict.errors[0].field) == (False, "model")
+    assert coordinator.bodies == [{"service_id": "llm_inference", "request_data": {"model": "llama-8b"}}]
 
 
 OFFER = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agent.coordinator.operations import artifacts
 from agent.coordinator.operations.access import Caller
@@ -13,8 +13,10 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.form import FILE, read_form
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, made_file, nonsense, service
-from agent.coordinator.operations.submission import ARTIFACT_SCHEME, JobOptions
+from agent.coordinator.operations.references import ARTIFACT_SCHEME
+from agent.coordinator.operations.submission import JobOptions
 from agent.core.errors import ValidationFailed
+from agent.core.fields import example
 from runners._whisper_request import Segment, TranscribeResult
 
 SERVICE: Final = "whisper_transcription"
@@ -26,6 +28,8 @@ SUBTITLES: Final = frozenset(("srt", "vtt"))
 
 class SpeechRequest(JobOptions):
     """The fields beside the file, which may have any format that FFmpeg reads. Options of a job are additions of ours."""
+
+    model_config = ConfigDict(strict=False)  # the fields of a form are text
 
     model: Annotated[str, Field(max_length=200, examples=["tiny.en"])]
     prompt: Annotated[str, Field(max_length=2000)] | None = None
@@ -115,6 +119,8 @@ class Duration(BaseModel):
 
 class Transcription(BaseModel):
     """The text."""
+
+    model_config = example({"text": "Hello.", "usage": {"type": "duration", "seconds": 1}})
 
     text: str
     usage: Duration

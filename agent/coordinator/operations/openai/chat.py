@@ -11,6 +11,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, service
 from agent.coordinator.operations.submission import JobOptions
+from agent.core.fields import example
 from runners._llm_request import (
     MAX_NEW_TOKENS,
     MAX_STOPS,
@@ -28,7 +29,7 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class TextPart(_Part):
@@ -235,6 +236,23 @@ class ChatChoice(BaseModel):
 
 class ChatCompletion(BaseModel):
     """An answer to a conversation. `id` is the job's."""
+
+    model_config = example(
+        {
+            "id": "job_1234567890",
+            "object": "chat.completion",
+            "created": 1704110400,
+            "model": "smollm2-135m-instruct",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": "The capital of France is Paris."},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {"prompt_tokens": 14, "completion_tokens": 8, "total_tokens": 22},
+        }
+    )
 
     id: str
     object: Literal["chat.completion"]

@@ -11,6 +11,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.chat import SERVICE, TextRequest
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, service
+from agent.core.fields import example
 from runners._llm_request import MAX_TEXT, InferenceResult, Usage
 
 DEFAULT_MAX_TOKENS: Final = 16
@@ -67,12 +68,25 @@ class CompletionChoice(BaseModel):
 
     index: Literal[0]
     text: str
-    logprobs: None
+    logprobs: None = None
     finish_reason: Literal["stop", "length"] | None
 
 
 class Completion(BaseModel):
     """The text that follows, or a chunk of it. `id` is the job's. The chunk with `usage` has no choices."""
+
+    model_config = example(
+        {
+            "id": "job_1234567890",
+            "object": "text_completion",
+            "created": 1704110400,
+            "model": "smollm2-135m-instruct",
+            "choices": [
+                {"index": 0, "text": ", there was a kingdom.", "logprobs": None, "finish_reason": "stop"}
+            ],
+            "usage": {"prompt_tokens": 14, "completion_tokens": 8, "total_tokens": 22},
+        }
+    )
 
     id: str
     object: Literal["text_completion"]

@@ -15,6 +15,7 @@ from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, made_file, service
 from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.store.artifacts import ArtifactRecord
+from agent.core.fields import example
 from runners._diffusion_request import (
     MAX_GUIDANCE,
     MAX_IMAGES,
@@ -120,6 +121,15 @@ class Image(BaseModel):
 
 class Images(BaseModel):
     """The pictures of a request; `size` is theirs, "WIDTHxHEIGHT"."""
+
+    model_config = example(
+        {
+            "created": 1704110400,
+            "output_format": "png",
+            "size": "512x512",
+            "data": [{"seed": 7, "b64_json": "base64_picture"}],
+        }
+    )
 
     created: int
     output_format: OutputFormat

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai import audio, chat, images
 from agent.coordinator.operations.openai.serving import known_models, unknown_model
+from agent.core import fields
 
 SERVICES: Final = (chat.SERVICE, audio.SERVICE, images.SERVICE)
 
@@ -16,11 +17,11 @@ SERVICES: Final = (chat.SERVICE, audio.SERVICE, images.SERVICE)
 class Model(BaseModel):
     """A model. `service_id` says what it is for; when it was made is not known here, so `created` is 0."""
 
-    id: str
+    id: str = Field(examples=["smollm2-135m-instruct"])
     object: Literal["model"]
-    created: int
-    owned_by: str
-    service_id: str
+    created: int = Field(examples=[0])
+    owned_by: str = Field(examples=["HuggingFaceTB"])
+    service_id: fields.ServiceId
 
 
 class ModelList(BaseModel):

@@ -14,8 +14,8 @@ from agent.coordinator.operations import artifacts, jobs
 from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import JobView
-from agent.coordinator.operations.miners import supply
 from agent.coordinator.operations.submission import MAX_SHOWN, JobOptions, model_names
+from agent.coordinator.operations.supply import supply
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import (
     AnswerCancelled,

@@ -1,0 +1,1 @@
+"""The API's OpenAPI document: `declare` is what routes say for it, `document` puts it together."""

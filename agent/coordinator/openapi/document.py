@@ -1,0 +1,279 @@
+"""Puts the document together: what the routes say of themselves, and what holds for all of them.
+
+A route declares its models, and with `errors(...)` the error answers of its own. Everything else follows from it here: who
+may call it and the errors for everybody else, the errors that any call can have, headers, examples, operation ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import APIRouter
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from agent import __version__
+from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, SCHEMAS, DataEvent, Error, StreamEvent
+from agent.coordinator.openapi.examples import NoExampleError, example_of
+from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, tags
+from agent.coordinator.routes import ROUTERS
+from agent.coordinator.routes._callers import AUDIENCES, Audience
+from agent.core.errors import (
+    AnswerFailed,
+    ApiError,
+    InternalError,
+    NotFound,
+    PayloadTooLarge,
+    RateLimitExceeded,
+    ServiceUnavailable,
+    Unauthorized,
+    ValidationFailed,
+    answerable,
+)
+
+Json = dict[str, Any]
+
+EVERYBODY: Final = "everybody, also without a key"
+PREFIX_OF_PATHS: Final = "/v1"
+SERVERS: Final = [
+    {"url": "/", "description": "The coordinator that serves this document"},
+    {"url": "https://aitbc.bubuit.net/api", "description": "Production"},
+]
+HEADERS: Final[Json] = {
+    "X-Request-ID": {
+        "description": "The request's id, which stands in errors and in the server's log",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": "5f0c2f3a9d1e4b77",
+    },
+    "Retry-After": {
+        "description": "Seconds after which to try again",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+        "example": "1",
+    },
+    "RateLimit-Policy": {
+        "description": "The budget that the call counted towards (docs/limits.md)",
+        "schema": {"type": "string"},
+        "example": '"client";q=1000;w=10',
+    },
+    "RateLimit": {
+        "description": "What is left of it",
+        "schema": {"type": "string"},
+        "example": '"client";r=998;t=9',
+    },
+    "WWW-Authenticate": {
+        "description": "How to authenticate",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": "Bearer",
+    },
+}
+_ON_EVERY_ANSWER: Final = ("X-Request-ID", "RateLimit-Policy", "RateLimit")
+_HEADERS_OF: Final = {
+    Unauthorized.status: "WWW-Authenticate",
+    RateLimitExceeded.status: "Retry-After",
+    ServiceUnavailable.status: "Retry-After",
+}
+"""The headers that answers of a status have beside those of all answers."""
+ALWAYS: Final = (RateLimitExceeded, InternalError, ServiceUnavailable)
+"""What any call can be answered."""
+
+
+def routes() -> Iterator[tuple[str, APIRoute]]:
+    """Every HTTP call with its path."""
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.include_in_schema:
+                yield f"{PREFIX_OF_PATHS}{route.path_format}", route
+
+
+def allowed(path: str) -> str:
+    """The methods that there are at a path of either prefix, as the header `Allow` names them."""
+    _, _, rest = path.partition(PREFIX_OF_PATHS)
+    found: dict[str, set[str]] = {}
+    for template, route in routes():
+        if route.path_regex.match(rest):
+            found.setdefault(template, set()).update(route.methods or ())
+    # A path that is written out comes before one with a parameter in its place.
+    literal = min(found, key=lambda template: template.count("{"), default="")
+    return ", ".join(sorted(found.get(literal, ())))
+
+
+@cache
+def document() -> Json:
+    """The document, made once."""
+    everything = APIRouter()
+    for router in ROUTERS:
+        everything.include_router(router, prefix=PREFIX_OF_PATHS)
+    made: Json = get_openapi(
+        title="AITBC",
+        version=__version__,
+        summary=SUMMARY,
+        description=DESCRIPTION,
+        routes=everything.routes,
+        tags=tags({str(tag) for _, route in routes() for tag in route.tags}),
+        servers=SERVERS,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        separate_input_output_schemas=False,
+    )
+    components = made["components"]
+    _add_shared(components)
+    components["headers"] = HEADERS
+    for path, route in routes():
+        for method in route.methods or ():
+            _complete(made["paths"][path][method.lower()], route, method, components)
+    _without_titles(made["paths"])
+    _without_titles(components["schemas"])
+    return made
+
+
+def _add_shared(components: Json) -> None:
+    schemas = components["schemas"]
+    for name in ("HTTPValidationError", "ValidationError"):  # the framework's, which are never answered
+        schemas.pop(name, None)
+    for model in (Error, StreamEvent, DataEvent):
+        schema = model.model_json_schema(ref_template=SCHEMAS + "{model}")
+        schemas |= {**schema.pop("$defs", {}), model.__name__: schema}
+    components["responses"] = {code: _error_answer([kind]) for code, kind in answerable().items()}
+
+
+def _complete(operation: Json, route: APIRoute, method: str, components: Json) -> None:
+    """Add what follows from how the route was declared."""
+    audience = _audience(route)
+    module = route.endpoint.__module__.rpartition(".")[2]
+    operation["operationId"] = f"{module}_{route.name}"
+    operation.setdefault(AUDIENCE, EVERYBODY if audience is None else audience.words)
+    operation.setdefault("security", [])
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _never_null(parameter["schema"])
+    _complete_body(operation, route, components)
+    _complete_answers(operation, components)
+    _add_error_answers(operation, route, audience)
+    if method == "HEAD":
+        for response in operation["responses"].values():
+            response.pop("content", None)
+
+
+def _audience(route: APIRoute) -> Audience | None:
+    found = [AUDIENCES[call] for call in _calls(route.dependant) if call in AUDIENCES]
+    return found[0] if found else None
+
+
+def _calls(dependant: Dependant) -> Iterator[Any]:
+    for dependency in dependant.dependencies:
+        yield dependency.call
+        yield from _calls(dependency)
+
+
+def _never_null(schema: Json) -> Json:
+    """A parameter that is not given is left out; it is never null."""
+    options = schema.get("anyOf", [])
+    rest = [option for option in options if option != {"type": "null"}]
+    if len(rest) == len(options):
+        return schema
+    kept = {name: value for name, value in schema.items() if name != "anyOf"}
+    return {**kept, **rest[0]} if len(rest) == 1 else {**kept, "anyOf": rest}
+
+
+def _complete_body(operation: Json, route: APIRoute, components: Json) -> None:
+    for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+        schema = content["schema"]
+        if schema.get("type") == "object":  # a service's input, which no other route has
+            name = "".join(word.capitalize() for word in route.name.split("_")) + "Call"
+            components["schemas"][name] = schema
+            content["schema"] = {"$ref": f"{SCHEMAS}{name}"}
+        _add_example(media_type, content, components)
+
+
+def _complete_answers(operation: Json, components: Json) -> None:
+    for status, response in operation["responses"].items():
+        if not status.startswith("2"):
+            continue
+        if response["description"] == "Successful Response":  # the framework's words
+            response["description"] = HTTPStatus(int(status)).phrase
+        response.setdefault("headers", {}).update({name: _header(name) for name in _ON_EVERY_ANSWER})
+        for media_type, content in response.get("content", {}).items():
+            _add_example(media_type, content, components)
+
+
+def _add_example(media_type: str, content: Json, components: Json) -> None:
+    if media_type == "application/json" and not content.keys() & {"example", "examples"}:
+        # A runner that somebody else wrote may say too little; ours are tested.
+        with suppress(NoExampleError):
+            content["example"] = example_of(content["schema"], components["schemas"])
+
+
+def _add_error_answers(operation: Json, route: APIRoute, audience: Audience | None) -> None:
+    kinds: set[type[ApiError]] = {*ALWAYS, *(audience.errors if audience else ())}
+    if "{" in route.path_format:
+        kinds.add(NotFound)  # a value that makes another path
+    if "requestBody" in operation:
+        kinds |= {PayloadTooLarge, ValidationFailed}
+    if operation.get("parameters"):
+        kinds.add(ValidationFailed)
+    known = answerable()
+    responses = operation["responses"]
+    if ERROR_CODES not in responses.get("422", {}):  # then it is the framework's own
+        responses.pop("422", None)
+    kinds |= {known[code] for response in responses.values() for code in response.get(ERROR_CODES, ())}
+    by_status: dict[int, list[type[ApiError]]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, []).append(kind)
+    for status in sorted(by_status):
+        found = sorted(by_status[status], key=lambda kind: kind.code)
+        shared = {"$ref": f"#/components/responses/{found[0].code}"}
+        responses[str(status)] = shared if len(found) == 1 else _error_answer(found)
+
+
+def _error_answer(kinds: list[type[ApiError]]) -> Json:
+    """The answer of these errors, which have one status."""
+    codes = [kind.code for kind in kinds]
+    meanings = {kind.code: _meaning(kind) for kind in kinds}
+    headers = [*_ON_EVERY_ANSWER, *filter(None, [_HEADERS_OF.get(kinds[0].status)])]
+    # A job that failed on its miner has the code that its runner gave it.
+    code: Json = {} if any(issubclass(kind, AnswerFailed) for kind in kinds) else {"enum": codes}
+    only = {"properties": {"error": {"properties": {"code": code}}}}
+    return {
+        "description": " ".join(f"`{code}`: {meaning}" for code, meaning in meanings.items()),
+        ERROR_CODES: codes,
+        "headers": {name: _header(name) for name in headers},
+        "content": {
+            "application/json": {
+                "schema": {"allOf": [{"$ref": f"{SCHEMAS}Error"}, only]},
+                "examples": {code: {"value": _error_example(code, text)} for code, text in meanings.items()},
+            }
+        },
+    }
+
+
+def _meaning(kind: type[ApiError]) -> str:
+    return " ".join((kind.__doc__ or "").split())
+
+
+def _error_example(code: str, message: str) -> Json:
+    return {
+        "error": {"code": code, "message": message, "details": {}, "request_id": "5f0c2f3a9d1e4b77"},
+    }
+
+
+def _header(name: str) -> Json:
+    return {"$ref": f"#/components/headers/{name}"}
+
+
+def _without_titles(schemas: Any) -> None:
+    """Drop the titles that say no more than the names of the fields."""
+    if isinstance(schemas, list):
+        for item in schemas:
+            _without_titles(item)
+    elif isinstance(schemas, dict):
+        if isinstance(schemas.get("title"), str):
+            del schemas["title"]
+        for word, value in schemas.items():
+            if word not in ("example", "examples", "default", "enum", "const"):
+                _without_titles(value)

@@ -1,0 +1,26 @@
+"""What schemathesis loads: a check that no answer holds a word of somebody else's, and how parts of uploads are sent.
+
+The words come in the environment, as a JSON list under `FOREIGN_WORDS`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import schemathesis
+
+WORDS: list[str] = json.loads(os.environ["FOREIGN_WORDS"])
+
+
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
+
+
+@schemathesis.check
+def says_nothing_of_others(
+    context: schemathesis.CheckContext, response: schemathesis.Response, case: schemathesis.Case
+) -> None:
+    """Neither in the body nor in the headers."""
+    seen = response.content.decode("utf-8", "replace") + json.dumps(dict(response.headers))
+    for word in WORDS:
+        assert word not in seen, f"the answer holds {word!r}, which belongs to another account"
