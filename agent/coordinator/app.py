@@ -168,9 +168,9 @@ def build_app(context: Context) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.context = context
-    for router in ROUTERS:
-        app.include_router(router, prefix="/v1")
-        app.include_router(router, prefix="/api/v1", include_in_schema=False)
+    for prefix in API_PREFIXES:  # one after the other: the router tries them in this order
+        for router in ROUTERS:
+            app.include_router(router, prefix=prefix, include_in_schema=prefix == API_PREFIXES[0])
     for router in ROOT_ROUTERS:
         for prefix in ("", "/api", *API_PREFIXES):
             app.include_router(router, prefix=prefix)
