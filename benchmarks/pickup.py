@@ -17,17 +17,17 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from measuring.disk import sync_milliseconds
+from measuring.processes import AGENT, wait_for
+
 from aitbc import AITBCClient
 
-AGENT = Path(sys.executable).with_name("aitbc-agent")
-START_SECONDS = 60
 JOB_SECONDS = 30
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(Path(folder), options.jobs)
-        disk = probe_disk(Path(folder))
+        disk = sync_milliseconds(Path(folder))
     pickups = [after_answer for _, after_answer in measured]
     figures = {
         "jobs": len(pickups),
@@ -110,33 +110,12 @@ class _Starts:
             return self._times[job_id]
 
 
-def wait_for(path: Path, agent: subprocess.Popen[str]) -> None:
-    """Until the agent is ready."""
-    deadline = time.monotonic() + START_SECONDS
-    while not path.exists():
-        if agent.poll() is not None or time.monotonic() > deadline:
-            sys.exit("The agent did not start; run `aitbc-agent doctor`.")
-        time.sleep(0.02)
-
-
 def make_video(folder: Path) -> Path:
     """A tiny real video."""
     path = folder / "tiny.mp4"
     source = ["-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.2:rate=10", "-pix_fmt", "yuv420p"]
     subprocess.run(["ffmpeg", "-v", "error", *source, path], check=True)
     return path
-
-
-def probe_disk(folder: Path) -> float:
-    """Median milliseconds of a 4 KiB write with fdatasync."""
-    times = []
-    with (folder / "probe").open("wb", buffering=0) as file:
-        for _ in range(100):
-            before = time.perf_counter()
-            file.write(bytes(4096))
-            os.fdatasync(file.fileno())
-            times.append((time.perf_counter() - before) * 1000)
-    return statistics.median(times)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
 
@@ -147,7 +148,12 @@ class ServiceDefinition:
 
     def file_fields(self) -> dict[str, InputFile]:
         """The input fields that hold the address of a file, by dotted path."""
-        return dict(_file_fields(self.input_model))
+        return dict(_all_file_fields(self.input_model))
+
+
+@cache
+def _all_file_fields(model: type[BaseModel]) -> tuple[tuple[str, InputFile], ...]:
+    return tuple(_file_fields(model))
 
 
 def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, InputFile]]:

@@ -169,7 +169,7 @@ def build_app(context: Context) -> FastAPI:
         openapi_url=None,
     )
     app.state.context = context
-    for prefix in API_PREFIXES:
+    for prefix in API_PREFIXES:  # one after the other: the router tries them in this order
         for router in ROUTERS:
             app.include_router(router, prefix=prefix)
         app.add_route(f"{prefix}/openapi.json", _describe)

@@ -8,13 +8,13 @@ released again, without costing an attempt.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
 
+import orjson
 import structlog
 
 from agent.coordinator import lifecycle
@@ -328,7 +328,7 @@ def lease_message(
         "assigned_at": format_time(lease.assigned_at),
         "lease_expires_at": format_time(lease.expires_at),
         "deadline": format_time(lease.deadline),
-        "spec": json.loads(record.spec),
+        "spec": orjson.loads(record.spec),
         "kept": [output_store.on_the_wire(output) for output in kept],
     }
 

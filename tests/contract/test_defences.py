@@ -11,9 +11,8 @@ import httpx
 import pytest
 from sqlalchemy import Connection, text
 
-from agent.coordinator.dispatch import Port, candidate_of
-from agent.coordinator.store import counts, queue
-from agent.coordinator.store import jobs as job_store
+from agent.coordinator.dispatch import Port
+from agent.coordinator.store import queue
 from agent.core.errors import ConfigurationError
 from support.jobs import WHISPER, submit
 from support.scripted_miner import ScriptedMiner, capabilities
@@ -265,39 +264,6 @@ def test_a_strange_media_type_is_no_header(client: httpx.Client) -> None:
         )
         assert answer.json()["media_type"] == "application/octet-stream"
         assert client.get(f"/v1/artifacts/{answer.json()['artifact_id']}").status_code == 200
-
-
-def test_the_statements_that_every_job_runs_use_their_indexes(served: Served) -> None:
-    """Their cost must not grow with the history: no scan of all jobs, no sorting of the queue."""
-    executed: list[tuple[str, Any]] = []
-
-    def watch(connection: Connection) -> list[str]:
-        from sqlalchemy import event  # noqa: PLC0415 - only here
-
-        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-            executed.append((statement, parameters))
-
-        event.listen(connection, "before_cursor_execute", note)
-        queue.waiting(connection, [candidate_of("miner_a", 1, 1, capabilities())])
-        job_store.running_by_account(connection)
-        job_store.running_by_miner(connection)
-        counts.total(connection, account_id="account_a", states=("submitted", "running"))
-        job_store.leased_by(connection, "miner_a")
-        job_store.anything_due(connection, 1.0, 1.0)
-        job_store.page(connection, "account_a", status="failed", service=None, limit=50, offset=0)
-        event.remove(connection, "before_cursor_execute", note)
-        plans = []
-        for statement, parameters in executed:
-            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            plans += [f"{row[3]}  <- {statement}" for row in rows]
-        return plans
-
-    plans = served.do(lambda context: context.database.read(watch))
-    assert len(executed) >= 8
-    for plan in plans:
-        assert not plan.startswith("SCAN jobs ") or "USING" in plan.split("<-")[0], plan
-        assert "USE TEMP B-TREE FOR ORDER BY" not in plan.split("<-")[0], plan
-        assert not plan.startswith("SCAN jobs USING INDEX ix_jobs_account"), plan
 
 
 def test_the_health_answer_tells_of_a_database_that_cannot_be_written(served: Served) -> None:

@@ -211,7 +211,7 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobView:
 
 
 async def _find(context: Context, caller: Caller, job_id: str) -> JobRecord:
-    return own(await context.database.read(store.find, job_id), caller, job_id)
+    return own(await context.database.look(store.find, job_id), caller, job_id)
 
 
 async def wait_until_final(context: Context, caller: Caller, job_id: str, seconds: float) -> JobView:

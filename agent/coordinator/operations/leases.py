@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import structlog
 
 from agent.coordinator import lifecycle
@@ -142,13 +143,10 @@ def _complete(
     record = store.find(connection, job_id)
     if record is None:
         raise StaleLease(job_id, fence)
-    known = receipt_store.of_job(connection, job_id)
-    if (
-        known is not None
-        and record.life.fence == fence
-        and known.statement_sha256 == delivery.statement_sha256
-    ):
-        return known, False
+    if record.life.state is JobState.COMPLETED and record.life.fence == fence:
+        known = receipt_store.of_job(connection, job_id)
+        if known is not None and known.statement_sha256 == delivery.statement_sha256:
+            return known, False
     lease = record.life.lease
     event = Complete(session.miner_id, fence, now)
     if lease is None or not may(record.life, event):
@@ -198,19 +196,18 @@ def _check_against_lease(
         "price": (statement.price, price),
     }
     faults = {name: f"is {said}, must be {must}" for name, (said, must) in expected.items() if said != must}
-    wanted = dict(_input_digests(record.spec))
+    files: dict[str, Any] = orjson.loads(record.spec)["files"]
+    wanted = dict(_input_digests(files))
     named = {item.name: item.sha256 for item in statement.inputs}
-    if set(named) != set(json.loads(record.spec)["files"]) or any(
-        named.get(k) != v for k, v in wanted.items()
-    ):
+    if set(named) != set(files) or any(named.get(k) != v for k, v in wanted.items()):
         faults["inputs"] = "must name every file of the specification with its digest"
     if faults:
         raise ReceiptInvalid("The statement does not agree with the lease.", faults)
 
 
-def _input_digests(spec: str) -> Iterable[tuple[str, str]]:
+def _input_digests(files: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     prefix = "artifact:sha256:"
-    for path, reference in json.loads(spec)["files"].items():
+    for path, reference in files.items():
         if isinstance(reference, str) and reference.startswith(prefix):
             yield path, reference.removeprefix(prefix)
 
@@ -219,7 +216,7 @@ def _check_artifacts(connection: Connection, session: Session, delivery: Deliver
     stated = {f"sha256:{item.sha256}" for item in delivery.statement.subject[1:]}
     listed = {file.artifact_id for file in delivery.artifacts}
     missing = sorted(stated ^ listed)
-    if not missing:
+    if stated and not missing:
         owned = artifact_store.owned_by(connection, stated, session.miner_id)
         missing = sorted(stated - owned.keys() - _kept(connection, delivery.statement.job_id))
     if missing:
@@ -249,7 +246,7 @@ def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> 
         job_id=delivery.statement.job_id,
         miner_id=delivery.statement.miner_id,
         statement_sha256=delivery.statement_sha256,
-        receipt=json.dumps(receipt),
+        receipt=orjson.dumps(receipt).decode(),
         created_at=now,
     )
 

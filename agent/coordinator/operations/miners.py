@@ -329,8 +329,10 @@ def _renew(
 
 
 async def overview(context: Context) -> dict[str, Any]:
-    """Miners and queue, for operators."""
-    return await context.database.read(_overview, context)
+    """Miners, queue, and how many commits and writes the database has made since the start, for operators."""
+    found = await context.database.read(_overview, context)
+    database = context.database
+    return {**found, "database": {"commits": database.commits, "writes": database.writes}}
 
 
 def _overview(connection: Connection, context: Context) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
+
+import orjson
 
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
@@ -20,7 +21,7 @@ SHORT_FORM = frozenset({"receipt_id", "signature"})
 
 async def of_job(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
     """The receipt of a job: for its client, the miner that ran it, and administrators."""
-    return await context.database.read(_of_job, caller, job_id)
+    return await context.database.look(_of_job, caller, job_id)
 
 
 def _of_job(connection: Connection, caller: Caller, job_id: str) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def _of_job(connection: Connection, caller: Caller, job_id: str) -> dict[str, An
     if receipt is None:
         state = record.life.state.value
         raise JobNotCompleted(f"Job {job_id} has no receipt: it is {state}.", {"status": state})
-    loaded: dict[str, Any] = json.loads(receipt.receipt)
+    loaded: dict[str, Any] = orjson.loads(receipt.receipt)
     return loaded
 
 
@@ -57,7 +58,7 @@ async def verify(context: Context, receipt: dict[str, Any]) -> dict[str, Any]:
 def _expand(receipt: dict[str, Any], known: ReceiptRecord | None) -> tuple[dict[str, Any], list[str]]:
     if known is None:
         return receipt, ["receipt_id: there is no such receipt here."]
-    whole: dict[str, Any] = json.loads(known.receipt)
+    whole: dict[str, Any] = orjson.loads(known.receipt)
     if receipt.get("signature") != whole["signature"]:
         return {**whole, "signature": receipt.get("signature")}, []
     return whole, []

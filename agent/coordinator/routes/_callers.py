@@ -1,4 +1,7 @@
-"""Who is asking, as parameters of routes, and whether they are still there."""
+"""Who is asking, as parameters of routes, and whether they are still there.
+
+None of the dependencies is a plain function: the framework would call it in a thread, at every request.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +29,12 @@ _session_bearer = HTTPBearer(
 )
 
 
-def _context(request: Request) -> Context:
+async def _context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 
 
-def _secret(
+async def _secret(
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
 ) -> str | None:

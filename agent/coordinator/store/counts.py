@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, bindparam, func, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import job_counts
 
 Place = tuple[str, str, str]
 """Account, service, state."""
 
-_add = text(
-    "INSERT INTO job_counts (account_id, service, state, count) VALUES (:account_id, :service, :state, :change) "
-    "ON CONFLICT (account_id, service, state) DO UPDATE SET count = job_counts.count + excluded.count"
+_add = Prepared(
+    text(
+        "INSERT INTO job_counts (account_id, service, state, count) VALUES (:account_id, :service, :state, :change) "
+        "ON CONFLICT (account_id, service, state) DO UPDATE SET count = job_counts.count + excluded.count"
+    )
 )
 
 
@@ -30,8 +34,7 @@ def move(connection: Connection, moves: Iterable[tuple[Place | None, Place]]) ->
         for (account_id, service, state), change in changes.items()
         if change
     ]
-    if rows:
-        connection.execute(_add, rows)
+    _add.run_many(connection, rows)
 
 
 def total(
@@ -42,14 +45,21 @@ def total(
     states: Iterable[str] | None = None,
 ) -> int:
     """How many jobs there are, of an account, a service, in some states, where given."""
-    query = select(func.coalesce(func.sum(job_counts.c.count), 0))
-    if account_id is not None:
-        query = query.where(job_counts.c.account_id == account_id)
-    if service is not None:
-        query = query.where(job_counts.c.service == service)
+    given = {
+        name: value for name, value in (("account_id", account_id), ("service", service)) if value is not None
+    }
+    wanted = None if states is None else {f"state_{number}": state for number, state in enumerate(states)}
+    query = _total(tuple(given), None if wanted is None else tuple(wanted))
+    return int(query.scalar(connection, {**given, **(wanted or {})}))
+
+
+@cache
+def _total(given: tuple[str, ...], states: tuple[str, ...] | None) -> Prepared:
+    """The query for these columns and names of states."""
+    conditions = [job_counts.c[name] == bindparam(name) for name in given]
     if states is not None:
-        query = query.where(job_counts.c.state.in_(tuple(states)))
-    return int(connection.execute(query).scalar_one())
+        conditions.append(job_counts.c.state.in_([bindparam(name) for name in states]))
+    return Prepared(select(func.coalesce(func.sum(job_counts.c.count), 0)).where(*conditions))
 
 
 def by_state(connection: Connection) -> dict[str, int]:

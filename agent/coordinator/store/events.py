@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, true
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import events
 
 PRUNED_AT_ONCE: Final = 1000
@@ -46,32 +47,29 @@ _COLUMNS = (
     events.c.miner_id,
     events.c.job_id,
 )
-_insert = insert(events)
-_newest = select(func.max(events.c.seq))
+_insert = Prepared(insert(events))
+_newest = Prepared(select(func.max(events.c.seq)))
 
 
 def add(connection: Connection, changes: Sequence[NewEvent], now: float) -> None:
     """Store changes in their order."""
-    if changes:
-        connection.execute(
-            _insert,
-            [
-                {
-                    "type": change.type,
-                    "account_id": change.account_id,
-                    "miner_id": change.miner_id,
-                    "job_id": change.job_id,
-                    "data": json.dumps(change.data, separators=(",", ":")),
-                    "created_at": now,
-                }
-                for change in changes
-            ],
-        )
+    rows = [
+        {
+            "type": change.type,
+            "account_id": change.account_id,
+            "miner_id": change.miner_id,
+            "job_id": change.job_id,
+            "data": json.dumps(change.data, separators=(",", ":")),
+            "created_at": now,
+        }
+        for change in changes
+    ]
+    _insert.run_many(connection, rows)
 
 
 def newest(connection: Connection) -> int:
     """The number of the newest change, 0 if there is none."""
-    return connection.execute(_newest).scalar_one() or 0
+    return _newest.scalar(connection, {}) or 0
 
 
 def oldest(connection: Connection) -> int:

@@ -19,8 +19,9 @@ from sqlalchemy import (
 )
 
 from agent.coordinator.store import counts
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import jobs, results, runs
-from agent.core.jobs import Failure, Job, JobState, Lease, RunEnded
+from agent.core.jobs import FINAL, Failure, Job, JobState, Lease, RunEnded
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +65,37 @@ _PLAIN = (
     "offer_id", "agreed_price",
 )  # fmt: skip
 
-_by_id = select(jobs).where(jobs.c.job_id == bindparam("key"))
-_insert = insert(jobs)
-_update_life = update(jobs).where(jobs.c.job_id == bindparam("key"))
+_NAMES = tuple(jobs.c.keys())
+_by_id = Prepared(select(jobs).where(jobs.c.job_id == bindparam("key")))
+_insert = Prepared(insert(jobs))
+_update_life = Prepared(update(jobs).where(jobs.c.job_id == bindparam("key")))
+_by_ids = select(jobs).where(jobs.c.job_id.in_(bindparam("keys", expanding=True)))
+_insert_run = Prepared(insert(runs))
+_insert_results = Prepared(insert(results))
+_results_of = Prepared(select(results.c.results).where(results.c.job_id == bindparam("key")))
 
 
 def add(connection: Connection, record: JobRecord) -> None:
     """Store a new job."""
     values = {name: getattr(record, name) for name in _PLAIN}
-    connection.execute(_insert, {"job_id": record.job_id, **values, **_life_values(record.life)})
+    _insert.run(connection, {"job_id": record.job_id, **values, **_life_values(record.life)})
 
 
 def find(connection: Connection, job_id: str) -> JobRecord | None:
     """The job, or None."""
-    row = connection.execute(_by_id, {"key": job_id}).one_or_none()
-    return None if row is None else _record(row)
+    row = _by_id.row(connection, {"key": job_id})
+    return None if row is None else _from_values(dict(zip(_NAMES, row, strict=True)))
 
 
 def save_lives(connection: Connection, lives: Sequence[tuple[Job, dict[str, Any]]]) -> None:
     """Store what events made of jobs, with other columns that change with them: the same ones for all."""
-    if lives:
-        connection.execute(
-            _update_life, [{"key": life.job_id, **_life_values(life), **values} for life, values in lives]
-        )
+    rows = [{"key": life.job_id, **_life_values(life), **values} for life, values in lives]
+    _update_life.run_many(connection, rows)
 
 
 def add_runs(connection: Connection, ended: Sequence[tuple[str, RunEnded]], now: float) -> None:
     """Remember runs that have ended."""
-    if ended:
-        connection.execute(insert(runs), [_run_values(job_id, run, now) for job_id, run in ended])
+    _insert_run.run_many(connection, [_run_values(job_id, run, now) for job_id, run in ended])
 
 
 def _run_values(job_id: str, run: RunEnded, now: float) -> dict[str, Any]:
@@ -139,15 +142,15 @@ def bind(
     )
 
 
-_progress = (
-    update(jobs)
-    .where(
-        jobs.c.job_id == bindparam("key"),
-        jobs.c.lease_miner_id == bindparam("by_miner"),
-        jobs.c.fence == bindparam("at_fence"),
-        jobs.c.state == JobState.RUNNING.value,
-    )
-    .values(progress=bindparam("new_progress"), units=bindparam("new_units"))
+_is_run = (
+    jobs.c.job_id == bindparam("key"),
+    jobs.c.lease_miner_id == bindparam("by_miner"),
+    jobs.c.fence == bindparam("at_fence"),
+    jobs.c.state == JobState.RUNNING.value,
+)
+_account_of_run = Prepared(select(jobs.c.account_id).where(*_is_run))
+_progress = Prepared(
+    update(jobs).where(*_is_run).values(progress=bindparam("new_progress"), units=bindparam("new_units"))
 )
 
 
@@ -162,18 +165,14 @@ def save_progress(
         "new_progress": progress,
         "new_units": units,
     }
-    connection.execute(_progress, values)
+    _progress.run(connection, values)
 
 
 def account_of_run(connection: Connection, job_id: str, miner_id: str, fence: int) -> str | None:
     """Whose job it is that the miner runs under this fence; None if it does not."""
-    query = select(jobs.c.account_id).where(
-        jobs.c.job_id == job_id,
-        jobs.c.lease_miner_id == miner_id,
-        jobs.c.fence == fence,
-        jobs.c.state == JobState.RUNNING.value,
-    )
-    return connection.execute(query).scalar_one_or_none()
+    values = {"key": job_id, "by_miner": miner_id, "at_fence": fence}
+    account_id: str | None = _account_of_run.scalar(connection, values)
+    return account_id
 
 
 # A literal state lets the planner see that the partial indexes fit.
@@ -182,24 +181,26 @@ _IS_RUNNING = text("state = 'running'")
 
 def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
     """Jobs by id; unknown ids are left out."""
-    rows = connection.execute(select(jobs).where(jobs.c.job_id.in_(job_ids)))
+    rows = connection.execute(_by_ids, {"keys": list(job_ids)})
     return {row.job_id: _record(row) for row in rows}
 
 
-_running_by_account = select(jobs.c.account_id, func.count()).where(_IS_RUNNING).group_by(jobs.c.account_id)
-_running_by_miner = (
+_running_by_account = Prepared(
+    select(jobs.c.account_id, func.count()).where(_IS_RUNNING).group_by(jobs.c.account_id)
+)
+_running_by_miner = Prepared(
     select(jobs.c.lease_miner_id, func.count()).where(_IS_RUNNING).group_by(jobs.c.lease_miner_id)
 )
 
 
 def running_by_account(connection: Connection) -> dict[str, int]:
     """How many jobs of each account run now."""
-    return dict(connection.execute(_running_by_account).all())
+    return dict(_running_by_account.rows(connection))
 
 
 def running_by_miner(connection: Connection) -> dict[str, int]:
     """How many jobs each miner runs now."""
-    return dict(connection.execute(_running_by_miner).all())
+    return dict(_running_by_miner.rows(connection))
 
 
 def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
@@ -251,15 +252,15 @@ def page(
     offset: int,
 ) -> tuple[list[JobRecord], int]:
     """Jobs of an account (of all with None), newest first, and how many there are in all."""
-    conditions = [
-        condition
-        for value, condition in (
-            (account_id, jobs.c.account_id == account_id),
-            (status, jobs.c.state == status),
-            (service, jobs.c.service == service),
-        )
-        if value is not None
-    ]
+    conditions = []
+    if account_id is not None:
+        conditions.append(jobs.c.account_id == account_id)
+    if service is not None:
+        conditions.append(jobs.c.service == service)
+    if status is not None:
+        # Said too, so that the planner sees which of the partial indexes fits.
+        ended = jobs.c.finished_at.is_not(None) if status in FINAL else jobs.c.finished_at.is_(None)
+        conditions += [jobs.c.state == status, ended]
     rows = connection.execute(
         select(jobs).where(*conditions).order_by(jobs.c.job_id.desc()).limit(limit).offset(offset)
     )
@@ -270,14 +271,13 @@ def page(
 
 def add_results(connection: Connection, job_id: str, canonical: str) -> None:
     """Store the results of a completed job as canonical JSON."""
-    connection.execute(insert(results), {"job_id": job_id, "results": canonical})
+    _insert_results.run(connection, {"job_id": job_id, "results": canonical})
 
 
 def results_of(connection: Connection, job_id: str) -> str | None:
     """The results of a completed job as canonical JSON, or None."""
-    return connection.execute(
-        select(results.c.results).where(results.c.job_id == job_id)
-    ).scalar_one_or_none()
+    text: str | None = _results_of.scalar(connection, {"key": job_id})
+    return text
 
 
 def _life_values(life: Job) -> dict[str, Any]:
@@ -303,7 +303,10 @@ def _life_values(life: Job) -> dict[str, Any]:
 
 
 def _record(row: Row[*tuple[Any, ...]]) -> JobRecord:
-    values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
+    return _from_values(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row's columns
+
+
+def _from_values(values: Any) -> JobRecord:
     return JobRecord(life=_life(values), **{name: values[name] for name in _PLAIN})
 
 

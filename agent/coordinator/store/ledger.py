@@ -19,6 +19,7 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import balances, log_leaves, log_queue, postings, transactions
 from agent.core.ledger import Entry, Settlement
 
@@ -62,14 +63,16 @@ class TransactionRecord:
 
 
 _COLUMNS = tuple(transactions.c[name] for name in TransactionRecord.__dataclass_fields__)
-_insert_transaction = insert(transactions)
-_insert_postings = insert(postings)
-_add_to_balances = text(
-    "INSERT INTO balances (ledger_account, amount) VALUES (:account, :amount) "
-    "ON CONFLICT (ledger_account) DO UPDATE SET amount = balances.amount + excluded.amount"
+_insert_transaction = Prepared(insert(transactions))
+_insert_postings = Prepared(insert(postings))
+_add_to_balances = Prepared(
+    text(
+        "INSERT INTO balances (ledger_account, amount) VALUES (:account, :amount) "
+        "ON CONFLICT (ledger_account) DO UPDATE SET amount = balances.amount + excluded.amount"
+    )
 )
-_balance = select(balances.c.amount).where(balances.c.ledger_account == bindparam("account"))
-_close = (
+_balance = Prepared(select(balances.c.amount).where(balances.c.ledger_account == bindparam("account")))
+_close = Prepared(
     update(transactions)
     .where(transactions.c.tx_id == bindparam("key"), transactions.c.status == Status.PENDING.value)
     .values(
@@ -89,7 +92,7 @@ def payment_id(job_id: str) -> str:
 
 def balance(connection: Connection, ledger_account: str) -> int:
     """What stands in an account of the ledger."""
-    return connection.execute(_balance, {"account": ledger_account}).scalar_one_or_none() or 0
+    return _balance.scalar(connection, {"account": ledger_account}) or 0
 
 
 def add_credit(
@@ -131,31 +134,25 @@ def close_payment(
         "new_fee": settlement.fee,
         "new_settled_at": now,
     }
-    if connection.execute(_close, values).rowcount != 1:
+    if _close.run(connection, values) != 1:
         return False
     _post(connection, tx_id, SETTLED, settlement.entry)
     return True
 
 
 def _add(connection: Connection, record: TransactionRecord) -> None:
-    connection.execute(
-        _insert_transaction, {name: getattr(record, name) for name in TransactionRecord.__dataclass_fields__}
-    )
+    values = {name: getattr(record, name) for name in TransactionRecord.__dataclass_fields__}
+    _insert_transaction.run(connection, values)
 
 
 def _post(connection: Connection, tx_id: str, entry_name: str, entry: Entry) -> None:
-    if not entry:
-        return
-    connection.execute(
-        _insert_postings,
-        [
-            {"tx_id": tx_id, "entry": entry_name, "ledger_account": posting.account, "amount": posting.amount}
-            for posting in entry
-        ],
-    )
-    connection.execute(
-        _add_to_balances, [{"account": posting.account, "amount": posting.amount} for posting in entry]
-    )
+    rows = [
+        {"tx_id": tx_id, "entry": entry_name, "ledger_account": posting.account, "amount": posting.amount}
+        for posting in entry
+    ]
+    _insert_postings.run_many(connection, rows)
+    changes = [{"account": posting.account, "amount": posting.amount} for posting in entry]
+    _add_to_balances.run_many(connection, changes)
 
 
 def balances_of(connection: Connection, ledger_accounts: Sequence[str]) -> dict[str, int]:

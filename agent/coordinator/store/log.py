@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, text, update
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import (
     log_checkpoints,
     log_cosignatures,
@@ -61,7 +62,11 @@ class CosignatureRecord:
     line: str
 
 
-_queue = insert(log_queue)
+_queue = Prepared(insert(log_queue))
+_is_tile = (log_tiles.c.level == bindparam("at_level"), log_tiles.c.tile_index == bindparam("at_index"))
+_tile = Prepared(select(log_tiles.c.hashes).where(*_is_tile))
+_drop_tile = Prepared(delete(log_tiles).where(*_is_tile))
+_insert_tile = Prepared(insert(log_tiles))
 _dequeue = delete(log_queue).where(log_queue.c.entry_id == bindparam("entry"))
 _CHECKPOINT = tuple(log_checkpoints.c[name] for name in CheckpointRecord.__dataclass_fields__)
 _COSIGNATURE = tuple(log_cosignatures.c[name] for name in CosignatureRecord.__dataclass_fields__)
@@ -77,7 +82,7 @@ _LEAVES = select(
 
 def queue_receipt(connection: Connection, receipt_id: str, leaf: bytes) -> None:
     """Note that a receipt belongs into the log: it gets its number soon after this transaction."""
-    connection.execute(_queue, {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None})
+    _queue.run(connection, {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None})
 
 
 def queue_settlement(connection: Connection, settlement: Settlement) -> None:
@@ -88,7 +93,7 @@ def queue_settlement(connection: Connection, settlement: Settlement) -> None:
         "leaf_hash": leaf_hash(leaf),
         "content": leaf.decode(),
     }
-    connection.execute(_queue, values)
+    _queue.run(connection, values)
 
 
 def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:
@@ -138,8 +143,8 @@ def count_leaves(connection: Connection) -> int:
 
 def tile(connection: Connection, level: int, index: int) -> bytes | None:
     """The hashes of a tile as far as it is filled, or None."""
-    query = select(log_tiles.c.hashes).where(log_tiles.c.level == level, log_tiles.c.tile_index == index)
-    return connection.execute(query).scalar_one_or_none()
+    hashes: bytes | None = _tile.scalar(connection, {"at_level": level, "at_index": index})
+    return hashes
 
 
 def put_tiles(connection: Connection, tiles: Mapping[tuple[int, int], bytes]) -> None:
@@ -148,9 +153,8 @@ def put_tiles(connection: Connection, tiles: Mapping[tuple[int, int], bytes]) ->
     rows = [
         {"level": level, "tile_index": index, "hashes": hashes} for (level, index), hashes in tiles.items()
     ]
-    condition = (log_tiles.c.level == bindparam("at_level"), log_tiles.c.tile_index == bindparam("at_index"))
-    connection.execute(delete(log_tiles).where(*condition), keys)
-    connection.execute(insert(log_tiles), rows)
+    _drop_tile.run_many(connection, keys)
+    _insert_tile.run_many(connection, rows)
 
 
 def all_tiles(connection: Connection) -> Iterator[tuple[int, int, bytes]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, false, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text
 
-from agent.coordinator.store.tables import jobs
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.tables import job_counts, jobs
 from agent.core.matching import Candidate, ServiceOffer, Waiting
 from agent.core.quantities import from_units, to_units
 
@@ -24,11 +26,12 @@ _claim_columns = (
 )  # fmt: skip
 # Literal conditions let the planner see that the partial indexes fit.
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
+_IS_WAITING = text("state = 'submitted' AND count > 0")
 _IS_ANYBODYS = text(
     "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
 )
 _urgency = (jobs.c.priority.desc(), jobs.c.job_id)
-_urgent = select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(CLAIM_WINDOW)
+_urgent = Prepared(select(*_claim_columns).where(_IS_CLAIMABLE).order_by(*_urgency).limit(CLAIM_WINDOW))
 _models_waited_for = (
     select(jobs.c.service, jobs.c.model)
     .where(_IS_ANYBODYS)
@@ -41,75 +44,108 @@ def waiting(connection: Connection, candidates: Sequence[Candidate]) -> list[Wai
     """Jobs that can be claimed, as many as one round of matching looks at.
 
     In a long queue only those that some candidate could take are looked at, of each account the most urgent few, and
-    the oldest ones too: so nobody's backlog hides other clients' jobs, and ageing reaches the back of the queue.
+    the oldest ones too: so nobody's backlog hides other clients' jobs, and ageing reaches the back of the queue. Both are
+    found along an index, service by service, so that a longer queue takes no longer.
     """
-    rows = {row.job_id: row for row in connection.execute(_urgent)}
+    rows = _urgent.rows(connection)
     if len(rows) < CLAIM_WINDOW:
-        return [_waiting(row) for row in rows.values()]
-    fitting = _fitting(candidates)
-    place = func.row_number().over(partition_by=jobs.c.account_id, order_by=_urgency).label("place")
-    ranked = select(jobs.c.job_id, jobs.c.priority, place).where(_IS_CLAIMABLE, fitting).subquery()
-    fair = (
-        select(*_claim_columns)
-        .join(ranked, ranked.c.job_id == jobs.c.job_id)
-        .where(ranked.c.place <= ACCOUNT_WINDOW)
-        .order_by(ranked.c.place, *_urgency)
-        .limit(CLAIM_WINDOW)
-    )
-    oldest = select(*_claim_columns).where(_IS_CLAIMABLE, fitting).order_by(jobs.c.job_id).limit(CLAIM_WINDOW)
-    found = {row.job_id: row for query in (fair, oldest) for row in connection.execute(query)}
-    return [_waiting(row) for row in found.values()]
-
-
-def _fitting(candidates: Sequence[Candidate]) -> ColumnElement[bool]:
-    """What at least one candidate could take; the matching itself looks closer."""
-    return or_(
-        *(
-            and_(
-                _has_place(candidate),
-                jobs.c.gpus <= candidate.gpus,
-                jobs.c.memory <= candidate.memory,
-                jobs.c.cpu_millis <= int(candidate.cpu_cores * 1000),
-                or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id == candidate.miner_id),
-            )
-            for candidate in candidates
+        return [_waiting(*row) for row in rows]
+    places = _places(candidates)
+    found: dict[str, Waiting] = {}
+    for service, fitting in places.items():
+        window = CLAIM_WINDOW // len(places)
+        urgent = _urgent_of_accounts(connection, service, fitting, window)
+        oldest = (
+            select(*_claim_columns)
+            .where(_IS_CLAIMABLE, jobs.c.service == service, fitting)
+            .order_by(jobs.c.job_id)
+            .limit(window)
         )
+        for row in (*urgent, *connection.execute(oldest)):
+            found[row.job_id] = _waiting(*tuple[Any, ...](row))
+    return list(found.values())
+
+
+def _urgent_of_accounts(
+    connection: Connection, service: str, fitting: ColumnElement[bool], window: int
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """The most urgent jobs of each account that waits for a service; of `window` accounts at most."""
+    accounts = select(job_counts.c.account_id).where(job_counts.c.service == service, _IS_WAITING)
+    accounts = accounts.order_by(job_counts.c.account_id).limit(window)
+    count = len(connection.execute(accounts).all())
+    if not count:
+        return []
+    account = accounts.subquery()
+    best = (
+        select(jobs.c.job_id)
+        .where(_IS_CLAIMABLE, jobs.c.service == service, jobs.c.account_id == account.c.account_id, fitting)
+        .order_by(*_urgency)
+        .limit(min(ACCOUNT_WINDOW, max(1, window // count)))
+        .correlate(account)
     )
+    chosen = jobs.alias()
+    columns = [chosen.c[column.name] for column in _claim_columns]
+    return connection.execute(select(*columns).join(account, chosen.c.job_id.in_(best))).all()
 
 
-def _has_place(candidate: Candidate) -> ColumnElement[bool]:
-    if candidate.slots > 0:
-        places = [_takes(service, offer) for service, offer in candidate.services.items()]
-    else:
-        places = [
-            and_(_takes(service, candidate.services[service]), jobs.c.model.is_not_distinct_from(model))
-            for service, model in candidate.seats
-            if service in candidate.services
-        ]
-    return or_(false(), *places)
+def _places(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool]]:
+    """What at least one candidate could take, by service; the matching itself looks closer."""
+    places: defaultdict[str, list[ColumnElement[bool]]] = defaultdict(list)
+    for candidate in candidates:
+        fits = and_(
+            jobs.c.gpus <= candidate.gpus,
+            jobs.c.memory <= candidate.memory,
+            jobs.c.cpu_millis <= int(candidate.cpu_cores * 1000),
+            or_(jobs.c.requested_miner_id.is_(None), jobs.c.requested_miner_id == candidate.miner_id),
+        )
+        if candidate.slots > 0:
+            for service, offer in candidate.services.items():
+                places[service].append(and_(fits, _takes(offer)))
+            continue
+        for service, model in candidate.seats:
+            if service in candidate.services:
+                takes = _takes(candidate.services[service])
+                places[service].append(and_(fits, takes, jobs.c.model.is_not_distinct_from(model)))
+    return {service: or_(*conditions) for service, conditions in places.items()}
 
 
-def _takes(service: str, offer: ServiceOffer) -> ColumnElement[bool]:
+def _takes(offer: ServiceOffer) -> ColumnElement[bool]:
     withheld = [or_(jobs.c.model.is_(None), jobs.c.model.not_in(offer.withheld))] if offer.withheld else []
     affordable = or_(jobs.c.agreed_price.is_not(None), jobs.c.max_cost >= to_units(offer.unit_price))
-    return and_(jobs.c.service == service, affordable, *withheld)
+    return and_(affordable, *withheld)
 
 
-def _waiting(row: Row[*tuple[Any, ...]]) -> Waiting:
+def _waiting(
+    job_id: str,
+    account_id: str,
+    service: str,
+    model: str | None,
+    priority: int,
+    submitted_at: float,
+    cpu_millis: int,
+    memory: int,
+    gpus: int,
+    max_cost: int,
+    agreed_price: int | None,
+    miner_id: str | None,
+    avoid_miner_id: str | None,
+    avoid_until: float | None,
+) -> Waiting:
+    """From a row of `_claim_columns`."""
     return Waiting(
-        job_id=row.job_id,
-        account_id=row.account_id,
-        service=row.service,
-        model=row.model,
-        priority=row.priority,
-        submitted_at=row.created_at,
-        cpu=Decimal(row.cpu_millis) / 1000,
-        memory=row.memory,
-        gpus=row.gpus,
-        budget=None if row.agreed_price is not None else from_units(row.max_cost),
-        miner_id=row.requested_miner_id,
-        avoid_miner_id=row.avoid_miner_id,
-        avoid_until=row.avoid_until or 0.0,
+        job_id=job_id,
+        account_id=account_id,
+        service=service,
+        model=model,
+        priority=priority,
+        submitted_at=submitted_at,
+        cpu=Decimal(cpu_millis) / 1000,
+        memory=memory,
+        gpus=gpus,
+        budget=None if agreed_price is not None else from_units(max_cost),
+        miner_id=miner_id,
+        avoid_miner_id=avoid_miner_id,
+        avoid_until=avoid_until or 0.0,
     )
 
 

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, text
 
+from agent.coordinator.store import counts
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import durations, jobs, receipts, results
+from agent.core.jobs import JobState
 
 PAGE = 1000
-SMOOTHING = 0.1
-"""Weight of the newest run in a typical duration, once there are ten."""
+QUEUE_WINDOW = 1000
+"""How many of the jobs that wait are looked at to tell how much work that is."""
+
+# The newest run weighs as much as every other one until there are ten, then a tenth.
+_learn_duration = Prepared(
+    text(
+        "INSERT INTO durations (service, model, count, seconds) VALUES (:service, :model, 1, :seconds) "
+        "ON CONFLICT (service, model) DO UPDATE SET count = durations.count + 1, seconds = durations.seconds + "
+        "(excluded.seconds - durations.seconds) * (CASE WHEN durations.count < 10 THEN 1.0 / (durations.count + 1) ELSE 0.1 END)"
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,25 +38,38 @@ class ReceiptRecord:
     created_at: float
 
 
-_COLUMNS = tuple(receipts.c[name] for name in ReceiptRecord.__dataclass_fields__)
+_FIELDS = tuple(ReceiptRecord.__dataclass_fields__)
+_COLUMNS = tuple(receipts.c[name] for name in _FIELDS)
+_insert = Prepared(insert(receipts))
+_of_job = Prepared(select(*_COLUMNS).where(receipts.c.job_id == bindparam("key")))
+_by_id = Prepared(select(*_COLUMNS).where(receipts.c.receipt_id == bindparam("key")))
+
+_next = (
+    select(jobs.c.service, func.coalesce(jobs.c.model, "").label("model"))
+    .where(text("state = 'submitted' AND missing_files IS NULL"))
+    .order_by(jobs.c.priority.desc(), jobs.c.job_id)
+    .limit(QUEUE_WINDOW)
+    .subquery()
+)
+_next_in_queue = Prepared(
+    select(_next.c.service, _next.c.model, func.count()).group_by(_next.c.service, _next.c.model)
+)
 
 
 def add(connection: Connection, record: ReceiptRecord) -> None:
     """Store the receipt of a job; a job has one."""
-    connection.execute(
-        insert(receipts), {name: getattr(record, name) for name in ReceiptRecord.__dataclass_fields__}
-    )
+    _insert.run(connection, {name: getattr(record, name) for name in _FIELDS})
 
 
 def of_job(connection: Connection, job_id: str) -> ReceiptRecord | None:
     """The receipt of a job, or None."""
-    row = connection.execute(select(*_COLUMNS).where(receipts.c.job_id == job_id)).one_or_none()
+    row = _of_job.row(connection, {"key": job_id})
     return None if row is None else ReceiptRecord(*row)
 
 
 def find(connection: Connection, receipt_id: str) -> ReceiptRecord | None:
     """The receipt, or None."""
-    row = connection.execute(select(*_COLUMNS).where(receipts.c.receipt_id == receipt_id)).one_or_none()
+    row = _by_id.row(connection, {"key": receipt_id})
     return None if row is None else ReceiptRecord(*row)
 
 
@@ -72,16 +97,7 @@ def completed_without_receipt(connection: Connection) -> list[str]:
 
 def learn_duration(connection: Connection, service: str, model: str | None, seconds: float) -> None:
     """Take one run into the typical duration of its service and model."""
-    key = {"service": service, "model": model or ""}
-    condition = (durations.c.service == service, durations.c.model == key["model"])
-    known = connection.execute(select(durations.c.count, durations.c.seconds).where(*condition)).one_or_none()
-    if known is None:
-        connection.execute(insert(durations), {**key, "count": 1, "seconds": seconds})
-        return
-    count, before = known
-    weight = max(SMOOTHING, 1 / (count + 1))
-    typical = before + weight * (seconds - before)
-    connection.execute(update(durations).where(*condition).values(count=count + 1, seconds=typical))
+    _learn_duration.run(connection, {"service": service, "model": model or "", "seconds": seconds})
 
 
 def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:
@@ -91,11 +107,13 @@ def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:
 
 
 def queue_lengths(connection: Connection) -> dict[tuple[str, str], int]:
-    """How many jobs wait, by service and model ("" without)."""
-    model = func.coalesce(jobs.c.model, "")
-    query = (
-        select(jobs.c.service, model, func.count())
-        .where(jobs.c.state == "submitted", jobs.c.missing_files.is_(None))
-        .group_by(jobs.c.service, model)
-    )
-    return {(service, name): count for service, name, count in connection.execute(query)}
+    """How many jobs wait, by service and model ("" without).
+
+    Of a very long queue only the jobs that are claimed next are looked at, and stand for the others.
+    """
+    counted = {(service, model): count for service, model, count in _next_in_queue.rows(connection)}
+    seen = sum(counted.values())
+    if seen < QUEUE_WINDOW:
+        return counted
+    whole = counts.total(connection, states=(JobState.SUBMITTED.value,))
+    return {key: count * whole // seen for key, count in counted.items()}

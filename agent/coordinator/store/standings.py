@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import client_evidence, miner_stats
 from agent.core.reputation import NOTHING, Evidence, exchange, learn
 
@@ -37,23 +38,34 @@ class Totals:
 
 
 _NUMBERS = ("completed", "failed", "refused", "seconds", "paid", "earned")
-_add = text(
-    "INSERT INTO miner_stats (miner_id, completed, failed, refused, seconds, paid, earned, good, bad, evidence_at) "
-    "VALUES (:miner_id, :completed, :failed, :refused, :seconds, :paid, :earned, :good, :bad, :evidence_at) "
-    "ON CONFLICT (miner_id) DO UPDATE SET completed = miner_stats.completed + excluded.completed, "
-    "failed = miner_stats.failed + excluded.failed, refused = miner_stats.refused + excluded.refused, "
-    "seconds = miner_stats.seconds + excluded.seconds, paid = miner_stats.paid + excluded.paid, "
-    "earned = miner_stats.earned + excluded.earned, good = excluded.good, bad = excluded.bad, "
-    "evidence_at = excluded.evidence_at"
+_EVIDENCE = (miner_stats.c.good, miner_stats.c.bad, miner_stats.c.evidence_at)
+_add = Prepared(
+    text(
+        "INSERT INTO miner_stats (miner_id, completed, failed, refused, seconds, paid, earned, good, bad, evidence_at) "
+        "VALUES (:miner_id, :completed, :failed, :refused, :seconds, :paid, :earned, :good, :bad, :evidence_at) "
+        "ON CONFLICT (miner_id) DO UPDATE SET completed = miner_stats.completed + excluded.completed, "
+        "failed = miner_stats.failed + excluded.failed, refused = miner_stats.refused + excluded.refused, "
+        "seconds = miner_stats.seconds + excluded.seconds, paid = miner_stats.paid + excluded.paid, "
+        "earned = miner_stats.earned + excluded.earned, good = excluded.good, bad = excluded.bad, "
+        "evidence_at = excluded.evidence_at"
+    )
 )
-_save_evidence = text(
-    "INSERT INTO client_evidence (miner_id, account_id, good, bad, evidence_at) "
-    "VALUES (:miner_id, :account_id, :good, :bad, :evidence_at) ON CONFLICT (miner_id, account_id) "
-    "DO UPDATE SET good = excluded.good, bad = excluded.bad, evidence_at = excluded.evidence_at"
+_save_evidence = Prepared(
+    text(
+        "INSERT INTO client_evidence (miner_id, account_id, good, bad, evidence_at) "
+        "VALUES (:miner_id, :account_id, :good, :bad, :evidence_at) ON CONFLICT (miner_id, account_id) "
+        "DO UPDATE SET good = excluded.good, bad = excluded.bad, evidence_at = excluded.evidence_at"
+    )
 )
-_standing = select(miner_stats).where(miner_stats.c.miner_id == bindparam("key"))
-_evidence = select(client_evidence.c.good, client_evidence.c.bad, client_evidence.c.evidence_at).where(
-    client_evidence.c.miner_id == bindparam("key"), client_evidence.c.account_id == bindparam("client")
+_standing = Prepared(
+    select(*(miner_stats.c[name] for name in _NUMBERS), *_EVIDENCE).where(
+        miner_stats.c.miner_id == bindparam("key")
+    )
+)
+_evidence = Prepared(
+    select(client_evidence.c.good, client_evidence.c.bad, client_evidence.c.evidence_at).where(
+        client_evidence.c.miner_id == bindparam("key"), client_evidence.c.account_id == bindparam("client")
+    )
 )
 _totals = select(
     func.coalesce(func.sum(miner_stats.c.completed), 0),
@@ -64,11 +76,11 @@ _totals = select(
 
 def find(connection: Connection, miner_id: str) -> Standing:
     """A miner's work so far."""
-    row = connection.execute(_standing, {"key": miner_id}).one_or_none()
+    row = _standing.row(connection, {"key": miner_id})
     if row is None:
         return Standing()
-    numbers = {name: getattr(row, name) for name in _NUMBERS}
-    return Standing(**numbers, evidence=Evidence(row.good, row.bad, row.evidence_at))
+    numbers = dict(zip(_NUMBERS, row, strict=False))  # what follows them is the evidence
+    return Standing(**numbers, evidence=Evidence(*row[len(_NUMBERS) :]))
 
 
 def note(
@@ -83,13 +95,13 @@ def note(
     """Add work to a miner's numbers. `success` says whether it speaks for or against the miner, None if for neither."""
     evidence = find(connection, miner_id).evidence
     if success is not None:
-        row = connection.execute(_evidence, {"key": miner_id, "client": account_id}).one_or_none()
+        row = _evidence.row(connection, {"key": miner_id, "client": account_id})
         before = NOTHING if row is None else Evidence(*row)
         after = learn(before, success, now)
         evidence = exchange(evidence, before, after)
-        connection.execute(_save_evidence, {"account_id": account_id, **_values(miner_id, after)})
+        _save_evidence.run(connection, {"account_id": account_id, **_values(miner_id, after)})
     numbers = {name: getattr(more, name) for name in _NUMBERS}
-    connection.execute(_add, {**numbers, **_values(miner_id, evidence)})
+    _add.run(connection, {**numbers, **_values(miner_id, evidence)})
 
 
 def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:

@@ -139,9 +139,69 @@ jobs = Table(
     Column("avoid_miner_id", String(64), nullable=True),
     Column("avoid_until", Float, nullable=True),
     Index("ix_jobs_account", "account_id", "job_id"),
+    # For each way in which jobs are listed, newest first: of an account or of all, of a state, a service, or both. Jobs that
+    # have ended stand apart: an index over all states would draw the dispatcher's queries away from its own.
     Index("ix_jobs_account_state", "account_id", "state", "job_id"),
+    Index("ix_jobs_account_service", "account_id", "service", "job_id"),
+    Index("ix_jobs_service", "service", "job_id"),
+    Index(
+        "ix_jobs_ended_by_account",
+        "account_id",
+        "service",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_ended_by_service",
+        "service",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_ended_by_state",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_open_by_service",
+        "service",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_open_by_state",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_submitted_by_service",
+        "service",
+        "job_id",
+        sqlite_where=text("state = 'submitted'"),
+        postgresql_where=text("state = 'submitted'"),
+    ),
     Index(
         "ix_jobs_claimable",
+        text("priority DESC"),
+        "job_id",
+        sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
+        postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
+    ),
+    # In a queue that is longer than one look at it: the most urgent jobs of each account.
+    Index(
+        "ix_jobs_claimable_by_account",
+        "service",
+        "account_id",
         text("priority DESC"),
         "job_id",
         sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
@@ -177,12 +237,6 @@ jobs = Table(
         postgresql_where=text("state = 'submitted' AND missing_files IS NOT NULL"),
     ),
     Index(
-        "ix_jobs_open_by_account",
-        "account_id",
-        sqlite_where=text("state IN ('submitted', 'running')"),
-        postgresql_where=text("state IN ('submitted', 'running')"),
-    ),
-    Index(
         "ix_jobs_bound",
         "offer_id",
         sqlite_where=text("state = 'submitted' AND offer_id IS NOT NULL"),
@@ -210,6 +264,13 @@ job_counts = Table(
     Column("service", String(64), primary_key=True),
     Column("state", String(16), primary_key=True),
     Column("count", BigInteger, nullable=False),
+    Index(
+        "ix_job_counts_waiting",
+        "service",
+        "account_id",
+        sqlite_where=text("state = 'submitted' AND count > 0"),
+        postgresql_where=text("state = 'submitted' AND count > 0"),
+    ),
 )
 
 # Money as people see it: a credit, or the payment of one job with what was held and what became of it.

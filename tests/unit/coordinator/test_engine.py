@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from agent.coordinator.store.engine import CHECKPOINT_PAGES, Database, healthy, sqlite_path
+from agent.coordinator.store.prepared import Prepared
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +176,29 @@ async def test_readers_see_what_was_answered_before(database: Database) -> None:
     await asyncio.gather(*(write_and_read(number) for number in range(200)))
 
 
+async def test_a_look_sees_what_was_answered_before_and_one_state_of_it(database: Database) -> None:
+    """Done at once in the event loop, while the writer goes on; it ends with its transaction, also when it fails."""
+    all_numbers = Prepared(text("SELECT number FROM numbers ORDER BY number"))
+
+    def twice(connection: Connection) -> tuple[list[tuple[int]], list[tuple[int]]]:
+        before = all_numbers.rows(connection)
+        with sqlite3.connect(database.path) as other:  # another program writes in between
+            other.execute("INSERT INTO numbers SELECT max(number) + 1 FROM numbers")
+        return before, all_numbers.rows(connection)
+
+    def fail(connection: Connection) -> None:
+        all_numbers.rows(connection)
+        raise LookupError
+
+    await database.write(add, 1)
+    assert await database.look(twice) == ([(1,)], [(1,)])
+    with pytest.raises(LookupError):
+        await database.look(fail)
+    assert await database.look(all_numbers.rows) == [(1,), (2,)]
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        await database.look(Prepared(text("DELETE FROM numbers")).run, {})
+
+
 async def test_readers_do_not_wait_for_the_writer(database: Database) -> None:
     await database.write(add, 1)
     gate = Gate()
@@ -228,7 +252,7 @@ async def test_closing_finishes_what_waits_and_takes_no_more(path: Path) -> None
     gate.open()
     database.close()
     assert await asyncio.gather(*waiting) == list(range(50))
-    for call in (database.write, database.read):
+    for call in (database.write, database.read, database.look):
         with pytest.raises(ServiceUnavailable, match="stopping"):
             await call(healthy)
     database.close()

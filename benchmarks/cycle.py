@@ -1,0 +1,293 @@
+"""Complete signed cycles per second: submit, claim, result, status, receipt, on SQLite with `synchronous=FULL`.
+
+    .venv/bin/python benchmarks/cycle.py [--cycles 2000] [--rounds 3] [--concurrency 32] [--json]
+
+Starts a real `aitbc-agent coordinator` with an empty data directory, a scripted miner in a process of its own that speaks
+the real protocol over its WebSocket (`measuring/miner.py`), and drives both with as many clients as `--concurrency` says.
+A cycle is: `POST /v1/jobs`; the lease comes to the miner; the miner signs a result and sends it; once it was taken, the
+client fetches the status, which must say completed, and the receipt. Clients, miner and coordinator share the machine, so
+the processor time of each is shown, and so is the disk's own speed in the same run (a 4 KiB write with fdatasync), since
+every submission, claim and result waits for the disk. Afterwards all jobs must be there, completed, and the receipts and
+results of a sample verify offline. The rate is the median of the rounds; exits with 1 if anything was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from measuring.connection import LIMIT_SECONDS, Connection
+from measuring.disk import sync_milliseconds
+from measuring.miner import MODEL, SERVICE
+from measuring.processes import Running, coordinator, cpu_seconds
+
+from aitbc.receipts import verify_receipt
+
+HERE = Path(__file__).parent
+WARM_UP = 200
+SAMPLE = 100
+ENVIRONMENT = {
+    "AITBC_COORDINATOR__OPEN_ENROLMENT": "true",
+    "AITBC_LOG__LEVEL": "warning",
+}
+JOB = {
+    "name": "cycle",
+    "type": SERVICE,
+    "parameters": {"model": MODEL, "prompt": "What is the capital of France?", "max_tokens": 32},
+    "pricing": {"max_cost": "0.01"},
+}
+SUBMISSION = json.dumps(JOB).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """CLOCK_MONOTONIC in nanoseconds at each step of one job, in its clients' and its miner's processes."""
+
+    job_id: str
+    sent: int
+    submitted: int
+    leased: int
+    delivered: int
+    taken: int
+    looked: int
+    status: int
+    receipt: int
+
+    def milliseconds(self) -> dict[str, float]:
+        """How long each step took. The claim counts from the submission's being sent."""
+        steps = {
+            "submit": self.submitted - self.sent,
+            "claim": self.leased - self.sent,
+            "result": self.taken - self.delivered,
+            "status": self.status - self.looked,
+            "receipt": self.receipt - self.status,
+            "whole": self.receipt - self.sent,
+        }
+        return {name: nanoseconds / 1e6 for name, nanoseconds in steps.items()}
+
+
+class Miner:
+    """The scripted miner's process, and what it says of each job."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self._stopping = False
+        self._said: dict[str, asyncio.Future[tuple[int, int, int]]] = {}
+        self._reader = asyncio.create_task(self._read(), name="miner-output")
+
+    @classmethod
+    async def start(cls, url: str, slots: int) -> Miner:
+        """Start it; it registers by itself."""
+        command = (sys.executable, "-m", "measuring.miner", url, str(slots))
+        return cls(await asyncio.create_subprocess_exec(*command, cwd=HERE, stdout=subprocess.PIPE))
+
+    async def taken(self, job_id: str) -> tuple[int, int, int]:
+        """When the job's lease came, its result was sent, and was taken."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            times = await self._about(job_id)
+        del self._said[job_id]
+        return times
+
+    def _about(self, job_id: str) -> asyncio.Future[tuple[int, int, int]]:
+        if job_id not in self._said:
+            self._said[job_id] = asyncio.get_running_loop().create_future()
+        return self._said[job_id]
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            job_id, leased, delivered, taken = line.decode().split()
+            self._about(job_id).set_result((int(leased), int(delivered), int(taken)))
+        if not self._stopping:
+            sys.exit("The miner's process has ended.")
+
+    async def stop(self) -> None:
+        """End it."""
+        self._stopping = True
+        if self.process.returncode is None:
+            self.process.terminate()
+        await self.process.wait()
+        await self._reader
+
+
+async def one_cycle(connection: Connection, miner: Miner) -> Cycle:
+    """Carry one job from its submission to its receipt. Exits if an answer is not what it must be."""
+    sent = time.monotonic_ns()
+    status, body = await connection.request("POST", "/v1/jobs", SUBMISSION)
+    submitted = time.monotonic_ns()
+    if status != 201:
+        sys.exit(f"A submission was answered {status}: {body.decode()}")
+    job_id = json.loads(body)["job_id"]
+    leased, delivered, taken = await miner.taken(job_id)
+    looked = time.monotonic_ns()
+    status, body = await connection.request("GET", f"/v1/jobs/{job_id}")
+    said = time.monotonic_ns()
+    if status != 200 or b'"completed"' not in body:
+        sys.exit(f"The status of a finished job was answered {status}: {body.decode()}")
+    status, body = await connection.request("GET", f"/v1/receipts/{job_id}")
+    if status != 200:
+        sys.exit(f"A receipt was answered {status}: {body.decode()}")
+    receipt = time.monotonic_ns()
+    return Cycle(job_id, sent, submitted, leased, delivered, taken, looked, said, receipt)
+
+
+async def many_cycles(connections: Sequence[Connection], miner: Miner, count: int) -> list[Cycle]:
+    """`count` cycles, one after the other on each connection."""
+    left = iter(range(count))
+    done: list[Cycle] = []
+
+    async def client(connection: Connection) -> None:
+        done.extend([await one_cycle(connection, miner) for _ in left])
+
+    await asyncio.gather(*(client(connection) for connection in connections))
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What has been used up so far: seconds of the clock and of processors, commits and writes of the database."""
+
+    clock: float
+    processors: dict[str, float]
+    commits: int
+    writes: int
+
+    @classmethod
+    async def now(cls, agent: Running, miner: Miner) -> Spent:
+        """Ask the processes."""
+        admin = await Connection.open(agent.url, agent.content["admin_key"])
+        database = (await admin.json("GET", "/v1/admin/overview"))["database"]
+        admin.close()
+        pids = {"coordinator": agent.process.pid, "miner": miner.process.pid, "clients": os.getpid()}
+        return cls(
+            time.monotonic(),
+            {name: cpu_seconds(pid) for name, pid in pids.items()},
+            database["commits"],
+            database["writes"],
+        )
+
+
+def round_figures(before: Spent, after: Spent, cycles: int) -> dict[str, Any]:
+    """What one round has cost."""
+    seconds = after.clock - before.clock
+    commits, writes = after.commits - before.commits, after.writes - before.writes
+    return {
+        "cycles_per_second": round(cycles / seconds, 1),
+        "cpu_ms_per_cycle": {
+            name: round((after.processors[name] - before.processors[name]) * 1000 / cycles, 3)
+            for name in after.processors
+        },
+        "commits_per_second": round(commits / seconds, 1),
+        "writes_per_commit": round(writes / commits, 2),
+    }
+
+
+async def check(client: Connection, log_key: str, cycles: Sequence[Cycle]) -> dict[str, int]:
+    """Nothing was lost, and what a sample of the receipts says can be proven. Exits where it cannot."""
+    total = (await client.json("GET", "/v1/jobs?status=completed&limit=1"))["total"]
+    if total != len(cycles):
+        sys.exit(f"{len(cycles)} jobs were submitted, but {total} are completed.")
+    sample = random.sample(list(cycles), min(SAMPLE, len(cycles)))
+    for cycle in sample:
+        receipt = await client.json("GET", f"/v1/receipts/{cycle.job_id}")
+        results = (await client.json("GET", f"/v1/jobs/{cycle.job_id}/results"))["results"]
+        verify_receipt(receipt, log_key=log_key, results=results).raise_for_failure()
+    return {"jobs_completed": total, "receipts_verified": len(sample)}
+
+
+def latencies(cycles: Sequence[Cycle]) -> dict[str, dict[str, float]]:
+    """Milliseconds of each step: the median and what 95 and 99 of a hundred stay below."""
+    steps = [cycle.milliseconds() for cycle in cycles]
+    found = {}
+    for name in steps[0]:
+        cuts = statistics.quantiles((step[name] for step in steps), n=100)
+        found[name] = {"p50": round(cuts[49], 2), "p95": round(cuts[94], 2), "p99": round(cuts[98], 2)}
+    return found
+
+
+async def measure(folder: Path, agent: Running, options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of a run."""
+    clients = [
+        await Connection.open(agent.url, agent.content["client_key"]) for _ in range(options.concurrency)
+    ]
+    miner = await Miner.start(agent.url, max(1, min(256, options.concurrency)))
+    try:
+        warm = await many_cycles(clients, miner, max(WARM_UP, options.concurrency))
+        rounds, measured, syncs = [], [], []
+        for _ in range(options.rounds):
+            syncs.append(sync_milliseconds(folder))
+            before = await Spent.now(agent, miner)
+            cycles = await many_cycles(clients, miner, options.cycles)
+            rounds.append(round_figures(before, await Spent.now(agent, miner), len(cycles)))
+            measured += cycles
+        checked = await check(clients[0], agent.content["log_key"], [*warm, *measured])
+    finally:
+        await miner.stop()
+    rates = [figures["cycles_per_second"] for figures in rounds]
+    return {
+        "cycles_per_second": statistics.median(rates),
+        "concurrency": options.concurrency,
+        "cycles_per_round": options.cycles,
+        "rounds": rounds,
+        "latency_ms": latencies(measured),
+        "disk_sync_ms": [round(sync, 3) for sync in syncs],
+        "load_average": os.getloadavg()[0],
+        **checked,
+    }
+
+
+def show(figures: dict[str, Any]) -> None:
+    """A table for people."""
+    print(
+        f"cycles per second    {figures['cycles_per_second']:g} (median of {len(figures['rounds'])} rounds)"
+    )
+    print(f"concurrency          {figures['concurrency']}, load average {figures['load_average']:.1f}")
+    print(f"disk sync            {', '.join(f'{sync:g}' for sync in figures['disk_sync_ms'])} ms")
+    print("\nround   cycles/s   CPU ms per cycle: coordinator   miner   clients   commits/s   writes/commit")
+    for number, one in enumerate(figures["rounds"], 1):
+        spent = one["cpu_ms_per_cycle"]
+        print(
+            f"{number:5} {one['cycles_per_second']:10.1f} {spent['coordinator']:31.2f} {spent['miner']:7.2f} "
+            f"{spent['clients']:9.2f} {one['commits_per_second']:11.1f} {one['writes_per_commit']:15.2f}"
+        )
+    print("\nstep       median      95 %      99 %  ms")
+    for name, step in figures["latency_ms"].items():
+        print(f"{name:8} {step['p50']:8.2f} {step['p95']:9.2f} {step['p99']:9.2f}")
+    print(
+        f"\n{figures['jobs_completed']} jobs completed, none lost; {figures['receipts_verified']} receipts verified"
+    )
+
+
+def main() -> None:
+    """Measure and print a table; with --json one JSON object."""
+    parser = argparse.ArgumentParser(description="Measure complete signed cycles per second.")
+    parser.add_argument("--cycles", type=int, default=2000, help="of each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--concurrency", type=int, default=32, help="clients at the same time")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with coordinator(folder / "data", ENVIRONMENT) as agent:
+            figures = uvloop.run(measure(folder, agent, options))
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        show(figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""A miner that computes nothing: it registers, takes leases and returns signed results as fast as it can.
+
+    python -m measuring.miner URL SLOTS
+
+It speaks over the miner's own link (`agent.miner.link`), so registration, slots, leases and results are what a real
+miner sends; what is left out are the runner and the outbox. Every result that was taken becomes a line of standard output:
+the job's id, and CLOCK_MONOTONIC in nanoseconds when its lease came, its result was sent, and the answer was there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import structlog
+import uvloop
+from nacl.signing import SigningKey
+
+from agent.miner.identity import Identity
+from agent.miner.lease import digest_agrees
+from agent.miner.link import Link, LinkCallbacks
+from agent.miner.registration import Registration
+from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.dsse import sign_envelope
+from aitbc.keys import miner_id
+from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price
+
+SERVICE = "llm_inference"
+MODEL = "smollm2-135m-instruct"
+UNIT = "token"
+UNITS = 48
+RESULTS = {
+    "text": "A signed answer of the length that a short question gets. " * 3,
+    "finish_reason": "stop",
+    "usage": {"prompt_tokens": 16, "completion_tokens": UNITS - 16, "total_tokens": UNITS},
+    "processing_time": 0.25,
+    "units": UNITS,
+}
+WEIGHTS = NamedDigest(MODEL, "0" * 64)
+
+
+def capabilities(slots: int) -> dict[str, Any]:
+    """A machine with one language model and many slots."""
+    service = {
+        "runner": "measuring", "version": "1", "models": [MODEL], "loaded": [MODEL], "downloadable": False,
+        "unit_price": "0.00001", "features": {}, "concurrency": 1, "withheld": [], "score": None,
+    }  # fmt: skip
+    return {
+        "services": {SERVICE: service}, "unavailable": {}, "cpu_cores": 64, "memory": 2**38, "disk_free": 2**40, "gpus": [],
+        "slots": slots,
+    }  # fmt: skip
+
+
+class Miner:
+    """See the module."""
+
+    def __init__(self, url: str, slots: int) -> None:
+        key = SigningKey.generate()
+        public_key = bytes(key.verify_key)
+        self._identity = Identity(key, public_key, miner_id(public_key))
+        self._slots = slots
+        self._held: dict[str, int] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._origin = ""
+        callbacks = LinkCallbacks(
+            lease=self._take,
+            cancelled=lambda job_id, _: sys.exit(f"{job_id} was cancelled"),
+            joining=lambda: {
+                "name": "measuring", "agent_version": "0", "enrolment_token": None, "capabilities": capabilities(slots),
+                "holding": [],
+            },
+            registered=self._registered,
+            connected=lambda: None,
+            recheck=lambda: None,
+        )  # fmt: skip
+        self._link = Link(url, self._identity, callbacks, transport="websocket")
+
+    async def run(self) -> None:
+        """Until the process is ended."""
+        registration = await self._link.register()
+        self._link.set_slots(self._slots)
+        heartbeat = asyncio.create_task(self._beat(registration.settings.heartbeat_seconds), name="heartbeat")
+        try:
+            await self._link.run()
+        finally:
+            heartbeat.cancel()
+
+    def _registered(self, registration: Registration) -> None:
+        self._origin = registration.origin
+
+    async def _beat(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            leases = [{"job_id": job_id, "fence": fence} for job_id, fence in self._held.items()]
+            await self._link.call("heartbeat", None, {"leases": leases, "gpus": []})
+
+    def _take(self, lease: dict[str, Any]) -> None:
+        came = time.monotonic_ns()
+        self._held[lease["job_id"]] = lease["fence"]
+        self._link.set_slots(self._slots - len(self._held))
+        task = asyncio.create_task(self._deliver(lease, came), name=f"result-{lease['job_id']}")
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+    async def _deliver(self, lease: Mapping[str, Any], came: int) -> None:
+        if not digest_agrees(lease):
+            sys.exit(f"the specification of {lease['job_id']} is not the one that was promised")
+        body = self._result(lease)
+        sent = time.monotonic_ns()
+        status, answer = await self._link.call("result", lease["job_id"], body)
+        if status != 200:
+            sys.exit(f"the result of {lease['job_id']} was answered {status}: {answer}")
+        del self._held[lease["job_id"]]
+        self._link.set_slots(self._slots - len(self._held))
+        sys.stdout.write(f"{lease['job_id']} {came} {sent} {time.monotonic_ns()}\n")
+        sys.stdout.flush()
+
+    def _result(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        unit_price = Decimal(lease["unit_price"])
+        statement = Statement(
+            subject=(NamedDigest(RESULT_NAME, sha256_hex(canonical_json(RESULTS))),),
+            job_id=lease["job_id"],
+            miner_id=self._identity.miner_id,
+            fence=lease["fence"],
+            origin=self._origin,
+            spec_digest=lease["spec_digest"],
+            inputs=(),
+            service=SERVICE,
+            runner_name="measuring",
+            runner_version="1",
+            model=WEIGHTS,
+            device_kind="cpu",
+            device_name="none",
+            device_uuid=None,
+            started_at=lease["assigned_at"],
+            finished_at=lease["assigned_at"],
+            units=Decimal(UNITS),
+            unit=UNIT,
+            unit_price=unit_price,
+            price=job_price(Decimal(UNITS), unit_price, Decimal(lease["max_cost"])),
+        )
+        envelope = sign_envelope(PAYLOAD_TYPE, statement.to_payload(), self._identity.signing_key)
+        return {"fence": lease["fence"], "envelope": envelope, "results": RESULTS, "artifacts": []}
+
+
+if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    uvloop.run(Miner(sys.argv[1], int(sys.argv[2])).run())

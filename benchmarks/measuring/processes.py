@@ -1,0 +1,68 @@
+"""Starts the agent's own processes for a benchmark, and says what they have cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+AGENT = Path(sys.executable).with_name("aitbc-agent")
+START_SECONDS = 60
+STOP_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process of the agent that is ready; `content` is its `agent.json`."""
+
+    process: subprocess.Popen[str]
+    content: dict[str, Any]
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        url: str = self.content["url"]
+        return url
+
+
+@contextmanager
+def coordinator(data_dir: Path, settings: Mapping[str, str]) -> Iterator[Running]:
+    """A real `aitbc-agent coordinator` on a free port. `settings` are variables of its environment."""
+    command = [str(AGENT), "coordinator", "--data-dir", str(data_dir), "--port", "0"]
+    log = (data_dir.parent / f"{data_dir.name}.log").open("w")
+    with (
+        log,
+        subprocess.Popen(
+            command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=log, text=True
+        ) as process,
+    ):
+        try:
+            wait_for(data_dir / "agent.json", process)
+            yield Running(process, json.loads((data_dir / "agent.json").read_text()))
+        finally:
+            process.terminate()
+            process.wait(STOP_SECONDS)
+
+
+def wait_for(path: Path, agent: subprocess.Popen[str]) -> None:
+    """Until the agent is ready, which its file says."""
+    deadline = time.monotonic() + START_SECONDS
+    while not path.exists():
+        if agent.poll() is not None or time.monotonic() > deadline:
+            sys.exit("The agent did not start; run `aitbc-agent doctor`.")
+        time.sleep(0.02)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used so far, in user and kernel mode."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system

@@ -1,0 +1,62 @@
+"""Which statements a coordinator gives to SQLite, and how SQLite would carry them out."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from sqlalchemy import Connection, Engine, event
+
+from agent.coordinator.store import engine, prepared
+
+Statement = tuple[str, Sequence[Any]]
+
+
+class _Noting:
+    """SQLite's connection, which notes what it is given."""
+
+    def __init__(self, connection: sqlite3.Connection, noted: list[Statement]) -> None:
+        self._connection = connection
+        self._noted = noted
+
+    def execute(self, sql: str, values: Sequence[Any]) -> sqlite3.Cursor:
+        self._noted.append((sql, values))
+        return self._connection.execute(sql, values)
+
+    def executemany(self, sql: str, values: Sequence[Sequence[Any]]) -> sqlite3.Cursor:
+        self._noted.append((sql, values[0]))
+        return self._connection.executemany(sql, values)
+
+
+@contextmanager
+def recorded() -> Iterator[list[Statement]]:
+    """Every statement with its (first) values, whichever way it takes and in whichever thread."""
+    noted: list[Statement] = []
+
+    def note(_: Connection, _cursor: Any, sql: str, values: Any, _context: Any, many: bool) -> None:
+        noted.append((sql, values[0] if many else values))
+
+    def driver(connection: Connection) -> Any:
+        return _Noting(engine.driver(connection), noted)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        with mock.patch.object(prepared, "driver", driver):
+            yield noted
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def plans(database: Path, statements: Sequence[Statement]) -> dict[str, list[str]]:
+    """The steps in which SQLite carries out each query and change."""
+    found = {}
+    with sqlite3.connect(database) as connection:
+        for sql, values in statements:
+            if sql.lstrip().startswith(("SELECT", "UPDATE", "DELETE")):
+                rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", tuple(values))
+                found[sql] = [row[3] for row in rows]
+    return found

@@ -1,0 +1,102 @@
+"""Prepared statements: the same rows as SQLAlchemy's way gives, inside its transactions, and no silent surprises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    create_engine,
+    insert,
+    select,
+    update,
+)
+
+from agent.coordinator.store.prepared import Prepared
+
+things = Table(
+    "things",
+    MetaData(),
+    Column("number", Integer, primary_key=True),
+    Column("name", String(20)),
+    Column("weight", Float),
+    Column("content", LargeBinary),
+    Column("good", Boolean),
+)
+ROW = {"number": 1, "name": "a", "weight": 0.5, "content": b"\x00\xff"}
+by_number = Prepared(select(*things.c[:4]).where(things.c.number == bindparam("key")))
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[Connection]:
+    """An empty table, in a transaction."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'things.db'}")
+    things.metadata.create_all(engine)
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+def test_rows_are_those_that_sqlalchemy_finds(connection: Connection) -> None:
+    """Of every type in use, bytes and NULL among them."""
+    insertion = Prepared(insert(things))
+    assert insertion.run(connection, ROW) == 1
+    insertion.run_many(connection, [{**ROW, "number": number, "content": None} for number in (2, 3)])
+    insertion.run_many(connection, [])
+    everything = Prepared(select(*things.c[:4]).order_by(things.c.number))
+    expected = [tuple(row) for row in connection.execute(select(*things.c[:4]).order_by(things.c.number))]
+    assert everything.rows(connection) == expected
+    assert [row[3] for row in expected] == [b"\x00\xff", None, None]
+    assert by_number.row(connection, {"key": 2}) == expected[1]
+    assert by_number.scalar(connection, {"key": 2}) == 2
+    assert by_number.row(connection, {"key": 9}) is None
+    assert by_number.scalar(connection, {"key": 9}) is None
+
+
+def test_one_statement_takes_different_columns(connection: Connection) -> None:
+    """And says how many rows it has changed; a value that stands in the statement needs no name."""
+    Prepared(insert(things)).run(connection, ROW)
+    change = Prepared(update(things).where(things.c.number == bindparam("key"), things.c.name == "a"))
+    assert change.run(connection, {"key": 1, "weight": 2.0}) == 1
+    assert change.run(connection, {"key": 1, "weight": 3.0, "content": b"x"}) == 1
+    assert change.run(connection, {"key": 2, "weight": 4.0}) == 0
+    assert by_number.row(connection, {"key": 1}) == (1, "a", 3.0, b"x")
+
+
+def test_a_missing_value_is_an_error_and_not_null(connection: Connection) -> None:
+    with pytest.raises(TypeError, match="values are missing for key"):
+        by_number.row(connection, {"number": 1})
+
+
+def test_types_that_sqlalchemy_converts_are_refused(connection: Connection) -> None:
+    """A Boolean would come back as a number."""
+    with pytest.raises(TypeError, match="a value of this statement needs converting"):
+        Prepared(insert(things)).run(connection, {**ROW, "good": True})
+    with pytest.raises(TypeError, match="a column of this statement needs converting"):
+        Prepared(select(things.c.good)).rows(connection)
+
+
+def test_lists_of_values_are_refused(connection: Connection) -> None:
+    """Their statements are different for each length."""
+    with pytest.raises(TypeError, match="no fixed length"):
+        Prepared(select(things.c.number).where(things.c.number.in_([1, 2]))).rows(connection)
+
+
+def test_what_it_writes_belongs_to_the_transaction(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'things.db'}")
+    things.metadata.create_all(engine)
+    with engine.connect() as connection:
+        transaction = connection.begin()
+        Prepared(insert(things)).run(connection, ROW)
+        transaction.rollback()
+        assert connection.execute(select(things.c.number)).all() == []
