@@ -113,11 +113,19 @@ class MinerSummary(Answer):
     slots: int = Field(examples=[1])
 
 
+class DatabaseNumbers(Answer):
+    """Since the start of the coordinator: how often the disk was waited for, and how many changes shared these commits."""
+
+    commits: int = Field(examples=[120])
+    writes: int = Field(examples=[840])
+
+
 class Overview(Answer):
-    """How many jobs are in each state, and all miners."""
+    """How many jobs are in each state, all miners, and what the database has written."""
 
     jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
     miners: list[MinerSummary]
+    database: DatabaseNumbers
 
 
 @router.post("/accounts", status_code=status.HTTP_201_CREATED, summary="Create an account")
