@@ -41,11 +41,11 @@ max-stream-events = 1
 
 [checks.positive_data_acceptance]
 # What a schema cannot say: names that must be known, fields that exclude each other, money that must be there, tus.
-expected-statuses = ["2xx", "400", "401", "402", "403", "404", "409", "412", "415", "416", "422", "423", "460"]
+expected-statuses = ["2xx", "400", "401", "402", "403", "404", "409", "410", "412", "415", "416", "422", "423", "460"]
 
 [checks.negative_data_rejection]
 # tus asks for its version before anything else.
-expected-statuses = ["400", "401", "403", "404", "405", "409", "412", "413", "415", "422"]
+expected-statuses = ["400", "401", "403", "404", "405", "409", "410", "412", "413", "415", "422"]
 """
 
 

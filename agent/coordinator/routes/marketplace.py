@@ -15,6 +15,7 @@ from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, Limi
 from agent.core import fields
 from agent.core.errors import (
     Conflict,
+    Forbidden,
     InsufficientBalance,
     JobAlreadyCompleted,
     JobNotFound,
@@ -145,7 +146,7 @@ async def create(context: ContextOf, caller: Owner, request: OfferRequest) -> Of
     return Offer(**await operations.create(context, caller, request))
 
 
-@router.get("/offers", response_model_exclude_none=True, summary="List offers")
+@router.get("/offers", response_model_exclude_none=True, responses=errors(Forbidden), summary="List offers")
 async def offers(
     context: ContextOf,
     caller: AnyCaller,

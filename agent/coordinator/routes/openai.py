@@ -28,6 +28,7 @@ from agent.core.errors import (
     Conflict,
     InsufficientBalance,
     NotFound,
+    OfferNotAvailable,
     error_body,
 )
 from runners._llm_request import InferenceResult
@@ -59,6 +60,7 @@ _ERRORS: Final = errors(
     NotFound,
     InsufficientBalance,
     Conflict,
+    OfferNotAvailable,
     AnswerCancelled,
     AnswerFailed,
     AnswerInvalid,
