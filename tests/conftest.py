@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,15 @@ from structlog.dev import plain_traceback
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 
-# As in the agent: rendering the local variables of every frame takes longer than a test may.
+# As in the agent: to standard error, since commands that tests run in their process answer on the other one; and without
+# the local variables of every frame, since rendering them takes longer than a test may.
 structlog.configure(
     processors=[
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.dev.ConsoleRenderer(colors=False, exception_formatter=plain_traceback),
-    ]
+    ],
+    logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
 )
 
 

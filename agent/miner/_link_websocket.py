@@ -179,6 +179,8 @@ class WebSocketLink:
             raise Unreachable(f"The coordinator did not answer {name} within {limit:g} s.") from None
         finally:
             self._pending.pop(number, None)
+            if future.done() and not future.cancelled():
+                future.exception()  # the connection may have been lost in the middle of sending: nobody asks for it then
 
     def _abandon(self) -> None:
         for future in self._pending.values():

@@ -118,7 +118,7 @@ def test_a_changed_settlement_is_a_changed_leaf(fsck: Any, change: Any) -> None:
 
 def test_a_changed_receipt_is_a_changed_leaf_and_an_invalid_receipt(fsck: Any, change: Any) -> None:
     assert (
-        change('UPDATE receipts SET receipt = replace(receipt, \'"sig": "\', \'"sig": "A\') WHERE rowid = 2')
+        change('UPDATE receipts SET receipt = replace(receipt, \'"sig":"\', \'"sig":"A\') WHERE rowid = 2')
         == 1
     )
     findings = fsck()
