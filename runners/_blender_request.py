@@ -33,7 +33,7 @@ _TEXT_LIMIT = 10_000
 def _frames(value: Any) -> Any:
     """The frames of "1,5,9-12" in order, each once; what is no text is left to pydantic."""
     if isinstance(value, (list, tuple)):
-        return sorted(set(value)) if all(type(item) is int for item in value) else value
+        return tuple(sorted(set(value))) if all(type(item) is int for item in value) else value
     if not isinstance(value, str):
         return value
     chosen: set[int] = set()
@@ -47,7 +47,7 @@ def _frames(value: Any) -> Any:
         if last - first >= MAX_FRAMES:
             raise ValueError(f"more than {MAX_FRAMES} frames; make several jobs of them")
         chosen.update(range(first, last + 1))
-    return sorted(chosen)
+    return tuple(sorted(chosen))
 
 
 Frame = Annotated[int, Field(ge=0, le=LAST_FRAME)]
