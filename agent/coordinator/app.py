@@ -167,6 +167,8 @@ def build_app(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        # Else every request looks up in the environment, three times, whether somebody collects its traces.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
     for prefix in API_PREFIXES:  # one after the other: the router tries them in this order

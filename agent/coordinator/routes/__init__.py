@@ -20,14 +20,15 @@ from agent.coordinator.routes import (
     webhooks,
 )
 
+# They are tried in this order, so those that are called most often come first.
 ROUTERS = (
-    health.router,
     jobs.router,
-    services.router,
-    registry.router,
-    artifacts.router,
-    uploads.router,
     receipts.router,
+    services.router,
+    artifacts.router,
+    health.router,
+    registry.router,
+    uploads.router,
     log.router,
     wallet.router,
     webhooks.router,

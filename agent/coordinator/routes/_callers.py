@@ -41,7 +41,9 @@ async def _secret(
     return bearer.credentials if bearer is not None else header
 
 
-def _token(bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_session_bearer)]) -> str | None:
+async def _token(
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_session_bearer)],
+) -> str | None:
     return bearer.credentials if bearer is not None else None
 
 
@@ -74,7 +76,7 @@ async def _session(context: ContextOf, token: _Token) -> Session:
     return await miners.session_of(context, token)
 
 
-def _any_secret(secret: Secret, _: _Token) -> str | None:
+async def _any_secret(secret: Secret, _: _Token) -> str | None:
     return secret
 
 
@@ -88,7 +90,7 @@ async def client_or_session(context: ContextOf, secret: AnySecret) -> Caller | S
     return await _client(context, secret)
 
 
-def _preferred_wait(
+async def _preferred_wait(
     prefer: Annotated[
         str | None,
         Header(

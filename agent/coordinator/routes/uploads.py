@@ -49,7 +49,7 @@ _ABILITIES: Final = headers(
 )
 
 
-def _speaks_tus(
+async def _speaks_tus(
     version: Annotated[
         str | None, Header(alias="Tus-Resumable", description="The version of tus, 1.0.0", examples=["1.0.0"])
     ] = None,
@@ -60,7 +60,7 @@ def _speaks_tus(
         )
 
 
-def _part(
+async def _part(
     request: Request,
     checksum: Annotated[
         str | None,

@@ -265,7 +265,7 @@ def _engine(path: Path, *, readers: int, read_only: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        driver(connection).execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, true
 
 from agent.coordinator.store.prepared import Prepared
@@ -59,7 +59,7 @@ def add(connection: Connection, changes: Sequence[NewEvent], now: float) -> None
             "account_id": change.account_id,
             "miner_id": change.miner_id,
             "job_id": change.job_id,
-            "data": json.dumps(change.data, separators=(",", ":")),
+            "data": orjson.dumps(change.data).decode(),
             "created_at": now,
         }
         for change in changes
@@ -133,7 +133,7 @@ def _event(row: Row[*tuple[Any, ...]]) -> StoredEvent:
     return StoredEvent(
         seq=row.seq,
         type=row.type,
-        data=json.loads(row.data),
+        data=orjson.loads(row.data),
         account_id=row.account_id,
         miner_id=row.miner_id,
         job_id=row.job_id,

@@ -42,13 +42,7 @@ def parse_json(text: str | bytes) -> Any:
     """
     try:
         source = text.decode("utf-8") if isinstance(text, bytes) else text
-        return json.loads(
-            source,
-            object_pairs_hook=_unique_keys,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_integer,
-        )
+        return _STRICT.decode(source)
     except FormatError:
         raise
     except RecursionError as error:
@@ -78,6 +72,14 @@ def _finite(text: str) -> float:
 def _integer(text: str) -> int | float:
     number = int(text)
     return number if abs(number) <= MAX_SAFE_INTEGER else _finite(text)
+
+
+_STRICT = json.JSONDecoder(
+    object_pairs_hook=_unique_keys,
+    parse_constant=_refuse_constant,
+    parse_float=_finite,
+    parse_int=_integer,
+)
 
 
 def sha256_hex(data: bytes) -> str:

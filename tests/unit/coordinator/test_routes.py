@@ -1,0 +1,41 @@
+"""What holds for every route, whatever it is about."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from agent.coordinator.routes import ROUTERS
+
+ROUTES = [
+    pytest.param(route, id=f"{','.join(sorted(route.methods))} {route.path}")
+    for router in ROUTERS
+    for route in router.routes
+    if isinstance(route, APIRoute)
+]
+
+
+def called(dependant: Dependant) -> Iterator[Callable[..., Any]]:
+    """The route's own function and all that it depends on."""
+    if dependant.call is not None:
+        yield dependant.call
+    for dependency in dependant.dependencies:
+        yield from called(dependency)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_nothing_that_a_request_calls_is_a_plain_function(route: APIRoute) -> None:
+    """The framework would call it in a thread, at every request, which takes longer than most of them do."""
+    for call in called(route.dependant):
+        function = call if inspect.isroutine(call) else type(call).__call__
+        assert inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function), call
+
+
+def test_there_are_routes() -> None:
+    """Else the test above would hold for nothing."""
+    assert len(ROUTES) > 50
