@@ -111,7 +111,9 @@ class _Steady:
 
 def _note(content: bytes | None) -> Note:
     if content is None:
-        raise VerificationError("The log has no checkpoint.")
+        raise VerificationError(
+            "There is no checkpoint here. A coordinator's log is at the coordinator's address with /v1/log."
+        )
     return parse_note(content)
 
 

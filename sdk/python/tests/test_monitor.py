@@ -121,7 +121,9 @@ def test_a_truncated_log_is_found(log, verify) -> None:
 
 def test_missing_files_and_foreign_checkpoints_are_named(log, verify, signed, tmp_path: Path) -> None:
     report = verify_log(LogDirectory(tmp_path), Policy.of_log(signed.log_key))
-    assert report.failures == ("checkpoint: The log has no checkpoint.",)
+    assert report.failures == (
+        "checkpoint: There is no checkpoint here. A coordinator's log is at the coordinator's address with /v1/log.",
+    )
     stranger = MemoryLog(ORIGIN, SigningKey(b"s" * 32), LEAVES[:3])
     assert verify(stranger).failures == ("checkpoint: The note is not signed by the given log key.",)
     whole = log(LEAVES[:300])
