@@ -1,0 +1,69 @@
+"""The tables. Times are seconds since the epoch (float), money integers of 1e-8 units, JSON canonical text."""
+
+from __future__ import annotations
+
+from agent.coordinator.store.tables._metadata import metadata
+from agent.coordinator.store.tables.access import (
+    accounts,
+    api_keys,
+    challenges,
+    enrolments,
+    idempotency,
+    miners,
+)
+from agent.coordinator.store.tables.files import (
+    artifact_owners,
+    artifacts,
+    job_artifacts,
+    kept_outputs,
+    stored_bytes,
+    uploads,
+)
+from agent.coordinator.store.tables.jobs import durations, events, job_counts, jobs, receipts, results, runs
+from agent.coordinator.store.tables.log import (
+    log_checkpoints,
+    log_cosignatures,
+    log_leaves,
+    log_queue,
+    log_tiles,
+)
+from agent.coordinator.store.tables.marketplace import client_evidence, miner_stats, offers
+from agent.coordinator.store.tables.money import balances, postings, transactions
+from agent.coordinator.store.tables.webhooks import gone_webhooks, webhook_deliveries, webhook_secrets
+
+__all__ = [
+    "accounts",
+    "api_keys",
+    "artifact_owners",
+    "artifacts",
+    "balances",
+    "challenges",
+    "client_evidence",
+    "durations",
+    "enrolments",
+    "events",
+    "gone_webhooks",
+    "idempotency",
+    "job_artifacts",
+    "job_counts",
+    "jobs",
+    "kept_outputs",
+    "log_checkpoints",
+    "log_cosignatures",
+    "log_leaves",
+    "log_queue",
+    "log_tiles",
+    "metadata",
+    "miner_stats",
+    "miners",
+    "offers",
+    "postings",
+    "receipts",
+    "results",
+    "runs",
+    "stored_bytes",
+    "transactions",
+    "uploads",
+    "webhook_deliveries",
+    "webhook_secrets",
+]
