@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.streams import Stream, Wanted, open_stream
 from agent.coordinator.operations.submission import field_errors
-from agent.core.errors import ApiError, PayloadTooLarge, Unauthorized, ValidationFailed
+from agent.core.errors import ApiError, PayloadTooLarge, Unauthorized, ValidationFailed, error_body
 
 router = APIRouter(tags=["Streams"])
 
@@ -205,10 +205,5 @@ def _frame(message: Mapping[str, Any]) -> str:
 
 
 def _told(error: ApiError) -> dict[str, Any]:
-    body = {
-        "code": error.code,
-        "message": error.message,
-        "details": error.details,
-        "request_id": secrets.token_hex(8),
-    }
-    return {"type": "error", "status": error.status, "error": body}
+    body = error_body(error.code, error.message, error.details, secrets.token_hex(8))
+    return {"type": "error", "status": error.status, **body}
