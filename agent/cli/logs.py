@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.dev import plain_traceback
@@ -15,6 +16,23 @@ from agent.settings import LogSettings
 
 # Libraries whose everyday remarks are not ours to print.
 _QUIET = ("uvicorn", "uvicorn.error", "websockets", "httpx", "httpcore", "alembic")
+
+
+class _Unfailing:
+    """A stream whose reader may be gone: what the agent does must not fail because nobody reads its log any more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, or drop what cannot be written."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, or drop what cannot be flushed."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def configure(settings: LogSettings) -> None:
@@ -37,7 +55,7 @@ def configure(settings: LogSettings) -> None:
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Unfailing(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

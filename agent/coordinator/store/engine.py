@@ -186,9 +186,9 @@ class Database:
                 for write in batch:
                     _run(connection, write)
         except BaseException as error:
-            log.exception("commit_failed", writes=len(batch))
             for write in batch:
                 write.error = write.error or _explained(error)
+            log.exception("commit_failed", writes=len(batch))
         else:
             self.commits += 1
             self.writes += len(batch)
