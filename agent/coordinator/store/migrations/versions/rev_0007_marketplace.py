@@ -114,7 +114,7 @@ def _fill_evidence() -> None:
     share = f"CASE WHEN SUM(good + bad) > {MOST_EVIDENCE_OF_A_CLIENT} THEN {MOST_EVIDENCE_OF_A_CLIENT}.0 / SUM(good + bad) ELSE 1.0 END"
     # Its parts are the constant and the texts above.
     op.execute(
-        "INSERT INTO client_evidence (miner_id, account_id, good, bad, evidence_at) "  # noqa: S608
+        "INSERT INTO client_evidence (miner_id, account_id, good, bad, evidence_at) "  # noqa: S608 - of constants alone
         f"SELECT miner_id, account_id, SUM(good) * {share}, SUM(bad) * {share}, MAX(ended_at) FROM ({judged}) AS judged "
         "WHERE good + bad > 0 GROUP BY miner_id, account_id"
     )
