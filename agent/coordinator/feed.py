@@ -15,7 +15,7 @@ import json
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -173,13 +173,7 @@ class Feed:
 
     async def run(self) -> None:
         """Tell of changes until cancelled."""
-        loop = asyncio.get_running_loop()
-
-        def committed() -> None:
-            with suppress(RuntimeError):  # the loop has been closed: nobody watches any more
-                loop.call_soon_threadsafe(self._changed)
-
-        self._database.after_commit(committed)
+        self._database.after_commit(self._changed)
         self._changed()
         while True:
             await self._wake.wait()

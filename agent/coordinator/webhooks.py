@@ -88,13 +88,7 @@ class WebhookSender:
 
     async def run(self) -> None:
         """Send what is due until cancelled."""
-        loop = asyncio.get_running_loop()
-
-        def committed() -> None:
-            with suppress(RuntimeError):  # the loop has been closed: nobody sends any more
-                loop.call_soon_threadsafe(self._wake.set)
-
-        self._database.after_commit(committed)
+        self._database.after_commit(self._wake.set)
         network = self._network or internet()
         guard = GuardedBackend(network, allow_private=self._settings.allow_private)
         pool = httpcore.AsyncConnectionPool(

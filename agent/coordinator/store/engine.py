@@ -72,11 +72,11 @@ class Database:
         self._read_pool = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
         self._closed = False
-        self._after_commit: list[Callable[[], None]] = []
+        self._after_commit: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Have `call` called in the writer's thread after every batch of writes, before any is answered; it must not block."""
-        self._after_commit.append(call)
+        """Have `call` called on the running event loop after every batch of writes, before any of them is answered."""
+        self._after_commit.append((asyncio.get_running_loop(), call))
 
     def open(self, prepare: Callable[[Connection], None]) -> None:
         """Create or upgrade the schema with `prepare`, then start the writer.
@@ -164,8 +164,9 @@ class Database:
             while (first := self._queue.get()) is not None:
                 batch, ending = self._take(first)
                 self._commit(connection, batch)
-                for call in self._after_commit:
-                    call()
+                for loop, call in self._after_commit:
+                    with suppress(RuntimeError):  # the loop has been closed: nobody wants to know any more
+                        loop.call_soon_threadsafe(call)
                 _answer(batch)
                 if ending:
                     return
