@@ -1,0 +1,6 @@
+import { defineConfig } from "vite";
+
+export default defineConfig({
+  base: "/dashboard/",
+  build: { target: "es2022", outDir: "dist", emptyOutDir: true },
+});

@@ -1,0 +1,3 @@
+/** Client of AITBC: the package's public names. */
+
+export { VERSION } from "./version.js";
