@@ -27,7 +27,7 @@ BREACHES = [
     ("The SDK and the runners do not know the agent", "aitbc/keys.py", "import agent.core.errors"),
     ("The agent's layers", "agent/coordinator/hub.py", "import agent.miner.backoff"),
     ("The agent's layers", "agent/miner/backoff.py", "import agent.coordinator.hub"),
-    ("The agent's layers", "agent/settings.py", "import agent.miner.backoff"),
+    ("The agent's layers", "agent/settings/__init__.py", "import agent.miner.backoff"),
     ("The agent's layers", "agent/miner/backoff.py", "import agent.cli.options"),
     ("The agent's layers", "agent/core/addresses.py", "import agent.miner.errors"),
     ("The coordinator's layers", "agent/coordinator/hub.py", "import agent.coordinator.dispatch"),

@@ -1,37 +1,19 @@
-"""All settings of the agent, and the one place that reads them.
-
-Defaults < TOML file (`--config`, else `agent.toml` in the data directory) < environment (`AITBC_`, `__` for nesting) <
-flags. Settings are frozen after loading; an unknown key is an error that names the nearest known one.
-"""
+"""Settings of the coordinator."""
 
 from __future__ import annotations
 
-import difflib
-import os
 from decimal import Decimal
 from ipaddress import ip_network
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from pydantic import Field
 
-from agent.core.errors import ConfigurationError
 from agent.core.quantities import Bytes, Money
 from agent.core.rates import NetworkSetting, Rate
+from agent.settings._section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class RateLimitSettings(_Section):
+class RateLimitSettings(Section):
     """How often callers may call. Each budget is a number of requests per span of time; over it there is 429 with Retry-After."""
 
     enabled: bool = True
@@ -60,7 +42,7 @@ class RateLimitSettings(_Section):
     """Callers that are remembered at the same time, about 300 bytes each; beyond it the oldest are forgotten."""
 
 
-class WebhookSettings(_Section):
+class WebhookSettings(Section):
     """Messages to clients' own servers about jobs that have ended (docs/webhooks.md)."""
 
     allow_http: bool = False
@@ -86,7 +68,7 @@ class WebhookSettings(_Section):
     """How long finished messages can be looked at."""
 
 
-class StreamSettings(_Section):
+class StreamSettings(Section):
     """Who follows what happens: `/ws` and the events of a job. See docs/streams.md."""
 
     queue: Annotated[int, Field(ge=1)] = 1024
@@ -113,7 +95,7 @@ class StreamSettings(_Section):
     """How often the key of an open stream is looked at again, so that a revoked one ends it."""
 
 
-class CoordinatorSettings(_Section):
+class CoordinatorSettings(Section):
     """The coordinator: where it listens, what it accepts, how long its promises last."""
 
     host: str = "127.0.0.1"
@@ -201,7 +183,7 @@ class CoordinatorSettings(_Section):
     streams: StreamSettings = StreamSettings()
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """Where the coordinator keeps jobs, receipts and accounts."""
 
     url: str | None = None
@@ -212,206 +194,3 @@ class DatabaseSettings(_Section):
     """How many writes may share one transaction (group commit)."""
     max_queue: Annotated[int, Field(ge=1)] = 10_000
     """How many writes may wait; beyond that requests get 503 with Retry-After."""
-
-
-class InputSettings(_Section):
-    """What a miner fetches for its jobs. Inputs come from strangers."""
-
-    max_size: Bytes = Bytes("10Gi")
-    """Largest input file."""
-    timeout_seconds: Annotated[float, Field(gt=0)] = 1800
-    """Longest download."""
-    allow_http: bool = False
-    """Whether `http://` addresses are fetched too. Off: anybody on the way could change them."""
-    allow_private: bool = False
-    """Whether private, loopback and link-local addresses are fetched. Off: strangers would reach into your network."""
-    max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
-    """How many redirects are followed; each target is checked like the first."""
-
-
-class MinerSettings(_Section):
-    """The miner: whom it works for, what it offers, how it ends its work."""
-
-    coordinator: str | None = None
-    """URL of the coordinator to join. None starts one inside this agent."""
-    name: str | None = None
-    """How this miner is called in lists. None takes the host's name."""
-    enrolment_token: str | None = None
-    """Token for joining, needed once."""
-    slots: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Jobs at the same time. None: one per GPU, one on a machine without."""
-    prices: dict[str, Money] = {}
-    """Price per metered unit by service id. A service that is not named costs `default_price`."""
-    default_price: Money = Money("0.0001")
-    """Price per metered unit of services without a price of their own."""
-    drain_seconds: Annotated[float, Field(ge=0)] = 30
-    """How long a stop waits for running jobs before it hands their leases back."""
-    load_seconds: Annotated[float, Field(gt=0)] = 600
-    """Longest loading of a model that is on disk."""
-    stall_seconds: Annotated[float, Field(gt=0)] = 300
-    """A runner that reports no progress for so long is taken for hung, ended and replaced."""
-    cancel_seconds: Annotated[float, Field(ge=0)] = 1
-    """How long a cancelled runner may take to stop by itself before it is terminated, then killed."""
-    idle_seconds: Annotated[float, Field(gt=0)] = 300
-    """How long a runner's child process is kept warm without work."""
-    place_seconds: Annotated[float, Field(ge=0)] = 60
-    """How long a job that has been taken waits for room on a device before it is handed on to another miner."""
-    child_memory: Bytes | None = None
-    """Main memory that one runner's process may take before it is ended. None: nine tenths of the machine's."""
-    vram_reserve: Bytes = Bytes("512Mi")
-    """Memory of every GPU that stays free for its owner. When other programs need it, idle models leave."""
-    max_outbox: Annotated[int, Field(ge=1)] = 1000
-    """Finished jobs that may wait for the coordinator; at this many no new work is fetched."""
-    models_quota: Annotated[Bytes, Field(gt=0)] | None = None
-    """Most that all models on disk may take. Beyond it, those that the agent fetched itself make room for new ones, the one
-    that was used longest ago first. None: only the disk is the limit, and nothing is ever removed."""
-    models_pinned: tuple[str, ...] = ()
-    """Names of models that never make room for others."""
-    transport: Literal["auto", "websocket", "poll"] = "auto"
-    """How to speak to the coordinator: the WebSocket, long polls, or the first with the second as a fallback."""
-    inputs: InputSettings = InputSettings()
-
-
-class RunnersSettings(_Section):
-    """Programs and limits of the runners."""
-
-    ffmpeg: str = "ffmpeg"
-    """The ffmpeg program, a name on PATH or a path."""
-    ffprobe: str = "ffprobe"
-    """The ffprobe program."""
-    blender: str = "blender"
-    """The Blender program. Debian's renders on the processor only; Blender's own build has CUDA and OptiX."""
-    bubblewrap: str = "bwrap"
-    """The bubblewrap program that isolates programs which read strangers' files."""
-    sandbox: Literal["required", "off"] = "required"
-    """`required`: no service without its sandbox. `off` is for machines that isolate the whole agent by other means."""
-    max_memory: Bytes = Bytes("8Gi")
-    """Memory limit of one sandboxed program."""
-    max_output: Bytes = Bytes("20Gi")
-    """Largest file that a sandboxed program may write."""
-    batch: Annotated[int, Field(ge=1, le=256)] = 8
-    """How many language model requests for one model are computed together, in one place for one job."""
-    model_download: bool = True
-    """Whether models that are not on disk may be downloaded when a job needs them."""
-    python_models: bool = True
-    """Whether clients' own Python models are run (always inside the sandbox)."""
-
-
-class LogSettings(_Section):
-    """What the agent logs, to standard error."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity that is logged."""
-    format: Literal["auto", "text", "json"] = "auto"
-    """`auto`: text on a terminal, JSON elsewhere (systemd, containers)."""
-
-
-class Settings(BaseSettings):
-    """All settings. Load them with `load_settings`, which explains what is wrong with bad ones."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="AITBC_",
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        use_attribute_docstrings=True,
-        nested_model_default_partial_update=True,
-    )
-
-    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("aitbc-agent"))
-    """Identity, database, artifacts and unsent results: what must not be lost."""
-    models_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc") / "models")
-    """Models on disk, shared by every agent of a user; can be downloaded again."""
-    cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc"))
-    """Other things that can be made again: environments of Python models."""
-    coordinator: CoordinatorSettings = CoordinatorSettings()
-    database: DatabaseSettings = DatabaseSettings()
-    miner: MinerSettings = MinerSettings()
-    runners: RunnersSettings = RunnersSettings()
-    log: LogSettings = LogSettings()
-
-    _toml_file: Path | None = PrivateAttr(default=None)
-
-    @property
-    def agent_file(self) -> Path:
-        """Where a running agent says how to reach it (mode 0600)."""
-        return self.data_dir / "agent.json"
-
-
-# Variables of the SDK, which share our prefix without being settings of the agent.
-_FOREIGN_VARIABLES = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL"})
-
-
-def load_settings(config: Path | None = None, flags: dict[str, Any] | None = None) -> Settings:
-    """Read the settings.
-
-    `config` is a TOML file; without one, `agent.toml` in the data directory is read if it is there. `flags` are nested
-    values from the command line and win over everything. Raises `ConfigurationError` with one line per fault.
-    """
-    flags = flags or {}
-    _check_environment()
-    path = config or _default_config(flags)
-    if config is not None and not config.is_file():
-        raise ConfigurationError(f"There is no configuration file {config}.")
-    try:
-        return _settings_class(path)(**flags)
-    except ValidationError as error:
-        raise ConfigurationError("\n".join(_explain(fault) for fault in error.errors())) from None
-    except ValueError as error:  # TOML that does not parse, JSON in an environment variable that does not
-        raise ConfigurationError(f"The configuration cannot be read: {error}") from None
-
-
-def _check_environment() -> None:
-    known = {f"AITBC_{key.replace('.', '__').upper()}" for key in known_keys()} | _FOREIGN_VARIABLES
-    for name in sorted(os.environ):
-        if name.startswith("AITBC_") and name not in known and not name.startswith("AITBC_MINER__PRICES__"):
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise ConfigurationError(f"The environment variable {name} names no setting.{hint}")
-
-
-def _default_config(flags: dict[str, Any]) -> Path:
-    data_dir = flags.get("data_dir") or _DataDirectory().data_dir
-    return Path(data_dir) / "agent.toml"
-
-
-class _DataDirectory(BaseSettings):
-    """Only the data directory, which must be known before the file in it can be read."""
-
-    model_config = SettingsConfigDict(env_prefix="AITBC_", extra="ignore")
-    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("aitbc-agent"))
-
-
-def _settings_class(path: Path) -> type[Settings]:
-    class Loaded(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is the library's
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
-
-    return Loaded
-
-
-def _explain(fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] != "extra_forbidden":
-        return f"{key}: {fault['msg'].removeprefix('Value error, ')}"
-    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
-    return f"{key}: there is no such setting." + (f" Did you mean {near[0]}?" if near else "")
-
-
-def known_keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """Dotted names of all settings."""
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += known_keys(field.annotation, f"{prefix}{name}.")
-        else:
-            keys.append(f"{prefix}{name}")
-    return keys
