@@ -29,6 +29,7 @@ class Use(StrEnum):
     OFFLINE = "no connection to the coordinator"
     OUTBOX = "too many results wait to be sent"
     RESTING = "resting after faults of this machine"
+    STARTING = "starting"
     STOPPING = "stopping"
     NO_JOB = "no job that fits is waiting"
 

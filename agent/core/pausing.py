@@ -27,6 +27,11 @@ class Cause(StrEnum):
     TEMPERATURE = "for the temperature"
     POWER = "for the power"
 
+    @property
+    def resumable(self) -> bool:
+        """Whether its owner can end it: what is measured ends by itself."""
+        return self in {Cause.HAND, Cause.SCHEDULE}
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:

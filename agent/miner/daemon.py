@@ -71,6 +71,7 @@ class Daemon:
         self.miner_id = ""
         self.api_key: str | None = None
         self.log_key = ""
+        self.prepared = False
         self._settings = settings
         self._url = coordinator_url
         self._enrolment_token = enrolment_token or settings.miner.enrolment_token
@@ -155,7 +156,7 @@ class Daemon:
             self._loop.call_soon_threadsafe(lambda: self._stop(drain=drain))
 
     def status(self) -> dict[str, Any]:
-        """What `aitbc-agent status` shows. May be called after `start`."""
+        """What `aitbc-agent status` shows. May be called once it is `prepared`, which is before it has registered."""
         ends = self._drain_ends
         return {
             "miner_id": self.miner_id,
@@ -222,6 +223,7 @@ class Daemon:
         )
         await control.start()
         self._parts.push_async_callback(control.close)
+        self.prepared = True
 
     def _build_report(self) -> Report:
         return Report(
@@ -376,6 +378,17 @@ class Daemon:
     def _stop_by_control(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self._stop(drain=bool(request.get("drain", True)))
         return {"stopping": True, "running": len(self._workload)}
+
+    def toggle_pause(self) -> None:
+        """Resume what the owner or a schedule has paused, else pause by hand."""
+        pause = self._pauses.now.miner
+        try:
+            if pause is not None and pause.cause.resumable:
+                self._pauses.resume()
+            else:
+                self._pauses.pause()
+        except OSError as error:
+            _log.error("pause_not_kept", error=str(error))
 
     def _pause_by_control(self, request: Mapping[str, Any]) -> dict[str, Any]:
         gpu = request.get("gpu")

@@ -108,7 +108,12 @@ class Pauses:
         }
 
     def _describe(self, pause: Pause) -> dict[str, Any]:
-        return {"cause": pause.cause.name.lower(), "words": pause.words(self._clock()), "until": pause.until}
+        return {
+            "cause": pause.cause.name.lower(),
+            "words": pause.words(self._clock()),
+            "until": pause.until,
+            "resumable": pause.cause.resumable,
+        }
 
     # The owner's word -----------------------------------------------------------------------------------------------
 

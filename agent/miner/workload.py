@@ -62,6 +62,7 @@ class Workload:
         self._faults = FaultGuard()
         self._work: dict[tuple[str, int], tuple[Work, asyncio.Task[None]]] = {}
         self._open = False
+        self._ending = False
 
     def __len__(self) -> int:
         return len(self._work)
@@ -155,7 +156,7 @@ class Workload:
     def _barrier(self) -> Use | None:
         """Why nothing is taken at all."""
         if not self._open:
-            return Use.STOPPING
+            return Use.STOPPING if self._ending else Use.STARTING
         if self._pauses.now.miner is not None:
             return PAUSED[self._pauses.now.miner.cause]
         if self._place.link.connection == "offline":
@@ -256,7 +257,7 @@ class Workload:
 
     async def end(self, *, drain_seconds: float, cancel_seconds: float, hurry: asyncio.Event) -> None:
         """Take no more leases; give running work its time, unless there is a hurry; hand back what is not done."""
-        self._open = False
+        self._open, self._ending = False, True
         self.update()
         running = dict(self._work)
         await _wait({task for _, task in running.values()}, drain_seconds, hurry)
