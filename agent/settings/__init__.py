@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -47,6 +47,10 @@ __all__ = [
 ]
 
 
+HomePath = Annotated[Path, AfterValidator(Path.expanduser)]
+"""A path in which `~` is the user's home."""
+
+
 class LogSettings(Section):
     """What the agent logs, to standard error."""
 
@@ -68,19 +72,17 @@ class Settings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    data_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("aitbc-agent"))
+    data_dir: HomePath = Field(default_factory=lambda: platformdirs.user_data_path("aitbc-agent"))
     """Identity, database, artifacts and unsent results: what must not be lost."""
-    models_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc") / "models")
+    models_dir: HomePath = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc") / "models")
     """Models on disk, shared by every agent of a user; can be downloaded again."""
-    cache_dir: Path = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc"))
+    cache_dir: HomePath = Field(default_factory=lambda: platformdirs.user_cache_path("aitbc"))
     """Other things that can be made again: environments of Python models."""
     coordinator: CoordinatorSettings = CoordinatorSettings()
     database: DatabaseSettings = DatabaseSettings()
     miner: MinerSettings = MinerSettings()
     runners: RunnersSettings = RunnersSettings()
     log: LogSettings = LogSettings()
-
-    _toml_file: Path | None = PrivateAttr(default=None)
 
     @property
     def agent_file(self) -> Path:

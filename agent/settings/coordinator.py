@@ -10,7 +10,7 @@ from pydantic import Field
 
 from agent.core.quantities import Bytes, Money
 from agent.core.rates import NetworkSetting, Rate
-from agent.settings._section import Section
+from agent.settings._section import HIDDEN, Section
 
 
 class RateLimitSettings(Section):
@@ -105,7 +105,7 @@ class CoordinatorSettings(Section):
     environment: str = "production"
     """What the health answer calls this installation."""
     origin: str | None = None
-    """Name of the log in receipts and checkpoints. None derives one from the log's key, so that it never changes."""
+    """Name of the log in receipts and checkpoints. None: derived from the log's key, so that it never changes."""
     log_checkpoint_seconds: Annotated[float, Field(ge=0.1, le=1)] = 0.5
     """How often new leaves of the log get their numbers and a signed checkpoint. Until then a receipt has no proof; more often
     costs a synced write each time."""
@@ -186,8 +186,11 @@ class CoordinatorSettings(Section):
 class DatabaseSettings(Section):
     """Where the coordinator keeps jobs, receipts and accounts."""
 
-    url: str | None = None
-    """SQLAlchemy URL. None is a SQLite file in the data directory."""
+    url: Annotated[
+        str | None,
+        Field(examples=["sqlite:////var/lib/aitbc/coordinator.db"], json_schema_extra={HIDDEN: True}),
+    ] = None
+    """SQLAlchemy URL. None: a SQLite file in the data directory."""
     readers: Annotated[int, Field(ge=1, le=64)] = 4
     """Connections for reading beside the one that writes."""
     max_batch: Annotated[int, Field(ge=1)] = 256

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from agent.core.quantities import Bytes, Money
-from agent.settings._section import Section
+from agent.settings._section import HIDDEN, Section
 
 
 class InputSettings(Section):
@@ -28,15 +28,17 @@ class InputSettings(Section):
 class MinerSettings(Section):
     """The miner: whom it works for, what it offers, how it ends its work."""
 
-    coordinator: str | None = None
-    """URL of the coordinator to join. None starts one inside this agent."""
-    name: str | None = None
-    """How this miner is called in lists. None takes the host's name."""
-    enrolment_token: str | None = None
+    coordinator: Annotated[str | None, Field(examples=["https://coordinator.example.org"])] = None
+    """URL of the coordinator to join. None: one is started inside this agent."""
+    name: Annotated[str | None, Field(examples=["rig-1"])] = None
+    """How this miner is called in lists. None: the host's name."""
+    enrolment_token: Annotated[
+        str | None, Field(examples=["enrol_..."], json_schema_extra={HIDDEN: True})
+    ] = None
     """Token for joining, needed once."""
     slots: Annotated[int, Field(ge=1, le=256)] | None = None
     """Jobs at the same time. None: one per GPU, one on a machine without."""
-    prices: dict[str, Money] = Field(default={})
+    prices: dict[str, Money] = Field(default={}, examples=[{"whisper_transcription": Money("0.0002")}])
     """Price per metered unit by service id. A service that is not named costs `default_price`."""
     default_price: Money = Money("0.0001")
     """Price per metered unit of services without a price of their own."""
