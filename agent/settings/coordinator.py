@@ -178,6 +178,9 @@ class CoordinatorSettings(Section):
     trusted_proxies: tuple[NetworkSetting, ...] = ()
     """Addresses or networks of reverse proxies. Only from them are X-Forwarded-For and X-Forwarded-Proto believed; from anybody
     else they could be made up, and each made-up address would have a budget of its own."""
+    metrics_readers: tuple[NetworkSetting, ...] = (ip_network("127.0.0.0/8"), ip_network("::1"))
+    """Networks from which `/metrics` is read without a key; an administrator's key may read it from anywhere. The default is this
+    machine: there are numbers of the business in it. What a proxy has forwarded counts as coming from elsewhere."""
     rate_limits: RateLimitSettings = RateLimitSettings()
     webhooks: WebhookSettings = WebhookSettings()
     streams: StreamSettings = StreamSettings()
