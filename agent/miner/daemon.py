@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from agent.configuration import load_catalogue
+from agent.measures import Meter
 from agent.miner.background import Background
 from agent.miner.capabilities import Capabilities, Machine, tools
 from agent.miner.control import ControlServer
@@ -26,6 +27,8 @@ from agent.miner.heartbeat import Heartbeat
 from agent.miner.identity import ApiKeyStore, Identity, load_identity
 from agent.miner.library import Library
 from agent.miner.link import Link, LinkCallbacks
+from agent.miner.measures import MEASURES
+from agent.miner.metrics import MetricsServer, read
 from agent.miner.models import ModelStore
 from agent.miner.outbox import Outbox
 from agent.miner.premises import Premises
@@ -78,6 +81,8 @@ class Daemon:
         self._session: int | None = None
         self._parts = AsyncExitStack()
         self._background = Background()
+        self._meter = Meter(MEASURES)
+        self._metrics: MetricsServer | None = None
         self._capabilities: Capabilities
         self._executor: LocalExecutor
         self._outbox: Outbox
@@ -163,6 +168,7 @@ class Daemon:
             "leases": self._workload.status(),
             "outbox": len(self._outbox),
             "children": self._executor.status(),
+            "metrics": self._metrics.url if self._metrics is not None else None,
         }
 
     async def _prepare(self) -> None:
@@ -187,7 +193,7 @@ class Daemon:
         self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
         self._library = Library(
             models,
-            Downloads(models, Shelf(models.models_dir), limits(self._settings)),
+            Downloads(models, Shelf(models.models_dir), limits(self._settings), meter=self._meter),
             download=self._settings.runners.model_download,
             on_change=self._on_recheck,
         )
@@ -208,6 +214,20 @@ class Daemon:
         )
         await control.start()
         self._parts.push_async_callback(control.close)
+        await self._serve_metrics()
+
+    async def _serve_metrics(self) -> None:
+        """Let Prometheus read the numbers, if the owner named a port."""
+        miner = self._settings.miner
+        if miner.metrics_port is None:
+            return
+        places = {"data": self._directory, "models": self._models.models_dir}
+        self._metrics = MetricsServer(
+            miner.metrics_host, miner.metrics_port, self._meter, lambda: read(self.status(), places)
+        )
+        await self._metrics.start()
+        self._parts.push_async_callback(self._metrics.close)
+        _log.info("metrics_served", url=self._metrics.url)
 
     def _start_executor(self, gpus: Gpus) -> LocalExecutor:
         services = self._capabilities.services
@@ -233,6 +253,7 @@ class Daemon:
             self._directory,
             command=self._host_command,
             on_change=self._models_changed.set,
+            meter=self._meter,
         )
         executor.end_orphans()
         executor.prestart(
@@ -297,6 +318,7 @@ class Daemon:
             inputs=self._settings.miner.inputs,
             jobs_directory=jobs_directory,
             spawn=self._background.spawn,
+            meter=self._meter,
         )
         return Workload(
             place,

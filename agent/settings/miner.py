@@ -67,6 +67,11 @@ class MinerSettings(Section):
     """Names of models that never make room for others."""
     transport: Literal["auto", "websocket", "poll"] = "auto"
     """How to speak to the coordinator: the WebSocket, long polls, or the first with the second as a fallback."""
+    metrics_port: Annotated[int | None, Field(ge=0, le=65535, examples=[9420])] = None
+    """Port on which Prometheus reads this miner's numbers (docs/metrics.md); 0 takes a free one, which `aitbc-agent status --json` names.
+    None: no port is opened, since a miner needs none to work, and two on one machine would want the same."""
+    metrics_host: str = "127.0.0.1"
+    """Address of that port. There is no key: whoever reaches it reads what this machine does and earns, so the default is loopback."""
     inputs: InputSettings = InputSettings()
 
 
