@@ -14,6 +14,7 @@ from typing import Any, Final
 import structlog
 
 from agent.configuration import load_catalogue
+from agent.measures import Meter
 from agent.miner.activity import Activity
 from agent.miner.background import Background
 from agent.miner.capabilities import Capabilities, Machine, tools
@@ -29,6 +30,8 @@ from agent.miner.heartbeat import Heartbeat
 from agent.miner.identity import ApiKeyStore, Identity, load_identity
 from agent.miner.library import Library
 from agent.miner.link import Link, LinkCallbacks
+from agent.miner.measures import MEASURES
+from agent.miner.metrics import MetricsServer, read
 from agent.miner.models import ModelStore
 from agent.miner.orders import Orders
 from agent.miner.outbox import Outbox
@@ -84,6 +87,8 @@ class Daemon:
         self._session: int | None = None
         self._parts = AsyncExitStack()
         self._background = Background()
+        self._meter = Meter(MEASURES)
+        self._metrics: MetricsServer | None = None
         self._capabilities: Capabilities
         self._executor: LocalExecutor
         self._outbox: Outbox
@@ -166,6 +171,7 @@ class Daemon:
             "stopping": self._stopping.is_set(),
             "drain_seconds_left": None if ends is None else max(0.0, round(ends - time.monotonic(), 1)),
             **self._report.status(),
+            "metrics": self._metrics.url if self._metrics is not None else None,
         }
 
     async def _prepare(self) -> None:
@@ -190,7 +196,7 @@ class Daemon:
         self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
         self._library = Library(
             models,
-            Downloads(models, Shelf(models.models_dir), limits(self._settings)),
+            Downloads(models, Shelf(models.models_dir), limits(self._settings), meter=self._meter),
             download=self._settings.runners.model_download,
             on_change=self._on_recheck,
             release=self._executor.release_model,
@@ -223,7 +229,21 @@ class Daemon:
         )
         await control.start()
         self._parts.push_async_callback(control.close)
+        await self._serve_metrics()
         self.prepared = True
+
+    async def _serve_metrics(self) -> None:
+        """Let Prometheus read the numbers, if the owner named a port."""
+        miner = self._settings.miner
+        if miner.metrics_port is None:
+            return
+        places = {"data": self._directory, "models": self._models.models_dir}
+        self._metrics = MetricsServer(
+            miner.metrics_host, miner.metrics_port, self._meter, lambda: read(self.status(), places)
+        )
+        await self._metrics.start()
+        self._parts.push_async_callback(self._metrics.close)
+        _log.info("metrics_served", url=self._metrics.url)
 
     def _build_report(self) -> Report:
         return Report(
@@ -265,6 +285,7 @@ class Daemon:
             self._directory,
             command=self._host_command,
             on_change=self._models_changed.set,
+            meter=self._meter,
         )
         executor.end_orphans()
         executor.prestart(
@@ -293,6 +314,7 @@ class Daemon:
             inputs=self._settings.miner.inputs,
             jobs_directory=jobs_directory,
             spawn=self._background.spawn,
+            meter=self._meter,
         )
         return Workload(
             place,

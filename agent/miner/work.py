@@ -17,6 +17,8 @@ from typing import Any, Final, Literal, TypeAlias
 import structlog
 
 from agent.core.quantities import format_time
+from agent.measures import Meter
+from agent.miner import measures
 from agent.miner.capabilities import ServiceOffer
 from agent.miner.errors import Unreachable
 from agent.miner.events import EventFeed
@@ -56,6 +58,7 @@ _NOT_THIS_MACHINE: Final = frozenset(
 )
 """Codes of retries that say nothing about the health of this machine. A single model's faults are counted apart."""
 
+_OUTCOMES: Final = {"result": "completed", "fail": "failed", "retry": "retried"}
 WorkStage: TypeAlias = Literal["fetching", "waiting"] | Stage
 """Its model and inputs are fetched; it waits for a device; its model is loaded; it runs, or its outcome is written down."""
 
@@ -83,6 +86,7 @@ class Workplace:
     inputs: InputSettings
     jobs_directory: Path
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
+    meter: Meter
 
 
 class Work:
@@ -120,10 +124,15 @@ class Work:
             self._ending = True
             self.outcome = "completed" if entry.kind == "result" else str(entry.body["code"])
             await self._finish(entry)
+            self._note(_OUTCOMES[entry.body.get("kind", "result")])
         except asyncio.CancelledError:
+            self._note("dropped")
             _log.info("job_dropped", job_id=self.lease.job_id, fence=self.lease.fence)
             await self._remove(self._directory)
             raise
+
+    def _note(self, outcome: str) -> None:
+        self._place.meter.count(measures.JOBS, self.lease.service, outcome)
 
     async def _outcome(self) -> Entry:
         left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
@@ -192,7 +201,14 @@ class Work:
             inputs=tuple(NamedDigest(name, sha256) for name, _, sha256 in inputs),
             started_at=format_time(started_at), finished_at=format_time(finished_at),
         )  # fmt: skip
+        self._count_result(statement)
         return self._result(collected, statement)
+
+    def _count_result(self, statement: Statement) -> None:
+        meter, service = self._place.meter, statement.service
+        meter.count(measures.UNITS, service, statement.unit, amount=float(statement.units))
+        meter.count(measures.PRICED, service, amount=float(statement.price))
+        meter.observe(measures.RUN_SECONDS, time.monotonic() - self.lease.received_at, service)
 
     async def _fetch(self, number: int, name: str) -> tuple[str, Path, str]:
         # The client chose the field's name only among those of the service, but a number is safe in any case.

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
+from agent.measures import Meter
 from agent.miner import hardware
 from agent.miner.background import Background
 from agent.miner.executor.child import Child, RunListener
@@ -24,6 +25,7 @@ from agent.miner.executor.children import ChildPool
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.residence import Residence
 from agent.miner.executor.tenants import Tenant, card_key
+from agent.miner.measures import MEASURES
 from agent.settings import MinerSettings
 from runners._base import Device, Model, Retry, Tools
 from runners._protocol import Done, Run, RunnerIdentity
@@ -78,6 +80,7 @@ class LocalExecutor:
         command: Sequence[str] = HOST_COMMAND,
         on_run_written: Callable[[str, int], None] | None = None,
         on_change: Callable[[], None] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._devices = devices if isinstance(devices, Devices) else Devices(tuple(devices))
         self._settings = settings
@@ -91,7 +94,9 @@ class LocalExecutor:
             max_memory=int(settings.child_memory or hardware.memory_total() * MEMORY_SHARE),
             on_end=self._child_ended,
         )
-        self._residence = Residence(self._devices, self._pool, settings, on_change or (lambda: None))
+        self._residence = Residence(
+            self._devices, self._pool, settings, on_change or (lambda: None), meter or Meter(MEASURES)
+        )
 
     def end_orphans(self) -> None:
         """End children that a former life of the daemon left behind."""
