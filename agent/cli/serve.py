@@ -73,6 +73,8 @@ def start(
     logs.configure(settings.log, pane)
     with agent_file.exclusive(settings):
         uvloop.run(_start(settings, pane or live.LogPane() if shows else None))
+    if shows:  # the panel leaves nothing on the screen
+        typer.echo("The agent has stopped.")
 
 
 def coordinator(
@@ -126,7 +128,7 @@ async def _mine(
 
     on_signals(stop)
     panel = None if pane is None else live.LivePanel(url, daemon, pane, on_stop=stop)
-    with panel.shown() if panel is not None else nullcontext():
+    async with panel.shown() if panel is not None else nullcontext():
         await daemon.start()
         if not stopping:
             _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key), quiet=panel is not None)
