@@ -37,6 +37,9 @@ from .stand_in import Coordinator, Stage, serving
 ORIGIN = "coordinator.test/log"
 VIDEO = b"a short film"
 
+INTERRUPTIBLE = ("env", "--default-signal=INT")
+"""Before a command that is to be interrupted: a shell's background job, which tests may run in, ignores that signal."""
+
 
 @pytest.fixture(scope="session")
 def vectors() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from aitbc.cli.jobs import free_path
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.outputs import OutputFile
 
-from .conftest import ORIGIN, VIDEO
+from .conftest import INTERRUPTIBLE, ORIGIN, VIDEO
 from .stand_in import error
 
 SUBTITLES = {"srt": b"1\n00:00:00,000 --> 00:00:03,500\nThank you.\n\n", "vtt": b"WEBVTT\n", "json": b"{}"}
@@ -261,7 +261,7 @@ def test_interrupt_on_a_terminal_cancels_the_job(environment, coordinator) -> No
     coordinator.states[0] = {"status": "running", "progress": 40}
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "aitbc.cli", "transcribe", "https://example.com/a.mp3"],
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "https://example.com/a.mp3"],
         env={**environment, "TERM": "xterm"}, stdout=subprocess.PIPE, stderr=theirs, text=True,
     )  # fmt: skip
     os.close(theirs)

@@ -13,6 +13,7 @@ import pytest
 
 from aitbc.cli._notebook import Note, Notebook, write_file
 
+from .conftest import INTERRUPTIBLE
 from .stand_in import error
 
 RUNNING = {"status": "running", "progress": 1}
@@ -233,7 +234,7 @@ def test_ctrl_c_cancels_all_jobs_under_way(environment, talks, place, coordinato
     """And says which; the second time they are made again."""
     coordinator.states = deque([RUNNING])
     process = subprocess.Popen(
-        [sys.executable, "-m", "aitbc.cli", "transcribe", "talks", "-j", "2"],
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks", "-j", "2"],
         env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     seen = [next(line for line in process.stderr if "running" in line) for _ in range(2)]
@@ -249,7 +250,7 @@ def test_a_second_ctrl_c_leaves_at_once(environment, talks, place, coordinator) 
     """Also when the coordinator does not answer the cancelling."""
     coordinator.states = deque([RUNNING])
     process = subprocess.Popen(
-        [sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
         env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     next(line for line in process.stderr if "running" in line)
@@ -268,7 +269,7 @@ def test_frames_are_there_before_the_job_ends(environment, place, coordinator) -
     told = {"job_id": "job_1", "kind": "output", "artifact_id": frame, "name": "../frame_0001.png"}
     coordinator.streams.append([f"event: job_event\ndata: {json.dumps(told)}\n\n".encode(), b"hold"])
     process = subprocess.Popen(
-        [sys.executable, "-m", "aitbc.cli", "render", "scene.blend", "--frames", "1-2"],
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "render", "scene.blend", "--frames", "1-2"],
         env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert next(line for line in process.stderr if "frame_0001.png" in line)
