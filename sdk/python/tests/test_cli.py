@@ -50,6 +50,18 @@ def test_jobs_list(quick) -> None:
     assert json.loads(quick("jobs", "list", "--json").stdout)["jobs"][0]["job_id"] == "job_1"
 
 
+def test_the_newest_job_is_called_last(quick, coordinator, signed) -> None:
+    """Wherever one job is named."""
+    coordinator.receipt = signed.receipt
+    for command in (("jobs", "show"), ("jobs", "results"), ("receipts", "show")):
+        assert json.loads(quick(*command, "last", "--json").stdout)["job_id"]
+    assert coordinator.paths()[1::2] == [
+        "GET /v1/jobs/job_1",
+        "GET /v1/jobs/job_1/results",
+        "GET /v1/receipts/job_1",
+    ]
+
+
 def test_jobs_show_and_cancel(quick, coordinator) -> None:
     assert json.loads(quick("jobs", "show", "job_1", "--json").stdout) == {
         "job_id": "job_1", "status": "completed", "progress": 100,

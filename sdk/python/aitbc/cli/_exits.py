@@ -60,6 +60,10 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+class NoSuchJob(AITBCError):
+    """There is no job of the kind that was named."""
+
+
 class NoSuchResult(AITBCError):
     """A job's results lack what was asked for."""
 

@@ -13,10 +13,18 @@ import typer
 
 from aitbc._client import AITBCClient, AsyncAITBCClient
 from aitbc.cli import _complete
+from aitbc.cli._exits import NoSuchJob
 
 _JOB = "Any job"
 _BATCH = "Several files"
 
+LAST = "last"
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", help="The job's id, or last for the newest.", autocompletion=_complete.jobs
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
 
 
@@ -153,6 +161,16 @@ def model_option(service_id: str) -> Any:
         help="The model; the shell's completion lists them.",
         autocompletion=_complete.models_of(service_id),
     )
+
+
+def find_job(client: AITBCClient, named: str) -> str:
+    """The id of the job that an argument names: itself, or that of the newest for `last`. Raises `NoSuchJob`."""
+    if named != LAST:
+        return named
+    jobs = client.jobs.list(limit=1).jobs
+    if not jobs:
+        raise NoSuchJob("There is no job yet.")
+    return jobs[0].job_id
 
 
 def client_of(context: typer.Context) -> AITBCClient:

@@ -14,16 +14,12 @@ from aitbc.cli import _complete
 from aitbc.cli._display import row_of
 from aitbc.cli._exits import explain
 from aitbc.cli._names import numbered, safe_name
-from aitbc.cli._options import JsonOption, client_of
+from aitbc.cli._options import JobArgument, JsonOption, client_of, find_job
 from aitbc.cli._output import complain, print_fields, print_json, print_rows, print_text, say
 from aitbc.errors import AITBCError, APIError
 from aitbc.outputs import OutputFile
 
 app = typer.Typer(help="Look at jobs, cancel them, fetch their results.", no_args_is_help=True)
-
-JobArgument = Annotated[
-    str, typer.Argument(metavar="JOB", help="The job's id.", autocompletion=_complete.jobs)
-]
 
 
 @app.command("list")
@@ -57,7 +53,7 @@ def list_jobs(
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
     """Show a job's state."""
     with client_of(context) as client:
-        state = client.jobs.get(job).to_dict()
+        state = client.jobs.get(find_job(client, job)).to_dict()
     print_json(state) if as_json else print_fields(state)
 
 
@@ -67,21 +63,26 @@ def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False)
 
     Ctrl-C stops watching; the job goes on.
     """
-    with client_of(context) as client, nullcontext() if as_json else row_of(job) as row:
-        for event in client.jobs.events(job):
-            if row is None:
-                typer.echo(json.dumps({"kind": event.kind, "data": dict(event.data)}))
-            elif event.job is not None:
-                row.job(event.job)
-            if event.job is not None and event.job.is_final and event.job.status != "completed":
-                raise failure(event.job)
+    with client_of(context) as client:
+        job_id = find_job(client, job)
+        with nullcontext() if as_json else row_of(job_id) as row:
+            for event in client.jobs.events(job_id):
+                if row is None:
+                    typer.echo(json.dumps({"kind": event.kind, "data": dict(event.data)}))
+                elif event.job is not None:
+                    row.job(event.job)
+                if event.job is not None and event.job.is_final and event.job.status != "completed":
+                    raise failure(event.job)
 
 
 @app.command()
 def cancel(
     context: typer.Context,
     jobs: Annotated[
-        list[str], typer.Argument(metavar="JOB", help="Ids of jobs.", autocompletion=_complete.jobs)
+        list[str],
+        typer.Argument(
+            metavar="JOB", help="Ids of jobs, or last for the newest.", autocompletion=_complete.jobs
+        ),
     ],
     as_json: JsonOption = False,
 ) -> None:
@@ -91,7 +92,7 @@ def cancel(
     with client_of(context) as client:
         for job in jobs:
             try:
-                states.append(client.jobs.cancel(job).to_dict())
+                states.append(client.jobs.cancel(find_job(client, job)).to_dict())
             except APIError as error:
                 failed.append(error)
     if as_json:
@@ -120,7 +121,7 @@ def results(
 ) -> None:
     """Print a completed job's results, and fetch its files."""
     with client_of(context) as client:
-        answer = client.jobs.get_results(job)
+        answer = client.jobs.get_results(find_job(client, job))
         written: list[str] = []
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)

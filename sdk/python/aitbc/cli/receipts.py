@@ -11,10 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from aitbc.canonical import parse_json
-from aitbc.cli import _complete
 from aitbc.cli._exits import ExitCode
 from aitbc.cli._notebook import write_file
-from aitbc.cli._options import JsonOption, client_of
+from aitbc.cli._options import JobArgument, JsonOption, client_of, find_job
 from aitbc.cli._output import complain, encoded, print_fields, print_json, print_text, say
 from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
 from aitbc.policy import Policy
@@ -22,16 +21,12 @@ from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
 
 app = typer.Typer(help="Fetch receipts, and verify them offline.", no_args_is_help=True)
 
-JobArgument = Annotated[
-    str, typer.Argument(metavar="JOB", help="The job's id.", autocompletion=_complete.jobs)
-]
-
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
     """Show the receipt of a completed job."""
     with client_of(context) as client:
-        receipt = client.receipts.get(job).to_dict()
+        receipt = client.receipts.get(find_job(client, job)).to_dict()
     print_json(receipt) if as_json else print_fields(receipt)
 
 
@@ -52,6 +47,7 @@ def export(
     """Write a job's receipt, results and proof into one file that verifies offline."""
     trust = Policy.read(policy) if policy else None
     with client_of(context) as client:
+        job = find_job(client, job)
         try:
             bundle = client.receipts.export(job, policy=trust, timeout=timeout)
         except TimeoutError as error:
