@@ -218,6 +218,13 @@ def test_a_job_that_came_to_nothing_is_made_again(quick, talks, coordinator, tmp
     assert list(coordinator.created.values()) == ["job_1", "job_2"]
 
 
+def test_another_user_of_the_account_has_jobs_of_its_own(quick, talks, coordinator, tmp_path) -> None:
+    """The same work, known from another state directory, is another job: who cancels it cancels nobody else's."""
+    quick("transcribe", "talks/0.wav")
+    quick("transcribe", "talks/0.wav", XDG_STATE_HOME=str(tmp_path / "other"))
+    assert list(coordinator.created.values()) == ["job_1", "job_2"]
+
+
 def test_an_attempt_that_was_refused_is_not_stuck(quick, talks, coordinator, tmp_path) -> None:
     """The file that was uploaded is gone by now: it is uploaded again, under a new key."""
     quick("transcribe", "talks/0.wav", "--txt")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -54,6 +55,24 @@ class Notebook:
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory or platformdirs.user_state_path("aitbc")
+
+    def identity(self) -> str:
+        """A random word that is this notebook's own.
+
+        Keys are made with it, so that nobody else who does the same work for the same account shares a job, and cancels it.
+        """
+        path = self._directory / "identity"
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made = secrets.token_hex(16)
+        written = path.with_name(f".{made}.part")
+        write_file(written, made.encode(), 0o600)
+        with suppress(FileExistsError):  # another run of the command was quicker
+            os.link(written, path)
+        written.unlink()
+        return path.read_text(encoding="utf-8")
 
     def note(self, key: str) -> Note | None:
         """What is known of a work."""

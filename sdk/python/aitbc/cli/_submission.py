@@ -83,7 +83,7 @@ class Submission:
 
     async def _posted(self, note: Note) -> Job:
         """Create the job. Where this is interrupted in the middle, the job is cancelled as soon as it is known."""
-        key, body = idempotency_key(self._key, note.attempt), note.body or {}
+        key, body = idempotency_key(self._notebook.identity(), self._key, note.attempt), note.body or {}
         if self._work.route == ANY_JOB:
             creating = asyncio.ensure_future(self._client.jobs.create(body, idempotency_key=key))
         else:

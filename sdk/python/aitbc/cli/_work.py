@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -132,9 +131,9 @@ class Work:
         return self.delivery.places if self.receipt is None else (*self.delivery.places, self.receipt)
 
 
-def idempotency_key(key: str, attempt: int) -> str:
-    """What makes a repeated submission of an attempt the same job."""
-    return "aitbc-" + hashlib.sha256(f"{key} {attempt}".encode()).hexdigest()
+def idempotency_key(identity: str, key: str, attempt: int) -> str:
+    """What makes a repeated submission of an attempt the same job; `identity` is the notebook's."""
+    return "aitbc-" + sha256_hex(f"{identity} {key} {attempt}".encode())
 
 
 @dataclass(frozen=True, slots=True)
