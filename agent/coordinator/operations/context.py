@@ -19,6 +19,7 @@ from agent.coordinator.webhooks import WebhookSender
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.quantities import format_time, make_id
+from agent.measures import Meter
 from agent.settings import CoordinatorSettings
 from runners._base import ServiceDefinition
 
@@ -45,6 +46,7 @@ class Context:
     services: Mapping[str, ServiceDefinition]
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]
+    meter: Meter
     caches: dict[str, Any] = field(default_factory=dict)
 
     def new_id(self, prefix: str) -> str:
