@@ -43,12 +43,12 @@ def chromium() -> Iterator[Browser]:
 
 
 def login_path(agent: Agent) -> str:
-    """A one-time link, as `aitbc-agent login` prints it: its path on the agent."""
+    """A one-time link with all of the agent's keys, as `aitbc-agent login` prints it: its path on the agent."""
+    keys = agent.file
+    own = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": keys["client_key"]}, timeout=10)
+    gives = {"account_id": own.json()["account_id"], "miner_id": keys["miner_id"], "admin": True}
     answer = httpx.post(
-        f"{agent.url}/v1/admin/logins",
-        headers={"Authorization": f"Bearer {agent.file['admin_key']}"},
-        json={},
-        timeout=10,
+        f"{agent.url}/v1/admin/logins", headers={"X-API-Key": keys["admin_key"]}, json=gives, timeout=10
     )
     answer.raise_for_status()
     path: str = answer.json()["path"]
