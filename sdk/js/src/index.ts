@@ -52,6 +52,13 @@ export {
 export { leafHash, verifyConsistency, verifyInclusion } from "./merkle.js";
 export type * from "./models.js";
 export type * from "./models_operations.js";
+export {
+  coordinatorLog,
+  LogReport,
+  type LogSource,
+  type VerifyLogOptions,
+  verifyLog,
+} from "./monitor.js";
 export { findCosignature, type Note, parseNote, requireSignature } from "./notes.js";
 export { type OutputFile, outputFiles } from "./outputs.js";
 export { type Group, Policy } from "./policy.js";
