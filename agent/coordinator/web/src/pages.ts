@@ -78,4 +78,9 @@ export const PAGES: PageEntry[] = [
     nav: { group: "market", name: "Marketplace", icon: "market" },
     view: lazy(() => import("./views/market.tsx")),
   },
+  {
+    path: "/verify",
+    nav: { group: "market", name: "Verify a receipt", icon: "verify" },
+    view: lazy(() => import("./views/verify.tsx")),
+  },
 ];

@@ -8,8 +8,8 @@ export interface Outcome {
   logKey: string;
 }
 
-/** Check a bundle, or a bare receipt, against a log's public key: the given one, or the one of this coordinator. */
-export async function verified(bundle: ReceiptBundle | object, logKey?: string): Promise<Outcome> {
+/** Check a bundle (also as the text of its file) against a log's public key: the given one, or the one of this coordinator. */
+export async function verified(bundle: ReceiptBundle | string, logKey?: string): Promise<Outcome> {
   const key = logKey || (await publicApi().health()).logKey;
-  return { verification: await verifyReceipt(bundle as ReceiptBundle, { logKey: key }), logKey: key };
+  return { verification: await verifyReceipt(bundle, { logKey: key }), logKey: key };
 }

@@ -77,11 +77,16 @@ const LABELS: Record<string, string> = {
 /** Longer texts than this get several lines. */
 export const SHORT_TEXT = 300;
 
-/** The fields of a form for a service's input, in the schema's order; those of nested objects have dotted names. */
+/** The fields of a form for a service's input, files first, then in the schema's order; those of nested objects have dotted names. */
 export function fieldsOf(schema: JsonSchema): FormField[] {
   const example = schema.examples?.[0];
   const shown = new Set([...(schema.required ?? []), ...Object.keys(isObject(example) ? example : {})]);
-  return inside(schema, schema, { prefix: "", advanced: (name) => !shown.has(name) });
+  const fields = inside(schema, schema, { prefix: "", advanced: (name) => !shown.has(name) });
+  // What a job is about comes first: its files are chosen before anything is set.
+  return [
+    ...fields.filter((field) => field.kind === "file"),
+    ...fields.filter((field) => field.kind !== "file"),
+  ];
 }
 
 interface Place {
@@ -197,16 +202,28 @@ function explanations(description: string): string[] {
 }
 
 function helpOf(name: string, property: JsonSchema, sentences: string[]): string | undefined {
-  const parts = sentences.filter((sentence) => sentence.includes(`\`${name}\``));
-  const help = [...(property.description ? [property.description] : []), ...parts].map(forPeople).join(" ");
-  return help || undefined;
+  const mark = `\`${name}\``;
+  const parts = [...(property.description ? [property.description] : []), ...sentences.filter(has(mark))];
+  return parts.map((text) => forPeople(text, mark)).join(" ") || undefined;
 }
 
-/** Names of fields as the form calls them; Python's "None" as what it is in a form. */
-function forPeople(text: string): string {
-  return text
-    .replaceAll(/`([^`]+)`/g, (_, name: string) => `\u201c${labelOf(name)}\u201d`)
+function has(mark: string): (text: string) => boolean {
+  return (text) => text.includes(mark);
+}
+
+/** A sentence as it reads below its field: without the field's own name at its beginning, and None as what it is in a form. */
+function forPeople(text: string, mark: string): string {
+  const rest = text.startsWith(mark)
+    ? text
+        .slice(mark.length)
+        .replace(/^ (is|are)\b/, "")
+        .trim()
+    : text;
+  const named = rest
+    .replaceAll(/`([a-z_]+)`/g, (_, name: string) => `\u201c${labelOf(name)}\u201d`)
+    .replaceAll("`", "")
     .replaceAll(/\bNone\b/g, "empty");
+  return named.charAt(0).toUpperCase() + named.slice(1);
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {

@@ -15,7 +15,7 @@ import { Skeleton } from "../components/skeleton.tsx";
 import { Table } from "../components/table.tsx";
 import { Ago } from "../components/time.tsx";
 import { complain, notify } from "../components/toast.tsx";
-import { serviceName, shortId } from "../format/names.ts";
+import { serviceName, shortId, unitName } from "../format/names.ts";
 import { count } from "../format/size.ts";
 import { duration } from "../format/time.ts";
 import { useGathered } from "../jobs.ts";
@@ -23,7 +23,6 @@ import { useLive } from "../live.ts";
 import { useLoad } from "../load.ts";
 import { BASE } from "../pages.ts";
 import { api, publicApi } from "../session.ts";
-import { unitName } from "./new/tiles.tsx";
 
 const MOST = 100;
 
@@ -87,7 +86,7 @@ function Statistics() {
             { name: "Completed", value: count(stats.completedJobs) },
             { name: "Failed", value: count(stats.failedJobs) },
             { name: "Usual time", value: duration(stats.averageCompletionTime) },
-            { name: "Paid in all", value: <Money amount={stats.totalVolume} /> },
+            { name: "Paid in all", value: <Money amount={stats.totalVolume} short /> },
           ]}
         />
       )}
@@ -119,9 +118,8 @@ function Offers({ offers, units, onAccept }: OffersProps) {
             </span>
           ),
         },
-        { title: "Miner", cell: ({ minerId }) => <span class="mono">{shortId(minerId)}</span> },
+        { title: "Miner", cell: (offer) => <Miner offer={offer} /> },
         { title: "Reputation", cell: ({ reputation }) => <Reputation value={reputation} />, align: "end" },
-        { title: "Machine", cell: (offer) => machine(offer) },
         { title: "Ends", cell: (offer) => <Ends offer={offer} />, align: "end", shrink: true },
         {
           title: "Actions",
@@ -129,7 +127,7 @@ function Offers({ offers, units, onAccept }: OffersProps) {
           align: "end",
           shrink: true,
           cell: (offer) => (
-            <span class="row">
+            <span class="row" data-tight="true">
               <Button
                 size="small"
                 label={`New job for the offer of ${shortId(offer.minerId)}, ${serviceName(offer.jobType)}`}
@@ -157,12 +155,18 @@ function Reputation({ value }: { value: number | undefined }) {
   return <span title="From 0 to 5">{value.toFixed(1)}</span>;
 }
 
-function machine({ requirements }: Offer): string {
+/** Whose offer it is, and what the machine has at least. */
+function Miner({ offer: { minerId, requirements } }: { offer: Offer }) {
   const parts = [
     requirements.minGpuMemory && `${requirements.minGpuMemory} GPU memory`,
     requirements.minCpu && `${requirements.minCpu} CPU`,
-  ];
-  return parts.filter(Boolean).join(", ");
+  ].filter(Boolean);
+  return (
+    <span>
+      <span class="mono">{shortId(minerId)}</span>
+      {parts.length > 0 && <span class="quiet small"> {parts.join(", ")}</span>}
+    </span>
+  );
 }
 
 function Ends({ offer }: { offer: Offer }) {

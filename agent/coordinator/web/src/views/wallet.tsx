@@ -39,8 +39,8 @@ export default function WalletPage() {
         {(wallet) => (
           <Figures
             items={[
-              { name: "Can be spent", value: <Money amount={wallet.balance} /> },
-              { name: "Held for unfinished jobs", value: <Money amount={wallet.held} /> },
+              { name: "Can be spent", value: <Money amount={wallet.balance} short /> },
+              { name: "Held for unfinished jobs", value: <Money amount={wallet.held} short /> },
             ]}
           />
         )}
@@ -114,7 +114,7 @@ function TransactionTable({ transactions }: { transactions: Transaction[] }) {
 
 function What({ transaction }: { transaction: Transaction }) {
   if (transaction.type === "credit") return <>Credit{transaction.note ? `: ${transaction.note}` : ""}</>;
-  return <>Job {shortId(transaction.jobId ?? "")}</>;
+  return <span class="mono">{shortId(transaction.jobId ?? "")}</span>;
 }
 
 function Amount({ transaction }: { transaction: Transaction }) {

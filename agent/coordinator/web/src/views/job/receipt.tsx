@@ -7,7 +7,7 @@ import { Copyable } from "../../components/copyable.tsx";
 import { Facts } from "../../components/figures.tsx";
 import { Money } from "../../components/money.tsx";
 import { Clock } from "../../components/time.tsx";
-import { shortId } from "../../format/names.ts";
+import { shortId, units } from "../../format/names.ts";
 import { api } from "../../session.ts";
 import { type Outcome, verified } from "../../verification.ts";
 import { type Signed, statementOf } from "./statement.ts";
@@ -52,7 +52,7 @@ function Lines({ predicate }: { predicate: Signed["predicate"] }) {
     <dl class="receipt-lines">
       <div>
         <dt>
-          {predicate.units} {predicate.unit} at <Money amount={predicate.unit_price} />
+          {units(predicate.units, predicate.unit)} at <Money amount={predicate.unit_price} />
         </dt>
         <dd>
           <Money amount={predicate.price} />

@@ -24,7 +24,14 @@ export interface ControlProps {
 
 export function Control({ field, value, onInput, error, warning, models, progress }: ControlProps) {
   const help = [warning, field.help].filter(Boolean).join(" ") || undefined;
-  const shared = { label: field.label, help, error, required: field.required, onInput };
+  const shared = {
+    label: field.label,
+    help,
+    error,
+    required: field.required,
+    quiet: hasChoice(field),
+    onInput,
+  };
   const { placeholder } = field;
   switch (field.kind) {
     case "flag":
@@ -63,7 +70,13 @@ export function Control({ field, value, onInput, error, warning, models, progres
   }
 }
 
+/** Whether leaving the field alone means something that it shows. */
+function hasChoice(field: FormField): boolean {
+  return field.default !== undefined || field.kind === "choice" || field.kind === "model";
+}
+
 type Shared = Pick<FormField, "label" | "required"> & {
+  quiet: boolean;
   help: string | undefined;
   error: string | undefined;
   onInput: (value: unknown) => void;

@@ -1,9 +1,9 @@
 /** About what the job will cost and how long it will take. */
 import type { ServiceDetails } from "@aitbc/client";
 import { Money } from "../../components/money.tsx";
+import { unitName, units } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
 import { estimated, type Media } from "../../schema/estimate.ts";
-import { unitName } from "./tiles.tsx";
 
 export interface PriceProps {
   service: ServiceDetails;
@@ -32,11 +32,7 @@ export function Price({ service, request, media }: PriceProps) {
         </div>
       )}
       <div class="receipt-total" role="status">
-        <dt>
-          {estimate
-            ? `About ${rounded(estimate.units)} ${unit}${estimate.units === 1 ? "" : "s"}`
-            : "Estimate"}
-        </dt>
+        <dt>{estimate ? `About ${units(rounded(estimate.units), unit)}` : "Estimate"}</dt>
         <dd>
           {estimate ? (
             <Money amount={amount(estimate.cost)} />

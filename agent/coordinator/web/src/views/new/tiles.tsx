@@ -2,7 +2,7 @@
 import type { Service } from "@aitbc/client";
 import { Icon, type IconName } from "../../components/icon.tsx";
 import { money } from "../../format/money.ts";
-import { serviceName } from "../../format/names.ts";
+import { serviceName, unitName } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
 import { BASE } from "../../pages.ts";
 
@@ -48,9 +48,4 @@ export function availability(service: Service): string {
   if (service.minersOnline === 0) return "no miner is online for it; a job would wait";
   const price = service.price ? `, from ${money(service.price.lowest)} per ${unitName(service.unit)}` : "";
   return `${plural(service.minersOnline, "miner")}${price}`;
-}
-
-/** Units carry explanations in brackets; beside a price the unit alone is enough. */
-export function unitName(unit: string): string {
-  return unit.replace(/ \(.*\)$/, "");
 }
