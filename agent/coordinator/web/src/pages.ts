@@ -6,6 +6,7 @@
 import type { ComponentType } from "preact";
 import { lazy } from "preact-iso";
 import type { IconName } from "./components/icon.tsx";
+import { KEY_PAGES, MACHINE_PAGES, NETWORK_PAGES } from "./pages_machines.ts";
 import type { Role } from "./session.ts";
 
 /** Where the coordinator serves the dashboard. */
@@ -52,4 +53,7 @@ export const PAGES: PageEntry[] = [
     nav: { group: "work", name: "Jobs", icon: "jobs", bar: true },
     view: lazy(() => import("./views/jobs.tsx")),
   },
+  ...KEY_PAGES,
+  ...MACHINE_PAGES,
+  ...NETWORK_PAGES,
 ];
