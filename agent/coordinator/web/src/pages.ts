@@ -6,6 +6,7 @@
 import type { ComponentType } from "preact";
 import { lazy } from "preact-iso";
 import type { IconName } from "./components/icon.tsx";
+import { KEY_PAGES, MACHINE_PAGES, NETWORK_PAGES } from "./pages_machines.ts";
 import type { Role } from "./session.ts";
 
 /** Where the coordinator serves the dashboard. */
@@ -83,4 +84,7 @@ export const PAGES: PageEntry[] = [
     nav: { group: "market", name: "Verify a receipt", icon: "verify" },
     view: lazy(() => import("./views/verify.tsx")),
   },
+  ...KEY_PAGES,
+  ...MACHINE_PAGES,
+  ...NETWORK_PAGES,
 ];
