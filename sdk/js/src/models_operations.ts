@@ -40,11 +40,13 @@ export interface MinerService {
   /** Names of models that it does not offer at present. */
   withheld: string[];
   unitPrice: string;
-  unit: string;
+  /** What the price is for; null for a service that the coordinator does not know. */
+  unit: string | null;
   concurrency: number;
-  /** Names of models that it can fetch. */
-  downloadable: string[];
-  score: number | null;
+  /** Whether it fetches models of its catalogue that it does not have. */
+  downloadable: boolean;
+  /** How fast it was in a benchmark of its own. */
+  score: { metric: string; value: number; device: string | null } | null;
 }
 
 /** The share (0 to 1) of a miner's capacity over the last hour that went to `reason`. */
@@ -60,13 +62,18 @@ export interface ModelDownload {
   total: number | null;
 }
 
-/** What an owner wants of a miner that has not obeyed yet. */
-export interface MinerOrder {
+/** An order that was given to a miner. */
+export interface GivenOrder {
   orderId: string;
   order: "pause" | "resume" | "fetch_model" | "remove_model";
-  gpu?: string | null;
-  model?: string | null;
   createdAt: string;
+}
+
+/** An order that the miner has not obeyed yet. Without `gpu` it is about the whole miner, without `seconds` for good. */
+export interface MinerOrder extends GivenOrder {
+  gpu: string | null;
+  seconds: number | null;
+  model: string | null;
 }
 
 /** A job that runs on a miner. */
@@ -74,7 +81,7 @@ export interface MinerJob {
   jobId: string;
   serviceId: string;
   progress: number;
-  startedAt: string;
+  startedAt: string | null;
 }
 
 /** A miner as its owner and administrators see it. */
@@ -89,9 +96,9 @@ export interface MinerDetails {
   /** Why it takes no work at all, in words; null when it does. */
   paused: string | null;
   slots: number;
-  cpuCores: number | null;
-  memory: number | null;
-  diskFree: number | null;
+  cpuCores: number;
+  memory: number;
+  diskFree: number;
   gpus: MinerGpu[];
   services: MinerService[];
   /** Why services are not offered, by service. */
@@ -100,7 +107,7 @@ export interface MinerDetails {
   downloads: ModelDownload[];
   jobs: MinerJob[];
   orders: MinerOrder[];
-  reputation: number | null;
+  reputation: number;
   totalEarned: string;
 }
 
@@ -108,6 +115,8 @@ export interface MinerDetails {
 export interface MinerList {
   miners: MinerDetails[];
   total: number;
+  limit: number;
+  offset: number;
 }
 
 /** What a miner earned on each of the last days (UTC), newest last. */
@@ -139,6 +148,12 @@ export interface NewKey extends Key {
 /** All keys, revoked ones too. */
 export interface KeyList {
   keys: Key[];
+}
+
+/** The valid keys of an account, and how many it may have. */
+export interface OwnKeyList {
+  keys: Key[];
+  limit: number;
 }
 
 /** The keys that a one-time token was exchanged for. */

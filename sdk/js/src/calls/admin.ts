@@ -11,11 +11,12 @@ import type {
   NewKey,
   NewLogin,
   Overview,
+  OwnKeyList,
 } from "../models_operations.js";
 import { snakeCased } from "../shape.js";
 import { type CallOptions, fetchBytes, fetchJson, part, type Session } from "../transport.js";
 
-/** The key that the client uses. */
+/** The key that the client uses, and further ones of its account. */
 export class Keys {
   readonly #session: Session;
 
@@ -26,6 +27,21 @@ export class Keys {
   /** What the client's key is for. */
   me(options: CallOptions = {}): Promise<Key> {
     return fetchJson(this.#session, { path: "/v1/key", ...options });
+  }
+
+  /** The valid keys of the client's account without their secrets, and how many it may have. */
+  list(options: CallOptions = {}): Promise<OwnKeyList> {
+    return fetchJson(this.#session, { path: "/v1/keys", ...options });
+  }
+
+  /** Make another key for the client's account. The answer has the secret, this once. */
+  create(name: string, options: CallOptions = {}): Promise<NewKey> {
+    return fetchJson(this.#session, { method: "POST", path: "/v1/keys", json: { name }, ...options });
+  }
+
+  /** Make another key of the client's account useless from now on. */
+  async revoke(keyId: string, options: CallOptions = {}): Promise<void> {
+    await fetchBytes(this.#session, { method: "DELETE", path: `/v1/keys/${part(keyId)}`, ...options });
   }
 
   /** Revoke the client's own key: nothing can be done with it any more. */
@@ -95,9 +111,15 @@ export class Admin {
     return this.#post("/v1/admin/enrolments", enrolment, options);
   }
 
-  /** Make a one-time token for the dashboard. */
-  createLogin(options: CallOptions = {}): Promise<NewLogin> {
-    return this.#post("/v1/admin/logins", {}, options);
+  /**
+   * Make a one-time link to the dashboard. It gives a client's key of the account, an owner's of the miner, an administrator's:
+   * those that are named, an administrator's where none is.
+   */
+  createLogin(
+    gives: { accountId?: string | undefined; minerId?: string | undefined; admin?: boolean | undefined } = {},
+    options: CallOptions = {},
+  ): Promise<NewLogin> {
+    return this.#post("/v1/admin/logins", gives, options);
   }
 
   /** All miners with what they offer and what they do not, and how many jobs are in each state. */

@@ -1,6 +1,6 @@
 /** `client.miners`: what miners do and have done, and what their owners want of them. */
 
-import type { MinerDetails, MinerEarnings, MinerList, MinerOrder, MinerStats } from "../models_operations.js";
+import type { GivenOrder, MinerDetails, MinerEarnings, MinerList, MinerStats } from "../models_operations.js";
 import { type CallOptions, fetchJson, part, type Session } from "../transport.js";
 
 /** Miners. All but `stats` is for their owners and for administrators. */
@@ -16,9 +16,12 @@ export class Miners {
     return fetchJson(this.#session, { path: `${pathOf(minerId)}/stats`, ...options });
   }
 
-  /** One's own miner; for an administrator all of them. */
-  list(options: CallOptions = {}): Promise<MinerList> {
-    return fetchJson(this.#session, { path: "/v1/miners", ...options });
+  /** One's own miner; for an administrator all of them, the newest first. */
+  list(
+    options: { limit?: number | undefined; offset?: number | undefined } & CallOptions = {},
+  ): Promise<MinerList> {
+    const { signal, ...query } = options;
+    return fetchJson(this.#session, { path: "/v1/miners", query, signal });
   }
 
   /** A miner with its GPUs, services, jobs and orders. */
@@ -30,24 +33,24 @@ export class Miners {
   pause(
     minerId: string,
     options: { gpu?: string | undefined; seconds?: number | undefined } & CallOptions = {},
-  ): Promise<MinerOrder> {
+  ): Promise<GivenOrder> {
     const { signal, ...json } = options;
     return this.#order("POST", `${pathOf(minerId)}/pause`, json, signal);
   }
 
   /** Have a miner, or one of its GPUs, take jobs again. */
-  resume(minerId: string, options: { gpu?: string | undefined } & CallOptions = {}): Promise<MinerOrder> {
+  resume(minerId: string, options: { gpu?: string | undefined } & CallOptions = {}): Promise<GivenOrder> {
     const { signal, ...json } = options;
     return this.#order("POST", `${pathOf(minerId)}/resume`, json, signal);
   }
 
   /** Have a miner fetch a model. */
-  fetchModel(minerId: string, model: string, options: CallOptions = {}): Promise<MinerOrder> {
+  fetchModel(minerId: string, model: string, options: CallOptions = {}): Promise<GivenOrder> {
     return this.#order("POST", `${pathOf(minerId)}/models`, { model }, options.signal);
   }
 
   /** Have a miner remove a model from its disk. */
-  removeModel(minerId: string, model: string, options: CallOptions = {}): Promise<MinerOrder> {
+  removeModel(minerId: string, model: string, options: CallOptions = {}): Promise<GivenOrder> {
     return this.#order("DELETE", `${pathOf(minerId)}/models/${part(model)}`, undefined, options.signal);
   }
 
@@ -65,7 +68,7 @@ export class Miners {
     path: string,
     json: object | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<MinerOrder> {
+  ): Promise<GivenOrder> {
     return fetchJson(this.#session, { method, path, json, signal });
   }
 }
