@@ -16,6 +16,7 @@ from agent.cli import (
     earnings,
     enroll,
     fsck,
+    health,
     keys,
     models,
     receipts,
@@ -38,6 +39,7 @@ app.command("coordinator")(serve.coordinator)
 app.command("enroll")(enroll.enroll)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("health")(health.health)
 app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
 app.command("stop")(stop.stop)

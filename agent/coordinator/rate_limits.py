@@ -37,7 +37,7 @@ from agent.settings import RateLimitSettings
 
 _ROOT: Final = "(/api)?/v1"
 _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health")
-_JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|register)")
+_JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
 _SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
