@@ -152,7 +152,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "no_service": Kind(
         "fault",
         "This machine offers no service at all, so it cannot earn.",
-        "Repair at least one of the services above.",
+        "Repair at least one of the services that are not offered.",
     ),
     # --- The network
     "port_taken": Kind(
