@@ -18,7 +18,9 @@ from agent.cli import (
     fsck,
     health,
     keys,
+    login,
     models,
+    pause,
     receipts,
     serve,
     status,
@@ -37,11 +39,15 @@ app = typer.Typer(
 app.command("start")(serve.start)
 app.command("coordinator")(serve.coordinator)
 app.command("enroll")(enroll.enroll)
+app.command("login")(login.login)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("health")(health.health)
 app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
+app.command("pause")(pause.pause)
+app.command("resume")(pause.resume)
+app.command("drain")(pause.drain)
 app.command("stop")(stop.stop)
 app.command("fsck")(fsck.fsck)
 app.add_typer(accounts.app, name="accounts")
