@@ -27,7 +27,9 @@ class Mount(NamedTuple):
     fstype: str
 
 
-CARD = Gpu("GPU-1", 0, "NVIDIA GeForce RTX 4090", 24 * 2**30, 24 * 2**30, "8.9", "570.86.15", 0, 40, 60.0, 450.0)
+CARD = Gpu(
+    "GPU-1", 0, "NVIDIA GeForce RTX 4090", 24 * 2**30, 24 * 2**30, "8.9", "570.86.15", 0, 40, 60.0, 450.0
+)
 
 
 class SilentRunner(FFmpegRunner):
