@@ -105,7 +105,7 @@ def test_settings_that_are_wrong_are_found_one_by_one(data_dir: Path) -> None:
     assert (done.returncode, {finding["id"] for finding in told}) == (1, {"configuration_wrong"})
     slots, name = sorted(finding["message"] for finding in told)[::-1]
     assert slots.startswith("miner.slots: ")
-    assert name.endswith("Did you mean miner.name?")
+    assert (name.startswith("miner.nam: "), "miner.name" in name) == (True, True)
 
 
 def test_the_table_fits_a_terminal_and_has_the_worst_first(data_dir: Path) -> None:
