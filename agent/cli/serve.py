@@ -168,10 +168,10 @@ def _ready(settings: Settings, content: AgentFile, *, quiet: bool = False) -> No
 
 
 async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> str:
-    """Where the dashboard is, with a link that logs in once; without it where the line would stay in a journal."""
+    """Where the dashboard is, with a link that logs in once; without it where the line would stay in a journal or a container's log."""
     if not context.settings.dashboard:
         return "Dashboard: switched off (coordinator.dashboard)"
-    if os.environ.get("JOURNAL_STREAM"):
+    if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
         return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` makes a link that logs in)"
     link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
     return f"Dashboard: {url}{link['path']}"

@@ -19,6 +19,13 @@ class Challenge(Answer):
     expires_at: fields.Time
 
 
+class Admission(Answer):
+    """Whether a registration would be taken, and if not, why; nothing is spent by asking."""
+
+    admitted: bool
+    reason: str | None = Field(examples=[None])
+
+
 class SessionSettings(Answer):
     """The coordinator's rhythm, in seconds."""
 
