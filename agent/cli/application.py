@@ -65,9 +65,9 @@ def root(
 
 
 def main() -> None:
-    """Run the command. An error that we explain ends with exit code 1 and one paragraph on standard error."""
+    """Run the command. An error that we explain ends with its exit code, mostly 1, and one paragraph on standard error."""
     try:
         app(prog_name="aitbc-agent")
     except (AgentError, AITBCError, OSError) as error:
         typer.echo(f"aitbc-agent: {error}", err=True)
-        sys.exit(1)
+        sys.exit(error.exit_code if isinstance(error, AgentError) else 1)

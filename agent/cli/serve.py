@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
@@ -16,14 +17,18 @@ import typer
 import uvicorn
 import uvloop
 
-from agent.cli import agent_file, logs
+from agent.cli import activity, agent_file, logs
 from agent.cli.agent_file import AgentFile
 from agent.cli.local_keys import LocalKeys, local_keys
+from agent.cli.notify import Notifier
 from agent.cli.options import ConfigFile, DataDir, settings_from
+from agent.cli.watchdog import Watchdog
 from agent.coordinator.app import build_app, build_context
+from agent.coordinator.operations import health
 from agent.coordinator.operations.access import create_enrolment
 from agent.coordinator.operations.context import Context
 from agent.core.errors import ConfigurationError
+from agent.core.liveness import Liveness
 from agent.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,6 +38,11 @@ START_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 5
 """How long open requests may take to end after the miner has stopped."""
 ENROLMENT_SECONDS: Final = 600.0
+PATIENCE_SECONDS: Final = 20.0
+"""How long a supervisor waits for the coordinator to be reached. Then the start counts as over, since a machine must boot while the
+network's other end is away."""
+STOP_MARGIN_SECONDS: Final = 60.0
+"""How long an end may take beside the drain: cancelling, sending results, closing."""
 GARBAGE_THRESHOLD: Final = 50_000
 """Objects that may be part of a cycle, made and not freed, before they are looked through."""
 
@@ -64,6 +74,7 @@ def start(
         miner={"coordinator": coordinator, "enrolment_token": enroll},
     )
     logs.configure(settings.log)
+    faulthandler.enable()  # a watchdog's SIGABRT shows where each thread is
     with agent_file.exclusive(settings):
         uvloop.run(_start(settings))
 
@@ -74,6 +85,7 @@ def coordinator(
     """Run only the coordinator; miners join it over the network."""
     settings = settings_from(data_dir, config, coordinator={"host": host, "port": port})
     logs.configure(settings.log)
+    faulthandler.enable()
     with agent_file.exclusive(settings):
         uvloop.run(_coordinate(settings))
 
@@ -92,34 +104,67 @@ async def _coordinate(settings: Settings) -> None:
     stopped = asyncio.Event()
     async with _serving(settings) as (url, context, keys):
         on_signals(stopped.set)
+
+        async def describe() -> str:
+            return activity.coordinator_line(*await health.summary(context))
+
+        watchdog = Watchdog(Notifier(), context.liveness, describe)
         _ready(settings, _content(url, None, (context, keys), miner_key=None))
-        await stopped.wait()
-        _notify("STOPPING=1")
+        watchdog.ready(await describe())
+        async with watchdog.running():
+            await stopped.wait()
+        watchdog.stopping("Stopping", STOP_MARGIN_SECONDS)
         agent_file.remove(settings)
 
 
 async def _mine(
     settings: Settings, url: str, token: str | None, local: tuple[Context, LocalKeys] | None
 ) -> None:
+    """Run miners, one after the other: a new one when the machine has changed, until told to stop."""
     from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts sooner without it
 
-    daemon = Daemon(settings, url, token)
-    stopping = False
+    liveness = local[0].liveness if local else Liveness()
+    daemon = Daemon(settings, url, token, liveness=liveness)
+    started = stopping = False
+
+    async def describe() -> str:
+        line = activity.miner_line(daemon.status()) if started else activity.JOINING
+        return f"{line}; {activity.coordinator_line(*await health.summary(local[0]))}" if local else line
+
+    watchdog = Watchdog(Notifier(), liveness, describe)
 
     def stop() -> None:
         nonlocal stopping
-        _notify("STOPPING=1")
+        if not stopping:
+            watchdog.stopping(activity.STOPPING, settings.miner.drain_seconds + STOP_MARGIN_SECONDS)
         daemon.request_stop(drain=not stopping)
         stopping = True
 
     on_signals(stop)
-    await daemon.start()
-    if not stopping:
-        _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key))
+    async with watchdog.running():
+        while True:
+            await _start_miner(daemon, watchdog)
+            started = True
+            if not stopping:
+                _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key))
+                watchdog.ready(await describe())
+            try:
+                await daemon.run()
+            finally:
+                agent_file.remove(settings)
+            if stopping or not daemon.machine_changed:
+                return
+            started = False
+            daemon = Daemon(settings, url, token, liveness=liveness)
+
+
+async def _start_miner(daemon: Daemon, watchdog: Watchdog) -> None:
+    """Start it; a supervisor is not kept waiting until a coordinator that is away has come back."""
+    waiting = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, watchdog.ready, activity.JOINING)
     try:
-        await daemon.run()
+        await daemon.start()
     finally:
-        agent_file.remove(settings)
+        waiting.cancel()
 
 
 def _content(
@@ -139,7 +184,6 @@ def _content(
 
 def _ready(settings: Settings, content: AgentFile) -> None:
     agent_file.write(settings, content)
-    _notify("READY=1")
     log.info("ready", url=content.url, miner_id=content.miner_id, data_dir=str(settings.data_dir))
     typer.echo(f"AITBC agent is ready at {content.url}")
 
@@ -221,14 +265,3 @@ def _listen(settings: Settings) -> tuple[socket.socket, str]:
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     shown = f"[{reachable}]" if ":" in reachable else reachable
     return listener, f"http://{shown}:{listener.getsockname()[1]}"
-
-
-def _notify(message: str) -> None:
-    """Tell systemd, if it started us (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-        notifier.sendto(
-            message.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address
-        )
