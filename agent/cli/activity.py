@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 JOINING: Final = "The coordinator has not answered yet; it is tried again and again"
+READY: Final = "Ready: waiting for the first job"
 STOPPING: Final = "Stopping: running jobs may end, what is left is handed back"
 
 

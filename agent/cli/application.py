@@ -20,6 +20,7 @@ from agent.cli import (
     models,
     receipts,
     serve,
+    service,
     status,
     stop,
 )
@@ -47,6 +48,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(config.app, name="config")
+app.add_typer(service.app, name="service")
 
 
 def _version(value: bool) -> None:

@@ -147,7 +147,7 @@ async def _mine(
             started = True
             if not stopping:
                 _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key))
-                watchdog.ready(await describe())
+                watchdog.ready(activity.READY)
             try:
                 await daemon.run()
             finally:
