@@ -10,6 +10,7 @@ import typer
 from agent import __version__
 from agent.cli import (
     accounts,
+    backup,
     bench,
     config,
     doctor,
@@ -43,6 +44,8 @@ app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
 app.command("stop")(stop.stop)
 app.command("fsck")(fsck.fsck)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
