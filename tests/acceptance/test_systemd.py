@@ -28,6 +28,19 @@ HURRIED = """[Service]
 WatchdogSec=4
 TimeoutStopSec=2
 """
+# A job of the client's own code that takes a while on any machine; prints its id once it runs.
+SLOW_JOB = """
+from aitbc import AITBCClient
+client = AITBCClient()
+body = {
+    "name": "slow", "type": "ai-inference", "input": {"type": "text"}, "output": {"type": "json"},
+    "model": {"type": "python", "entrypoint": "model.py", "requirements": []},
+}
+model = b"import time\\ndef predict(input):\\n    time.sleep(6)\\n    return {'slept': 6}\\n"
+job = client.jobs.create(body, files={"model.py": model, "in.txt": b"."})
+next(event for event in client.jobs.events(job.job_id) if event.job and event.job.status == "running")
+print(job.job_id)
+"""
 
 
 class Box:
@@ -156,22 +169,13 @@ def test_a_hung_agent_is_killed_and_started_again(installed: Box) -> None:
 
 def test_a_stop_lets_the_running_job_end_though_it_takes_longer_than_the_unit_says(installed: Box) -> None:
     """Two seconds are in the unit, the job needs more, and the agent asks for them; nothing is killed or done twice."""
-    make_video(installed.shared / "long.mp4", seconds=12, size="1280x720")
-    environment = installed.agents_client()
-    program = (
-        "import sys; from aitbc import AITBCClient; client = AITBCClient()\n"
-        "job = client.services.transcode(sys.argv[1], codec='h264', resolution='1920x1080')\n"
-        "any(event.job.status == 'running' and event.job.progress > 0 for event in client.jobs.events(job.job_id) if event.job)\n"
-        "print(job.job_id)"
-    )
-    python = (sys.executable, "-c", program, f"{installed.shared}/long.mp4")
-    job = installed.machine.run(*python, **environment).stdout.strip()
+    python = (sys.executable, "-c", SLOW_JOB)
+    job = installed.machine.run(*python, **installed.agents_client()).stdout.strip()
     began = time.monotonic()
     installed.machine.run("systemctl", "stop", UNIT)
     assert time.monotonic() - began < 90
     assert installed.service("status", check=False)["result"] == "success"
-    log = installed.journal.until("miner_stopped")
-    assert log
+    installed.journal.until("miner_stopped")
     assert not any("lease_released" in line for line in installed.journal.heard)
     installed.machine.run("systemctl", "start", UNIT)
     shown = installed.machine.run(str(AITBC), "jobs", "show", job, "--json", **installed.agents_client())

@@ -93,11 +93,7 @@ def test_a_damaged_backup_is_refused_with_the_file_that_is_wrong(
 ) -> None:
     """Before anything is restored."""
     run("backup", tmp_path / "backup", "--data-dir", data_of(served))
-    with (
-        (tmp_path / "backup/coordinator/keys.json").open("ab")
-        if (tmp_path / "backup/coordinator/keys.json").exists()
-        else (tmp_path / "backup/coordinator/links.key").open("ab") as file
-    ):
+    with (tmp_path / "backup/coordinator/links.key").open("ab") as file:
         file.write(b"x")
     done = run("restore", tmp_path / "backup", "--data-dir", tmp_path / "new")
     assert done.code == 1
