@@ -36,7 +36,7 @@ def _work(status: Mapping[str, Any]) -> str:
     if not status["services"]:
         return "idle: this machine offers no service; `aitbc-agent doctor` says why"
     where = _count(len(status["gpus"]), "GPU") if status["gpus"] else "the processor"
-    return f"idle: waiting for jobs, on {where}"
+    return f"idle, on {where}: {', '.join(status['now'])}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -18,7 +18,9 @@ from agent.cli import (
     enroll,
     fsck,
     keys,
+    login,
     models,
+    pause,
     receipts,
     serve,
     service,
@@ -38,10 +40,14 @@ app = typer.Typer(
 app.command("start")(serve.start)
 app.command("coordinator")(serve.coordinator)
 app.command("enroll")(enroll.enroll)
+app.command("login")(login.login)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
+app.command("pause")(pause.pause)
+app.command("resume")(pause.resume)
+app.command("drain")(pause.drain)
 app.command("stop")(stop.stop)
 app.command("fsck")(fsck.fsck)
 app.command("backup")(backup.backup)

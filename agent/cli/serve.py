@@ -8,8 +8,9 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
@@ -17,7 +18,7 @@ import typer
 import uvicorn
 import uvloop
 
-from agent.cli import activity, agent_file, logs
+from agent.cli import activity, agent_file, live, logs
 from agent.cli.agent_file import AgentFile
 from agent.cli.local_keys import LocalKeys, local_keys
 from agent.cli.notify import Notifier
@@ -27,6 +28,7 @@ from agent.coordinator.app import build_app, build_context
 from agent.coordinator.operations import health
 from agent.coordinator.operations.access import create_enrolment
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.logins import DASHBOARD, create_login
 from agent.core.errors import ConfigurationError
 from agent.core.liveness import Liveness
 from agent.settings import Settings
@@ -65,6 +67,9 @@ def start(
     enroll: Annotated[
         str | None, typer.Option("--enroll", help="Enrolment token, needed the first time.")
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Lines instead of the live panel on a terminal.")
+    ] = False,
 ) -> None:
     """Run a worker; without --coordinator also the coordinator that it works for."""
     settings = settings_from(
@@ -73,10 +78,12 @@ def start(
         coordinator={"host": host, "port": port},
         miner={"coordinator": coordinator, "enrolment_token": enroll},
     )
-    logs.configure(settings.log)
+    shows = live.wanted(plain=plain)
+    pane = live.LogPane() if shows and sys.stderr.isatty() else None
+    logs.configure(settings.log, pane)
     faulthandler.enable()  # a watchdog's SIGABRT shows where each thread is
     with agent_file.exclusive(settings):
-        uvloop.run(_start(settings))
+        uvloop.run(_start(settings, pane or live.LogPane() if shows else None))
 
 
 def coordinator(
@@ -90,14 +97,14 @@ def coordinator(
         uvloop.run(_coordinate(settings))
 
 
-async def _start(settings: Settings) -> None:
+async def _start(settings: Settings, pane: live.LogPane | None) -> None:
     joined = settings.miner.coordinator
     if joined is not None:
-        await _mine(settings, joined.rstrip("/"), settings.miner.enrolment_token, None)
+        await _mine(settings, joined.rstrip("/"), settings.miner.enrolment_token, None, pane)
         return
     async with _serving(settings) as (url, context, keys):
         token, _ = await create_enrolment(context, uses=1, valid_seconds=ENROLMENT_SECONDS)
-        await _mine(settings, url, token, (context, keys))
+        await _mine(settings, url, token, (context, keys), pane)
 
 
 async def _coordinate(settings: Settings) -> None:
@@ -110,6 +117,7 @@ async def _coordinate(settings: Settings) -> None:
 
         watchdog = Watchdog(Notifier(), context.liveness, describe)
         _ready(settings, _content(url, None, (context, keys), miner_key=None))
+        typer.echo(await _dashboard(url, context, keys, miner_id=None))
         watchdog.ready(await describe())
         async with watchdog.running():
             await stopped.wait()
@@ -118,7 +126,11 @@ async def _coordinate(settings: Settings) -> None:
 
 
 async def _mine(
-    settings: Settings, url: str, token: str | None, local: tuple[Context, LocalKeys] | None
+    settings: Settings,
+    url: str,
+    token: str | None,
+    local: tuple[Context, LocalKeys] | None,
+    pane: live.LogPane | None,
 ) -> None:
     """Run miners, one after the other: a new one when the machine has changed, until told to stop."""
     from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts sooner without it
@@ -143,15 +155,17 @@ async def _mine(
     on_signals(stop)
     async with watchdog.running():
         while True:
-            await _start_miner(daemon, watchdog)
-            started = True
-            if not stopping:
-                _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key))
-                watchdog.ready(activity.READY)
-            try:
-                await daemon.run()
-            finally:
-                agent_file.remove(settings)
+            panel = None if pane is None else live.LivePanel(url, daemon, pane, on_stop=stop)
+            with panel.shown() if panel is not None else nullcontext():
+                await _start_miner(daemon, watchdog)
+                started = True
+                if not stopping:
+                    await _announce(settings, url, daemon, local, panel)
+                    watchdog.ready(activity.READY)
+                try:
+                    await daemon.run()
+                finally:
+                    agent_file.remove(settings)
             if stopping or not daemon.machine_changed:
                 return
             started = False
@@ -165,6 +179,24 @@ async def _start_miner(daemon: Daemon, watchdog: Watchdog) -> None:
         await daemon.start()
     finally:
         waiting.cancel()
+
+
+async def _announce(
+    settings: Settings,
+    url: str,
+    daemon: Daemon,
+    local: tuple[Context, LocalKeys] | None,
+    panel: live.LivePanel | None,
+) -> None:
+    """Say that the miner is ready, and where the dashboard is."""
+    _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key), quiet=panel is not None)
+    if local is None:
+        return
+    where = await _dashboard(url, *local, miner_id=daemon.miner_id)
+    if panel is None:
+        typer.echo(where)
+    else:
+        panel.say(where)
 
 
 def _content(
@@ -182,10 +214,21 @@ def _content(
     )
 
 
-def _ready(settings: Settings, content: AgentFile) -> None:
+def _ready(settings: Settings, content: AgentFile, *, quiet: bool = False) -> None:
     agent_file.write(settings, content)
     log.info("ready", url=content.url, miner_id=content.miner_id, data_dir=str(settings.data_dir))
-    typer.echo(f"AITBC agent is ready at {content.url}")
+    if not quiet:
+        typer.echo(f"AITBC agent is ready at {content.url}")
+
+
+async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> str:
+    """Where the dashboard is, with a link that logs in once; without it where the line would stay in a journal."""
+    if not context.settings.dashboard:
+        return "Dashboard: switched off (coordinator.dashboard)"
+    if os.environ.get("JOURNAL_STREAM"):
+        return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` makes a link that logs in)"
+    link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
+    return f"Dashboard: {url}{link['path']}"
 
 
 def on_signals(callback: Callable[[], None]) -> None:

@@ -23,11 +23,13 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
+from agent.coordinator.dashboard import BUILT, Dashboard, to_dashboard
 from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed, Recent
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
 from agent.coordinator.log import PUBLISHED, Sequencer
+from agent.coordinator.measures import MEASURES
 from agent.coordinator.openapi.document import allowed, document
 from agent.coordinator.operations import (
     events,
@@ -44,7 +46,7 @@ from agent.coordinator.operations.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.secret_file import load_secret
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.rate_limits import RateLimits
-from agent.coordinator.routes import ROOT_ROUTERS, ROUTERS
+from agent.coordinator.routes import OPERATORS_ROUTERS, ROOT_ROUTERS, ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
@@ -61,6 +63,7 @@ from agent.core.errors import (
     ValidationFailed,
     error_body,
 )
+from agent.measures import Meter
 from agent.settings import Settings
 from runners._registry import installed
 
@@ -80,11 +83,13 @@ def build_context(settings: Settings) -> Context:
     directory = settings.data_dir / "coordinator"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     limits = settings.database
+    meter = Meter(MEASURES)
     database = Database(
         sqlite_path(limits.url, settings.data_dir),
         readers=limits.readers,
         max_batch=limits.max_batch,
         max_queue=limits.max_queue,
+        meter=meter,
     )
     database.open(prepare)
     key_file = directory / "log.key"
@@ -117,7 +122,9 @@ def build_context(settings: Settings) -> Context:
     except ConfigurationError:
         database.close()
         raise
-    dispatcher = Dispatcher(database, time.time, lease_seconds=settings.coordinator.lease_seconds)
+    dispatcher = Dispatcher(
+        database, time.time, lease_seconds=settings.coordinator.lease_seconds, meter=meter
+    )
     return Context(
         settings=settings.coordinator,
         database=database,
@@ -134,6 +141,7 @@ def build_context(settings: Settings) -> Context:
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(settings.data_dir),
         clock=time.time,
+        meter=meter,
     )
 
 
@@ -179,16 +187,22 @@ def build_app(context: Context) -> FastAPI:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix)
         app.add_route(f"{prefix}/openapi.json", _describe)
+    if context.settings.dashboard:
+        app.add_route("/", to_dashboard)
+        app.add_route("/dashboard", to_dashboard)
+        app.mount("/dashboard", Dashboard(BUILT))
     for router in ROOT_ROUTERS:
         for prefix in ("", "/api", *API_PREFIXES):
             app.include_router(router, prefix=prefix)
+    for router in OPERATORS_ROUTERS:
+        app.include_router(router)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
     app.add_middleware(RateLimits, context=context)
     app.add_middleware(Tus)
     app.add_middleware(Failures)
     app.add_middleware(Refusals)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestIds, meter=context.meter)
     if context.settings.trusted_proxies:
         trusted = [str(network) for network in context.settings.trusted_proxies]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)

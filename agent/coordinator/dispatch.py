@@ -18,6 +18,7 @@ import orjson
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.measures import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import queue
@@ -26,6 +27,7 @@ from agent.coordinator.store.outputs import KeptOutput
 from agent.core.jobs import Claim, Job, Release
 from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
 from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
+from agent.measures import Meter
 
 log = structlog.get_logger()
 
@@ -45,13 +47,15 @@ class Assignment:
     job: Job
     candidate: Candidate
     message: LeaseMessage
+    waited: float
+    """Seconds since the job was submitted."""
 
 
 class Port:
     """One connection of a miner that can take leases.
 
-    `deliver` sends a lease and returns whether it could; `cancelled` tells the miner that a lease is void; `close` ends the
-    connection because a newer session has begun.
+    `deliver` sends a lease and returns whether it could; `cancelled` tells the miner that a lease is void; `heartbeat` that
+    orders wait for it; `close` ends the connection because a newer session has begun.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Port:
         *,
         deliver: Callable[[LeaseMessage], bool],
         cancelled: Callable[[str, int], None],
+        heartbeat: Callable[[], None],
         close: Callable[[], None],
         capabilities: Mapping[str, Any],
     ) -> None:
@@ -68,6 +73,7 @@ class Port:
         self.session = session
         self.deliver = deliver
         self.cancelled = cancelled
+        self.heartbeat = heartbeat
         self.close = close
         self.capabilities = capabilities
         self.room = Room(0, {}, {})
@@ -139,8 +145,10 @@ class Dispatcher:
         clock: Callable[[], float],
         *,
         lease_seconds: float,
+        meter: Meter,
     ) -> None:
         self._database = database
+        self._meter = meter
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._ports: dict[str, Port] = {}
@@ -149,6 +157,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._pending = True
         self._unheard: dict[str, list[tuple[str, int]]] = {}
+        self._expected: set[str] = set()
         self._running = False
         self._room_changed = False
 
@@ -173,6 +182,9 @@ class Dispatcher:
         self._ports[port.miner_id] = port
         for job_id, fence in self._unheard.pop(port.miner_id, ()):
             port.cancelled(job_id, fence)
+        if port.miner_id in self._expected:
+            self._expected.discard(port.miner_id)
+            port.heartbeat()
         if port.room:
             self.room_made()
 
@@ -221,6 +233,14 @@ class Dispatcher:
         unheard.append((job_id, fence))
         del unheard[:-UNHEARD_LIMIT]
 
+    def ask_for_heartbeat(self, miner_id: str) -> None:
+        """Have a miner send a heartbeat at once, whose answer has its orders: now, or when it connects the next time."""
+        port = self._ports.get(miner_id)
+        if port is not None:
+            port.heartbeat()
+        else:
+            self._expected.add(miner_id)
+
     async def run(self) -> None:
         """Match jobs and ports until cancelled."""
         self._running = True
@@ -262,7 +282,13 @@ class Dispatcher:
         port = self._ports.get(assignment.candidate.miner_id)
         if port is None or port.session != assignment.candidate.session or port is not ports[port.miner_id]:
             return False
-        return port.give(assignment.message)
+        if not port.give(assignment.message):
+            return False
+        service = assignment.message["service"]
+        self._meter.count(CLAIMED, service)
+        if assignment.job.attempts == 1:
+            self._meter.observe(PICKUP_SECONDS, assignment.waited, service)
+        return True
 
 
 def claim(
@@ -286,7 +312,12 @@ def claim(
         event = Claim(candidate.miner_id, candidate.session, now, lease_seconds)
         claims.append((record, event, _unit_price(record, candidate)))
     assignments = [
-        Assignment(job, candidate, lease_message(record, job, unit_price, kept.get(job.job_id, ())))
+        Assignment(
+            job,
+            candidate,
+            lease_message(record, job, unit_price, kept.get(job.job_id, ())),
+            now - record.created_at,
+        )
         for job, (_, candidate), (record, _, unit_price) in zip(
             lifecycle.claim(connection, claims, now), pairs, claims, strict=True
         )

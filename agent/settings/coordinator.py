@@ -10,7 +10,7 @@ from pydantic import Field
 
 from agent.core.quantities import Bytes, Money
 from agent.core.rates import NetworkSetting, Rate
-from agent.settings._section import Section
+from agent.settings._section import HIDDEN, Section
 
 
 class RateLimitSettings(Section):
@@ -29,6 +29,9 @@ class RateLimitSettings(Section):
     """Calls without a valid key from one IPv4 address or IPv6 /64: the registry, the log, pages."""
     failures: Rate = Rate(20, 60)
     """Wrong API keys from one address. Beyond it, only keys that were valid lately are listened to from there."""
+    logins: Rate = Rate(60, 60)
+    """Tokens of dashboards' login links that one address tries. Apart from `failures`, so that somebody who makes tokens up
+    locks out no key."""
     joining: Rate = Rate(300, 60)
     """Challenges and registrations from one address: a site of a hundred miners that all start at once, with some retries."""
     checking: Rate = Rate(120, 60)
@@ -105,7 +108,7 @@ class CoordinatorSettings(Section):
     environment: str = "production"
     """What the health answer calls this installation."""
     origin: str | None = None
-    """Name of the log in receipts and checkpoints. None derives one from the log's key, so that it never changes."""
+    """Name of the log in receipts and checkpoints. None: derived from the log's key, so that it never changes."""
     log_checkpoint_seconds: Annotated[float, Field(ge=0.1, le=1)] = 0.5
     """How often new leaves of the log get their numbers and a signed checkpoint. Until then a receipt has no proof; more often
     costs a synced write each time."""
@@ -175,9 +178,21 @@ class CoordinatorSettings(Section):
     an update of the driver lasts less."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """How many unfinished jobs one account may have, so that a client in a loop cannot fill the queue."""
+    max_keys_per_account: Annotated[int, Field(ge=1)] = 50
+    """How many valid keys one account may have, those for its dashboards included. A key for each machine and program of a
+    small firm, and few enough to look through."""
+    max_orders_per_miner: Annotated[int, Field(ge=1, le=1000)] = 100
+    """How many orders may wait for one miner. They are sent with each of its heartbeats until it has obeyed."""
+    login_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
+    """How long a login link is good. Ten minutes: it is opened at once, and may be left in a terminal's history."""
+    dashboard: bool = True
+    """Whether the dashboard is served, at `/dashboard/`."""
     trusted_proxies: tuple[NetworkSetting, ...] = ()
     """Addresses or networks of reverse proxies. Only from them are X-Forwarded-For and X-Forwarded-Proto believed; from anybody
     else they could be made up, and each made-up address would have a budget of its own."""
+    metrics_readers: tuple[NetworkSetting, ...] = (ip_network("127.0.0.0/8"), ip_network("::1"))
+    """Networks from which `/metrics` is read without a key; an administrator's key may read it from anywhere. The default is this
+    machine: there are numbers of the business in it. What a proxy has forwarded counts as coming from elsewhere."""
     rate_limits: RateLimitSettings = RateLimitSettings()
     webhooks: WebhookSettings = WebhookSettings()
     streams: StreamSettings = StreamSettings()
@@ -186,8 +201,11 @@ class CoordinatorSettings(Section):
 class DatabaseSettings(Section):
     """Where the coordinator keeps jobs, receipts and accounts."""
 
-    url: str | None = None
-    """SQLAlchemy URL. None is a SQLite file in the data directory."""
+    url: Annotated[
+        str | None,
+        Field(examples=["sqlite:////var/lib/aitbc/coordinator.db"], json_schema_extra={HIDDEN: True}),
+    ] = None
+    """SQLAlchemy URL. None: a SQLite file in the data directory."""
     readers: Annotated[int, Field(ge=1, le=64)] = 4
     """Connections for reading beside the one that writes."""
     max_batch: Annotated[int, Field(ge=1)] = 256

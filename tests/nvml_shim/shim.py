@@ -17,7 +17,7 @@ VERSION_MISMATCH = 18
 
 @dataclass(frozen=True)
 class Card:
-    """One card. Memory in bytes, power in milliwatts; None is what the card does not support."""
+    """One card. Memory in bytes, power in milliwatts; `processes` are ids with commas. None is what it does not support."""
 
     uuid: str
     name: str = "NVIDIA GeForce RTX 4090"
@@ -27,7 +27,9 @@ class Card:
     used: int = 0
     temperature: int | None = 41
     power: int | None = 60_500
+    power_limit: int | None = 450_000
     utilization: int | None = 3
+    processes: str | None = None
     error: int | None = None
 
 

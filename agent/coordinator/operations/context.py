@@ -20,6 +20,7 @@ from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.liveness import Liveness
 from agent.core.quantities import format_time, make_id
+from agent.measures import Meter
 from agent.settings import CoordinatorSettings
 from runners._base import ServiceDefinition
 
@@ -47,6 +48,7 @@ class Context:
     services: Mapping[str, ServiceDefinition]
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]
+    meter: Meter
     caches: dict[str, Any] = field(default_factory=dict)
     liveness: Liveness = field(default_factory=Liveness)
 

@@ -13,6 +13,7 @@ import orjson
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.measures import LEASES_EXPIRED, RUN_SECONDS
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import Session, end_lease
 from agent.coordinator.operations.wire import OutputArtifact, RunFailure, RunRelease, RunResult
@@ -80,13 +81,14 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
             delivery = _check_delivery(context, session, request)
         else:  # a long transcript takes a while to put into canonical form, and heartbeats must not wait for it
             delivery = await asyncio.to_thread(_check_delivery, context, session, request)
-        receipt, created = await context.database.write(
+        receipt, seconds = await context.database.write(
             _complete, context, session, job_id, request.fence, delivery
         )
     except ReceiptInvalid:
         await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
         raise
-    if created:
+    if seconds is not None:
+        context.meter.observe(RUN_SECONDS, seconds, delivery.statement.service)
         log.info("job_completed", job_id=job_id, miner_id=session.miner_id, fence=request.fence)
     return {"job_id": job_id, "status": JobState.COMPLETED.value, "receipt_id": receipt.receipt_id}
 
@@ -158,7 +160,8 @@ def _units_of(results: dict[str, Any]) -> Decimal | None:
 
 def _complete(
     connection: Connection, context: Context, session: Session, job_id: str, fence: int, delivery: Delivery
-) -> tuple[ReceiptRecord, bool]:
+) -> tuple[ReceiptRecord, float | None]:
+    """The receipt, and how long the run took; None if its result was known already."""
     now = context.clock()
     record = store.find(connection, job_id)
     if record is None:
@@ -166,7 +169,7 @@ def _complete(
     if record.life.state is JobState.COMPLETED and record.life.fence == fence:
         known = receipt_store.of_job(connection, job_id)
         if known is not None and known.statement_sha256 == delivery.statement_sha256:
-            return known, False
+            return known, None
     lease = record.life.lease
     event = Complete(session.miner_id, fence, now)
     if lease is None or not may(record.life, event):
@@ -185,7 +188,7 @@ def _complete(
     receipt_store.add(connection, receipt)
     log_store.queue_receipt(connection, receipt.receipt_id, delivery.leaf)
     event_store.add(connection, [_receipt_created(record, receipt)], now)
-    return receipt, True
+    return receipt, now - lease.assigned_at
 
 
 def _receipt_created(record: JobRecord, receipt: ReceiptRecord) -> NewEvent:
@@ -332,21 +335,23 @@ async def expire_due(context: Context) -> int:
     before = now - context.settings.input_wait_seconds
     if not await context.database.read(store.anything_due, now, before):
         return 0
-    changed = await context.database.write(_expire_due, now, before)
-    if any(life.state is JobState.SUBMITTED for life in changed):
+    expired, abandoned = await context.database.write(_expire_due, now, before)
+    context.meter.count(LEASES_EXPIRED, amount=len(expired))
+    if any(life.state is JobState.SUBMITTED for life in expired):
         context.dispatcher.job_waiting()
-    return len(changed)
+    return len(expired) + abandoned
 
 
-def _expire_due(connection: Connection, now: float, files_before: float) -> list[Job]:
-    changed = []
+def _expire_due(connection: Connection, now: float, files_before: float) -> tuple[list[Job], int]:
+    """The jobs whose leases ran out, and how many jobs were given up for want of their files."""
+    expired = []
     for record in store.expired(connection, now):
         life, _ = end_lease(connection, record, now, "the miner was not heard of in time")
         log.info("lease_expired", job_id=record.job_id, fence=record.life.fence, status=life.state)
-        changed.append(life)
-    for record in store.abandoned(connection, files_before):
+        expired.append(life)
+    abandoned = store.abandoned(connection, files_before)
+    for record in abandoned:
         missing = ", ".join(json.loads(record.missing_files or "[]"))
         failure = Failure("INPUT_MISSING", f"The files for {missing} were not uploaded in time.")
-        life, _ = lifecycle.change(connection, record, Abandon(now, failure), now)
-        changed.append(life)
-    return changed
+        lifecycle.change(connection, record, Abandon(now, failure), now)
+    return expired, len(abandoned)

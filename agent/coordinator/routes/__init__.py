@@ -5,8 +5,11 @@ from agent.coordinator.routes import (
     artifacts,
     health,
     jobs,
+    keys,
     log,
+    machines,
     marketplace,
+    metrics,
     miner_session,
     miner_stats,
     miners,
@@ -36,9 +39,14 @@ ROUTERS = (
     miner_stats.router,
     miners.router,
     miner_session.router,
+    machines.router,
+    keys.router,
     openai.router,
     admin.router,
 )
 
 ROOT_ROUTERS = (streams.router,)
 """What answers without a version too: `/ws` is what the reference calls it."""
+
+OPERATORS_ROUTERS = (metrics.router,)
+"""What answers without a version only, and is not part of the API."""

@@ -178,8 +178,8 @@ def test_a_long_end_asks_for_more_time_as_long_as_it_may_take(supervisor: Superv
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({}, "idle: waiting for jobs, on the processor"),
-        ({"gpus": [{}, {}]}, "idle: waiting for jobs, on 2 GPUs"),
+        ({}, "idle, on the processor: no job that fits is waiting"),
+        ({"gpus": [{}, {}]}, "idle, on 2 GPUs: no job that fits is waiting"),
         ({"leases": [{}]}, "1 job running, room for 1 more"),
         ({"paused": "by its owner", "leases": [{}, {}]}, "2 jobs running; paused: by its owner"),
         ({"connection": "offline", "outbox": 3}, "the coordinator http://c cannot be reached; 3 results to send"),
@@ -191,5 +191,6 @@ def test_the_line_says_what_runs_or_why_nothing_does(changes: dict[str, object],
     status = {
         "leases": [], "outbox": 0, "paused": None, "connection": "websocket", "coordinator": "http://c",
         "services": ["video_transcoding"], "gpus": [], "slots": {"total": 2, "free": 1},
+        "now": {"no job that fits is waiting": 2},
     }  # fmt: skip
     assert activity.miner_line({**status, **changes}) == line
