@@ -166,6 +166,11 @@ class Dispatcher:
         """Whether the loop runs."""
         return self._running
 
+    @property
+    def miners(self) -> int:
+        """How many miners are connected."""
+        return len(self._ports)
+
     def attach(self, port: Port) -> None:
         """Add a port. A miner has one: a newer one takes the place of the older, unless its session is the older one."""
         present = self._ports.get(port.miner_id)

@@ -255,6 +255,13 @@ class Workload:
         ]
         return [*running, *({**lease, "progress": 100.0} for lease in self._place.outbox.holding())]
 
+    async def finish(self) -> None:
+        """Take no more leases, and wait until those that there are have ended, however long their jobs take."""
+        self._open = False
+        self.update()
+        while self._work:
+            await asyncio.wait([task for _, task in self._work.values()])
+
     async def end(self, *, drain_seconds: float, cancel_seconds: float, hurry: asyncio.Event) -> None:
         """Take no more leases; give running work its time, unless there is a hurry; hand back what is not done."""
         self._open, self._ending = False, True

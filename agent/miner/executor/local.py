@@ -155,6 +155,12 @@ class LocalExecutor:
         """A model could not even be brought to this machine: that counts as one that cannot be loaded."""
         self._residence.load_failed(service, model, error)
 
+    @property
+    def supervised(self) -> bool:
+        """Whether those who watch over the children do so: their memory, and how long they are idle."""
+        tended = self._background.has(_TEND) or not self._residence.tenants()
+        return tended and self._pool.watched
+
     def loaded(self) -> dict[str, list[str]]:
         """The names of loaded models by service."""
         models: dict[str, set[str]] = {}
