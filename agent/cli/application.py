@@ -17,6 +17,7 @@ from agent.cli import (
     enroll,
     fsck,
     keys,
+    login,
     models,
     receipts,
     serve,
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command("start")(serve.start)
 app.command("coordinator")(serve.coordinator)
 app.command("enroll")(enroll.enroll)
+app.command("login")(login.login)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("earnings")(earnings.earnings)

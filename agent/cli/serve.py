@@ -23,6 +23,7 @@ from agent.cli.options import ConfigFile, DataDir, settings_from
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.operations.access import create_enrolment
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.logins import DASHBOARD, create_login
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
 
@@ -93,6 +94,7 @@ async def _coordinate(settings: Settings) -> None:
     async with _serving(settings) as (url, context, keys):
         on_signals(stopped.set)
         _ready(settings, _content(url, None, (context, keys), miner_key=None))
+        await _show_dashboard(url, context, keys, miner_id=None)
         await stopped.wait()
         _notify("STOPPING=1")
         agent_file.remove(settings)
@@ -116,6 +118,8 @@ async def _mine(
     await daemon.start()
     if not stopping:
         _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key))
+        if local is not None:
+            await _show_dashboard(url, *local, miner_id=daemon.miner_id)
     try:
         await daemon.run()
     finally:
@@ -142,6 +146,17 @@ def _ready(settings: Settings, content: AgentFile) -> None:
     _notify("READY=1")
     log.info("ready", url=content.url, miner_id=content.miner_id, data_dir=str(settings.data_dir))
     typer.echo(f"AITBC agent is ready at {content.url}")
+
+
+async def _show_dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> None:
+    """Say where the dashboard is, with a link that logs in once; without it where the line would stay in a journal."""
+    if not context.settings.dashboard:
+        return
+    if os.environ.get("JOURNAL_STREAM"):
+        typer.echo(f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` makes a link that logs in)")
+        return
+    link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
+    typer.echo(f"Dashboard: {url}{link['path']}")
 
 
 def on_signals(callback: Callable[[], None]) -> None:

@@ -23,6 +23,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
+from agent.coordinator.dashboard import BUILT, Dashboard, to_dashboard
 from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed, Recent
 from agent.coordinator.hub import Hub
@@ -182,6 +183,10 @@ def build_app(context: Context) -> FastAPI:
         for router in ROUTERS:
             app.include_router(router, prefix=prefix)
         app.add_route(f"{prefix}/openapi.json", _describe)
+    if context.settings.dashboard:
+        app.add_route("/", to_dashboard)
+        app.add_route("/dashboard", to_dashboard)
+        app.mount("/dashboard", Dashboard(BUILT))
     for router in ROOT_ROUTERS:
         for prefix in ("", "/api", *API_PREFIXES):
             app.include_router(router, prefix=prefix)

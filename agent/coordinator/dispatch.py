@@ -54,8 +54,8 @@ class Assignment:
 class Port:
     """One connection of a miner that can take leases.
 
-    `deliver` sends a lease and returns whether it could; `cancelled` tells the miner that a lease is void; `close` ends the
-    connection because a newer session has begun.
+    `deliver` sends a lease and returns whether it could; `cancelled` tells the miner that a lease is void; `heartbeat` that
+    orders wait for it; `close` ends the connection because a newer session has begun.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Port:
         *,
         deliver: Callable[[LeaseMessage], bool],
         cancelled: Callable[[str, int], None],
+        heartbeat: Callable[[], None],
         close: Callable[[], None],
         capabilities: Mapping[str, Any],
     ) -> None:
@@ -72,6 +73,7 @@ class Port:
         self.session = session
         self.deliver = deliver
         self.cancelled = cancelled
+        self.heartbeat = heartbeat
         self.close = close
         self.capabilities = capabilities
         self.room = Room(0, {}, {})
@@ -155,6 +157,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._pending = True
         self._unheard: dict[str, list[tuple[str, int]]] = {}
+        self._expected: set[str] = set()
         self._running = False
         self._room_changed = False
 
@@ -174,6 +177,9 @@ class Dispatcher:
         self._ports[port.miner_id] = port
         for job_id, fence in self._unheard.pop(port.miner_id, ()):
             port.cancelled(job_id, fence)
+        if port.miner_id in self._expected:
+            self._expected.discard(port.miner_id)
+            port.heartbeat()
         if port.room:
             self.room_made()
 
@@ -221,6 +227,14 @@ class Dispatcher:
         unheard = self._unheard.setdefault(miner_id, [])
         unheard.append((job_id, fence))
         del unheard[:-UNHEARD_LIMIT]
+
+    def ask_for_heartbeat(self, miner_id: str) -> None:
+        """Have a miner send a heartbeat at once, whose answer has its orders: now, or when it connects the next time."""
+        port = self._ports.get(miner_id)
+        if port is not None:
+            port.heartbeat()
+        else:
+            self._expected.add(miner_id)
 
     async def run(self) -> None:
         """Match jobs and ports until cancelled."""

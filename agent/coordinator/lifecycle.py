@@ -201,6 +201,8 @@ def _note(connection: Connection, item: Change, settlement: Settlement | None, n
     )
     success = verdict.success if verdict else None
     standings.note(connection, miner_id, item.before.account_id, more, success=success, now=now)
+    if paid:
+        standings.earn(connection, miner_id, more.earned, now)
 
 
 def _revived(item: Change) -> bool:

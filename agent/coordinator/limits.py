@@ -36,6 +36,8 @@ _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 FIRST_ERROR: Final = 400
 
 _VERSIONED: Final = ("/v1", "/api/v1")
+_FILES: Final = "/dashboard"
+"""What is served as files has one name for all."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _OPEN: Final = re.compile(r"(/api)?/v1/(receipts/verify|log/cosignature)")
@@ -202,7 +204,7 @@ def _template(scope: Scope) -> str:
     """The path of the route that answered, with the names of its parameters: there are only so many."""
     route = scope.get("route")
     if route is None:
-        return "none"
+        return _FILES if scope["path"].startswith(_FILES) else "none"
     path: str = route.path
     return f"/v1{path}" if scope["path"].startswith(_VERSIONED) and not path.startswith(_VERSIONED) else path
 

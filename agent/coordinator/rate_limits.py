@@ -37,7 +37,9 @@ from agent.core.rates import Rate, caller_address, lies_in
 from agent.settings import RateLimitSettings
 
 _ROOT: Final = "(/api)?/v1"
-_UNCOUNTED: Final = re.compile(rf"{_ROOT}/health")
+_UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
+"""What costs next to nothing: health, and the dashboard's files, a dozen of which make one page."""
+_LOGINS: Final = re.compile(rf"{_ROOT}/login")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
@@ -53,6 +55,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "miner": "Use the WebSocket `/v1/miners/session` instead of polls.",
     "address": "Calls with an API key have a budget of their own.",
     "failures": "Too many wrong API keys came from your address; check the key that you send.",
+    "logins": "Too many login links were tried from your address; make one with `aitbc-agent login`.",
     "joining": "Start the miners of a site one after the other.",
     "checking": "Receipts can be verified offline (`aitbc receipts verify`); calls with an API key have a budget of their own.",
     "connections": "Keep one WebSocket open, and send the key with its handshake.",
@@ -281,6 +284,8 @@ def _policy_without_key(scope: Scope) -> str:
     path = scope["path"]
     if scope["type"] == "websocket":
         return "connections"
+    if _LOGINS.fullmatch(path):
+        return "logins"
     if _JOINING.fullmatch(path):
         return "joining"
     return "checking" if _CHECKING.fullmatch(path) else "address"

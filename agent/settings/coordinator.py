@@ -29,6 +29,9 @@ class RateLimitSettings(Section):
     """Calls without a valid key from one IPv4 address or IPv6 /64: the registry, the log, pages."""
     failures: Rate = Rate(20, 60)
     """Wrong API keys from one address. Beyond it, only keys that were valid lately are listened to from there."""
+    logins: Rate = Rate(60, 60)
+    """Tokens of dashboards' login links that one address tries. Apart from `failures`, so that somebody who makes tokens up
+    locks out no key."""
     joining: Rate = Rate(300, 60)
     """Challenges and registrations from one address: a site of a hundred miners that all start at once, with some retries."""
     checking: Rate = Rate(120, 60)
@@ -175,6 +178,15 @@ class CoordinatorSettings(Section):
     an update of the driver lasts less."""
     max_jobs_per_account: Annotated[int, Field(ge=1)] = 10_000
     """How many unfinished jobs one account may have, so that a client in a loop cannot fill the queue."""
+    max_keys_per_account: Annotated[int, Field(ge=1)] = 50
+    """How many valid keys one account may have, those for its dashboards included. A key for each machine and program of a
+    small firm, and few enough to look through."""
+    max_orders_per_miner: Annotated[int, Field(ge=1, le=1000)] = 100
+    """How many orders may wait for one miner. They are sent with each of its heartbeats until it has obeyed."""
+    login_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
+    """How long a login link is good. Ten minutes: it is opened at once, and may be left in a terminal's history."""
+    dashboard: bool = True
+    """Whether the dashboard is served, at `/dashboard/`."""
     trusted_proxies: tuple[NetworkSetting, ...] = ()
     """Addresses or networks of reverse proxies. Only from them are X-Forwarded-For and X-Forwarded-Proto believed; from anybody
     else they could be made up, and each made-up address would have a budget of its own."""

@@ -24,7 +24,9 @@ from support.server import Served, serve
 from support.statements import Statement, plans, recorded
 
 RESULTS = {"text": "hello", "units": 10}
-GROWING = "jobs|transactions|postings|events|receipts|results|runs|job_artifacts|artifacts|idempotency"
+GROWING = (
+    "jobs|transactions|postings|events|receipts|results|runs|job_artifacts|artifacts|idempotency|miner_days"
+)
 # These hold only jobs that wait or run now, or that wait for their files.
 OPEN_ONLY = re.compile(
     r"USING (COVERING )?INDEX ix_jobs_(claimable|submitted|open|running|waiting_for|lease_expiry|leased_by)\w*"
@@ -89,6 +91,20 @@ def test_lists_and_overviews_use_indexes(traffic: tuple[Served, list[Statement]]
         assert http.get("/v1/wallet").status_code == 200
         assert http.get("/v1/wallet/transactions").status_code == 200
     assert http.get("/v1/admin/overview").status_code == 200
+    check(served, statements)
+
+
+def test_what_owners_look_at_uses_indexes(traffic: tuple[Served, list[Statement]]) -> None:
+    """Their machine with what it runs, and its earnings, however much it has done."""
+    served, statements = traffic
+    miner = ScriptedMiner(served.url)
+    miner.register()
+    submit(httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}))
+    miner.poll()
+    for key in (miner.registration["api_key"], served.admin_key):
+        http = httpx.Client(base_url=served.url, headers={"X-API-Key": key})
+        for path in ("", f"/{miner.miner_id}", f"/{miner.miner_id}/earnings"):
+            assert http.get(f"/v1/miners{path}").status_code == 200
     check(served, statements)
 
 

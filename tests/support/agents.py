@@ -33,6 +33,8 @@ class Agent:
         self.environment = environment
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
+        self.lines: queue.Queue[str] = queue.Queue()
+        """What the agent has said since the line that it is ready."""
 
     def start(self) -> Agent:
         """Start, and wait for the line that says that it is ready."""
@@ -50,9 +52,9 @@ class Agent:
                 stderr=log,
                 text=True,
             )
-        lines: queue.Queue[str] = queue.Queue()
-        threading.Thread(target=_forward, args=(self.process, lines), daemon=True).start()
-        line = lines.get(timeout=START_SECONDS)
+        self.lines = queue.Queue()
+        threading.Thread(target=_forward, args=(self.process, self.lines), daemon=True).start()
+        line = self.lines.get(timeout=START_SECONDS)
         assert line.startswith(READY), f"the agent did not start: {self.log.read_text()[-2000:]}"
         self.url = line.removeprefix(READY).strip()
         return self

@@ -113,8 +113,10 @@ _GROUPS: Final = {
         "the caller, which `X-Job-ID` names. What is sent and not supported is refused. A job that fails answers with its "
         "own code (docs/openai.md)."
     ),
+    "Miners": "Machines as their owners and the operator see them, and what their owners order them to do.",
+    "Keys and logins": "The key with which you ask, further ones for your account, and the login links of the dashboard (docs/dashboard.md).",
     "Health": "Whether the coordinator works.",
-    "Administration": "Accounts, keys and enrolment tokens.",
+    "Administration": "Accounts, keys, enrolment tokens and login links.",
     "Miner protocol": "What miners call. docs/miner-protocol.md explains it as a whole, with the WebSocket.",
 }
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.engine import Connection
-from agent.core.errors import Forbidden, NotFound, Unauthorized, ValidationFailed
+from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
+from agent.core.quantities import format_time
 
 CACHE_SECONDS: Final = 5.0
 """How long a key is believed without asking the database: another replica may have revoked it meanwhile."""
@@ -29,14 +30,19 @@ __all__ = [
     "create_account",
     "create_enrolment",
     "create_key",
+    "create_own_key",
     "digest",
     "list_keys",
     "make_secret",
     "new_key",
+    "own_key",
+    "own_keys",
     "require",
     "revoke_key",
+    "revoke_own_key",
     "seen_lately",
     "store_key",
+    "view",
 ]
 
 
@@ -56,6 +62,7 @@ class Caller:
     account_id: str | None = None
     miner_id: str | None = None
     name: str = ""
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,12 @@ class NewKey:
 
     record: KeyRecord
     secret: str
+
+
+def view(record: KeyRecord) -> dict[str, Any]:
+    """A key as answers show it, without its secret."""
+    revoked_at = None if record.revoked_at is None else format_time(record.revoked_at)
+    return {**asdict(record), "created_at": format_time(record.created_at), "revoked_at": revoked_at}
 
 
 def digest(secret: str) -> str:
@@ -89,7 +102,7 @@ async def authenticate(context: Context, secret: str | None) -> Caller:
     if record is None:
         known.pop(sha256, None)
         raise Unauthorized("This API key is not valid; it may have been revoked.")
-    caller = Caller(Role(record.role), record.account_id, record.miner_id, record.name)
+    caller = Caller(Role(record.role), record.account_id, record.miner_id, record.name, record.key_id)
     if len(known) >= CACHE_LIMIT:
         known.clear()
     known[sha256] = (context.clock(), caller)
@@ -163,6 +176,51 @@ async def revoke_key(context: Context, key_id: str) -> None:
     if not await context.database.write(store.revoke_key, key_id, context.clock()):
         raise NotFound(f"There is no valid key {key_id}.")
     context.caches.pop("keys", None)
+
+
+async def own_key(context: Context, caller: Caller) -> KeyRecord:
+    """The key with which the caller asks."""
+    record = await context.database.read(store.key, caller.key_id)
+    if record is None:
+        raise NotFound(f"There is no key {caller.key_id}.")
+    return record
+
+
+async def own_keys(context: Context, caller: Caller) -> list[KeyRecord]:
+    """The valid keys of the caller's account, oldest first. Raises `Conflict` for a key without an account."""
+    return await context.database.read(store.keys_of, _account(caller))
+
+
+async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
+    """Another client's key for the caller's account. Raises `Conflict` where it has as many as it may."""
+    key = new_key(context, Role.CLIENT, name=name, account_id=_account(caller))
+    await context.database.write(_add_own_key, key, context.settings.max_keys_per_account)
+    return key
+
+
+def _add_own_key(connection: Connection, key: NewKey, most: int) -> None:
+    if len(store.keys_of(connection, key.record.account_id or "")) >= most:
+        raise Conflict(
+            f"This account has {most} keys, as many as it may. Revoke one that is not used any more.",
+            {"limit": most},
+        )
+    store_key(connection, key)
+
+
+async def revoke_own_key(context: Context, caller: Caller, key_id: str) -> None:
+    """Make another key of the caller's account useless. Raises `NotFound`, `Conflict` for the one that asks."""
+    if key_id == caller.key_id:
+        raise Conflict("This is the key with which you ask; `DELETE /v1/key` revokes it.", {"key_id": key_id})
+    if key_id not in {record.key_id for record in await own_keys(context, caller)}:
+        raise NotFound(f"There is no valid key {key_id}.")
+    await revoke_key(context, key_id)
+
+
+def _account(caller: Caller) -> str:
+    """The caller's account. Raises `Conflict` if its key has none."""
+    if caller.account_id is None:
+        raise Conflict("Keys of one's own belong to an account; use a client's key.")
+    return caller.account_id
 
 
 async def create_enrolment(context: Context, *, uses: int, valid_seconds: float) -> tuple[str, float]:

@@ -13,16 +13,16 @@ import structlog
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch import MAX_LEASES
 from agent.coordinator.measures import REGISTRATIONS
-from agent.coordinator.operations import access, standing_offers
+from agent.coordinator.operations import access, orders, standing_offers
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.orders import orders_for
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, LeaseProgress, Registration
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import counts
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
+from agent.coordinator.store import orders as order_store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import Forbidden, StaleSession, Unauthorized
@@ -136,6 +136,7 @@ def _register(
         paused=None,
         registered_at=known.registered_at if known else now,
         seen_at=now,
+        agent_version=request.agent_version,
     )
     store.save(connection, miner)
     standing_offers.refresh(connection, context, miner_id, request.capabilities)
@@ -217,8 +218,8 @@ async def session_of(context: Context, token: str | None) -> Session:
 
 
 async def heartbeat(context: Context, session: Session, request: Heartbeat) -> dict[str, Any]:
-    """Renew the leases that the miner still holds; say which ones it does not."""
-    leases, released = await context.database.write(_heartbeat, context, session, request)
+    """Renew the leases that the miner still holds; say which ones it does not, and what it is ordered to do."""
+    leases, released, ordered = await context.database.write(_heartbeat, context, session, request)
     for job_id in released:
         log.warning("lease_never_arrived", job_id=job_id, miner_id=session.miner_id)
         context.dispatcher.job_waiting()
@@ -233,8 +234,9 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
             for lease in renewed
         ]
     )
-    orders = await orders_for(context, session.miner_id) if request.paused is None else []
-    return {"leases": leases, "orders": orders}
+    if request.paused is None:
+        ordered += await orders.orders_for(context, session.miner_id)
+    return {"leases": leases, "orders": ordered}
 
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
@@ -252,7 +254,8 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
 
 def _heartbeat(
     connection: Connection, context: Context, session: Session, request: Heartbeat
-) -> tuple[list[dict[str, Any]], list[str]]:
+) -> tuple[list[dict[str, Any]], list[str], list[dict[str, Any]]]:
+    """What to answer of each lease, the jobs whose leases never arrived, and the owner's orders."""
     now = context.clock()
     miner = store.find(connection, session.miner_id)
     if miner is None or miner.session != session.number:
@@ -261,10 +264,12 @@ def _heartbeat(
         connection,
         session.miner_id,
         now,
-        telemetry=json.dumps(request.gpus),
+        telemetry=json.dumps([gpu.model_dump(exclude_unset=True) for gpu in request.gpus]),
         capabilities=request.capabilities.model_dump_json() if request.capabilities else None,
         paused=request.paused,
+        activity=request.activity.model_dump_json() if request.activity else None,
     )
+    order_store.remove(connection, session.miner_id, request.obeyed)
     if request.capabilities is not None:
         standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
     records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
@@ -292,7 +297,8 @@ def _heartbeat(
                 "account_id": record.account_id,
             }
         )
-    return answers, _release_unheard(connection, session, request, now)
+    ordered = [orders.on_the_wire(order) for order in order_store.waiting(connection, session.miner_id)]
+    return answers, _release_unheard(connection, session, request, now), ordered
 
 
 def _release_unheard(connection: Connection, session: Session, request: Heartbeat, now: float) -> list[str]:

@@ -22,6 +22,7 @@ MAX_SLOTS: Final = 256
 MAX_EVENT: Final = 256 * 1024
 MAX_EXTRA: Final = 1024
 ShortText = Annotated[str, Field(max_length=200)]
+Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$", examples=["job_1234567890"])]
 
@@ -174,13 +175,53 @@ class LeaseProgress(_Message):
     units: Units = Decimal(0)
 
 
+class Telemetry(_Message):
+    """How one GPU is now; memory in bytes, utilization in percent, temperature in degrees Celsius, power in watts.
+
+    `paused` is the reason for which it takes no work.
+    """
+
+    uuid: ShortText
+    memory_free: Annotated[int, Field(ge=0)] | None = None
+    memory_total: Annotated[int, Field(ge=0)] | None = None
+    utilization: Measured | None = None
+    temperature: Measured | None = None
+    power: Measured | None = None
+    power_limit: Measured | None = None
+    paused: ShortText | None = None
+
+
+class TimeShare(_Message):
+    """What part of the last hour a miner spent so; `working`, or why it did not work."""
+
+    reason: ShortText
+    share: Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelDownload(_Message):
+    """A model on its way to the miner's disk, in bytes; `total` is null while unknown."""
+
+    model: ShortText
+    done: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=0)] | None = None
+
+
+class Activity(_Message):
+    """Where the last hour of a miner's capacity went, and what it fetches."""
+
+    idle: Annotated[list[TimeShare], Field(max_length=32)] = []
+    downloads: Annotated[list[ModelDownload], Field(max_length=64)] = []
+
+
 class Heartbeat(_Message):
-    """`POST /v1/miners/heartbeat`."""
+    """`POST /v1/miners/heartbeat`. `obeyed` are orders that were carried out, or are refused for good."""
 
     leases: Annotated[list[LeaseProgress], Field(max_length=MAX_LEASES)] = []
-    gpus: Annotated[list[dict[str, Any]], Field(max_length=64)] = []
+    gpus: Annotated[list[Telemetry], Field(max_length=64)] = []
     capabilities: Capabilities | None = None
     paused: ShortText | None = None
+    activity: Activity | None = None
+    obeyed: Annotated[list[ShortText], Field(max_length=1000)] = []
 
 
 class RunEvent(_Message):

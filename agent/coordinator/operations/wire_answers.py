@@ -92,6 +92,7 @@ class Polled(Answer):
 
     leases: list[Lease]
     cancelled: list[HeldLease] = Field(examples=[[]])
+    heartbeat: bool | None = Field(default=None, description="Send a heartbeat now: there are orders")
 
 
 class LeaseAnswer(Answer):
@@ -106,14 +107,17 @@ class LeaseAnswer(Answer):
 
 
 class Order(Answer):
-    """What the coordinator wishes the miner to do meanwhile."""
+    """What the miner is wished to do; with `order_id` by its owner, who waits for it under `obeyed` of a heartbeat."""
 
-    order: Literal["fetch_model"]
-    model: str = Field(examples=["tiny"])
+    order_id: fields.OrderId | None = None
+    order: Literal["pause", "resume", "fetch_model", "remove_model"] = Field(examples=["fetch_model"])
+    gpu: str | None = Field(default=None, description="Its uuid; without, the whole miner")
+    seconds: float | None = Field(default=None, description="How long a pause lasts; without, until resumed")
+    model: str | None = Field(default=None, examples=["tiny"])
 
 
 class HeartbeatAnswer(Answer):
-    """What has become of each lease, and at most one order."""
+    """What has become of each lease, and what the miner is wished to do."""
 
     leases: list[LeaseAnswer]
     orders: list[Order] = Field(examples=[[]])

@@ -5,7 +5,9 @@ from agent.coordinator.routes import (
     artifacts,
     health,
     jobs,
+    keys,
     log,
+    machines,
     marketplace,
     metrics,
     miner_session,
@@ -37,6 +39,8 @@ ROUTERS = (
     miner_stats.router,
     miners.router,
     miner_session.router,
+    machines.router,
+    keys.router,
     openai.router,
     admin.router,
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from agent.coordinator.operations.access import Role
 from agent.core import fields
 from agent.core.fields import Answer, example
 
+KeyName = Annotated[str, Field(min_length=1, max_length=100, examples=["render farm"])]
 Status = Literal["submitted", "running", "completed", "failed", "cancelled"]
 
 
@@ -359,6 +361,24 @@ class Credited(Answer):
     amount: fields.Amount
     balance: fields.Amount
     created_at: fields.Time
+
+
+class Key(Answer):
+    """A key without its secret; what does not apply is left out."""
+
+    key_id: fields.KeyId
+    role: Role
+    name: str = Field(examples=["render farm"])
+    account_id: fields.AccountId | None = None
+    miner_id: fields.MinerId | None = None
+    created_at: fields.Time
+    revoked_at: fields.Time | None = None
+
+
+class NewKey(Key):
+    """A key just made, with its secret."""
+
+    key: str = Field(description="The secret", examples=["aitbc_client_secret"])
 
 
 class Account(Answer):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import access, miners, wallet
-from agent.coordinator.operations.access import KeyRecord, Role
-from agent.coordinator.routes._answers import AccountPage, Credited
+from agent.coordinator.operations import access, logins, miners, wallet
+from agent.coordinator.operations.access import Role
+from agent.coordinator.routes._answers import AccountPage, Credited, Key, KeyName, NewKey
 from agent.coordinator.routes._callers import Admin, ContextOf, Limit
 from agent.core import fields
 from agent.core.errors import NotFound
@@ -21,8 +20,6 @@ from agent.core.quantities import Money, format_time
 
 router = APIRouter(prefix="/admin", tags=["Administration"])
 
-Name = Annotated[str, Field(min_length=1, max_length=100, examples=["render farm"])]
-
 
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -31,7 +28,7 @@ class _Request(BaseModel):
 class AccountRequest(_Request):
     """A new account."""
 
-    name: Name
+    name: KeyName
 
 
 class CreditRequest(_Request):
@@ -45,7 +42,7 @@ class KeyRequest(_Request):
     """A new key: for a client with its account, for a miner's owner with the miner."""
 
     role: Annotated[Role, Field(strict=False)]
-    name: Name
+    name: KeyName
     account_id: str | None = None
     miner_id: str | None = None
 
@@ -57,29 +54,22 @@ class EnrolmentRequest(_Request):
     valid_seconds: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400
 
 
+class LoginRequest(_Request):
+    """What a login link gives: a client's key of the account, an owner's of the miner, an administrator's.
+
+    Where none of them is named, an administrator's.
+    """
+
+    account_id: str | None = None
+    miner_id: str | None = None
+    admin: bool = False
+
+
 class NewAccount(Answer):
     """An account just made."""
 
     account_id: fields.AccountId
     name: str = Field(examples=["render farm"])
-
-
-class Key(Answer):
-    """A key without its secret; what does not apply is left out."""
-
-    key_id: fields.KeyId
-    role: Role
-    name: str = Field(examples=["render farm"])
-    account_id: fields.AccountId | None = None
-    miner_id: fields.MinerId | None = None
-    created_at: fields.Time
-    revoked_at: fields.Time | None = None
-
-
-class NewKey(Key):
-    """A key just made, with its secret."""
-
-    key: str = Field(description="The secret", examples=["aitbc_client_secret"])
 
 
 class KeyList(Answer):
@@ -93,6 +83,14 @@ class Enrolment(Answer):
 
     enrolment_token: str = Field(examples=["enrol_secret"])
     uses: int = Field(examples=[1])
+    expires_at: fields.Time
+
+
+class LoginLink(Answer):
+    """A link just made, good once."""
+
+    token: str = Field(examples=["login_secret"])
+    path: str = Field(description="At this server", examples=["/dashboard/#login=login_secret"])
     expires_at: fields.Time
 
 
@@ -163,7 +161,7 @@ async def credit(
 @router.get("/keys", response_model_exclude_none=True, summary="List keys")
 async def list_keys(context: ContextOf, _: Admin) -> KeyList:
     """Without their secrets, which are not kept."""
-    return KeyList(keys=[Key(**_shown(record)) for record in await access.list_keys(context)])
+    return KeyList(keys=[Key(**access.view(record)) for record in await access.list_keys(context)])
 
 
 @router.post(
@@ -178,7 +176,7 @@ async def create_key(context: ContextOf, _: Admin, request: KeyRequest) -> NewKe
     new = await access.create_key(
         context, request.role, name=request.name, account_id=request.account_id, miner_id=request.miner_id
     )
-    return NewKey(**_shown(new.record), key=new.secret)
+    return NewKey(**access.view(new.record), key=new.secret)
 
 
 @router.delete(
@@ -201,12 +199,20 @@ async def create_enrolment(context: ContextOf, _: Admin, request: EnrolmentReque
     return Enrolment(enrolment_token=token, uses=request.uses, expires_at=format_time(expires_at))
 
 
+@router.post(
+    "/logins", status_code=status.HTTP_201_CREATED, responses=errors(NotFound), summary="Make a login link"
+)
+async def create_login(context: ContextOf, _: Admin, request: LoginRequest | None = None) -> LoginLink:
+    """Whoever opens it first, within minutes, has a dashboard with new keys (docs/dashboard.md)."""
+    asked = request or LoginRequest()
+    return LoginLink(
+        **await logins.create_login(
+            context, account_id=asked.account_id, miner_id=asked.miner_id, admin=asked.admin
+        )
+    )
+
+
 @router.get("/overview", summary="Miners and queue")
 async def overview(context: ContextOf, _: Admin) -> Overview:
     """All miners with what they offer and what they do not, and how many jobs are in each state."""
     return Overview(**await miners.overview(context))
-
-
-def _shown(record: KeyRecord) -> dict[str, Any]:
-    revoked_at = None if record.revoked_at is None else format_time(record.revoked_at)
-    return {**asdict(record), "created_at": format_time(record.created_at), "revoked_at": revoked_at}

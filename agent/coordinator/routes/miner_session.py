@@ -65,6 +65,7 @@ class _Connection:
             who.number,
             deliver=self._deliver,
             cancelled=self._cancelled,
+            heartbeat=self._heartbeat,
             close=self._close,
             capabilities=who.capabilities,
         )
@@ -142,6 +143,9 @@ class _Connection:
 
     def _cancelled(self, job_id: str, fence: int) -> None:
         self._push(orjson.dumps({"push": "cancelled", "job_id": job_id, "fence": fence}))
+
+    def _heartbeat(self) -> None:
+        self._push(orjson.dumps({"push": "heartbeat"}))
 
     def _push(self, frame: bytes) -> bool:
         try:

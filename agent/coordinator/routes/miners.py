@@ -54,11 +54,12 @@ async def register(context: ContextOf, request: Registration) -> Registered:
 @router.post(
     "/poll",
     response_model=Polled,
+    response_model_exclude_unset=True,
     responses={status.HTTP_204_NO_CONTENT: {"description": "There was nothing for the miner."}},
     summary="Wait for work",
 )
 async def poll(context: ContextOf, session: MinerSession, body: Poll, request: Request) -> Any:
-    """Answers as soon as there is a lease or a cancellation, 204 after `wait` seconds without."""
+    """Answers as soon as there is a lease, a cancellation or an order, 204 after `wait` seconds without."""
     wait = min(max(body.wait, MATCHING_SECONDS), context.settings.poll_seconds)
     poller = _Poller()
     port = Port(
@@ -66,6 +67,7 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
         session.number,
         deliver=poller.deliver,
         cancelled=poller.cancelled,
+        heartbeat=poller.heartbeat,
         close=poller.done.set,
         capabilities=session.capabilities,
     )
@@ -86,9 +88,10 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
         await asyncio.gather(answering, leaving, return_exceptions=True)
     if gone:
         await _take_back(context, session, poller.leases)
-    if not poller.leases and not poller.cancellations:
+    if not poller.leases and not poller.cancellations and not poller.wanted:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
-    return Polled.model_validate({"leases": poller.leases, "cancelled": poller.cancellations})
+    answer = {"leases": poller.leases, "cancelled": poller.cancellations}
+    return Polled.model_validate(answer | ({"heartbeat": True} if poller.wanted else {}))
 
 
 class _Poller:
@@ -97,6 +100,7 @@ class _Poller:
     def __init__(self) -> None:
         self.leases: list[LeaseMessage] = []
         self.cancellations: list[dict[str, Any]] = []
+        self.wanted = False
         self.done = asyncio.Event()
         self.closed = False
 
@@ -106,6 +110,10 @@ class _Poller:
         self.leases.append(lease)
         self.done.set()
         return True
+
+    def heartbeat(self) -> None:
+        self.wanted = True
+        self.done.set()
 
     def cancelled(self, job_id: fields.JobId, fence: int) -> None:
         self.cancellations.append({"job_id": job_id, "fence": fence})

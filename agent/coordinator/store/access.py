@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
-from agent.coordinator.store.tables import accounts, api_keys, enrolments
+from agent.coordinator.store.tables import accounts, api_keys, enrolments, logins
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,15 @@ class KeyRecord:
     name: str
     created_at: float
     revoked_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRecord:
+    """What a login link gives: a client's key of the account, an owner's of the miner, an administrator's."""
+
+    account_id: str | None
+    miner_id: str | None
+    admin: bool
 
 
 _KEY = (
@@ -69,6 +78,18 @@ def key_by_secret(connection: Connection, sha256: str) -> KeyRecord | None:
     return None if row is None else KeyRecord(*row)
 
 
+def key(connection: Connection, key_id: str) -> KeyRecord | None:
+    """The key with this id, or None."""
+    row = connection.execute(select(*_KEY).where(api_keys.c.key_id == key_id)).one_or_none()
+    return None if row is None else KeyRecord(*row)
+
+
+def keys_of(connection: Connection, account_id: str) -> list[KeyRecord]:
+    """The keys of an account that are valid, oldest first."""
+    query = select(*_KEY).where(api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
+    return [KeyRecord(*row) for row in connection.execute(query.order_by(api_keys.c.key_id))]
+
+
 def keys(connection: Connection) -> list[KeyRecord]:
     """All keys, oldest first, revoked ones included."""
     return [KeyRecord(*row) for row in connection.execute(select(*_KEY).order_by(api_keys.c.key_id))]
@@ -82,6 +103,30 @@ def revoke_key(connection: Connection, key_id: str, now: float) -> bool:
         .values(revoked_at=now)
     )
     return connection.execute(change).rowcount == 1
+
+
+def add_login(
+    connection: Connection, login_id: str, sha256: str, record: LoginRecord, *, now: float, expires_at: float
+) -> None:
+    """Store a login link; forget those that nobody used in time."""
+    connection.execute(delete(logins).where(logins.c.expires_at < now))
+    values = {
+        "login_id": login_id, "sha256": sha256, "account_id": record.account_id, "miner_id": record.miner_id,
+        "admin": record.admin, "expires_at": expires_at,
+    }  # fmt: skip
+    connection.execute(insert(logins), values)
+
+
+def find_login(connection: Connection, sha256: str, now: float) -> LoginRecord | None:
+    """What a login link gives, or None if it is unknown, used or too old."""
+    query = select(logins.c.account_id, logins.c.miner_id, logins.c.admin)
+    row = connection.execute(query.where(logins.c.sha256 == sha256, logins.c.expires_at >= now)).one_or_none()
+    return None if row is None else LoginRecord(*row)
+
+
+def use_login(connection: Connection, sha256: str) -> bool:
+    """Use a login link. False if somebody else just did."""
+    return connection.execute(delete(logins).where(logins.c.sha256 == sha256)).rowcount == 1
 
 
 def add_enrolment(

@@ -59,6 +59,17 @@ class JobRecord:
         return self.life.job_id
 
 
+@dataclass(frozen=True, slots=True)
+class RunningJob:
+    """A job that runs, as far as its miner's owner is concerned."""
+
+    job_id: str
+    miner_id: str
+    service: str
+    progress: float
+    started_at: float | None
+
+
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
     "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "webhook_url", "miner_id", "unit_price", "progress", "units",
@@ -185,6 +196,7 @@ def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRe
     return {row.job_id: _record(row) for row in rows}
 
 
+_RUNNING = (jobs.c.job_id, jobs.c.lease_miner_id, jobs.c.service, jobs.c.progress, jobs.c.started_at)
 _running_by_account = Prepared(
     select(jobs.c.account_id, func.count()).where(_IS_RUNNING).group_by(jobs.c.account_id)
 )
@@ -201,6 +213,13 @@ def running_by_account(connection: Connection) -> dict[str, int]:
 def running_by_miner(connection: Connection) -> dict[str, int]:
     """How many jobs each miner runs now."""
     return dict(_running_by_miner.rows(connection))
+
+
+def running_of(connection: Connection, miner_ids: Sequence[str]) -> list[RunningJob]:
+    """What these miners run now, in the order in which the jobs were submitted."""
+    query = select(*_RUNNING).where(_IS_RUNNING, jobs.c.lease_miner_id.in_(miner_ids))
+    found = [RunningJob(*row) for row in connection.execute(query)]
+    return sorted(found, key=lambda job: job.job_id)
 
 
 def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:

@@ -11,7 +11,7 @@ from agent.coordinator.store.tables import challenges, miners
 
 @dataclass(frozen=True, slots=True)
 class MinerRecord:
-    """A miner as stored. `capabilities` and `telemetry` are JSON text as the miner sent them."""
+    """A miner as stored. `capabilities`, `telemetry` and `activity` are JSON text as the miner sent them."""
 
     miner_id: str
     public_key: bytes
@@ -23,6 +23,8 @@ class MinerRecord:
     paused: str | None
     registered_at: float
     seen_at: float
+    agent_version: str | None = None
+    activity: str | None = None
 
 
 _COLUMNS = tuple(miners.c[name] for name in MinerRecord.__dataclass_fields__)
@@ -53,6 +55,14 @@ def all_miners(connection: Connection) -> list[MinerRecord]:
     ]
 
 
+def page(connection: Connection, *, limit: int, offset: int) -> tuple[list[MinerRecord], int]:
+    """Some of the miners, the newest ones first, and how many there are."""
+    query = select(*_COLUMNS).order_by(miners.c.registered_at.desc(), miners.c.miner_id)
+    rows = connection.execute(query.limit(limit).offset(offset))
+    total = connection.execute(select(func.count()).select_from(miners)).scalar_one()
+    return [MinerRecord(*row) for row in rows], int(total)
+
+
 def count_active(connection: Connection, seen_after: float) -> int:
     """How many miners are there and not paused."""
     query = select(func.count()).where(miners.c.seen_at >= seen_after, miners.c.paused.is_(None))
@@ -75,9 +85,10 @@ def touch(
     telemetry: str,
     capabilities: str | None,
     paused: str | None,
+    activity: str | None,
 ) -> None:
     """Store what a heartbeat says; None leaves the capabilities as they are."""
-    values = {"seen_at": now, "telemetry": telemetry, "paused": paused}
+    values = {"seen_at": now, "telemetry": telemetry, "paused": paused, "activity": activity}
     if capabilities is not None:
         values["capabilities"] = capabilities
     connection.execute(update(miners).where(miners.c.miner_id == miner_id).values(values))

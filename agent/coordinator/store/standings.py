@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
 from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.tables import client_evidence, miner_stats
+from agent.coordinator.store.tables import client_evidence, miner_days, miner_stats
 from agent.core.reputation import NOTHING, Evidence, exchange, learn
+
+DAY_SECONDS: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,14 @@ class Totals:
     completed: int
     seconds: float
     paid: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayEarnings:
+    """What came to a miner on one day, in units of 1e-8, and for how many jobs."""
+
+    jobs: int = 0
+    earned: int = 0
 
 
 _NUMBERS = ("completed", "failed", "refused", "seconds", "paid", "earned")
@@ -65,6 +76,12 @@ _standing = Prepared(
 _evidence = Prepared(
     select(client_evidence.c.good, client_evidence.c.bad, client_evidence.c.evidence_at).where(
         client_evidence.c.miner_id == bindparam("key"), client_evidence.c.account_id == bindparam("client")
+    )
+)
+_earn = Prepared(
+    text(
+        "INSERT INTO miner_days (miner_id, day, jobs, earned) VALUES (:miner_id, :day, 1, :earned) "
+        "ON CONFLICT (miner_id, day) DO UPDATE SET jobs = miner_days.jobs + 1, earned = miner_days.earned + excluded.earned"
     )
 )
 _totals = select(
@@ -102,6 +119,19 @@ def note(
         _save_evidence.run(connection, {"account_id": account_id, **_values(miner_id, after)})
     numbers = {name: getattr(more, name) for name in _NUMBERS}
     _add.run(connection, {**numbers, **_values(miner_id, evidence)})
+
+
+def earn(connection: Connection, miner_id: str, earned: int, now: float) -> None:
+    """Add what came to a miner for one job to what it has earned on this UTC day."""
+    _earn.run(connection, {"miner_id": miner_id, "day": int(now // DAY_SECONDS), "earned": earned})
+
+
+def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int, DayEarnings]:
+    """What a miner has earned, by days since the epoch, from `first_day` on; days without earnings are left out."""
+    query = select(miner_days.c.day, miner_days.c.jobs, miner_days.c.earned).where(
+        miner_days.c.miner_id == miner_id, miner_days.c.day >= first_day
+    )
+    return {day: DayEarnings(jobs, earned) for day, jobs, earned in connection.execute(query)}
 
 
 def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:

@@ -1,6 +1,19 @@
 import { defineConfig } from "vite";
 
+/** A coordinator to work against while writing the dashboard: AITBC_DASHBOARD_API=http://127.0.0.1:8420 npx vite */
+const coordinator = process.env.AITBC_DASHBOARD_API ?? "http://127.0.0.1:8420";
+
 export default defineConfig({
   base: "/dashboard/",
-  build: { target: "es2022", outDir: "dist", emptyOutDir: true },
+  build: {
+    target: "es2022",
+    // light-dark() and nesting are left as they are: these browsers know them.
+    cssTarget: ["chrome123", "firefox128", "safari17.5"],
+    outDir: "dist",
+    emptyOutDir: true,
+    modulePreload: { polyfill: false },
+    // Nothing is put into the page as a data: address: the policy of the page allows none.
+    assetsInlineLimit: 0,
+  },
+  server: { proxy: { "/v1": { target: coordinator, ws: true } } },
 });

@@ -47,6 +47,22 @@ def test_the_agent_says_where_it_is_to_its_owner_only(agent: Agent) -> None:
     assert works(agent, agent.file["client_key"]) == 200
 
 
+def test_links_log_a_browser_in_once(agent: Agent, command: Any) -> None:
+    """The one that is printed at the start, and those of `login`."""
+    printed = agent.lines.get(timeout=20).removeprefix("Dashboard: ").strip()
+    made = json.loads(command("login", "--json").out)["url"]
+    for url in (printed, made):
+        page, _, token = url.partition("#login=")
+        assert page == f"{agent.url}/dashboard/"
+        answer = httpx.post(f"{agent.url}/v1/login", json={"token": token})
+        assert [key["role"] for key in answer.json()["keys"]] == ["client", "admin"]
+        assert works(agent, answer.json()["keys"][0]["key"]) == 200
+        assert httpx.post(f"{agent.url}/v1/login", json={"token": token}).status_code == 401
+    said = command("login")
+    assert said.out.startswith(f"{page}#login=")
+    assert "once" in said.err
+
+
 def test_the_origin_of_the_settings_stands_in_the_logs_key(agent: Agent) -> None:
     assert agent.file["log_key"].startswith(f"{ORIGIN}+")
     assert httpx.get(f"{agent.url}/v1/health").json()["log_key"] == agent.file["log_key"]

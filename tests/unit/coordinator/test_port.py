@@ -34,6 +34,7 @@ class Played:
             1,
             deliver=self.deliver,
             cancelled=lambda *_: None,
+            heartbeat=lambda: None,
             close=lambda: None,
             capabilities=offered,
         )

@@ -9,6 +9,8 @@ from agent.coordinator.store.tables.access import (
     challenges,
     enrolments,
     idempotency,
+    logins,
+    miner_orders,
     miners,
 )
 from agent.coordinator.store.tables.files import (
@@ -27,7 +29,7 @@ from agent.coordinator.store.tables.log import (
     log_queue,
     log_tiles,
 )
-from agent.coordinator.store.tables.marketplace import client_evidence, miner_stats, offers
+from agent.coordinator.store.tables.marketplace import client_evidence, miner_days, miner_stats, offers
 from agent.coordinator.store.tables.money import balances, postings, transactions
 from agent.coordinator.store.tables.webhooks import gone_webhooks, webhook_deliveries, webhook_secrets
 
@@ -53,7 +55,10 @@ __all__ = [
     "log_leaves",
     "log_queue",
     "log_tiles",
+    "logins",
     "metadata",
+    "miner_days",
+    "miner_orders",
     "miner_stats",
     "miners",
     "offers",

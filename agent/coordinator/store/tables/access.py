@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    Boolean,
     Column,
     Float,
     ForeignKey,
+    Index,
     Integer,
     LargeBinary,
     String,
@@ -34,6 +36,19 @@ api_keys = Table(
     Column("name", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("revoked_at", Float, nullable=True),
+    Index("ix_api_keys_account", "account_id", "key_id"),
+)
+
+# Links that log a dashboard in, once. What they give: a client's key of the account, an owner's of the miner, an administrator's.
+logins = Table(
+    "logins",
+    metadata,
+    Column("login_id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=True),
+    Column("miner_id", ForeignKey("miners.miner_id"), nullable=True),
+    Column("admin", Boolean, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
 )
 
 challenges = Table(
@@ -77,4 +92,21 @@ miners = Table(
     Column("paused", Text, nullable=True),
     Column("registered_at", Float, nullable=False),
     Column("seen_at", Float, nullable=False),
+    Column("agent_version", String(200), nullable=True),
+    # Where its time went and what it fetches, as it said last.
+    Column("activity", Text, nullable=True),
+)
+
+# What owners have ordered their miners to do and the miners have not obeyed yet.
+miner_orders = Table(
+    "miner_orders",
+    metadata,
+    Column("order_id", String(64), primary_key=True),
+    Column("miner_id", ForeignKey("miners.miner_id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("gpu", String(200), nullable=True),
+    Column("seconds", Float, nullable=True),
+    Column("model", String(200), nullable=True),
+    Column("created_at", Float, nullable=False),
+    Index("ix_miner_orders_miner", "miner_id", "order_id"),
 )

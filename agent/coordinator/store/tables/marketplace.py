@@ -85,6 +85,16 @@ miner_stats = Table(
     Column("evidence_at", Float, nullable=False),
 )
 
+# What a miner earned on each UTC day (days since the epoch), and with how many jobs.
+miner_days = Table(
+    "miner_days",
+    metadata,
+    Column("miner_id", ForeignKey("miners.miner_id"), primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("jobs", BigInteger, nullable=False),
+    Column("earned", BigInteger, nullable=False),
+)
+
 # The same evidence for each client apart; a miner's is the sum of its clients'.
 client_evidence = Table(
     "client_evidence",

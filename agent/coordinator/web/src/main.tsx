@@ -1,7 +1,15 @@
-import { VERSION } from "@aitbc/client";
 import { render } from "preact";
+import { App } from "./app.tsx";
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/shell.css";
+import "./styles/controls.css";
+import "./styles/surfaces.css";
+import "./styles/views.css";
+import "./styles/motion.css";
+import { followTheme } from "./theme.ts";
+
+followTheme();
 
 const root = document.getElementById("app");
-if (root) {
-  render(<p>AITBC {VERSION}</p>, root);
-}
+if (root) render(<App />, root);

@@ -1,0 +1,32 @@
+"""`aitbc-agent login`: a link that logs a browser in to the dashboard."""
+
+from __future__ import annotations
+
+import typer
+
+from agent.cli import agent_file, local_api
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from aitbc import AITBCClient
+
+
+def login(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Make a link to the dashboard that logs in: once, within minutes, as client, owner and administrator."""
+    settings = settings_from(data_dir)
+    agent = agent_file.read(settings)
+    wanted = {"admin": True, "account_id": _account(agent), "miner_id": agent.miner_id}
+    body = {name: value for name, value in wanted.items() if value is not None}
+    answer = local_api.call(settings, "POST", "admin/logins", body)
+    url = f"{agent.url}{answer['path']}"
+    if as_json:
+        print_json({"url": url, "expires_at": answer["expires_at"]})
+        return
+    typer.echo(url)
+    typer.echo(f"Good once, until {answer['expires_at']}.", err=True)
+
+
+def _account(agent: agent_file.AgentFile) -> str | None:
+    """The account of the agent's own client."""
+    if agent.client_key is None:
+        return None
+    with AITBCClient(agent.client_key, agent.url) as client:
+        return client.wallet.get().account_id

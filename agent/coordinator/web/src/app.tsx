@@ -1,0 +1,92 @@
+/** The dashboard: one page at a time, in the shell; the login page where a key is missing. */
+
+import { useEffect, useState } from "preact/hooks";
+import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
+import { Empty } from "./components/empty.tsx";
+import { Page } from "./components/page.tsx";
+import { Skeleton } from "./components/skeleton.tsx";
+import { complain } from "./components/toast.tsx";
+import { BASE, PAGES, type PageEntry } from "./pages.ts";
+import { type Role, roles, signInWithLink } from "./session.ts";
+import { Shell } from "./shell.tsx";
+import { Login } from "./views/login.tsx";
+
+export function App() {
+  const signingIn = useLoginLink();
+  return (
+    <LocationProvider scope={BASE}>
+      <Shell>{signingIn ? <Skeleton lines={6} /> : <Pages />}</Shell>
+    </LocationProvider>
+  );
+}
+
+function Pages() {
+  return (
+    <ErrorBoundary onError={complain}>
+      <Router onRouteChange={() => window.scrollTo(0, 0)}>
+        {PAGES.map((page) => (
+          <Route key={page.path} path={BASE + page.path} component={guarded(page)} />
+        ))}
+        <Route default component={Missing} />
+      </Router>
+    </ErrorBoundary>
+  );
+}
+
+const guards = new Map<PageEntry, () => preact.JSX.Element>();
+
+/** A page, or what stands in its place while there is no key for it. One component a page, so that pages keep their state. */
+function guarded(page: PageEntry) {
+  const known = guards.get(page);
+  if (known) return known;
+  const View = page.view;
+  const Guarded = () =>
+    page.role && !roles.value.includes(page.role) ? <NoKey role={page.role} /> : <View />;
+  guards.set(page, Guarded);
+  return Guarded;
+}
+
+/** Without any key the login page; with another role's, the first page of that role instead of the overview. */
+function NoKey({ role }: { role: Role }) {
+  const { path, route } = useLocation();
+  const home = PAGES.find((page) => page.nav && page.role && roles.value.includes(page.role));
+  const elsewhere = home && path === `${BASE}/` ? BASE + home.path : undefined;
+  useEffect(() => {
+    if (elsewhere) route(elsewhere, true);
+  }, [elsewhere, route]);
+  if (roles.value.length === 0) return <Login />;
+  return elsewhere ? <Skeleton lines={6} /> : <Login missing={role} />;
+}
+
+function Missing() {
+  return (
+    <Page title="There is no such page">
+      <Empty icon="info" title="Nothing is here" action={<a href={`${BASE}/`}>To the overview</a>}>
+        The address may be mistyped, or from another version of the dashboard.
+      </Empty>
+    </Page>
+  );
+}
+
+/** Takes a token out of the address (`#login=TOKEN`) and signs in with it. Returns whether that is under way. */
+function useLoginLink(): boolean {
+  const [token, setToken] = useState(tokenInAddress);
+  useEffect(() => {
+    const follow = () => setToken(tokenInAddress());
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, []);
+  useEffect(() => {
+    if (token === null) return;
+    // First of all it leaves the address, and with it the history and whatever reads that.
+    history.replaceState(null, "", location.pathname + location.search);
+    signInWithLink(token)
+      .catch(complain)
+      .finally(() => setToken(null));
+  }, [token]);
+  return token !== null;
+}
+
+function tokenInAddress(): string | null {
+  return new URLSearchParams(location.hash.slice(1)).get("login");
+}

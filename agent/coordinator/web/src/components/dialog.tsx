@@ -1,0 +1,85 @@
+/**
+ * Dialogs: the browser's own, so that Escape, the focus and what lies behind behave as they should.
+ *
+ *   <Dialog title="New key" open={open} onClose={() => setOpen(false)}>...</Dialog>
+ *
+ *   if (await ask({ title: "Revoke this key?", text: "Programs that use it stop working.", action: "Revoke", danger: true })) ...
+ */
+import { signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+import { Button } from "./button.tsx";
+
+export interface DialogProps {
+  title: string;
+  open: boolean;
+  onClose: () => void;
+  children: ComponentChildren;
+  /** Buttons at the end; <Button> of any kind. */
+  actions?: ComponentChildren;
+}
+
+export function Dialog({ title, open, onClose, children, actions }: DialogProps) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const id = useId();
+  useEffect(() => {
+    if (open && !dialog.current?.open) dialog.current?.showModal();
+    if (!open) dialog.current?.close();
+  }, [open]);
+  return (
+    <dialog class="dialog" ref={dialog} aria-labelledby={id} onClose={onClose}>
+      {open && (
+        <div class="dialog-body">
+          <h2 id={id}>{title}</h2>
+          {children}
+          {actions && <div class="dialog-actions">{actions}</div>}
+        </div>
+      )}
+    </dialog>
+  );
+}
+
+interface Question {
+  title: string;
+  text: string;
+  action: string;
+  danger?: boolean;
+}
+
+const asked = signal<(Question & { answer: (yes: boolean) => void }) | null>(null);
+
+/** Ask before something that cannot be taken back. */
+export function ask(question: Question): Promise<boolean> {
+  asked.value?.answer(false);
+  return new Promise((resolve) => {
+    asked.value = {
+      ...question,
+      answer: (yes) => {
+        asked.value = null;
+        resolve(yes);
+      },
+    };
+  });
+}
+
+/** Where `ask` asks; stands once in the page. */
+export function Questions() {
+  const question = asked.value;
+  return (
+    <Dialog
+      title={question?.title ?? ""}
+      open={question !== null}
+      onClose={() => question?.answer(false)}
+      actions={
+        <>
+          <Button onClick={() => question?.answer(false)}>Cancel</Button>
+          <Button kind={question?.danger ? "danger" : "main"} onClick={() => question?.answer(true)}>
+            {question?.action}
+          </Button>
+        </>
+      }
+    >
+      <p>{question?.text}</p>
+    </Dialog>
+  );
+}

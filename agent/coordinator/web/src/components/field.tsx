@@ -1,0 +1,248 @@
+/**
+ * Fields of forms. Each has a label, and may have a help text and an error, which are read out with it.
+ *
+ *   <TextField label="Name" value={name} onInput={setName} help="How lists call it." error={errors.name} />
+ *   <TextField label="Prompt" lines={5} value={prompt} onInput={setPrompt} required />
+ *   <NumberField label="Steps" value={steps} onInput={setSteps} least={1} most={150} whole />    undefined when empty
+ *   <SelectField label="Engine" value={engine} onInput={setEngine} options={[{ value: "cycles", label: "Cycles" }]} />
+ *   <CheckField label="Video" checked={video} onInput={setVideo} />
+ *   <ChoicesField label="Formats" values={formats} onInput={setFormats} options={...} />          several of a few
+ *
+ * For a control of another kind: <Field label help error>{(control) => <input {...control} />}</Field>
+ */
+import type { ComponentChildren } from "preact";
+import { useId } from "preact/hooks";
+
+export interface FieldProps {
+  label: string;
+  help?: ComponentChildren;
+  error?: string | undefined;
+  /** Fields that must be filled in; the others say that they are optional, unless `quiet`. */
+  required?: boolean;
+  quiet?: boolean;
+}
+
+interface Control {
+  id: string;
+  "aria-describedby": string | undefined;
+  "aria-invalid": boolean;
+  "aria-required": boolean;
+}
+
+export interface Option {
+  value: string;
+  label: string;
+  disabled?: boolean;
+}
+
+export function Field({
+  label,
+  help,
+  error,
+  required = false,
+  quiet = false,
+  children,
+}: FieldProps & { children: (control: Control) => ComponentChildren }) {
+  const id = useId();
+  return (
+    <div class="field" data-field={label}>
+      <label class="field-label" htmlFor={id}>
+        <span>{label}</span>
+        {!required && !quiet && <span class="field-optional">optional</span>}
+      </label>
+      {children(control(id, { help, error, required }))}
+      <Notes id={id} help={help} error={error} />
+    </div>
+  );
+}
+
+function control(
+  id: string,
+  { help, error, required }: Pick<FieldProps, "help" | "error" | "required">,
+): Control {
+  const described = [error && `${id}-error`, help && `${id}-help`].filter(Boolean).join(" ");
+  return {
+    id,
+    "aria-describedby": described || undefined,
+    "aria-invalid": Boolean(error),
+    "aria-required": Boolean(required),
+  };
+}
+
+function Notes({ id, help, error }: { id: string } & Pick<FieldProps, "help" | "error">) {
+  return (
+    <>
+      {error && (
+        <p class="field-error" id={`${id}-error`}>
+          {error}
+        </p>
+      )}
+      {help && (
+        <p class="field-help" id={`${id}-help`}>
+          {help}
+        </p>
+      )}
+    </>
+  );
+}
+
+type TextProps = FieldProps & {
+  value: string;
+  onInput: (value: string) => void;
+  placeholder?: string | undefined;
+  /** More than one makes a field of several lines. */
+  lines?: number;
+  /** Program text: in a font of fixed width, not spell-checked. */
+  code?: boolean;
+  /** What is typed is not shown. */
+  secret?: boolean;
+  autocomplete?: string;
+  maxLength?: number | undefined;
+  onKeyDown?: (event: KeyboardEvent) => void;
+};
+
+export function TextField({ value, onInput, lines = 1, code = false, secret = false, ...rest }: TextProps) {
+  const { placeholder, autocomplete = "off", maxLength, onKeyDown, ...field } = rest;
+  const shared = {
+    class: "input",
+    value,
+    placeholder,
+    maxLength,
+    onKeyDown,
+    autocomplete,
+    spellcheck: !code,
+    "data-code": code,
+    onInput: (event: { currentTarget: { value: string } }) => onInput(event.currentTarget.value),
+  };
+  return (
+    <Field {...field}>
+      {(control) =>
+        lines > 1 ? (
+          <textarea {...control} {...shared} rows={lines} />
+        ) : secret ? (
+          <input {...control} {...shared} type="password" />
+        ) : (
+          <input {...control} {...shared} type="text" />
+        )
+      }
+    </Field>
+  );
+}
+
+type NumberProps = FieldProps & {
+  value: number | undefined;
+  onInput: (value: number | undefined) => void;
+  placeholder?: string | undefined;
+  least?: number | undefined;
+  most?: number | undefined;
+  whole?: boolean;
+};
+
+export function NumberField({
+  value,
+  onInput,
+  placeholder,
+  least,
+  most,
+  whole = false,
+  ...field
+}: NumberProps) {
+  return (
+    <Field {...field}>
+      {(control) => (
+        <input
+          {...control}
+          class="input"
+          type="number"
+          inputMode={whole ? "numeric" : "decimal"}
+          value={value ?? ""}
+          placeholder={placeholder}
+          min={least}
+          max={most}
+          step={whole ? 1 : "any"}
+          onInput={(event) => {
+            const number = event.currentTarget.valueAsNumber;
+            onInput(Number.isNaN(number) ? undefined : number);
+          }}
+        />
+      )}
+    </Field>
+  );
+}
+
+type SelectProps = FieldProps & { value: string; onInput: (value: string) => void; options: Option[] };
+
+export function SelectField({ value, onInput, options, ...field }: SelectProps) {
+  return (
+    <Field {...field}>
+      {(control) => (
+        <select
+          {...control}
+          class="input"
+          value={value}
+          onChange={(event) => onInput(event.currentTarget.value)}
+        >
+          {options.map((option) => (
+            <option
+              key={option.value}
+              value={option.value}
+              disabled={option.disabled}
+              selected={option.value === value}
+            >
+              {option.label}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  );
+}
+
+type CheckProps = Pick<FieldProps, "label" | "help" | "error"> & {
+  checked: boolean;
+  onInput: (checked: boolean) => void;
+};
+
+export function CheckField({ label, help, error, checked, onInput }: CheckProps) {
+  const id = useId();
+  return (
+    <div class="check" data-field={label}>
+      <input
+        {...control(id, { help, error })}
+        type="checkbox"
+        checked={checked}
+        onChange={(event) => onInput(event.currentTarget.checked)}
+      />
+      <label htmlFor={id}>{label}</label>
+      <Notes id={id} help={help} error={error} />
+    </div>
+  );
+}
+
+type ChoicesProps = Pick<FieldProps, "label" | "help" | "error"> & {
+  values: string[];
+  onInput: (values: string[]) => void;
+  options: Option[];
+};
+
+export function ChoicesField({ label, help, error, values, onInput, options }: ChoicesProps) {
+  const id = useId();
+  const choose = (value: string, chosen: boolean) =>
+    onInput(chosen ? [...values, value] : values.filter((other) => other !== value));
+  return (
+    <fieldset class="field" data-field={label} aria-describedby={error ? `${id}-error` : undefined}>
+      <legend>{label}</legend>
+      <div class="choices">
+        {options.map((option) => (
+          <CheckField
+            key={option.value}
+            label={option.label}
+            checked={values.includes(option.value)}
+            onInput={(chosen) => choose(option.value, chosen)}
+          />
+        ))}
+      </div>
+      <Notes id={id} help={help} error={error} />
+    </fieldset>
+  );
+}

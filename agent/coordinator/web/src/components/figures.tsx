@@ -1,0 +1,38 @@
+/**
+ * A few numbers in a row, and facts as a list of names and values.
+ *
+ *   <Figures items={[{ name: "Running", value: 3, note: "of 4 slots", href: "/dashboard/jobs?status=running" }]} />
+ *   <Facts items={[["Miner", <Copyable text={id} />], ["Started", undefined]]} />      what is undefined is left out
+ */
+import type { ComponentChildren } from "preact";
+
+export interface Figure {
+  name: string;
+  value: ComponentChildren;
+  note?: ComponentChildren;
+  href?: string;
+}
+
+export function Figures({ items }: { items: Figure[] }) {
+  return (
+    <dl class="figures">
+      {items.map((item) => (
+        <div class="figure" key={item.name}>
+          <dt>{item.name}</dt>
+          <dd>{item.href ? <a href={item.href}>{item.value}</a> : item.value}</dd>
+          {item.note !== undefined && <dd class="figure-note">{item.note}</dd>}
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+export function Facts({ items }: { items: [string, ComponentChildren][] }) {
+  return (
+    <dl class="facts">
+      {items
+        .filter(([, value]) => value !== undefined && value !== null && value !== "")
+        .flatMap(([name, value]) => [<dt key={`${name}-name`}>{name}</dt>, <dd key={name}>{value}</dd>])}
+    </dl>
+  );
+}

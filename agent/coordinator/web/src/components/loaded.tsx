@@ -1,0 +1,26 @@
+/**
+ * Shows what `useLoad` brings: a skeleton at first, then the data, an error where it fails. Data that was there before stays while it
+ * is loaded again.
+ *
+ *   const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
+ *   <Loaded from={wallet} skeleton={<Skeleton height="5rem" />}>{(wallet) => <Money amount={wallet.balance} />}</Loaded>
+ */
+import type { ComponentChildren } from "preact";
+import type { Loading } from "../load.ts";
+import { Failure } from "./notice.tsx";
+import { Skeleton } from "./skeleton.tsx";
+
+export interface LoadedProps<T> {
+  from: Loading<T>;
+  skeleton?: ComponentChildren;
+  children: (data: T) => ComponentChildren;
+}
+
+export function Loaded<T>({ from, skeleton = <Skeleton lines={4} />, children }: LoadedProps<T>) {
+  return (
+    <>
+      {from.error !== undefined && <Failure error={from.error} retry={from.reload} />}
+      {from.data !== undefined ? children(from.data) : from.error === undefined && skeleton}
+    </>
+  );
+}

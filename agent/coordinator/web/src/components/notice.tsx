@@ -1,0 +1,52 @@
+/**
+ * A message within a page.
+ *
+ *   <Notice tone="wait" title="No miner is online">Jobs wait until one is.</Notice>
+ *   <Failure error={loading.error} retry={loading.reload} />     says what went wrong and what to do
+ */
+import type { ComponentChildren } from "preact";
+import { explain } from "../errors.ts";
+import { Button } from "./button.tsx";
+import { Icon, type IconName } from "./icon.tsx";
+import type { Tone } from "./status.tsx";
+
+const ICONS: Record<Tone, IconName> = {
+  good: "check",
+  busy: "info",
+  wait: "wait",
+  bad: "warn",
+  still: "info",
+};
+
+export interface NoticeProps {
+  tone: Tone;
+  title?: string;
+  children?: ComponentChildren;
+  action?: ComponentChildren;
+}
+
+export function Notice({ tone, title, children, action }: NoticeProps) {
+  return (
+    <div class="notice" data-tone={tone} role={tone === "bad" ? "alert" : undefined}>
+      <Icon name={ICONS[tone]} />
+      <div class="notice-body">
+        {title && <p class="notice-title">{title}</p>}
+        {children}
+      </div>
+      {action}
+    </div>
+  );
+}
+
+export function Failure({ error, retry }: { error: unknown; retry?: () => void }) {
+  const action = retry && (
+    <Button size="small" onClick={retry}>
+      Try again
+    </Button>
+  );
+  return (
+    <Notice tone="bad" action={action}>
+      <p>{explain(error)}</p>
+    </Notice>
+  );
+}

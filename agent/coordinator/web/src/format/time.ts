@@ -1,0 +1,55 @@
+/** Times and durations in words. Times come as RFC 3339 strings; `now` is in milliseconds. */
+
+const STEPS: [limit: number, seconds: number, unit: Intl.RelativeTimeFormatUnit][] = [
+  [60, 1, "second"],
+  [3600, 60, "minute"],
+  [86_400, 3600, "hour"],
+  [30 * 86_400, 86_400, "day"],
+  [365 * 86_400, 30 * 86_400, "month"],
+  [Number.POSITIVE_INFINITY, 365 * 86_400, "year"],
+];
+
+const relative = new Intl.RelativeTimeFormat("en", { style: "short", numeric: "always" });
+const absolute = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const day = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
+
+/** "3 min. ago", "in 2 hr.", "now" within ten seconds. */
+export function ago(at: string, now: number): string {
+  const seconds = (Date.parse(at) - now) / 1000;
+  const distance = Math.abs(seconds);
+  if (distance < 10) return "now";
+  const [, size, unit] = STEPS.find(([limit]) => distance < limit) as (typeof STEPS)[number];
+  return relative.format(Math.trunc(seconds / size), unit);
+}
+
+/** The full local time. */
+export function clock(at: string): string {
+  return absolute.format(new Date(at));
+}
+
+/** "25 Nov" of a date like 2026-11-25, or of a time. */
+export function shortDay(at: string): string {
+  return day.format(new Date(at));
+}
+
+/** Seconds as "850 ms", "12.4 s", "3 min 5 s", "2 h 10 min". */
+export function duration(seconds: number): string {
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 59.95) return `${Number(seconds.toFixed(seconds < 10 ? 2 : 1))} s`;
+  const whole = Math.round(seconds);
+  if (whole < 3600) return join(Math.floor(whole / 60), "min", whole % 60, "s");
+  return join(Math.floor(whole / 3600), "h", Math.floor((whole % 3600) / 60), "min");
+}
+
+/** The time within a recording: "1:02:03.4", "2:03.4". */
+export function position(seconds: number): string {
+  const tenths = Math.floor(seconds * 10);
+  const clockSeconds = ((tenths % 600) / 10).toFixed(1).padStart(4, "0");
+  const minutes = Math.floor(tenths / 600);
+  if (minutes < 60) return `${minutes}:${clockSeconds}`;
+  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${clockSeconds}`;
+}
+
+function join(large: number, largeUnit: string, small: number, smallUnit: string): string {
+  return small ? `${large} ${largeUnit} ${small} ${smallUnit}` : `${large} ${largeUnit}`;
+}

@@ -1,0 +1,78 @@
+/** Jobs as pages show them: read once, and kept up to date by the stream. */
+import type { Job, JobList, JobState, StreamEvent } from "@aitbc/client";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { useLive } from "./live.ts";
+import { type Loading, useLoad } from "./load.ts";
+import { api } from "./session.ts";
+
+export const STATES: JobState[] = ["submitted", "running", "completed", "failed", "cancelled"];
+
+/** The longest that news may wait for a new reading: many changes in a row are one. */
+const GATHER_MS = 600;
+
+export interface JobFilter {
+  status?: JobState | undefined;
+  type?: string | undefined;
+  limit: number;
+  offset: number;
+}
+
+/** A page of the list of jobs. Progress is drawn as it comes; a change of what is in the list reads it again. */
+export function useJobList(filter: JobFilter): Loading<JobList> {
+  const list = useLoad(
+    (signal) => api("client").jobs.list({ ...filter, signal }),
+    [filter.status, filter.type, filter.limit, filter.offset],
+  );
+  const [changes, setChanges] = useState<Map<string, Partial<Job>>>(new Map());
+  const reload = useGathered(list.reload);
+  useLive("client", (event) => {
+    const change = changeOf(event);
+    if (!change) return;
+    setChanges((changes) => new Map(changes).set(change.jobId, { ...changes.get(change.jobId), ...change }));
+    if (event.type === "job_update") reload();
+  });
+  useEffect(() => setChanges(new Map()), [list.data]);
+  if (!list.data) return list;
+  const jobs = list.data.jobs.map((job) => ({ ...job, ...changes.get(job.jobId) }));
+  return { ...list, data: { ...list.data, jobs } };
+}
+
+/** How many jobs there are in each state. */
+export function useCounts(): Loading<Record<JobState, number>> {
+  const counts = useLoad(async (signal) => {
+    const totals = await Promise.all(
+      STATES.map(async (status) => (await api("client").jobs.list({ status, limit: 1, signal })).total),
+    );
+    return Object.fromEntries(STATES.map((status, index) => [status, totals[index] ?? 0])) as Record<
+      JobState,
+      number
+    >;
+  });
+  const reload = useGathered(counts.reload);
+  useLive("client", (event) => {
+    if (event.type === "job_update" || event.type === "resync") reload();
+  });
+  return counts;
+}
+
+/** What a message says about a job. */
+export function changeOf(event: StreamEvent): (Partial<Job> & { jobId: string }) | undefined {
+  if (event.type === "job_progress") return { jobId: event.data.jobId, progress: event.data.progress };
+  if (event.type !== "job_update") return undefined;
+  const { timestamp: _, ...change } = event.data;
+  return change;
+}
+
+/** Calls `act` a while after the first of some calls, once for all that come until then. */
+export function useGathered(act: () => void): () => void {
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const latest = useRef(act);
+  latest.current = act;
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return () => {
+    timer.current ??= setTimeout(() => {
+      timer.current = undefined;
+      latest.current();
+    }, GATHER_MS);
+  };
+}

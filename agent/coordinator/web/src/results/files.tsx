@@ -1,0 +1,92 @@
+/** Files that a job made: links to them, and the list of all. */
+import type { JsonObject } from "@aitbc/client";
+import { useEffect, useState } from "preact/hooks";
+import { Button } from "../components/button.tsx";
+import { Icon } from "../components/icon.tsx";
+import { complain } from "../components/toast.tsx";
+import { size } from "../format/size.ts";
+import { api } from "../session.ts";
+
+export interface OutputFile {
+  artifact_id: string;
+  name: string;
+  media_type: string;
+  size: number;
+}
+
+/** Half of how long the links hold by default. */
+const LINK_MS = 30 * 60 * 1000;
+
+const links = new Map<string, { url: Promise<string>; until: number }>();
+
+/** An address of this coordinator that reads a file without a key, for elements that load what they show by themselves. */
+export function linkTo(artifactId: string): Promise<string> {
+  const known = links.get(artifactId);
+  if (known && known.until > Date.now()) return known.url;
+  const url = api("client")
+    .artifacts.link(artifactId)
+    .then((link) => link.url);
+  links.set(artifactId, { url, until: Date.now() + LINK_MS });
+  url.catch(() => links.delete(artifactId));
+  return url;
+}
+
+/** The link to a file, once there is one. */
+export function useLink(artifactId: string | undefined): string | undefined {
+  const [url, setUrl] = useState<string>();
+  useEffect(() => {
+    let wanted = true;
+    setUrl(undefined);
+    if (artifactId) linkTo(artifactId).then((url) => wanted && setUrl(url), complain);
+    return () => {
+      wanted = false;
+    };
+  }, [artifactId]);
+  return url;
+}
+
+export function isFile(value: unknown): value is OutputFile {
+  return typeof value === "object" && value !== null && "artifact_id" in value && "media_type" in value;
+}
+
+/** All files anywhere in some results. */
+export function filesIn(value: unknown): OutputFile[] {
+  if (isFile(value)) return [value];
+  if (typeof value !== "object" || value === null) return [];
+  return Object.values(value).flatMap(filesIn);
+}
+
+export function Files({ results }: { results: JsonObject }) {
+  const files = filesIn(results);
+  if (files.length === 0) return null;
+  return (
+    <ul class="files">
+      {files.map((file) => (
+        <li key={file.artifact_id + file.name}>
+          <Icon name="file" />
+          <span class="files-name">{file.name}</span>
+          <span class="quiet small">{size(file.size)}</span>
+          <Download file={file} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+export function Download({ file }: { file: OutputFile }) {
+  const url = useLink(file.artifact_id);
+  return (
+    <Button
+      size="small"
+      kind="plain"
+      icon="download"
+      label={`Download ${file.name}`}
+      href={url ?? "#"}
+      download={baseName(file.name)}
+    />
+  );
+}
+
+function baseName(name: string): string {
+  return name.split("/").at(-1) ?? name;
+}

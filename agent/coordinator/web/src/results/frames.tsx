@@ -1,0 +1,55 @@
+/** Rendered frames: one large, all of them in a strip below, in the order of their numbers; also while they come. */
+import { useState } from "preact/hooks";
+import { Skeleton } from "../components/skeleton.tsx";
+import { Download, type OutputFile, useLink } from "./files.tsx";
+import { Player } from "./media.tsx";
+
+export interface Frame extends OutputFile {
+  frame: number;
+}
+
+/** What browsers show; an EXR can only be downloaded. */
+const SHOWN = new Set(["image/png", "image/jpeg", "image/webp"]);
+
+export function Frames({ frames, video }: { frames: Frame[]; video?: OutputFile | undefined }) {
+  const [chosen, setChosen] = useState<number>();
+  const sorted = [...frames].sort((one, other) => one.frame - other.frame);
+  const frame = sorted.find((frame) => frame.frame === chosen) ?? sorted.at(-1);
+  if (!frame) return null;
+  return (
+    <div class="stack">
+      {video && <Player file={video} />}
+      <figure class="picture">
+        <Shown frame={frame} alt={`Frame ${frame.frame}`} />
+        <figcaption>
+          <span>Frame {frame.frame}</span>
+          <Download file={frame} />
+        </figcaption>
+      </figure>
+      {sorted.length > 1 && (
+        <ol class="strip" aria-label="Frames">
+          {sorted.map((other) => (
+            <li key={other.frame}>
+              <button
+                type="button"
+                aria-label={`Show frame ${other.frame}`}
+                aria-pressed={other === frame}
+                onClick={() => setChosen(other.frame)}
+              >
+                <Shown frame={other} alt="" />
+                <span aria-hidden="true">{other.frame}</span>
+              </button>
+            </li>
+          ))}
+        </ol>
+      )}
+    </div>
+  );
+}
+
+function Shown({ frame, alt }: { frame: Frame; alt: string }) {
+  const shown = SHOWN.has(frame.media_type);
+  const url = useLink(shown ? frame.artifact_id : undefined);
+  if (!shown) return <p class="quiet">Browsers do not show this format. Download the frame.</p>;
+  return url ? <img src={url} alt={alt} loading="lazy" /> : <Skeleton height="4rem" />;
+}

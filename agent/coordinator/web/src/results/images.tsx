@@ -1,0 +1,56 @@
+/** Pictures: a gallery, each with what it takes to make it again. */
+import { useState } from "preact/hooks";
+import { Dialog } from "../components/dialog.tsx";
+import { Skeleton } from "../components/skeleton.tsx";
+import { Download, type OutputFile, useLink } from "./files.tsx";
+
+export interface Picture extends OutputFile {
+  seed: number;
+  width: number;
+  height: number;
+}
+
+export function Images({ images, subject }: { images: Picture[]; subject: string }) {
+  return (
+    <ul class="gallery">
+      {images.map((image, index) => (
+        <li key={image.artifact_id + image.name}>
+          <Shown image={image} alt={`${subject}, picture ${index + 1} of ${images.length}`} />
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Shown({ image, alt }: { image: Picture; alt: string }) {
+  const [large, setLarge] = useState(false);
+  const url = useLink(image.artifact_id);
+  const style = { aspectRatio: `${image.width} / ${image.height}` };
+  return (
+    <figure class="picture">
+      {url ? (
+        <button
+          type="button"
+          class="picture-open"
+          aria-label={`Enlarge: ${alt}`}
+          onClick={() => setLarge(true)}
+        >
+          <img src={url} alt={alt} width={image.width} height={image.height} style={style} />
+        </button>
+      ) : (
+        <div style={style}>
+          <Skeleton height="100%" />
+        </div>
+      )}
+      <figcaption>
+        <span>
+          {image.width} × {image.height}, seed {image.seed}
+        </span>
+        <Download file={image} />
+      </figcaption>
+      <Dialog title={image.name} open={large} onClose={() => setLarge(false)}>
+        <img src={url} alt={alt} />
+      </Dialog>
+    </figure>
+  );
+}

@@ -1,0 +1,74 @@
+/** The results of a job as people want them, by its service; JSON for services that are not known here. */
+import type { Job, JsonObject } from "@aitbc/client";
+import type { ComponentChildren } from "preact";
+import { count } from "../format/size.ts";
+import { Answer } from "./answer.tsx";
+import { Files } from "./files.tsx";
+import { type Frame, Frames } from "./frames.tsx";
+import { Images, type Picture } from "./images.tsx";
+import { type Converted, Media } from "./media.tsx";
+import { type Segment, Transcript } from "./transcript.tsx";
+
+export interface ResultProps {
+  job: Job;
+  results: JsonObject;
+  /** The artifacts that the job was made from, by the field that named them. */
+  inputs: Record<string, string>;
+}
+
+type View = (props: ResultProps) => ComponentChildren;
+
+/** The results are as the service's output schema says; the coordinator has checked them against it. */
+function as<T>(results: JsonObject): T {
+  return results as unknown as T;
+}
+
+const VIEWS: Record<string, View> = {
+  whisper_transcription: ({ results, inputs }) => {
+    const { segments } = as<{ segments: Segment[] }>(results);
+    return <Transcript segments={segments} recording={inputs.audio_url} />;
+  },
+  image_generation: ({ job, results }) => (
+    <Images images={as<{ images: Picture[] }>(results).images} subject={job.name} />
+  ),
+  llm_inference: ({ results }) => {
+    const { text, usage } = as<{ text: string; usage: { prompt_tokens: number; completion_tokens: number } }>(
+      results,
+    );
+    return (
+      <>
+        <Answer text={text} />
+        <p class="quiet small">
+          {count(usage.prompt_tokens)} tokens read, {count(usage.completion_tokens)} written
+        </p>
+      </>
+    );
+  },
+  video_transcoding: ({ results }) => <Media result={as<Converted>(results)} />,
+  blender_rendering: ({ results }) => <Frames {...as<{ frames: Frame[] }>(results)} />,
+};
+
+export function Result(props: ResultProps) {
+  const View = VIEWS[props.job.serviceId] ?? Json;
+  return (
+    <>
+      {View(props)}
+      <Files results={props.results} />
+      {View !== Json && (
+        <details class="fold">
+          <summary>As JSON</summary>
+          {Json(props)}
+        </details>
+      )}
+    </>
+  );
+}
+
+function Json({ results }: { results: JsonObject }) {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: it may be wider than the page, and is scrolled with the keyboard
+    <pre class="json" tabIndex={0}>
+      {JSON.stringify(results, null, 2)}
+    </pre>
+  );
+}

@@ -1,0 +1,170 @@
+/** The frame around every page: navigation, who is signed in, the theme. */
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { useLocation } from "preact-iso";
+import { Button } from "./components/button.tsx";
+import { Questions } from "./components/dialog.tsx";
+import { Icon, type IconName, Mark } from "./components/icon.tsx";
+import { Toasts } from "./components/toast.tsx";
+import { connection } from "./live.ts";
+import { BASE, GROUPS, type NavGroup, PAGES, type PageEntry } from "./pages.ts";
+import { roles, signOut } from "./session.ts";
+import { nextTheme, type Theme, theme } from "./theme.ts";
+
+const THEMES: Record<Theme, { icon: IconName; name: string }> = {
+  auto: { icon: "auto", name: "Colours: as the system" },
+  light: { icon: "sun", name: "Colours: light" },
+  dark: { icon: "moon", name: "Colours: dark" },
+};
+
+const CONNECTIONS = { off: "Not connected", open: "Live", waiting: "Reconnecting" };
+
+export function Shell({ children }: { children: ComponentChildren }) {
+  const [open, setOpen] = useState(false);
+  const { path } = useLocation();
+  useEffect(() => setOpen(false), [path]);
+  return (
+    <>
+      <a class="skip-link" href="#main">
+        Skip to the content
+      </a>
+      <div class="shell">
+        <div class="shell-side">
+          <Brand />
+          <Navigation id="pages" />
+          <Foot />
+        </div>
+        <header class="shell-top">
+          <Brand />
+          <Button kind="plain" icon="menu" label="Menu" onClick={() => setOpen(true)} />
+        </header>
+        <main class="shell-main" id="main" tabIndex={-1}>
+          {children}
+        </main>
+        <Bar onMore={() => setOpen(true)} />
+      </div>
+      <Drawer open={open} onClose={() => setOpen(false)} />
+      <Questions />
+      <Toasts />
+    </>
+  );
+}
+
+export function Brand() {
+  return (
+    <a class="brand" href={`${BASE}/`}>
+      <Mark />
+      AITBC
+    </a>
+  );
+}
+
+/** Pages that the keys of this browser open. */
+function visible(): PageEntry[] {
+  return PAGES.filter((page) => page.nav && (page.role === undefined || roles.value.includes(page.role)));
+}
+
+function href(page: PageEntry): string {
+  return BASE + page.path;
+}
+
+/** The page of the navigation that an address belongs to: the one with the longest path that it begins with. */
+export function currentPage(path: string, pages: PageEntry[]): PageEntry | undefined {
+  const inside = (page: PageEntry) =>
+    path === href(page) || (page.path !== "/" && path.startsWith(`${href(page)}/`));
+  return pages.filter(inside).sort((one, other) => other.path.length - one.path.length)[0];
+}
+
+function Navigation({ id }: { id: "pages" | "all-pages" }) {
+  const { path } = useLocation();
+  const pages = visible();
+  const current = currentPage(path, pages);
+  return (
+    <nav class="nav" aria-label={id === "pages" ? "Pages" : "All pages"}>
+      {(Object.keys(GROUPS) as NavGroup[]).map((group) => {
+        const inside = pages.filter((page) => page.nav?.group === group);
+        if (inside.length === 0) return null;
+        return (
+          <div key={group}>
+            <p class="nav-title" id={`${id}-${group}`}>
+              {GROUPS[group]}
+            </p>
+            <ul aria-labelledby={`${id}-${group}`}>
+              {inside.map((page) => (
+                <li key={page.path}>
+                  <PageLink page={page} current={page === current} />
+                </li>
+              ))}
+            </ul>
+          </div>
+        );
+      })}
+    </nav>
+  );
+}
+
+function PageLink({ page, current }: { page: PageEntry; current: boolean }) {
+  if (!page.nav) return null;
+  return (
+    <a href={href(page)} aria-current={current ? "page" : undefined}>
+      <Icon name={page.nav.icon} />
+      {page.nav.name}
+    </a>
+  );
+}
+
+function Foot() {
+  const shown = THEMES[theme.value];
+  return (
+    <div class="shell-foot">
+      <div class="shell-foot-row">
+        <span class="connection" data-state={connection.value} role="status">
+          {CONNECTIONS[connection.value]}
+        </span>
+        <Button size="small" kind="plain" icon={shown.icon} label={shown.name} onClick={nextTheme} />
+      </div>
+      {roles.value.length > 0 && (
+        <Button size="small" icon="leave" onClick={signOut}>
+          Sign out
+        </Button>
+      )}
+    </div>
+  );
+}
+
+function Bar({ onMore }: { onMore: () => void }) {
+  const { path } = useLocation();
+  const pages = visible();
+  const current = currentPage(path, pages);
+  const inBar = pages.filter((page) => page.nav?.bar).slice(0, 4);
+  return (
+    <nav class="shell-bottom" aria-label="Main pages">
+      {inBar.map((page) => (
+        <PageLink key={page.path} page={page} current={page === current} />
+      ))}
+      <button type="button" onClick={onMore}>
+        <Icon name="more" />
+        More
+      </button>
+    </nav>
+  );
+}
+
+function Drawer({ open, onClose }: { open: boolean; onClose: () => void }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    if (open) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [open]);
+  return (
+    <dialog class="drawer" ref={dialog} aria-label="Menu" onClose={onClose}>
+      {open && (
+        <div class="drawer-body">
+          <Button kind="plain" icon="close" label="Close the menu" onClick={onClose} />
+          <Navigation id="all-pages" />
+          <Foot />
+        </div>
+      )}
+    </dialog>
+  );
+}

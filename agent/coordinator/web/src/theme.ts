@@ -1,0 +1,28 @@
+/** Light or dark: as the system has it, or as was chosen here. */
+import { effect, signal } from "@preact/signals";
+
+export type Theme = "auto" | "light" | "dark";
+
+const KEY = "aitbc.theme";
+const NEXT: Record<Theme, Theme> = { auto: "light", light: "dark", dark: "auto" };
+
+function stored(): Theme {
+  const value = localStorage.getItem(KEY);
+  return value === "light" || value === "dark" ? value : "auto";
+}
+
+export const theme = signal<Theme>(stored());
+
+/** Follow the choice for as long as the page lives. */
+export function followTheme(): void {
+  effect(() => {
+    localStorage.setItem(KEY, theme.value);
+    if (theme.value === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme.value;
+  });
+}
+
+/** From system to light to dark and back. */
+export function nextTheme(): void {
+  theme.value = NEXT[theme.value];
+}

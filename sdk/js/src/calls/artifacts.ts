@@ -1,0 +1,133 @@
+/** `client.artifacts`: files, addressed by the SHA-256 of their content. */
+
+import { sha256 } from "@noble/hashes/sha2.js";
+import { bytesToHex } from "@noble/hashes/utils.js";
+import { type DownloadOptions, downloadBlob, downloadTo, type Target } from "../download.js";
+import { FormatError, VerificationError } from "../errors.js";
+import { type OnProgress, type Source, sourceOf, type Uploadable } from "../files.js";
+import type { Artifact, ArtifactLink } from "../models.js";
+import { uploadResumably } from "../resumable.js";
+import { type CallOptions, fetchJson, type Session } from "../transport.js";
+
+/** Files of more bytes than this are uploaded so that they can go on; smaller ones are sent again as quickly. */
+const RESUMABLE = 8 * 2 ** 20;
+const ARTIFACT_ID = /^(?:artifact:)?(sha256:[0-9a-f]{64})$/;
+
+/** What uploads take. */
+export interface UploadOptions extends CallOptions {
+  /** Without it, the file's own or the one that its name suggests. */
+  mediaType?: string | undefined;
+  onProgress?: OnProgress | undefined;
+}
+
+/** Files: upload, download, read, link. */
+export class Artifacts {
+  readonly #session: Session;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /**
+   * Store a file: a `File` or `Blob`, bytes, a stream, or in Node a path. It is never held in memory as a whole.
+   *
+   * A file of more than 8 MiB, and a stream, goes on where it was when the connection breaks. Throws
+   * `VerificationError` when the coordinator stored other bytes, what reading throws, and what every call throws.
+   */
+  async upload(content: Uploadable, options: UploadOptions = {}): Promise<Artifact> {
+    return storeSource(this.#session, await sourceOf(content, options.mediaType), options);
+  }
+
+  /**
+   * Fetch an artifact into a file (in Node) or a stream, checked against its digest.
+   *
+   * A broken connection goes on where it broke. Into a file, an earlier download that was interrupted does too: while
+   * it runs the bytes are in `<to>.part`. Throws `VerificationError` (and leaves no file) when the digest differs.
+   */
+  async download(artifactId: string, to: Target, options: DownloadOptions = {}): Promise<void> {
+    return downloadTo(this.#session, identifier(artifactId), to, options);
+  }
+
+  /** An artifact as a `Blob` of its media type, checked against its digest. A broken connection goes on where it broke. */
+  async blob(artifactId: string, options: DownloadOptions = {}): Promise<Blob> {
+    return downloadBlob(this.#session, identifier(artifactId), options);
+  }
+
+  /** The bytes of a small artifact, checked against its digest. */
+  async get(artifactId: string, options: DownloadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
+    return new Uint8Array(await (await this.blob(artifactId, options)).arrayBuffer());
+  }
+
+  /** A link that reads this artifact without a key, for an hour or so many `seconds`. Its `url` is a whole one. */
+  async link(
+    artifactId: string,
+    options: { seconds?: number | undefined } & CallOptions = {},
+  ): Promise<ArtifactLink> {
+    const { signal, ...json } = options;
+    const path = `/v1/artifacts/${identifier(artifactId)}/links`;
+    const link = await fetchJson<ArtifactLink>(this.#session, {
+      method: "POST",
+      path,
+      json,
+      repeatable: true,
+      signal,
+    });
+    return { ...link, url: this.#session.baseUrl + link.url };
+  }
+}
+
+/** What to write into a job's input to use an artifact. */
+export function artifactAddress(artifact: { artifactId: string }): string {
+  return `artifact:${artifact.artifactId}`;
+}
+
+/** Store a file. */
+export async function storeSource(
+  session: Session,
+  source: Source,
+  options: UploadOptions,
+): Promise<Artifact> {
+  if (source.content instanceof Blob && source.content.size <= RESUMABLE) {
+    return storeAtOnce(session, source, source.content, options);
+  }
+  const { artifactId, size, sha256 } = await uploadResumably(session, source, options);
+  requireSame(artifactId, sha256);
+  return { artifactId, size, mediaType: source.mediaType };
+}
+
+async function storeAtOnce(
+  session: Session,
+  source: Source,
+  content: Blob,
+  options: UploadOptions,
+): Promise<Artifact> {
+  const body = new Uint8Array(await content.arrayBuffer());
+  options.onProgress?.(0, body.length);
+  const artifact = await fetchJson<Artifact>(session, {
+    method: "POST",
+    path: "/v1/artifacts",
+    headers: { "Content-Type": source.mediaType },
+    body,
+    repeatable: true,
+    signal: options.signal,
+  });
+  requireSame(artifact.artifactId, bytesToHex(sha256(body)));
+  options.onProgress?.(body.length, body.length);
+  return artifact;
+}
+
+function requireSame(artifactId: string, sent: string): void {
+  if (artifactId !== `sha256:${sent}`) {
+    throw new VerificationError(
+      `The coordinator stored ${artifactId || "no artifact"}, but sha256:${sent} was sent.`,
+    );
+  }
+}
+
+function identifier(artifactId: string): string {
+  const found = ARTIFACT_ID.exec(artifactId)?.[1];
+  if (found === undefined) {
+    throw new FormatError(`${JSON.stringify(artifactId)} is not an artifact id (sha256: and 64 hex digits).`);
+  }
+  return found;
+}

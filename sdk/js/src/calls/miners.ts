@@ -1,0 +1,78 @@
+/** `client.miners`: what miners do and have done, and what their owners want of them. */
+
+import type { GivenOrder, MinerDetails, MinerEarnings, MinerList, MinerStats } from "../models_operations.js";
+import { type CallOptions, fetchJson, part, type Session } from "../transport.js";
+
+/** Miners. All but `stats` is for their owners and for administrators. */
+export class Miners {
+  readonly #session: Session;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  /** What a miner has done, and its reputation from 0 to 5. */
+  stats(minerId: string, options: CallOptions = {}): Promise<MinerStats> {
+    return fetchJson(this.#session, { path: `${pathOf(minerId)}/stats`, ...options });
+  }
+
+  /** One's own miner; for an administrator all of them, the newest first. */
+  list(
+    options: { limit?: number | undefined; offset?: number | undefined } & CallOptions = {},
+  ): Promise<MinerList> {
+    const { signal, ...query } = options;
+    return fetchJson(this.#session, { path: "/v1/miners", query, signal });
+  }
+
+  /** A miner with its GPUs, services, jobs and orders. */
+  get(minerId: string, options: CallOptions = {}): Promise<MinerDetails> {
+    return fetchJson(this.#session, { path: pathOf(minerId), ...options });
+  }
+
+  /** Have a miner, or one of its GPUs, take no more jobs: until it is resumed, or for some `seconds`. */
+  pause(
+    minerId: string,
+    options: { gpu?: string | undefined; seconds?: number | undefined } & CallOptions = {},
+  ): Promise<GivenOrder> {
+    const { signal, ...json } = options;
+    return this.#order("POST", `${pathOf(minerId)}/pause`, json, signal);
+  }
+
+  /** Have a miner, or one of its GPUs, take jobs again. */
+  resume(minerId: string, options: { gpu?: string | undefined } & CallOptions = {}): Promise<GivenOrder> {
+    const { signal, ...json } = options;
+    return this.#order("POST", `${pathOf(minerId)}/resume`, json, signal);
+  }
+
+  /** Have a miner fetch a model. */
+  fetchModel(minerId: string, model: string, options: CallOptions = {}): Promise<GivenOrder> {
+    return this.#order("POST", `${pathOf(minerId)}/models`, { model }, options.signal);
+  }
+
+  /** Have a miner remove a model from its disk. */
+  removeModel(minerId: string, model: string, options: CallOptions = {}): Promise<GivenOrder> {
+    return this.#order("DELETE", `${pathOf(minerId)}/models/${part(model)}`, undefined, options.signal);
+  }
+
+  /** What a miner earned on each of the last `days` (30). */
+  earnings(
+    minerId: string,
+    options: { days?: number | undefined } & CallOptions = {},
+  ): Promise<MinerEarnings> {
+    const { signal, ...query } = options;
+    return fetchJson(this.#session, { path: `${pathOf(minerId)}/earnings`, query, signal });
+  }
+
+  #order(
+    method: "POST" | "DELETE",
+    path: string,
+    json: object | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<GivenOrder> {
+    return fetchJson(this.#session, { method, path, json, signal });
+  }
+}
+
+function pathOf(minerId: string): string {
+  return `/v1/miners/${part(minerId)}`;
+}

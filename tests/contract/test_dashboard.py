@@ -1,0 +1,138 @@
+"""How the dashboard's files are served."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from agent.coordinator import app
+from support.server import Served, serve
+
+PAGE = "<!doctype html><title>AITBC</title>" + "<p>a page that is long enough to compress</p>" * 30
+SCRIPT = "console.log('a script that is long enough to compress');\n" * 30
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a build of the dashboard leaves."""
+    directory = tmp_path / "dist"
+    (directory / "assets").mkdir(parents=True)
+    (directory / "index.html").write_text(PAGE)
+    (directory / "assets" / "index-abc123.js").write_text(SCRIPT)
+    (directory / "assets" / "small-abc123.css").write_text("p{}")
+    (tmp_path / "secret.txt").write_text("not below the directory")
+    monkeypatch.setattr(app, "BUILT", directory)
+    return directory
+
+
+@pytest.fixture
+def http(built: Path, served: Served) -> Iterator[httpx.Client]:
+    """A browser without a key."""
+    with httpx.Client(base_url=served.url, timeout=30) as http:
+        yield http
+
+
+def test_the_root_leads_to_the_page(http: httpx.Client) -> None:
+    for path in ("/", "/dashboard"):
+        answer = http.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (307, "/dashboard/")
+    assert http.get("/dashboard/").text == PAGE
+
+
+@pytest.mark.parametrize("path", ["", "index.html", "jobs", "jobs/job_1", "miners/miner_1.2"])
+def test_every_path_that_is_no_file_is_the_page(http: httpx.Client, path: str) -> None:
+    """Which looks at the path itself. It is asked for each time, so that a new version shows."""
+    answer = http.get(f"/dashboard/{path}")
+    assert (answer.status_code, answer.text) == (200, PAGE)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+def test_the_page_may_load_and_ask_nothing_elsewhere(http: httpx.Client) -> None:
+    headers = http.get("/dashboard/").headers
+    policy = headers["content-security-policy"].split("; ")
+    assert {"default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"} <= {
+        *policy
+    }
+    assert "unsafe" not in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_hashed_files_are_kept_by_browsers_and_compressed_for_those_that_take_it(http: httpx.Client) -> None:
+    path = "/dashboard/assets/index-abc123.js"
+    plain = http.get(path, headers={"Accept-Encoding": "identity"})
+    refusing = http.get(path, headers={"Accept-Encoding": "gzip;q=0"})
+    small = http.get("/dashboard/assets/small-abc123.css")
+    assert plain.text == refusing.text == SCRIPT
+    assert not {"content-encoding"} & {*plain.headers, *refusing.headers, *small.headers}
+    with http.stream("GET", path, headers={"Accept-Encoding": "br, gzip"}) as answer:
+        raw = b"".join(answer.iter_raw())
+    assert answer.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(raw).decode() == SCRIPT
+    assert len(raw) < len(SCRIPT) / 4
+    assert answer.headers["vary"] == "Accept-Encoding"
+    assert answer.headers["etag"] != plain.headers["etag"]
+    for each in (plain, answer, small):
+        assert each.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert plain.headers["content-type"].startswith("text/javascript")
+    assert (
+        http.get("/dashboard/assets/index-gone.js").status_code == 404
+    )  # and not a page in a script's place
+
+
+def test_what_a_browser_has_is_not_sent_again_until_it_changes(http: httpx.Client, built: Path) -> None:
+    """Decided by content: packages give all files one time, and pages of two versions may have one size."""
+    first = http.get("/dashboard/")
+    known = {"If-None-Match": first.headers["etag"]}
+    again = http.get("/dashboard/", headers=known)
+    assert (again.status_code, again.content) == (304, b"")
+    changed = PAGE.replace("AITBC", "CTBIA")
+    (built / "index.html").write_text(changed)
+    answer = http.get("/dashboard/", headers=known)
+    assert (answer.status_code, answer.text) == (200, changed)
+
+
+def test_only_reading_is_possible(http: httpx.Client) -> None:
+    head = http.head("/dashboard/", headers={"Accept-Encoding": "identity"})
+    assert (head.status_code, head.content) == (200, b"")
+    assert int(head.headers["content-length"]) == len(PAGE)
+    refused = http.post("/dashboard/")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert refused.json()["error"]["code"] == "METHOD_NOT_ALLOWED"
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.txt", "..%2fsecret.txt", "%2e%2e/secret.txt", "assets/..%5c..%5csecret.txt"]
+)
+def test_nothing_outside_of_its_directory_is_served(http: httpx.Client, path: str) -> None:
+    answer = http.get(httpx.URL(http.base_url, raw_path=f"/dashboard/{path}".encode()))
+    assert "not below" not in answer.text
+
+
+def test_it_is_not_counted(built: Path, tmp_path: Path) -> None:
+    """A page is a dozen files: whoever reloads it must not be refused, nor use up the address's other calls."""
+    with serve(tmp_path / "data", rate_limits={"address": "2 per minute", "unlimited": []}) as served:
+        for _ in range(5):
+            assert httpx.get(f"{served.url}/dashboard/assets/index-abc123.js").status_code == 200
+        assert httpx.get(f"{served.url}/v1/registry/services").status_code == 200
+
+
+def test_sources_without_a_build_say_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "BUILT", tmp_path / "missing")
+    with serve(tmp_path / "data") as served:
+        answer = httpx.get(f"{served.url}/dashboard/jobs")
+        assert answer.status_code == 200
+        assert "npm run build" in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_it_can_be_switched_off(built: Path, tmp_path: Path) -> None:
+    with serve(tmp_path / "data", dashboard=False) as served:
+        for path in ("/", "/dashboard", "/dashboard/"):
+            answer = httpx.get(f"{served.url}{path}")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")

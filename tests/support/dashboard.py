@@ -1,0 +1,121 @@
+"""A browser at the dashboard: real Chromium, signed in by a one-time link, which notices what should not happen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from support.agents import Agent
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
+LIMIT_MS = 20_000
+DESKTOP = (1440, 900)
+PHONE = (390, 844)
+
+Scheme = Literal["light", "dark"]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The installed browser, without a window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+def login_path(agent: Agent) -> str:
+    """A one-time link with all of the agent's keys, as `aitbc-agent login` prints it: its path on the agent."""
+    keys = agent.file
+    own = httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": keys["client_key"]}, timeout=10)
+    gives = {"account_id": own.json()["account_id"], "miner_id": keys["miner_id"], "admin": True}
+    answer = httpx.post(
+        f"{agent.url}/v1/admin/logins", headers={"X-API-Key": keys["admin_key"]}, json=gives, timeout=10
+    )
+    answer.raise_for_status()
+    path: str = answer.json()["path"]
+    return path
+
+
+@dataclass
+class Dashboard:
+    """One page of a browser. `faults` gathers errors of the console, and requests to other hosts."""
+
+    agent: Agent
+    page: Page
+    faults: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(LIMIT_MS)
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
+        self.page.on("request", self._asked)
+
+    def sign_in(self) -> Dashboard:
+        """Follow a one-time link."""
+        self.page.goto(self.agent.url + login_path(self.agent))
+        self.page.get_by_role("button", name="Sign out").first.wait_for(state="attached")
+        return self
+
+    def open(self, path: str) -> Page:
+        """Go to a page of the dashboard; returns once it has its heading and nothing is loading."""
+        self.page.goto(f"{self.agent.url}/dashboard{path}")
+        self.settled()
+        return self.page
+
+    def settled(self) -> None:
+        """Wait until the page has its heading and no skeletons."""
+        self.page.locator("h1").first.wait_for()
+        self.page.locator("[aria-busy=true]").first.wait_for(state="detached")
+
+    def findings(self) -> list[str]:
+        """What axe-core finds on the page that is serious or critical."""
+        self.page.evaluate(AXE.read_text())
+        found: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        return [
+            f"{rule['id']} ({rule['impact']}): {node['html'][:200]} {node['failureSummary']}"
+            for rule in found["violations"]
+            if rule["impact"] in ("serious", "critical")
+            for node in rule["nodes"]
+        ]
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.faults.append(f"{message.type}: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("data", "blob") and parts.netloc != urlsplit(self.agent.url).netloc:
+            self.faults.append(f"request to another host: {request.url}")
+
+
+@contextmanager
+def visit(
+    browser: Browser, agent: Agent, *, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light"
+) -> Iterator[Dashboard]:
+    """A window of its own, with nothing stored yet."""
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    try:
+        yield Dashboard(agent, context.new_page())
+    finally:
+        context.close()
