@@ -15,9 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.coordinator import tracing
 from agent.coordinator.measures import REQUEST_SECONDS, REQUESTS
 from agent.core import tus
 from agent.core.errors import ApiError, InternalError, PayloadTooLarge, UnsupportedVersion, error_body
+from agent.core.tracing import trace_id_in
 from agent.measures import Meter
 from agent.settings import CoordinatorSettings
 
@@ -161,7 +163,11 @@ class Failures:
             log.info("client_left", path=scope["path"], method=scope["method"])
         except Exception:
             log.exception(
-                "request_failed", path=scope["path"], method=scope["method"], request_id=scope["request_id"]
+                "request_failed",
+                path=scope["path"],
+                method=scope["method"],
+                request_id=scope["request_id"],
+                trace_id=tracing.answered(),
             )
             if started:
                 raise
@@ -183,10 +189,13 @@ class RequestIds:
         request_id = secrets.token_hex(8)
         scope["request_id"] = request_id
         begun = time.perf_counter()
+        tracing.begin(_client_trace(scope))
 
         async def marked(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if (trace_id := tracing.answered()) is not None:
+                    message["headers"].append((b"x-trace-id", trace_id.encode()))
                 if scope["type"] == "http":
                     self._note(scope, message["status"], time.perf_counter() - begun)
             await send(message)
@@ -198,6 +207,11 @@ class RequestIds:
         method = method if method in _METHODS else "other"
         self._meter.count(REQUESTS, route, method, str(status))
         self._meter.observe(REQUEST_SECONDS, seconds, route, method)
+
+
+def _client_trace(scope: Scope) -> str | None:
+    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return trace_id_in(given[0].decode("latin-1")) if len(given) == 1 else None
 
 
 def _template(scope: Scope) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -98,7 +99,8 @@ class LocalExecutor:
     ) -> Execution:
         """Do one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first."""
         if not self._background.has(_TEND):
-            self._background.spawn(self._residence.tend(), _TEND)
+            # In a context of its own: it is not this job's, though it begins with it.
+            Context().run(self._background.spawn, self._residence.tend(), _TEND)
         tenant = await self._residence.admit(service, model, message.parameters)
         try:
             child = await tenant.ready()
