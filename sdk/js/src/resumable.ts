@@ -29,8 +29,8 @@ export async function uploadResumably(
   source: Source,
   options: { onProgress?: OnProgress | undefined; signal?: AbortSignal | undefined },
 ): Promise<Uploaded> {
-  options.signal?.throwIfAborted();
   const tus = await import("tus-js-client");
+  options.signal?.throwIfAborted();
   const parts = new Parts(source);
   const size = parts.size ?? undefined;
   const artifactId = await new Promise<string>((resolve, reject) => {
