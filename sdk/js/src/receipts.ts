@@ -22,6 +22,7 @@ import { type Json, snakeName } from "./shape.js";
 import { PAYLOAD_TYPE, parseStatement, type Statement, uncappedPrice } from "./statement.js";
 import { exact, items, text } from "./strict.js";
 
+/** What an exported bundle says that it is. */
 export const BUNDLE_FORMAT = "https://aitbc.bubuit.net/receipt-bundle/v2";
 
 const RECEIPT_FIELDS = [

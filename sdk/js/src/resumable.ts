@@ -50,6 +50,7 @@ export async function uploadResumably(
   source: Source,
   options: ResumableOptions,
 ): Promise<Uploaded> {
+  options.signal?.throwIfAborted();
   const parts = new Parts(source);
   const upload = await begin(session, source, parts.size, options.signal);
   let state: State = { offset: 0, artifactId: null };
