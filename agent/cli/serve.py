@@ -17,7 +17,7 @@ import typer
 import uvicorn
 import uvloop
 
-from agent.cli import agent_file, live, logs
+from agent.cli import agent_file, live, logs, summary
 from agent.cli.agent_file import AgentFile
 from agent.cli.local_keys import LocalKeys, local_keys
 from agent.cli.options import ConfigFile, DataDir, settings_from
@@ -103,6 +103,8 @@ async def _coordinate(settings: Settings) -> None:
         on_signals(stopped.set)
         _ready(settings, _content(url, None, (context, keys), miner_key=None))
         typer.echo(await _dashboard(url, context, keys, miner_id=None))
+        if sys.stdout.isatty():
+            await summary.keep_saying(context, stopped)
         await stopped.wait()
         _notify("STOPPING=1")
         agent_file.remove(settings)
