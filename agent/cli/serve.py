@@ -122,6 +122,8 @@ async def _coordinate(settings: Settings) -> None:
         typer.echo(await _dashboard(url, context, keys, miner_id=None))
         watchdog.ready(await describe())
         async with watchdog.running():
+            if sys.stdout.isatty():
+                await activity.keep_saying(describe, stopped)
             await stopped.wait()
         watchdog.stopping("Stopping", STOP_MARGIN_SECONDS)
         agent_file.remove(settings)
