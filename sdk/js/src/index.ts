@@ -62,6 +62,7 @@ export {
 export { findCosignature, type Note, parseNote, requireSignature } from "./notes.js";
 export { type OutputFile, outputFiles } from "./outputs.js";
 export { type Group, Policy } from "./policy.js";
+export { parseQuantity } from "./quantities.js";
 export {
   BUNDLE_FORMAT,
   type CheckedArtifact,

@@ -49,8 +49,7 @@ export function Field({
   return (
     <div class="field" data-field={label}>
       <label class="field-label" htmlFor={id}>
-        <span>{label}</span>
-        {!required && !quiet && <span class="field-optional">optional</span>}
+        <span>{label}</span> {!required && !quiet && <span class="field-optional">optional</span>}
       </label>
       {children(control(id, { help, error, required }))}
       <Notes id={id} help={help} error={error} />

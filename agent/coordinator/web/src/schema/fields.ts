@@ -66,6 +66,8 @@ const LABELS: Record<string, string> = {
   top_p: "Top p",
   top_k: "Top k",
   max_tokens: "Most tokens",
+  entrypoint: "Entry point",
+  source: "Program",
   "model.entrypoint": "Entry point",
   "model.requirements": "Packages",
   "model.source": "Program",

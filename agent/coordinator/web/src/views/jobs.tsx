@@ -97,7 +97,7 @@ export function JobTable({ jobs }: { jobs: Job[] }) {
       href={(job) => `${BASE}/jobs/${job.jobId}`}
       columns={[
         { title: "Job", cell: (job) => (job.name === job.serviceId ? serviceName(job.serviceId) : job.name) },
-        { title: "Service", cell: (job) => serviceName(job.serviceId) },
+        { title: "Service", cell: (job) => serviceName(job.serviceId), minor: true },
         { title: "State", cell: (job) => <Status state={job.status} />, shrink: true },
         { title: "Progress", cell: (job) => <HowFar job={job} /> },
         { title: "Submitted", cell: (job) => <Ago at={job.createdAt} />, shrink: true, align: "end" },

@@ -31,7 +31,7 @@ export function Price({ service, request, media }: PriceProps) {
           <dd>{duration(typical.seconds)}</dd>
         </div>
       )}
-      <div class="receipt-total" role="status">
+      <div class="receipt-total">
         <dt>{estimate ? `About ${units(rounded(estimate.units), unit)}` : "Estimate"}</dt>
         <dd>
           {estimate ? (
