@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -89,12 +90,13 @@ def confirm(page: Page, button: str) -> None:
 
 def test_an_owner_sees_the_machine_as_it_is(owner: Dashboard, rig: Rig) -> None:
     """Its cards as they were measured, what its time went to, and what is not offered and why."""
-    rig.beat(paused="a game runs on it")
+    rig.beat(paused="for another program (game)")
     page = owner.open("/machine")
     memory = page.get_by_role("meter", name="Memory")
     expect(memory.first).to_have_attribute("aria-valuetext", "18 GiB of 24 GiB")
     expect(page.get_by_role("meter", name="Temperature").first).to_have_attribute("aria-valuetext", "71 °C")
-    expect(page.get_by_text("a game runs on it")).to_be_visible()
+    expect(page.get_by_text("for another program (game)")).to_be_visible()
+    expect(page.get_by_role("button", name="Resume this GPU")).to_have_count(0)  # it ends by itself
     expect(page.get_by_text("No job that fits is waiting")).to_be_visible()
     page = owner.open("/machine/models")
     expect(page.get_by_text("ffmpeg was not found.")).to_be_visible()
@@ -122,6 +124,26 @@ def test_an_owner_pauses_a_card_for_an_hour_and_resumes_it(owner: Dashboard, rig
     assert (order["order"], order["gpu"]) == ("resume", "GPU-1")
     rig.beat(obeyed=[order["order_id"]])
     expect(page.get_by_text("by its owner")).to_have_count(0)
+
+
+def test_the_agents_own_machine_really_pauses(dashboard: Dashboard, agent: Agent) -> None:
+    """A job that is submitted meanwhile waits, and runs when the machine goes on."""
+    page = dashboard.open("/machine")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    confirm(page, "Pause")
+    expect(page.get_by_text("Paused: it takes no new jobs")).to_be_visible()
+    assert agent.status()["miner"]["paused"] == "by hand"
+    with httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file["client_key"]}) as client:
+        model = {"type": "python", "entrypoint": "model.py", "source": {"inline": MODEL}}
+        job = client.post("/v1/jobs", json={"type": "ai-inference", "model": model}).json()
+        resumed = datetime.now(UTC).isoformat()
+        page.get_by_role("button", name="Resume", exact=True).click()
+        expect(page.get_by_text("Paused: it takes no new jobs")).to_have_count(0)
+        ended(client, job["job_id"], "completed")
+        started = client.get(f"/v1/jobs/{job['job_id']}").json()["started_at"]
+    orders = httpx.get(f"{agent.url}/v1/miners", headers={"X-API-Key": agent.file["miner_key"]}).json()
+    assert orders["miners"][0]["orders"] == []
+    assert started > resumed
 
 
 def test_an_owner_fetches_and_removes_models(owner: Dashboard, rig: Rig) -> None:
