@@ -19,6 +19,7 @@ from agent.cli import (
     keys,
     login,
     models,
+    pause,
     receipts,
     serve,
     status,
@@ -42,6 +43,9 @@ app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
+app.command("pause")(pause.pause)
+app.command("resume")(pause.resume)
+app.command("drain")(pause.drain)
 app.command("stop")(stop.stop)
 app.command("fsck")(fsck.fsck)
 app.add_typer(accounts.app, name="accounts")

@@ -7,8 +7,9 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
@@ -16,7 +17,7 @@ import typer
 import uvicorn
 import uvloop
 
-from agent.cli import agent_file, logs
+from agent.cli import agent_file, live, logs
 from agent.cli.agent_file import AgentFile
 from agent.cli.local_keys import LocalKeys, local_keys
 from agent.cli.options import ConfigFile, DataDir, settings_from
@@ -56,6 +57,9 @@ def start(
     enroll: Annotated[
         str | None, typer.Option("--enroll", help="Enrolment token, needed the first time.")
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Lines instead of the live panel on a terminal.")
+    ] = False,
 ) -> None:
     """Run a worker; without --coordinator also the coordinator that it works for."""
     settings = settings_from(
@@ -64,9 +68,11 @@ def start(
         coordinator={"host": host, "port": port},
         miner={"coordinator": coordinator, "enrolment_token": enroll},
     )
-    logs.configure(settings.log)
+    shows = live.wanted(plain=plain)
+    pane = live.LogPane() if shows and sys.stderr.isatty() else None
+    logs.configure(settings.log, pane)
     with agent_file.exclusive(settings):
-        uvloop.run(_start(settings))
+        uvloop.run(_start(settings, pane or live.LogPane() if shows else None))
 
 
 def coordinator(
@@ -79,14 +85,14 @@ def coordinator(
         uvloop.run(_coordinate(settings))
 
 
-async def _start(settings: Settings) -> None:
+async def _start(settings: Settings, pane: live.LogPane | None) -> None:
     joined = settings.miner.coordinator
     if joined is not None:
-        await _mine(settings, joined.rstrip("/"), settings.miner.enrolment_token, None)
+        await _mine(settings, joined.rstrip("/"), settings.miner.enrolment_token, None, pane)
         return
     async with _serving(settings) as (url, context, keys):
         token, _ = await create_enrolment(context, uses=1, valid_seconds=ENROLMENT_SECONDS)
-        await _mine(settings, url, token, (context, keys))
+        await _mine(settings, url, token, (context, keys), pane)
 
 
 async def _coordinate(settings: Settings) -> None:
@@ -94,14 +100,18 @@ async def _coordinate(settings: Settings) -> None:
     async with _serving(settings) as (url, context, keys):
         on_signals(stopped.set)
         _ready(settings, _content(url, None, (context, keys), miner_key=None))
-        await _show_dashboard(url, context, keys, miner_id=None)
+        typer.echo(await _dashboard(url, context, keys, miner_id=None))
         await stopped.wait()
         _notify("STOPPING=1")
         agent_file.remove(settings)
 
 
 async def _mine(
-    settings: Settings, url: str, token: str | None, local: tuple[Context, LocalKeys] | None
+    settings: Settings,
+    url: str,
+    token: str | None,
+    local: tuple[Context, LocalKeys] | None,
+    pane: live.LogPane | None,
 ) -> None:
     from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts sooner without it
 
@@ -115,15 +125,21 @@ async def _mine(
         stopping = True
 
     on_signals(stop)
-    await daemon.start()
-    if not stopping:
-        _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key))
-        if local is not None:
-            await _show_dashboard(url, *local, miner_id=daemon.miner_id)
-    try:
-        await daemon.run()
-    finally:
-        agent_file.remove(settings)
+    panel = None if pane is None else live.LivePanel(url, daemon, pane, on_stop=stop)
+    with panel.shown() if panel is not None else nullcontext():
+        await daemon.start()
+        if not stopping:
+            _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key), quiet=panel is not None)
+            if local is not None:
+                where = await _dashboard(url, *local, miner_id=daemon.miner_id)
+                if panel is None:
+                    typer.echo(where)
+                else:
+                    panel.say(where)
+        try:
+            await daemon.run()
+        finally:
+            agent_file.remove(settings)
 
 
 def _content(
@@ -141,22 +157,22 @@ def _content(
     )
 
 
-def _ready(settings: Settings, content: AgentFile) -> None:
+def _ready(settings: Settings, content: AgentFile, *, quiet: bool = False) -> None:
     agent_file.write(settings, content)
     _notify("READY=1")
     log.info("ready", url=content.url, miner_id=content.miner_id, data_dir=str(settings.data_dir))
-    typer.echo(f"AITBC agent is ready at {content.url}")
+    if not quiet:
+        typer.echo(f"AITBC agent is ready at {content.url}")
 
 
-async def _show_dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> None:
-    """Say where the dashboard is, with a link that logs in once; without it where the line would stay in a journal."""
+async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> str:
+    """Where the dashboard is, with a link that logs in once; without it where the line would stay in a journal."""
     if not context.settings.dashboard:
-        return
+        return "Dashboard: switched off (coordinator.dashboard)"
     if os.environ.get("JOURNAL_STREAM"):
-        typer.echo(f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` makes a link that logs in)")
-        return
+        return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` makes a link that logs in)"
     link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
-    typer.echo(f"Dashboard: {url}{link['path']}")
+    return f"Dashboard: {url}{link['path']}"
 
 
 def on_signals(callback: Callable[[], None]) -> None:

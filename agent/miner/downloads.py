@@ -112,6 +112,14 @@ class Downloads:
         tell = _Teller(on_progress)
         return await self._shelf.use(name, lambda: tell.look(self._shelf.partial(name)))
 
+    def partly_here(self, name: str) -> bool:
+        """Whether a part of the model has arrived."""
+        return self._shelf.partial(name).exists()
+
+    def remove(self, name: str) -> bool:
+        """Remove a model and what has arrived of it. Blocking. False if somebody uses or fetches it. Raises `OSError`."""
+        return all(self._shelf.remove(stored) for stored in (name, self._shelf.partial(name).name))
+
     async def _fetch(self, entry: CatalogueEntry, partial: Path, tell: _Teller, *, may_remove: bool) -> None:
         listing = await list_files(entry, self._endpoint)
         async with httpx.AsyncClient(timeout=self._timeout, follow_redirects=True) as client:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
@@ -21,7 +21,7 @@ from agent.miner.capabilities import ServiceOffer
 from agent.miner.errors import Unreachable
 from agent.miner.events import EventFeed
 from agent.miner.executor.child import RunListener
-from agent.miner.executor.local import Execution, LocalExecutor
+from agent.miner.executor.local import Execution, LocalExecutor, Stage
 from agent.miner.identity import Identity
 from agent.miner.inputs import fetch
 from agent.miner.lease import KeptOutput, Lease, digest_agrees
@@ -56,6 +56,9 @@ _NOT_THIS_MACHINE: Final = frozenset(
 )
 """Codes of retries that say nothing about the health of this machine. A single model's faults are counted apart."""
 
+WorkStage: TypeAlias = Literal["fetching", "waiting"] | Stage
+"""Its model and inputs are fetched; it waits for a device; its model is loaded; it runs, or its outcome is written down."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -85,7 +88,8 @@ class Workplace:
 class Work:
     """The work on one lease. `run` it as a task; `progress`, `units` and `counter` go into heartbeats.
 
-    `machine_fault` says afterwards whether this machine failed.
+    `stage` and `device` (a GPU's UUID or "cpu", None before it has got one) say how far it is. Afterwards `outcome` says how
+    it ended, and `machine_fault` whether this machine failed.
     """
 
     def __init__(self, lease: Lease, message: Mapping[str, Any], place: Workplace) -> None:
@@ -94,6 +98,9 @@ class Work:
         self.units = Decimal(0)
         self.counter = 0
         self.machine_fault = False
+        self.stage: WorkStage = "fetching"
+        self.device: str | None = None
+        self.outcome = "dropped"
         self._message = message
         self._place = place
         self._directory = place.jobs_directory / f"{lease.job_id}_{lease.fence}"
@@ -111,6 +118,7 @@ class Work:
         try:
             entry = await self._outcome()
             self._ending = True
+            self.outcome = "completed" if entry.kind == "result" else str(entry.body["code"])
             await self._finish(entry)
         except asyncio.CancelledError:
             _log.info("job_dropped", job_id=self.lease.job_id, fence=self.lease.fence)
@@ -174,7 +182,8 @@ class Work:
             timeout_seconds=max(0.001, lease.seconds_left()),
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_kept)
-        execution = await place.executor.run(lease.service, model, message, listener)
+        self.stage = "waiting"
+        execution = await place.executor.run(lease.service, model, message, listener, on_stage=self._on_stage)
         finished_at = time.time()
         digest = None if model is None else await self._weights_digest(model, execution)
         collected = await self._collect(execution)
@@ -210,6 +219,9 @@ class Work:
             _log.info("kept_output_lost", job_id=self.lease.job_id, name=item.name, code=error.code)
             return None
         return target
+
+    def _on_stage(self, stage: Stage, device: str) -> None:
+        self.stage, self.device = stage, device
 
     def _on_progress(self, percent: float, units: Decimal) -> None:
         self.progress, self.units = percent, units

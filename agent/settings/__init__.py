@@ -29,7 +29,7 @@ from agent.settings.coordinator import (
     StreamSettings,
     WebhookSettings,
 )
-from agent.settings.miner import InputSettings, MinerSettings, RunnersSettings
+from agent.settings.miner import InputSettings, MinerSettings, PauseSettings, RunnersSettings
 
 __all__ = [
     "CoordinatorSettings",
@@ -37,6 +37,7 @@ __all__ = [
     "InputSettings",
     "LogSettings",
     "MinerSettings",
+    "PauseSettings",
     "RateLimitSettings",
     "RunnersSettings",
     "Settings",
@@ -90,6 +91,8 @@ class Settings(BaseSettings):
 
 # Variables of the SDK, which share our prefix without being settings of the agent.
 _FOREIGN_VARIABLES = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL"})
+# Settings whose keys are the owner's.
+_OPEN_SETTINGS = ("AITBC_MINER__PRICES__", "AITBC_MINER__GPUS__")
 
 
 def load_settings(config: Path | None = None, flags: dict[str, Any] | None = None) -> Settings:
@@ -114,7 +117,7 @@ def load_settings(config: Path | None = None, flags: dict[str, Any] | None = Non
 def _check_environment() -> None:
     known = {f"AITBC_{key.replace('.', '__').upper()}" for key in known_keys()} | _FOREIGN_VARIABLES
     for name in sorted(os.environ):
-        if name.startswith("AITBC_") and name not in known and not name.startswith("AITBC_MINER__PRICES__"):
+        if name.startswith("AITBC_") and name not in known and not name.startswith(_OPEN_SETTINGS):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise ConfigurationError(f"The environment variable {name} names no setting.{hint}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from agent.core.quantities import Bytes, Money
+from agent.core.schedules import ScheduleWindow
 from agent.settings._section import Section
 
 
@@ -23,6 +25,64 @@ class InputSettings(Section):
     """Whether private, loopback and link-local addresses are fetched. Off: strangers would reach into your network."""
     max_redirects: Annotated[int, Field(ge=0, le=20)] = 5
     """How many redirects are followed; each target is checked like the first."""
+
+
+class PauseSettings(Section):
+    """When GPUs take no jobs. Each is paused by itself; when all are, or there is none, so is the whole miner."""
+
+    schedule: tuple[ScheduleWindow, ...] = ()
+    """Times of the week, local time: "Mon-Fri 09:00-18:00", "Sat,Sun 00:00-24:00", "22:00-06:00" (over midnight)."""
+    other_programs: bool = False
+    """Whether a GPU is paused while another program computes on it, or keeps it busy while nothing of ours works there.
+    Off: idle models make room for other programs in any case."""
+    other_utilization: Annotated[float, Field(gt=0, le=100)] = 25
+    """Percent of a GPU that programs which only draw (games, films) must use for that; a desktop takes less."""
+    max_temperature: Annotated[float, Field(gt=0, le=150)] | None = None
+    """Degrees Celsius above which a GPU takes no more jobs. None: the driver slows a card that is too hot."""
+    temperature_margin: Annotated[float, Field(ge=0, le=100)] = 5
+    """How many degrees below the limit it must be again."""
+    max_power: Annotated[float, Field(gt=0)] | None = None
+    """Watts above which a GPU takes no more jobs. None: the card's own limit is enough."""
+    power_margin: Annotated[float, Field(ge=0)] = 20
+    """How many watts below the limit it must be again."""
+    hold_seconds: Annotated[float, Field(ge=0)] = 60
+    """How long other programs, heat or power must be gone before work goes on, so that it does not come and go."""
+
+
+class GpuPauseSettings(Section):
+    """The same for one GPU. What is given here takes the place of `miner.pause`; an empty schedule is one."""
+
+    schedule: tuple[ScheduleWindow, ...] | None = None
+    """Times of the week at which this GPU is paused. None: those of `miner.pause`, like everything below."""
+    other_programs: bool | None = None
+    """Whether it is paused while another program uses it."""
+    other_utilization: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Percent that programs which only draw must use for that."""
+    max_temperature: Annotated[float, Field(gt=0, le=150)] | None = None
+    """Degrees Celsius above which it takes no more jobs."""
+    temperature_margin: Annotated[float, Field(ge=0, le=100)] | None = None
+    """How many degrees below the limit it must be again."""
+    max_power: Annotated[float, Field(gt=0)] | None = None
+    """Watts above which it takes no more jobs."""
+    power_margin: Annotated[float, Field(ge=0)] | None = None
+    """How many watts below the limit it must be again."""
+    hold_seconds: Annotated[float, Field(ge=0)] | None = None
+    """How long the cause must be gone."""
+
+
+class GpuSettings(Section):
+    """What holds for one GPU only."""
+
+    pause: GpuPauseSettings = GpuPauseSettings()
+
+
+def _check_gpu_name(name: str) -> str:
+    if re.fullmatch(r"\d{1,3}|GPU-[0-9a-fA-F-]{1,40}", name, re.ASCII) is None:
+        raise ValueError(f'{name!r} names no GPU; write its index ("0") or its UUID ("GPU-...")')
+    return name
+
+
+GpuName = Annotated[str, AfterValidator(_check_gpu_name)]
 
 
 class MinerSettings(Section):
@@ -65,6 +125,9 @@ class MinerSettings(Section):
     """Names of models that never make room for others."""
     transport: Literal["auto", "websocket", "poll"] = "auto"
     """How to speak to the coordinator: the WebSocket, long polls, or the first with the second as a fallback."""
+    pause: PauseSettings = PauseSettings()
+    gpus: dict[GpuName, GpuSettings] = Field(default={})
+    """Settings of single GPUs, by index ("0") or UUID ("GPU-...", or its beginning), e.g. `[miner.gpus.0.pause]`."""
     inputs: InputSettings = InputSettings()
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
@@ -23,7 +23,7 @@ from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.children import ChildPool
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.residence import Residence
-from agent.miner.executor.tenants import Tenant
+from agent.miner.executor.tenants import Tenant, card_key
 from agent.settings import MinerSettings
 from runners._base import Device, Model, Retry, Tools
 from runners._protocol import Done, Run, RunnerIdentity
@@ -33,6 +33,8 @@ HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners._host")
 MEMORY_SHARE: Final = 0.9
 """How much of the machine's memory one child may take, unless `miner.child_memory` says otherwise."""
 _TEND: Final = "executor-tend"
+
+Stage: TypeAlias = Literal["loading", "running"]
 
 _log = structlog.get_logger(__name__)
 
@@ -45,6 +47,17 @@ class Execution:
     runner: RunnerIdentity
     device: Device
     weights: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A child that works: `runs` of its `seats` are taken. `device` is the UUID of a GPU, or "cpu"."""
+
+    service: str
+    model: str | None
+    device: str
+    runs: int
+    seats: int
 
 
 class LocalExecutor:
@@ -88,15 +101,30 @@ class LocalExecutor:
         """Keep one child ready for each of the first few `services`; the values say whether the service has models."""
         self._pool.prestart(services, self._devices.of)
 
+    def pause(self, devices: frozenset[str]) -> None:
+        """From now on these devices ("cpu", UUIDs of GPUs), and no others, get no jobs; idle models leave them at once."""
+        self._residence.pause(devices)
+
     async def run(
-        self, service: str, model: Model | None, message: Run, listener: RunListener | None = None
+        self,
+        service: str,
+        model: Model | None,
+        message: Run,
+        listener: RunListener | None = None,
+        *,
+        on_stage: Callable[[Stage, str], None] = lambda _stage, _device: None,
     ) -> Execution:
-        """Do one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first."""
+        """Do one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first.
+
+        `on_stage` hears when it has got a device, whose model may still have to be loaded, and when it runs there.
+        """
         if not self._background.has(_TEND):
             self._background.spawn(self._residence.tend(), _TEND)
         tenant = await self._residence.admit(service, model, message.parameters)
         try:
+            on_stage("loading", card_key(tenant.device))
             child = await tenant.ready()
+            on_stage("running", card_key(tenant.device))
             done = await child.run(
                 message,
                 listener or RunListener(),
@@ -114,6 +142,10 @@ class LocalExecutor:
         finally:
             self._residence.leave(tenant)
 
+    async def release_model(self, name: str) -> None:
+        """Have a model that no job uses leave the memory."""
+        await self._residence.release_model(name)
+
     def model_failed(self, service: str, model: str, error: Retry) -> None:
         """A model could not even be brought to this machine: that counts as one that cannot be loaded."""
         self._residence.load_failed(service, model, error)
@@ -126,10 +158,10 @@ class LocalExecutor:
                 models.setdefault(tenant.service, set()).add(tenant.model.name)
         return {service: sorted(names) for service, names in models.items()}
 
-    def working(self) -> list[tuple[str, str | None, int, int]]:
-        """Service, model, runs under way and seats of every child that works."""
+    def working(self) -> list[Working]:
+        """Every child that works."""
         return [
-            (tenant.service, tenant.model_name, tenant.runs, tenant.seats)
+            Working(tenant.service, tenant.model_name, card_key(tenant.device), tenant.runs, tenant.seats)
             for tenant in self._residence.tenants()
             if tenant.runs > 0
         ]
