@@ -68,9 +68,16 @@ def submit(client: AITBCClient, folder: Path) -> Jobs:
     model = folder / "classify.py"
     model.write_text(PROGRAM)
     services = client.services
-    size = {"resolution_x": 640, "resolution_y": 360}
     talk = services.transcribe(speech, model="tiny.en", name="Weekly meeting")
-    film = services.render(scene, name="Opening shot", engine="cycles", samples=24, frames="1-5", **size)
+    film = services.render(
+        scene,
+        name="Opening shot",
+        engine="cycles",
+        samples=24,
+        resolution_x=640,
+        resolution_y=360,
+        frames="1-5",
+    )
     done = [
         talk,
         film,
@@ -91,10 +98,17 @@ def submit(client: AITBCClient, folder: Path) -> Jobs:
 
 def keep_busy(client: AITBCClient, folder: Path) -> list[str]:
     """Jobs that run and wait while the pictures are taken, so that they show what running looks like."""
-    scene = folder / "scene.blend"
-    long = {"engine": "cycles", "samples": 400, "resolution_x": 1280, "resolution_y": 720, "frames": "1-40"}
     jobs = [
-        client.services.render(scene, name=name, **long) for name in ("Title sequence", "Product turntable")
+        client.services.render(
+            folder / "scene.blend",
+            name=name,
+            engine="cycles",
+            samples=400,
+            resolution_x=1280,
+            resolution_y=720,
+            frames="1-40",
+        )
+        for name in ("Title sequence", "Product turntable")
     ]
     return [str(job["job_id"]) for job in jobs]
 
