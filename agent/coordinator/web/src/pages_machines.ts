@@ -71,7 +71,6 @@ export const NETWORK_PAGES: PageEntry[] = [
   {
     path: "/network/offers",
     role: "admin",
-    nav: { group: "operator", name: "All offers", icon: "market" },
     view: lazy(() => import("./views/operator/offers.tsx")),
   },
   {

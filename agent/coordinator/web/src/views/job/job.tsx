@@ -20,10 +20,11 @@ import { type Loading, useLoad } from "../../load.ts";
 import { BASE } from "../../pages.ts";
 import { Result } from "../../results/result.tsx";
 import { api } from "../../session.ts";
-import { type Told, useJob } from "./follow.ts";
+import { useJob } from "./follow.ts";
 import { Live } from "./live.tsx";
 import { ReceiptPanel } from "./receipt.tsx";
 import { inputsOf } from "./statement.ts";
+import type { Told } from "./told.ts";
 
 const BACK = { href: `${BASE}/jobs`, name: "Jobs" };
 

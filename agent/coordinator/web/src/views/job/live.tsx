@@ -3,7 +3,7 @@ import type { Job } from "@aitbc/client";
 import { Answer } from "../../results/answer.tsx";
 import { Frames } from "../../results/frames.tsx";
 import { Transcript } from "../../results/transcript.tsx";
-import type { Told } from "./follow.ts";
+import type { Told } from "./told.ts";
 
 export function Live({ told, job }: { told: Told; job: Job }) {
   const previews = Object.entries(told.previews);

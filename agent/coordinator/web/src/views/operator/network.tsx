@@ -95,6 +95,12 @@ function Numbers({ overview, stats, wallet, health }: Everything) {
               ["Issued", <Money key="issued" amount={wallet.issued ?? "0"} />],
               ["Paid for jobs", <Money key="volume" amount={stats.totalVolume} />],
               ["Kept as fees", <Money key="fees" amount={wallet.balance} />],
+              [
+                "Prices",
+                <a key="offers" href={`${BASE}/network/offers`}>
+                  All offers
+                </a>,
+              ],
             ]}
           />
         </Card>

@@ -37,7 +37,11 @@ export default function AllOffers() {
     })),
   ];
   return (
-    <Page title="All offers" lead={`What miners ask for now, the cheapest first, ${MOST} at most.`}>
+    <Page
+      title="All offers"
+      back={{ href: `${BASE}/network`, name: "Network" }}
+      lead={`What miners ask for now, the cheapest first, ${MOST} at most.`}
+    >
       <div class="filters">
         <SelectField label="Service" quiet value={type} onInput={setType} options={options} />
       </div>

@@ -6,6 +6,7 @@ import { Meter } from "../../components/meter.tsx";
 import { Badge } from "../../components/status.tsx";
 import { size } from "../../format/size.ts";
 import { history, used } from "./history.ts";
+import { endsByHand } from "./pause.tsx";
 
 /** Degrees Celsius at which current cards slow down. */
 const HOT = 90;
@@ -19,7 +20,7 @@ export interface GpuCardProps {
 }
 
 export function GpuCard({ gpu, onPause, onResume }: GpuCardProps) {
-  const action = gpu.paused ? (
+  const action = endsByHand(gpu.paused) ? (
     <Button size="small" icon="play" onClick={onResume}>
       Resume this GPU
     </Button>

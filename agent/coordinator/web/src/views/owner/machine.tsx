@@ -15,14 +15,14 @@ import { Skeleton } from "../../components/skeleton.tsx";
 import { Badge } from "../../components/status.tsx";
 import { Table } from "../../components/table.tsx";
 import { Ago } from "../../components/time.tsx";
-import { serviceName, shortId } from "../../format/names.ts";
+import { sentence, serviceName, shortId } from "../../format/names.ts";
 import { plural, size } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";
 import { api, type Role } from "../../session.ts";
 import "../../styles/machine.css";
 import { GpuCard } from "./gpu.tsx";
 import { Idle } from "./idle.tsx";
-import { PauseDialog, type PauseTarget } from "./pause.tsx";
+import { endsByHand, PauseDialog, type PauseTarget } from "./pause.tsx";
 import { useMachine, type Watched } from "./watch.ts";
 
 const EARNINGS_SECONDS = 30;
@@ -52,7 +52,7 @@ export function MachinePage({ by, minerId, back }: MachinePageProps) {
       back={back}
       actions={
         data &&
-        (data.paused ? (
+        (endsByHand(data.paused) ? (
           <Button kind="main" icon="play" onClick={() => resume()}>
             Resume
           </Button>
@@ -166,7 +166,10 @@ function State({ machine }: { machine: MinerDetails }) {
       )}
       {machine.paused && (
         <Notice tone="wait" title="Paused: it takes no new jobs">
-          <p>{machine.paused}</p>
+          <p>
+            {sentence(machine.paused)}
+            {!endsByHand(machine.paused) && "; it goes on by itself"}.
+          </p>
         </Notice>
       )}
       {machine.orders.length > 0 && (

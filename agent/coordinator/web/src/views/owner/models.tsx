@@ -77,10 +77,10 @@ function Services({ machine }: { machine: MinerDetails }) {
 
 function Price({ service }: { service: MinerService }) {
   return (
-    <>
+    <span>
       <Money amount={service.unitPrice} />
       {service.unit && <span class="quiet"> / {service.unit}</span>}
-    </>
+    </span>
   );
 }
 

@@ -10,6 +10,11 @@ export interface PauseTarget {
   gpu?: string;
 }
 
+/** Whether its owner can end a pause; one for a temperature, a program or the power ends by itself. */
+export function endsByHand(reason: string | null): boolean {
+  return reason !== null && !reason.startsWith("for ");
+}
+
 const HOUR = 3600;
 const SPANS = [
   { value: "", label: "Until I resume it" },
