@@ -27,6 +27,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator.limits import answer_error
+from agent.coordinator.measures import RATE_LIMITED
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.context import Context
@@ -244,6 +245,8 @@ class RateLimits:
         return await self._state(name, who, refused=True)
 
     async def _state(self, name: str, who: str, *, refused: bool = False) -> _Use:
+        if refused:
+            self._context.meter.count(RATE_LIMITED, name)
         budget = self._budgets[name]
         stats = await self._limiter.get_window_stats(budget.item, who)
         seconds = max(1, math.ceil(stats.reset_time - self._clock()))

@@ -12,6 +12,7 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch import MAX_LEASES
+from agent.coordinator.measures import REGISTRATIONS
 from agent.coordinator.operations import access, orders, standing_offers
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
@@ -96,6 +97,7 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     token = f"{SESSION_PREFIX}{miner.miner_id}.{miner.session}.{secret}"
     context.caches.pop("sessions", None)
     context.caches.pop("supply", None)
+    context.meter.count(REGISTRATIONS)
     context.dispatcher.supersede(miner.miner_id)
     context.dispatcher.job_waiting()
     log.info(

@@ -9,6 +9,7 @@ from pydantic import Field
 from agent.core import fields
 from agent.core.fields import Answer
 from agent.core.jobs import JobState
+from agent.core.tracing import TRACE_ID
 
 
 class Challenge(Answer):
@@ -92,6 +93,11 @@ class Lease(Answer):
         ]
     )
     kept: list[KeptOutputFile] = Field(examples=[[]])
+    trace_id: str = Field(
+        description="The id of the job in all logs (docs/logging.md)",
+        pattern=TRACE_ID,
+        examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+    )
 
 
 class Polled(Answer):
