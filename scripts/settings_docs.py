@@ -115,6 +115,8 @@ def _page(settings: list[Setting]) -> Iterator[str]:
     yield "variable or from a flag; later ones win. The files [configs/agent.toml](../configs/agent.toml) and"
     yield "[configs/coordinator.toml](../configs/coordinator.toml) (what a coordinator alone reads) hold every setting, switched off, to be copied and changed."
     yield ""
+    yield "<!-- run by tests/unit/cli/test_config.py -->"
+    yield ""
     yield "```console"
     yield "$ aitbc-agent config check my.toml      # every fault with its line and what to write instead; exit code 1 if there is one"
     yield "$ aitbc-agent config show --changed     # what differs from the defaults, and where it comes from"

@@ -52,6 +52,8 @@ def blocks_of(path: Path) -> list[Block]:
         run_by = note.removeprefix("run by ") if note.startswith("run by ") else None
         if note and run_by is None and note != "fails":
             raise ValueError(f"{path}:{line}: {note!r} says nothing about running this block")
+        if match["language"] == "console" and run_by is None and not commands_of(match["text"]):
+            raise ValueError(f"{path}:{line}: a console block without a line that begins with `$ `")
         text = re.sub(f"^{match['indent']}", "", match["text"], flags=re.MULTILINE)
         name = str(path.relative_to(PROJECT))
         found.append(Block(name, line, match["language"], text, note == "fails", run_by))

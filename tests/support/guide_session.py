@@ -29,9 +29,9 @@ from typing import Any, Final
 
 from support.guide_blocks import PROJECT, commands_of, missing_lines
 
-BLOCK_SECONDS: Final = 90
+BLOCK_SECONDS: Final = 150
 READY_SECONDS: Final = 60
-STAYS: Final = re.compile(r"^(?:\$ )?(aitbc-agent (start|coordinator)|make start)\b", re.MULTILINE)
+STAYS: Final = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(aitbc-agent (start|coordinator)|make start)\b", re.MULTILINE)
 READY: Final = "is ready at"
 FILE_NAME: Final = re.compile(r"^# ([\w./-]+\.\w+)\n")
 
