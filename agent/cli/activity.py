@@ -1,12 +1,18 @@
-"""What the agent does, in the one line that `systemctl status` shows."""
+"""What the agent does in one line, which `systemctl status` shows, and a coordinator on a terminal prints."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, Final
+
+import typer
 
 JOINING: Final = "The coordinator has not answered yet; it is tried again and again"
 READY: Final = "Ready: waiting for the first job"
+LOOK_SECONDS: Final = 10.0
 STOPPING: Final = "Stopping: running jobs may end, what is left is handed back"
 
 
@@ -22,6 +28,19 @@ def miner_line(status: Mapping[str, Any]) -> str:
     """Of a miner, from its own status: jobs, whether it is paused, or why it has nothing to do."""
     unsent = f"; {_count(status['outbox'], 'result')} to send" if status["outbox"] else ""
     return f"{_work(status)}{unsent}"
+
+
+async def keep_saying(describe: Callable[[], Awaitable[str]], stopped: asyncio.Event) -> None:
+    """Print the line each time that it reads otherwise than before, until `stopped`."""
+    before = ""
+    while not stopped.is_set():
+        line = await describe()
+        if line != before:
+            typer.echo(f"{time.strftime('%H:%M:%S')}  {line}")
+            before = line
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_SECONDS):
+                await stopped.wait()
 
 
 def _work(status: Mapping[str, Any]) -> str:

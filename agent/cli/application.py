@@ -17,6 +17,7 @@ from agent.cli import (
     earnings,
     enroll,
     fsck,
+    health,
     keys,
     login,
     models,
@@ -43,6 +44,7 @@ app.command("enroll")(enroll.enroll)
 app.command("login")(login.login)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
+app.command("health")(health.health)
 app.command("earnings")(earnings.earnings)
 app.command("bench")(bench.bench)
 app.command("pause")(pause.pause)

@@ -84,6 +84,8 @@ def start(
     faulthandler.enable()  # a watchdog's SIGABRT shows where each thread is
     with agent_file.exclusive(settings):
         uvloop.run(_start(settings, pane or live.LogPane() if shows else None))
+    if shows:  # the panel leaves nothing on the screen
+        typer.echo("The agent has stopped.")
 
 
 def coordinator(
@@ -120,6 +122,8 @@ async def _coordinate(settings: Settings) -> None:
         typer.echo(await _dashboard(url, context, keys, miner_id=None))
         watchdog.ready(await describe())
         async with watchdog.running():
+            if sys.stdout.isatty():
+                await activity.keep_saying(describe, stopped)
             await stopped.wait()
         watchdog.stopping("Stopping", STOP_MARGIN_SECONDS)
         agent_file.remove(settings)
@@ -156,7 +160,7 @@ async def _mine(
     async with watchdog.running():
         while True:
             panel = None if pane is None else live.LivePanel(url, daemon, pane, on_stop=stop)
-            with panel.shown() if panel is not None else nullcontext():
+            async with panel.shown() if panel is not None else nullcontext():
                 await _start_miner(daemon, watchdog)
                 started = True
                 if not stopping:
@@ -222,10 +226,10 @@ def _ready(settings: Settings, content: AgentFile, *, quiet: bool = False) -> No
 
 
 async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> str:
-    """Where the dashboard is, with a link that logs in once; without it where the line would stay in a journal."""
+    """Where the dashboard is, with a link that logs in once; without it where the line would stay in a journal or a container's log."""
     if not context.settings.dashboard:
         return "Dashboard: switched off (coordinator.dashboard)"
-    if os.environ.get("JOURNAL_STREAM"):
+    if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
         return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` makes a link that logs in)"
     link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
     return f"Dashboard: {url}{link['path']}"

@@ -286,6 +286,13 @@ class Dispatcher:
             return False
         service = assignment.message["service"]
         self._meter.count(CLAIMED, service)
+        log.info(
+            "lease_given",
+            job_id=assignment.job.job_id,
+            miner_id=assignment.candidate.miner_id,
+            fence=assignment.message["fence"],
+            trace_id=assignment.message["trace_id"],
+        )
         if assignment.job.attempts == 1:
             self._meter.observe(PICKUP_SECONDS, assignment.waited, service)
         return True
@@ -366,6 +373,7 @@ def lease_message(
         "deadline": format_time(lease.deadline),
         "spec": orjson.loads(record.spec),
         "kept": [output_store.on_the_wire(output) for output in kept],
+        "trace_id": record.trace_id,
     }
 
 

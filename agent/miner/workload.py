@@ -216,7 +216,13 @@ class Workload:
         task = asyncio.create_task(work.run(), name=f"work-{lease.job_id}")
         self._work[lease.key] = (work, task)
         task.add_done_callback(lambda task: self._ended(work, task))
-        _log.info("lease_taken", job_id=lease.job_id, fence=lease.fence, service=lease.service)
+        _log.info(
+            "lease_taken",
+            job_id=lease.job_id,
+            fence=lease.fence,
+            service=lease.service,
+            trace_id=lease.trace_id,
+        )
 
     def drop(self, job_id: str, fence: int) -> None:
         """The lease is cancelled or lost: end its work and forget it."""
