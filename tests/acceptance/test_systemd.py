@@ -50,6 +50,7 @@ class Box:
         self.machine = machine
         self.shared = shared
         self.journal: Journal
+        self.state: dict[str, Any] = {}
 
     def agent(self, *words: str, check: bool = True, **options: str) -> subprocess.CompletedProcess[str]:
         return self.machine.run(str(COMMAND), *words, check=check, **options)
@@ -88,7 +89,7 @@ def installed(box: Box) -> Iterator[Box]:
     box.machine.run("mkdir", "-p", f"/run/systemd/system/{UNIT}.d")
     box.machine.run("sh", "-c", f'printf "%s" "$0" >/run/systemd/system/{UNIT}.d/hurried.conf', HURRIED)
     box.journal = Journal(box.machine, UNIT)
-    box.state = box.service("install", "--enroll", "enrol_a-secret")  # type: ignore[attr-defined]
+    box.state = box.service("install", "--enroll", "enrol_a-secret")
     yield box
     box.journal.close()
 
@@ -123,7 +124,7 @@ def test_the_units_are_correct_and_let_their_processes_do_little(
 
 def test_installing_starts_the_agent_and_waits_until_it_is_ready(installed: Box) -> None:
     """All six services are offered: the unit's walls leave bubblewrap room for its own."""
-    state = installed.state  # type: ignore[attr-defined]
+    state = installed.state
     assert state["ready"]
     assert state["enabled"]
     assert all(file["changed"] for file in state["files"])
@@ -137,7 +138,7 @@ def test_a_secret_is_only_in_the_private_file_and_a_second_time_changes_nothing(
     """Units can be read by everybody. The running agent is not disturbed."""
     again = installed.service("install")
     assert not any(file["changed"] for file in again["files"])
-    assert again["pid"] == installed.state["pid"]  # type: ignore[attr-defined]
+    assert again["pid"] == installed.state["pid"]
     found = installed.machine.run("grep", "-rl", "enrol_a-secret", "/etc", check=False).stdout.split()
     assert found == ["/etc/aitbc-agent/agent.env"]
     assert installed.machine.run("stat", "--format=%a %U", found[0]).stdout == "600 root\n"

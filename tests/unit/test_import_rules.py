@@ -110,7 +110,10 @@ def test_each_rule_has_a_planted_breach() -> None:
     ("contract", "doors"),
     [
         ("NVML only in gpus", {"agent.miner.gpus"}),
-        ("Processes are started only by runners and the executor", {"agent.miner.executor"}),
+        (
+            "Processes are started only by runners, the executor, and the door to systemd",
+            {"agent.miner.executor", "agent.cli.systemd"},
+        ),
     ],
 )
 def test_a_rule_with_one_door_speaks_of_every_module_but_the_door(contract: str, doors: set[str]) -> None:
