@@ -16,7 +16,7 @@ from aitbc._jobs import failure
 from aitbc.cli._display import Row
 from aitbc.cli._notebook import Note, Notebook
 from aitbc.cli._work import ANY_JOB, Work, Writer, idempotency_key
-from aitbc.errors import AITBCError, APIError, InternalError, JobAlreadyCompleted, JobNotFound
+from aitbc.errors import AITBCError, APIError, InternalError, JobNotFound
 from aitbc.models import Job
 
 CANCEL_SECONDS = 10.0
@@ -119,7 +119,7 @@ class Submission:
             raise
 
     async def _cancel(self, job_id: str) -> None:
-        with suppress(AITBCError, TimeoutError, JobAlreadyCompleted):
+        with suppress(AITBCError, TimeoutError):
             await asyncio.wait_for(self._client.jobs.cancel(job_id), CANCEL_SECONDS)
             self._on_cancelled(job_id)
 
