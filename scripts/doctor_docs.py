@@ -38,7 +38,7 @@ def words(template: str) -> str:
 def page() -> str:
     """The whole page."""
     rows = [
-        f"| `{kind_id}` | {kind.severity} | {words(kind.message)} | {words(kind.remedy)} |\n"
+        f"| `{kind_id}` | {kind.severity} | {words(kind.message)} | {kind.guide or words(kind.remedy)} |\n"
         for kind_id, kind in KINDS.items()
     ]
     return HEAD + "".join(rows)

@@ -29,6 +29,8 @@ class Kind:
     severity: Literal["warning", "fault"]
     message: str
     remedy: str
+    guide: str | None = None
+    """For the documentation, in place of a remedy that consists of what was found."""
 
 
 def ok(check: str, message: str) -> Finding:
@@ -45,9 +47,13 @@ def found(kind_id: str, **words: object) -> Finding:
 KINDS: Final[Mapping[str, Kind]] = {
     # --- Settings and files
     "configuration_wrong": Kind(
-        "fault", "{fault}", "Correct the setting, then look again: aitbc-agent config check"
+        "fault", "A setting is wrong. {fault}", "Correct it, then look again: aitbc-agent config check"
     ),
-    "catalogue_wrong": Kind("fault", "{fault}", "Correct the file, then look again: aitbc-agent models list"),
+    "catalogue_wrong": Kind(
+        "fault",
+        "The owner's catalogue of models is wrong. {fault}",
+        "Correct the file, then look again: aitbc-agent models list",
+    ),
     "data_directory_unwritable": Kind(
         "fault",
         "{directory} cannot be written ({cause}).",
@@ -107,12 +113,20 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Open the agent's databases with other programs only while it is stopped, or update SQLite to 3.51.3.",
     ),
     "driver_missing": Kind(
-        "warning", "There is an NVIDIA card ({card}), but jobs run on the processor.", "{reason}"
+        "warning",
+        "There is an NVIDIA card ({card}) without a driver, so jobs run on the processor.",
+        "Install the driver (Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all).",
     ),
-    "gpu_unusable": Kind("warning", "No GPU can be used, or not all; jobs run on what is left.", "{reason}"),
+    "gpu_unusable": Kind(
+        "warning",
+        "No GPU can be used, or not all; jobs run on what is left.",
+        "{reason}",
+        "It follows the driver's state: load the driver (modprobe nvidia), restart the machine after an update, let this user "
+        "open /dev/nvidia*, check the card's power and slot, or correct CUDA_VISIBLE_DEVICES.",
+    ),
     "driver_old": Kind(
         "warning",
-        "NVIDIA's driver {driver} is too old for CUDA {cuda}, so the engines fall back to the processor or fail.",
+        "NVIDIA's driver {driver} is too old for CUDA {version}, so the engines fall back to the processor or fail.",
         "Install driver {wanted} or newer (Debian: apt-get install nvidia-driver), then restart the machine.",
     ),
     "torch_without_cuda": Kind(
@@ -134,7 +148,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "blender_without_kernels": Kind(
         "warning",
-        "{reason}",
+        "Blender does not use the card. {reason}",
         "Unpack the build from blender.org, and set runners.blender to the path of its program; or repair the driver.",
     ),
     "sandbox_missing": Kind(
@@ -142,13 +156,25 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Programs that read strangers' files cannot be isolated: {program} was not found.",
         "Install it (Debian: apt-get install bubblewrap), or set runners.bubblewrap to its path.",
     ),
-    "sandbox_forbidden": Kind("fault", "Programs that read strangers' files cannot be isolated.", "{reason}"),
+    "sandbox_forbidden": Kind(
+        "fault",
+        "Programs that read strangers' files cannot be isolated.",
+        "{reason}",
+        "Allow user namespaces (as root: sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap); in a "
+        "container, see [containers.md](containers.md).",
+    ),
     "sandbox_off": Kind(
         "warning",
         "The sandbox is switched off: programs that read strangers' files see this user's files.",
         "Set runners.sandbox to required, unless the whole agent is isolated.",
     ),
-    "service_unavailable": Kind("warning", "{service} is not offered.", "{reasons}"),
+    "service_unavailable": Kind(
+        "warning",
+        "{service} is not offered.",
+        "{reasons}",
+        "Its runner says what it lacks, with the command: a program, an extra (pip install 'aitbc-agent[llm]'), the sandbox, "
+        "memory, or a card.",
+    ),
     "no_service": Kind(
         "fault",
         "This machine offers no service at all, so it cannot earn.",

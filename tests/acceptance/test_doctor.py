@@ -103,9 +103,9 @@ def test_settings_that_are_wrong_are_found_one_by_one(data_dir: Path) -> None:
     done = doctor(data_dir, "--json")
     told = json.loads(done.stdout)
     assert (done.returncode, {finding["id"] for finding in told}) == (1, {"configuration_wrong"})
-    slots, name = sorted(finding["message"] for finding in told)[::-1]
-    assert slots.startswith("miner.slots: ")
-    assert (name.startswith("miner.nam: "), "miner.name" in name) == (True, True)
+    name, slots = sorted(finding["message"] for finding in told)
+    assert slots.startswith("A setting is wrong. miner.slots: ")
+    assert (name.startswith("A setting is wrong. miner.nam: "), "miner.name" in name) == (True, True)
 
 
 def test_the_table_fits_a_terminal_and_has_the_worst_first(data_dir: Path) -> None:

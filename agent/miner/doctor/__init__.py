@@ -52,7 +52,7 @@ async def examine(settings: Settings) -> list[Finding]:
         for name, check in blocking.items()
     ]
     checks += [
-        _guard("services", _engines.services(settings, Gpus, _CHECK_SECONDS - _PROBE_MARGIN)),
+        _guard("services", _engines.services(settings, _CHECK_SECONDS - _PROBE_MARGIN)),
         _guard("coordinator", _network.coordinator(settings)),
     ]
     return [finding for findings in await asyncio.gather(*checks) for finding in findings]

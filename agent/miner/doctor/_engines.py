@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from typing import Final
 
 from agent.configuration import load_catalogue
@@ -93,17 +92,17 @@ def models(settings: Settings) -> list[Finding]:
     return [found("models_missing", directory=settings.models_dir)]
 
 
-async def services(settings: Settings, gpus: Callable[[], Gpus], probe_seconds: float) -> list[Finding]:
+async def services(settings: Settings, probe_seconds: float) -> list[Finding]:
     """What each runner says of this machine."""
     try:
         store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
     except ConfigurationError:  # told already
         store = ModelStore(settings.models_dir, load_catalogue())
-    connection = gpus()
+    gpus = Gpus()
     try:
-        capabilities = await Machine(settings, connection, store, probe_seconds=probe_seconds).probe()
+        capabilities = await Machine(settings, gpus, store, probe_seconds=probe_seconds).probe()
     finally:
-        connection.close()
+        gpus.close()
     findings = []
     for service in capabilities.services:
         message = " ".join((f"{service} is offered.", *capabilities.hints[service]))

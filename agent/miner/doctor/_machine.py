@@ -75,7 +75,7 @@ def gpus(cards: Cards) -> list[Finding]:
         names = ", ".join(f"{gpu.name} ({gib(gpu.memory_total)}, driver {gpu.driver})" for gpu in cards.gpus)
         findings.append(ok("gpu", f"{names}."))
     if cards.reason == DRIVER_MISSING:
-        findings.append(found("driver_missing", card=", ".join(plugged), reason=cards.reason))
+        findings.append(found("driver_missing", card=", ".join(plugged)))
     elif cards.reason is not None:
         findings.append(found("gpu_unusable", reason=cards.reason))
     if cards.gpus:
@@ -103,7 +103,7 @@ def _driver(driver: str) -> list[Finding]:
     wanted = _OLDEST_DRIVER.get(cuda)
     if wanted is None or _numbers(driver) >= _numbers(wanted):
         return []
-    return [found("driver_old", driver=driver, cuda=cuda, wanted=wanted)]
+    return [found("driver_old", driver=driver, version=cuda, wanted=wanted)]
 
 
 def _numbers(version: str) -> tuple[int, ...]:
