@@ -92,6 +92,7 @@ def completed(client: AITBCClient) -> set[str]:
     return {job.job_id for job in page.jobs}
 
 
+@pytest.mark.timeout(600)
 def test_a_batch_that_is_interrupted_twice_does_no_file_twice(
     client: AITBCClient, place: Path, begin: Callable[..., Any], aitbc: Callable[..., str]
 ) -> None:

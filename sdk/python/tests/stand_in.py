@@ -43,7 +43,8 @@ class Coordinator:
 
     `faults` are answers given before anything else happens; `cut_after` breaks the next downloads after so many bytes;
     `states` are the states that a job goes through, one for each look at it, `ends` the state of single jobs in their place; `created` are
-    the jobs by their idempotency key; `streams` are the pieces of its events, a list for each connection (without, they tell the
+    the jobs by their idempotency key, `holds_creating` keeps the client waiting for that answer
+    (from `creating` until `answering`), `holds_cancelling` for the one to cancelling; `streams` are the pieces of its events, a list for each connection (without, they tell the
     states), `sockets` the messages of each WebSocket; `proofs` are the answers to requests for a proof, `log` the
     files of the log by path, `answers` those to other calls by method and path.
     """
@@ -71,6 +72,9 @@ class Coordinator:
     asked: list[str] = field(default_factory=list)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     holds_cancelling: bool = False
+    holds_creating: bool = False
+    creating: threading.Event = field(default_factory=threading.Event)
+    answering: threading.Event = field(default_factory=threading.Event)
     ranges: bool = True
     file_limit: int = 2**40
 
@@ -228,6 +232,9 @@ class Coordinator:
     async def _service(self, request: Request) -> Response:
         self.bodies.append(await request.json())
         created = {"job_id": self._create(request), **CREATED}
+        self.creating.set()
+        if self.holds_creating:
+            await asyncio.to_thread(self.answering.wait, 30)
         return JSONResponse({**created, "service_id": request.path_params["route"]}, 201)
 
     async def _upload(self, request: Request) -> Response:

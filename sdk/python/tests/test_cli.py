@@ -398,7 +398,7 @@ def test_offers_are_listed_and_accepted(quick, coordinator) -> None:
     }
     listed = quick("offers", "list", "--type", "llm-inference", "--max-price", "0.01")
     assert listed.stdout == (
-        "OFFER\tFOR\tPRICE\tLEFT\tREPUTATION\tSTATUS\tMINER\noffer_1\tllm_inference\t0.001\t3\t4.80\t\tminer_1\n"
+        "OFFER\tFOR\tPRICE\tLEFT\tREPUTATION\tMINER\noffer_1\tllm_inference\t0.001\t3\t4.80\tminer_1\n"
     )
     assert json.loads(quick("offers", "list", "--json").stdout) == {"offers": [offer]}
     accepted = quick("offers", "accept", "offer_1", "job_1", "--bid", "0.001", "--json")

@@ -80,6 +80,14 @@ def test_again_does_only_what_is_missing(quick, talks, coordinator) -> None:
     assert len(coordinator.bodies) == 11
 
 
+def test_what_another_run_wrote_over_is_written_again(quick, talks, coordinator) -> None:
+    """With other parameters the same file got another text; asked for as before, it gets the first one, without a new job."""
+    for arguments in ((), ("--language", "en"), ()):
+        outcome = quick("transcribe", "talks/0.wav", "--txt", "--json", *arguments)
+        assert statuses(outcome) == {"talks/0.wav": "done"}
+    assert len(coordinator.bodies) == 2
+
+
 def test_force_does_it_again(quick, talks, coordinator) -> None:
     """A new job under a new key, also for what is done."""
     quick("transcribe", "talks/0.wav", "--txt")
@@ -191,19 +199,41 @@ def test_a_job_whose_results_were_not_fetched_is_picked_up(quick, talks, coordin
 
 
 @pytest.mark.parametrize("priority", ["0", "9"])
-def test_killed_before_the_answer_was_noted_it_is_the_same_job(
-    quick, talks, coordinator, tmp_path, priority
+def test_killed_before_the_answer_was_there_it_is_the_same_job(
+    quick, environment, talks, place, coordinator, priority
 ) -> None:
     """The note of the attempt is older than the job; the same key and body bring the first answer, whatever the options are now."""
-    quick("transcribe", "talks/0.wav", "--txt", "--priority", "0")
-    (note,) = (tmp_path / "state" / "aitbc" / "work").iterdir()
-    content = json.loads(note.read_text())
-    note.write_text(json.dumps({**content, "job_id": None, "places": {}}))
-    (talks / "0.txt").unlink()
+    coordinator.holds_creating = True
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav", "--txt", "--priority", "0"],
+        env=environment, cwd=place, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert coordinator.creating.wait(30)
+    process.kill()
+    process.wait()
+    coordinator.holds_creating = False
+    coordinator.answering.set()
     assert quick("transcribe", "talks/0.wav", "--txt", "--priority", priority).returncode == 0
     assert coordinator.bodies[0] == coordinator.bodies[1]
     assert list(coordinator.created.values()) == ["job_1"]
     assert (talks / "0.txt").is_file()
+
+
+def test_interrupted_before_the_answer_was_there_the_job_is_cancelled(
+    environment, talks, place, coordinator
+) -> None:
+    """Ctrl-C waits until it is known which job there is, and ends it."""
+    coordinator.holds_creating = True
+    process = subprocess.Popen(
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
+        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert coordinator.creating.wait(30)
+    process.send_signal(signal.SIGINT)
+    coordinator.answering.set()
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, coordinator.cancelled.is_set()) == (130, True)
+    assert "interrupted; job job_1 is cancelled" in stderr
 
 
 @pytest.mark.parametrize("known", [True, False])

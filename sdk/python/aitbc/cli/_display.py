@@ -161,7 +161,7 @@ class _Bar(Row):
         self._progress.update(
             self._task,
             completed=0 if waits else float(job.progress or 0),
-            total=None if waits else 100,
+            total=100,
             state="waiting" if waits else harmless(job.status),
         )
 

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 _KEPT_CONTROLS = "\n\t"
+_SHORT = 10
+"""Letters."""
 
 
 def print_json(value: Any) -> None:
@@ -39,15 +41,20 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 
 def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: aligned on a terminal, separated by tabs elsewhere."""
+    """Print a table: aligned on a terminal, separated by tabs elsewhere. Ids (the first column) and short columns are never cut."""
+    cells = [tuple(row) for row in rows]
     if not sys.stdout.isatty():
-        for row in (titles, *rows):
+        for row in (tuple(titles), *cells):
             typer.echo("\t".join(row))
         return
-    table = Table(*titles, box=None, pad_edge=False)
-    for row in rows:
+    table = Table(box=None, pad_edge=False)
+    for position, title in enumerate(titles):
+        longest = max(len(row[position]) for row in (tuple(titles), *cells))
+        whole = position == 0 or longest <= _SHORT
+        table.add_column(title, no_wrap=True, min_width=longest if whole else None)
+    for row in cells:
         table.add_row(*(harmless(cell) for cell in row))
-    Console(markup=False, highlight=False).print(table)
+    Console(markup=False, highlight=False, emoji=False).print(table)
 
 
 def encoded(value: Any) -> bytes:
@@ -56,8 +63,12 @@ def encoded(value: Any) -> bytes:
 
 
 def complain(message: str) -> None:
-    """One paragraph on stderr."""
-    typer.echo(f"aitbc: {harmless(' '.join(message.split()))}", err=True)
+    """One paragraph on stderr: one line, which a terminal breaks between words."""
+    text = f"aitbc: {harmless(' '.join(message.split()))}"
+    if sys.stderr.isatty():
+        Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
+    else:
+        typer.echo(text, err=True)
 
 
 def say(message: str) -> None:

@@ -7,8 +7,8 @@ attempt. Whoever comes after a crash submits the same again, and gets the same j
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 
 from aitbc._client import AsyncAITBCClient
@@ -16,7 +16,7 @@ from aitbc._jobs import failure
 from aitbc.cli._display import Row
 from aitbc.cli._notebook import Note, Notebook
 from aitbc.cli._work import ANY_JOB, Work, Writer, idempotency_key
-from aitbc.errors import AITBCError, APIError, InternalError, JobAlreadyCompleted, JobNotFound
+from aitbc.errors import AITBCError, APIError, InternalError, JobNotFound
 from aitbc.models import Job
 
 CANCEL_SECONDS = 10.0
@@ -98,28 +98,33 @@ class Submission:
             raise
 
     async def _is_lost(self, job_id: str) -> bool:
-        try:
-            return (await self._client.jobs.get(job_id)).status in _LOST
-        except JobNotFound:
-            return True
+        async with self._ended_with_us(job_id):
+            try:
+                return (await self._client.jobs.get(job_id)).status in _LOST
+            except JobNotFound:
+                return True
 
     async def follow(self, job_id: str, writer: Writer, row: Row) -> None:
         """Wait until the job has completed. Raises `JobFailed`. Where this is interrupted, the job is cancelled."""
+        async with self._ended_with_us(job_id), aclosing(self._client.jobs.events(job_id)) as events:
+            async for event in events:
+                if event.job is None:
+                    await self._work.delivery.during(event, writer)
+                    continue
+                row.job(event.job)
+                if event.job.status in _LOST:
+                    raise failure(event.job)
+
+    @asynccontextmanager
+    async def _ended_with_us(self, job_id: str) -> AsyncIterator[None]:
         try:
-            async with aclosing(self._client.jobs.events(job_id)) as events:
-                async for event in events:
-                    if event.job is None:
-                        await self._work.delivery.during(event, writer)
-                        continue
-                    row.job(event.job)
-                    if event.job.status in _LOST:
-                        raise failure(event.job)
+            yield
         except asyncio.CancelledError:
             await self._cancel(job_id)
             raise
 
     async def _cancel(self, job_id: str) -> None:
-        with suppress(AITBCError, TimeoutError, JobAlreadyCompleted):
+        with suppress(AITBCError, TimeoutError):
             await asyncio.wait_for(self._client.jobs.cancel(job_id), CANCEL_SECONDS)
             self._on_cancelled(job_id)
 

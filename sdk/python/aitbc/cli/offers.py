@@ -57,12 +57,11 @@ def list_offers(
             offer.price or "",
             "" if offer.jobs_left is None else str(offer.jobs_left),
             "" if offer.reputation is None else f"{offer.reputation:.2f}",
-            offer.status or "",
-            offer.miner_id,
+            (offer.status or "") if mine else offer.miner_id,
         )
         for offer in page.offers
     ]
-    print_rows(("OFFER", "FOR", "PRICE", "LEFT", "REPUTATION", "STATUS", "MINER"), rows)
+    print_rows(("OFFER", "FOR", "PRICE", "LEFT", "REPUTATION", "STATUS" if mine else "MINER"), rows)
     if page.next is not None:
         say(f"there are more; --before {page.next} shows them")
 
