@@ -33,6 +33,7 @@ from agent.coordinator.measures import MEASURES
 from agent.coordinator.openapi.document import allowed, document
 from agent.coordinator.operations import (
     events,
+    health,
     leases,
     marketplace,
     standing_offers,
@@ -67,6 +68,8 @@ from agent.settings import Settings
 from runners._registry import installed
 
 UPKEEP_SECONDS: Final = 1.0
+UPKEEP_SILENCE_SECONDS: Final = 120.0
+"""How long a round of the upkeep may take before it counts as hung; thousands of expired leases take seconds."""
 UPLOADS_SECONDS: Final = 60.0
 ORPHANS_SECONDS: Final = 3600.0
 RETRY_AFTER_SECONDS: Final = 1
@@ -151,13 +154,14 @@ def build_app(context: Context) -> FastAPI:
         await streams.begin(context)
         await standing_offers.refresh_all(context)
         tasks = [
-            _watched("dispatcher", context.dispatcher.run()),
-            _watched("feed", context.feed.run()),
-            _watched("webhooks", context.webhooks.run()),
-            _watched("log", context.log.run()),
-            _watched("upkeep", _upkeep(context)),
-            _watched("uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
-            _watched("orphans", _repeated(context, ORPHANS_SECONDS, storage.remove_orphans)),
+            _watched(context, "dispatcher", context.dispatcher.run()),
+            _watched(context, "feed", context.feed.run()),
+            _watched(context, "webhooks", context.webhooks.run()),
+            _watched(context, "log", context.log.run()),
+            _watched(context, "database", health.pulse(context)),
+            _watched(context, "upkeep", _upkeep(context)),
+            _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
+            _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, storage.remove_orphans)),
         ]
         context.dispatcher.job_waiting()
         try:
@@ -205,13 +209,15 @@ def build_app(context: Context) -> FastAPI:
     return app
 
 
-def _watched(name: str, work: Any) -> asyncio.Task[None]:
-    """A named task whose death is logged; health then says what does not work."""
+def _watched(context: Context, name: str, work: Any) -> asyncio.Task[None]:
+    """A named task whose death is logged; health then says what does not work, and a watchdog has the agent restarted."""
     task: asyncio.Task[None] = asyncio.create_task(work, name=name)
 
     def ended(done: asyncio.Task[None]) -> None:
+        context.liveness.leave(name)
         if not done.cancelled() and (error := done.exception()) is not None:
             log.critical("background_task_died", task=name, exc_info=error)
+            context.liveness.fail(name, f"it ended ({type(error).__name__})")
 
     task.add_done_callback(ended)
     return task
@@ -219,6 +225,7 @@ def _watched(name: str, work: Any) -> asyncio.Task[None]:
 
 async def _upkeep(context: Context) -> None:
     while True:
+        context.liveness.report("upkeep", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS)
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)

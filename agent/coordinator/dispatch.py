@@ -166,6 +166,11 @@ class Dispatcher:
         """Whether the loop runs."""
         return self._running
 
+    @property
+    def miners(self) -> int:
+        """How many miners are connected."""
+        return len(self._ports)
+
     def attach(self, port: Port) -> None:
         """Add a port. A miner has one: a newer one takes the place of the older, unless its session is the older one."""
         present = self._ports.get(port.miner_id)
@@ -281,6 +286,13 @@ class Dispatcher:
             return False
         service = assignment.message["service"]
         self._meter.count(CLAIMED, service)
+        log.info(
+            "lease_given",
+            job_id=assignment.job.job_id,
+            miner_id=assignment.candidate.miner_id,
+            fence=assignment.message["fence"],
+            trace_id=assignment.message["trace_id"],
+        )
         if assignment.job.attempts == 1:
             self._meter.observe(PICKUP_SECONDS, assignment.waited, service)
         return True
@@ -361,6 +373,7 @@ def lease_message(
         "deadline": format_time(lease.deadline),
         "spec": orjson.loads(record.spec),
         "kept": [output_store.on_the_wire(output) for output in kept],
+        "trace_id": record.trace_id,
     }
 
 

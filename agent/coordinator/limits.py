@@ -15,9 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.coordinator import tracing
 from agent.coordinator.measures import REQUEST_SECONDS, REQUESTS
 from agent.core import tus
 from agent.core.errors import ApiError, InternalError, PayloadTooLarge, UnsupportedVersion, error_body
+from agent.core.tracing import trace_id_in
 from agent.measures import Meter
 from agent.settings import CoordinatorSettings
 
@@ -36,6 +38,8 @@ _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 FIRST_ERROR: Final = 400
 
 _VERSIONED: Final = ("/v1", "/api/v1")
+_FILES: Final = "/dashboard"
+"""What is served as files has one name for all."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _OPEN: Final = re.compile(r"(/api)?/v1/(receipts/verify|log/cosignature)")
@@ -159,7 +163,11 @@ class Failures:
             log.info("client_left", path=scope["path"], method=scope["method"])
         except Exception:
             log.exception(
-                "request_failed", path=scope["path"], method=scope["method"], request_id=scope["request_id"]
+                "request_failed",
+                path=scope["path"],
+                method=scope["method"],
+                request_id=scope["request_id"],
+                trace_id=tracing.answered(),
             )
             if started:
                 raise
@@ -181,10 +189,13 @@ class RequestIds:
         request_id = secrets.token_hex(8)
         scope["request_id"] = request_id
         begun = time.perf_counter()
+        tracing.begin(_client_trace(scope))
 
         async def marked(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if (trace_id := tracing.answered()) is not None:
+                    message["headers"].append((b"x-trace-id", trace_id.encode()))
                 if scope["type"] == "http":
                     self._note(scope, message["status"], time.perf_counter() - begun)
             await send(message)
@@ -198,11 +209,16 @@ class RequestIds:
         self._meter.observe(REQUEST_SECONDS, seconds, route, method)
 
 
+def _client_trace(scope: Scope) -> str | None:
+    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return trace_id_in(given[0].decode("latin-1")) if len(given) == 1 else None
+
+
 def _template(scope: Scope) -> str:
     """The path of the route that answered, with the names of its parameters: there are only so many."""
     route = scope.get("route")
     if route is None:
-        return "none"
+        return _FILES if scope["path"].startswith(_FILES) else "none"
     path: str = route.path
     return f"/v1{path}" if scope["path"].startswith(_VERSIONED) and not path.startswith(_VERSIONED) else path
 

@@ -40,7 +40,7 @@ _ROOT: Final = "(/api)?/v1"
 _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
 """What costs next to nothing: health, and the dashboard's files, a dozen of which make one page."""
 _LOGINS: Final = re.compile(rf"{_ROOT}/login")
-_JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|register)")
+_JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
 _SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")

@@ -46,7 +46,9 @@ SHOWN_FAULTS: Final = 3
 
 
 class AgentError(Exception):
-    """Any error that this program explains to whoever runs it."""
+    """Any error that this program explains to whoever runs it. `exit_code` is what the command then ends with."""
+
+    exit_code = 1
 
 
 class ConfigurationError(AgentError):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from agent.core.quantities import format_time
 from agent.measures import Meter
@@ -58,6 +59,8 @@ _NOT_THIS_MACHINE: Final = frozenset(
 )
 """Codes of retries that say nothing about the health of this machine. A single model's faults are counted apart."""
 
+_OWN_WORDS: Final = frozenset({"DISK_FULL", "DISK_FAULT", "NO_MEMORY", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN"})
+"""Codes of failures whose message is this program's own. What a runner says may repeat a prompt, and is not logged."""
 _OUTCOMES: Final = {"result": "completed", "fail": "failed", "retry": "retried"}
 WorkStage: TypeAlias = Literal["fetching", "waiting"] | Stage
 """Its model and inputs are fetched; it waits for a device; its model is loaded; it runs, or its outcome is written down."""
@@ -119,6 +122,8 @@ class Work:
 
     async def run(self) -> None:
         """Do it all. Returns when the outcome is in the outbox; when cancelled, no trace of the lease is left."""
+        # Whatever is logged from here on, in this task and those that it starts, names the job.
+        bind_contextvars(job_id=self.lease.job_id, trace_id=self.lease.trace_id)
         try:
             entry = await self._outcome()
             self._ending = True
@@ -189,6 +194,7 @@ class Work:
             work=self._directory / "work",
             resources=lease.spec.resources,
             timeout_seconds=max(0.001, lease.seconds_left()),
+            trace_id=lease.trace_id,
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_kept)
         self.stage = "waiting"
@@ -350,7 +356,7 @@ class Work:
         self.machine_fault = kind == "retry" and code not in _NOT_THIS_MACHINE
         _log.warning(
             "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
-            kind=kind, code=code, error=str(error) if self.machine_fault else None,
+            kind=kind, code=code, error=str(error) if code in _OWN_WORDS else None,
         )  # fmt: skip
         body = {"fence": self.lease.fence, "kind": kind, "code": code, "message": str(error)[:_MAX_MESSAGE]}
         return Entry(*self.lease.key, "fail", body)

@@ -125,6 +125,9 @@ class MinerSettings(Section):
     that was used longest ago first. None: only the disk is the limit, and nothing is ever removed."""
     models_pinned: tuple[str, ...] = ()
     """Names of models that never make room for others."""
+    gpu_look_seconds: Annotated[float, Field(gt=0)] = 10
+    """How often a miner without any GPU looks whether the driver has one now. It costs a millisecond; when one has appeared, running
+    jobs end first, then the miner finds out anew what it can do."""
     transport: Literal["auto", "websocket", "poll"] = "auto"
     """How to speak to the coordinator: the WebSocket, long polls, or the first with the second as a fallback."""
     pause: PauseSettings = PauseSettings()

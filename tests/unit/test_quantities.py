@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +51,17 @@ def test_quantities_are_read_as_kubernetes_writes_them(text: str, value: str) ->
 def test_what_is_no_quantity_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match='write it like "2", "500m" or "2Gi"'):
         parse_quantity(text)
+
+
+def test_the_vectors_of_the_sdk_for_javascript_are_read_alike() -> None:
+    path = Path(__file__).parents[1] / "vectors" / "quantities.json"
+    vectors = json.loads(path.read_text())
+    assert [str(parse_quantity(item["text"]).normalize()) for item in vectors["good"]] == [
+        str(Decimal(item["value"]).normalize()) for item in vectors["good"]
+    ]
+    for text in vectors["bad"]:
+        with pytest.raises(ValueError, match="is not a quantity"):
+            parse_quantity(text)
 
 
 @pytest.mark.parametrize("text", ["0", "0.1", "1.00", "9999999999.99999999", "0.00000001"])

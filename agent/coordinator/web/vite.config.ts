@@ -14,6 +14,20 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     // Nothing is put into the page as a data: address: the policy of the page allows none.
     assetsInlineLimit: 0,
+    rolldownOptions: {
+      output: {
+        // Left alone, each component that two pages share becomes a file of its own, and a third of what is loaded is their imports.
+        codeSplitting: {
+          includeDependenciesRecursively: false,
+          groups: [
+            { name: "parts", test: /src\/(components|format)\// },
+            { name: "client", test: /sdk\/js\/dist|node_modules\/(@noble|big\.js|canonicalize)/ },
+            { name: "owner", test: /src\/views\/owner\// },
+            { name: "operator", test: /src\/views\/operator\// },
+          ],
+        },
+      },
+    },
   },
   server: { proxy: { "/v1": { target: coordinator, ws: true } } },
 });

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -124,7 +125,8 @@ class LocalExecutor:
         `on_stage` hears when it has got a device, whose model may still have to be loaded, and when it runs there.
         """
         if not self._background.has(_TEND):
-            self._background.spawn(self._residence.tend(), _TEND)
+            # In a context of its own: it is not this job's, though it begins with it.
+            Context().run(self._background.spawn, self._residence.tend(), _TEND)
         tenant = await self._residence.admit(service, model, message.parameters)
         try:
             on_stage("loading", card_key(tenant.device))
@@ -154,6 +156,12 @@ class LocalExecutor:
     def model_failed(self, service: str, model: str, error: Retry) -> None:
         """A model could not even be brought to this machine: that counts as one that cannot be loaded."""
         self._residence.load_failed(service, model, error)
+
+    @property
+    def supervised(self) -> bool:
+        """Whether those who watch over the children do so: their memory, and how long they are idle."""
+        tended = self._background.has(_TEND) or not self._residence.tenants()
+        return tended and self._pool.watched
 
     def loaded(self) -> dict[str, list[str]]:
         """The names of loaded models by service."""

@@ -11,9 +11,10 @@
  * ```
  */
 
+export { type Attestation, verifyAttestation } from "./attestation.js";
 export type { Admin, Keys } from "./calls/admin.js";
 export { type Artifacts, artifactAddress, type UploadOptions } from "./calls/artifacts.js";
-export { type CreateOptions, isFinal, type JobOptions, type Jobs, type NewJob } from "./calls/jobs.js";
+export type { CreateOptions, JobOptions, Jobs, NewJob } from "./calls/jobs.js";
 export type { Log } from "./calls/log.js";
 export type { Marketplace, NewOffer, OfferQuery } from "./calls/marketplace.js";
 export type { Miners } from "./calls/miners.js";
@@ -32,16 +33,49 @@ export type {
   TranscribeOptions,
 } from "./calls/services.js";
 export type { Wallet as WalletCalls } from "./calls/wallet.js";
+export { canonicalJson, parseJson } from "./canonical.js";
 export { AITBCClient, type ClientOptions } from "./client.js";
 export type { DownloadOptions, Target } from "./download.js";
+export { openEnvelope, readEnvelope } from "./dsse.js";
 export * from "./errors.js";
-export type { FollowOptions } from "./events.js";
+export { type FollowOptions, isFinal } from "./events.js";
 export type { OnProgress, Uploadable } from "./files.js";
+export { formatVkey, minerId, parseVkey } from "./keys.js";
+export {
+  type Checkpoint,
+  openCheckpoint,
+  type Proof,
+  parseProof,
+  receiptLeaf,
+  verifyProof,
+} from "./log.js";
+export { leafHash, verifyConsistency, verifyInclusion } from "./merkle.js";
 export type * from "./models.js";
 export type * from "./models_operations.js";
+export {
+  coordinatorLog,
+  LogReport,
+  type LogSource,
+  type VerifyLogOptions,
+  verifyLog,
+} from "./monitor.js";
+export { findCosignature, type Note, parseNote, requireSignature } from "./notes.js";
 export { type OutputFile, outputFiles } from "./outputs.js";
+export { type Group, Policy } from "./policy.js";
+export { parseQuantity } from "./quantities.js";
+export {
+  BUNDLE_FORMAT,
+  type CheckedArtifact,
+  type Trust,
+  type VerifyOptions,
+  verifyReceipt,
+} from "./receipts.js";
+export { type Check, Verification } from "./report.js";
+export { parseSettlement, type Settlement } from "./settlement.js";
 export type { Json, JsonObject } from "./shape.js";
+export { jobPrice, type NamedDigest, parseStatement, type Statement } from "./statement.js";
 export type { ListenOptions, StreamType } from "./stream.js";
 export { TextStream } from "./text.js";
+export { decodeEntries, parseTilePath, type Tile, tilePath } from "./tiles.js";
 export type { CallOptions, Fetch } from "./transport.js";
 export { VERSION } from "./version.js";

@@ -18,13 +18,14 @@ from aitbc._flow import (
     call,
     checked,
     fetch,
+    post_json,
     retry_delay,
     send,
 )
 from aitbc._transfer import FileSink, Progress, Source, Uploadable
 from aitbc.canonical import b64encode, sha256_hex
 from aitbc.errors import AITBCError, FormatError, TransportError, VerificationError
-from aitbc.models import Artifact, Record
+from aitbc.models import Artifact, ArtifactLink, Record
 
 _ARTIFACT_ID = re.compile(r"(?:artifact:)?(sha256:[0-9a-f]{64})")
 _RANGE_NOT_SATISFIABLE = 416
@@ -124,6 +125,13 @@ def get(session: Session, /, artifact_id: str) -> Flow[bytes]:
     if sha256_hex(response.content) != sha256:
         raise VerificationError(f"The SHA-256 of what was received is not {sha256}.")
     return response.content
+
+
+def link(session: Session, /, artifact_id: str, *, seconds: float | None = None) -> Flow[ArtifactLink]:
+    """A link that reads this artifact without a key, for an hour or so many `seconds`. It is relative to the client's `base_url`."""
+    path, _ = _address(artifact_id)
+    body = {} if seconds is None else {"seconds": seconds}
+    return (yield from fetch(session, post_json(f"{path}/links", body, repeatable=True), ArtifactLink))
 
 
 def download(session: Session, /, artifact_id: str, to: str | Path) -> Flow[Path]:

@@ -1,278 +1,48 @@
-"""The two clients. Every call is written once, as a flow; here it becomes a method that blocks or one that is awaited."""
+"""The two clients: one blocks, one is awaited; their calls are in `_resources`."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Generator
+from collections.abc import AsyncGenerator, Collection, Generator
 from importlib.metadata import version
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Self
 
 import httpx
 
-from aitbc import (
-    _artifacts,
-    _events,
-    _jobs,
-    _log,
-    _marketplace,
-    _miners,
-    _receipts,
-    _registry,
-    _services,
-    _stream,
-    _wallet,
-)
+from aitbc import _keys, _stream
 from aitbc._drivers import AsyncDriver, Driver
-from aitbc._flow import Flow, Request, Session, Stream, fetch
+from aitbc._flow import Flow, Request, Session, fetch
 from aitbc._local import Address, find_address
-from aitbc._text import AsyncTextStream, TextStream, write
-from aitbc.models import Health, ServiceJob, StreamEvent
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from aitbc._resources import (
+    Admin,
+    Artifacts,
+    AsyncAdmin,
+    AsyncArtifacts,
+    AsyncJobs,
+    AsyncKeys,
+    AsyncLog,
+    AsyncMarketplace,
+    AsyncMiners,
+    AsyncReceipts,
+    AsyncRegistry,
+    AsyncServices,
+    AsyncWallet,
+    Jobs,
+    Keys,
+    Log,
+    Marketplace,
+    Miners,
+    Receipts,
+    Registry,
+    Services,
+    Wallet,
+)
+from aitbc.models import Health, StreamEvent
+from aitbc.operation import LoginKey
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds that the coordinator may be silent. It bounds each step (connect, send a piece, receive one), not the whole."""
 DEFAULT_RETRIES = 4
 """Repetitions of one request; with their pauses they bridge a restart of the coordinator of some seconds."""
-
-
-class _Resource:
-    """A group of blocking calls."""
-
-    def __init__(self, session: Session, driver: Driver) -> None:
-        self._session = session
-        self._driver = driver
-
-
-class _AsyncResource:
-    """A group of awaited calls."""
-
-    def __init__(self, session: Session, driver: AsyncDriver) -> None:
-        self._session = session
-        self._driver = driver
-
-
-def _blocking(flow: Callable[Concatenate[Session, P], Flow[T]]) -> Callable[Concatenate[_Resource, P], T]:
-    @functools.wraps(flow)
-    def method(self: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._driver.run(flow(self._session, *args, **kwargs))
-
-    return method
-
-
-def _awaited(
-    flow: Callable[Concatenate[Session, P], Flow[T]],
-) -> Callable[Concatenate[_AsyncResource, P], Coroutine[Any, Any, T]]:
-    @functools.wraps(flow)
-    async def method(self: _AsyncResource, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._driver.run(flow(self._session, *args, **kwargs))
-
-    return method
-
-
-def _iterated(
-    flow: Callable[Concatenate[Session, P], Stream[T]],
-) -> Callable[Concatenate[_Resource, P], Generator[T, None, None]]:
-    @functools.wraps(flow)
-    def method(self: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> Generator[T, None, None]:
-        return self._driver.iterate(flow(self._session, *args, **kwargs))
-
-    return method
-
-
-def _async_iterated(
-    flow: Callable[Concatenate[Session, P], Stream[T]],
-) -> Callable[Concatenate[_AsyncResource, P], AsyncGenerator[T, None]]:
-    @functools.wraps(flow)
-    def method(self: _AsyncResource, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T, None]:
-        return self._driver.iterate(flow(self._session, *args, **kwargs))
-
-    return method
-
-
-def _written(
-    flow: Callable[Concatenate[Session, P], Flow[ServiceJob]],
-) -> Callable[Concatenate[_Resource, P], TextStream]:
-    @functools.wraps(flow)
-    def method(self: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> TextStream:
-        job = self._driver.run(flow(self._session, *args, **kwargs))
-        return TextStream(job, self._driver.iterate(write(self._session, job.job_id)))
-
-    return method
-
-
-def _async_written(
-    flow: Callable[Concatenate[Session, P], Flow[ServiceJob]],
-) -> Callable[Concatenate[_AsyncResource, P], Coroutine[Any, Any, AsyncTextStream]]:
-    @functools.wraps(flow)
-    async def method(self: _AsyncResource, /, *args: P.args, **kwargs: P.kwargs) -> AsyncTextStream:
-        job = await self._driver.run(flow(self._session, *args, **kwargs))
-        return AsyncTextStream(job, self._driver.iterate(write(self._session, job.job_id)))
-
-    return method
-
-
-class Jobs(_Resource):
-    """Jobs: create, watch, cancel, fetch results."""
-
-    create = _blocking(_jobs.create)
-    get = _blocking(_jobs.get)
-    list = _blocking(_jobs.list_jobs)
-    cancel = _blocking(_jobs.cancel)
-    get_results = _blocking(_jobs.get_results)
-    wait = _blocking(_jobs.wait)
-    events = _iterated(_events.follow)
-
-
-class AsyncJobs(_AsyncResource):
-    """Jobs: create, watch, cancel, fetch results."""
-
-    create = _awaited(_jobs.create)
-    get = _awaited(_jobs.get)
-    list = _awaited(_jobs.list_jobs)
-    cancel = _awaited(_jobs.cancel)
-    get_results = _awaited(_jobs.get_results)
-    wait = _awaited(_jobs.wait)
-    events = _async_iterated(_events.follow)
-
-
-class Services(_Resource):
-    """Services: each call creates a job of its kind."""
-
-    call = _blocking(_services.call_service)
-    transcribe = _blocking(_services.transcribe)
-    transcode = _blocking(_services.transcode)
-    generate = _blocking(_services.generate)
-    infer = _blocking(_services.infer)
-    stream = _written(_services.stream)
-    render = _blocking(_services.render)
-
-
-class AsyncServices(_AsyncResource):
-    """Services: each call creates a job of its kind."""
-
-    call = _awaited(_services.call_service)
-    transcribe = _awaited(_services.transcribe)
-    transcode = _awaited(_services.transcode)
-    generate = _awaited(_services.generate)
-    infer = _awaited(_services.infer)
-    stream = _async_written(_services.stream)
-    render = _awaited(_services.render)
-
-
-class Artifacts(_Resource):
-    """Files: upload, download, read."""
-
-    upload = _blocking(_artifacts.upload)
-    download = _blocking(_artifacts.download)
-    get = _blocking(_artifacts.get)
-
-
-class AsyncArtifacts(_AsyncResource):
-    """Files: upload, download, read."""
-
-    upload = _awaited(_artifacts.upload)
-    download = _awaited(_artifacts.download)
-    get = _awaited(_artifacts.get)
-
-
-class Receipts(_Resource):
-    """Receipts: fetch, export, ask the coordinator to verify."""
-
-    get = _blocking(_receipts.get)
-    verify = _blocking(_receipts.verify)
-    export = _blocking(_receipts.export)
-
-
-class AsyncReceipts(_AsyncResource):
-    """Receipts: fetch, export, ask the coordinator to verify."""
-
-    get = _awaited(_receipts.get)
-    verify = _awaited(_receipts.verify)
-    export = _awaited(_receipts.export)
-
-
-class Registry(_Resource):
-    """The registry: which services there are, what they take, what they need."""
-
-    services = _blocking(_registry.services)
-    get = _blocking(_registry.get)
-    schema = _blocking(_registry.schema)
-    requirements = _blocking(_registry.requirements)
-    validate = _blocking(_registry.validate)
-
-
-class AsyncRegistry(_AsyncResource):
-    """The registry: which services there are, what they take, what they need."""
-
-    services = _awaited(_registry.services)
-    get = _awaited(_registry.get)
-    schema = _awaited(_registry.schema)
-    requirements = _awaited(_registry.requirements)
-    validate = _awaited(_registry.validate)
-
-
-class Log(_Resource):
-    """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
-
-    checkpoint = _blocking(_log.checkpoint)
-    proof = _blocking(_log.proof)
-    tile = _blocking(_log.tile)
-
-
-class AsyncLog(_AsyncResource):
-    """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
-
-    checkpoint = _awaited(_log.checkpoint)
-    proof = _awaited(_log.proof)
-    tile = _awaited(_log.tile)
-
-
-class Marketplace(_Resource):
-    """The marketplace: offers of miners, jobs given to them, statistics."""
-
-    create_offer = _blocking(_marketplace.create_offer)
-    offers = _blocking(_marketplace.offers)
-    accept = _blocking(_marketplace.accept)
-    withdraw = _blocking(_marketplace.withdraw)
-    stats = _blocking(_marketplace.stats)
-
-
-class AsyncMarketplace(_AsyncResource):
-    """The marketplace: offers of miners, jobs given to them, statistics."""
-
-    create_offer = _awaited(_marketplace.create_offer)
-    offers = _awaited(_marketplace.offers)
-    accept = _awaited(_marketplace.accept)
-    withdraw = _awaited(_marketplace.withdraw)
-    stats = _awaited(_marketplace.stats)
-
-
-class Wallet(_Resource):
-    """The wallet: balance and transactions."""
-
-    get = _blocking(_wallet.get)
-    transactions = _blocking(_wallet.transactions)
-
-
-class AsyncWallet(_AsyncResource):
-    """The wallet: balance and transactions."""
-
-    get = _awaited(_wallet.get)
-    transactions = _awaited(_wallet.transactions)
-
-
-class Miners(_Resource):
-    """Miners: what each has done."""
-
-    stats = _blocking(_miners.stats)
-
-
-class AsyncMiners(_AsyncResource):
-    """Miners: what each has done."""
-
-    stats = _awaited(_miners.stats)
 
 
 class AITBCClient:
@@ -307,6 +77,8 @@ class AITBCClient:
         self.marketplace = Marketplace(session, driver)
         self.wallet = Wallet(session, driver)
         self.miners = Miners(session, driver)
+        self.keys = Keys(session, driver)
+        self.admin = Admin(session, driver)
 
     def events(
         self,
@@ -324,6 +96,10 @@ class AITBCClient:
     def health(self) -> Health:
         """The coordinator's state."""
         return self._driver.run(_health(self._session))
+
+    def login(self, token: str) -> list[LoginKey]:
+        """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. No key is needed."""
+        return self._driver.run(_keys.login(self._session, token))
 
     def close(self) -> None:
         """Close the connections."""
@@ -362,6 +138,8 @@ class AsyncAITBCClient:
         self.marketplace = AsyncMarketplace(session, driver)
         self.wallet = AsyncWallet(session, driver)
         self.miners = AsyncMiners(session, driver)
+        self.keys = AsyncKeys(session, driver)
+        self.admin = AsyncAdmin(session, driver)
 
     def events(
         self,
@@ -379,6 +157,10 @@ class AsyncAITBCClient:
     async def health(self) -> Health:
         """The coordinator's state."""
         return await self._driver.run(_health(self._session))
+
+    async def login(self, token: str) -> list[LoginKey]:
+        """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. No key is needed."""
+        return await self._driver.run(_keys.login(self._session, token))
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -52,9 +52,17 @@ def create(
     return job
 
 
-def _upload(job_id: str, name: str, source: Source) -> Request:
+def upload(
+    session: Session, /, job_id: str, name: str, content: Uploadable, media_type: str | None = None
+) -> Flow[Job]:
+    """Upload a file that a job waits for. The job is given to a miner once its last file is there."""
+    source = Source(content)
+    return (yield from fetch(session, _upload(job_id, name, source, media_type), Job))
+
+
+def _upload(job_id: str, name: str, source: Source, media_type: str | None = None) -> Request:
     path = f"/v1/jobs/{quote(job_id, safe='')}/files/{quote(name, safe='')}"
-    return Request("PUT", path, headers={"Content-Type": source.media_type}, source=source)
+    return Request("PUT", path, headers={"Content-Type": media_type or source.media_type}, source=source)
 
 
 def _abandon(session: Session, job_id: str) -> Flow[None]:

@@ -1,15 +1,65 @@
-"""The flows of `client.miners`."""
+"""The flows of `client.miners`. All but `stats` is for their owners and for administrators."""
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import quote
 
-from aitbc._flow import Flow, Request, Session, fetch
+from aitbc._flow import Flow, Request, Session, fetch, post_json
 from aitbc.models import MinerStats
+from aitbc.operation import MinerDetails, MinerEarnings, MinerList, MinerOrder
 
 
 def stats(session: Session, /, miner_id: str) -> Flow[MinerStats]:
     """What a miner has done, and its reputation from 0 to 5."""
-    return (
-        yield from fetch(session, Request("GET", f"/v1/miners/{quote(miner_id, safe='')}/stats"), MinerStats)
-    )
+    return (yield from fetch(session, Request("GET", f"{_path(miner_id)}/stats"), MinerStats))
+
+
+def list_miners(session: Session, /, *, limit: int = 50, offset: int = 0) -> Flow[MinerList]:
+    """One's own miner; for an administrator one page of all, the newest first."""
+    params = {"limit": str(limit), "offset": str(offset)}
+    return (yield from fetch(session, Request("GET", "/v1/miners", params=params), MinerList))
+
+
+def get(session: Session, /, miner_id: str) -> Flow[MinerDetails]:
+    """A miner with its GPUs, services, jobs and orders."""
+    return (yield from fetch(session, Request("GET", _path(miner_id)), MinerDetails))
+
+
+def earnings(session: Session, /, miner_id: str, *, days: int = 30) -> Flow[MinerEarnings]:
+    """What a miner earned on each of the last days."""
+    request = Request("GET", f"{_path(miner_id)}/earnings", params={"days": str(days)})
+    return (yield from fetch(session, request, MinerEarnings))
+
+
+def pause(
+    session: Session, /, miner_id: str, *, gpu: str | None = None, seconds: float | None = None
+) -> Flow[MinerOrder]:
+    """Have a miner, or one of its GPUs (its uuid), take no more jobs: until it is resumed, or for some seconds."""
+    return (yield from _order(session, f"{_path(miner_id)}/pause", gpu=gpu, seconds=seconds))
+
+
+def resume(session: Session, /, miner_id: str, *, gpu: str | None = None) -> Flow[MinerOrder]:
+    """Have a miner, or one of its GPUs, take jobs again."""
+    return (yield from _order(session, f"{_path(miner_id)}/resume", gpu=gpu))
+
+
+def fetch_model(session: Session, /, miner_id: str, model: str) -> Flow[MinerOrder]:
+    """Have a miner fetch a model."""
+    return (yield from _order(session, f"{_path(miner_id)}/models", model=model))
+
+
+def remove_model(session: Session, /, miner_id: str, model: str) -> Flow[MinerOrder]:
+    """Have a miner remove a model from its disk as soon as no job uses it."""
+    request = Request("DELETE", f"{_path(miner_id)}/models/{quote(model, safe='')}")
+    return (yield from fetch(session, request, MinerOrder))
+
+
+def _order(session: Session, path: str, **fields: Any) -> Flow[MinerOrder]:
+    body = {name: value for name, value in fields.items() if value is not None}
+    # The same order again takes the place of the former one.
+    return (yield from fetch(session, post_json(path, body, repeatable=True), MinerOrder))
+
+
+def _path(miner_id: str) -> str:
+    return f"/v1/miners/{quote(miner_id, safe='')}"

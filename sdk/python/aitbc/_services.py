@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aitbc import _artifacts
+from aitbc import _artifacts, _jobs
 from aitbc._flow import Flow, Session, fetch, post_json
 from aitbc._jobs import idempotency_headers
-from aitbc._transfer import Uploadable
-from aitbc.models import ServiceJob
+from aitbc._transfer import Source, Uploadable
+from aitbc.models import Job, ServiceJob
 
+_PROGRAM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py")
+_ARCHIVE = re.compile(r"\.(?:zip|tar|tar\.gz|tgz)$", re.IGNORECASE)
+_FORMAT = re.compile(r"\.([A-Za-z0-9]{1,10})$")
 _ADDRESSES = ("https://", "http://", "artifact:")
 
 
@@ -126,6 +130,7 @@ def infer(
     max_tokens: int | None = None,
     temperature: float | None = None,
     wait: float | None = None,
+    idempotency_key: str | None = None,
     **more: Any,
 ) -> Flow[ServiceJob]:
     """Have a language model write: about a `prompt`, or what comes next in a conversation, the `messages` (`role`, `content`).
@@ -139,7 +144,10 @@ def infer(
         "max_tokens": max_tokens,
         "temperature": temperature,
     }
-    return (yield from call_service(session, "llm/inference", _given({**body, **more}), wait=wait))
+    given = _given({**body, **more})
+    return (
+        yield from call_service(session, "llm/inference", given, wait=wait, idempotency_key=idempotency_key)
+    )
 
 
 def stream(
@@ -151,6 +159,7 @@ def stream(
     model: str | None = None,
     max_tokens: int | None = None,
     temperature: float | None = None,
+    idempotency_key: str | None = None,
     **more: Any,
 ) -> Flow[ServiceJob]:
     """As `infer`, but the text can be read while it is written: iterate over what this returns.
@@ -165,6 +174,7 @@ def stream(
             model=model,
             max_tokens=max_tokens,
             temperature=temperature,
+            idempotency_key=idempotency_key,
             **more,
         )
     )
@@ -194,6 +204,40 @@ def render(
         "samples": samples,
     }
     return (yield from call_service(session, "blender/render", _given({**body, **more}), wait=wait))
+
+
+def run(
+    session: Session,
+    /,
+    program: Uploadable,
+    *,
+    input: Uploadable | None = None,  # noqa: A002 - the API's name
+    entrypoint: str | None = None,
+    requirements: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
+    idempotency_key: str | None = None,
+    **more: Any,
+) -> Flow[Job]:
+    """Run a Python program, whose `predict(input, **parameters)` makes the result.
+
+    `program` is one file, or an archive that holds `entrypoint`; both it and `input` are uploaded to the job. Without `entrypoint`
+    the program's own name counts, or `model.py`. `requirements` are packages that it needs. `more` are further fields of the job, such
+    as `pricing`.
+    """
+    name = Source(program).name
+    start = entrypoint or (name if _PROGRAM.fullmatch(name) else "model.py")
+    files: dict[str, Uploadable] = {name if _ARCHIVE.search(name) else start: program}
+    body: dict[str, Any] = {
+        "type": "ai_inference",
+        "model": {"type": "python", "entrypoint": start, "requirements": list(requirements)},
+        "parameters": parameters,
+        **more,
+    }
+    if input is not None:
+        found = _FORMAT.search(Source(input).name)
+        body["input"] = _given({"type": "file", "format": found[1] if found else None})
+        files["input"] = input
+    return (yield from _jobs.create(session, _given(body), files, idempotency_key=idempotency_key))
 
 
 def _address(session: Session, content: Uploadable) -> Flow[str]:

@@ -45,6 +45,8 @@ def parse_json(text: str | bytes) -> Any:
         return _STRICT.decode(source)
     except FormatError:
         raise
+    except UnicodeDecodeError as error:
+        raise FormatError("The text is not UTF-8.") from error
     except RecursionError as error:
         raise FormatError("The JSON text is nested too deeply.") from error
     except ValueError as error:

@@ -146,6 +146,13 @@ class Artifact(Record):
         return f"artifact:{self.artifact_id}"
 
 
+class ArtifactLink(Record):
+    """A link that reads one artifact without a key, until it expires. `url` is relative to the client's `base_url`."""
+
+    url: str
+    expires_at: str
+
+
 class Receipt(Record):
     """A receipt; `aitbc.verify_receipt` checks it."""
 

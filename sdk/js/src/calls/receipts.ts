@@ -1,9 +1,18 @@
 /** `client.receipts`: fetch and export receipts, or ask the coordinator about one. What verifies offline is `verifyReceipt`. */
 
-import type { Receipt, ReceiptVerification } from "../models.js";
-import { wireReceipt } from "../receipts.js";
+import { TimeoutError } from "../errors.js";
+import { parseProof } from "../log.js";
+import type { Receipt, ReceiptBundle, ReceiptVerification } from "../models.js";
+import type { Policy } from "../policy.js";
+import { BUNDLE_FORMAT, wireReceipt } from "../receipts.js";
 import type { JsonObject } from "../shape.js";
-import { type CallOptions, fetchJson, part, type Session } from "../transport.js";
+import { type CallOptions, fetchJson, fetchRaw, part, pause, type Session } from "../transport.js";
+import { getResults } from "./jobs.js";
+import { getProof } from "./log.js";
+
+/** Milliseconds between two looks for cosignatures. */
+const WITNESS_PAUSE_MS = 1000;
+const WITNESS_TIMEOUT_MS = 60_000;
 
 /** Receipts: fetch, export, ask the coordinator to verify. */
 export class Receipts {
@@ -31,4 +40,40 @@ export class Receipts {
     const path = "/v1/receipts/verify";
     return fetchJson(this.#session, { method: "POST", path, json, repeatable: true, ...options });
   }
+
+  /**
+   * The bundle of a completed job (receipt, results, proof), as it is kept in a file. `verifyReceipt` checks it offline.
+   *
+   * With a `policy`, waits until the witnesses that it asks for have cosigned a checkpoint that has the receipt. Throws
+   * `TimeoutError` when they have not within `timeoutMs` (60 s), `VerificationError` when the log is none of the
+   * policy's.
+   */
+  async export(
+    jobId: string,
+    options: { policy?: Policy | undefined; timeoutMs?: number | undefined } & CallOptions = {},
+  ): Promise<ReceiptBundle> {
+    const { policy, signal, timeoutMs = WITNESS_TIMEOUT_MS } = options;
+    const path = `/v1/receipts/${part(jobId)}`;
+    const receipt = (await fetchRaw(this.#session, { path, signal })) as JsonObject;
+    const { results } = await getResults(this.#session, jobId, signal);
+    const deadline = performance.now() + timeoutMs;
+    for (;;) {
+      const proof = await getProof(this.#session, String(receipt.receipt_id), signal);
+      if (policy === undefined || accepted(policy, proof)) {
+        return { format: BUNDLE_FORMAT, receipt, results, proof };
+      }
+      if (performance.now() >= deadline) {
+        throw new TimeoutError(
+          `No checkpoint with the receipt of ${jobId} is cosigned as the policy asks; its witnesses may come later.`,
+        );
+      }
+      await pause(WITNESS_PAUSE_MS, signal);
+    }
+  }
+}
+
+function accepted(policy: Policy, proof: string): boolean {
+  const { note } = parseProof(proof);
+  policy.open(note);
+  return policy.isMetBy(policy.cosignedBy(note));
 }

@@ -1,0 +1,61 @@
+/** What a page gets of this package when Vite bundles it. */
+
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { build, createLogger, type Rollup } from "vite";
+import { expect, test } from "vitest";
+
+const INDEX = JSON.stringify(new URL("../src/index.ts", import.meta.url).pathname);
+
+/** The chunks that Vite makes of a program, and what it warned of. */
+async function bundled(source: string) {
+  const root = mkdtempSync(join(tmpdir(), "aitbc-"));
+  writeFileSync(join(root, "main.ts"), source);
+  const warnings: string[] = [];
+  const customLogger = { ...createLogger("silent"), warn: (text: string) => void warnings.push(text) };
+  const found = (await build({
+    root,
+    configFile: false,
+    logLevel: "warn",
+    customLogger,
+    build: {
+      write: false,
+      target: "es2022",
+      modulePreload: { polyfill: false },
+      rollupOptions: { input: join(root, "main.ts"), preserveEntrySignatures: "strict" },
+    },
+  })) as Rollup.RollupOutput;
+  const chunks = found.output.filter((item) => item.type === "chunk");
+  const main = chunks.find(({ isEntry }) => isEntry);
+  if (main === undefined) throw new Error("there is no entry");
+  return { chunks, main, warnings, size: gzipSync(main.code).length };
+}
+
+test("a page that uses the client gets little, and nothing of Node", async () => {
+  const { chunks, main, warnings, size } = await bundled(
+    `import { AITBCClient } from ${INDEX}; export const client = new AITBCClient();`,
+  );
+  expect(warnings).toEqual([]);
+  expect(size).toBeLessThan(20_000);
+  for (const { code } of chunks) expect(code).not.toMatch(/(?:from|import)\s*\(?["']node:/);
+  // Uploads in parts, and sockets for Node, are loaded where they are needed.
+  expect(main.code).not.toContain("Tus-Resumable");
+  expect(main.dynamicImports.length).toBe(2);
+});
+
+test("a page that only verifies receipts gets no client", async () => {
+  const { chunks, main, warnings, size } = await bundled(
+    `import { verifyReceipt } from ${INDEX}; export { verifyReceipt };`,
+  );
+  expect(warnings).toEqual([]);
+  expect(chunks.length).toBe(1);
+  expect(main.code).not.toContain("/v1/jobs");
+  expect(size).toBeLessThan(28_000);
+});
+
+test("a page that uses neither gets nothing", async () => {
+  const { main } = await bundled(`import * as aitbc from ${INDEX}; export const version = aitbc.VERSION;`);
+  expect(main.code.length).toBeLessThan(300);
+});

@@ -1,0 +1,139 @@
+/** A receipt is valid exactly when everything it says is signed or follows from what is signed. */
+
+import { describe, expect, test } from "vitest";
+import { type Json, type JsonObject, parseJson, verifyReceipt } from "../src/index.js";
+import { Policy } from "../src/policy.js";
+import { camelCased } from "../src/shape.js";
+import { fromBase64, vectors } from "./vectors.js";
+
+interface Case {
+  name: string;
+  bundle: Json;
+  miner_signature_valid: boolean;
+  coordinator_attestations: number;
+  failures: string[];
+  receipt_failures: string[];
+}
+
+const { log_key, other_log_key, film_base64, bundle, text, failures_under_other_log, cases, bytes } =
+  vectors<{
+    log_key: string;
+    other_log_key: string;
+    film_base64: string;
+    bundle: { format: string; receipt: JsonObject; results: JsonObject; proof: string };
+    text: string;
+    failures_under_other_log: string[];
+    cases: Case[];
+    bytes: { step: number; failures: (string[] | null)[] };
+  }>("receipts");
+const film = fromBase64(film_base64);
+const name = "vidéo 🎬.mp4";
+
+test.each([
+  ["as an object", bundle],
+  ["as text", text],
+  ["as bytes", new TextEncoder().encode(text)],
+])("a bundle is valid %s", async (_, given) => {
+  const found = await verifyReceipt(given, { logKey: log_key });
+  expect(found.failures).toEqual([]);
+  expect([found.valid, found.minerSignatureValid, found.coordinatorAttestations]).toEqual([true, true, 2]);
+  expect(found.statement?.jobId).toBe("job_01hzx");
+});
+
+test.each([
+  ["with the API's names", bundle.receipt],
+  ["with JavaScript's names", camelCased(bundle.receipt) as object],
+])("a receipt is valid %s, with its results, proof and files", async (_, receipt) => {
+  const { results, proof } = bundle;
+  const hex = Buffer.from(await crypto.subtle.digest("SHA-256", film)).toString("hex");
+  for (const file of [film, film.buffer, new Blob([film]), hex, `sha256:${hex}`]) {
+    const artifacts = { [name]: file, [`sha256:${hex}`]: file };
+    const found = await verifyReceipt(receipt, { logKey: log_key, results, proof, artifacts });
+    expect([found.failures, found.valid]).toEqual([[], true]);
+  }
+});
+
+test("files that are not the signed ones are named", async () => {
+  const artifacts = { [name]: new Blob(["another film"]), "other.mp4": film };
+  const found = await verifyReceipt(bundle, { logKey: log_key, artifacts });
+  expect(found.failures).toEqual([
+    `artifact ${name}: SHA-256 differs from the signed statement.`,
+    "artifact other.mp4: the signed statement has no such output.",
+  ]);
+  expect(() => found.throwForFailure()).toThrow("The receipt is not valid: artifact");
+});
+
+describe("changed bundles say what does not hold", () => {
+  test.each(cases)("$name", async (changed) => {
+    const found = await verifyReceipt(changed.bundle as object, { logKey: log_key });
+    if (typeof changed.bundle === "object" && changed.bundle !== null && "format" in changed.bundle) {
+      expect(found.failures).toEqual(changed.failures);
+      expect([found.minerSignatureValid, found.coordinatorAttestations]).toEqual([
+        changed.miner_signature_valid,
+        changed.coordinator_attestations,
+      ]);
+      const receipt = changed.bundle.receipt as object;
+      const alone = await verifyReceipt(receipt, { logKey: log_key });
+      expect(alone.failures).toEqual(changed.receipt_failures);
+    }
+    expect(found.valid).toBe(false);
+  });
+
+  test("in any of many bytes", async () => {
+    const data = new TextEncoder().encode(text);
+    for (const [index, failures] of bytes.failures.entries()) {
+      const changed = data.slice();
+      changed[index * bytes.step] = (data[index * bytes.step] ?? 0) ^ 1;
+      const found = await verifyReceipt(changed, { logKey: log_key });
+      const names = found.checks.filter(({ ok }) => !ok).map((check) => check.name);
+      expect([index, names]).toEqual([index, failures ?? ["bundle"]]);
+      if (failures === null) expect(() => parseJson(changed)).toThrow();
+    }
+  });
+});
+
+test("another log's key is refused with the reason", async () => {
+  const found = await verifyReceipt(bundle, { logKey: other_log_key });
+  expect(found.failures).toEqual(failures_under_other_log);
+});
+
+test.each([null, 1, "x", "", [], {}, { envelope: {} }])("%j is reported, not thrown", async (junk) => {
+  const found = await verifyReceipt(junk as object, { logKey: log_key });
+  expect([found.valid, found.failures.length > 0]).toEqual([false, true]);
+});
+
+test("a malformed log key is an error of the caller", async () => {
+  await expect(verifyReceipt(bundle, { logKey: "nonsense" })).rejects.toThrow("name+keyid+base64");
+});
+
+describe("policies", () => {
+  const { witness_key } = vectors<{ witness_key: string }>("notes");
+
+  test("ask for witnesses, which the proof of a bundle may lack", async () => {
+    const policy = Policy.parse(
+      `# mine\nlog ${log_key}\nwitness w ${witness_key}\ngroup g any w\nquorum g\n`,
+    );
+    const found = await verifyReceipt(bundle, { logKey: policy });
+    expect(found.failures).toEqual(["witnesses: cosigned by none, but the policy asks for g."]);
+    const alone = await verifyReceipt(bundle.receipt, { logKey: policy });
+    expect(alone.failures).toEqual([
+      "witnesses: the policy asks for witnesses, which only a proof can show.",
+    ]);
+  });
+
+  test.each([
+    ["", "The policy names no log."],
+    [`log ${log_key}`, "The policy has no quorum line"],
+    [`log ${log_key}\nlog ${log_key}\nquorum none`, "Line 2 of the policy: the log"],
+    [`log ${log_key}\nquorum w`, "Line 2 of the policy: w was not defined before."],
+    [`log ${log_key}\nwitness w ${log_key}`, "is not the key of a witness"],
+    [
+      `log ${log_key}\nwitness w ${witness_key}\ngroup g 2 w`,
+      "the threshold is `all`, `any`, or from 1 to 1.",
+    ],
+    ["log\u0000", "it has a control character"],
+    ["nonsense", "it is none of"],
+  ])("%j is refused", (policy, message) => {
+    expect(() => Policy.parse(policy)).toThrow(message);
+  });
+});

@@ -1,0 +1,51 @@
+"""The flows of `client.keys` and `client.login`."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from pydantic import Field
+
+from aitbc._flow import Flow, Request, Session, call, fetch, post_json
+from aitbc.models import Record
+from aitbc.operation import Key, LoginKey, NewKey
+
+
+class KeyPage(Record):
+    """Keys as they come. A record is a mapping, whose `keys` are other ones."""
+
+    found: list[Key] = Field(alias="keys")
+
+
+class _Login(Record):
+    found: list[LoginKey] = Field(alias="keys")
+
+
+def me(session: Session, /) -> Flow[Key]:
+    """What the client's key is for: its role, and the account or miner."""
+    return (yield from fetch(session, Request("GET", "/v1/key"), Key))
+
+
+def revoke_self(session: Session, /) -> Flow[None]:
+    """Revoke the client's own key: nothing can be done with it any more."""
+    yield from call(session, Request("DELETE", "/v1/key", repeatable=False))
+
+
+def list_keys(session: Session, /) -> Flow[list[Key]]:
+    """The valid keys of the client's account, oldest first, without their secrets."""
+    return (yield from fetch(session, Request("GET", "/v1/keys"), KeyPage)).found
+
+
+def create(session: Session, /, name: str) -> Flow[NewKey]:
+    """Make another key for the client's account. The answer has the secret, this once."""
+    return (yield from fetch(session, post_json("/v1/keys", {"name": name}), NewKey))
+
+
+def revoke(session: Session, /, key_id: str) -> Flow[None]:
+    """Revoke another key of the client's account."""
+    yield from call(session, Request("DELETE", f"/v1/keys/{quote(key_id, safe='')}", repeatable=False))
+
+
+def login(session: Session, /, token: str) -> Flow[list[LoginKey]]:
+    """Exchange a one-time token for keys. It is good once, so the call is not repeated once the coordinator may have got it."""
+    return (yield from fetch(session, post_json("/v1/login", {"token": token}), _Login)).found

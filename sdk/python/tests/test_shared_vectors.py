@@ -1,0 +1,158 @@
+"""Both SDKs accept the same bytes, refuse the same bytes, and say the same about why: the vectors of tests/vectors.
+
+The SDK for JavaScript runs the same files in sdk/js/tests.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aitbc import verify_bundle, verify_receipt
+from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json, sha256_hex
+from aitbc.errors import FormatError, VerificationError
+from aitbc.log import open_checkpoint, parse_proof, receipt_leaf
+from aitbc.merkle import verify_consistency, verify_inclusion
+from aitbc.notes import find_cosignature, parse_note
+from aitbc.settlement import parse_settlement
+from aitbc.statement import job_price, money, parse_decimal
+
+ROOT = Path(__file__).parents[3]
+
+
+def read(name: str) -> Any:
+    return json.loads((ROOT / "tests" / "vectors" / f"{name}.json").read_text())
+
+
+def refused(call, *arguments) -> bool:
+    try:
+        call(*arguments)
+    except VerificationError:
+        return True
+    return False
+
+
+def test_vectors_are_what_the_code_gives() -> None:
+    """What is committed is what the script writes, so that a change of the code shows."""
+    command = [sys.executable, "scripts/make_vectors.py", "--check"]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (outcome.returncode, outcome.stdout) == (0, ""), outcome.stderr
+
+
+def test_canonical_json_has_one_form() -> None:
+    vectors = read("canonical")
+    for item in vectors["good"]:
+        assert canonical_json(parse_json(item["text"])).decode() == item["canonical"]
+        assert canonical_json(parse_json(item["canonical"])).decode() == item["canonical"]
+    assert [
+        text for text in vectors["bad"] if not refused(lambda text: canonical_json(parse_json(text)), text)
+    ] == []
+    assert [text for text in vectors["bad_base64"] if not refused(b64decode, text)] == []
+
+
+def test_prices_round_up_and_amounts_have_one_spelling() -> None:
+    vectors = read("money")
+    for item in vectors["prices"]:
+        units, unit_price, most = (Decimal(item[name]) for name in ("units", "unit_price", "max_cost"))
+        assert money(job_price(units, unit_price, most)) == item["price"]
+    assert all(money(parse_decimal(text, "It")) == text for text in vectors["good"])
+    assert [text for text in vectors["bad"] if not refused(parse_decimal, text, "It")] == []
+
+
+def test_settlements_are_read_exactly_where_they_are_written_so() -> None:
+    for item in read("settlements"):
+        assert refused(parse_settlement, item["leaf"].encode()) is not item["valid"], item["leaf"]
+
+
+def test_proofs() -> None:
+    vectors = read("proofs")
+    for item in vectors["inclusion"]:
+        path = [bytes.fromhex(node) for node in item["hashes"]]
+        leaf, root = bytes.fromhex(item["leaf_hash"]), bytes.fromhex(item["root"])
+        assert verify_inclusion(leaf, item["index"], item["size"], path, root) is item["valid"]
+    for item in vectors["consistency"]:
+        path = [bytes.fromhex(node) for node in item["hashes"]]
+        old, new = bytes.fromhex(item["old_root"]), bytes.fromhex(item["new_root"])
+        assert verify_consistency(item["old_size"], old, item["new_size"], new, path) is item["valid"]
+
+
+def test_entries_that_are_too_long_are_told_by_their_digest() -> None:
+    for item in read("proofs")["long_entries"]:
+        leaf = receipt_leaf(
+            {
+                "payloadType": "application/vnd.in-toto+json",
+                "payload": b64encode(b"x" * item["payload_bytes"]),
+                "signatures": [{"keyid": "", "sig": b64encode(bytes(64))}],
+            }
+        )
+        assert (len(leaf), sha256_hex(leaf)) == (item["leaf_bytes"], item["leaf_sha256"])
+
+
+def test_notes_and_cosignatures() -> None:
+    vectors = read("notes")
+    for item in vectors["notes"]:
+        note = item.pop("note")
+        if "error" in item:
+            with pytest.raises(VerificationError) as raised:
+                open_checkpoint(note, vectors["log_key"])
+            assert type(raised.value).__name__ == item["error"], note
+            continue
+        checkpoint = open_checkpoint(note, vectors["log_key"])
+        assert item == {
+            "origin": checkpoint.origin,
+            "size": checkpoint.size,
+            "root": b64encode(checkpoint.root),
+            "cosigned_at": cosigned_at(note, vectors["witness_key"]),
+        }
+    assert parse_proof(vectors["proof"]).index == 3
+    assert [proof for proof in vectors["bad_proofs"] if not refused(parse_proof, proof)] == []
+
+
+def cosigned_at(note: str, witness: str) -> int | str | None:
+    try:
+        found = find_cosignature(parse_note(note), witness)
+    except VerificationError:
+        return "error"
+    return None if found is None else found[1]
+
+
+@pytest.fixture(scope="module")
+def receipts() -> Any:
+    return read("receipts")
+
+
+def test_bundle_is_valid_and_another_logs_key_refuses_it(receipts) -> None:
+    assert verify_bundle(parse_json(receipts["text"]), receipts["log_key"]).valid
+    failures = verify_bundle(receipts["bundle"], receipts["other_log_key"]).failures
+    assert list(failures) == receipts["failures_under_other_log"]
+
+
+def test_changed_bundles_say_what_does_not_hold(receipts) -> None:
+    for case in receipts["cases"]:
+        outcome = verify_bundle(case["bundle"], receipts["log_key"])
+        assert not outcome.valid
+        assert list(outcome.failures) == case["failures"], case["name"]
+        assert outcome.miner_signature_valid is case["miner_signature_valid"]
+        assert outcome.coordinator_attestations == case["coordinator_attestations"]
+        receipt = case["bundle"].get("receipt") if isinstance(case["bundle"], dict) else None
+        failures = verify_receipt(receipt, log_key=receipts["log_key"]).failures
+        assert list(failures) == case["receipt_failures"], case["name"]
+
+
+def test_bundle_changed_in_any_of_many_bytes_is_refused_for_the_known_reason(receipts) -> None:
+    data, step = receipts["text"].encode(), receipts["bytes"]["step"]
+    for number, names in enumerate(receipts["bytes"]["failures"]):
+        position = number * step
+        changed = data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :]
+        if names is None:
+            with pytest.raises(FormatError):
+                parse_json(changed)
+            continue
+        outcome = verify_bundle(parse_json(changed), receipts["log_key"])
+        assert [check.name for check in outcome.checks if not check.ok] == names, position
