@@ -78,8 +78,10 @@ function isPassing(error: DetailedError): boolean {
 function failure(error: Error | DetailedError): AITBCError {
   const answer = "originalResponse" in error ? error.originalResponse : null;
   if (answer && answer.getStatus() > 0) return apiError(answer.getStatus(), answer.getBody());
-  const cause = "causingError" in error && error.causingError ? error.causingError : error;
-  return new TransportError(`The connection to the coordinator broke during an upload: ${cause.message}.`, {
+  const cause: unknown = "causingError" in error ? error.causingError : error;
+  // Browsers say by an event that a connection broke, and not why.
+  const reason = cause instanceof Error ? cause.message : "the network failed";
+  return new TransportError(`The connection to the coordinator broke during an upload: ${reason}.`, {
     cause: error,
   });
 }
