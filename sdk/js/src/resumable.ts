@@ -1,8 +1,7 @@
 /** Uploads that go on where they were when a connection breaks: tus 1.0, by tus-js-client, which is loaded when needed. */
 
-import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
 import type { DetailedError, Upload } from "tus-js-client";
+import { newDigest } from "./digest.js";
 import { type AITBCError, apiError, TimeoutError, TransportError } from "./errors.js";
 import type { OnProgress, Source } from "./files.js";
 import { backoffDelay, joined, type Session } from "./transport.js";
@@ -131,7 +130,7 @@ class Parts {
   /** What reading threw. */
   failure: unknown;
   readonly #content: Source["content"];
-  readonly #hash = sha256.create();
+  readonly #hash = newDigest();
   #kept: Uint8Array<ArrayBuffer> = new Uint8Array();
   #rest: Uint8Array = new Uint8Array();
   #ended = false;
@@ -142,7 +141,7 @@ class Parts {
   }
 
   digest(): string {
-    return bytesToHex(this.#hash.digest());
+    return this.#hash.hex();
   }
 
   /** The bytes from `start` on, at most to before `end`. What is before `start` was read already. */
