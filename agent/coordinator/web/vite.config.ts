@@ -24,7 +24,7 @@ export default defineConfig({
           groups: [
             {
               name: "shared",
-              test: /src\/(components|format)\/|src\/[a-z]+\.tsx?$|sdk\/js\/dist\/(?!resumable)|node_modules/,
+              test: /src\/(components|format)\/|src\/[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!resumable)|node_modules/,
             },
             { name: "owner", test: /src\/views\/owner\// },
             { name: "operator", test: /src\/views\/operator\// },
