@@ -6,6 +6,8 @@ import typer
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
+from agent.coordinator.operations.logins import DASHBOARD
+from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
 
 
@@ -13,6 +15,13 @@ def login(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Make a link to the dashboard that logs in: once, within minutes, as client, owner and administrator."""
     settings = settings_from(data_dir)
     agent = agent_file.read(settings)
+    if agent.admin_key is None:
+        raise ConfigurationError(
+            f"This agent has joined {agent.url}, whose operator makes login links. Open {agent.url}{DASHBOARD} and sign in with "
+            f"the owner's key: it is `miner_key` in {settings.agent_file}."
+        )
+    if not settings.coordinator.dashboard:
+        raise ConfigurationError("The dashboard is switched off: set coordinator.dashboard to true.")
     wanted = {"admin": True, "account_id": _account(agent), "miner_id": agent.miner_id}
     body = {name: value for name, value in wanted.items() if value is not None}
     answer = local_api.call(settings, "POST", "admin/logins", body)

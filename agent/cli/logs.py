@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from typing import Any, Protocol, TextIO, cast
 
 import structlog
 from structlog.dev import plain_traceback
@@ -35,31 +35,57 @@ class _Unfailing:
             self._stream.flush()
 
 
-def configure(settings: LogSettings) -> None:
-    """Set up logging for the process.
+class Sink(Protocol):
+    """Where lines go instead of standard error."""
+
+    def write(self, text: str, /) -> int:
+        """Take whole lines."""
+
+    def flush(self) -> None:
+        """Have them written."""
+
+
+def configure(settings: LogSettings, pane: Sink | None = None) -> None:
+    """Set up logging for the process. With a `pane`, lines go there, as short text with the local time.
 
     Tracebacks carry no local variables: these hold keys, prompts and results.
     """
-    as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    on_terminal = pane is not None or sys.stderr.isatty()
+    as_json = settings.format == "json" or (settings.format == "auto" and not on_terminal)
+    stream = cast("TextIO", _Unfailing(cast("TextIO", pane) if pane is not None else sys.stderr))
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper(fmt="iso", utc=True)
+        if pane is None or as_json
+        else structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False),
     ]
     renderer: list[Any] = (
         [ExceptionRenderer(ExceptionDictTransformer(show_locals=False)), structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=on_terminal,
+                exception_formatter=plain_traceback,
+                pad_event_to=0 if pane is not None else 30,
+                pad_level=pane is None,
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Unfailing(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=renderer, foreign_pre_chain=shared))
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+            foreign_pre_chain=shared,
+        )
+    )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -11,10 +12,13 @@ from rich.table import Table
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.core.durations import format_duration
 from agent.core.placement import TOO_LARGE
 from agent.miner.control import ask
 
 GIGABYTE = 2**30
+LEAST_SHARE = 0.005
+"""Shares of the last hour below this are not shown."""
 SHOWN_EVENTS = 5
 """How many of the latest decisions about models are shown; `--json` has them all."""
 
@@ -44,14 +48,20 @@ def _print(shown: dict[str, Any]) -> None:
 
 
 def _print_miner(console: Console, miner: dict[str, Any]) -> None:
-    console.print(f"[bold]Miner[/] {miner['miner_id']}, {miner['connection']}, session {miner['session']}")
+    uptime = format_duration(time.time() - miner["started_at"])
+    console.print(
+        f"[bold]Miner[/] {miner['miner_id']}, {miner['connection']}, session {miner['session']}, up {uptime}"
+    )
     if miner["paused"]:
         console.print(f"  [yellow]paused:[/] {miner['paused']}")
+    if (earned := miner["earned_today"]) is not None:
+        console.print(f"  earned today (UTC): {earned['amount']} with {earned['jobs']} jobs")
     slots = miner["slots"]
     console.print(f"  slots: {slots['free']} of {slots['total']} free; results to send: {miner['outbox']}")
     for gpu in miner["gpus"]:
-        free = f"{gpu['memory_free'] / GIGABYTE:.1f} of {gpu['memory_total'] / GIGABYTE:.1f} GiB free"
-        console.print(f"  GPU {gpu['index']}: {gpu['name']}, {free}")
+        console.print(f"  GPU {gpu['index']}: {gpu['name']}, {', '.join(_figures(gpu))}")
+        if gpu["paused"]:
+            console.print(f"    [yellow]paused:[/] {gpu['paused']}")
     if not miner["gpus"]:
         console.print(f"  no GPU: {miner['gpu_reason']}")
     console.print(f"  offers: {', '.join(miner['services']) or 'nothing'}")
@@ -59,7 +69,27 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
         console.print(f"  [yellow]does not offer {service}:[/] {' '.join(reasons)}")
     _print_models(console, miner)
     for lease in miner["leases"]:
-        console.print(f"  runs {lease['job_id']} ({lease['service']}): {lease['progress']:.0f} %")
+        where = f" on {lease['device']}" if lease["device"] else ""
+        console.print(
+            f"  {lease['stage']}{where}: {lease['job_id']} ({lease['service']}), {lease['progress']:.0f} %"
+        )
+    for download in miner["downloads"]:
+        total = "" if download["total"] is None else f" of {download['total'] / GIGABYTE:.2f}"
+        console.print(f"  fetches {download['model']}: {download['done'] / GIGABYTE:.2f}{total} GiB")
+    shares = ", ".join(
+        f"{use['reason']} {use['share']:.0%}" for use in miner["idle"] if use["share"] >= LEAST_SHARE
+    )
+    console.print(f"  last hour: {shares}")
+
+
+def _figures(gpu: dict[str, Any]) -> Iterator[str]:
+    yield f"{gpu['memory_free'] / GIGABYTE:.1f} of {gpu['memory_total'] / GIGABYTE:.1f} GiB free"
+    if gpu["temperature"] is not None:
+        yield f"{gpu['temperature']} °C"
+    if gpu["power"] is not None:
+        yield f"{gpu['power']:.0f} W"
+    if gpu["utilization"] is not None:
+        yield f"{gpu['utilization']} % busy"
 
 
 def _print_models(console: Console, miner: dict[str, Any]) -> None:

@@ -60,6 +60,17 @@ class HttpLink:
             raise Unreachable(_explain(self.url, error)) from error
         return response.status_code, self._parse(response)
 
+    async def get(self, path: str, key: str, *, limit: float) -> tuple[int, Any]:
+        """Status and JSON of a call with an API key instead of the session's token. Raises `Unreachable`."""
+        try:
+            async with asyncio.timeout(limit):
+                response = await self._client.get(
+                    path, headers={"Authorization": f"Bearer {key}"}, auth=None, timeout=limit
+                )
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise Unreachable(_explain(self.url, error)) from error
+        return response.status_code, self._parse(response)
+
     async def upload(self, path: Path, media_type: str, size: int) -> tuple[int, Any]:
         """Store a file of `size` bytes as an artifact. Raises `Unreachable`, and `OSError` if it cannot be read."""
         headers = {"Content-Type": media_type, "Content-Length": str(size)}

@@ -56,6 +56,7 @@ async def open_websocket(
     *,
     on_lease: Callable[[dict[str, Any]], None],
     on_cancelled: Callable[[str, int], None],
+    on_heartbeat: Callable[[], None],
     slots: Callable[[], Room],
 ) -> WebSocketLink:
     """Connect to the coordinator at the HTTP(S) address `url`. Raises `WebSocketRefused`."""
@@ -77,7 +78,7 @@ async def open_websocket(
         raise WebSocketRefused(str(error), error.response.status_code) from error
     except (InvalidHandshake, InvalidURI, OSError, TimeoutError, EOFError) as error:
         raise WebSocketRefused(f"{type(error).__name__}: {error}") from error
-    return WebSocketLink(connection, token, on_lease, on_cancelled, slots)
+    return WebSocketLink(connection, token, on_lease, on_cancelled, on_heartbeat, slots)
 
 
 class WebSocketLink:
@@ -89,12 +90,14 @@ class WebSocketLink:
         token: str,
         on_lease: Callable[[dict[str, Any]], None],
         on_cancelled: Callable[[str, int], None],
+        on_heartbeat: Callable[[], None],
         slots: Callable[[], Room],
     ) -> None:
         self.token = token
         self._connection = connection
         self._on_lease = on_lease
         self._on_cancelled = on_cancelled
+        self._on_heartbeat = on_heartbeat
         self._slots = slots
         self._received = 0
         self._announced: tuple[Room, int] | None = None
@@ -139,6 +142,8 @@ class WebSocketLink:
             self._changed.set()
         elif push == "cancelled":
             self._on_cancelled(message["job_id"], message["fence"])
+        elif push == "heartbeat":
+            self._on_heartbeat()
         elif push is None:
             future = self._pending.pop(message["id"], None)
             if future is not None and not future.done():

@@ -35,6 +35,10 @@ class ControlUnavailable(AgentError):
     """No daemon answers on this data directory's control socket."""
 
 
+class Refused(AgentError):
+    """The daemon does not do what it was asked; the message is its own."""
+
+
 class ControlServer:
     """Serves `handlers` by call name, on `control.sock` in `directory` (DATA_DIR/miner)."""
 
@@ -84,11 +88,14 @@ class ControlServer:
             return {
                 "error": f"A request is one JSON line with a call of: {', '.join(sorted(self._handlers))}."
             }
-        return handler(request)
+        try:
+            return handler(request)
+        except (AgentError, OSError) as error:
+            return {"error": str(error)}
 
 
 async def ask(data_dir: Path, call: str, **fields: Any) -> dict[str, Any]:
-    """Ask the daemon of a data directory. Raises `ControlUnavailable` if none answers there."""
+    """Ask the daemon of a data directory. Raises `ControlUnavailable` if none answers there, `Refused` if it does not want."""
     path = data_dir / "miner" / _NAME
     try:
         async with asyncio.timeout(_LIMIT_SECONDS):
@@ -104,6 +111,8 @@ async def ask(data_dir: Path, call: str, **fields: Any) -> dict[str, Any]:
         raise ControlUnavailable(f"No agent answers in {data_dir} ({type(error).__name__}).") from error
     if not isinstance(answer, dict):
         raise ControlUnavailable(f"What answers in {data_dir} is no agent.")
+    if "error" in answer:
+        raise Refused(str(answer["error"]))
     return answer
 
 

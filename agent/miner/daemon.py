@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -13,10 +14,14 @@ from typing import Any, Final
 import structlog
 
 from agent.configuration import load_catalogue
+from agent.core.liveness import Liveness
+from agent.measures import Meter
+from agent.miner.activity import Activity
 from agent.miner.background import Background
 from agent.miner.capabilities import Capabilities, Machine, tools
 from agent.miner.control import ControlServer
 from agent.miner.downloads import Downloads, limits
+from agent.miner.earnings import Earnings
 from agent.miner.errors import SessionSuperseded
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
@@ -26,22 +31,27 @@ from agent.miner.heartbeat import Heartbeat
 from agent.miner.identity import ApiKeyStore, Identity, load_identity
 from agent.miner.library import Library
 from agent.miner.link import Link, LinkCallbacks
+from agent.miner.measures import MEASURES
+from agent.miner.metrics import MetricsServer, read
 from agent.miner.models import ModelStore
+from agent.miner.orders import Orders
 from agent.miner.outbox import Outbox
+from agent.miner.pauses import Pauses
 from agent.miner.premises import Premises
 from agent.miner.registration import Registration
+from agent.miner.report import Report
 from agent.miner.shelf import Shelf
+from agent.miner.supervision import supervise
+from agent.miner.withheld import Withheld
 from agent.miner.work import Workplace
 from agent.miner.workload import Workload
 from agent.settings import Settings
-from runners._base import Runner
+from runners._base import Runner, forget_trials
 from runners._registry import installed
 
 _FLUSH_SECONDS: Final = 10.0
 _HURRIED_FLUSH_SECONDS: Final = 2.0
 _BACKGROUND_SECONDS: Final = 2.0
-_MODELS_SECONDS: Final = 5.0
-"""How often it is looked whether a model that did not fit fits now, or the other way round."""
 
 _log = structlog.get_logger(__name__)
 
@@ -50,8 +60,9 @@ class Daemon:
     """A miner that works for the coordinator at `coordinator_url`. `start`, then `run`, in one event loop.
 
     `enrolment_token` is needed when the coordinator does not know this miner yet. `runners` and `host_command` replace
-    the installed runners and their child program in tests. `miner_id`, `api_key` and `log_key` (the coordinator's) are
-    known after `start`.
+    the installed runners and their child program in tests. `liveness` hears of what makes progress. `miner_id`, `api_key`
+    and `log_key` (the coordinator's) are known after `start`; `machine_changed` says that `run` has ended because there are
+    GPUs now and were none: start a new one, which finds out anew what this machine can do.
     """
 
     def __init__(
@@ -62,10 +73,14 @@ class Daemon:
         *,
         runners: Mapping[str, type[Runner[Any]]] | None = None,
         host_command: Sequence[str] = HOST_COMMAND,
+        liveness: Liveness | None = None,
     ) -> None:
+        self.machine_changed = False
+        self._liveness = liveness or Liveness()
         self.miner_id = ""
         self.api_key: str | None = None
         self.log_key = ""
+        self.prepared = False
         self._settings = settings
         self._url = coordinator_url
         self._enrolment_token = enrolment_token or settings.miner.enrolment_token
@@ -78,15 +93,21 @@ class Daemon:
         self._session: int | None = None
         self._parts = AsyncExitStack()
         self._background = Background()
+        self._meter = Meter(MEASURES)
+        self._metrics: MetricsServer | None = None
         self._capabilities: Capabilities
         self._executor: LocalExecutor
         self._outbox: Outbox
         self._link: Link
         self._workload: Workload
+        self._pauses: Pauses
+        self._report: Report
+        self._started_at = time.time()
+        self._drain_ends: float | None = None
         self._heartbeat: Heartbeat
         self._gpus: Gpus
         self._models: ModelStore
-        self._withheld: Mapping[str, Mapping[str, str]] = {}
+        self._withheld: Withheld
         self._models_changed = asyncio.Event()
         self._library: Library
 
@@ -110,27 +131,44 @@ class Daemon:
             asyncio.create_task(self._outbox.run(), name="miner-outbox"),
             asyncio.create_task(self._heartbeat.run(), name="miner-heartbeat"),
             asyncio.create_task(self._heartbeat.watch_gpus(), name="miner-gpus"),
-            asyncio.create_task(self._watch_models(), name="miner-models"),
+            asyncio.create_task(self._withheld.run(), name="miner-models"),
             asyncio.create_task(self._library.run(), name="miner-library"),
+            asyncio.create_task(
+                supervise(self._liveness, self._outbox, self._executor), name="miner-supervision"
+            ),
+            asyncio.create_task(self._pauses.run(), name="miner-pauses"),
+            asyncio.create_task(self._report.doing.run(), name="miner-activity"),
+            asyncio.create_task(self._report.earnings.run(), name="miner-earnings"),
         ]
         stopping = asyncio.create_task(self._stopping.wait(), name="miner-stop")
+        changing = asyncio.create_task(self._await_gpus(), name="miner-machine")
         try:
             self._workload.open()
-            await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*loops, stopping, changing], return_when=asyncio.FIRST_COMPLETED)
             ended = [task for task in loops if task.done()]
             if ended:  # they never end by themselves, so whatever is wrong, there is no time to drain
                 self._hurry.set()
             if not any(isinstance(task.exception(), SessionSuperseded) for task in ended):
                 await self._drain()
-            for task in ended:
+            for task in (*ended, *([changing] if changing.done() else ())):
                 task.result()
         finally:
-            stopping.cancel()
-            for task in loops:
+            for task in (stopping, changing, *loops):
                 task.cancel()
-            await asyncio.gather(stopping, *loops, return_exceptions=True)
+            await asyncio.gather(stopping, changing, *loops, return_exceptions=True)
+            self._liveness.leave("heartbeat")
             await self._parts.aclose()
             _log.info("miner_stopped", miner_id=self.miner_id)
+
+    async def _await_gpus(self) -> None:
+        """Return when a machine that had no GPU has one and its jobs have ended; until cancelled where it had some."""
+        looking = not self._capabilities.gpus
+        while not (looking and await self._gpus.refresh()):  # noqa: ASYNC110 - no driver tells of itself
+            await asyncio.sleep(self._settings.miner.gpu_look_seconds)
+        _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in self._gpus.last], running=len(self._workload))
+        await self._workload.finish()
+        forget_trials()
+        self.machine_changed = not self._stopping.is_set()
 
     def request_stop(self, *, drain: bool = True) -> None:
         """End `run`: after running jobs had time to finish, or at once without `drain` or on a second call.
@@ -143,26 +181,17 @@ class Daemon:
             self._loop.call_soon_threadsafe(lambda: self._stop(drain=drain))
 
     def status(self) -> dict[str, Any]:
-        """What `aitbc-agent status` shows. May be called after `start`."""
+        """What `aitbc-agent status` shows. May be called once it is `prepared`, which is before it has registered."""
+        ends = self._drain_ends
         return {
             "miner_id": self.miner_id,
             "coordinator": self._url,
-            "connection": self._link.connection,
             "session": self._session,
+            "started_at": self._started_at,
             "stopping": self._stopping.is_set(),
-            "paused": self._workload.pause_reason(),
-            "slots": {"total": self._capabilities.slots, "free": self._workload.free_slots()},
-            "gpus": [{**gpu.to_wire(), **gpu.telemetry()} for gpu in self._gpus.last],
-            "gpu_reason": self._capabilities.gpu_reason,
-            "services": sorted(self._capabilities.services),
-            "unavailable": {
-                service: list(reasons) for service, reasons in self._capabilities.unavailable.items()
-            },
-            "withheld": {service: dict(reasons) for service, reasons in self._withheld.items()},
-            "placement": self._executor.placement(),
-            "leases": self._workload.status(),
-            "outbox": len(self._outbox),
-            "children": self._executor.status(),
+            "drain_seconds_left": None if ends is None else max(0.0, round(ends - time.monotonic(), 1)),
+            **self._report.status(),
+            "metrics": self._metrics.url if self._metrics is not None else None,
         }
 
     async def _prepare(self) -> None:
@@ -187,27 +216,70 @@ class Daemon:
         self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
         self._library = Library(
             models,
-            Downloads(models, Shelf(models.models_dir), limits(self._settings)),
+            Downloads(models, Shelf(models.models_dir), limits(self._settings), meter=self._meter),
             download=self._settings.runners.model_download,
             on_change=self._on_recheck,
+            release=self._executor.release_model,
         )
-        self._withheld = await self._find_withheld()
+        self._pauses = Pauses(
+            self._directory / "pauses.json",
+            self._settings.miner,
+            gpus,
+            working=lambda: {child.device for child in self._executor.working()},
+            on_change=self._on_pause,
+        )
+        await self._pauses.measure()
+        self._executor.pause(self._pauses.now.devices)
+        self._withheld = Withheld(
+            models, self._executor, self._capabilities.services, self._on_recheck, self._models_changed
+        )
+        await self._withheld.look()
         self._workload = self._build_workload(identity, models, premises.jobs)
         self._parts.push_async_callback(self._workload.close)
-        self._heartbeat = Heartbeat(
-            self._link,
-            gpus,
-            leases=self._workload.states,
-            capabilities=self._capabilities_now,
-            paused=self._workload.pause_reason,
-            on_answer=self._workload.answered,
-            on_orders=self._library.obey,
-        )
+        self._report = self._build_report()
+        self._heartbeat = Heartbeat(self._link, gpus, self._report, self._liveness)
         control = ControlServer(
-            self._directory, {"status": lambda _: self.status(), "stop": self._stop_by_control}
+            self._directory,
+            {
+                "status": lambda _: self.status(),
+                "stop": self._stop_by_control,
+                "pause": self._pause_by_control,
+                "resume": self._resume_by_control,
+            },
         )
         await control.start()
         self._parts.push_async_callback(control.close)
+        await self._serve_metrics()
+        self.prepared = True
+
+    async def _serve_metrics(self) -> None:
+        """Let Prometheus read the numbers, if the owner named a port."""
+        miner = self._settings.miner
+        if miner.metrics_port is None:
+            return
+        places = {"data": self._directory, "models": self._models.models_dir}
+        self._metrics = MetricsServer(
+            miner.metrics_host, miner.metrics_port, self._meter, lambda: read(self.status(), places)
+        )
+        await self._metrics.start()
+        self._parts.push_async_callback(self._metrics.close)
+        _log.info("metrics_served", url=self._metrics.url)
+
+    def _build_report(self) -> Report:
+        return Report(
+            link=self._link,
+            outbox=self._outbox,
+            gpus=self._gpus,
+            executor=self._executor,
+            library=self._library,
+            pauses=self._pauses,
+            workload=self._workload,
+            orders=Orders(self._pauses, self._library, self._on_recheck),
+            doing=Activity(self._workload.moment),
+            earnings=Earnings(self._link, lambda: (self.api_key, self.miner_id)),
+            offers=self._capabilities,
+            withheld=lambda: self._withheld.now,
+        )
 
     def _start_executor(self, gpus: Gpus) -> LocalExecutor:
         services = self._capabilities.services
@@ -233,48 +305,13 @@ class Daemon:
             self._directory,
             command=self._host_command,
             on_change=self._models_changed.set,
+            meter=self._meter,
         )
         executor.end_orphans()
         executor.prestart(
             {service: definition.model_field is not None for service, definition in definitions.items()}
         )
         return executor
-
-    async def _find_withheld(self) -> dict[str, dict[str, str]]:
-        """The catalogue's models that this machine cannot give at present, by service, and why."""
-        offered: dict[str, list[str]] = {service: [] for service in self._capabilities.services}
-        missing: dict[str, dict[str, str]] = {}
-        for name, entry in self._models.catalogue.items():
-            if entry.service not in offered or entry.kind != "model":
-                continue
-            if entry.fetchable or self._models.has(name):
-                offered[entry.service].append(name)
-            else:
-                reason = "It is not on this machine, and the catalogue does not say where it can be fetched."
-                missing.setdefault(entry.service, {})[name] = reason
-        withheld = await self._executor.withheld(offered)
-        return {
-            service: {**missing.get(service, {}), **withheld.get(service, {})}
-            for service in {**missing, **withheld}
-        }
-
-    async def _watch_models(self) -> None:
-        """Until cancelled: tell the coordinator of models that were loaded, released, or cannot be had at present."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_MODELS_SECONDS):
-                    await self._models_changed.wait()
-            changed = self._models_changed.is_set()
-            self._models_changed.clear()
-            withheld = await self._find_withheld()
-            if withheld.keys() != self._withheld.keys() or any(
-                withheld[service].keys() != self._withheld[service].keys() for service in withheld
-            ):
-                _log.info("models_withheld", models=withheld)
-                changed = True
-            self._withheld = withheld
-            if changed:
-                self._heartbeat.soon()
 
     def _build_workload(self, identity: Identity, models: ModelStore, jobs_directory: Path) -> Workload:
         services = self._capabilities.services
@@ -297,10 +334,12 @@ class Daemon:
             inputs=self._settings.miner.inputs,
             jobs_directory=jobs_directory,
             spawn=self._background.spawn,
+            meter=self._meter,
         )
         return Workload(
             place,
             self._background,
+            self._pauses,
             slots=self._capabilities.slots,
             max_outbox=self._settings.miner.max_outbox,
         )
@@ -333,15 +372,9 @@ class Daemon:
             "name": (self._settings.miner.name or socket.gethostname())[:100],
             "agent_version": version("aitbc-agent"),
             "enrolment_token": self._enrolment_token,
-            "capabilities": self._capabilities_now(),
+            "capabilities": self._report.capabilities(),
             "holding": self._workload.holding(),
         }
-
-    def _capabilities_now(self) -> dict[str, Any]:
-        capabilities = self._capabilities.with_models(
-            self._library.present, self._executor.loaded(), self._withheld
-        )
-        return capabilities.to_wire()
 
     def _on_lease(self, message: Mapping[str, Any]) -> None:
         self._workload.take(message)
@@ -350,6 +383,11 @@ class Daemon:
         self._workload.drop(job_id, fence)
 
     def _on_recheck(self) -> None:
+        self._heartbeat.soon()
+
+    def _on_pause(self) -> None:
+        self._executor.pause(self._pauses.now.devices)
+        self._workload.paused()
         self._heartbeat.soon()
 
     def _on_outbox_change(self) -> None:
@@ -374,12 +412,37 @@ class Daemon:
     def _stop(self, *, drain: bool) -> None:
         if not drain or self._stopping.is_set():
             self._hurry.set()
+        if not self._stopping.is_set():
+            self._drain_ends = time.monotonic() + self._settings.miner.drain_seconds
         _log.info("miner_stopping", drain=not self._hurry.is_set())
         self._stopping.set()
 
     def _stop_by_control(self, request: Mapping[str, Any]) -> dict[str, Any]:
         self._stop(drain=bool(request.get("drain", True)))
         return {"stopping": True, "running": len(self._workload)}
+
+    def toggle_pause(self) -> None:
+        """Resume what the owner or a schedule has paused, else pause by hand."""
+        pause = self._pauses.now.miner
+        try:
+            if pause is not None and pause.cause.resumable:
+                self._pauses.resume()
+            else:
+                self._pauses.pause()
+        except OSError as error:
+            _log.error("pause_not_kept", error=str(error))
+
+    def _pause_by_control(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        gpu = request.get("gpu")
+        self._pauses.pause(gpu, request.get("seconds"))
+        given_back = 0
+        if request.get("now"):
+            given_back = self._workload.hand_back(None if gpu is None else self._pauses.find(gpu))
+        return {**self._pauses.status(), "handed_back": given_back, "running": len(self._workload)}
+
+    def _resume_by_control(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._pauses.resume(request.get("gpu"))
+        return {**self._pauses.status(), "running": len(self._workload)}
 
     async def _drain(self) -> None:
         miner = self._settings.miner

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import psutil
@@ -33,7 +34,8 @@ _T = TypeVar("_T")
 class Gpu:
     """One card at one moment.
 
-    Memory is in bytes, `utilization` in percent, `temperature` in degrees Celsius, `power` in watts. `index` is NVML's
+    Memory is in bytes, `utilization` in percent, `temperature` in degrees Celsius, `power` and the `power_limit` that the
+    driver enforces in watts. `index` is NVML's
     and follows the PCI bus. What a card does not tell is None.
     """
 
@@ -47,6 +49,7 @@ class Gpu:
     utilization: int | None
     temperature: int | None
     power: float | None
+    power_limit: float | None = None
 
     def to_wire(self) -> dict[str, Any]:
         """What a registration says about the card."""
@@ -55,19 +58,20 @@ class Gpu:
 
     def telemetry(self) -> dict[str, Any]:
         """What a heartbeat says about the card."""
-        return {
-            name: getattr(self, name)
-            for name in ("uuid", "memory_free", "utilization", "temperature", "power")
-        }
+        names = ("uuid", "memory_total", "memory_free", "utilization", "temperature", "power", "power_limit")
+        return {name: getattr(self, name) for name in names}
 
+
+DRIVER_MISSING: Final = (
+    "No NVIDIA driver was found on this machine. If it has an NVIDIA card, install the driver "
+    "(Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all)."
+)
+"""What `Gpus.reason` says where there is no driver at all."""
 
 _NO_ANSWER: Final = "The NVIDIA driver does not answer; restart the machine if this lasts."
 
 _REMEDIES: Final = {
-    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
-        "No NVIDIA driver was found on this machine. If it has an NVIDIA card, install the driver "
-        "(Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all)."
-    ),
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: DRIVER_MISSING,
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
         "The NVIDIA driver is installed but not loaded; run `modprobe nvidia` as root, or restart the machine."
     ),
@@ -124,6 +128,20 @@ class Gpus:
         except TimeoutError:
             self._explain(_NO_ANSWER)
             return self.last
+
+    def computing(self) -> dict[str, frozenset[int]]:
+        """The ids of the processes that compute on each card, by its UUID, ours among them. Blocking; raises nothing.
+
+        A card that cannot say has none. In a container the ids may be those of another process namespace.
+        """
+        if not self._lock.acquire(timeout=_LOCK_SECONDS):
+            return {}
+        try:
+            if not self._connected:
+                return {}
+            return {gpu.uuid: _optional(partial(_computing, gpu.index)) or frozenset() for gpu in self.last}
+        finally:
+            self._lock.release()
 
     def close(self) -> None:
         """Let go of NVML. A later `snapshot` connects again."""
@@ -193,6 +211,7 @@ def _read_gpu(index: int, driver: str) -> Gpu:
     total, free = _memory(handle)
     capability = _optional(lambda: pynvml.nvmlDeviceGetCudaComputeCapability(handle))
     milliwatts = _optional(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
+    limit = _optional(lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle))
     return Gpu(
         uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
         index=index,
@@ -206,7 +225,13 @@ def _read_gpu(index: int, driver: str) -> Gpu:
             lambda: int(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
         ),
         power=None if milliwatts is None else milliwatts / 1000,
+        power_limit=None if limit is None else limit / 1000,
     )
+
+
+def _computing(index: int) -> frozenset[int]:
+    processes = pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(index))
+    return frozenset(int(process.pid) for process in processes)
 
 
 def _memory(handle: Any) -> tuple[int, int]:

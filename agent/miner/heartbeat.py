@@ -7,12 +7,13 @@ hangs, still keeps its leases and hears of cancellations.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 
+from agent.core.liveness import Liveness
 from agent.deadline import call_within
 from agent.miner.errors import Unreachable
 from agent.miner.gpus import Gpus
@@ -20,37 +21,48 @@ from agent.miner.link import Link
 
 MAX_LEASES: Final = 256
 """How many leases one heartbeat may name."""
+_MAX_REASON: Final = 200
 _GPU_SECONDS: Final = 5.0
+_LATE_SECONDS: Final = 60.0
+"""How much later than planned a heartbeat may be sent before this task counts as hung."""
 _LONGEST_CALL_SECONDS: Final = 30.0
 _OK: Final = 200
 _log = structlog.get_logger(__name__)
 
 
-class Heartbeat:
-    """`run` and `watch_gpus` are the daemon's to run. `on_answer` gets what the coordinator says of each lease.
+class News(Protocol):
+    """What a heartbeat tells, and to whom its answer matters. Nothing here may block."""
 
-    `on_orders` gets what else it wants done.
-    """
+    def states(self) -> Sequence[Mapping[str, Any]]:
+        """All leases with their progress."""
 
-    def __init__(
-        self,
-        link: Link,
-        gpus: Gpus,
-        *,
-        leases: Callable[[], Sequence[Mapping[str, Any]]],
-        capabilities: Callable[[], dict[str, Any]],
-        paused: Callable[[], str | None],
-        on_answer: Callable[[Sequence[Mapping[str, Any]]], None],
-        on_orders: Callable[[Sequence[Any]], None],
+    def capabilities(self) -> dict[str, Any]:
+        """What the machine can do; sent when it has changed."""
+
+    def paused(self, gpu: str | None) -> str | None:
+        """Why a GPU, or with None the whole miner, takes nothing."""
+
+    def activity(self) -> dict[str, Any]:
+        """Where the last hour went, and what is being fetched."""
+
+    def obeyed(self) -> list[str]:
+        """The ids of orders that were obeyed."""
+
+    def answered(
+        self, leases: Sequence[Mapping[str, Any]], orders: Sequence[Any], told: Sequence[str]
     ) -> None:
+        """What the coordinator says of each lease, and wants done. It knows now that the orders `told` were obeyed."""
+
+
+class Heartbeat:
+    """`run` and `watch_gpus` are the daemon's to run. `liveness` hears of every heartbeat."""
+
+    def __init__(self, link: Link, gpus: Gpus, news: News, liveness: Liveness | None = None) -> None:
         self.interval = 15.0
+        self._liveness = liveness or Liveness()
         self._link = link
         self._gpus = gpus
-        self._leases = leases
-        self._capabilities = capabilities
-        self._paused = paused
-        self._on_answer = on_answer
-        self._on_orders = on_orders
+        self._news = news
         self._telemetry: list[dict[str, Any]] = []
         self._known: dict[str, Any] | None = None
         self._now = asyncio.Event()
@@ -63,6 +75,8 @@ class Heartbeat:
         """Send heartbeats until cancelled."""
         while True:
             self._now.clear()
+            due = self.interval + _LONGEST_CALL_SECONDS + _LATE_SECONDS
+            self._liveness.report("heartbeat", asyncio.get_running_loop().time(), due)
             try:
                 await self._beat()
                 delay = self.interval
@@ -74,13 +88,18 @@ class Heartbeat:
                     await self._now.wait()
 
     async def _beat(self) -> None:
-        capabilities = self._capabilities()
+        news = self._news
+        capabilities = news.capabilities()
         changed = capabilities != self._known
+        obeyed = news.obeyed()
+        paused = news.paused(None)
         body = {
-            "leases": list(self._leases())[:MAX_LEASES],
-            "gpus": self._telemetry,
+            "leases": list(news.states())[:MAX_LEASES],
+            "gpus": [{**gpu, "paused": news.paused(gpu["uuid"])} for gpu in self._telemetry],
             "capabilities": capabilities if changed else None,
-            "paused": self._paused(),
+            "paused": None if paused is None else paused[:_MAX_REASON],
+            "activity": news.activity(),
+            "obeyed": obeyed,
         }
         status, answer = await self._link.call(
             "heartbeat", None, body, limit=min(self.interval, _LONGEST_CALL_SECONDS)
@@ -90,10 +109,8 @@ class Heartbeat:
             return
         if changed:
             self._known = capabilities
-        self._on_answer(answer.get("leases", ()))
         orders = answer.get("orders")
-        if isinstance(orders, list) and orders:
-            self._on_orders(orders)
+        news.answered(answer.get("leases", ()), orders if isinstance(orders, list) else (), obeyed)
 
     async def watch_gpus(self) -> None:
         """Read the GPUs once per interval until cancelled."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any, Final
@@ -39,7 +39,8 @@ class Lent:
 class Library:
     """The models of a daemon. `download` says whether missing ones may be fetched; `run` is the daemon's to run.
 
-    `on_change` is called when other models are on disk than before.
+    `on_change` is called when other models are on disk than before, `release` awaited before a model is removed, so that
+    it leaves the memory.
     """
 
     def __init__(
@@ -49,13 +50,17 @@ class Library:
         *,
         download: bool,
         on_change: Callable[[], None] = lambda: None,
+        release: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
         self._downloads = downloads
         self._download = download
         self._on_change = on_change
+        self._release = release
         self._present: dict[str, list[str]] = {}
+        self._arriving: dict[str, tuple[int, int | None]] = {}
         self._orders: dict[str, None] = {}
+        self._removals: dict[str, None] = {}
         self._failed: dict[str, float] = {}
         self._fetching_ahead: asyncio.Task[None] | None = None
         self._jobs_fetching = 0
@@ -95,35 +100,65 @@ class Library:
                 f"The model {name!r} is not on this machine, and runners.model_download is off; fetch it with "
                 f"'aitbc-agent models pull {name}'."
             )
+
+        def told(done: int, total: int | None) -> None:
+            self._note(name, done, total)
+            tell(done, total)
+
         self._jobs_fetching += 1
         if self._fetching_ahead is not None:
             self._fetching_ahead.cancel()  # it goes on later where it ended
         try:
-            await self._downloads.fetch(name, tell)
+            await self._downloads.fetch(name, told)
         finally:
+            self._arriving.pop(name, None)
             self._jobs_fetching -= 1
             self._wake.set()
 
     # Ahead of jobs --------------------------------------------------------------------------------------------------
 
-    def obey(self, orders: Sequence[Any]) -> None:
-        """Take the coordinator's orders from a heartbeat's answer. What is not known, allowed or needed is left."""
-        for order in orders:
-            match order:
-                case {"order": "fetch_model", "model": str(name)}:
-                    self._order(name)
-                case _:
-                    _log.info("order_unknown")  # a newer coordinator's
-
-    def _order(self, name: str) -> None:
+    def order_fetch(self, name: str) -> bool:
+        """Bring a model here in time. Returns whether that is settled: it is here, or its owner or catalogue forbid it."""
         entry = self._store.catalogue.get(name)
-        if not self._download or entry is None or not entry.fetchable or name in self._orders:
-            return
-        if name in self.present.get(entry.service, ()) or self._failed.get(name, 0) > time.monotonic():
-            return
-        if len(self._orders) < _MAX_ORDERS:
+        if entry is None or name in self.present.get(entry.service, ()):
+            return True
+        if not self._download or not entry.fetchable:
+            _log.info("model_order_refused", model=name, download=self._download, fetchable=entry.fetchable)
+            return True
+        waits = name in self._orders or self._failed.get(name, 0) > time.monotonic()
+        if not waits and len(self._orders) < _MAX_ORDERS:
+            self._removals.pop(name, None)
             self._orders[name] = None
             self._wake.set()
+        return False
+
+    def order_removal(self, name: str) -> bool:
+        """Remove a model as soon as no job uses it. Returns whether that is settled: it is gone, or not ours to remove."""
+        entry = self._store.catalogue.get(name)
+        if entry is None or entry.path is not None:
+            _log.info("model_removal_refused", model=name)
+            return True
+        if not self._store.has(name) and not self._downloads.partly_here(name):
+            return True
+        self._failed.pop(name, None)
+        if name in self._orders:
+            del self._orders[name]
+            if self._fetching_ahead is not None:
+                self._fetching_ahead.cancel()  # it may be this one; another one goes on at once
+        if len(self._removals) < _MAX_ORDERS:
+            self._removals[name] = None
+            self._wake.set()
+        return False
+
+    @property
+    def arriving(self) -> list[dict[str, Any]]:
+        """The models that are being fetched: bytes `done` of `total`, which is None while unknown."""
+        return [
+            {"model": name, "done": done, "total": total} for name, (done, total) in self._arriving.items()
+        ]
+
+    def _note(self, name: str, done: int, total: int | None) -> None:
+        self._arriving[name] = (done, total)
 
     @property
     def present(self) -> Mapping[str, Sequence[str]]:
@@ -139,6 +174,7 @@ class Library:
         """Look after the directory and fetch what was ordered, one model at a time, until cancelled."""
         while True:
             self._wake.clear()
+            await self._remove()
             await self._look()
             if self._orders and not self._jobs_fetching:
                 await self._fetch_ahead(next(iter(self._orders)))
@@ -146,6 +182,19 @@ class Library:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self._wake.wait()
+
+    async def _remove(self) -> None:
+        """Remove what was ordered; what a job uses stays for the next look."""
+        for name in list(self._removals):
+            if self._release is not None:
+                await self._release(name)
+            try:
+                removed = await asyncio.to_thread(self._downloads.remove, name)
+            except OSError as error:
+                _log.warning("model_not_removed", model=name, error=str(error))
+                removed = True  # it is ordered again, and tried again then
+            if removed:
+                self._removals.pop(name, None)
 
     async def _look(self) -> None:
         """Find out which models are on disk."""
@@ -159,18 +208,20 @@ class Library:
 
     async def _fetch_ahead(self, name: str) -> None:
         fetching = asyncio.create_task(
-            self._downloads.fetch(name, lambda _done, _total: None, may_remove=False), name=f"fetch-{name}"
+            self._downloads.fetch(name, lambda done, total: self._note(name, done, total), may_remove=False),
+            name=f"fetch-{name}",
         )
         self._fetching_ahead = fetching
         try:
             await asyncio.wait([fetching])
         finally:
             self._fetching_ahead = None
+            self._arriving.pop(name, None)
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
         if fetching.cancelled():
             return  # for a job's sake; the order stays
-        del self._orders[name]
+        self._orders.pop(name, None)
         error = fetching.exception()
         if error is not None:
             self._failed[name] = time.monotonic() + _NOT_AGAIN_SECONDS

@@ -62,7 +62,7 @@ class LinkCallbacks:
 
     A `lease` takes one of the free slots, unless the owner calls `set_slots` because it does not. `joining` gives the
     body of a registration without key and signature. `connected` is called whenever the coordinator can be reached
-    again, `recheck` when a cancellation may have got lost and a heartbeat would bring it.
+    again, `recheck` when a heartbeat would bring something: the coordinator says so, or a cancellation may have got lost.
     """
 
     lease: Callable[[dict[str, Any]], None]
@@ -197,6 +197,10 @@ class Link:
         token = self._http.token
         return self._examined(await self._http.upload(path, media_type, size), token)
 
+    async def read(self, path: str, key: str) -> tuple[int, Any]:
+        """Status and JSON of a `GET` with an API key, which the session's token is not. Raises `Unreachable`."""
+        return await self._http.get(path, key, limit=CALL_SECONDS)
+
     def open_artifact(self, artifact_id: str) -> AbstractAsyncContextManager[httpx.Response]:
         """An artifact of the coordinator as a stream. Raises `httpx.HTTPError` on the way."""
         return self._http.open_artifact(artifact_id)
@@ -280,6 +284,7 @@ class Link:
                 token,
                 on_lease=self._take,
                 on_cancelled=self._callbacks.cancelled,
+                on_heartbeat=self._callbacks.recheck,
                 slots=lambda: (max(0, self._free - self._asked), () if self._asked_seats else self._seats),
             )
         except WebSocketRefused as error:
@@ -365,6 +370,8 @@ class Link:
             self._take(lease)
         for cancelled in answer.get("cancelled", ()):
             self._callbacks.cancelled(cancelled["job_id"], cancelled["fence"])
+        if answer.get("heartbeat"):
+            self._callbacks.recheck()
         self._take_back()
 
     def _take(self, lease: dict[str, Any]) -> None:

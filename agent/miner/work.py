@@ -12,16 +12,19 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from agent.core.quantities import format_time
+from agent.measures import Meter
+from agent.miner import measures
 from agent.miner.capabilities import ServiceOffer
 from agent.miner.errors import Unreachable
 from agent.miner.events import EventFeed
 from agent.miner.executor.child import RunListener
-from agent.miner.executor.local import Execution, LocalExecutor
+from agent.miner.executor.local import Execution, LocalExecutor, Stage
 from agent.miner.identity import Identity
 from agent.miner.inputs import fetch
 from agent.miner.lease import KeptOutput, Lease, digest_agrees
@@ -56,6 +59,12 @@ _NOT_THIS_MACHINE: Final = frozenset(
 )
 """Codes of retries that say nothing about the health of this machine. A single model's faults are counted apart."""
 
+_OWN_WORDS: Final = frozenset({"DISK_FULL", "DISK_FAULT", "NO_MEMORY", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN"})
+"""Codes of failures whose message is this program's own. What a runner says may repeat a prompt, and is not logged."""
+_OUTCOMES: Final = {"result": "completed", "fail": "failed", "retry": "retried"}
+WorkStage: TypeAlias = Literal["fetching", "waiting"] | Stage
+"""Its model and inputs are fetched; it waits for a device; its model is loaded; it runs, or its outcome is written down."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -80,12 +89,14 @@ class Workplace:
     inputs: InputSettings
     jobs_directory: Path
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
+    meter: Meter
 
 
 class Work:
     """The work on one lease. `run` it as a task; `progress`, `units` and `counter` go into heartbeats.
 
-    `machine_fault` says afterwards whether this machine failed.
+    `stage` and `device` (a GPU's UUID or "cpu", None before it has got one) say how far it is. Afterwards `outcome` says how
+    it ended, and `machine_fault` whether this machine failed.
     """
 
     def __init__(self, lease: Lease, message: Mapping[str, Any], place: Workplace) -> None:
@@ -94,6 +105,9 @@ class Work:
         self.units = Decimal(0)
         self.counter = 0
         self.machine_fault = False
+        self.stage: WorkStage = "fetching"
+        self.device: str | None = None
+        self.outcome = "dropped"
         self._message = message
         self._place = place
         self._directory = place.jobs_directory / f"{lease.job_id}_{lease.fence}"
@@ -108,14 +122,22 @@ class Work:
 
     async def run(self) -> None:
         """Do it all. Returns when the outcome is in the outbox; when cancelled, no trace of the lease is left."""
+        # Whatever is logged from here on, in this task and those that it starts, names the job.
+        bind_contextvars(job_id=self.lease.job_id, trace_id=self.lease.trace_id)
         try:
             entry = await self._outcome()
             self._ending = True
+            self.outcome = "completed" if entry.kind == "result" else str(entry.body["code"])
             await self._finish(entry)
+            self._note(_OUTCOMES[entry.body.get("kind", "result")])
         except asyncio.CancelledError:
+            self._note("dropped")
             _log.info("job_dropped", job_id=self.lease.job_id, fence=self.lease.fence)
             await self._remove(self._directory)
             raise
+
+    def _note(self, outcome: str) -> None:
+        self._place.meter.count(measures.JOBS, self.lease.service, outcome)
 
     async def _outcome(self) -> Entry:
         left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
@@ -172,9 +194,11 @@ class Work:
             work=self._directory / "work",
             resources=lease.spec.resources,
             timeout_seconds=max(0.001, lease.seconds_left()),
+            trace_id=lease.trace_id,
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_kept)
-        execution = await place.executor.run(lease.service, model, message, listener)
+        self.stage = "waiting"
+        execution = await place.executor.run(lease.service, model, message, listener, on_stage=self._on_stage)
         finished_at = time.time()
         digest = None if model is None else await self._weights_digest(model, execution)
         collected = await self._collect(execution)
@@ -183,7 +207,14 @@ class Work:
             inputs=tuple(NamedDigest(name, sha256) for name, _, sha256 in inputs),
             started_at=format_time(started_at), finished_at=format_time(finished_at),
         )  # fmt: skip
+        self._count_result(statement)
         return self._result(collected, statement)
+
+    def _count_result(self, statement: Statement) -> None:
+        meter, service = self._place.meter, statement.service
+        meter.count(measures.UNITS, service, statement.unit, amount=float(statement.units))
+        meter.count(measures.PRICED, service, amount=float(statement.price))
+        meter.observe(measures.RUN_SECONDS, time.monotonic() - self.lease.received_at, service)
 
     async def _fetch(self, number: int, name: str) -> tuple[str, Path, str]:
         # The client chose the field's name only among those of the service, but a number is safe in any case.
@@ -210,6 +241,9 @@ class Work:
             _log.info("kept_output_lost", job_id=self.lease.job_id, name=item.name, code=error.code)
             return None
         return target
+
+    def _on_stage(self, stage: Stage, device: str) -> None:
+        self.stage, self.device = stage, device
 
     def _on_progress(self, percent: float, units: Decimal) -> None:
         self.progress, self.units = percent, units
@@ -322,7 +356,7 @@ class Work:
         self.machine_fault = kind == "retry" and code not in _NOT_THIS_MACHINE
         _log.warning(
             "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
-            kind=kind, code=code, error=str(error) if self.machine_fault else None,
+            kind=kind, code=code, error=str(error) if code in _OWN_WORDS else None,
         )  # fmt: skip
         body = {"fence": self.lease.fence, "kind": kind, "code": code, "message": str(error)[:_MAX_MESSAGE]}
         return Entry(*self.lease.key, "fail", body)

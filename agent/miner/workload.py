@@ -1,43 +1,68 @@
-"""The leases that this miner works on: how many it takes, how each ends, and when it takes none."""
+"""The leases that this miner works on: how many it takes, how each ends, and when it takes none.
+
+Paused devices have no room. Work that has no device yet when there is no room for it any more is handed back, so that a
+pause lets nothing begin; what runs on a device goes on there, unless its owner wants it back at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import structlog
 from pydantic import ValidationError
 
+from agent.core.idleness import PAUSED, Moment, Use
 from agent.core.matching import Batch, Room
 from agent.miner.background import Background
 from agent.miner.errors import Unreachable
+from agent.miner.executor.local import Working
 from agent.miner.faults import FaultGuard
 from agent.miner.lease import Lease
+from agent.miner.pauses import Pauses
 from agent.miner.registration import Registration
 from agent.miner.work import Work, Workplace
 
+_CANCEL_SECONDS: Final = 20.0
+"""How long ended work may take before its lease is handed back all the same."""
 _CANCEL_GRACE_SECONDS: Final = 5.0
 """Beyond `miner.cancel_seconds`: how long cancelled work may take to clean up."""
 _RELEASE_SECONDS: Final = 5.0
+REMEMBERED: Final = 20
+"""How many of the latest jobs are shown."""
+_USES: Final = {
+    "fetching": Use.FETCHING,
+    "waiting": Use.WAITING,
+    "loading": Use.LOADING,
+    "running": Use.WORKING,
+}
 
 _log = structlog.get_logger(__name__)
 
 
 class Workload:
-    """Takes leases while there are free slots. `slots` and `max_outbox` are limits; `open` begins, `end` ends it."""
+    """Takes leases while there are free slots. `slots` and `max_outbox` are limits; `open` begins, `end` ends it.
 
-    def __init__(self, place: Workplace, background: Background, *, slots: int, max_outbox: int) -> None:
+    `pauses` says which devices take none; `paused` must be called when that has changed.
+    """
+
+    def __init__(
+        self, place: Workplace, background: Background, pauses: Pauses, *, slots: int, max_outbox: int
+    ) -> None:
         self._place = place
         self._background = background
+        self._pauses = pauses
         self._slots = slots
         self._max_outbox = max_outbox
+        self._finished: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
         self._faults = FaultGuard()
         self._work: dict[tuple[str, int], tuple[Work, asyncio.Task[None]]] = {}
         self._open = False
+        self._ending = False
 
     def __len__(self) -> int:
         return len(self._work)
@@ -75,23 +100,101 @@ class Workload:
     def _room(self) -> Room:
         """The room that is left. Work that has no place on a device yet takes what it will take."""
         working = self._place.executor.working()
+        return self._beside(working, self._free(working), self._pauses.now.devices, self._batches())
+
+    def _beside(
+        self, working: Sequence[Working], slots: int, paused: Collection[str], batches: Iterator[Batch]
+    ) -> Room:
+        """`slots` and the seats beside what works, less what those of `batches` will take that are not at work yet."""
         placed, seats = Counter[Batch](), Counter[Batch]()
-        for service, model, runs, places in working:
-            placed[service, model] += runs
-            seats[service, model] += places - runs
+        for child in working:
+            placed[child.service, child.model] += child.runs
+            if child.device not in paused:
+                seats[child.service, child.model] += child.seats - child.runs
         concurrency = {service: offer.concurrency for service, offer in self._place.offers.items()}
-        room = Room(max(0, self._slots - len(working)), seats, concurrency)
-        for batch in (Counter(self._batches()) - placed).elements():
+        room = Room(slots, seats, concurrency)
+        for batch in (Counter(batches) - placed).elements():
             room.take(*batch)
         return room
+
+    def _free(self, working: Sequence[Working]) -> int:
+        """Slots of devices that are not paused, less those that are taken there."""
+        now = self._pauses.now
+        if now.miner is not None:
+            return 0
+        slots = min(self._slots, self._per_card * (max(1, self._pauses.cards) - len(now.gpus)))
+        there = sum(child.device not in now.devices for child in working)
+        return max(0, min(slots - there, self._slots - len(working)))
+
+    @property
+    def _per_card(self) -> int:
+        return -(-self._slots // max(1, self._pauses.cards))
 
     def _batches(self) -> Iterator[Batch]:
         return ((work.lease.service, work.lease.spec.model) for work, _ in self._work.values())
 
     def pause_reason(self) -> str | None:
         """Why no leases are taken although there is room, in words for the owner; None if they are."""
+        if (reason := self._pauses.reason()) is not None:
+            return reason
         seconds = self._faults.seconds_left(time.monotonic())
         return f"Several jobs failed on this machine; it rests for {seconds:.0f} s." if seconds > 0 else None
+
+    def moment(self) -> Moment:
+        """What the slots do now."""
+        working = self._place.executor.working()
+        room = self._beside(working, max(0, self._slots - len(working)), (), self._batches())
+        return Moment(
+            slots=self._slots,
+            free=room.slots,
+            stages=[_USES[work.stage] for work, _ in self._work.values()],
+            barrier=self._barrier(),
+            paused=[pause.cause for pause in self._pauses.now.gpus.values()],
+            per_card=self._per_card,
+        )
+
+    def _barrier(self) -> Use | None:
+        """Why nothing is taken at all."""
+        if not self._open:
+            return Use.STOPPING if self._ending else Use.STARTING
+        if self._pauses.now.miner is not None:
+            return PAUSED[self._pauses.now.miner.cause]
+        if self._place.link.connection == "offline":
+            return Use.OFFLINE
+        if len(self._place.outbox) >= self._max_outbox:
+            return Use.OUTBOX
+        return Use.RESTING if self._faults.seconds_left(time.monotonic()) > 0 else None
+
+    def paused(self) -> None:
+        """Other devices are paused than before: hand back what has none yet and finds no room any more."""
+        working = self._place.executor.working()
+        room = self._beside(working, self._free(working), self._pauses.now.devices, iter(()))
+
+        def has_no_place(work: Work) -> bool:
+            return work.device is None and not room.take(work.lease.service, work.lease.spec.model)
+
+        self._hand_back(has_no_place)
+        self.update()
+
+    def hand_back(self, device: str | None) -> int:
+        """End the work on a device, or all, and hand the leases back. Returns how many."""
+        return self._hand_back(lambda work: device is None or work.device == device)
+
+    def _hand_back(self, unwanted: Callable[[Work], bool]) -> int:
+        chosen = [
+            (key, task)
+            for key, (work, task) in self._work.items()
+            if work.can_be_cancelled and unwanted(work)
+        ]
+        for key, task in chosen:
+            self._work[key][0].outcome = "handed back"
+            task.cancel()
+            self._background.spawn(self._release_ended(key, task), f"release-{key[0]}")
+        return len(chosen)
+
+    async def _release_ended(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
+        await asyncio.wait([task], timeout=_CANCEL_SECONDS)
+        await self._release(key, "paused")
 
     def take(self, message: Mapping[str, Any]) -> None:
         """Begin to work on a lease. One that came although no slot is free is handed back."""
@@ -105,13 +208,21 @@ class Workload:
         if lease.key in self._work or lease.key in self._place.outbox:
             return  # sent twice
         if not self._open or not self._room().take(lease.service, lease.spec.model):
-            self._background.spawn(self._release(lease.key, "no free slot"), f"release-{lease.job_id}")
+            # e.g. one that was on its way when a pause began
+            reason = "no free slot" if self._pauses.now.miner is None else "paused"
+            self._background.spawn(self._release(lease.key, reason), f"release-{lease.job_id}")
             return
         work = Work(lease, message, self._place)
         task = asyncio.create_task(work.run(), name=f"work-{lease.job_id}")
         self._work[lease.key] = (work, task)
         task.add_done_callback(lambda task: self._ended(work, task))
-        _log.info("lease_taken", job_id=lease.job_id, fence=lease.fence, service=lease.service)
+        _log.info(
+            "lease_taken",
+            job_id=lease.job_id,
+            fence=lease.fence,
+            service=lease.service,
+            trace_id=lease.trace_id,
+        )
 
     def drop(self, job_id: str, fence: int) -> None:
         """The lease is cancelled or lost: end its work and forget it."""
@@ -150,9 +261,16 @@ class Workload:
         ]
         return [*running, *({**lease, "progress": 100.0} for lease in self._place.outbox.holding())]
 
+    async def finish(self) -> None:
+        """Take no more leases, and wait until those that there are have ended, however long their jobs take."""
+        self._open = False
+        self.update()
+        while self._work:
+            await asyncio.wait([task for _, task in self._work.values()])
+
     async def end(self, *, drain_seconds: float, cancel_seconds: float, hurry: asyncio.Event) -> None:
         """Take no more leases; give running work its time, unless there is a hurry; hand back what is not done."""
-        self._open = False
+        self._open, self._ending = False, True
         self.update()
         running = dict(self._work)
         await _wait({task for _, task in running.values()}, drain_seconds, hurry)
@@ -187,6 +305,7 @@ class Workload:
 
     def _ended(self, work: Work, task: asyncio.Task[None]) -> None:
         self._work.pop(work.lease.key, None)
+        self._finished.append({**self._describe(work), "outcome": work.outcome, "ended_at": time.time()})
         if task.cancelled():
             pass
         elif (error := task.exception()) is not None:
@@ -201,16 +320,24 @@ class Workload:
 
     def status(self) -> list[dict[str, Any]]:
         """The work under way, for `aitbc-agent status`."""
-        return [
-            {
-                "job_id": work.lease.job_id,
-                "fence": work.lease.fence,
-                "service": work.lease.service,
-                "progress": work.progress,
-                "seconds_left": round(work.lease.seconds_left(), 1),
-            }
-            for work, _ in self._work.values()
-        ]
+        return [self._describe(work) for work, _ in self._work.values()]
+
+    def finished(self) -> list[dict[str, Any]]:
+        """The latest work that has ended, the newest last; `outcome` is "completed", "handed back", "dropped" or an error's code."""
+        return list(self._finished)
+
+    def _describe(self, work: Work) -> dict[str, Any]:
+        return {
+            "job_id": work.lease.job_id,
+            "fence": work.lease.fence,
+            "service": work.lease.service,
+            "model": work.lease.spec.model,
+            "stage": work.stage,
+            "device": work.device,
+            "progress": work.progress,
+            "seconds": round(time.monotonic() - work.lease.received_at, 1),
+            "seconds_left": round(work.lease.seconds_left(), 1),
+        }
 
 
 async def _wait(tasks: Collection[asyncio.Task[None]], limit: float, hurry: asyncio.Event) -> None:

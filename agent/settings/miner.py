@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from agent.core.quantities import Bytes, Money
-from agent.settings._section import Section
+from agent.core.schedules import ScheduleWindow
+from agent.settings._section import HIDDEN, Section
 
 
 class InputSettings(Section):
@@ -25,18 +27,78 @@ class InputSettings(Section):
     """How many redirects are followed; each target is checked like the first."""
 
 
+class PauseSettings(Section):
+    """When GPUs take no jobs. Each is paused by itself; when all are, or there is none, so is the whole miner."""
+
+    schedule: tuple[ScheduleWindow, ...] = ()
+    """Times of the week, local time: "Mon-Fri 09:00-18:00", "Sat,Sun 00:00-24:00", "22:00-06:00" (over midnight)."""
+    other_programs: bool = False
+    """Whether a GPU is paused while another program computes on it, or keeps it busy while nothing of ours works there.
+    Off: idle models make room for other programs in any case."""
+    other_utilization: Annotated[float, Field(gt=0, le=100)] = 25
+    """Percent of a GPU that programs which only draw (games, films) must use for that; a desktop takes less."""
+    max_temperature: Annotated[float, Field(gt=0, le=150)] | None = None
+    """Degrees Celsius above which a GPU takes no more jobs. None: the driver slows a card that is too hot."""
+    temperature_margin: Annotated[float, Field(ge=0, le=100)] = 5
+    """How many degrees below the limit it must be again."""
+    max_power: Annotated[float, Field(gt=0)] | None = None
+    """Watts above which a GPU takes no more jobs. None: the card's own limit is enough."""
+    power_margin: Annotated[float, Field(ge=0)] = 20
+    """How many watts below the limit it must be again."""
+    hold_seconds: Annotated[float, Field(ge=0)] = 60
+    """How long other programs, heat or power must be gone before work goes on, so that it does not come and go."""
+
+
+class GpuPauseSettings(Section):
+    """The same for one GPU. What is given here takes the place of `miner.pause`; an empty schedule is one."""
+
+    schedule: tuple[ScheduleWindow, ...] | None = None
+    """Times of the week at which this GPU is paused. None: those of `miner.pause`, like everything below."""
+    other_programs: bool | None = None
+    """Whether it is paused while another program uses it."""
+    other_utilization: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Percent that programs which only draw must use for that."""
+    max_temperature: Annotated[float, Field(gt=0, le=150)] | None = None
+    """Degrees Celsius above which it takes no more jobs."""
+    temperature_margin: Annotated[float, Field(ge=0, le=100)] | None = None
+    """How many degrees below the limit it must be again."""
+    max_power: Annotated[float, Field(gt=0)] | None = None
+    """Watts above which it takes no more jobs."""
+    power_margin: Annotated[float, Field(ge=0)] | None = None
+    """How many watts below the limit it must be again."""
+    hold_seconds: Annotated[float, Field(ge=0)] | None = None
+    """How long the cause must be gone."""
+
+
+class GpuSettings(Section):
+    """What holds for one GPU only."""
+
+    pause: GpuPauseSettings = GpuPauseSettings()
+
+
+def _check_gpu_name(name: str) -> str:
+    if re.fullmatch(r"\d{1,3}|GPU-[0-9a-fA-F-]{1,40}", name, re.ASCII) is None:
+        raise ValueError(f'{name!r} names no GPU; write its index ("0") or its UUID ("GPU-...")')
+    return name
+
+
+GpuName = Annotated[str, AfterValidator(_check_gpu_name)]
+
+
 class MinerSettings(Section):
     """The miner: whom it works for, what it offers, how it ends its work."""
 
-    coordinator: str | None = None
-    """URL of the coordinator to join. None starts one inside this agent."""
-    name: str | None = None
-    """How this miner is called in lists. None takes the host's name."""
-    enrolment_token: str | None = None
+    coordinator: Annotated[str | None, Field(examples=["https://coordinator.example.org"])] = None
+    """URL of the coordinator to join. None: one is started inside this agent."""
+    name: Annotated[str | None, Field(examples=["rig-1"])] = None
+    """How this miner is called in lists. None: the host's name."""
+    enrolment_token: Annotated[
+        str | None, Field(examples=["enrol_..."], json_schema_extra={HIDDEN: True})
+    ] = None
     """Token for joining, needed once."""
     slots: Annotated[int, Field(ge=1, le=256)] | None = None
     """Jobs at the same time. None: one per GPU, one on a machine without."""
-    prices: dict[str, Money] = Field(default={})
+    prices: dict[str, Money] = Field(default={}, examples=[{"whisper_transcription": Money("0.0002")}])
     """Price per metered unit by service id. A service that is not named costs `default_price`."""
     default_price: Money = Money("0.0001")
     """Price per metered unit of services without a price of their own."""
@@ -63,8 +125,21 @@ class MinerSettings(Section):
     that was used longest ago first. None: only the disk is the limit, and nothing is ever removed."""
     models_pinned: tuple[str, ...] = ()
     """Names of models that never make room for others."""
+    gpu_look_seconds: Annotated[float, Field(gt=0)] = 10
+    """How often a miner without any GPU looks whether the driver has one now. It costs a millisecond; when one has appeared, running
+    jobs end first, then the miner finds out anew what it can do."""
     transport: Literal["auto", "websocket", "poll"] = "auto"
     """How to speak to the coordinator: the WebSocket, long polls, or the first with the second as a fallback."""
+    pause: PauseSettings = PauseSettings()
+    gpus: dict[GpuName, GpuSettings] = Field(
+        default={}, examples=[{"0": GpuSettings(pause=GpuPauseSettings(max_temperature=80))}]
+    )
+    """Settings of single GPUs, by index ("0") or UUID ("GPU-...", or its beginning), e.g. `[miner.gpus.0.pause]`."""
+    metrics_port: Annotated[int | None, Field(ge=0, le=65535, examples=[9420])] = None
+    """Port on which Prometheus reads this miner's numbers (docs/metrics.md); 0 takes a free one, which `aitbc-agent status --json` names.
+    None: no port is opened, since a miner needs none to work, and two on one machine would want the same."""
+    metrics_host: str = "127.0.0.1"
+    """Address of that port. There is no key: whoever reaches it reads what this machine does and earns, so the default is loopback."""
     inputs: InputSettings = InputSettings()
 
 

@@ -5,81 +5,23 @@ NVML is a stand-in (no machine that runs these tests has a GPU); the agent, its 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aitbc import AITBCClient
-from miner_support.cards import GIBIBYTE, Cards, add_models, install
-from nvml_shim.shim import TWO_CARDS, NvmlShim, build
-from support.agents import Agent, running
+from miner_support.cards import GIBIBYTE
+from nvml_shim.shim import TWO_CARDS
+from support.two_cards import WAIT_SECONDS, Rig, working
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
-
-SIZES = {"small": 6, "other": 9, "middle": 10, "large": 16, "huge": 40}
-WAIT_SECONDS = 30
-
-
-class Rig:
-    """The agent and its cards."""
-
-    def __init__(self, agent: Agent, cards: Cards, gates: Path) -> None:
-        self.agent = agent
-        self.cards = cards
-        self.client: AITBCClient = agent.client()
-        self._gates = gates
-
-    def submit(self, model: str, gate: str = "", **body: Any) -> str:
-        """A job that ends at once, or when its gate is opened."""
-        request = {
-            "mode": "wait" if gate else "echo",
-            "model": model,
-            "gate": str(self._gates / gate) if gate else "",
-        }
-        return str(self.client.services.call("cards/run", {**request, **body}).job_id)
-
-    def open(self, gate: str) -> None:
-        (self._gates / gate).touch()
-
-    def miner(self) -> dict[str, Any]:
-        status: dict[str, Any] = self.agent.status()["miner"]
-        return status
-
-    def until(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        """The miner's status once the condition holds."""
-        end = time.monotonic() + WAIT_SECONDS
-        while True:
-            miner = self.miner()
-            if condition(miner):
-                return miner
-            assert time.monotonic() < end, f"it did not come true; the miner says {miner}"
-
-    def events(self) -> list[tuple[str, str | None]]:
-        return [(entry["event"], entry["model"]) for entry in self.miner()["placement"]["recent"]]
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
-    shim = NvmlShim(build(tmp_path / "nvml"), tmp_path / "cards", TWO_CARDS)
-    (tmp_path / "claims").mkdir()
-    (tmp_path / "gates").mkdir()
-    cards = Cards(shim, tmp_path / "claims")
-    add_models(tmp_path / "models", tmp_path / "data/models.toml", **SIZES)
-    environment = {
-        **install(tmp_path / "packages"),
-        "LD_LIBRARY_PATH": str(shim.library),
-        "NVML_SHIM_FILE": str(shim.file),
-        "TRIAL_CLAIMS": str(tmp_path / "claims"),
-        "AITBC_MODELS_DIR": str(tmp_path / "models"),
-        "AITBC_COORDINATOR__HEARTBEAT_SECONDS": "1",
-        "AITBC_MINER__PLACE_SECONDS": "2",
-    }
-    agent = Agent(tmp_path / "data", "start", "--port", "0", **environment)
-    with cards.counting(), running(agent):
-        yield Rig(agent, cards, tmp_path / "gates")
+    with working(tmp_path) as rig:
+        yield rig
 
 
 def test_jobs_are_spread_over_the_cards_and_models_stay_while_they_fit(rig: Rig) -> None:

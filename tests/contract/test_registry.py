@@ -74,7 +74,10 @@ def test_a_service_in_full(registry: Callable[..., Any], served: Served, service
     offered = capabilities()
     offered["services"]["whisper_transcription"]["models"] = ["my-own"]
     miner.register(capabilities=offered)
-    assert "my-own" in registry(f"/{service_id}")["models"]
+    with_miner = registry(f"/{service_id}")
+    assert "my-own" in with_miner["models"]
+    # And what it can have at once is what a miner has.
+    assert (details["ready"], with_miner["ready"]) == ([], ["my-own"])
 
 
 def test_the_schema_describes_what_a_request_may_say(registry: Callable[..., Any]) -> None:

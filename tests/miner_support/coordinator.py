@@ -49,7 +49,10 @@ class FakeCoordinator:
         self.websocket = True
         self.result_answers: deque[Answer] = deque()
         self.heartbeat_seconds = 0.5
-        self.orders: list[dict[str, Any]] = []
+        self.orders: list[Any] = []
+        self.obeyed: list[str] = []
+        self.heartbeat_wanted = False
+        self.earnings: dict[str, Any] | None = None
         self.session = 0
         self.tokens: dict[str, int] = {}
         self.public_key = b""
@@ -109,6 +112,7 @@ class FakeCoordinator:
                 Route("/v1/miners/register", self._register, methods=["POST"]),
                 Route("/v1/miners/poll", self._poll, methods=["POST"]),
                 Route("/v1/miners/heartbeat", self._heartbeat_route, methods=["POST"]),
+                Route("/v1/miners/{miner_id}/earnings", self._tell_earnings),
                 Route("/v1/artifacts", self._store, methods=["POST"]),
                 Route("/v1/artifacts/{artifact_id}", self._send_artifact),
                 WebSocketRoute("/v1/miners/session", self._websocket),
@@ -143,6 +147,14 @@ class FakeCoordinator:
     async def cancel(self, job_id: str) -> None:
         self.cancelled.append((job_id, 1))
         self.open.discard((job_id, 1))
+        await self.notify()
+
+    async def order(self, **order: Any) -> None:
+        """An order with an id, which is repeated until it is obeyed; the miner is asked for a heartbeat at once."""
+        self.orders.append(order)
+        self.heartbeat_wanted = True
+        for websocket in self.sockets:
+            await websocket.send_text(json.dumps({"push": "heartbeat"}))
         await self.notify()
 
     async def until(self, condition: Callable[[], Any], limit: float = 20) -> Any:
@@ -223,7 +235,8 @@ class FakeCoordinator:
         self.polls.append(body)
         await self.notify()
         stopping = lambda: self._server is None or self._server.should_exit  # noqa: E731
-        waiting = lambda: stopping() or self.cancelled or (body["slots"] and self.queue)  # noqa: E731
+        news = lambda: self.cancelled or self.heartbeat_wanted or (body["slots"] and self.queue)  # noqa: E731
+        waiting = lambda: stopping() or news()  # noqa: E731
         watcher = asyncio.create_task(_gone(request))
         try:
             waiter = asyncio.create_task(self.until(waiting, body["wait"]))
@@ -231,13 +244,21 @@ class FakeCoordinator:
             waiter.cancel()
             if watcher.done() or stopping() or not waiting():
                 return Response(status_code=204)
-            return JSONResponse({"leases": self._claim(body["slots"]), "cancelled": self._take_cancelled()})
+            wanted, self.heartbeat_wanted = self.heartbeat_wanted, False
+            answer = {"leases": self._claim(body["slots"]), "cancelled": self._take_cancelled()}
+            return JSONResponse(answer | ({"heartbeat": True} if wanted else {}))
         finally:
             watcher.cancel()
 
     async def _heartbeat_route(self, request: Request) -> Response:
         wrong = self._session_of(request.headers)
         return _json(wrong or await self._call("heartbeat", None, await request.json()))
+
+    async def _tell_earnings(self, request: Request) -> Response:
+        known = request.headers.get("authorization") == "Bearer aitbc_miner_key"
+        if self.earnings is None or not known:
+            return _json(refusal(404, "NOT_FOUND"))
+        return JSONResponse(self.earnings)
 
     def _job_route(self, name: str) -> Route:
         async def route(request: Request) -> Response:
@@ -253,6 +274,12 @@ class FakeCoordinator:
 
     def _on_heartbeat(self, _job_id: None, body: dict[str, Any]) -> Answer:
         self.heartbeats.append(body)
+        self.obeyed += body["obeyed"]
+        self.orders = [
+            order
+            for order in self.orders
+            if not (isinstance(order, dict) and order.get("order_id") in body["obeyed"])
+        ]
         leases = []
         for item in body["leases"]:
             key = (item["job_id"], item["fence"])

@@ -9,6 +9,7 @@
  *   0.uuid GPU-...             0.name ...     0.capability 8.9
  *   0.total BYTES              0.reserved BYTES     0.used BYTES (all programs together)
  *   0.temperature 41           0.power 60500 (milliwatts)     0.utilization 3
+ *   0.power_limit 450000 (milliwatts)     0.processes 123,456 (ids of those that compute there)
  *   0.error 15                 what every call about card 0 returns; 15 (lost) stays so until the next nvmlInit
  *   error.NAME 3               what the function NAME returns, whatever the card
  *   generation 1               changes when the driver is replaced; connections to another one fail (999)
@@ -28,6 +29,7 @@ typedef struct { int index; } *device_t;
 typedef struct { unsigned long long total, free, used; } memory_t;
 typedef struct { unsigned version; unsigned long long total, reserved, free, used; } memory_v2_t;
 typedef struct { unsigned gpu, memory; } utilization_t;
+typedef struct { unsigned pid; unsigned long long memory; unsigned instance, compute_instance; } process_t;
 
 static struct { int index; } cards[MAX_CARDS];
 static int lost[MAX_CARDS];
@@ -175,6 +177,24 @@ int nvmlDeviceGetTemperature(device_t device, unsigned sensor, unsigned *celsius
 
 int nvmlDeviceGetPowerUsage(device_t device, unsigned *milliwatts) {
     return card_unsigned(__func__, device, "power", milliwatts);
+}
+
+int nvmlDeviceGetEnforcedPowerLimit(device_t device, unsigned *milliwatts) {
+    return card_unsigned(__func__, device, "power_limit", milliwatts);
+}
+
+int nvmlDeviceGetComputeRunningProcesses_v3(device_t device, unsigned *count, process_t *processes) {
+    char key[KEY], value[VALUE], *rest = value, *word;
+    unsigned room = *count;
+    int error = card_key(__func__, device, "processes", key);
+    if (error != SUCCESS) return error;
+    *count = 0;
+    if (!lookup(key, value)) return SUCCESS;
+    while ((word = strsep(&rest, ",")) != NULL) {
+        if (*count < room && processes) processes[*count] = (process_t){(unsigned)strtoul(word, NULL, 10), 0, 0, 0};
+        *count += 1;
+    }
+    return *count <= room && processes ? SUCCESS : INSUFFICIENT_SIZE;
 }
 
 int nvmlDeviceGetUtilizationRates(device_t device, utilization_t *utilization) {

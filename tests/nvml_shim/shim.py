@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ VERSION_MISMATCH = 18
 
 @dataclass(frozen=True)
 class Card:
-    """One card. Memory in bytes, power in milliwatts; None is what the card does not support."""
+    """One card. Memory in bytes, power in milliwatts; `processes` are ids with commas. None is what it does not support."""
 
     uuid: str
     name: str = "NVIDIA GeForce RTX 4090"
@@ -27,7 +28,9 @@ class Card:
     used: int = 0
     temperature: int | None = 41
     power: int | None = 60_500
+    power_limit: int | None = 450_000
     utilization: int | None = 3
+    processes: str | None = None
     error: int | None = None
 
 
@@ -70,6 +73,7 @@ class NvmlShim:
     generation: int = 1
     hang: bool = False
     errors: dict[str, int] = field(default_factory=dict)
+    _changing: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.write()
@@ -82,10 +86,11 @@ class NvmlShim:
 
     def change(self, index: int, **values: object) -> None:
         """Change one card, e.g. `change(0, used=20 * 2**30)` when another program takes memory."""
-        cards = list(self.cards)
-        cards[index] = replace(cards[index], **values)
-        self.cards = tuple(cards)
-        self.write()
+        with self._changing:  # what programs use is counted in a thread beside the test
+            cards = list(self.cards)
+            cards[index] = replace(cards[index], **values)
+            self.cards = tuple(cards)
+            self.write()
 
     def write(self) -> None:
         """Make the state visible, at once and whole."""

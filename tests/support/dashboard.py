@@ -72,7 +72,7 @@ class Dashboard:
     def sign_in(self) -> Dashboard:
         """Follow a one-time link."""
         self.page.goto(self.agent.url + login_path(self.agent))
-        self.page.get_by_role("button", name="Sign out").first.wait_for(state="attached")
+        self.page.get_by_role("button", name="Sign out", include_hidden=True).first.wait_for(state="attached")
         return self
 
     def open(self, path: str) -> Page:

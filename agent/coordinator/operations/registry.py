@@ -44,10 +44,13 @@ async def service(context: Context, service_id: str) -> dict[str, Any]:
     """One service in full. Raises `NotFound`."""
     definition = _find(context, service_id)
     there = await supply(context, definition.service_id)
+    models = model_names(context, definition, there.models) if definition.model_field else []
+    adapters = adapter_names(context, definition)
     return {
         **await _summary(context, definition),
-        "models": model_names(context, definition, there.models) if definition.model_field else [],
-        "adapters": adapter_names(context, definition),
+        "models": models,
+        "adapters": adapters,
+        "ready": sorted(there.ready & {*models, *adapters}),
         "output_schema": {"$schema": DIALECT, **_json_schema(definition.output_model, "serialization")},
     }
 

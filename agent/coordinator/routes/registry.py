@@ -77,9 +77,13 @@ class ServiceList(Answer):
 
 
 class ServiceDetails(ServiceSummary):
-    """A service in full. `models` are the names that a request may use, `adapters` those that it may use beside."""
+    """A service in full. `models` are the names that a request may use, `adapters` those that it may use beside.
+
+    `ready` are those of them that a miner who is online has, a few seconds old. With another one a job waits until it is fetched.
+    """
 
     models: list[str] = Field(examples=[["smollm2-135m-instruct"]])
+    ready: list[str] = Field(examples=[["smollm2-135m-instruct"]])
     adapters: list[str] = Field(examples=[[]])
     output_schema: dict[str, Any] = Field(
         description="JSON Schema of the results", examples=[{"type": "object"}]

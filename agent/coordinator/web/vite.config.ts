@@ -11,9 +11,27 @@ export default defineConfig({
     cssTarget: ["chrome123", "firefox128", "safari17.5"],
     outDir: "dist",
     emptyOutDir: true,
-    modulePreload: { polyfill: false },
+    // There is one sheet of styles and one file that all pages share, so nothing has to be looked up before a page is loaded.
+    modulePreload: false,
+    cssCodeSplit: false,
     // Nothing is put into the page as a data: address: the policy of the page allows none.
     assetsInlineLimit: 0,
+    rolldownOptions: {
+      output: {
+        // Left alone, each component that two pages share becomes a file of its own, with the imports that this takes.
+        codeSplitting: {
+          includeDependenciesRecursively: false,
+          groups: [
+            {
+              name: "shared",
+              test: /src\/(components|format)\/|src\/[a-z]+\.tsx?$|sdk\/js\/dist\/(?!resumable)|node_modules/,
+            },
+            { name: "owner", test: /src\/views\/owner\// },
+            { name: "operator", test: /src\/views\/operator\// },
+          ],
+        },
+      },
+    },
   },
   server: { proxy: { "/v1": { target: coordinator, ws: true } } },
 });

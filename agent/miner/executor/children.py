@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -102,6 +102,13 @@ class ChildPool:
         await asyncio.gather(*(child.close() for child in due))
         return min((child.idle_since + seconds - now for child in self._spares if child.runs), default=None)
 
+    async def close_spares(self, devices: Collection[str]) -> None:
+        """End the spare children of these devices that have worked: they may hold memory of theirs still."""
+        leaving = [child for child in self._spares if child.runs and card_key(child.device) in devices]
+        for child in leaving:
+            self._spares.remove(child)
+        await asyncio.gather(*(child.close() for child in leaving))
+
     def status(self) -> list[dict[str, Any]]:
         """The children without a model."""
         return [
@@ -116,6 +123,11 @@ class ChildPool:
             }
             for child in self._spares
         ]
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks after the memory of the children, if there are any."""
+        return not self._children or self._background.has(_WATCH)
 
     async def close(self) -> None:
         """End all children."""

@@ -11,19 +11,22 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
+from agent.measures import Meter
 from agent.miner import hardware
 from agent.miner.background import Background
 from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.children import ChildPool
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.residence import Residence
-from agent.miner.executor.tenants import Tenant
+from agent.miner.executor.tenants import Tenant, card_key
+from agent.miner.measures import MEASURES
 from agent.settings import MinerSettings
 from runners._base import Device, Model, Retry, Tools
 from runners._protocol import Done, Run, RunnerIdentity
@@ -33,6 +36,8 @@ HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners._host")
 MEMORY_SHARE: Final = 0.9
 """How much of the machine's memory one child may take, unless `miner.child_memory` says otherwise."""
 _TEND: Final = "executor-tend"
+
+Stage: TypeAlias = Literal["loading", "running"]
 
 _log = structlog.get_logger(__name__)
 
@@ -45,6 +50,17 @@ class Execution:
     runner: RunnerIdentity
     device: Device
     weights: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Working:
+    """A child that works: `runs` of its `seats` are taken. `device` is the UUID of a GPU, or "cpu"."""
+
+    service: str
+    model: str | None
+    device: str
+    runs: int
+    seats: int
 
 
 class LocalExecutor:
@@ -65,6 +81,7 @@ class LocalExecutor:
         command: Sequence[str] = HOST_COMMAND,
         on_run_written: Callable[[str, int], None] | None = None,
         on_change: Callable[[], None] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._devices = devices if isinstance(devices, Devices) else Devices(tuple(devices))
         self._settings = settings
@@ -78,7 +95,9 @@ class LocalExecutor:
             max_memory=int(settings.child_memory or hardware.memory_total() * MEMORY_SHARE),
             on_end=self._child_ended,
         )
-        self._residence = Residence(self._devices, self._pool, settings, on_change or (lambda: None))
+        self._residence = Residence(
+            self._devices, self._pool, settings, on_change or (lambda: None), meter or Meter(MEASURES)
+        )
 
     def end_orphans(self) -> None:
         """End children that a former life of the daemon left behind."""
@@ -88,15 +107,31 @@ class LocalExecutor:
         """Keep one child ready for each of the first few `services`; the values say whether the service has models."""
         self._pool.prestart(services, self._devices.of)
 
+    def pause(self, devices: frozenset[str]) -> None:
+        """From now on these devices ("cpu", UUIDs of GPUs), and no others, get no jobs; idle models leave them at once."""
+        self._residence.pause(devices)
+
     async def run(
-        self, service: str, model: Model | None, message: Run, listener: RunListener | None = None
+        self,
+        service: str,
+        model: Model | None,
+        message: Run,
+        listener: RunListener | None = None,
+        *,
+        on_stage: Callable[[Stage, str], None] = lambda _stage, _device: None,
     ) -> Execution:
-        """Do one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first."""
+        """Do one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first.
+
+        `on_stage` hears when it has got a device, whose model may still have to be loaded, and when it runs there.
+        """
         if not self._background.has(_TEND):
-            self._background.spawn(self._residence.tend(), _TEND)
+            # In a context of its own: it is not this job's, though it begins with it.
+            Context().run(self._background.spawn, self._residence.tend(), _TEND)
         tenant = await self._residence.admit(service, model, message.parameters)
         try:
+            on_stage("loading", card_key(tenant.device))
             child = await tenant.ready()
+            on_stage("running", card_key(tenant.device))
             done = await child.run(
                 message,
                 listener or RunListener(),
@@ -114,9 +149,19 @@ class LocalExecutor:
         finally:
             self._residence.leave(tenant)
 
+    async def release_model(self, name: str) -> None:
+        """Have a model that no job uses leave the memory."""
+        await self._residence.release_model(name)
+
     def model_failed(self, service: str, model: str, error: Retry) -> None:
         """A model could not even be brought to this machine: that counts as one that cannot be loaded."""
         self._residence.load_failed(service, model, error)
+
+    @property
+    def supervised(self) -> bool:
+        """Whether those who watch over the children do so: their memory, and how long they are idle."""
+        tended = self._background.has(_TEND) or not self._residence.tenants()
+        return tended and self._pool.watched
 
     def loaded(self) -> dict[str, list[str]]:
         """The names of loaded models by service."""
@@ -126,10 +171,10 @@ class LocalExecutor:
                 models.setdefault(tenant.service, set()).add(tenant.model.name)
         return {service: sorted(names) for service, names in models.items()}
 
-    def working(self) -> list[tuple[str, str | None, int, int]]:
-        """Service, model, runs under way and seats of every child that works."""
+    def working(self) -> list[Working]:
+        """Every child that works."""
         return [
-            (tenant.service, tenant.model_name, tenant.runs, tenant.seats)
+            Working(tenant.service, tenant.model_name, card_key(tenant.device), tenant.runs, tenant.seats)
             for tenant in self._residence.tenants()
             if tenant.runs > 0
         ]

@@ -29,11 +29,13 @@ from agent.core.placement import (
     obstacle,
     overdue,
 )
+from agent.measures import Meter
 from agent.miner.executor.child import Child
 from agent.miner.executor.children import ChildPool
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.tenants import Tenant, card_key
 from agent.miner.faults import ModelGuard
+from agent.miner.measures import PLACEMENTS
 from agent.settings import MinerSettings
 from runners._base import Device, Model, Retry
 
@@ -59,34 +61,54 @@ class _Waiting:
 class Residence:
     """`admit` gives a job its tenant, `leave` takes it back. `tend` releases what is idle.
 
-    `on_change` is called when the models that can be offered may have changed.
+    `on_change` is called when the models that can be offered may have changed. `paused` are the keys of devices that get
+    no jobs and keep no idle models; set it with `pause`.
     """
 
     def __init__(
-        self, devices: Devices, pool: ChildPool, settings: MinerSettings, on_change: Callable[[], None]
+        self,
+        devices: Devices,
+        pool: ChildPool,
+        settings: MinerSettings,
+        on_change: Callable[[], None],
+        meter: Meter,
     ) -> None:
         self._devices = devices
         self._pool = pool
         self._settings = settings
         self._on_change = on_change
+        self._meter = meter
         self._tenants: dict[int, Tenant] = {}
         self._numbers = itertools.count(1)
         self._waiting: list[_Waiting] = []
         self._recent: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
         self._change = asyncio.Event()
         self.guard = ModelGuard()
+        self.paused: frozenset[str] = frozenset()
+
+    def pause(self, devices: frozenset[str]) -> None:
+        """From now on these devices, and no others, get no jobs; idle models leave them at once."""
+        self.paused = devices
+        self._changed()
+        self._on_change()
 
     async def admit(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> Tenant:
         """A tenant with one more run. Raises `Retry` if there is no place, not even after `miner.place_seconds`."""
         waiting = _Waiting(service, model.name if model is not None else None, time.monotonic())
-        devices = self._devices.of(service)
+        rules = self._devices.rules(self._devices.of(service))
         self._waiting.append(waiting)
         try:
             while True:
                 change = self._change
+                devices = self._unpaused(service)
+                if not devices:
+                    await self._wait(waiting, "All devices for it are paused.", change)
+                    continue
                 demand = self._devices.demand(service, waiting.model, parameters)
                 cards, sampled_at = await self._devices.sample(devices, demand)
-                decision = decide(demand, cards, self._residents(sampled_at), self._devices.rules(devices))
+                if any(card.key in self.paused for card in cards):
+                    continue  # it was paused while it was being measured
+                decision = decide(demand, cards, self._residents(sampled_at), rules)
                 match decision:
                     case Join(key, ()):
                         tenant = self._tenants[key]
@@ -164,11 +186,18 @@ class Residence:
                 samples[devices] = await self._devices.sample(devices)
             cards, sampled_at = samples[devices]
             residents, rules = list(self._residents(sampled_at)), self._devices.rules(devices)
+            unpaused = [card for card in cards if card.key not in self.paused]
             for name in names if cards else ():
                 demand = footprints.demand(service, name, devices[0])
-                if (obstructed := obstacle(demand, cards, residents, rules)) is not None:
+                obstructed = obstacle(demand, cards, residents, rules)
+                if obstructed is None and unpaused and obstacle(demand, unpaused, residents, rules):
+                    obstructed = "It fits only on a GPU that is paused."
+                if obstructed is not None:
                     held.setdefault(service, {}).setdefault(name, obstructed)
         return held
+
+    def _unpaused(self, service: str) -> tuple[Device, ...]:
+        return tuple(device for device in self._devices.of(service) if card_key(device) not in self.paused)
 
     async def tend(self) -> None:
         """Until cancelled: end what has been idle for long, and what another program needs the memory of."""
@@ -176,6 +205,7 @@ class Residence:
             change = self._change
             seconds = self._settings.idle_seconds
             await self._release_idle()
+            await self._release_paused()
             if self._devices.have_gpus:
                 await self._give_way()
             now = time.monotonic()
@@ -310,6 +340,22 @@ class Residence:
         reason = f"It was idle for {self._settings.idle_seconds:g} s."
         await self._release(idle, reason)
 
+    async def release_model(self, name: str) -> None:
+        """Have a model that nobody uses leave the memory, because it leaves the disk."""
+        resting = [item for item in self._tenants.values() if item.resting and item.model_name == name]
+        await self._release(resting, "It is being removed.")
+
+    async def _release_paused(self) -> None:
+        """Whoever paused a device wants its memory: what is idle there leaves, processes without a model too."""
+        if self.paused:
+            idle = [
+                tenant
+                for tenant in self._tenants.values()
+                if tenant.resting and card_key(tenant.device) in self.paused
+            ]
+            await self._release(idle, "Its device is paused.")
+            await self._pool.close_spares(self.paused)
+
     async def _give_way(self) -> None:
         """Another program has taken what is kept free for the owner: idle models leave, the least used first."""
         if not any(tenant.resting for tenant in self._tenants.values()):
@@ -347,6 +393,7 @@ class Residence:
         where = card_key(device) if device is not None else None
         entry = {"event": event, "service": service, "model": model, "device": where, "reason": reason}
         _log.info("placement", what=event, service=service, model=model, device=where, reason=reason)
+        self._meter.count(PLACEMENTS, service, event.replace(" ", "_"))
         self._recent.append({"at": time.time(), **entry})
 
 

@@ -26,7 +26,7 @@ export interface ClientOptions {
   apiKey?: string | undefined;
   /** Without it `AITBC_BASE_URL` or the local agent; in a browser the server that the page came from. */
   baseUrl?: string | undefined;
-  /** In place of the global `fetch`. Resumable uploads do not use it. */
+  /** In place of the global `fetch`. */
   fetch?: Fetch | undefined;
   /** In place of the global `WebSocket`, or in Node without one of the package `ws`. */
   WebSocket?: typeof WebSocket | undefined;

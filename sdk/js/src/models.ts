@@ -249,10 +249,14 @@ export interface Service {
   durations: { model: string | null; seconds: number }[];
 }
 
-/** A service in full. `models` are the names that a request may use, `adapters` those that it may use beside. */
+/**
+ * A service in full. `models` are the names that a request may use, `adapters` those that it may use beside, `ready`
+ * those of them that a miner who is online has.
+ */
 export interface ServiceDetails extends Service {
   models: string[];
   adapters: string[];
+  ready: string[];
   /** JSON Schema of the results. */
   outputSchema: JsonObject;
 }

@@ -1,16 +1,22 @@
-/** Uploads that go on where they were when a connection breaks: tus 1.0, by tus-js-client, which is loaded when needed. */
+/** Uploads that go on where they were when a connection breaks: tus 1.0, over the requests that all calls are made of. */
 
-import type { DetailedError, Upload } from "tus-js-client";
 import { newDigest } from "./digest.js";
-import { type AITBCError, apiError, TimeoutError, TransportError } from "./errors.js";
+import { APIError, TimeoutError, TransportError } from "./errors.js";
 import type { OnProgress, Source } from "./files.js";
-import { backoffDelay, joined, type Session } from "./transport.js";
+import { backoffDelay, joined, open, part, pause, request, type Session } from "./transport.js";
 
-/** Bytes of one request: what is in memory at a time, and what proxies let through. */
-const PART = 16 * 2 ** 20;
+/**
+ * Bytes of one request, which is in memory as a whole: small enough at first that a slow connection takes one in time
+ * and progress is seen, then as many as go through in about a second.
+ */
+const SMALLEST_PART = 2 ** 20;
+const LARGEST_PART = 16 * 2 ** 20;
+const QUICK_MS = 1000;
+const SLOW_MS = 4000;
 /** Another request is busy with the upload, or the coordinator cannot take it now. */
 const PASSING: ReadonlySet<number> = new Set([409, 423, 429]);
 const SERVER_ERROR = 500;
+const VERSION = { "Tus-Resumable": "1.0.0" };
 
 /** What became of an upload: the artifact that the coordinator stored, and the SHA-256, in hex, of what was sent. */
 export interface Uploaded {
@@ -19,116 +25,139 @@ export interface Uploaded {
   sha256: string;
 }
 
+/** What an upload takes beside its source. */
+interface ResumableOptions {
+  onProgress?: OnProgress | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** How far an upload is; `artifactId` is there once it has ended. */
+interface State {
+  offset: number;
+  artifactId: string | null;
+}
+
 /**
  * Upload a file in parts. Throws `APIError`, `TransportError`, `TimeoutError`, what reading throws, and the reason of
  * the signal.
+ *
+ * This speaks the protocol itself. The library for it (tus-js-client) is two thirds of the rest of this package in size,
+ * and what it brings beside the protocol (its own requests, fingerprints, parallel uploads) is not used here.
  */
 export async function uploadResumably(
   session: Session,
   source: Source,
-  options: { onProgress?: OnProgress | undefined; signal?: AbortSignal | undefined },
+  options: ResumableOptions,
 ): Promise<Uploaded> {
-  const tus = await import("tus-js-client");
   options.signal?.throwIfAborted();
   const parts = new Parts(source);
-  const size = parts.size ?? undefined;
-  const artifactId = await new Promise<string>((resolve, reject) => {
-    const upload = new tus.Upload(source.content as Blob, {
-      endpoint: `${session.baseUrl}/v1/uploads`,
-      headers: session.apiKey === undefined ? {} : { Authorization: `Bearer ${session.apiKey}` },
-      metadata: { filename: source.name, filetype: source.mediaType },
-      chunkSize: PART,
-      // Another process cannot know how much of this file it had read.
-      storeFingerprintForResuming: false,
-      fingerprint: async () => "",
-      fileReader: { openFile: async () => parts as Parts & { size: number } },
-      uploadLengthDeferred: size === undefined,
-      retryDelays: Array.from({ length: session.retries }, (_, attempt) => backoffDelay(attempt)),
-      onShouldRetry: (error) => parts.failure === undefined && isPassing(error),
-      onBeforeRequest: () => silence.touch(),
-      onProgress: (sent) => {
-        silence.touch();
-        options.onProgress?.(sent, size);
-      },
-      onSuccess: ({ lastResponse }) => end(() => resolve(lastResponse.getHeader("Upload-Artifact-Id") ?? "")),
-      onError: (error) => end(() => reject(parts.failure ?? failure(error))),
-    });
-    const silence = new Silence(session, upload, (error) => end(() => reject(error)));
-    const abort = () => {
-      void upload.abort();
-      end(() => reject(options.signal?.reason));
-    };
-    const end = (settle: () => void) => {
-      silence.close();
-      options.signal?.removeEventListener("abort", abort);
-      settle();
-    };
-    options.signal?.addEventListener("abort", abort);
-    upload.start();
-  });
-  return { artifactId, size: parts.position, sha256: parts.digest() };
-}
-
-function isPassing(error: DetailedError): boolean {
-  const status = error.originalResponse?.getStatus() ?? 0;
-  return status === 0 || PASSING.has(status) || status >= SERVER_ERROR;
-}
-
-function failure(error: Error | DetailedError): AITBCError {
-  const answer = "originalResponse" in error ? error.originalResponse : null;
-  if (answer && answer.getStatus() > 0) return apiError(answer.getStatus(), answer.getBody());
-  const cause: unknown = "causingError" in error ? error.causingError : error;
-  // Browsers say by an event that a connection broke, and not why.
-  const reason = cause instanceof Error ? cause.message : "the network failed";
-  return new TransportError(`The connection to the coordinator broke during an upload: ${reason}.`, {
-    cause: error,
-  });
-}
-
-/** Begins a request anew when nothing has moved for too long, and gives up in the end. */
-class Silence {
-  readonly #session: Session;
-  readonly #upload: Upload;
-  readonly #giveUp: (error: TimeoutError) => void;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  #left: number;
-
-  constructor(session: Session, upload: Upload, giveUp: (error: TimeoutError) => void) {
-    this.#session = session;
-    this.#upload = upload;
-    this.#giveUp = giveUp;
-    this.#left = session.retries;
-    this.touch();
-  }
-
-  touch(): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#over(), this.#session.timeoutMs);
-  }
-
-  close(): void {
-    clearTimeout(this.#timer);
-  }
-
-  #over(): void {
-    void this.#upload.abort();
-    if (this.#left === 0) {
-      this.#giveUp(new TimeoutError("The coordinator did not take a part of an upload in time."));
-      return;
+  const upload = await begin(session, source, parts.size, options.signal);
+  let state: State = { offset: 0, artifactId: null };
+  let partSize = SMALLEST_PART;
+  for (let attempt = 0, unknown = false; state.artifactId === null; ) {
+    const begun = performance.now();
+    try {
+      if (unknown) {
+        const { offset } = state;
+        state = await stateOf(session, upload, options.signal);
+        // What a broken connection brought counts, and shows that the network is of use.
+        if (state.offset > offset) attempt = 0;
+        unknown = false;
+        continue;
+      }
+      unknown = true;
+      const { value, done } = await parts.slice(state.offset, state.offset + partSize);
+      state = await send(session, upload, {
+        value,
+        offset: state.offset,
+        last: done,
+        signal: options.signal,
+      });
+      unknown = false;
+      attempt = 0;
+    } catch (error) {
+      if (!isPassing(error) || attempt >= session.retries) throw error;
+      await pause(backoffDelay(attempt++), options.signal);
     }
-    this.#left -= 1;
-    this.touch();
-    this.#upload.start();
+    partSize = nextSize(partSize, performance.now() - begun);
+    options.onProgress?.(state.offset, parts.size ?? undefined);
   }
+  return { artifactId: state.artifactId, size: parts.position, sha256: parts.digest() };
 }
 
-/** The file in parts, as tus-js-client reads it. It hashes what it reads, so that the answer can be checked. */
+/** Begin an upload; its path. One whose answer got lost is begun again, and the first is dropped by the coordinator. */
+async function begin(
+  session: Session,
+  source: Source,
+  size: number | null,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  const metadata = [`filename ${base64(source.name)}`, `filetype ${base64(source.mediaType)}`].join(",");
+  const length = size === null ? { "Upload-Defer-Length": "1" } : { "Upload-Length": String(size) };
+  const answer = await request(session, {
+    method: "POST",
+    path: "/v1/uploads",
+    headers: { ...VERSION, ...length, "Upload-Metadata": metadata },
+    repeatable: true,
+    signal,
+  });
+  const { upload_id: uploadId } = JSON.parse(await answer.text());
+  return `/v1/uploads/${part(String(uploadId))}`;
+}
+
+/** Send a part. With the last one the coordinator is told the length, which a stream does not say before. */
+async function send(
+  session: Session,
+  path: string,
+  sent: { value: Uint8Array<ArrayBuffer>; offset: number; last: boolean; signal: AbortSignal | undefined },
+): Promise<State> {
+  const answer = await open(session, {
+    method: "PATCH",
+    path,
+    headers: {
+      ...VERSION,
+      "Content-Type": "application/offset+octet-stream",
+      "Upload-Offset": String(sent.offset),
+      ...(sent.last ? { "Upload-Length": String(sent.offset + sent.value.length) } : {}),
+    },
+    body: sent.value,
+    signal: sent.signal,
+  });
+  answer.close();
+  return read(answer.headers);
+}
+
+/** How far the coordinator has an upload. */
+async function stateOf(session: Session, path: string, signal: AbortSignal | undefined): Promise<State> {
+  const answer = await request(session, { method: "HEAD", path, headers: VERSION, repeatable: true, signal });
+  answer.close();
+  return read(answer.headers);
+}
+
+function read(headers: Headers): State {
+  return { offset: Number(headers.get("upload-offset")), artifactId: headers.get("upload-artifact-id") };
+}
+
+function isPassing(error: unknown): boolean {
+  if (error instanceof APIError) return PASSING.has(error.status) || error.status >= SERVER_ERROR;
+  return error instanceof TransportError || error instanceof TimeoutError;
+}
+
+function nextSize(size: number, took: number): number {
+  if (took < QUICK_MS) return Math.min(LARGEST_PART, size * 2);
+  return took > SLOW_MS ? Math.max(SMALLEST_PART, size / 2) : size;
+}
+
+/** A text in UTF-8 and base64. */
+function base64(text: string): string {
+  return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+}
+
+/** The file in parts. It hashes what it reads, so that the answer can be checked. */
 class Parts {
   readonly size: number | null;
   /** How far the file was read. */
   position = 0;
-  /** What reading threw. */
-  failure: unknown;
   readonly #content: Source["content"];
   readonly #hash = newDigest();
   #kept: Uint8Array<ArrayBuffer> = new Uint8Array();
@@ -144,32 +173,23 @@ class Parts {
     return this.#hash.hex();
   }
 
-  /** The bytes from `start` on, at most to before `end`. What is before `start` was read already. */
-  async slice(start: number, end: number): Promise<{ value: Uint8Array & { size: number }; done: boolean }> {
+  /** The bytes from `start` on, at most to before `end`; `done` where nothing follows. What is before `start` was read already. */
+  async slice(start: number, end: number): Promise<{ value: Uint8Array<ArrayBuffer>; done: boolean }> {
     const value = await this.#read(start, end);
-    const done = this.#ended && start + value.length === this.position;
-    // The library asks a body for its `size`.
-    return { value: Object.assign(value, { size: value.length }), done };
+    return { value, done: this.#ended && start + value.length === this.position };
   }
-
-  close(): void {}
 
   async #read(start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
     const kept = this.position - this.#kept.length;
     if (start < this.position && start >= kept) return this.#kept.slice(start - kept, end - kept);
-    try {
-      this.#kept =
-        this.#content instanceof Blob
-          ? new Uint8Array(await this.#content.slice(start, end).arrayBuffer())
-          : await this.#pull(this.#content, end - start);
-    } catch (error) {
-      this.failure = error;
-      throw error;
-    }
+    this.#kept =
+      this.#content instanceof Blob
+        ? new Uint8Array(await this.#content.slice(start, end).arrayBuffer())
+        : await this.#pull(this.#content, end - start);
     this.#hash.update(this.#kept);
     this.position += this.#kept.length;
     this.#ended ||= this.position === this.size;
-    return this.#kept.slice();
+    return this.#kept;
   }
 
   async #pull(pieces: AsyncIterator<Uint8Array>, wanted: number): Promise<Uint8Array<ArrayBuffer>> {

@@ -29,7 +29,7 @@ export interface CallOptions {
 
 /** One HTTP request. `path` begins with `/v1/`. */
 export interface Call extends CallOptions {
-  method?: "GET" | "POST" | "PUT" | "DELETE" | "HEAD" | undefined;
+  method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "HEAD" | undefined;
   path: string;
   query?: Record<string, string | number | boolean | undefined> | undefined;
   headers?: Record<string, string> | undefined;

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.miner.control import ControlServer, ControlUnavailable, ask
+from agent.miner.control import ControlServer, ControlUnavailable, Refused, ask
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,8 @@ async def test_asks_and_answers(tmp_path: Path, depth: int) -> None:
     await server.start()
     try:
         assert await ask(data_dir, "double", number=21) == {"number": 42}
-        assert "double" in (await ask(data_dir, "unknown"))["error"]
+        with pytest.raises(Refused, match="double"):
+            await ask(data_dir, "unknown")
         assert stat.S_IMODE((data_dir / "miner/control.sock").stat().st_mode) == 0o600
     finally:
         await server.close()

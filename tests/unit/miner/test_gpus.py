@@ -79,6 +79,7 @@ def test_all_that_a_card_tells_is_read(nvml: NvmlShim):
         "utilization": 3,
         "temperature": 41,
         "power": 60.5,
+        "power_limit": 450.0,
     }
 
 

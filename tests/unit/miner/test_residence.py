@@ -20,7 +20,7 @@ from agent.core.catalogue import CatalogueEntry
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
-from agent.miner.executor.local import Execution, LocalExecutor
+from agent.miner.executor.local import Execution, LocalExecutor, Working
 from agent.miner.faults import MAX_HANGS, MAX_LOAD_FAILURES
 from agent.miner.gpus import Gpu
 from agent.settings import MinerSettings
@@ -199,6 +199,46 @@ async def test_two_jobs_go_to_two_cards(rig: Rig) -> None:
         await asyncio.gather(*runs)
 
 
+async def test_idle_models_leave_a_paused_card_within_five_seconds_and_busy_ones_when_they_have_ended(
+    rig: Rig,
+) -> None:
+    """Its memory is free then, down to the last byte; the other card goes on, and takes what comes."""
+    rig.cards, rig.others = 2, [0, 0]
+    small, middle = rig.model("small", 6), rig.model("middle", 10)
+    async with executor(rig) as subject:
+        gate = rig.directory / "gate"
+        await do(subject, rig, small)
+        running = asyncio.create_task(do(subject, rig, middle, "wait", gate=str(gate)))
+        await until(lambda: rig.used(1) > 0)
+        assert (rig.used(0), rig.used(1)) == (6 * GIBIBYTE, 10 * GIBIBYTE)
+        subject.pause(frozenset({"GPU-0"}))
+        await until(lambda: rig.used(0) == 0, 5)
+        assert subject.loaded() == {"trial": ["middle"]}
+        subject.pause(frozenset({"GPU-1"}))
+        assert (await do(subject, rig, small)).device.uuid == "GPU-0"
+        assert not running.done()
+        gate.touch()
+        await running
+        await until(lambda: rig.used(1) == 0, 5)
+        assert subject.loaded() == {"trial": ["small"]}
+        subject.pause(frozenset())
+        await do(subject, rig, middle)
+
+
+async def test_a_model_that_fits_only_on_a_paused_card_is_withheld(rig: Rig) -> None:
+    """With all paused nothing is: the miner takes no jobs anyway, and says why."""
+    rig.cards, rig.others = 2, [0, 20 * GIBIBYTE]
+    async with executor(rig) as subject:
+        subject.pause(frozenset({"GPU-0"}))
+        assert await subject.withheld({"trial": ["middle"]}) == {
+            "trial": {"middle": "It fits only on a GPU that is paused."}
+        }
+        subject.pause(frozenset({"GPU-0", "GPU-1", "cpu"}))
+        assert await subject.withheld({"trial": ["middle"]}) == {}
+        with pytest.raises(Retry, match="All devices for it are paused"):
+            await do(subject, rig, rig.model("middle", 10))
+
+
 async def test_other_programs_memory_is_respected(rig: Rig) -> None:
     """The job is handed on with the reason; once there is room again, the next one runs."""
     rig.others[0] = 20 * GIBIBYTE
@@ -308,7 +348,7 @@ async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(r
 
         runs = [begin(number) for number in range(4)]
         await asyncio.gather(*(event.wait() for event in started[:4]))
-        assert subject.working() == [("batch", "small", 4, 4)]
+        assert subject.working() == [Working("batch", "small", "GPU-0", 4, 4)]
         fifth = begin(4)
         await until(lambda: subject.placement()["waiting"])
         runs[0].cancel()
@@ -329,7 +369,9 @@ async def test_killing_a_batchs_child_fails_all_its_runs_and_the_next_one_runs(r
             asyncio.create_task(do(subject, rig, model, "wait", service="batch", gate=str(gate)))
             for _ in range(2)
         ]
-        await until(lambda: subject.working() == [("batch", "small", 2, 4)] and subject.loaded())
+        await until(
+            lambda: subject.working() == [Working("batch", "small", "GPU-0", 2, 4)] and subject.loaded()
+        )
         os.kill(subject.status()[0]["pid"], signal.SIGKILL)
         for run in runs:
             with pytest.raises(Retry, match="SIGKILL"):

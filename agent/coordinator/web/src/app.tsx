@@ -50,7 +50,8 @@ function guarded(page: PageEntry) {
 function NoKey({ role }: { role: Role }) {
   const { path, route } = useLocation();
   const home = PAGES.find((page) => page.nav && page.role && roles.value.includes(page.role));
-  const elsewhere = home && path === `${BASE}/` ? BASE + home.path : undefined;
+  // The router leaves out slashes at the end of a path.
+  const elsewhere = home && path === BASE ? BASE + home.path : undefined;
   useEffect(() => {
     if (elsewhere) route(elsewhere, true);
   }, [elsewhere, route]);

@@ -6,6 +6,7 @@
 import type { ComponentType } from "preact";
 import { lazy } from "preact-iso";
 import type { IconName } from "./components/icon.tsx";
+import { KEY_PAGES, MACHINE_PAGES, NETWORK_PAGES } from "./pages_machines.ts";
 import type { Role } from "./session.ts";
 
 /** Where the coordinator serves the dashboard. */
@@ -52,4 +53,38 @@ export const PAGES: PageEntry[] = [
     nav: { group: "work", name: "Jobs", icon: "jobs", bar: true },
     view: lazy(() => import("./views/jobs.tsx")),
   },
+  { path: "/jobs/:id", role: "client", view: lazy(() => import("./views/job/job.tsx")) },
+  {
+    path: "/new",
+    role: "client",
+    nav: { group: "work", name: "New job", icon: "add", bar: true },
+    view: lazy(() => import("./views/new/choose.tsx")),
+  },
+  { path: "/new/:service", role: "client", view: lazy(() => import("./views/new/form.tsx")) },
+  {
+    path: "/chat",
+    role: "client",
+    nav: { group: "work", name: "Chat", icon: "chat" },
+    view: lazy(() => import("./views/chat.tsx")),
+  },
+  {
+    path: "/wallet",
+    role: "client",
+    nav: { group: "market", name: "Wallet", icon: "wallet", bar: true },
+    view: lazy(() => import("./views/wallet.tsx")),
+  },
+  {
+    path: "/market",
+    role: "client",
+    nav: { group: "market", name: "Marketplace", icon: "market" },
+    view: lazy(() => import("./views/market.tsx")),
+  },
+  {
+    path: "/verify",
+    nav: { group: "market", name: "Verify a receipt", icon: "verify" },
+    view: lazy(() => import("./views/verify.tsx")),
+  },
+  ...KEY_PAGES,
+  ...MACHINE_PAGES,
+  ...NETWORK_PAGES,
 ];

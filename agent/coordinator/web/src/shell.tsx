@@ -6,9 +6,9 @@ import { Button } from "./components/button.tsx";
 import { Questions } from "./components/dialog.tsx";
 import { Icon, type IconName, Mark } from "./components/icon.tsx";
 import { Toasts } from "./components/toast.tsx";
-import { connection } from "./live.ts";
+import { connection, useLive } from "./live.ts";
 import { BASE, GROUPS, type NavGroup, PAGES, type PageEntry } from "./pages.ts";
-import { roles, signOut } from "./session.ts";
+import { type Role, roles, signOut } from "./session.ts";
 import { nextTheme, type Theme, theme } from "./theme.ts";
 
 const THEMES: Record<Theme, { icon: IconName; name: string }> = {
@@ -44,10 +44,17 @@ export function Shell({ children }: { children: ComponentChildren }) {
         <Bar onMore={() => setOpen(true)} />
       </div>
       <Drawer open={open} onClose={() => setOpen(false)} />
+      {roles.value[0] && <Listening key={roles.value[0]} role={roles.value[0]} />}
       <Questions />
       <Toasts />
     </>
   );
+}
+
+/** Keeps the stream open between pages that listen to it. */
+function Listening({ role }: { role: Role }) {
+  useLive(role, () => undefined);
+  return null;
 }
 
 export function Brand() {
@@ -70,8 +77,9 @@ function href(page: PageEntry): string {
 
 /** The page of the navigation that an address belongs to: the one with the longest path that it begins with. */
 export function currentPage(path: string, pages: PageEntry[]): PageEntry | undefined {
+  const here = path.replace(/\/$/, "");
   const inside = (page: PageEntry) =>
-    path === href(page) || (page.path !== "/" && path.startsWith(`${href(page)}/`));
+    page.path === "/" ? here === BASE : here === href(page) || here.startsWith(`${href(page)}/`);
   return pages.filter(inside).sort((one, other) => other.path.length - one.path.length)[0];
 }
 

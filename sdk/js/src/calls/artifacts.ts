@@ -6,7 +6,6 @@ import { type DownloadOptions, downloadBlob, downloadTo, type Target } from "../
 import { FormatError, VerificationError } from "../errors.js";
 import { type OnProgress, type Source, sourceOf, type Uploadable } from "../files.js";
 import type { Artifact, ArtifactLink } from "../models.js";
-import { uploadResumably } from "../resumable.js";
 import { type CallOptions, fetchJson, type Session } from "../transport.js";
 
 /** Files of more bytes than this are uploaded so that they can go on; smaller ones are sent again as quickly. */
@@ -90,6 +89,8 @@ export async function storeSource(
   if (source.content instanceof Blob && source.content.size <= RESUMABLE) {
     return storeAtOnce(session, source, source.content, options);
   }
+  // Few programs upload large files; pages load what does it when they do.
+  const { uploadResumably } = await import("../resumable.js");
   const { artifactId, size, sha256 } = await uploadResumably(session, source, options);
   requireSame(artifactId, sha256);
   return { artifactId, size, mediaType: source.mediaType };

@@ -104,17 +104,19 @@ function line(points: Point[], most: number) {
 
 function Values({ label, points, format }: Required<Pick<ChartProps, "label" | "points" | "format">>) {
   return (
-    <table class="visually-hidden">
-      <caption>{label}</caption>
-      <tbody>
-        {points.map((point) => (
-          <tr key={point.name}>
-            <th scope="row">{point.name}</th>
-            <td>{format(point.value)}</td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
+    <div class="visually-hidden">
+      <table>
+        <caption>{label}</caption>
+        <tbody>
+          {points.map((point) => (
+            <tr key={point.name}>
+              <th scope="row">{point.name}</th>
+              <td>{format(point.value)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
 

@@ -33,6 +33,8 @@ export interface Option {
   value: string;
   label: string;
   disabled?: boolean;
+  /** Options of the same group stand together under its name. */
+  group?: string;
 }
 
 export function Field({
@@ -47,8 +49,7 @@ export function Field({
   return (
     <div class="field" data-field={label}>
       <label class="field-label" htmlFor={id}>
-        <span>{label}</span>
-        {!required && !quiet && <span class="field-optional">optional</span>}
+        <span>{label}</span> {!required && !quiet && <span class="field-optional">optional</span>}
       </label>
       {children(control(id, { help, error, required }))}
       <Notes id={id} help={help} error={error} />
@@ -182,20 +183,34 @@ export function SelectField({ value, onInput, options, ...field }: SelectProps) 
           value={value}
           onChange={(event) => onInput(event.currentTarget.value)}
         >
-          {options.map((option) => (
-            <option
-              key={option.value}
-              value={option.value}
-              disabled={option.disabled}
-              selected={option.value === value}
-            >
-              {option.label}
-            </option>
-          ))}
+          {grouped(options).map(([group, inside]) =>
+            group === undefined ? (
+              inside.map((option) => <Choice key={option.value} option={option} chosen={value} />)
+            ) : (
+              <optgroup key={group} label={group}>
+                {inside.map((option) => (
+                  <Choice key={option.value} option={option} chosen={value} />
+                ))}
+              </optgroup>
+            ),
+          )}
         </select>
       )}
     </Field>
   );
+}
+
+function Choice({ option, chosen }: { option: Option; chosen: string }) {
+  return (
+    <option value={option.value} disabled={option.disabled} selected={option.value === chosen}>
+      {option.label}
+    </option>
+  );
+}
+
+function grouped(options: Option[]): [string | undefined, Option[]][] {
+  const names = [...new Set(options.map((option) => option.group))];
+  return names.map((name) => [name, options.filter((option) => option.group === name)]);
 }
 
 type CheckProps = Pick<FieldProps, "label" | "help" | "error"> & {

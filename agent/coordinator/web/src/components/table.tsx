@@ -21,6 +21,8 @@ export interface Column<Row> {
   align?: "start" | "end";
   /** Only as wide as what is in it. */
   shrink?: boolean;
+  /** Left out on phones. */
+  minor?: boolean;
   /** Said to screen readers alone, for columns of buttons. */
   hideTitle?: boolean;
 }
@@ -79,6 +81,7 @@ function Row<Row>({ row, columns, href }: { row: Row; columns: Column<Row>[]; hr
             data-lead={index === 0}
             data-align={column.align}
             data-shrink={column.shrink}
+            data-minor={column.minor}
           >
             {index === 0 && href !== undefined ? (
               <a class="row-link" href={href}>

@@ -10,6 +10,11 @@ export function money(amount: string, signed = false): string {
   return `${sign}${grouped}.${fraction.padEnd(AT_LEAST, "0")}`;
 }
 
+/** With four decimals at most, the rest cut off: nobody is shown more than they have. */
+export function shortened(amount: string): string {
+  return amount.replace(/(\.\d{4})\d+$/, "$1");
+}
+
 /** Whether an input is an amount that the API takes. */
 export function isMoney(text: string): boolean {
   return /^\d{1,12}(\.\d{1,8})?$/.test(text);

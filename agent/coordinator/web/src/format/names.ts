@@ -24,3 +24,12 @@ export function sentence(name: string): string {
 export function shortId(id: string): string {
   return id.length <= 16 ? id : `${id.slice(0, id.indexOf("_") + 5)}\u2026${id.slice(-5)}`;
 }
+
+/** Units carry explanations in brackets; beside a number the unit alone is enough: "97 tokens", "1 audio second". */
+export function units(amount: string | number, unit: string): string {
+  return `${amount} ${unitName(unit)}${Number(amount) === 1 ? "" : "s"}`;
+}
+
+export function unitName(unit: string): string {
+  return unit.replace(/ \(.*\)$/, "");
+}

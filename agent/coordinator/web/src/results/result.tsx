@@ -1,9 +1,9 @@
 /** The results of a job as people want them, by its service; JSON for services that are not known here. */
 import type { Job, JsonObject } from "@aitbc/client";
 import type { ComponentChildren } from "preact";
-import { count } from "../format/size.ts";
+import { count, plural } from "../format/size.ts";
 import { Answer } from "./answer.tsx";
-import { Files } from "./files.tsx";
+import { Files, filesIn } from "./files.tsx";
 import { type Frame, Frames } from "./frames.tsx";
 import { Images, type Picture } from "./images.tsx";
 import { type Converted, Media } from "./media.tsx";
@@ -53,7 +53,7 @@ export function Result(props: ResultProps) {
   return (
     <>
       {View(props)}
-      <Files results={props.results} />
+      {View === Json ? <Files results={props.results} /> : <FoldedFiles results={props.results} />}
       {View !== Json && (
         <details class="fold">
           <summary>As JSON</summary>
@@ -61,6 +61,18 @@ export function Result(props: ResultProps) {
         </details>
       )}
     </>
+  );
+}
+
+/** Where the files are shown already, the list of them is folded away. */
+function FoldedFiles({ results }: { results: JsonObject }) {
+  const files = filesIn(results);
+  if (files.length === 0) return null;
+  return (
+    <details class="fold">
+      <summary>{plural(files.length, "file")}</summary>
+      <Files results={results} />
+    </details>
   );
 }
 

@@ -7,6 +7,7 @@ import { Empty } from "../components/empty.tsx";
 import { SelectField } from "../components/field.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
+import { Pager } from "../components/pager.tsx";
 import { Progress } from "../components/progress.tsx";
 import { Segments } from "../components/segments.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
@@ -14,7 +15,7 @@ import { Status } from "../components/status.tsx";
 import { Table } from "../components/table.tsx";
 import { Ago, now } from "../components/time.tsx";
 import { serviceName } from "../format/names.ts";
-import { count, plural } from "../format/size.ts";
+import { plural } from "../format/size.ts";
 import { duration } from "../format/time.ts";
 import { STATES, useJobList } from "../jobs.ts";
 import { useLoad } from "../load.ts";
@@ -72,7 +73,7 @@ export default function Jobs() {
           jobs.length > 0 ? (
             <>
               <JobTable jobs={jobs} />
-              <Pager offset={offset} total={total} onTurn={setOffset} />
+              <Pager size={PAGE} offset={offset} total={total} onTurn={setOffset} />
             </>
           ) : (
             <NoJobs filtered={Boolean(status || type)} />
@@ -96,7 +97,7 @@ export function JobTable({ jobs }: { jobs: Job[] }) {
       href={(job) => `${BASE}/jobs/${job.jobId}`}
       columns={[
         { title: "Job", cell: (job) => (job.name === job.serviceId ? serviceName(job.serviceId) : job.name) },
-        { title: "Service", cell: (job) => serviceName(job.serviceId) },
+        { title: "Service", cell: (job) => serviceName(job.serviceId), minor: true },
         { title: "State", cell: (job) => <Status state={job.status} />, shrink: true },
         { title: "Progress", cell: (job) => <HowFar job={job} /> },
         { title: "Submitted", cell: (job) => <Ago at={job.createdAt} />, shrink: true, align: "end" },
@@ -118,33 +119,6 @@ function HowFar({ job }: { job: Job }) {
     return left > 0 ? <span class="quiet">about {duration(Math.ceil(left))} to go</span> : null;
   }
   return null;
-}
-
-function Pager({
-  offset,
-  total,
-  onTurn,
-}: {
-  offset: number;
-  total: number;
-  onTurn: (offset: number) => void;
-}) {
-  if (total <= PAGE) return null;
-  return (
-    <nav class="row" data-between="true" aria-label="Pages of the list">
-      <span class="quiet">
-        {count(offset + 1)} to {count(Math.min(offset + PAGE, total))} of {count(total)}
-      </span>
-      <span class="row">
-        <Button size="small" disabled={offset === 0} onClick={() => onTurn(Math.max(0, offset - PAGE))}>
-          Newer
-        </Button>
-        <Button size="small" disabled={offset + PAGE >= total} onClick={() => onTurn(offset + PAGE)}>
-          Older
-        </Button>
-      </span>
-    </nav>
-  );
 }
 
 function NoJobs({ filtered }: { filtered: boolean }) {

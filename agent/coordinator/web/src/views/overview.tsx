@@ -1,17 +1,150 @@
-/** The first page of a client: what is going on. */
-
+/** The first page of a client: what is going on, what it costs, and what can be asked for. */
+import type { Job, Service } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Button } from "../components/button.tsx";
+import { Card } from "../components/card.tsx";
+import { Chart } from "../components/chart.tsx";
+import { type Figure, Figures } from "../components/figures.tsx";
 import { Loaded } from "../components/loaded.tsx";
+import { Money } from "../components/money.tsx";
 import { Page } from "../components/page.tsx";
-import { useJobList } from "../jobs.ts";
+import { Segments } from "../components/segments.tsx";
+import { Skeleton } from "../components/skeleton.tsx";
+import { now } from "../components/time.tsx";
+import { count, plural } from "../format/size.ts";
+import { useCounts, useGathered, useJobList } from "../jobs.ts";
+import { useLive } from "../live.ts";
+import { type Loading, useLoad } from "../load.ts";
+import { BASE } from "../pages.ts";
+import { api, publicApi } from "../session.ts";
+import { bucketed, SPANS, type Span } from "../throughput.ts";
 import { JobTable } from "./jobs.tsx";
+import { ServiceTiles } from "./new/tiles.tsx";
 
 const NEWEST = 8;
+/** Ended jobs that the chart counts at most. */
+const COUNTED = 500;
 
 export default function Overview() {
-  const list = useJobList({ limit: NEWEST, offset: 0 });
+  const newest = useJobList({ limit: NEWEST, offset: 0 });
+  const services = useLoad((signal) => publicApi().registry.services({ signal }));
+  const none = newest.data?.total === 0;
   return (
-    <Page title="Overview">
-      <Loaded from={list}>{({ jobs }) => <JobTable jobs={jobs} />}</Loaded>
+    <Page
+      title="Overview"
+      actions={
+        <Button href={`${BASE}/new`} kind="main" icon="add">
+          New job
+        </Button>
+      }
+    >
+      <Numbers />
+      {none ? <Welcome services={services} /> : <Busy newest={newest} services={services} />}
     </Page>
   );
 }
+
+function Numbers() {
+  const counts = useCounts();
+  const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
+  const reload = useGathered(wallet.reload);
+  useLive("client", (event) => {
+    if (event.type === "marketplace_update" && event.data.kind === "transaction") reload();
+  });
+  const { data } = counts;
+  const figure = (name: string, status: "submitted" | "running" | "completed" | "failed"): Figure => ({
+    name,
+    value: data ? count(data[status]) : "\u2013",
+    href: `${BASE}/jobs?status=${status}`,
+  });
+  const items: Figure[] = [
+    figure("Waiting", "submitted"),
+    figure("Running", "running"),
+    figure("Completed", "completed"),
+    figure("Failed", "failed"),
+    {
+      name: "Balance",
+      value: wallet.data ? <Money amount={wallet.data.balance} short /> : "\u2013",
+      href: `${BASE}/wallet`,
+    },
+    { name: "Held for jobs", value: wallet.data ? <Money amount={wallet.data.held} short /> : "\u2013" },
+  ];
+  return <Figures items={items} />;
+}
+
+function Welcome({ services }: { services: Loading<{ services: Service[] }> }) {
+  return (
+    <Card title="What would you like to have done?" note="A miner runs it, and signs what it made.">
+      <Loaded from={services} skeleton={<Skeleton lines={3} height="5rem" />}>
+        {({ services }) => <ServiceTiles services={services} />}
+      </Loaded>
+    </Card>
+  );
+}
+
+interface BusyProps {
+  newest: Loading<{ jobs: Job[] }>;
+  services: Loading<{ services: Service[] }>;
+}
+
+function Busy({ newest, services }: BusyProps) {
+  return (
+    <>
+      <section class="stack" aria-labelledby="newest">
+        <div class="row" data-between="true">
+          <h2 id="newest">Newest jobs</h2>
+          <a href={`${BASE}/jobs`}>All jobs</a>
+        </div>
+        <Loaded from={newest} skeleton={<Skeleton lines={6} height="2.75rem" />}>
+          {({ jobs }) => <JobTable jobs={jobs} />}
+        </Loaded>
+      </section>
+      <div class="grid">
+        <Throughput />
+        <Card title="Services" note={online(services.data?.services)}>
+          <Loaded from={services} skeleton={<Skeleton lines={3} height="3rem" />}>
+            {({ services }) => <ServiceTiles services={services} brief />}
+          </Loaded>
+        </Card>
+      </div>
+    </>
+  );
+}
+
+function online(services: Service[] | undefined): string | undefined {
+  if (!services) return undefined;
+  const most = Math.max(0, ...services.map((service) => service.minersOnline));
+  return most === 0 ? "no miner is online" : `${plural(most, "miner")} online`;
+}
+
+function Throughput() {
+  const [span, setSpan] = useState<Span>("hour");
+  const ended = useLoad((signal) => api("client").jobs.list({ status: "completed", limit: COUNTED, signal }));
+  const reload = useGathered(ended.reload);
+  useLive("client", (event) => {
+    if (event.type === "job_update" && event.data.status === "completed") reload();
+  });
+  const times = (ended.data?.jobs ?? []).flatMap((job) =>
+    job.completedAt ? [Date.parse(job.completedAt)] : [],
+  );
+  const points = bucketed(times, span, now.value);
+  const total = points.reduce((sum, point) => sum + point.value, 0);
+  return (
+    <Card
+      title="Completed"
+      note={`${plural(total, "job")} in the last ${span}`}
+      action={
+        <Segments
+          label="Time span"
+          value={span}
+          onInput={(value) => setSpan(value as Span)}
+          options={SPAN_OPTIONS}
+        />
+      }
+    >
+      <Chart label={`Jobs completed in the last ${span}`} points={points} format={count} />
+    </Card>
+  );
+}
+
+const SPAN_OPTIONS = Object.entries(SPANS).map(([value, { label }]) => ({ value, label }));

@@ -1,0 +1,287 @@
+"""What the live panel of `aitbc-agent start` shows, drawn line by line for a terminal of any size.
+
+Drawing knows no terminal: what is to be seen comes in as a `View`, lines go out, none longer than the width and no more
+than the height. When there is little room, the log goes first, then what has ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from agent.core.durations import format_duration
+
+GIBIBYTE: Final = 2**30
+WIDE: Final = 110
+"""From this width on, ids and sentences are shown in full."""
+BAR: Final = 14
+_MAX_JOBS: Final = 8
+_MAX_DOWNLOADS: Final = 2
+_LEAST_SHARE: Final = 0.005
+_LEAST_LOG: Final = 4
+
+Line = Text
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that is shown. `status` is the daemon's, None while it starts; `now` is seconds since the epoch.
+
+    What was `said` stands at the top, whole, however many lines it takes: links are copied.
+    """
+
+    url: str
+    status: Mapping[str, Any] | None
+    log: Sequence[str]
+    now: float
+    said: Sequence[str] = ()
+    keys: str = "q stop   p pause"
+
+
+def draw(view: View, width: int, height: int) -> list[Line]:
+    """At most `height` lines of at most `width` cells."""
+    painter = _Painter(view, width)
+    top, footer = list(painter.top()), painter.footer()
+    room = height - len(top) - 1
+    finished = painter.finished()
+    shown = min(len(finished), max(0, room - 1 - _LEAST_LOG), max(3, room // 3))
+    ended = [painter.rule("Finished"), *finished[len(finished) - shown :]] if shown else []
+    room -= len(ended)
+    log = [painter.rule("Log"), *painter.log(room - 1)] if room > 1 else []
+    body = [*top, *ended, *log][: max(0, height - 1)]
+    body += [Text()] * (height - 1 - len(body))
+    return [_fit(line, width) for line in [*body, footer]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Painter:
+    view: View
+    width: int
+
+    @property
+    def wide(self) -> bool:
+        return self.width >= WIDE
+
+    def top(self) -> Iterator[Line]:
+        """All but what has ended and the log."""
+        status = self.view.status
+        yield from self.header()
+        if status is None:
+            yield Text(
+                "Starting: looking what this machine can do, and joining the coordinator.", style="bold"
+            )
+            return
+        yield self.state(status)
+        yield self.rule("GPUs")
+        yield from self.gpus(status)
+        yield self.rule("Jobs")
+        yield from self.jobs(status)
+        if status["downloads"]:
+            yield self.rule("Downloads")
+            yield from (_download(item) for item in status["downloads"][:_MAX_DOWNLOADS])
+        yield self.rule("Last hour")
+        yield self.hour(status)
+
+    def header(self) -> Iterator[Line]:
+        """Who, where, since when, and how it pays."""
+        status, view = self.view.status, self.view
+        left = Text.assemble(("AITBC agent", "bold"), "  ", view.url)
+        if status is None:
+            yield left
+            return
+        yield self.apart(left, Text(f"up {format_duration(view.now - status['started_at'])}"))
+        connection, style = _CONNECTIONS[status["connection"]]
+        who = Text.assemble((connection, style))
+        if self.wide:
+            who.append(f"  {status['miner_id']}", style="dim")
+        earned = status["earned_today"]
+        money = Text("")
+        if earned is not None:
+            money = Text.assemble(
+                "earned today ", (earned["amount"], "bold green"), f" with {earned['jobs']} jobs"
+            )
+        yield self.apart(who, money)
+        for line in view.said:
+            yield from (Text(line[start : start + self.width]) for start in range(0, len(line), self.width))
+
+    def state(self, status: Mapping[str, Any]) -> Line:
+        """What it does, or why it does nothing, in one line."""
+        jobs = len(status["leases"])
+        work = f"{jobs} {'job' if jobs == 1 else 'jobs'}"
+        if status["stopping"]:
+            return Text(_stopping(status, work), style="bold yellow")
+        if status["paused"]:
+            going_on = f"; {work} still running" if jobs else ""
+            return Text(f"Paused {_uncapitalised(status['paused'])}{going_on}", style="bold yellow")
+        if jobs:
+            return Text(f"Working on {work}.", style="bold green")
+        if status["placement"]["waiting"]:
+            return Text(f"Waiting: {status['placement']['waiting'][0]['reason']}", style="bold yellow")
+        reasons = [reason for reason in status["now"] if reason != "working"]
+        if not status["services"]:
+            reasons = ["nothing can be offered here, and `aitbc-agent doctor` says why"]
+        return Text(f"Idle: {reasons[0] if reasons else 'waiting'}.", style="bold")
+
+    def gpus(self, status: Mapping[str, Any]) -> Iterator[Line]:
+        """One line a card, and one more where it is paused."""
+        for gpu in status["gpus"]:
+            used = gpu["memory_total"] - gpu["memory_free"]
+            share = used / max(1, gpu["memory_total"])
+            name = gpu["name"].removeprefix("NVIDIA ").removeprefix("GeForce ")
+            line = Text(f" GPU {gpu['index']:<2} ")
+            line.append(_cut(name, 28 if self.wide else 12))
+            line.append_text(_bar(share, BAR * 2 if self.wide else BAR, "red" if share > 0.95 else "cyan"))  # noqa: PLR2004
+            line.append(f" {used / GIBIBYTE:5.1f}/{gpu['memory_total'] / GIBIBYTE:.1f} GiB")
+            line.append(f" {_unit(gpu['temperature'], '°C'):>7}")
+            limit = "" if gpu["power_limit"] is None else f"/{gpu['power_limit']:.0f}"
+            power = "" if gpu["power"] is None else f"{gpu['power']:.0f}{limit} W"
+            line.append(f" {power:>10} {_unit(gpu['utilization'], '%'):>6}")
+            yield line
+            if gpu["paused"] and not status["paused"]:
+                yield Text(f"        paused {gpu['paused']}", style="yellow")
+        if not status["gpus"]:
+            yield Text(" none: jobs run on the processor", style="dim")
+            if self.wide and status["gpu_reason"]:
+                yield Text(f" {status['gpu_reason']}", style="dim")
+
+    def jobs(self, status: Mapping[str, Any]) -> Iterator[Line]:
+        """Those under way."""
+        cards = {gpu["uuid"]: f"GPU {gpu['index']}" for gpu in status["gpus"]}
+        leases = status["leases"]
+        for lease in leases[:_MAX_JOBS]:
+            line = Text(f" {_cut(_named(lease), 44 if self.wide else 28)}")
+            line.append(_cut(cards.get(lease["device"], lease["device"] or ""), 6))
+            if lease["stage"] == "running":
+                line.append_text(_bar(lease["progress"] / 100, BAR * 2 if self.wide else BAR, "green"))
+                line.append(f" {lease['progress']:3.0f} % ")
+            else:
+                line.append(
+                    _cut(_STAGES[lease["stage"]], (BAR * 2 if self.wide else BAR) + 7), style="yellow"
+                )
+            line.append(f" {_clock(lease['seconds']):>8}")
+            if self.wide:
+                line.append(f"  {lease['job_id']}", style="dim")
+            yield line
+        if len(leases) > _MAX_JOBS:
+            yield Text(f" and {len(leases) - _MAX_JOBS} more", style="dim")
+        if not leases:
+            yield Text(" none", style="dim")
+
+    def finished(self) -> list[Line]:
+        """Those that have ended, the newest last."""
+        lines = []
+        for job in self.view.status["finished"] if self.view.status else ():
+            moment = time.strftime("%H:%M:%S", time.localtime(job["ended_at"]))
+            line = Text(f" {moment}  {_cut(_named(job), 44 if self.wide else 28)}")
+            good = job["outcome"] == "completed"
+            line.append(
+                _cut(job["outcome"].lower().replace("_", " "), 24), style="green" if good else "yellow"
+            )
+            line.append(f" {_clock(job['seconds']):>8}")
+            if self.wide:
+                line.append(f"  {job['job_id']}", style="dim")
+            lines.append(line)
+        return lines
+
+    def hour(self, status: Mapping[str, Any]) -> Line:
+        """Where the capacity went."""
+        shares = [use for use in status["idle"] if use["share"] >= _LEAST_SHARE]
+        return Text(" " + "  ".join(f"{100 * use['share']:.0f} % {use['reason']}" for use in shares))
+
+    def log(self, room: int) -> list[Line]:
+        """The newest lines, in the order in which they came."""
+        lines = [Text.from_ansi(line) for line in list(self.view.log)[-room:]]
+        for line in lines:
+            line.stylize_before("dim")
+        return lines
+
+    def footer(self) -> Line:
+        """Which keys do what."""
+        return Text(set_cell_size(f" {self.view.keys}", self.width), style="reverse")
+
+    def rule(self, title: str) -> Line:
+        """A line that begins a section."""
+        return Text.assemble(
+            ("─ ", "dim"), (title, "bold"), (f" {'─' * max(0, self.width - 3 - len(title))}", "dim")
+        )
+
+    def apart(self, left: Line, right: Line) -> Line:
+        """One at each end; the left one gives way."""
+        space = self.width - right.cell_len - 1
+        left.truncate(max(0, space), overflow="ellipsis")
+        return Text.assemble(left, " " * (self.width - left.cell_len - right.cell_len), right)
+
+
+_CONNECTIONS: Final = {
+    "websocket": ("connected", "green"),
+    "poll": ("connected (polling)", "green"),
+    "offline": ("not connected to the coordinator", "bold red"),
+}
+_STAGES: Final = {"fetching": "fetching files", "waiting": "waits for room", "loading": "loads its model"}
+
+
+def _stopping(status: Mapping[str, Any], work: str) -> str:
+    if not status["leases"]:
+        return "Stopping: sending what is left."
+    left = status["drain_seconds_left"] or 0
+    return f"Stopping: {work} may end within {left:.0f} s, then handed back. Again: at once."
+
+
+def _fit(line: Line, width: int) -> Line:
+    if not line.plain.isprintable():  # a coordinator's names must not steer the terminal
+        line.plain = "".join(letter if letter.isprintable() else "?" for letter in line.plain)
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _bar(share: float, width: int, style: str) -> Text:
+    full = round(max(0.0, min(1.0, share)) * width)
+    return Text.assemble(("█" * full, style), ("░" * (width - full), "dim"))
+
+
+def _cut(text: str, width: int) -> str:
+    """Exactly `width` cells: the last is a space, and what is too long ends in an ellipsis."""
+    if cell_len(text) >= width:
+        text = f"{set_cell_size(text, width - 2)}…"
+    return set_cell_size(text, width)
+
+
+def _named(job: Mapping[str, Any]) -> str:
+    return job["service"] if job["model"] is None else f"{_short(job['service'])} {job['model']}"
+
+
+def _short(service: str) -> str:
+    """A service beside its model: "whisper" says as much as "whisper_transcription"."""
+    return service.partition("_")[0]
+
+
+def _download(item: Mapping[str, Any]) -> Line:
+    done, total = item["done"] / GIBIBYTE, item["total"]
+    line = Text(f" {_cut(item['model'], 28)}")
+    if total:
+        line.append_text(_bar(item["done"] / total, BAR, "blue"))
+        line.append(f" {100 * item['done'] / total:3.0f} %  {done:.2f} of {total / GIBIBYTE:.2f} GiB")
+    else:
+        line.append(f"{done:.2f} GiB")
+    return line
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 10:  # noqa: PLR2004 - of what is over so soon, tenths are told
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _unit(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.0f} {unit}"
+
+
+def _uncapitalised(reason: str) -> str:
+    return f"({reason.rstrip('.')})" if reason[:1].isupper() else reason

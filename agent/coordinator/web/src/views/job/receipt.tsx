@@ -1,0 +1,80 @@
+/** The receipt of a completed job: what its miner signed, to be verified here or kept as a file. */
+import type { Receipt } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Button } from "../../components/button.tsx";
+import { Checks } from "../../components/checks.tsx";
+import { Copyable } from "../../components/copyable.tsx";
+import { Facts } from "../../components/figures.tsx";
+import { Money } from "../../components/money.tsx";
+import { Clock } from "../../components/time.tsx";
+import { shortId, units } from "../../format/names.ts";
+import { api } from "../../session.ts";
+import { type Outcome, verified } from "../../verification.ts";
+import { type Signed, statementOf } from "./statement.ts";
+
+export function ReceiptPanel({ receipt }: { receipt: Receipt }) {
+  const [outcome, setOutcome] = useState<Outcome>();
+  const { predicate } = statementOf(receipt);
+  const verify = async () => {
+    setOutcome(await verified(await api("client").receipts.export(receipt.jobId)));
+  };
+  return (
+    <section class="receipt" aria-labelledby="receipt-title">
+      <div class="receipt-head">
+        <h2 id="receipt-title">Receipt</h2>
+        <Copyable text={receipt.receiptId} shown={shortId(receipt.receiptId)} />
+      </div>
+      <Lines predicate={predicate} />
+      <Facts
+        items={[
+          ["Signed by", <Copyable key="miner" text={receipt.minerId} shown={shortId(receipt.minerId)} />],
+          ["Ran on", predicate.device.name],
+          ["Runner", `${predicate.runner.name} ${predicate.runner.version}`],
+          ["Model", predicate.model?.name],
+          ["Finished", <Clock key="finished" at={predicate.finished_at} />],
+        ]}
+      />
+      {outcome && <Checks outcome={outcome} />}
+      <div class="row">
+        <Button kind="main" icon="verify" onClick={verify}>
+          Verify in this browser
+        </Button>
+        <Button icon="download" onClick={() => save(receipt.jobId)}>
+          Save as a file
+        </Button>
+      </div>
+    </section>
+  );
+}
+
+function Lines({ predicate }: { predicate: Signed["predicate"] }) {
+  return (
+    <dl class="receipt-lines">
+      <div>
+        <dt>
+          {units(predicate.units, predicate.unit)} at <Money amount={predicate.unit_price} />
+        </dt>
+        <dd>
+          <Money amount={predicate.price} />
+        </dd>
+      </div>
+      <div class="receipt-total">
+        <dt>Paid</dt>
+        <dd>
+          <Money amount={predicate.price} />
+        </dd>
+      </div>
+    </dl>
+  );
+}
+
+/** The bundle in the form that `aitbc receipts verify` reads. */
+async function save(jobId: string): Promise<void> {
+  const bundle = await api("client").receipts.export(jobId);
+  const url = URL.createObjectURL(new Blob([JSON.stringify(bundle, null, 2)], { type: "application/json" }));
+  const link = document.createElement("a");
+  link.href = url;
+  link.download = `receipt-${jobId}.json`;
+  link.click();
+  URL.revokeObjectURL(url);
+}

@@ -1,0 +1,135 @@
+/** The keys of one's own account. */
+import type { Key } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Button } from "../components/button.tsx";
+import { Card } from "../components/card.tsx";
+import { ask } from "../components/dialog.tsx";
+import { TextField } from "../components/field.tsx";
+import { Loaded } from "../components/loaded.tsx";
+import { Page } from "../components/page.tsx";
+import { type Secret, SecretDialog } from "../components/secret.tsx";
+import { Badge } from "../components/status.tsx";
+import { Table } from "../components/table.tsx";
+import { Ago } from "../components/time.tsx";
+import { notify } from "../components/toast.tsx";
+import { explain } from "../errors.ts";
+import { useLoad } from "../load.ts";
+import { api } from "../session.ts";
+import "../styles/machine.css";
+
+export default function Keys() {
+  const keys = useLoad(async (signal) => {
+    const client = api("client");
+    const [own, list] = await Promise.all([client.keys.me({ signal }), client.keys.list({ signal })]);
+    return { ...list, own: own.keyId };
+  });
+  const [secret, setSecret] = useState<Secret | null>(null);
+  const revoke = async (key: Key) => {
+    const text = "Programs and browsers that use it stop working at once. It cannot be taken back.";
+    if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke", danger: true }))) return;
+    await api("client").keys.revoke(key.keyId);
+    keys.reload();
+    notify(`${key.name} was revoked.`);
+  };
+  return (
+    <Page
+      title="API keys"
+      lead="One for each machine and program, so that one can be revoked without the others."
+    >
+      <NewKey
+        onMade={(key) => {
+          setSecret({
+            title: "The new key",
+            text: key,
+            what: "key",
+            advice:
+              "Copy it now: it is not kept, and cannot be shown again. Whoever has it can spend your money.",
+          });
+          keys.reload();
+        }}
+      />
+      <Loaded from={keys}>
+        {({ keys: list, own, limit }) => (
+          <Card title="Valid keys" note={`${list.length} of at most ${limit}`}>
+            <Table
+              caption="Keys"
+              rows={list}
+              rowKey={(key) => key.keyId}
+              columns={[
+                { title: "Name", cell: (key) => key.name },
+                { title: "Made", cell: (key) => <Ago at={key.createdAt} /> },
+                {
+                  title: "Revoke",
+                  hideTitle: true,
+                  align: "end",
+                  shrink: true,
+                  cell: (key) =>
+                    key.keyId === own ? <InUse /> : <Revoke name={key.name} onClick={() => revoke(key)} />,
+                },
+              ]}
+            />
+          </Card>
+        )}
+      </Loaded>
+      <SecretDialog secret={secret} onClose={() => setSecret(null)} />
+    </Page>
+  );
+}
+
+function InUse() {
+  return (
+    <Badge tone="good" icon="check">
+      This browser's
+    </Badge>
+  );
+}
+
+export function Revoke({ name, onClick }: { name: string; onClick: () => Promise<void> }) {
+  return (
+    <Button size="small" kind="plain" onClick={onClick} label={`Revoke ${name}`}>
+      Revoke
+    </Button>
+  );
+}
+
+function NewKey({ onMade }: { onMade: (key: string) => void }) {
+  const [name, setName] = useState("");
+  const [error, setError] = useState<string>();
+  const [busy, setBusy] = useState(false);
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    if (!name.trim()) return setError("Say what the key is for.");
+    setBusy(true);
+    setError(undefined);
+    await api("client")
+      .keys.create(name.trim())
+      .then(
+        ({ key }) => {
+          setName("");
+          onMade(key);
+        },
+        (error) => setError(explain(error)),
+      );
+    setBusy(false);
+  };
+  return (
+    <Card title="New key">
+      <form class="form-grid" onSubmit={submit} noValidate>
+        <TextField
+          label="What is it for?"
+          required
+          value={name}
+          onInput={setName}
+          maxLength={100}
+          placeholder="Laptop"
+          error={error}
+        />
+        <div class="row">
+          <Button type="submit" kind="main" icon="key" busy={busy}>
+            Make the key
+          </Button>
+        </div>
+      </form>
+    </Card>
+  );
+}

@@ -1,0 +1,21 @@
+/** What kind of job. */
+import { Loaded } from "../../components/loaded.tsx";
+import { Page } from "../../components/page.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { useLoad } from "../../load.ts";
+import { publicApi } from "../../session.ts";
+import { ServiceTiles } from "./tiles.tsx";
+
+export default function Choose() {
+  const services = useLoad((signal) => publicApi().registry.services({ signal }));
+  return (
+    <Page
+      title="New job"
+      lead="A miner runs it, and signs what it made. You pay what was metered, never more than you allow."
+    >
+      <Loaded from={services} skeleton={<Skeleton lines={6} height="5rem" />}>
+        {({ services }) => <ServiceTiles services={services} />}
+      </Loaded>
+    </Page>
+  );
+}

@@ -1,0 +1,41 @@
+/** What this browser can tell of a recording or a film before it is uploaded. */
+import { useEffect, useState } from "preact/hooks";
+import type { Media } from "../../schema/estimate.ts";
+
+const LIMIT_MS = 5000;
+
+/** Length and size of a file, once they are known; undefined for one that the browser does not read. */
+export function useMedia(file: File | undefined): Media | undefined {
+  const [media, setMedia] = useState<Media>();
+  useEffect(() => {
+    let wanted = true;
+    setMedia(undefined);
+    if (file) void read(file).then((media) => wanted && setMedia(media));
+    return () => {
+      wanted = false;
+    };
+  }, [file]);
+  return media;
+}
+
+async function read(file: File): Promise<Media | undefined> {
+  const element = document.createElement("video");
+  const url = URL.createObjectURL(file);
+  try {
+    return await new Promise<Media | undefined>((resolve) => {
+      element.onloadedmetadata = () => resolve(known(element));
+      element.onerror = () => resolve(undefined);
+      setTimeout(() => resolve(undefined), LIMIT_MS);
+      element.preload = "metadata";
+      element.src = url;
+    });
+  } finally {
+    element.removeAttribute("src");
+    URL.revokeObjectURL(url);
+  }
+}
+
+function known({ duration, videoWidth, videoHeight }: HTMLVideoElement): Media | undefined {
+  if (!Number.isFinite(duration)) return undefined;
+  return { duration, width: videoWidth || undefined, height: videoHeight || undefined };
+}

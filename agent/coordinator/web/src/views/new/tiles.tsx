@@ -1,0 +1,51 @@
+/** The services, each a way to its form. */
+import type { Service } from "@aitbc/client";
+import { Icon, type IconName } from "../../components/icon.tsx";
+import { money } from "../../format/money.ts";
+import { serviceName, unitName } from "../../format/names.ts";
+import { plural } from "../../format/size.ts";
+import { BASE } from "../../pages.ts";
+
+export const SERVICE_ICONS: Record<string, IconName> = {
+  ai_inference: "code",
+  blender_rendering: "model",
+  image_generation: "image",
+  llm_inference: "chat",
+  video_transcoding: "film",
+  whisper_transcription: "sound",
+};
+
+/** What people come for, in their words; the registry's description says the rest on the service's page. */
+const OFFERS: Record<string, string> = {
+  ai_inference: "Run a Python function of your own, with the packages it needs.",
+  blender_rendering: "Render frames of a .blend file, or a film of them.",
+  image_generation: "Make pictures from words, or from words and a picture.",
+  llm_inference: "Ask an open language model, or chat with it.",
+  video_transcoding: "Convert, resize or trim video and audio.",
+  whisper_transcription: "Turn speech into text with times, or subtitles.",
+};
+
+export function ServiceTiles({ services, brief = false }: { services: Service[]; brief?: boolean }) {
+  return (
+    <ul class="tiles" data-brief={brief}>
+      {services.map((service) => (
+        <li key={service.serviceId}>
+          <a class="tile" href={`${BASE}/new/${service.serviceId}`}>
+            <Icon name={SERVICE_ICONS[service.serviceId] ?? "jobs"} />
+            <span class="tile-text">
+              <span class="tile-name">{serviceName(service.serviceId)}</span>
+              {!brief && <span>{OFFERS[service.serviceId] ?? service.description}</span>}
+              <span class="quiet small">{availability(service)}</span>
+            </span>
+          </a>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+export function availability(service: Service): string {
+  if (service.minersOnline === 0) return "no miner is online for it; a job would wait";
+  const price = service.price ? `, from ${money(service.price.lowest)} per ${unitName(service.unit)}` : "";
+  return `${plural(service.minersOnline, "miner")}${price}`;
+}

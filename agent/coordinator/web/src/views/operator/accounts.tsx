@@ -1,0 +1,173 @@
+/** Accounts: who owns jobs and money, and giving them some. */
+import type { Account } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Button } from "../../components/button.tsx";
+import { Card } from "../../components/card.tsx";
+import { Copyable } from "../../components/copyable.tsx";
+import { Dialog } from "../../components/dialog.tsx";
+import { Empty } from "../../components/empty.tsx";
+import { TextField } from "../../components/field.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Money } from "../../components/money.tsx";
+import { Page } from "../../components/page.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { Table } from "../../components/table.tsx";
+import { Ago } from "../../components/time.tsx";
+import { notify } from "../../components/toast.tsx";
+import { explain } from "../../errors.ts";
+import { isMoney, money } from "../../format/money.ts";
+import { shortId } from "../../format/names.ts";
+import { useLoad } from "../../load.ts";
+import { api } from "../../session.ts";
+import "../../styles/machine.css";
+
+const PAGE = 50;
+
+export default function Accounts() {
+  const [before, setBefore] = useState<string[]>([]);
+  const after = before.at(-1);
+  const accounts = useLoad((signal) => api("admin").admin.accounts({ limit: PAGE, after, signal }), [after]);
+  const [credited, setCredited] = useState<Account | null>(null);
+  return (
+    <Page
+      title="Accounts"
+      lead="An account owns jobs, files and money. Its keys are made under Keys and tokens."
+    >
+      <NewAccount onMade={accounts.reload} />
+      <Loaded from={accounts} skeleton={<Skeleton lines={5} height="2.75rem" />}>
+        {({ accounts: list, next }) => (
+          <>
+            {list.length > 0 ? (
+              <List accounts={list} onCredit={setCredited} />
+            ) : (
+              <Empty icon="people" title="No accounts yet" />
+            )}
+            <div class="row">
+              {before.length > 0 && <Button onClick={() => setBefore(before.slice(0, -1))}>Older</Button>}
+              {next && <Button onClick={() => setBefore([...before, next])}>Newer</Button>}
+            </div>
+          </>
+        )}
+      </Loaded>
+      <CreditDialog account={credited} onClose={() => setCredited(null)} onCredited={accounts.reload} />
+    </Page>
+  );
+}
+
+function List({ accounts, onCredit }: { accounts: Account[]; onCredit: (account: Account) => void }) {
+  return (
+    <Table
+      caption="Accounts"
+      rows={accounts}
+      rowKey={(account) => account.accountId}
+      columns={[
+        { title: "Name", cell: (account) => account.name },
+        {
+          title: "Id",
+          cell: ({ accountId }) => (
+            <Copyable text={accountId} shown={shortId(accountId)} what="account's id" />
+          ),
+        },
+        { title: "Made", cell: (account) => <Ago at={account.createdAt} /> },
+        { title: "Held for jobs", cell: (account) => <Money amount={account.held} />, align: "end" },
+        { title: "Can spend", cell: (account) => <Money amount={account.balance} />, align: "end" },
+        {
+          title: "Credit",
+          hideTitle: true,
+          align: "end",
+          shrink: true,
+          cell: (account) => (
+            <Button size="small" label={`Credit ${account.name}`} onClick={() => onCredit(account)}>
+              Credit
+            </Button>
+          ),
+        },
+      ]}
+    />
+  );
+}
+
+function NewAccount({ onMade }: { onMade: () => void }) {
+  const [name, setName] = useState("");
+  const [error, setError] = useState<string>();
+  const [busy, setBusy] = useState(false);
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    if (!name.trim()) return setError("Give the account a name.");
+    setBusy(true);
+    setError(undefined);
+    await api("admin")
+      .admin.createAccount(name.trim())
+      .then(
+        () => {
+          setName("");
+          onMade();
+          notify("The account was made. It has no money until it is credited.");
+        },
+        (error) => setError(explain(error)),
+      );
+    setBusy(false);
+  };
+  return (
+    <Card title="New account">
+      <form class="form-grid" onSubmit={submit} noValidate>
+        <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={error} />
+        <div class="row">
+          <Button type="submit" kind="main" icon="add" busy={busy}>
+            Make the account
+          </Button>
+        </div>
+      </form>
+    </Card>
+  );
+}
+
+interface CreditProps {
+  account: Account | null;
+  onClose: () => void;
+  onCredited: () => void;
+}
+
+function CreditDialog({ account, onClose, onCredited }: CreditProps) {
+  const [amount, setAmount] = useState("");
+  const [note, setNote] = useState("");
+  const [error, setError] = useState<string>();
+  const credit = async () => {
+    if (!account) return;
+    if (!isMoney(amount) || Number(amount) === 0) {
+      return setError("A number like 10 or 2.50, with at most 8 decimals.");
+    }
+    setError(undefined);
+    await api("admin").admin.credit(account.accountId, { amount, note: note || undefined });
+    onCredited();
+    onClose();
+    setAmount("");
+    setNote("");
+    notify(`${account.name} was credited with ${money(amount)}.`);
+  };
+  return (
+    <Dialog
+      title={account ? `Credit ${account.name}` : ""}
+      open={account !== null}
+      onClose={onClose}
+      actions={
+        <>
+          <Button onClick={onClose}>Cancel</Button>
+          <Button kind="main" onClick={credit}>
+            Credit
+          </Button>
+        </>
+      }
+    >
+      <p class="quiet">The account can spend it at once. A credit cannot be taken back.</p>
+      <TextField label="Amount" required value={amount} onInput={setAmount} placeholder="10" error={error} />
+      <TextField
+        label="Note"
+        value={note}
+        onInput={setNote}
+        maxLength={200}
+        help="Stands in the account's transactions."
+      />
+    </Dialog>
+  );
+}

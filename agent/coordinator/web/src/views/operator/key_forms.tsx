@@ -1,0 +1,157 @@
+/** The operator's forms for new keys and for tokens with which machines join. */
+import { useState } from "preact/hooks";
+import { Button } from "../../components/button.tsx";
+import { NumberField, SelectField, TextField } from "../../components/field.tsx";
+import { Failure } from "../../components/notice.tsx";
+import type { Secret } from "../../components/secret.tsx";
+import { useLoad } from "../../load.ts";
+import { api, type Role } from "../../session.ts";
+
+const MOST = 500;
+const NEW_ACCOUNT = "";
+const HOUR = 3600;
+const SPANS = [
+  { value: String(HOUR), label: "1 hour" },
+  { value: String(24 * HOUR), label: "1 day" },
+  { value: String(7 * 24 * HOUR), label: "1 week" },
+  { value: String(30 * 24 * HOUR), label: "30 days" },
+];
+const ROLES = [
+  { value: "client", label: "Client: submits jobs" },
+  { value: "miner", label: "Owner: looks after a machine" },
+  { value: "admin", label: "Administrator: everything" },
+];
+
+export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
+  const [role, setRole] = useState<Role>("client");
+  const [name, setName] = useState("");
+  const [owner, setOwner] = useState("");
+  const [wrong, setWrong] = useState<string>();
+  const [error, setError] = useState<unknown>();
+  const [busy, setBusy] = useState(false);
+  const owners = useOwners(role);
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    setWrong(name.trim() ? undefined : "Say what the key is for.");
+    if (!name.trim()) return;
+    setBusy(true);
+    setError(undefined);
+    await make(role, name.trim(), owner || owners[0]?.value || "").then((key) => {
+      setName("");
+      onMade({
+        title: "The new key",
+        text: key,
+        what: "key",
+        advice: "Hand it over now: it is not kept, and cannot be shown again.",
+      });
+    }, setError);
+    setBusy(false);
+  };
+  return (
+    <form class="stack" onSubmit={submit} noValidate>
+      {error !== undefined && <Failure error={error} />}
+      <SelectField
+        label="What it allows"
+        required
+        value={role}
+        onInput={(value) => {
+          setRole(value as Role);
+          setOwner("");
+        }}
+        options={ROLES}
+      />
+      {role !== "admin" && (
+        <SelectField
+          label={role === "client" ? "Account" : "Machine"}
+          required
+          value={owner}
+          onInput={setOwner}
+          options={owners}
+          help={role === "client" ? "A new account has no money until it is credited." : undefined}
+        />
+      )}
+      <TextField label="Name" required value={name} onInput={setName} maxLength={100} error={wrong} />
+      <div class="row">
+        <Button
+          type="submit"
+          kind="main"
+          icon="key"
+          busy={busy}
+          disabled={role === "miner" && owners.length === 0}
+        >
+          Make the key
+        </Button>
+      </div>
+    </form>
+  );
+}
+
+/** What a key of a role can be for. */
+function useOwners(role: Role): { value: string; label: string }[] {
+  const found = useLoad(
+    async (signal) => {
+      const client = api("admin");
+      if (role === "client") {
+        const { accounts } = await client.admin.accounts({ limit: MOST, signal });
+        return accounts.map(({ accountId, name }) => ({ value: accountId, label: name }));
+      }
+      if (role === "admin") return [];
+      const { miners } = await client.miners.list({ limit: MOST, signal });
+      return miners.map(({ minerId, name }) => ({ value: minerId, label: name }));
+    },
+    [role],
+  );
+  const options = found.data ?? [];
+  return role === "client" ? [{ value: NEW_ACCOUNT, label: "A new one" }, ...options] : options;
+}
+
+async function make(role: Role, name: string, owner: string): Promise<string> {
+  const { admin } = api("admin");
+  if (role === "admin") return (await admin.createKey({ role, name })).key;
+  if (role === "miner") return (await admin.createKey({ role, name, minerId: owner })).key;
+  const accountId = owner || (await admin.createAccount(name)).accountId;
+  return (await admin.createKey({ role, name, accountId })).key;
+}
+
+export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) {
+  const [uses, setUses] = useState<number | undefined>(1);
+  const [span, setSpan] = useState(SPANS[1]?.value ?? "");
+  const [error, setError] = useState<unknown>();
+  const [busy, setBusy] = useState(false);
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    setBusy(true);
+    setError(undefined);
+    await api("admin")
+      .admin.createEnrolment({ uses: uses ?? 1, validSeconds: Number(span) })
+      .then(({ enrolmentToken }) => {
+        onMade({
+          title: "On the machine that joins",
+          text: `aitbc-agent start --coordinator ${location.origin} --enroll ${enrolmentToken}`,
+          what: "command",
+          advice: "The token is shown this once. Machines that have joined keep working when it has expired.",
+        });
+      }, setError);
+    setBusy(false);
+  };
+  return (
+    <form class="stack" onSubmit={submit} noValidate>
+      {error !== undefined && <Failure error={error} />}
+      <NumberField
+        label="How many machines"
+        required
+        whole
+        least={1}
+        most={10_000}
+        value={uses}
+        onInput={setUses}
+      />
+      <SelectField label="Valid for" required value={span} onInput={setSpan} options={SPANS} />
+      <div class="row">
+        <Button type="submit" kind="main" icon="add" busy={busy}>
+          Make a token
+        </Button>
+      </div>
+    </form>
+  );
+}

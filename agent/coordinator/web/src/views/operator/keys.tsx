@@ -1,0 +1,122 @@
+/** The operator's keys and tokens: who may use the API, who may join, who may sign in. */
+import type { Key } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Card } from "../../components/card.tsx";
+import { ask } from "../../components/dialog.tsx";
+import { CheckField } from "../../components/field.tsx";
+import type { IconName } from "../../components/icon.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Page } from "../../components/page.tsx";
+import { type Secret, SecretDialog } from "../../components/secret.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { Badge, type Tone } from "../../components/status.tsx";
+import { Table } from "../../components/table.tsx";
+import { Ago } from "../../components/time.tsx";
+import { notify } from "../../components/toast.tsx";
+import { shortId } from "../../format/names.ts";
+import { count } from "../../format/size.ts";
+import { useLoad } from "../../load.ts";
+import { api, type Role } from "../../session.ts";
+import "../../styles/machine.css";
+import { Revoke } from "../keys.tsx";
+import { EnrolmentForm, KeyForm } from "./key_forms.tsx";
+
+const ROLES: Record<Role, { tone: Tone; icon: IconName; word: string }> = {
+  client: { tone: "still", icon: "people", word: "Client" },
+  miner: { tone: "busy", icon: "machine", word: "Owner" },
+  admin: { tone: "wait", icon: "key", word: "Administrator" },
+};
+
+export default function OperatorKeys() {
+  const keys = useLoad(async (signal) => {
+    const client = api("admin");
+    const [own, list] = await Promise.all([client.keys.me({ signal }), client.admin.keys({ signal })]);
+    return { keys: list.keys.toReversed(), own: own.keyId };
+  });
+  const [secret, setSecret] = useState<Secret | null>(null);
+  const [revoked, setRevoked] = useState(false);
+  return (
+    <Page title="Keys and tokens" lead="Keys are for programs and people; tokens let machines join.">
+      <div class="grid">
+        <Card title="New key">
+          <KeyForm
+            onMade={(secret) => {
+              setSecret(secret);
+              keys.reload();
+            }}
+          />
+        </Card>
+        <Card title="Let a machine join">
+          <EnrolmentForm onMade={setSecret} />
+        </Card>
+      </div>
+      <Loaded from={keys} skeleton={<Skeleton lines={5} height="2.75rem" />}>
+        {({ keys: all, own }) => {
+          const shown = all.filter((key) => revoked || key.revokedAt === undefined);
+          return (
+            <Card title="Keys" note={`${count(shown.length)}, the newest first`}>
+              <CheckField label="Show revoked keys too" checked={revoked} onInput={setRevoked} />
+              <KeyTable keys={shown} own={own} onChange={keys.reload} />
+            </Card>
+          );
+        }}
+      </Loaded>
+      <SecretDialog secret={secret} onClose={() => setSecret(null)} />
+    </Page>
+  );
+}
+
+function KeyTable({ keys, own, onChange }: { keys: Key[]; own: string; onChange: () => void }) {
+  const revoke = async (key: Key) => {
+    const text = "Whatever uses it stops working at once. It cannot be taken back.";
+    if (!(await ask({ title: `Revoke ${key.name}?`, text, action: "Revoke", danger: true }))) return;
+    await api("admin").admin.revokeKey(key.keyId);
+    onChange();
+    notify(`${key.name} was revoked.`);
+  };
+  return (
+    <Table
+      caption="Keys"
+      rows={keys}
+      rowKey={(key) => key.keyId}
+      columns={[
+        { title: "Name", cell: (key) => key.name },
+        { title: "For", cell: (key) => <For who={key.role} />, shrink: true },
+        { title: "Of", cell: (key) => <span title={key.accountId ?? key.minerId}>{whose(key)}</span> },
+        { title: "Made", cell: (key) => <Ago at={key.createdAt} /> },
+        {
+          title: "Revoke",
+          hideTitle: true,
+          align: "end",
+          shrink: true,
+          cell: (key) => <Action record={key} own={own} onRevoke={() => revoke(key)} />,
+        },
+      ]}
+    />
+  );
+}
+
+function Action({ record, own, onRevoke }: { record: Key; own: string; onRevoke: () => Promise<void> }) {
+  if (record.revokedAt !== undefined)
+    return (
+      <span class="quiet">
+        revoked <Ago at={record.revokedAt} />
+      </span>
+    );
+  if (record.keyId === own) return <span class="quiet">this browser's</span>;
+  return <Revoke name={record.name} onClick={onRevoke} />;
+}
+
+function For({ who }: { who: Role }) {
+  const { tone, icon, word } = ROLES[who];
+  return (
+    <Badge tone={tone} icon={icon}>
+      {word}
+    </Badge>
+  );
+}
+
+function whose(key: Key): string {
+  const id = key.accountId ?? key.minerId;
+  return id === undefined ? "the network" : shortId(id);
+}

@@ -1,0 +1,127 @@
+/** The operator's first page: how the network is. */
+import type { Health, MarketStats, Overview, Wallet } from "@aitbc/client";
+import { Card } from "../../components/card.tsx";
+import { Facts, Figures } from "../../components/figures.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Money } from "../../components/money.tsx";
+import { Notice } from "../../components/notice.tsx";
+import { Page } from "../../components/page.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { sentence } from "../../format/names.ts";
+import { count, plural } from "../../format/size.ts";
+import { duration } from "../../format/time.ts";
+import { useGathered } from "../../jobs.ts";
+import { useLive } from "../../live.ts";
+import { BASE } from "../../pages.ts";
+import { usePolled } from "../../poll.ts";
+import { api, publicApi } from "../../session.ts";
+
+const SECONDS = 5;
+
+interface Everything {
+  overview: Overview;
+  stats: MarketStats;
+  wallet: Wallet;
+  health: Health;
+}
+
+export default function Network() {
+  const all = usePolled(read, () => SECONDS);
+  const reload = useGathered(all.reload);
+  useLive("admin", (event) => {
+    if (event.type === "job_update" || event.type === "resync") reload();
+  });
+  return (
+    <Page title="Network" lead="Miners, jobs and money of this coordinator.">
+      <Loaded from={all} skeleton={<Skeleton lines={3} height="7rem" />}>
+        {(everything) => <Numbers {...everything} />}
+      </Loaded>
+    </Page>
+  );
+}
+
+async function read(signal: AbortSignal): Promise<Everything> {
+  const client = api("admin");
+  const [overview, stats, wallet, health] = await Promise.all([
+    client.admin.overview({ signal }),
+    client.marketplace.stats({ signal }),
+    client.wallet.get({ signal }),
+    publicApi().health({ signal }),
+  ]);
+  return { overview, stats, wallet, health };
+}
+
+function Numbers({ overview, stats, wallet, health }: Everything) {
+  const online = overview.miners.filter((miner) => miner.online);
+  const paused = online.filter((miner) => miner.paused !== null).length;
+  const waiting = overview.jobs.submitted ?? 0;
+  const ill = Object.entries(health.services).filter(([, state]) => state !== "healthy");
+  return (
+    <div class="stack">
+      {ill.length > 0 && (
+        <Notice tone="bad" title="Something does not work">
+          <p>
+            {ill.map(([name]) => (name === "blockchain" ? "The log" : sentence(name))).join(", ")}: not
+            healthy. The coordinator's own log says why.
+          </p>
+        </Notice>
+      )}
+      {online.length === 0 && (
+        <Notice tone="wait" title="No miner is online">
+          <p>
+            Jobs wait until one is. <a href={`${BASE}/network/keys`}>Make an enrolment token</a> and start an
+            agent with it on a machine with a GPU.
+          </p>
+        </Notice>
+      )}
+      <Figures
+        items={[
+          {
+            name: "Miners online",
+            value: count(online.length),
+            note: paused > 0 ? `${paused} of them paused` : `of ${count(overview.miners.length)}`,
+            href: `${BASE}/network/miners`,
+          },
+          { name: "Jobs running", value: count(overview.jobs.running ?? 0) },
+          { name: "Jobs waiting", value: count(waiting) },
+          { name: "Completed", value: count(overview.jobs.completed ?? 0) },
+          { name: "Failed", value: count(overview.jobs.failed ?? 0) },
+        ]}
+      />
+      <div class="grid">
+        <Card title="Money">
+          <Facts
+            items={[
+              ["Issued", <Money key="issued" amount={wallet.issued ?? "0"} />],
+              ["Paid for jobs", <Money key="volume" amount={stats.totalVolume} />],
+              ["Kept as fees", <Money key="fees" amount={wallet.balance} />],
+              [
+                "Prices",
+                <a key="offers" href={`${BASE}/network/offers`}>
+                  All offers
+                </a>,
+              ],
+            ]}
+          />
+        </Card>
+        <Card title="Coordinator">
+          <Facts
+            items={[
+              ["State", health.status === "ok" ? "Works" : "Degraded"],
+              ["Version", health.version],
+              ["Environment", health.environment],
+              [
+                "A job takes",
+                stats.completedJobs > 0 ? `${duration(stats.averageCompletionTime)} on average` : undefined,
+              ],
+              [
+                "Database",
+                `${plural(overview.database.writes, "change")} in ${plural(overview.database.commits, "commit")} since the start`,
+              ],
+            ]}
+          />
+        </Card>
+      </div>
+    </div>
+  );
+}

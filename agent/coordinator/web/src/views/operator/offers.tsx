@@ -1,0 +1,80 @@
+/** All offers that can be accepted now. */
+import { useState } from "preact/hooks";
+import { Empty } from "../../components/empty.tsx";
+import { SelectField } from "../../components/field.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Money } from "../../components/money.tsx";
+import { Page } from "../../components/page.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { Table } from "../../components/table.tsx";
+import { Ago } from "../../components/time.tsx";
+import { serviceName, shortId } from "../../format/names.ts";
+import { useGathered } from "../../jobs.ts";
+import { useLive } from "../../live.ts";
+import { useLoad } from "../../load.ts";
+import { BASE } from "../../pages.ts";
+import { api, publicApi } from "../../session.ts";
+import { jobType, OfferState } from "../owner/offers.tsx";
+
+const MOST = 200;
+
+export default function AllOffers() {
+  const [type, setType] = useState("");
+  const services = useLoad((signal) => publicApi().registry.services({ signal }));
+  const offers = useLoad(
+    (signal) => api("admin").marketplace.offers({ jobType: type || undefined, limit: MOST, signal }),
+    [type],
+  );
+  const reload = useGathered(offers.reload);
+  useLive("admin", (event) => {
+    if (event.type === "marketplace_update" || event.type === "resync") reload();
+  });
+  const options = [
+    { value: "", label: "All services" },
+    ...(services.data?.services ?? []).map(({ serviceId }) => ({
+      value: serviceId,
+      label: serviceName(serviceId),
+    })),
+  ];
+  return (
+    <Page
+      title="All offers"
+      back={{ href: `${BASE}/network`, name: "Network" }}
+      lead={`What miners ask for now, the cheapest first, ${MOST} at most.`}
+    >
+      <div class="filters">
+        <SelectField label="Service" quiet value={type} onInput={setType} options={options} />
+      </div>
+      <Loaded from={offers} skeleton={<Skeleton lines={6} height="2.75rem" />}>
+        {({ offers: list }) =>
+          list.length > 0 ? (
+            <Table
+              caption="Offers"
+              rows={list}
+              rowKey={(offer) => offer.offerId}
+              columns={[
+                { title: "For", cell: jobType },
+                { title: "Price per unit", cell: (offer) => <Money amount={offer.price} />, align: "end" },
+                {
+                  title: "Miner",
+                  cell: ({ minerId }) => <a href={`${BASE}/network/miners/${minerId}`}>{shortId(minerId)}</a>,
+                },
+                { title: "Reputation", cell: (offer) => offer.reputation?.toFixed(1), align: "end" },
+                { title: "Jobs left", cell: (offer) => offer.jobsLeft ?? "any number", align: "end" },
+                {
+                  title: "Ends",
+                  cell: (offer) => (offer.expiresAt ? <Ago at={offer.expiresAt} /> : "never"),
+                },
+                { title: "State", cell: (offer) => <OfferState offer={offer} />, shrink: true },
+              ]}
+            />
+          ) : (
+            <Empty icon="market" title="No offers">
+              Offers follow from the prices of miners that are online, and owners make others.
+            </Empty>
+          )
+        }
+      </Loaded>
+    </Page>
+  );
+}

@@ -1,0 +1,158 @@
+/** What a machine has earned: by day, in all, and the latest payments. */
+import type { MinerEarnings, MinerStats, Transaction } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Card } from "../../components/card.tsx";
+import { Chart } from "../../components/chart.tsx";
+import { Copyable } from "../../components/copyable.tsx";
+import { Empty } from "../../components/empty.tsx";
+import { Figures } from "../../components/figures.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Money } from "../../components/money.tsx";
+import { Page } from "../../components/page.tsx";
+import { Segments } from "../../components/segments.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { Table } from "../../components/table.tsx";
+import { Ago } from "../../components/time.tsx";
+import { money } from "../../format/money.ts";
+import { shortId } from "../../format/names.ts";
+import { count, plural } from "../../format/size.ts";
+import { duration, shortDay } from "../../format/time.ts";
+import { useGathered } from "../../jobs.ts";
+import { useLive } from "../../live.ts";
+import { useLoad } from "../../load.ts";
+import { BASE } from "../../pages.ts";
+import { api } from "../../session.ts";
+
+const SPANS = [
+  { value: "7", label: "Week" },
+  { value: "30", label: "30 days" },
+  { value: "90", label: "90 days" },
+];
+const PAYMENTS = 20;
+
+interface Everything {
+  earnings: MinerEarnings;
+  stats: MinerStats;
+  payments: Transaction[];
+}
+
+export default function Earnings() {
+  const [days, setDays] = useState("30");
+  const all = useLoad((signal) => read(Number(days), signal), [days]);
+  const reload = useGathered(all.reload);
+  useLive("miner", (event) => {
+    if (event.type === "marketplace_update" || event.type === "resync") reload();
+  });
+  return (
+    <Page title="Earnings" lead="After the operator's fee. Days are UTC.">
+      <Loaded from={all} skeleton={<Skeleton lines={3} height="8rem" />}>
+        {({ earnings, stats, payments }) => (
+          <>
+            <Numbers stats={stats} />
+            <Card
+              title="By day"
+              action={<Segments label="Span" value={days} onInput={setDays} options={SPANS} />}
+            >
+              <ByDay earnings={earnings} />
+            </Card>
+            <Card title="Latest payments">
+              <Payments payments={payments} />
+            </Card>
+          </>
+        )}
+      </Loaded>
+    </Page>
+  );
+}
+
+async function read(days: number, signal: AbortSignal): Promise<Everything> {
+  const client = api("miner");
+  const minerId = (await client.keys.me({ signal })).minerId ?? "";
+  const [earnings, stats, page] = await Promise.all([
+    client.miners.earnings(minerId, { days, signal }),
+    client.miners.stats(minerId, { signal }),
+    client.wallet.transactions({ limit: PAYMENTS, signal }),
+  ]);
+  return { earnings, stats, payments: page.transactions };
+}
+
+function Numbers({ stats }: { stats: MinerStats }) {
+  return (
+    <Figures
+      items={[
+        {
+          name: "Earned in all",
+          value: <Money amount={stats.totalEarned} />,
+          note: <Since at={stats.activeSince} />,
+        },
+        { name: "Reputation", value: stats.reputation.toFixed(1), note: "of 5" },
+        { name: "Jobs", value: count(stats.totalJobs), note: `${percent(stats.successRate)} done well` },
+        {
+          name: "A job takes",
+          value: stats.totalJobs > 0 ? duration(stats.averageCompletionTime) : "\u2013",
+          note: "on average",
+        },
+      ]}
+    />
+  );
+}
+
+function Since({ at }: { at: string }) {
+  return (
+    <>
+      joined <Ago at={at} />
+    </>
+  );
+}
+
+function percent(share: number): string {
+  return `${Number((share * 100).toFixed(1))} %`;
+}
+
+function ByDay({ earnings }: { earnings: MinerEarnings }) {
+  const jobs = earnings.days.reduce((sum, day) => sum + day.jobs, 0);
+  return (
+    <>
+      <p>
+        <strong>
+          <Money amount={earnings.total} />
+        </strong>{" "}
+        <span class="quiet">
+          with {plural(jobs, "job")} in {plural(earnings.days.length, "day")}
+        </span>
+      </p>
+      <Chart
+        label="Earnings by day"
+        points={earnings.days.map((day) => ({ name: shortDay(day.date), value: Number(day.amount) }))}
+        format={(value) => money(String(Number(value.toFixed(8))))}
+      />
+    </>
+  );
+}
+
+function Payments({ payments }: { payments: Transaction[] }) {
+  if (payments.length === 0) {
+    return (
+      <Empty icon="earnings" title="Nothing earned yet">
+        Jobs are paid the moment they are completed. <a href={`${BASE}/machine`}>The machine's page</a> says
+        why it has no work.
+      </Empty>
+    );
+  }
+  return (
+    <Table
+      caption="Latest payments"
+      rows={payments}
+      rowKey={(payment) => payment.transactionId}
+      columns={[
+        {
+          title: "Job",
+          cell: ({ jobId }) => jobId && <Copyable text={jobId} shown={shortId(jobId)} what="job's id" />,
+        },
+        { title: "Settled", cell: (payment) => <Ago at={payment.settledAt ?? payment.createdAt} /> },
+        { title: "Fee", cell: (payment) => <Money amount={payment.fee ?? "0"} />, align: "end" },
+        { title: "Paid", cell: (payment) => <Money amount={payment.amount} />, align: "end" },
+      ]}
+    />
+  );
+}

@@ -1,0 +1,94 @@
+/** One GPU: how much of it is used, how hot it is, and whether it takes work. */
+import type { MinerGpu } from "@aitbc/client";
+import { Button } from "../../components/button.tsx";
+import { Card } from "../../components/card.tsx";
+import { Meter } from "../../components/meter.tsx";
+import { Badge } from "../../components/status.tsx";
+import { size } from "../../format/size.ts";
+import { history, used } from "./history.ts";
+import { endsByHand } from "./pause.tsx";
+
+/** Degrees Celsius at which current cards slow down. */
+const HOT = 90;
+/** Watts of a large card, for cards that do not tell their limit. */
+const LARGE = 450;
+
+export interface GpuCardProps {
+  gpu: MinerGpu;
+  onPause: () => void;
+  onResume: () => Promise<void>;
+}
+
+export function GpuCard({ gpu, onPause, onResume }: GpuCardProps) {
+  const action = endsByHand(gpu.paused) ? (
+    <Button size="small" icon="play" onClick={onResume}>
+      Resume this GPU
+    </Button>
+  ) : (
+    <Button size="small" icon="pause" onClick={onPause}>
+      Pause this GPU
+    </Button>
+  );
+  return (
+    <Card title={gpu.name} note={about(gpu)}>
+      <div class="row" data-between="true">
+        {gpu.paused ? (
+          <span class="row">
+            <Badge tone="wait" icon="pause">
+              Paused
+            </Badge>
+            {gpu.paused}
+          </span>
+        ) : (
+          <Badge tone="good" icon="check">
+            Takes work
+          </Badge>
+        )}
+        {action}
+      </div>
+      <Meters gpu={gpu} />
+    </Card>
+  );
+}
+
+function about(gpu: MinerGpu): string {
+  return [`GPU ${gpu.index}`, gpu.driver && `driver ${gpu.driver}`].filter(Boolean).join(", ");
+}
+
+function Meters({ gpu }: { gpu: MinerGpu }) {
+  const before = history(gpu.uuid);
+  const memory = used(gpu);
+  const limit = gpu.powerLimit ?? LARGE;
+  return (
+    <div class="meters">
+      <Meter
+        name="Memory"
+        value={memory}
+        most={gpu.memoryTotal}
+        shown={`${size(memory ?? 0)} of ${size(gpu.memoryTotal ?? 0)}`}
+        history={before.map((sample) => sample.used)}
+      />
+      <Meter
+        name="Load"
+        value={gpu.utilization}
+        most={100}
+        shown={`${Math.round(gpu.utilization ?? 0)} %`}
+        history={before.map((sample) => sample.utilization)}
+      />
+      <Meter
+        name="Temperature"
+        value={gpu.temperature}
+        most={HOT}
+        shown={`${Math.round(gpu.temperature ?? 0)} °C`}
+        history={before.map((sample) => sample.temperature)}
+      />
+      <Meter
+        name="Power"
+        value={gpu.power}
+        most={limit}
+        shown={`${Math.round(gpu.power ?? 0)} W${gpu.powerLimit === null ? "" : ` of ${Math.round(limit)} W`}`}
+        history={before.map((sample) => sample.power)}
+      />
+    </div>
+  );
+}

@@ -1,0 +1,48 @@
+/** Where the last hour of a machine's capacity went. */
+import type { IdleShare } from "@aitbc/client";
+import { sentence } from "../../format/names.ts";
+
+const WORKING = "working";
+/** Shares below it are left out of the bar, not of the list. */
+const VISIBLE = 0.005;
+
+export function Idle({ shares }: { shares: IdleShare[] }) {
+  if (shares.length === 0) {
+    return <p class="quiet">The machine has not told yet. It does so within a minute of its start.</p>;
+  }
+  const ordered = [...shares].sort((one, other) => rank(other) - rank(one));
+  return (
+    <div class="idle">
+      <div class="idle-bar" aria-hidden="true">
+        {ordered
+          .filter((part) => part.share >= VISIBLE)
+          .map((part, index) => (
+            <span key={part.reason} data-part={kind(part, index)} style={{ flexGrow: part.share }} />
+          ))}
+      </div>
+      <ul class="idle-list">
+        {ordered.map((part, index) => (
+          <li key={part.reason}>
+            <span class="idle-sign" data-part={kind(part, index)} aria-hidden="true" />
+            <span>{sentence(part.reason)}</span>
+            <strong>{percent(part.share)}</strong>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+/** Work first, then what cost the most. */
+function rank(part: IdleShare): number {
+  return part.reason === WORKING ? 2 : part.share;
+}
+
+function kind(part: IdleShare, index: number): string {
+  return part.reason === WORKING ? WORKING : String(index % 4);
+}
+
+function percent(share: number): string {
+  const value = share * 100;
+  return value > 0 && value < 1 ? "< 1 %" : `${Math.round(value)} %`;
+}

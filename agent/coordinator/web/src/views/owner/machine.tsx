@@ -1,0 +1,291 @@
+/** A machine as its owner sees it: what it does, why it does nothing, its GPUs, and how to pause them. */
+import type { MinerDetails, MinerOrder } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Button } from "../../components/button.tsx";
+import { Card } from "../../components/card.tsx";
+import { Copyable } from "../../components/copyable.tsx";
+import { Empty } from "../../components/empty.tsx";
+import { Facts, Figures } from "../../components/figures.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Money } from "../../components/money.tsx";
+import { Notice } from "../../components/notice.tsx";
+import { Page } from "../../components/page.tsx";
+import { Progress } from "../../components/progress.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { Badge } from "../../components/status.tsx";
+import { Table } from "../../components/table.tsx";
+import { Ago } from "../../components/time.tsx";
+import { sentence, serviceName, shortId } from "../../format/names.ts";
+import { plural, size } from "../../format/size.ts";
+import { usePolled } from "../../poll.ts";
+import { api, type Role } from "../../session.ts";
+import "../../styles/machine.css";
+import { GpuCard } from "./gpu.tsx";
+import { Idle } from "./idle.tsx";
+import { endsByHand, PauseDialog, type PauseTarget } from "./pause.tsx";
+import { useMachine, type Watched } from "./watch.ts";
+
+const EARNINGS_SECONDS = 30;
+
+export default function OwnMachine() {
+  return <MachinePage by="miner" />;
+}
+
+export interface MachinePageProps {
+  /** Whose key asks. */
+  by: Role;
+  /** The owner's own machine without one. */
+  minerId?: string;
+  back?: { href: string; name: string };
+}
+
+export function MachinePage({ by, minerId, back }: MachinePageProps) {
+  const machine = useMachine(by, minerId);
+  const [pausing, setPausing] = useState<PauseTarget | null>(null);
+  const data = machine.data;
+  const resume = (gpu?: string) =>
+    machine.order((id) => api(by).miners.resume(id, { gpu }), "The machine was told to go on.");
+  return (
+    <Page
+      title={data?.name ?? "Machine"}
+      lead={data && <Lead machine={data} />}
+      back={back}
+      actions={
+        data &&
+        (endsByHand(data.paused) ? (
+          <Button kind="main" icon="play" onClick={() => resume()}>
+            Resume
+          </Button>
+        ) : (
+          <Button icon="pause" onClick={() => setPausing({ name: data.name })}>
+            Pause
+          </Button>
+        ))
+      }
+    >
+      <Loaded from={machine} skeleton={<Skeleton lines={5} height="6rem" />}>
+        {(machine) =>
+          machine ? (
+            <Machine machine={machine} by={by} onPause={setPausing} onResume={resume} />
+          ) : (
+            <NoMachine />
+          )
+        }
+      </Loaded>
+      <PauseDialog target={pausing} onClose={() => setPausing(null)} onPause={pauser(machine, by)} />
+    </Page>
+  );
+}
+
+function pauser(machine: Watched, by: Role) {
+  return (target: PauseTarget, seconds: number | undefined) =>
+    machine.order(
+      (id) => api(by).miners.pause(id, { gpu: target.gpu, seconds }),
+      "The machine was told to pause.",
+    );
+}
+
+function Lead({ machine }: { machine: MinerDetails }) {
+  if (!machine.online) {
+    return (
+      <>
+        Offline; last heard of <Ago at={machine.seenAt} />.
+      </>
+    );
+  }
+  return <>Online{machine.agentVersion && `, agent ${machine.agentVersion}`}.</>;
+}
+
+interface MachineProps {
+  machine: MinerDetails;
+  /** Whose key asks. */
+  by: Role;
+  onPause: (target: PauseTarget) => void;
+  onResume: (gpu?: string) => Promise<void>;
+}
+
+function Machine({ machine, by, onPause, onResume }: MachineProps) {
+  return (
+    <div class="stack">
+      <State machine={machine} />
+      <Numbers machine={machine} by={by} />
+      <Card title="Where the last hour went">
+        <Idle shares={machine.idle} />
+      </Card>
+      <Card title="Running now" note={`${machine.jobs.length} of ${plural(machine.slots, "slot")} in use`}>
+        <Running machine={machine} />
+      </Card>
+      <section class="stack" aria-labelledby="gpus">
+        <h2 id="gpus">GPUs</h2>
+        {machine.gpus.length > 0 ? (
+          <div class="grid gpu-grid">
+            {machine.gpus.map((gpu) => (
+              <GpuCard
+                key={gpu.uuid}
+                gpu={gpu}
+                onPause={() => onPause({ name: gpu.name, gpu: gpu.uuid })}
+                onResume={() => onResume(gpu.uuid)}
+              />
+            ))}
+          </div>
+        ) : (
+          <Notice tone="still" title="No NVIDIA GPU was found on this machine.">
+            <p>
+              It works on its processor, which is slower. If it has a GPU, <code>aitbc-agent doctor</code>{" "}
+              says there what is missing.
+            </p>
+          </Notice>
+        )}
+      </section>
+      <Card title="The machine">
+        <Facts
+          items={[
+            ["Id", <Copyable key="id" text={machine.minerId} what="miner's id" />],
+            ["Processor", plural(machine.cpuCores, "core")],
+            ["Memory", size(machine.memory)],
+            ["Free disk", size(machine.diskFree)],
+            ["Joined", <Ago key="joined" at={machine.registeredAt} />],
+            ["Starts", `${machine.session} since then`],
+          ]}
+        />
+      </Card>
+    </div>
+  );
+}
+
+function State({ machine }: { machine: MinerDetails }) {
+  return (
+    <>
+      {!machine.online && (
+        <Notice tone="bad" title="This machine is not connected">
+          <p>
+            Check that it runs and that the agent is started (<code>aitbc-agent status</code>). What you order
+            now is done when it is back.
+          </p>
+        </Notice>
+      )}
+      {machine.paused && (
+        <Notice tone="wait" title="Paused: it takes no new jobs">
+          <p>
+            {sentence(machine.paused)}
+            {!endsByHand(machine.paused) && "; it goes on by itself"}.
+          </p>
+        </Notice>
+      )}
+      {machine.orders.length > 0 && (
+        <Notice tone="busy" title={`${plural(machine.orders.length, "order")} not confirmed yet`}>
+          <ul class="plain-list">
+            {machine.orders.map((order) => (
+              <li key={order.orderId}>
+                {orderInWords(order, machine)}, <Ago at={order.createdAt} />
+              </li>
+            ))}
+          </ul>
+        </Notice>
+      )}
+    </>
+  );
+}
+
+/** "Pause NVIDIA RTX 4090", "Fetch tiny.en". */
+export function orderInWords(order: MinerOrder, machine: MinerDetails): string {
+  const gpu = machine.gpus.find((gpu) => gpu.uuid === order.gpu);
+  const what = order.gpu ? (gpu ? `${gpu.name} (${gpu.index})` : order.gpu) : "the whole machine";
+  const words = {
+    pause: `Pause ${what}`,
+    resume: `Resume ${what}`,
+    fetch_model: `Fetch ${order.model}`,
+    remove_model: `Remove ${order.model}`,
+  };
+  return words[order.order];
+}
+
+function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {
+  const earned = usePolled(
+    (signal) => api(by).miners.earnings(machine.minerId, { days: 1, signal }),
+    () => EARNINGS_SECONDS,
+    [by, machine.minerId],
+  );
+  const today = earned.data?.days.at(-1);
+  return (
+    <Figures
+      items={[
+        {
+          name: "Earned today",
+          value: today ? <Money amount={today.amount} /> : "\u2026",
+          note: today && plural(today.jobs, "job"),
+        },
+        { name: "Earned in all", value: <Money amount={machine.totalEarned} /> },
+        { name: "Reputation", value: machine.reputation.toFixed(1), note: "of 5" },
+        { name: "Services offered", value: machine.services.length, note: missing(machine) },
+      ]}
+    />
+  );
+}
+
+function missing(machine: MinerDetails): string | undefined {
+  const count = Object.keys(machine.unavailable).length;
+  return count > 0 ? `${count} not` : undefined;
+}
+
+function Running({ machine }: { machine: MinerDetails }) {
+  if (machine.jobs.length === 0) {
+    return <p class="quiet">Nothing runs at the moment.</p>;
+  }
+  return (
+    <Table
+      caption="Running jobs"
+      rows={machine.jobs}
+      rowKey={(job) => job.jobId}
+      columns={[
+        { title: "Service", cell: (job) => serviceName(job.serviceId) },
+        {
+          title: "Job",
+          cell: (job) => <Copyable text={job.jobId} shown={shortId(job.jobId)} what="job's id" />,
+        },
+        { title: "Progress", cell: (job) => <Progress label="Progress" value={job.progress} /> },
+        {
+          title: "Started",
+          cell: (job) => job.startedAt && <Ago at={job.startedAt} />,
+          shrink: true,
+          align: "end",
+        },
+      ]}
+    />
+  );
+}
+
+function NoMachine() {
+  return (
+    <Empty icon="machine" title="No machine belongs to this key">
+      Start an agent with <code>aitbc-agent start</code>; its link signs you in as its owner.
+    </Empty>
+  );
+}
+
+/** What a machine is doing, in one word. */
+export function MachineState({ machine }: { machine: MinerDetails }) {
+  if (!machine.online)
+    return (
+      <Badge tone="bad" icon="cross">
+        Offline
+      </Badge>
+    );
+  if (machine.paused)
+    return (
+      <Badge tone="wait" icon="pause">
+        Paused
+      </Badge>
+    );
+  if (machine.jobs.length > 0)
+    return (
+      <Badge tone="busy" icon="play">
+        Working
+      </Badge>
+    );
+  return (
+    <Badge tone="good" icon="check">
+      Ready
+    </Badge>
+  );
+}

@@ -1,0 +1,270 @@
+/** What a machine offers and why not more, and the models on its disk. */
+import type { MinerDetails, MinerService } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Button } from "../../components/button.tsx";
+import { Card } from "../../components/card.tsx";
+import { ask } from "../../components/dialog.tsx";
+import { Empty } from "../../components/empty.tsx";
+import { SelectField } from "../../components/field.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Money } from "../../components/money.tsx";
+import { Notice } from "../../components/notice.tsx";
+import { Page } from "../../components/page.tsx";
+import { Progress } from "../../components/progress.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { Badge } from "../../components/status.tsx";
+import { Table } from "../../components/table.tsx";
+import { serviceName } from "../../format/names.ts";
+import { plural, size } from "../../format/size.ts";
+import { useLoad } from "../../load.ts";
+import { api, publicApi } from "../../session.ts";
+import "../../styles/machine.css";
+import { useMachine, type Watched } from "./watch.ts";
+
+export default function Models() {
+  const machine = useMachine("miner");
+  return (
+    <Page title="Services and models" lead="What this machine offers, what it does not and why.">
+      <Loaded from={machine} skeleton={<Skeleton lines={4} height="8rem" />}>
+        {(data) =>
+          data ? (
+            <>
+              <Services machine={data} />
+              <ModelList machine={data} order={machine.order} />
+              <Fetch machine={data} order={machine.order} />
+            </>
+          ) : (
+            <Empty icon="model" title="No machine belongs to this key" />
+          )
+        }
+      </Loaded>
+    </Page>
+  );
+}
+
+function Services({ machine }: { machine: MinerDetails }) {
+  const missing = Object.entries(machine.unavailable);
+  return (
+    <Card title="Services" note={`${machine.services.length} offered, ${missing.length} not`}>
+      {machine.services.length > 0 && (
+        <Table
+          caption="Services that this machine offers"
+          rows={machine.services}
+          rowKey={(service) => service.serviceId}
+          columns={[
+            { title: "Service", cell: (service) => serviceName(service.serviceId) },
+            { title: "Price", cell: (service) => <Price service={service} />, align: "end" },
+            { title: "Speed", cell: (service) => speed(service), align: "end" },
+            { title: "At once", cell: (service) => plural(service.concurrency, "job"), align: "end" },
+            { title: "Models ready", cell: ready, align: "end" },
+          ]}
+        />
+      )}
+      {missing.map(([service, reasons]) => (
+        <Notice key={service} tone="wait" title={`${serviceName(service)} is not offered`}>
+          {reasons.map((reason) => (
+            <p key={reason}>{reason}</p>
+          ))}
+        </Notice>
+      ))}
+      <p class="quiet small">
+        Prices are set on the machine (<code>miner.prices</code>); <code>aitbc-agent bench</code> measures the
+        speed and suggests prices.
+      </p>
+    </Card>
+  );
+}
+
+function Price({ service }: { service: MinerService }) {
+  return (
+    <span>
+      <Money amount={service.unitPrice} />
+      {service.unit && <span class="quiet"> / {service.unit}</span>}
+    </span>
+  );
+}
+
+function speed(service: MinerService) {
+  if (!service.score) return <span class="quiet">not measured</span>;
+  return `${service.score.value.toLocaleString("en", { maximumFractionDigits: 1 })} ${service.score.metric}`;
+}
+
+function ready(service: MinerService): string {
+  if (service.models.length === 0) return "\u2013";
+  return String(service.models.filter((model) => !service.withheld.includes(model)).length);
+}
+
+interface ModelRow {
+  name: string;
+  services: string[];
+  loaded: boolean;
+  withheld: boolean;
+  onDisk: boolean;
+  done?: number;
+  total?: number | null;
+}
+
+/** All models that the machine says anything of, by name. */
+function rowsOf(machine: MinerDetails): ModelRow[] {
+  const rows = new Map<string, ModelRow>();
+  const row = (name: string) => {
+    const known = rows.get(name);
+    if (known) return known;
+    const made: ModelRow = { name, services: [], loaded: false, withheld: false, onDisk: false };
+    rows.set(name, made);
+    return made;
+  };
+  for (const service of machine.services) {
+    for (const name of service.models) {
+      const model = row(name);
+      model.onDisk = true;
+      model.services.push(service.serviceId);
+      model.loaded ||= service.loaded.includes(name);
+      model.withheld ||= service.withheld.includes(name);
+    }
+  }
+  for (const { model, done, total } of machine.downloads) Object.assign(row(model), { done, total });
+  return [...rows.values()].sort((one, other) => one.name.localeCompare(other.name));
+}
+
+type Ordering = Pick<Watched, "order">;
+
+function ModelList({ machine, order }: { machine: MinerDetails } & Ordering) {
+  const rows = rowsOf(machine);
+  const remove = async (model: string) => {
+    const text = "It is deleted from the machine's disk as soon as no job uses it, and can be fetched again.";
+    if (!(await ask({ title: `Remove ${model}?`, text, action: "Remove", danger: true }))) return;
+    await order(
+      (id) => api("miner").miners.removeModel(id, model),
+      `The machine was told to remove ${model}.`,
+    );
+  };
+  return (
+    <Card title="Models" note={`${size(machine.diskFree)} of the disk are free`}>
+      {rows.length === 0 ? (
+        <Empty icon="model" title="No models on this machine">
+          Fetch one below. Language models, image generation and transcription need models; the other services
+          work without.
+        </Empty>
+      ) : (
+        <Table
+          caption="Models"
+          rows={rows}
+          rowKey={(model) => model.name}
+          columns={[
+            { title: "Model", cell: (model) => model.name },
+            { title: "For", cell: (model) => model.services.map(serviceName).join(", ") },
+            { title: "State", cell: (model) => <ModelState model={model} /> },
+            {
+              title: "Remove",
+              hideTitle: true,
+              align: "end",
+              shrink: true,
+              cell: (model) =>
+                model.onDisk && (
+                  <Button
+                    size="small"
+                    kind="plain"
+                    onClick={() => remove(model.name)}
+                    label={`Remove ${model.name}`}
+                  >
+                    Remove
+                  </Button>
+                ),
+            },
+          ]}
+        />
+      )}
+    </Card>
+  );
+}
+
+function ModelState({ model }: { model: ModelRow }) {
+  if (model.done !== undefined && !model.onDisk) {
+    const percent = model.total ? (model.done / model.total) * 100 : null;
+    return (
+      <div class="stack">
+        <Progress label={`Download of ${model.name}`} value={percent} tone="busy" />
+        <span class="quiet small">
+          {size(model.done)} {model.total ? `of ${size(model.total)}` : "so far"}
+        </span>
+      </div>
+    );
+  }
+  if (model.withheld) {
+    return (
+      <Badge tone="wait" icon="wait">
+        Withheld
+      </Badge>
+    );
+  }
+  return model.loaded ? (
+    <Badge tone="good" icon="check">
+      In memory
+    </Badge>
+  ) : (
+    <Badge tone="still" icon="dash">
+      On disk
+    </Badge>
+  );
+}
+
+function Fetch({ machine, order }: { machine: MinerDetails } & Ordering) {
+  const [chosen, setChosen] = useState("");
+  const services = machine.services.filter((service) => service.downloadable);
+  const ids = services.map((service) => service.serviceId).join(" ");
+  const catalogue = useLoad(
+    (signal) =>
+      Promise.all(services.map(({ serviceId }) => publicApi().registry.service(serviceId, { signal }))),
+    [ids],
+  );
+  const here = new Set(rowsOf(machine).map((row) => row.name));
+  const options = (catalogue.data ?? []).flatMap((service) =>
+    [...service.models, ...service.adapters]
+      .filter((name) => !here.has(name))
+      .map((name) => ({ value: name, label: `${name} (${serviceName(service.serviceId)})` })),
+  );
+  const value = options.some((option) => option.value === chosen) ? chosen : (options[0]?.value ?? "");
+  const fetchIt = () =>
+    order((id) => api("miner").miners.fetchModel(id, value), `The machine was told to fetch ${value}.`);
+  if (services.length === 0) {
+    return (
+      <Card title="Fetch a model">
+        <p class="quiet">
+          This machine fetches no models: its settings forbid it (<code>runners.model_download</code>), or it
+          offers no service that needs any.
+        </p>
+      </Card>
+    );
+  }
+  return (
+    <Card title="Fetch a model">
+      <Loaded from={catalogue}>
+        {() =>
+          options.length === 0 ? (
+            <p class="quiet">
+              All models of the catalogue are here. Others are added on the machine with{" "}
+              <code>aitbc-agent models add</code>.
+            </p>
+          ) : (
+            <div class="form-grid">
+              <SelectField
+                label="Model"
+                quiet
+                value={value}
+                onInput={setChosen}
+                options={options}
+                help="Their sizes and licences: aitbc-agent models list"
+              />
+              <div class="row">
+                <Button icon="download" onClick={fetchIt}>
+                  Fetch
+                </Button>
+              </div>
+            </div>
+          )
+        }
+      </Loaded>
+    </Card>
+  );
+}

@@ -1,0 +1,121 @@
+/** The form of a new offer. */
+import { useState } from "preact/hooks";
+import { Button } from "../../components/button.tsx";
+import { NumberField, SelectField, TextField } from "../../components/field.tsx";
+import { Failure } from "../../components/notice.tsx";
+import { fieldErrors } from "../../errors.ts";
+import { isMoney } from "../../format/money.ts";
+import { serviceName } from "../../format/names.ts";
+import { useLoad } from "../../load.ts";
+import { api, publicApi } from "../../session.ts";
+
+const HOUR = 3600;
+const SPANS = [
+  { value: String(HOUR), label: "1 hour" },
+  { value: String(6 * HOUR), label: "6 hours" },
+  { value: String(24 * HOUR), label: "1 day" },
+  { value: String(7 * 24 * HOUR), label: "1 week" },
+  { value: String(30 * 24 * HOUR), label: "30 days" },
+];
+/** Jobs of a name instead of a service. */
+const NAMED = "";
+
+export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: () => void }) {
+  const services = useLoad((signal) => publicApi().registry.services({ signal }));
+  const [service, setService] = useState("llm_inference");
+  const [name, setName] = useState("");
+  const [price, setPrice] = useState("");
+  const [maxJobs, setMaxJobs] = useState<number | undefined>(10);
+  const [span, setSpan] = useState(SPANS[2]?.value ?? "");
+  const [error, setError] = useState<unknown>();
+  const [tried, setTried] = useState(false);
+  const [busy, setBusy] = useState(false);
+
+  const chosen = services.data?.services.find(({ serviceId }) => serviceId === service);
+  const jobType = service === NAMED ? name.trim() : service;
+  const wrong: Record<string, string | undefined> = {
+    ...fieldErrors(error),
+    ...(tried && !jobType && { job_type: "Say for which jobs the offer is." }),
+    ...(tried && !isMoney(price) && { price: "A number like 0.001, with at most 8 decimals." }),
+    ...(tried && !maxJobs && { max_jobs: "At least one." }),
+  };
+  const submit = async (event: Event) => {
+    event.preventDefault();
+    setTried(true);
+    setError(undefined);
+    if (!jobType || !isMoney(price) || !maxJobs) return;
+    setBusy(true);
+    await api("miner")
+      .marketplace.createOffer({ jobType, price, maxJobs, duration: Number(span) })
+      .then(onMade, setError);
+    setBusy(false);
+  };
+  const options = [
+    ...(services.data?.services ?? []).map(({ serviceId }) => ({
+      value: serviceId,
+      label: serviceName(serviceId),
+    })),
+    { value: NAMED, label: "Jobs of a name\u2026" },
+  ];
+  return (
+    <form class="stack" onSubmit={submit} noValidate>
+      {error !== undefined && Object.keys(fieldErrors(error)).length === 0 && <Failure error={error} />}
+      <div class="form-grid">
+        <SelectField
+          label="Service"
+          required
+          value={service}
+          onInput={setService}
+          options={options}
+          error={service === NAMED ? undefined : wrong.job_type}
+        />
+        {service === NAMED && (
+          <TextField
+            label="Name of the jobs"
+            required
+            value={name}
+            onInput={setName}
+            maxLength={64}
+            error={wrong.job_type}
+            help="As clients name them, like image-classification."
+          />
+        )}
+        <TextField
+          label="Price per unit"
+          required
+          value={price}
+          onInput={setPrice}
+          placeholder="0.001"
+          error={wrong.price}
+          help={chosen && `The unit is one ${chosen.unit}.`}
+        />
+        <NumberField
+          label="Number of jobs"
+          required
+          whole
+          least={1}
+          most={1_000_000}
+          value={maxJobs}
+          onInput={setMaxJobs}
+          error={wrong.max_jobs}
+        />
+        <SelectField
+          label="Ends after"
+          required
+          value={span}
+          onInput={setSpan}
+          options={SPANS}
+          error={wrong.duration}
+        />
+      </div>
+      <div class="row">
+        <Button type="submit" kind="main" busy={busy}>
+          Put it on the market
+        </Button>
+        <Button kind="plain" onClick={onCancel}>
+          Cancel
+        </Button>
+      </div>
+    </form>
+  );
+}

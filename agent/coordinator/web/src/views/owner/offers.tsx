@@ -1,0 +1,135 @@
+/** The offers of one's own machine: what is on the market, and new ones. */
+import type { Offer, OfferList } from "@aitbc/client";
+import { useState } from "preact/hooks";
+import { Button } from "../../components/button.tsx";
+import { Card } from "../../components/card.tsx";
+import { ask } from "../../components/dialog.tsx";
+import { Empty } from "../../components/empty.tsx";
+import type { IconName } from "../../components/icon.tsx";
+import { Loaded } from "../../components/loaded.tsx";
+import { Money } from "../../components/money.tsx";
+import { Page } from "../../components/page.tsx";
+import { Skeleton } from "../../components/skeleton.tsx";
+import { Badge, type Tone } from "../../components/status.tsx";
+import { Table } from "../../components/table.tsx";
+import { Ago } from "../../components/time.tsx";
+import { notify } from "../../components/toast.tsx";
+import { serviceName } from "../../format/names.ts";
+import { useGathered } from "../../jobs.ts";
+import { useLive } from "../../live.ts";
+import { useLoad } from "../../load.ts";
+import { api } from "../../session.ts";
+import "../../styles/machine.css";
+import { OfferForm } from "./offer_form.tsx";
+
+const PAGE = 50;
+
+const STATES: Record<Offer["status"], { tone: Tone; icon: IconName; word: string }> = {
+  active: { tone: "good", icon: "check", word: "On the market" },
+  exhausted: { tone: "busy", icon: "dash", word: "All taken" },
+  expired: { tone: "still", icon: "wait", word: "Expired" },
+  withdrawn: { tone: "still", icon: "cross", word: "Withdrawn" },
+};
+
+export default function OwnOffers() {
+  const offers = useLoad((signal) => read(signal));
+  const reload = useGathered(offers.reload);
+  const [making, setMaking] = useState(false);
+  useLive("miner", (event) => {
+    if (event.type === "marketplace_update" || event.type === "resync") reload();
+  });
+  const made = () => {
+    setMaking(false);
+    offers.reload();
+    notify("The offer is on the market.");
+  };
+  return (
+    <Page
+      title="Own offers"
+      lead="A price for a kind of job, a number of jobs and an end. Clients give jobs to offers; what they agreed to is held for you."
+      actions={
+        <Button kind="main" icon="add" onClick={() => setMaking(true)} disabled={making}>
+          New offer
+        </Button>
+      }
+    >
+      {making && (
+        <Card title="New offer">
+          <OfferForm onMade={made} onCancel={() => setMaking(false)} />
+        </Card>
+      )}
+      <Loaded from={offers} skeleton={<Skeleton lines={5} height="2.75rem" />}>
+        {({ offers: list }) =>
+          list.length > 0 ? (
+            <Offers offers={list} onChange={offers.reload} />
+          ) : (
+            <Empty icon="market" title="No offers yet">
+              Without one, jobs come to this machine at the prices of its settings.
+            </Empty>
+          )
+        }
+      </Loaded>
+    </Page>
+  );
+}
+
+function read(signal: AbortSignal): Promise<OfferList> {
+  return api("miner").marketplace.offers({ mine: true, limit: PAGE, signal });
+}
+
+function Offers({ offers, onChange }: { offers: Offer[]; onChange: () => void }) {
+  const withdraw = async (offer: Offer) => {
+    const text = "No more jobs can be given to it. Jobs that have accepted it still run, at its price.";
+    const title = `Withdraw the offer for ${jobType(offer)}?`;
+    if (!(await ask({ title, text, action: "Withdraw", danger: true }))) return;
+    await api("miner").marketplace.withdraw(offer.offerId);
+    onChange();
+    notify("The offer was withdrawn.");
+  };
+  return (
+    <Table
+      caption="Own offers"
+      rows={offers}
+      rowKey={(offer) => offer.offerId}
+      columns={[
+        { title: "For", cell: jobType },
+        { title: "Price per unit", cell: (offer) => <Money amount={offer.price} />, align: "end" },
+        { title: "Jobs left", cell: (offer) => left(offer), align: "end" },
+        { title: "Ends", cell: (offer) => (offer.expiresAt ? <Ago at={offer.expiresAt} /> : "never") },
+        { title: "State", cell: (offer) => <OfferState offer={offer} />, shrink: true },
+        {
+          title: "Withdraw",
+          hideTitle: true,
+          align: "end",
+          shrink: true,
+          cell: (offer) =>
+            offer.status === "active" &&
+            !offer.standing && (
+              <Button size="small" kind="plain" onClick={() => withdraw(offer)}>
+                Withdraw
+              </Button>
+            ),
+        },
+      ]}
+    />
+  );
+}
+
+/** A service by its name; anything else is the name of jobs. */
+export function jobType(offer: Offer): string {
+  const service = offer.jobType.replaceAll("-", "_");
+  return offer.standing ? serviceName(service) : offer.jobType;
+}
+
+function left(offer: Offer): string {
+  return offer.jobsLeft === undefined ? "any number" : `${offer.jobsLeft} of ${offer.maxJobs}`;
+}
+
+export function OfferState({ offer }: { offer: Offer }) {
+  const state = STATES[offer.status];
+  return (
+    <Badge tone={state.tone} icon={state.icon}>
+      {offer.standing && offer.status === "active" ? "From the settings" : state.word}
+    </Badge>
+  );
+}

@@ -1,0 +1,92 @@
+/** Where anybody finds out whether a receipt holds; no key is needed. */
+import { useState } from "preact/hooks";
+import { Card } from "../components/card.tsx";
+import { Checks } from "../components/checks.tsx";
+import { Copyable } from "../components/copyable.tsx";
+import { TextField } from "../components/field.tsx";
+import { Facts } from "../components/figures.tsx";
+import { FileDrop } from "../components/file-drop.tsx";
+import { Failure } from "../components/notice.tsx";
+import { Page } from "../components/page.tsx";
+import { shortId, units } from "../format/names.ts";
+import { type Outcome, verified } from "../verification.ts";
+
+export default function Verify() {
+  const [files, setFiles] = useState<File[]>([]);
+  const [logKey, setLogKey] = useState("");
+  const [outcome, setOutcome] = useState<Outcome>();
+  const [error, setError] = useState<unknown>();
+
+  const check = async (chosen: File[], key: string) => {
+    setFiles(chosen);
+    setOutcome(undefined);
+    setError(undefined);
+    const [file] = chosen;
+    if (!file) return;
+    try {
+      setOutcome(await verified(await file.text(), key.trim()));
+    } catch (error) {
+      setError(error);
+    }
+  };
+  return (
+    <Page
+      title="Verify a receipt"
+      narrow
+      lead="A receipt says which machine did a job, what it made, and what it cost. Whether it holds is computed here, in this browser; the file leaves it for nowhere."
+    >
+      <Card>
+        <FileDrop
+          label="Receipt"
+          prompt="Drop a receipt here: the file that a job's page saves, or aitbc receipts export writes"
+          accept=".json,application/json"
+          files={files}
+          onFiles={(chosen) => void check(chosen, logKey)}
+        />
+        <details class="fold">
+          <summary>Receipts of another network</summary>
+          <TextField
+            label="Public key of the log"
+            help="Empty is the key of this coordinator. Receipts of another one verify with that one's key."
+            placeholder="name+hash+key"
+            code
+            value={logKey}
+            onInput={(key) => {
+              setLogKey(key);
+              void check(files, key);
+            }}
+          />
+        </details>
+      </Card>
+      {error !== undefined && <Failure error={error} />}
+      {outcome && (
+        <>
+          <Checks outcome={outcome} />
+          <Said outcome={outcome} />
+        </>
+      )}
+    </Page>
+  );
+}
+
+/** What the receipt says, as far as its signature is good. */
+function Said({ outcome: { verification } }: { outcome: Outcome }) {
+  const { statement } = verification;
+  if (!statement) return null;
+  return (
+    <Card title="What its miner signed">
+      <Facts
+        items={[
+          ["Job", <Copyable key="job" text={statement.jobId} shown={shortId(statement.jobId)} />],
+          ["Miner", <Copyable key="miner" text={statement.minerId} shown={shortId(statement.minerId)} />],
+          ["Service", statement.service],
+          ["Model", statement.model?.name],
+          ["Ran on", statement.deviceName],
+          ["Finished", statement.finishedAt],
+          ["Metered", units(String(statement.units), statement.unit)],
+          ["Price", String(statement.price)],
+        ]}
+      />
+    </Card>
+  );
+}

@@ -1,0 +1,143 @@
+/** Money: what can be spent, what is held, and every credit and payment. */
+import type { Transaction } from "@aitbc/client";
+import { useEffect, useState } from "preact/hooks";
+import { Button } from "../components/button.tsx";
+import { Empty } from "../components/empty.tsx";
+import { Figures } from "../components/figures.tsx";
+import { Loaded } from "../components/loaded.tsx";
+import { Money } from "../components/money.tsx";
+import { Page } from "../components/page.tsx";
+import { Skeleton } from "../components/skeleton.tsx";
+import { Badge } from "../components/status.tsx";
+import { Table } from "../components/table.tsx";
+import { Ago } from "../components/time.tsx";
+import { shortId } from "../format/names.ts";
+import { useGathered } from "../jobs.ts";
+import { useLive } from "../live.ts";
+import { useLoad } from "../load.ts";
+import { BASE } from "../pages.ts";
+import { api } from "../session.ts";
+
+const PAGE = 50;
+
+export default function WalletPage() {
+  const wallet = useLoad((signal) => api("client").wallet.get({ signal }));
+  const newest = useLoad((signal) => api("client").wallet.transactions({ limit: PAGE, signal }));
+  const reload = useGathered(() => {
+    wallet.reload();
+    newest.reload();
+  });
+  useLive("client", (event) => {
+    if (event.type === "marketplace_update" && event.data.kind === "transaction") reload();
+  });
+  return (
+    <Page
+      title="Wallet"
+      lead="A job's highest cost is held when it is submitted. What it did cost is paid when it is done; the rest comes back."
+    >
+      <Loaded from={wallet} skeleton={<Skeleton height="5rem" />}>
+        {(wallet) => (
+          <Figures
+            items={[
+              { name: "Can be spent", value: <Money amount={wallet.balance} short /> },
+              { name: "Held for unfinished jobs", value: <Money amount={wallet.held} short /> },
+            ]}
+          />
+        )}
+      </Loaded>
+      <section class="stack" aria-labelledby="transactions">
+        <h2 id="transactions">Credits and payments</h2>
+        <Loaded from={newest} skeleton={<Skeleton lines={6} height="2.75rem" />}>
+          {(page) => <Transactions newest={page.transactions} next={page.next} />}
+        </Loaded>
+      </section>
+    </Page>
+  );
+}
+
+function Transactions({ newest, next }: { newest: Transaction[]; next: string | undefined }) {
+  const [older, setOlder] = useState<{ transactions: Transaction[]; next: string | undefined }>();
+  // The newest page moves on when something is paid, and the older ones would no longer follow it.
+  useEffect(() => setOlder(undefined), [next]);
+  const further = older ? older.next : next;
+  const more = async () => {
+    const page = await api("client").wallet.transactions({ limit: PAGE, before: further });
+    setOlder({ transactions: [...(older?.transactions ?? []), ...page.transactions], next: page.next });
+  };
+  if (newest.length === 0) {
+    return (
+      <Empty icon="wallet" title="Nothing was paid yet">
+        Ask the operator of the network for a credit: jobs are paid from it.
+      </Empty>
+    );
+  }
+  return (
+    <>
+      <TransactionTable transactions={[...newest, ...(older?.transactions ?? [])]} />
+      {further && (
+        <div class="row">
+          <Button onClick={more}>Older ones</Button>
+        </div>
+      )}
+    </>
+  );
+}
+
+function TransactionTable({ transactions }: { transactions: Transaction[] }) {
+  return (
+    <Table
+      caption="Credits and payments"
+      rows={transactions}
+      rowKey={(transaction) => transaction.transactionId}
+      href={({ jobId }) => jobId && `${BASE}/jobs/${jobId}`}
+      columns={[
+        { title: "What", cell: (transaction) => <What transaction={transaction} /> },
+        { title: "State", cell: (transaction) => <State transaction={transaction} />, shrink: true },
+        { title: "Held", cell: ({ held }) => held && <Money amount={held} />, align: "end", shrink: true },
+        {
+          title: "Came back",
+          cell: ({ refunded }) => refunded && <Money amount={refunded} />,
+          align: "end",
+          shrink: true,
+        },
+        {
+          title: "Amount",
+          cell: (transaction) => <Amount transaction={transaction} />,
+          align: "end",
+          shrink: true,
+        },
+        { title: "When", cell: ({ createdAt }) => <Ago at={createdAt} />, align: "end", shrink: true },
+      ]}
+    />
+  );
+}
+
+function What({ transaction }: { transaction: Transaction }) {
+  if (transaction.type === "credit") return <>Credit{transaction.note ? `: ${transaction.note}` : ""}</>;
+  return <span class="mono">{shortId(transaction.jobId ?? "")}</span>;
+}
+
+function Amount({ transaction }: { transaction: Transaction }) {
+  if (transaction.type === "credit") return <Money amount={transaction.amount} signed />;
+  if (transaction.status === "pending") return <span class="quiet">not yet known</span>;
+  return <Money amount={transaction.amount === "0" ? "0" : `-${transaction.amount}`} />;
+}
+
+function State({ transaction: { status } }: { transaction: Transaction }) {
+  if (status === "pending") {
+    return (
+      <Badge tone="wait" icon="wait">
+        Held
+      </Badge>
+    );
+  }
+  return status === "settled" ? (
+    <Badge tone="good" icon="check">
+      Settled
+    </Badge>
+  ) : (
+    <Badge tone="still" icon="dash">
+      Came back
+    </Badge>
+  );
+}

@@ -1,0 +1,135 @@
+/** From schemas to forms: what is asked, what is sent. */
+import { describe, expect, test } from "vitest";
+import { estimated, frameCount } from "../src/schema/estimate.ts";
+import {
+  fieldsOf,
+  initialValues,
+  type JsonSchema,
+  requestOf,
+  suggested,
+  withFiles,
+} from "../src/schema/fields.ts";
+
+const SCHEMA: JsonSchema = {
+  description:
+    'Input of the service `paint`.\n\n`size` is "WIDTHxHEIGHT"; None is the\nmodel\'s own. With `image_url` the picture begins there.',
+  examples: [{ prompt: "a house", size: "64x64" }],
+  properties: {
+    prompt: { type: "string", maxLength: 4000 },
+    size: { anyOf: [{ type: "string", pattern: "x" }, { type: "null" }], default: null, examples: ["64x64"] },
+    count: { type: "integer", minimum: 1, maximum: 8, default: 1 },
+    depth: { anyOf: [{ type: "integer", enum: [8, 16] }, { type: "null" }], default: null },
+    image_url: { anyOf: [{ type: "string" }, { type: "null" }], default: null, "x-aitbc-file": true },
+    model: { $ref: "#/$defs/Program" },
+  },
+  $defs: {
+    Program: {
+      type: "object",
+      properties: {
+        type: { const: "python", default: "python" },
+        entrypoint: { type: "string" },
+        source: {
+          anyOf: [{ type: "string" }, { $ref: "#/$defs/Inline" }, { type: "null" }],
+          default: null,
+          "x-aitbc-file": true,
+        },
+      },
+      required: ["entrypoint"],
+    },
+    Inline: { type: "object", properties: { inline: { type: "string" } } },
+  },
+  required: ["prompt", "model"],
+};
+const FIELDS = fieldsOf(SCHEMA);
+const field = (name: string) => FIELDS.find((field) => field.name === name);
+
+describe("fields", () => {
+  test("files come first, objects are taken apart, and what has one value is not asked", () => {
+    expect(FIELDS.map(({ name }) => name)).toEqual([
+      "image_url",
+      "model.source",
+      "prompt",
+      "size",
+      "count",
+      "depth",
+      "model.entrypoint",
+    ]);
+  });
+
+  test("what the example does without is folded away", () => {
+    expect(FIELDS.filter(({ advanced }) => advanced).map(({ name }) => name)).toEqual([
+      "image_url",
+      "count",
+      "depth",
+    ]);
+  });
+
+  test("the kind follows from the type, and null only says that it may stay empty", () => {
+    expect(field("size")).toMatchObject({ kind: "text", required: false, default: undefined });
+    expect(field("count")).toMatchObject({ kind: "number", whole: true, least: 1, most: 8, default: 1 });
+    expect(field("depth")).toMatchObject({ kind: "choice", whole: true, options: ["8", "16"] });
+    expect(field("image_url")).toMatchObject({ kind: "file", inline: false });
+    expect(field("model.source")).toMatchObject({ kind: "file", inline: true });
+  });
+
+  test("the sentences that name a field are its help, in the words of the form", () => {
+    expect(field("size")?.help).toBe('"WIDTHxHEIGHT"; empty is the model\'s own.');
+    expect(field("image_url")?.help).toBe("With \u201cImage\u201d the picture begins there.");
+    expect(field("prompt")?.help).toBeUndefined();
+  });
+});
+
+describe("requests", () => {
+  test("hold what must be there and what differs from its default", () => {
+    const values = {
+      ...initialValues(FIELDS),
+      prompt: "a house",
+      size: "",
+      "model.entrypoint": "model.py",
+      depth: 8,
+    };
+    expect(requestOf(FIELDS, values)).toEqual({
+      prompt: "a house",
+      depth: 8,
+      model: { entrypoint: "model.py" },
+    });
+  });
+
+  test("name their files, or something in their place while they are only checked", () => {
+    const values = { image_url: new File(["x"], "x.png") };
+    expect(withFiles(values, (name) => `address of ${name}`)).toEqual({ image_url: "address of image_url" });
+    expect(withFiles(values).image_url).toMatch(/^artifact:sha256:0{64}$/);
+  });
+
+  test("a program's file suggests its entry point, which is not overwritten", () => {
+    const file = new File([""], "cat.py");
+    expect(suggested(FIELDS, {}, "model.source", file)).toEqual({ "model.entrypoint": "cat.py" });
+    expect(suggested(FIELDS, { "model.entrypoint": "my.py" }, "model.source", file)).toEqual({});
+    expect(suggested(FIELDS, {}, "image_url", file)).toEqual({});
+  });
+});
+
+describe("estimates", () => {
+  const service = (serviceId: string) =>
+    ({ serviceId, price: { lowest: "0.001", typical: "0.002" } }) as Parameters<typeof estimated>[0];
+
+  test("are units at the usual price", () => {
+    const pictures = { size: "1000x500", steps: 20, num_images: 2 };
+    expect(estimated(service("image_generation"), pictures)).toEqual({ units: 20, cost: 0.04 });
+    const media = { duration: 10, width: 1000, height: 1000 };
+    expect(estimated(service("video_transcoding"), {}, media)?.units).toBe(10);
+    expect(estimated(service("video_transcoding"), { output_format: "mp3" }, media)?.units).toBe(1);
+    expect(estimated(service("whisper_transcription"), {}, media)?.units).toBe(10);
+  });
+
+  test("are not made where the form does not say enough", () => {
+    expect(estimated(service("image_generation"), { steps: 20 })).toBeUndefined();
+    expect(estimated(service("ai_inference"), {})).toBeUndefined();
+  });
+
+  test("frames are counted as they are written", () => {
+    expect(["1-48", "1,5,9-12", "7"].map((frames) => frameCount({ frames }))).toEqual([48, 6, 1]);
+    expect(frameCount({})).toBe(1);
+    expect(frameCount({ frames: "all" })).toBeUndefined();
+  });
+});

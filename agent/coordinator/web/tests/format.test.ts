@@ -1,0 +1,108 @@
+/** How amounts, times and sizes read, and what a text or a stream of events is made into. */
+import type { JobEvent } from "@aitbc/client";
+import { describe, expect, test } from "vitest";
+import { niceCeiling } from "../src/components/chart.tsx";
+import { isMoney, money, shortened } from "../src/format/money.ts";
+import { serviceName, shortId, units } from "../src/format/names.ts";
+import { plural, size } from "../src/format/size.ts";
+import { ago, duration, position } from "../src/format/time.ts";
+import { partsOf } from "../src/results/answer.tsx";
+import { bucketed } from "../src/throughput.ts";
+import { after, NOTHING } from "../src/views/job/told.ts";
+
+test("money keeps its decimals, and is grouped", () => {
+  expect(["1000", "0.00012", "-1234567.5", "0"].map((amount) => money(amount))).toEqual([
+    "1,000.00",
+    "0.00012",
+    "\u22121,234,567.50",
+    "0.00",
+  ]);
+  expect(money("5", true)).toBe("+5.00");
+  expect(money("0", true)).toBe("0.00");
+  expect(shortened("999.97633719")).toBe("999.9763");
+  expect(["1", "0.00000001", "1.", "-1", "1e5", "0.000000001"].map(isMoney)).toEqual([
+    true,
+    true,
+    false,
+    false,
+    false,
+    false,
+  ]);
+});
+
+test("times read as people say them", () => {
+  const now = Date.parse("2026-11-25T12:00:00Z");
+  expect(ago("2026-11-25T11:59:55Z", now)).toBe("now");
+  expect(ago("2026-11-25T11:57:00Z", now)).toBe("3 min. ago");
+  expect(ago("2026-11-25T14:00:00Z", now)).toBe("in 2 hr.");
+  expect([0.25, 2.034, 59.97, 125, 7860].map(duration)).toEqual([
+    "250 ms",
+    "2.03 s",
+    "1 min",
+    "2 min 5 s",
+    "2 h 11 min",
+  ]);
+  expect([0, 63.42, 3723.4].map(position)).toEqual(["0:00.0", "1:03.4", "1:02:03.4"]);
+});
+
+test("numbers go with their words", () => {
+  expect([units(1, "token"), units("97", "gpu second (cpu second without a GPU)")]).toEqual([
+    "1 token",
+    "97 gpu seconds",
+  ]);
+  expect([plural(1, "job"), plural(1200, "job")]).toEqual(["1 job", "1,200 jobs"]);
+  expect([812, 3_565_158, 2 ** 40].map(size)).toEqual(["812 B", "3.4 MiB", "1 TiB"]);
+  expect([serviceName("llm_inference"), serviceName("my_service")]).toEqual(["Language model", "My service"]);
+  expect(shortId("job_06h17560p9fcdfi9s78j9rant0")).toBe("job_06h1\u2026rant0");
+});
+
+test("a chart's scale ends at a round number", () => {
+  expect([0, 1, 3, 4.2, 11, 99].map(niceCeiling)).toEqual([1, 1, 4, 5, 20, 100]);
+});
+
+test("things are counted in the step in which they happened", () => {
+  const now = Date.parse("2026-11-25T12:01:00Z");
+  const minutes = (count: number) => now - count * 60_000;
+  const points = bucketed([minutes(0), minutes(1), minutes(3), minutes(90)], "hour", now);
+  expect(points.length).toBe(30);
+  expect(points.slice(-2).map(({ value }) => value)).toEqual([1, 2]);
+});
+
+test("an answer's program text is told from its words, also while it is written", () => {
+  expect(partsOf("Look:\n```python\nprint(1)\n```\nDone.")).toEqual([
+    { code: false, text: "Look:" },
+    { code: true, text: "print(1)" },
+    { code: false, text: "Done." },
+  ]);
+  expect(partsOf("Look:\n```python\npri").at(-1)).toEqual({ code: true, text: "pri" });
+});
+
+describe("a job that is followed", () => {
+  const token = (text: string, offset: number): JobEvent => ({ kind: "token", data: { text, offset } });
+
+  test("has each piece of a text once, wherever characters are of more than one unit", () => {
+    const told = [token("\u{1f600} a", 0), token(" b", 3), token(" b", 3)].reduce(after, NOTHING);
+    expect(told.text).toBe("\u{1f600} a b");
+  });
+
+  test("keeps the newest output of each name, with what the runner says of it", () => {
+    const output = (size: number): JobEvent => ({
+      kind: "output",
+      data: {
+        artifact_id: "sha256:0",
+        name: "frame_1.png",
+        media_type: "image/png",
+        size,
+        extra: { frame: 1 },
+      },
+    });
+    const told = [output(1), output(2)].reduce(after, NOTHING);
+    expect(told.outputs).toMatchObject([{ name: "frame_1.png", size: 2, frame: 1 }]);
+  });
+
+  test("begins anew where its run does", () => {
+    const job = { status: "submitted" } as JobEvent["job"];
+    const told = [token("half", 0), { kind: "job_update", job, data: {} }].reduce(after, NOTHING);
+    expect(told).toEqual({ ...NOTHING, job });
+  });
+});

@@ -1,0 +1,123 @@
+"""Where a miner's capacity goes: what each slot does now, and the shares of the last hour."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from agent.core.pausing import Cause
+
+HOUR_SECONDS: Final = 3600.0
+_BUCKETS: Final = 60
+
+
+class Use(StrEnum):
+    """What a slot does, or why it does nothing; the words are shown to the owner."""
+
+    WORKING = "working"
+    LOADING = "loading a model"
+    FETCHING = "fetching a model or an input"
+    WAITING = "a job waits for memory on a device"
+    HAND = "paused by hand"
+    SCHEDULE = "paused by schedule"
+    PROGRAM = "paused for another program"
+    TEMPERATURE = "paused for the temperature"
+    POWER = "paused for the power"
+    OFFLINE = "no connection to the coordinator"
+    OUTBOX = "too many results wait to be sent"
+    RESTING = "resting after faults of this machine"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    NO_JOB = "no job that fits is waiting"
+
+
+PAUSED: Final = {
+    Cause.HAND: Use.HAND,
+    Cause.SCHEDULE: Use.SCHEDULE,
+    Cause.PROGRAM: Use.PROGRAM,
+    Cause.TEMPERATURE: Use.TEMPERATURE,
+    Cause.POWER: Use.POWER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A miner at one moment: of `slots`, as many as `free` have no job.
+
+    `stages` is what each job does; `barrier` why no job is taken at all; `paused` the causes of paused GPUs, of which
+    each has `per_card` slots.
+    """
+
+    slots: int
+    free: int
+    stages: Sequence[Use] = ()
+    barrier: Use | None = None
+    paused: Sequence[Cause] = ()
+    per_card: int = 1
+
+
+def uses(moment: Moment) -> dict[Use, float]:
+    """How many slots do what; they sum to all of them."""
+    found: defaultdict[Use, float] = defaultdict(float)
+    busy = moment.slots - moment.free
+    for stage, count in Counter(moment.stages).items():
+        found[stage] += busy * count / len(moment.stages)
+    idle = float(moment.free if moment.stages else moment.slots)
+    if moment.barrier is not None:
+        found[moment.barrier] += idle
+        return dict(found)
+    for cause in moment.paused:
+        size = min(float(moment.per_card), idle)
+        found[PAUSED[cause]] += size
+        idle -= size
+    found[Use.NO_JOB] += idle
+    return {use: size for use, size in found.items() if size > 0}
+
+
+class LastHour:
+    """Adds up what slots did. Kept by the minute: however much happens, it takes no more room."""
+
+    def __init__(self) -> None:
+        self._minutes: deque[tuple[int, dict[Use, float]]] = deque(maxlen=_BUCKETS + 1)
+        self._noted: tuple[float, Mapping[Use, float]] | None = None
+
+    def note(self, now: float, uses: Mapping[Use, float]) -> None:
+        """From `now` (monotonic seconds) on, slots do this."""
+        self._advance(now)
+        self._noted = (now, dict(uses))
+
+    def shares(self, now: float) -> dict[Use, float]:
+        """The shares of the last hour, the largest first; they sum to 1. Empty before anything was noted."""
+        self._advance(now)
+        total: dict[Use, float] = defaultdict(float)
+        for minute, sums in self._minutes:
+            if minute + 1 > now / 60 - _BUCKETS:
+                for use, amount in sums.items():
+                    total[use] += amount
+        whole = sum(total.values())
+        if whole <= 0:
+            noted = dict(self._noted[1]) if self._noted else {}
+            total, whole = noted, sum(noted.values())
+        return {
+            use: amount / whole for use, amount in sorted(total.items(), key=lambda item: -item[1]) if amount
+        }
+
+    def _advance(self, now: float) -> None:
+        """Account for the time since the last note. A machine that slept did nothing meanwhile."""
+        if self._noted is None:
+            return
+        begin, current = self._noted
+        begin = max(begin, now - HOUR_SECONDS)
+        while begin < now:
+            minute = int(begin // 60)
+            end = min(now, (minute + 1) * 60.0)
+            if not self._minutes or self._minutes[-1][0] != minute:
+                self._minutes.append((minute, {}))
+            sums = self._minutes[-1][1]
+            for use, size in current.items():
+                sums[use] = sums.get(use, 0.0) + size * (end - begin)
+            begin = end
+        self._noted = (max(now, self._noted[0]), current)

@@ -1,0 +1,94 @@
+"""What the miner says of itself: to its coordinator with every heartbeat, and to its owner when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.miner.activity import Activity
+from agent.miner.capabilities import Capabilities
+from agent.miner.earnings import Earnings
+from agent.miner.executor.local import LocalExecutor
+from agent.miner.gpus import Gpus
+from agent.miner.library import Library
+from agent.miner.link import Link
+from agent.miner.orders import Orders
+from agent.miner.outbox import Outbox
+from agent.miner.pauses import Pauses
+from agent.miner.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The parts of a daemon that have something to say; `Heartbeat` takes its news from here.
+
+    `withheld` are the models that cannot be had at present, by service, and why.
+    """
+
+    link: Link
+    outbox: Outbox
+    gpus: Gpus
+    executor: LocalExecutor
+    library: Library
+    pauses: Pauses
+    workload: Workload
+    orders: Orders
+    doing: Activity
+    earnings: Earnings
+    offers: Capabilities
+    withheld: Callable[[], Mapping[str, Mapping[str, str]]]
+
+    def states(self) -> Sequence[Mapping[str, Any]]:
+        """All leases with their progress."""
+        return self.workload.states()
+
+    def capabilities(self) -> dict[str, Any]:
+        """What the machine can do, with the models as they are now."""
+        offers = self.offers.with_models(self.library.present, self.executor.loaded(), self.withheld())
+        return offers.to_wire()
+
+    def paused(self, gpu: str | None) -> str | None:
+        """Why a GPU, or with None the whole miner, takes nothing."""
+        return self.workload.pause_reason() if gpu is None else self.pauses.gpu_reason(gpu)
+
+    def activity(self) -> dict[str, Any]:
+        """Where the last hour went, and what is being fetched."""
+        return {"idle": self.doing.shares(), "downloads": self.library.arriving}
+
+    def obeyed(self) -> list[str]:
+        """The ids of orders that were obeyed."""
+        return self.orders.obeyed()
+
+    def answered(
+        self, leases: Sequence[Mapping[str, Any]], orders: Sequence[Any], told: Sequence[str]
+    ) -> None:
+        """A heartbeat's answer."""
+        self.workload.answered(leases)
+        self.orders.told(told)
+        self.orders.take(orders)
+
+    def status(self) -> dict[str, Any]:
+        """What `aitbc-agent status` shows."""
+        return {
+            "connection": self.link.connection,
+            "paused": self.workload.pause_reason(),
+            "pauses": self.pauses.status(),
+            "slots": {"total": self.offers.slots, "free": self.workload.free_slots()},
+            "gpus": [
+                {**gpu.to_wire(), **gpu.telemetry(), "paused": self.pauses.gpu_reason(gpu.uuid)}
+                for gpu in self.gpus.last
+            ],
+            "gpu_reason": self.offers.gpu_reason,
+            "services": sorted(self.offers.services),
+            "unavailable": {service: list(reasons) for service, reasons in self.offers.unavailable.items()},
+            "withheld": {service: dict(reasons) for service, reasons in self.withheld().items()},
+            "placement": self.executor.placement(),
+            "leases": self.workload.status(),
+            "finished": self.workload.finished(),
+            "outbox": len(self.outbox),
+            "children": self.executor.status(),
+            "now": {str(use): slots for use, slots in self.doing.now().items()},
+            **self.activity(),
+            "earned_today": self.earnings.to_status(),
+        }

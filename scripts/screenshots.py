@@ -1,0 +1,232 @@
+"""Takes the pictures of the dashboard in docs/images: a real agent, real jobs of all services, Chromium.
+
+    .venv/bin/python scripts/screenshots.py             all of them
+    .venv/bin/python scripts/screenshots.py job chat    some, by their names
+
+Each page is taken at the width of a desk and of a phone, light and dark.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from aitbc import AITBCClient
+from demo_agent import running_agent
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGES = ROOT / "docs" / "images"
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
+SIZES = {"1440": (1440, 900), "390": (390, 844)}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+JOB_SECONDS = 240.0
+LIMIT_MS = 30_000
+
+TALK = (
+    "Good morning, and welcome to the weekly meeting. The new rendering machines have arrived. "
+    "They will be connected to the network before noon on Friday. "
+    "Please send your scenes to the coordinator in time. Thank you, and have a good week."
+)
+QUESTION = "What is the capital of France?"
+PROGRAM = """
+def predict(input, **parameters):
+    return {"label": "sunset", "confidence": 0.94, "others": {"forest": 0.04, "sea": 0.02}}
+"""
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs that pages show, by their ids."""
+
+    talk: str
+    film: str
+
+
+def program(*command: str | Path) -> None:
+    """Run a program that makes input."""
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+
+
+def submit(client: AITBCClient, folder: Path) -> Jobs:
+    """Have a job of each service done, some of them under way when the pictures are taken."""
+    speech, clip, scene = folder / "meeting.wav", folder / "rushes.mov", folder / "scene.blend"
+    program("espeak-ng", "-v", "en-us", "-s", "150", "-w", speech, TALK)
+    source = "testsrc2=size=640x360:duration=4:rate=25"
+    program("ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", clip)
+    blender = ("blender", "--background", "--factory-startup", "--python-exit-code", "1")
+    program(*blender, "--python", ROOT / "scripts" / "demo_scene.py", "--", scene)
+    model = folder / "classify.py"
+    model.write_text(PROGRAM)
+    services = client.services
+    talk = services.transcribe(speech, model="tiny.en", name="Weekly meeting")
+    film = services.render(
+        scene,
+        name="Opening shot",
+        engine="cycles",
+        samples=24,
+        resolution_x=640,
+        resolution_y=360,
+        frames="1-5",
+    )
+    done = [
+        talk,
+        film,
+        services.transcode(clip, output_format="webm", resolution="320x180", name="Rushes for the web"),
+        services.generate(
+            "A lighthouse in a storm", model="untrained-diffusion", size="64x64", steps=6, name="Lighthouse"
+        ),
+        services.infer(QUESTION, model="smollm2-135m-instruct", max_tokens=40, name="A question"),
+        client.jobs.create(
+            {"name": "Holiday pictures", "type": "ai_inference", "model": {"entrypoint": "classify.py"}},
+            files={"classify.py": model},
+        ),
+    ]
+    for job in done:
+        client.jobs.wait(job["job_id"], timeout=JOB_SECONDS)
+    return Jobs(talk=str(talk["job_id"]), film=str(film["job_id"]))
+
+
+def keep_busy(client: AITBCClient, folder: Path) -> list[str]:
+    """Jobs that run and wait while the pictures are taken, so that they show what running looks like."""
+    jobs = [
+        client.services.render(
+            folder / "scene.blend",
+            name=name,
+            engine="cycles",
+            samples=400,
+            resolution_x=1280,
+            resolution_y=720,
+            frames="1-40",
+        )
+        for name in ("Title sequence", "Product turntable")
+    ]
+    return [str(job["job_id"]) for job in jobs]
+
+
+def nothing(page: Page) -> None:
+    """The page as it is."""
+
+
+def verify(page: Page) -> None:
+    """With the receipt verified."""
+    page.get_by_role("button", name="Verify in this browser").click()
+    page.locator(".verdict").wait_for()
+
+
+def ask(page: Page) -> None:
+    """With a question answered."""
+    page.get_by_text("More settings").click()
+    page.get_by_label("Temperature").fill("0")
+    page.get_by_text("More settings").click()
+    page.get_by_label("Your message").fill(QUESTION)
+    page.get_by_role("button", name="Send").click()
+    page.get_by_role("link", name="Job and receipt").wait_for(timeout=JOB_SECONDS * 1000)
+
+
+def fill_in(page: Page) -> None:
+    """With a form half filled in."""
+    page.get_by_label("Prompt", exact=True).fill("A lighthouse in a storm, oil on canvas")
+    page.get_by_label("Size").fill("512x512")
+    page.get_by_label("Steps").fill("20")
+    page.get_by_text("megapixel-steps").wait_for()
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A page, and what is done on it before it is taken."""
+
+    path: str
+    prepare: Callable[[Page], None] = nothing
+
+
+def shots(jobs: Jobs) -> dict[str, Shot]:
+    """All pictures by name."""
+    return {
+        "overview": Shot("/"),
+        "job": Shot(f"/jobs/{jobs.film}", verify),
+        "transcript": Shot(f"/jobs/{jobs.talk}"),
+        "form": Shot("/new/image_generation", fill_in),
+        "chat": Shot("/chat", ask),
+        "wallet": Shot("/wallet"),
+        "market": Shot("/market"),
+        "machine": Shot("/machine"),
+        "earnings": Shot("/machine/earnings"),
+        "network": Shot("/network"),
+    }
+
+
+KEPT = ("overview", "job", "form", "machine")
+"""Those that the documentation shows; the others are taken when they are asked for."""
+
+
+@contextmanager
+def window(browser: Browser, size: tuple[int, int], scheme: Literal["light", "dark"]) -> Iterator[Page]:
+    """A window that keeps still."""
+    width, height = size
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    page.set_default_timeout(LIMIT_MS)
+    yield page
+    context.close()
+
+
+def sign_in(page: Page, agent: dict[str, Any]) -> None:
+    """By a one-time link."""
+    answer = httpx.post(
+        f"{agent['url']}/v1/admin/logins",
+        headers={"Authorization": f"Bearer {agent['admin_key']}"},
+        json={},
+        timeout=10,
+    )
+    page.goto(agent["url"] + answer.raise_for_status().json()["path"])
+    page.get_by_role("button", name="Sign out").first.wait_for(state="attached")
+
+
+def take(agent: dict[str, Any], wanted: dict[str, Shot], folder: Path) -> None:
+    """Take pictures in all sizes and schemes."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        for width, size in SIZES.items():
+            for scheme in SCHEMES:
+                with window(browser, size, scheme) as page:
+                    sign_in(page, agent)
+                    for name, shot in wanted.items():
+                        page.goto(f"{agent['url']}/dashboard{shot.path}")
+                        page.locator("h1").wait_for()
+                        page.locator("[aria-busy=true]").first.wait_for(state="detached")
+                        shot.prepare(page)
+                        page.evaluate("document.activeElement?.blur(); scrollTo(0, 0)")
+                        page.screenshot(path=folder / f"dashboard-{name}-{width}-{scheme}.png")
+        browser.close()
+
+
+def main(names: Sequence[str]) -> None:
+    """Take those of `names`, or those that are kept."""
+    # Not below build/: the path of the agent's control socket may not be longer than 107 bytes.
+    with (
+        tempfile.TemporaryDirectory(prefix="aitbc-pictures-") as folder,
+        running_agent(Path(folder) / "agent.log", []) as (_, agent),
+        AITBCClient(api_key=agent["client_key"], base_url=agent["url"]) as client,
+    ):
+        every = shots(submit(client, Path(folder)))
+        # The one device of a machine without cards would otherwise keep the chat waiting.
+        busy = keep_busy(client, Path(folder)) if "chat" not in names else []
+        take(agent, {name: every[name] for name in names or KEPT}, IMAGES)
+        for job in busy:
+            client.jobs.cancel(job)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

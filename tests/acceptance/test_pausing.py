@@ -1,0 +1,129 @@
+"""Pausing one of two cards of a whole real agent: by command, by order, for heat, for another program."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from miner_support.cards import GIBIBYTE
+from nvml_shim.shim import TWO_CARDS
+from support.two_cards import LOOK_SECONDS, WAIT_SECONDS, Rig, working
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+FIRST, SECOND = (card.uuid for card in TWO_CARDS)
+RELEASE_SECONDS = 5
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A machine whose second card has a limit for heat, and whose owner's programs come first."""
+    with working(
+        tmp_path_factory.mktemp("machine"),
+        AITBC_MINER__PAUSE__OTHER_PROGRAMS="true",
+        AITBC_MINER__PAUSE__HOLD_SECONDS="1",
+        AITBC_MINER__GPUS__1__PAUSE__MAX_TEMPERATURE="80",
+    ) as rig:
+        yield rig
+
+
+def paused(miner: dict[str, Any]) -> list[str | None]:
+    return [gpu["paused"] for gpu in miner["gpus"]]
+
+
+def test_a_paused_card_gives_its_memory_back_within_seconds_and_the_other_one_works_on(rig: Rig) -> None:
+    """A job for which only the paused one has a slot waits, and runs after it was resumed."""
+    jobs = [rig.submit("small", "one"), rig.submit("middle", "two")]
+    miner = rig.until(lambda miner: sum(child["busy"] for child in miner["children"]) == 2)
+    where = {child["model"]: child["device"] for child in miner["children"] if child["model"]}
+    rig.open("one")
+    rig.client.jobs.wait(jobs[0], WAIT_SECONDS)
+    card = next(index for index, card in enumerate(TWO_CARDS) if card.uuid == where["small"])
+    assert rig.cards.claimed(where["small"]) == 6 * GIBIBYTE
+    began = time.monotonic()
+    answer = json.loads(rig.agent.cli("pause", "--gpu", str(card), "--for", "1h", "--json").stdout)
+    assert answer["gpus"][where["small"]]["words"].startswith("by hand until ")
+    while rig.cards.claimed(where["small"]):
+        assert time.monotonic() < began + RELEASE_SECONDS
+    assert rig.cards.claimed(where["middle"]) == 10 * GIBIBYTE
+    waits = rig.submit("small")
+    assert f"paused: {answer['gpus'][where['small']]['words']}" in rig.agent.cli("status").stdout
+    assert rig.miner()["slots"] == {"total": 2, "free": 0}
+    assert rig.client.jobs.get(waits).status == "submitted"
+    assert rig.ask("resume", gpu=str(card))["gpus"] == {}
+    assert rig.client.jobs.wait(waits, WAIT_SECONDS).status == "completed"
+    rig.open("two")
+    rig.client.jobs.wait(jobs[1], WAIT_SECONDS)
+
+
+def test_the_owner_orders_it_from_afar_and_sees_it_done(rig: Rig) -> None:
+    """Through the coordinator's API, with the miner's key: within moments, and once."""
+    miner = f"{rig.agent.url}/v1/miners/{rig.miner()['miner_id']}"
+    headers = {"Authorization": f"Bearer {rig.agent.file['miner_key']}"}
+    with httpx.Client(headers=headers, timeout=10) as owner:
+        order = owner.post(f"{miner}/pause", json={"gpu": FIRST, "seconds": 3600})
+        assert order.status_code == 202
+        rig.until(lambda miner: paused(miner)[0] is not None)
+        end = time.monotonic() + WAIT_SECONDS
+        while (seen := owner.get(miner).json())["orders"] or seen["gpus"][0]["paused"] is None:
+            assert time.monotonic() < end, seen
+            time.sleep(LOOK_SECONDS)
+        assert seen["gpus"][0]["power_limit"] == 450
+        assert sum(use["share"] for use in seen["idle"]) == pytest.approx(1)
+        owner.post(f"{miner}/resume", json={"gpu": FIRST})
+        rig.until(lambda miner: paused(miner) == [None, None])
+
+
+def test_heat_pauses_the_card_that_has_a_limit_until_it_is_cool(rig: Rig) -> None:
+    for card in (0, 1):
+        rig.shim.change(card, temperature=81)
+    miner = rig.until(lambda miner: paused(miner)[1])
+    assert paused(miner) == [None, "for the temperature (limit 80 °C)"]
+    assert miner["slots"] == {"total": 2, "free": 1}
+    for card in (0, 1):
+        rig.shim.change(card, temperature=41)
+    rig.until(lambda miner: paused(miner) == [None, None])
+
+
+def test_a_program_that_is_not_ours_pauses_its_card_while_it_computes(rig: Rig) -> None:
+    """Our own do not, nor do ids that no process here has."""
+    rig.shim.change(1, processes="4194303")
+    program = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        rig.shim.change(0, processes=str(program.pid))
+        miner = rig.until(lambda miner: paused(miner)[0])
+        assert paused(miner) == ["for another program", None]
+    finally:
+        program.kill()
+        program.wait()
+    rig.until(lambda miner: paused(miner) == [None, None])
+    ours = [child["pid"] for child in rig.miner()["children"]]
+    rig.shim.change(0, processes=",".join(map(str, ours)))
+    rig.client.jobs.wait(rig.submit("small"), WAIT_SECONDS)
+    assert paused(rig.miner()) == [None, None]
+
+
+def test_a_drained_miner_says_when_it_is_done_and_with_all_cards_paused_there_are_no_slots(rig: Rig) -> None:
+    """What was paused one by one is resumed with the whole; a GPU that is not there is refused with those that are."""
+    job = rig.submit("small", "three")
+    rig.until(lambda miner: miner["leases"] and miner["leases"][0]["stage"] == "running")
+    left = rig.agent.cli("drain", "--wait", "--limit", "1s", check=False)
+    assert (left.returncode, "there is still work: 1 jobs" in left.stderr) == (1, True)
+    rig.open("three")
+    assert "Drained: nothing runs" in rig.agent.cli("drain", "--wait").stdout
+    assert rig.client.jobs.get(job).status == "completed"
+    assert (rig.miner()["paused"], rig.miner()["slots"]["free"]) == ("by hand", 0)
+    rig.ask("pause", gpu="0")
+    rig.ask("pause", gpu="1")
+    assert rig.ask("resume", gpu="1")["miner"]["words"] == "by hand"
+    assert rig.agent.cli("resume").stdout == "The miner takes jobs again.\n"
+    assert rig.miner()["slots"]["free"] == 2
+    refused = rig.agent.cli("pause", "--gpu", "7", check=False)
+    assert refused.returncode == 1
+    assert "There is no GPU '7' here; there are 0 (GPU-1111" in refused.stderr

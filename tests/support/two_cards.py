@@ -1,0 +1,96 @@
+"""A whole agent on a machine with two cards of 24 GiB, as NVML tells it, with models that claim their memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from agent.miner.control import ask
+from aitbc import AITBCClient
+from miner_support.cards import Cards, add_models, install
+from nvml_shim.shim import TWO_CARDS, NvmlShim, build
+from support.agents import Agent, running
+
+SIZES = {"small": 6, "other": 9, "middle": 10, "large": 16, "huge": 40}
+WAIT_SECONDS = 30
+LOOK_SECONDS = 0.05
+
+
+class Rig:
+    """The agent and its cards."""
+
+    def __init__(self, agent: Agent, shim: NvmlShim, cards: Cards, directory: Path) -> None:
+        self.agent = agent
+        self.shim = shim
+        self.cards = cards
+        self._gates = directory / "gates"
+
+    @property
+    def client(self) -> AITBCClient:
+        return self.agent.client()
+
+    def submit(self, model: str, gate: str = "", **body: Any) -> str:
+        """A job that ends at once, or when its gate is opened."""
+        request = {
+            "mode": "wait" if gate else "echo",
+            "model": model,
+            "gate": str(self._gates / gate) if gate else "",
+        }
+        return str(self.client.services.call("cards/run", {**request, **body}).job_id)
+
+    def open(self, gate: str) -> None:
+        (self._gates / gate).touch()
+
+    def miner(self) -> dict[str, Any]:
+        return self.ask("status")
+
+    def ask(self, call: str, **fields: Any) -> dict[str, Any]:
+        """A call of the miner's control socket."""
+        return asyncio.run(ask(self.agent.data_dir, call, **fields))
+
+    def until(self, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        """The miner's status once the condition holds."""
+        end = time.monotonic() + WAIT_SECONDS
+        while True:
+            miner = self.miner()
+            if condition(miner):
+                return miner
+            assert time.monotonic() < end, f"it did not come true; the miner says {miner}"
+            time.sleep(LOOK_SECONDS)
+
+    def events(self) -> list[tuple[str, str | None]]:
+        return [(entry["event"], entry["model"]) for entry in self.miner()["placement"]["recent"]]
+
+
+@contextmanager
+def machine(directory: Path, **environment: str) -> Iterator[Rig]:
+    """The machine, with an agent that is not started yet; in its environment so much more."""
+    shim = NvmlShim(build(directory / "nvml"), directory / "cards", TWO_CARDS)
+    for name in ("claims", "gates"):
+        (directory / name).mkdir()
+    cards = Cards(shim, directory / "claims")
+    add_models(directory / "models", directory / "data/models.toml", **SIZES)
+    environment = {
+        **install(directory / "packages"),
+        "LD_LIBRARY_PATH": str(shim.library),
+        "NVML_SHIM_FILE": str(shim.file),
+        "TRIAL_CLAIMS": str(directory / "claims"),
+        "AITBC_MODELS_DIR": str(directory / "models"),
+        "AITBC_COORDINATOR__HEARTBEAT_SECONDS": "1",
+        "AITBC_MINER__PLACE_SECONDS": "2",
+        **environment,
+    }
+    agent = Agent(directory / "data", "start", "--port", "0", **environment)
+    with cards.counting():
+        yield Rig(agent, shim, cards, directory)
+
+
+@contextmanager
+def working(directory: Path, **environment: str) -> Iterator[Rig]:
+    """The machine with its agent at work."""
+    with machine(directory, **environment) as rig, running(rig.agent):
+        yield rig

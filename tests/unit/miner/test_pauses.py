@@ -1,0 +1,176 @@
+"""What is paused and until when: the owner's word, schedules, readings, and what of them survives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.core.pausing import Cause
+from agent.miner.gpus import Gpu
+from agent.miner.pauses import GpuUnknown, Pauses
+from agent.settings import load_settings
+
+NOON = datetime(2026, 11, 23, 12).timestamp()  # noqa: DTZ001 - a Monday, on the clock on the wall
+CARDS = tuple(
+    Gpu(f"GPU-{number}{number}{number}-a", number, "card", 2**30, 2**30, None, "1", 0, 40, 50.0)
+    for number in range(2)
+)
+FIRST, SECOND = (card.uuid for card in CARDS)
+
+
+@dataclass
+class Cards:
+    """GPUs that say what a test wants."""
+
+    last: tuple[Gpu, ...] = CARDS
+
+    async def refresh(self) -> tuple[Gpu, ...]:
+        return self.last
+
+    def computing(self) -> dict[str, frozenset[int]]:
+        return {}
+
+
+@dataclass
+class Owner:
+    """Makes the pauses of one machine, again and again as after restarts, and turns its clock."""
+
+    path: Path
+    cards: Cards = field(default_factory=Cards)
+    now: float = NOON
+    changes: int = 0
+
+    def pauses(self, **miner: Any) -> Pauses:
+        settings = load_settings(flags={"data_dir": self.path, "miner": miner})
+        return Pauses(
+            self.path / "pauses.json",
+            settings.miner,
+            self.cards,  # type: ignore[arg-type]  # only what pauses need of Gpus
+            working=set,
+            on_change=self._changed,
+            clock=lambda: self.now,
+        )
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Owner:
+    return Owner(tmp_path)
+
+
+def cause(pauses: Pauses) -> Cause | None:
+    pauses.update()
+    return None if pauses.now.miner is None else pauses.now.miner.cause
+
+
+@pytest.mark.parametrize("cards", [(), CARDS], ids=["no GPU", "two GPUs"])
+def test_a_pause_by_hand_survives_a_restart_and_ends_by_itself_or_when_it_is_resumed(
+    owner: Owner, cards: tuple[Gpu, ...]
+) -> None:
+    owner.cards.last = cards
+    owner.pauses().pause(None, 7200)
+    pauses = owner.pauses()
+    assert pauses.reason() == "by hand until 14:00"
+    assert pauses.now.devices == {"cpu", *(card.uuid for card in cards)}
+    owner.now += 7199
+    assert cause(pauses) == Cause.HAND
+    owner.now += 1
+    assert cause(pauses) is None
+    assert cause(owner.pauses()) is None
+    pauses.pause()
+    owner.now += 1e7
+    assert cause(owner.pauses()) == Cause.HAND
+    pauses.resume()
+    assert cause(owner.pauses()) is None
+
+
+def test_a_gpu_is_paused_by_itself_and_both_are_the_whole_miner(owner: Owner) -> None:
+    pauses = owner.pauses()
+    pauses.pause("1")
+    assert pauses.now.devices == {SECOND}
+    assert (cause(pauses), pauses.gpu_reason(SECOND), pauses.gpu_reason(FIRST)) == (None, "by hand", None)
+    pauses.pause("gpu-000", 60)
+    assert cause(owner.pauses()) == Cause.HAND
+    assert owner.pauses().now.devices == {FIRST, SECOND, "cpu"}
+    pauses.resume("1")
+    assert pauses.now.devices == {FIRST}
+    for name in ("2", "GPU-3", "GPU-"):
+        with pytest.raises(GpuUnknown, match=r"there are 0 \(GPU-000-a\), 1"):
+            pauses.pause(name)
+
+
+def test_a_schedule_pauses_all_gpus_but_those_with_their_own(owner: Owner) -> None:
+    """Whatever else pauses, the miner says what comes first; changes are told once."""
+    pauses = owner.pauses(
+        pause={"schedule": ["Mon-Fri 09:00-18:00"]},
+        gpus={"1": {"pause": {"schedule": []}}},
+    )
+    assert pauses.now.devices == {FIRST}
+    assert pauses.gpu_reason(FIRST) == "by schedule until 18:00"
+    for _ in range(3):
+        pauses.update()
+    owner.now += 6 * 3600
+    pauses.update()
+    assert (pauses.now.devices, owner.changes) == (frozenset(), 1)
+    both = owner.pauses(pause={"schedule": ["18:00-19:00"]}, gpus={"GPU-111": {"pause": {"max_power": 10}}})
+    assert both.reason() == "by schedule until 19:00"
+
+
+@pytest.mark.parametrize("cards", [(), CARDS], ids=["no GPU", "two GPUs"])
+def test_who_resumes_during_a_schedule_is_left_alone_until_its_next_window(
+    owner: Owner, cards: tuple[Gpu, ...]
+) -> None:
+    owner.cards.last = cards
+    schedule = {"schedule": ["09:00-18:00"]}
+    pauses = owner.pauses(pause=schedule)
+    assert pauses.reason() == "by schedule until 18:00"
+    pauses.resume()
+    assert cause(pauses) is None
+    assert cause(owner.pauses(pause=schedule)) is None
+    pauses.pause()
+    assert pauses.reason() == "by hand"
+    pauses.resume()
+    owner.now += 21 * 3600
+    assert cause(pauses) == Cause.SCHEDULE
+
+
+@pytest.mark.anyio
+async def test_heat_is_measured_before_work_begins_and_the_hold_time_is_kept(owner: Owner) -> None:
+    """One hot card is paused, with its own limit; what is measured is no matter of resuming."""
+    owner.cards.last = (replace(CARDS[0], temperature=71), replace(CARDS[1], temperature=71))
+    pauses = owner.pauses(
+        pause={"max_temperature": 80, "hold_seconds": 60}, gpus={"0": {"pause": {"max_temperature": 70}}}
+    )
+    await pauses.measure()
+    pauses.resume()
+    assert pauses.gpu_reason(FIRST) == "for the temperature (limit 70 °C)"
+    assert pauses.now.devices == {FIRST}
+    owner.cards.last = CARDS
+    await pauses.measure()
+    assert pauses.now.devices == {FIRST}
+    owner.now += 60
+    await pauses.measure()
+    assert pauses.now.devices == frozenset()
+
+
+def test_a_damaged_file_pauses_nothing_and_is_written_anew(owner: Owner) -> None:
+    (owner.path / "pauses.json").write_text('{"hand": 3')
+    pauses = owner.pauses()
+    assert cause(pauses) is None
+    pauses.pause()
+    assert cause(owner.pauses()) == Cause.HAND
+
+
+def test_obeyed_orders_are_remembered_with_what_they_did(owner: Owner) -> None:
+    pauses = owner.pauses()
+    pauses.pause("0", 60, order="order_1")
+    pauses.remember("order_2")
+    again = owner.pauses()
+    assert [again.obeyed(f"order_{number}") for number in (1, 2, 3)] == [True, True, False]
+    assert again.now.devices == {FIRST}

@@ -1,0 +1,178 @@
+"""A whole miner that is paused by hand and by orders: what it fetches, what goes on, what it says, what it remembers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.miner.control import ControlUnavailable, Refused, ask
+from agent.miner.daemon import Daemon
+from miner_support import trial
+from miner_support.coordinator import FakeCoordinator
+from miner_support.trial import make_daemon, running, settings_for
+
+pytestmark = pytest.mark.anyio
+LIMIT = 20
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The event loop that the agent uses."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+async def coordinator() -> AsyncIterator[FakeCoordinator]:
+    fake = FakeCoordinator()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+async def until(condition: Any) -> None:
+    """For what no event tells."""
+    async with asyncio.timeout(LIMIT):
+        while not condition():  # noqa: ASYNC110 - the daemon's state has no events
+            await asyncio.sleep(0.01)
+
+
+def ask_daemon(tmp_path: Path, call: str, **fields: Any) -> Any:
+    return ask(tmp_path / "data", call, **fields)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "poll"])
+async def test_a_paused_miner_fetches_nothing_and_says_so_and_a_job_waits_until_it_is_resumed(
+    coordinator: FakeCoordinator, tmp_path: Path, transport: str
+) -> None:
+    """A lease that was on its way when the pause began is handed back. What runs goes on."""
+    daemon = make_daemon(settings_for(tmp_path, slots=2, transport=transport), coordinator.url)
+    async with running(daemon):
+        first = await coordinator.submit("wait", gate=str(tmp_path / "gate"))
+        await until(lambda: daemon.status()["now"].get("working") == 1)
+        answer = await ask_daemon(tmp_path, "pause", seconds=3600)
+        assert (answer["running"], answer["handed_back"]) == (1, 0)
+        assert answer["miner"]["words"].startswith("by hand until ")
+        await coordinator.until(
+            lambda: (coordinator.heartbeats[-1]["paused"] or "").startswith("by hand until")
+        )
+        shares = coordinator.heartbeats[-1]["activity"]["idle"]
+        assert sum(use["share"] for use in shares) == pytest.approx(1)
+        crossed = await coordinator.submit("echo")
+        if transport == "poll":  # it had asked before the pause
+            await coordinator.until(lambda: crossed in coordinator.releases)
+            assert coordinator.releases[crossed]["reason"] == "paused"
+            coordinator.queue.append({**coordinator.given[crossed, 1], "fence": 2})
+        assert daemon.status()["now"] == {"working": 1, "paused by hand": 1}
+        (tmp_path / "gate").touch()
+        await coordinator.until(lambda: first in coordinator.results)
+        assert daemon.status()["slots"]["free"] == 0
+        assert crossed not in coordinator.results
+        assert (await ask_daemon(tmp_path, "resume"))["miner"] is None
+        await coordinator.until(lambda: crossed in coordinator.results)
+        await coordinator.until(lambda: coordinator.heartbeats[-1]["paused"] is None)
+    outcomes = [(job["job_id"], job["outcome"]) for job in daemon.status()["finished"]]
+    assert outcomes == [(first, "completed"), (crossed, "completed")]
+
+
+async def test_an_owner_who_wants_the_machine_now_gets_it_and_the_lease_is_handed_back(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """So is one whose input is still being fetched, without --now: a pause lets nothing begin."""
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        job = await coordinator.submit("wait", gate=str(tmp_path / "gate"))
+        await until(lambda: daemon.status()["now"].get("working") == 1)
+        assert (await ask_daemon(tmp_path, "pause", now=True))["handed_back"] == 1
+        await coordinator.until(lambda: job in coordinator.releases)
+        assert coordinator.releases[job]["reason"] == "paused"
+        assert daemon.status()["leases"] == []
+        with pytest.raises(Refused, match="this machine has none"):
+            await ask_daemon(tmp_path, "pause", gpu="0")
+
+
+async def test_a_pause_survives_a_kill(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    """The next life fetches nothing either, from its first moment on."""
+    command = [sys.executable, trial.__file__, str(tmp_path), coordinator.url]
+    for paused in (False, True):
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220 - not in the loop under test
+        try:
+            before = len(coordinator.heartbeats)
+            await coordinator.until(lambda before=before: len(coordinator.heartbeats) > before, LIMIT)
+            assert (coordinator.heartbeats[-1]["paused"] is not None) == paused
+            if not paused:
+                await ask_daemon(tmp_path, "pause")
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait(LIMIT)
+        await until(lambda: not coordinator.sockets)  # else the job is given to the dead
+        await coordinator.submit("echo")
+    assert not coordinator.given
+    with pytest.raises(ControlUnavailable):
+        await ask_daemon(tmp_path, "status")
+
+
+async def test_orders_are_obeyed_at_once_and_once(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    """Asked for by the coordinator's word, long before the next heartbeat; what makes no sense is given up for good."""
+    coordinator.heartbeat_seconds = 60
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        await until(lambda: daemon.status()["connection"] == "websocket")
+        await obey(coordinator, daemon, "order_1", order="pause", gpu=None, seconds=3600)
+        assert daemon.status()["paused"].startswith("by hand until")
+        await obey(coordinator, daemon, "order_2", order="resume", gpu=None)
+        assert daemon.status()["paused"] is None
+        await obey(coordinator, daemon, "order_1", order="pause", gpu=None)  # again: the answer had got lost
+        assert daemon.status()["paused"] is None
+        nonsense = [
+            {"order": "pause", "gpu": "GPU-none"},
+            {"order": "pause", "gpu": None, "seconds": -1},
+            {"order": "pause", "gpu": ["0"]},
+            {"order": "pause", "seconds": "long"},
+            {"order": "dance"},
+            {"order": "fetch_model", "model": "nobody-knows-it"},
+            {"order": "fetch_model"},
+            {"order": "remove_model", "model": "../data"},
+        ]
+        for number, order in enumerate(nonsense):
+            await obey(coordinator, daemon, f"order_9{number}", **order)
+        coordinator.orders = ["nonsense", {"order": "dance"}, {"order_id": 3, "order": "pause"}]
+        await coordinator.order(order_id="order_3", order="pause", gpu=None)
+        await coordinator.until(lambda: "order_3" in coordinator.obeyed)
+        assert daemon.status()["paused"] == "by hand"
+
+
+async def obey(coordinator: FakeCoordinator, daemon: Daemon, order_id: str, **order: Any) -> None:
+    """Give an order and wait until the miner says that it was obeyed."""
+    told = coordinator.obeyed.count(order_id)
+    await coordinator.order(order_id=order_id, **order)
+    await coordinator.until(lambda: coordinator.obeyed.count(order_id) > told, 5)
+
+
+async def test_a_poll_brings_the_wish_for_a_heartbeat(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    coordinator.heartbeat_seconds = 60
+    daemon = make_daemon(settings_for(tmp_path, transport="poll"), coordinator.url)
+    async with running(daemon):
+        await coordinator.until(lambda: coordinator.polls and coordinator.heartbeats)
+        await obey(coordinator, daemon, "order_1", order="pause", gpu=None)
+        assert daemon.status()["paused"] == "by hand"
+
+
+async def test_todays_earnings_are_asked_for_with_the_owners_key(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """A coordinator that does not know the call costs nothing but the figure."""
+    async with running(make_daemon(settings_for(tmp_path / "other"), coordinator.url)) as _:
+        await until(lambda: coordinator.heartbeats)
+    coordinator.earnings = {"days": [{"date": "2026-11-25", "amount": "1.25", "jobs": 12}], "total": "1.25"}
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        await until(lambda: daemon.status()["earned_today"])
+        earned = daemon.status()["earned_today"]
+    assert (earned["amount"], earned["jobs"]) == ("1.25", 12)

@@ -1,0 +1,268 @@
+"""Owners at their machines, clients at their keys, and the operator at the network, in Chromium."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from support.agents import Agent
+from support.dashboard import LIMIT_MS, PHONE, Dashboard, visit
+from support.jobs import ended
+from support.scripted_miner import GPU, ScriptedMiner, capabilities
+
+pytestmark = pytest.mark.acceptance
+
+CARDS = [{**GPU, "uuid": f"GPU-{index}", "index": index, "name": f"Card {index}"} for index in (0, 1)]
+PAGES = (
+    "/keys", "/machine", "/machine/models", "/machine/earnings", "/machine/offers", "/network", "/network/miners",
+    "/network/accounts", "/network/keys", "/network/offers", "/network/log",
+)  # fmt: skip
+MODEL = "def predict(input):\n    return {'prediction': 'cat'}\n"
+
+expect.set_options(timeout=LIMIT_MS)
+
+
+class Rig(ScriptedMiner):
+    """A machine with two cards, which does what the test says."""
+
+    def beat(self, *, paused: str | None = None, obeyed: list[str] | None = None) -> list[dict[str, Any]]:
+        """Say how the cards are; `paused` is why the second one takes no work. Returns the orders that wait."""
+        gpus = [
+            {"uuid": "GPU-0", "memory_free": 6 * 2**30, "utilization": 97, "temperature": 71, "power": 310, "power_limit": 450},
+            {"uuid": "GPU-1", "memory_free": 24 * 2**30, "utilization": 0, "temperature": 38, "power": 14, "paused": paused},
+        ]  # fmt: skip
+        activity = {
+            "idle": [
+                {"reason": "working", "share": 0.4},
+                {"reason": "no job that fits is waiting", "share": 0.6},
+            ],
+            "downloads": [{"model": "large-model", "done": 2**30, "total": 4 * 2**30}],
+        }
+        body = {"leases": [], "gpus": gpus, "activity": activity, "obeyed": obeyed or []}
+        answer = self.http.post("/heartbeat", json=body)
+        assert answer.status_code == 200, answer.text
+        orders: list[dict[str, Any]] = answer.json()["orders"]
+        return orders
+
+
+@pytest.fixture(scope="module")
+def rig(agent: Agent) -> Rig:
+    """A machine that has joined the agent's network."""
+    key = {"X-API-Key": agent.file["admin_key"]}
+    token = httpx.post(f"{agent.url}/v1/admin/enrolments", json={}, headers=key).json()["enrolment_token"]
+    rig = Rig(agent.url)
+    offered = capabilities(gpus=CARDS, unavailable={"video_transcoding": ["ffmpeg was not found."]})
+    del offered["services"]["video_transcoding"]
+    offered["services"]["image_generation"] |= {"models": ["small-model"], "downloadable": True}
+    answer = rig.register(enrolment_token=token, capabilities=offered, name="the rig")
+    assert answer.status_code == 200, answer.text
+    rig.beat()
+    return rig
+
+
+@pytest.fixture
+def owner(browser: Browser, agent: Agent, rig: Rig) -> Iterator[Dashboard]:
+    """A window of the rig's owner, who has signed in with the key."""
+    with visit(browser, agent) as dashboard:
+        page = dashboard.open("/")
+        page.get_by_label("API key").fill(rig.registration["api_key"])
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("the rig")
+        yield dashboard
+        assert not dashboard.faults
+
+
+def status(agent: Agent, key: str) -> int:
+    """What a call with this key is answered."""
+    return httpx.get(f"{agent.url}/v1/key", headers={"X-API-Key": key}).status_code
+
+
+def confirm(page: Page, button: str) -> None:
+    """Press a button of the dialog that is open."""
+    page.get_by_role("dialog").get_by_role("button", name=button, exact=True).click()
+
+
+def test_an_owner_sees_the_machine_as_it_is(owner: Dashboard, rig: Rig) -> None:
+    """Its cards as they were measured, what its time went to, and what is not offered and why."""
+    rig.beat(paused="for another program (game)")
+    page = owner.open("/machine")
+    memory = page.get_by_role("meter", name="Memory")
+    expect(memory.first).to_have_attribute("aria-valuetext", "18 GiB of 24 GiB")
+    expect(page.get_by_role("meter", name="Temperature").first).to_have_attribute("aria-valuetext", "71 °C")
+    expect(page.get_by_text("for another program (game)")).to_be_visible()
+    expect(page.get_by_role("button", name="Resume this GPU")).to_have_count(0)  # it ends by itself
+    expect(page.get_by_text("No job that fits is waiting")).to_be_visible()
+    page = owner.open("/machine/models")
+    expect(page.get_by_text("ffmpeg was not found.")).to_be_visible()
+    expect(page.get_by_role("progressbar", name="Download of large-model")).to_have_attribute(
+        "aria-valuenow", "25"
+    )
+
+
+def test_an_owner_pauses_a_card_for_an_hour_and_resumes_it(owner: Dashboard, rig: Rig) -> None:
+    """The page says that the order waits until the machine has obeyed, and follows what it says then."""
+    rig.beat()
+    page = owner.open("/machine")
+    page.get_by_role("button", name="Pause this GPU").last.click()
+    page.get_by_role("dialog").get_by_label("For how long").select_option("1 hour")
+    confirm(page, "Pause")
+    expect(page.get_by_text("1 order not confirmed yet")).to_be_visible()
+    (order,) = rig.beat()
+    assert order == {"order_id": order["order_id"], "order": "pause", "gpu": "GPU-1", "seconds": 3600}
+    assert rig.beat(paused="by its owner", obeyed=[order["order_id"]]) == []
+    expect(page.get_by_text("by its owner")).to_be_visible()
+    expect(page.get_by_text("not confirmed")).to_have_count(0)
+    page.get_by_role("button", name="Resume this GPU").click()
+    expect(page.get_by_text("1 order not confirmed yet")).to_be_visible()
+    (order,) = rig.beat(paused="by its owner")
+    assert (order["order"], order["gpu"]) == ("resume", "GPU-1")
+    rig.beat(obeyed=[order["order_id"]])
+    expect(page.get_by_text("by its owner")).to_have_count(0)
+
+
+def test_the_agents_own_machine_really_pauses(dashboard: Dashboard, agent: Agent) -> None:
+    """A job that is submitted meanwhile waits, and runs when the machine goes on."""
+    page = dashboard.open("/machine")
+    page.get_by_role("button", name="Pause", exact=True).click()
+    confirm(page, "Pause")
+    expect(page.get_by_text("Paused: it takes no new jobs")).to_be_visible()
+    assert agent.status()["miner"]["paused"] == "by hand"
+    with httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file["client_key"]}) as client:
+        model = {"type": "python", "entrypoint": "model.py", "source": {"inline": MODEL}}
+        job = client.post("/v1/jobs", json={"type": "ai-inference", "model": model}).json()
+        resumed = datetime.now(UTC).isoformat()
+        page.get_by_role("button", name="Resume", exact=True).click()
+        expect(page.get_by_text("Paused: it takes no new jobs")).to_have_count(0)
+        ended(client, job["job_id"], "completed")
+        started = client.get(f"/v1/jobs/{job['job_id']}").json()["started_at"]
+    orders = httpx.get(f"{agent.url}/v1/miners", headers={"X-API-Key": agent.file["miner_key"]}).json()
+    assert orders["miners"][0]["orders"] == []
+    assert started > resumed
+
+
+def test_an_owner_fetches_and_removes_models(owner: Dashboard, rig: Rig) -> None:
+    page = owner.open("/machine/models")
+    page.get_by_label("Model", exact=True).select_option("stable-diffusion-1.5")
+    page.get_by_role("button", name="Fetch").click()
+    expect(page.get_by_text("told to fetch stable-diffusion-1.5")).to_be_visible()
+    page.get_by_role("button", name="Remove small-model").click()
+    confirm(page, "Remove")
+    expect(page.get_by_text("told to remove small-model")).to_be_visible()
+    orders = rig.beat()
+    assert [(order["order"], order["model"]) for order in orders] == [
+        ("fetch_model", "stable-diffusion-1.5"),
+        ("remove_model", "small-model"),
+    ]
+    rig.beat(obeyed=[order["order_id"] for order in orders])
+
+
+def test_an_offer_is_made_accepted_with_a_job_and_withdrawn(dashboard: Dashboard, agent: Agent) -> None:
+    """The job runs on the agent's own machine, at the offer's price."""
+    page = dashboard.open("/machine/offers")
+    page.get_by_role("button", name="New offer").click()
+    page.get_by_label("Service").select_option("Jobs of a name…")
+    page.get_by_role("button", name="Put it on the market").click()
+    expect(page.get_by_text("Say for which jobs the offer is.")).to_be_visible()
+    page.get_by_label("Name of the jobs").fill("image-classification")
+    page.get_by_label("Price per unit").fill("0.002")
+    page.get_by_role("button", name="Put it on the market").click()
+    row = page.get_by_role("row").filter(has_text="image-classification")
+    expect(row).to_contain_text("10 of 10")
+
+    with httpx.Client(base_url=agent.url, headers={"X-API-Key": agent.file["client_key"]}) as client:
+        body = {
+            "type": "ai-inference",
+            "name": "image-classification",
+            "model": {"type": "python", "entrypoint": "model.py"},
+        }
+        job_id = client.post("/v1/jobs", json=body).json()["job_id"]  # waits for its file
+        page = dashboard.open("/market")
+        page.get_by_role("button", name=re.compile("Give a waiting job .*classification")).click()
+        page.get_by_role("dialog").get_by_label("Job").select_option(index=1)
+        confirm(page, "Give the job")
+        expect(page.get_by_text("The job was given to the offer.")).to_be_visible()
+        assert client.put(f"/v1/jobs/{job_id}/files/model.py", content=MODEL).status_code == 200
+        ended(client, job_id, "completed")
+        assert client.get(f"/v1/jobs/{job_id}").json()["miner_id"] == agent.file["miner_id"]
+
+    page = dashboard.open("/machine/offers")
+    row = page.get_by_role("row").filter(has_text="image-classification")
+    expect(row).to_contain_text("9 of 10")
+    row.get_by_role("button", name="Withdraw").click()
+    confirm(page, "Withdraw")
+    expect(row).to_contain_text("Withdrawn")
+
+
+def test_a_client_makes_a_key_and_revokes_it(dashboard: Dashboard, agent: Agent) -> None:
+    page = dashboard.open("/keys")
+    page.get_by_label("What is it for?").fill("laptop")
+    page.get_by_role("button", name="Make the key").click()
+    key = page.get_by_role("dialog").locator(".secret [title]").get_attribute("title") or ""
+    assert status(agent, key) == 200
+    confirm(page, "Done")
+    assert key not in page.content()
+    page.get_by_role("button", name="Revoke laptop").click()
+    confirm(page, "Revoke")
+    expect(page.get_by_text("laptop was revoked.")).to_be_visible()
+    assert status(agent, key) == 401
+
+
+def test_the_operator_makes_an_account_with_money_and_a_key_for_it(
+    dashboard: Dashboard, agent: Agent
+) -> None:
+    page = dashboard.open("/network/accounts")
+    page.get_by_label("Name").fill("render farm")
+    page.get_by_role("button", name="Make the account").click()
+    page.get_by_role("button", name="Credit render farm").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Amount").fill("ten")
+    confirm(page, "Credit")
+    expect(dialog.get_by_text("A number like 10")).to_be_visible()
+    dialog.get_by_label("Amount").fill("12.5")
+    confirm(page, "Credit")
+    expect(page.get_by_role("row").filter(has_text="render farm")).to_contain_text("12.50")
+
+    page = dashboard.open("/network/keys")
+    page.get_by_label("Account").select_option("render farm")
+    page.get_by_label("Name").fill("frames")
+    page.get_by_role("button", name="Make the key").click()
+    key = page.get_by_role("dialog").locator(".secret [title]").get_attribute("title") or ""
+    wallet = httpx.get(f"{agent.url}/v1/wallet", headers={"X-API-Key": key}).json()
+    assert wallet["balance"] == "12.5"
+    confirm(page, "Done")
+    page.get_by_role("button", name="Revoke frames").click()
+    confirm(page, "Revoke")
+    expect(page.get_by_text("frames was revoked.")).to_be_visible()
+    assert status(agent, key) == 401
+
+
+def test_the_operator_lets_a_machine_join_and_sees_it(dashboard: Dashboard, agent: Agent) -> None:
+    page = dashboard.open("/network/keys")
+    page.get_by_role("button", name="Make a token").click()
+    command = page.get_by_role("dialog").locator(".secret [title]").get_attribute("title") or ""
+    assert command.startswith(f"aitbc-agent start --coordinator {agent.url} --enroll ")
+    joining = ScriptedMiner(agent.url)
+    assert joining.register(name="new rig", enrolment_token=command.split()[-1]).status_code == 200
+    page = dashboard.open("/network/miners")
+    row = page.get_by_role("row").filter(has_text="new rig")
+    expect(row).to_contain_text("Ready")
+    row.get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("new rig")
+
+
+def test_every_page_can_be_used_by_everybody(browser: Browser, agent: Agent, rig: Rig) -> None:
+    """axe-core finds nothing serious, in the dark on a phone, where nothing is wider than the screen either."""
+    rig.beat()
+    with visit(browser, agent, size=PHONE, scheme="dark") as dashboard:
+        dashboard.sign_in()
+        for path in (*PAGES, f"/network/miners/{rig.miner_id}"):
+            page = dashboard.open(path)
+            assert dashboard.findings() == [], path
+            assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], path
+        assert not dashboard.faults
