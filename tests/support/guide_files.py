@@ -40,6 +40,10 @@ def _made() -> Path:
     for name in ("talk.wav", "talks/monday.wav", "talks/tuesday.wav"):
         shutil.copyfile(speech, directory / name)
     make_scene(directory / "scene.blend")
+    (directory / "films").mkdir()
+    shutil.copyfile(directory / "in.mov", directory / "films" / "monday.mov")
     (directory / "model.py").write_text(MODEL, encoding="utf-8")
-    Image.new("RGB", (64, 64), (200, 40, 40)).save(directory / "cat.jpg")
+    (directory / "pictures").mkdir()
+    for name in ("cat.jpg", "pictures/dog.jpg"):
+        Image.new("RGB", (64, 64), (200, 40, 40)).save(directory / name)
     return directory

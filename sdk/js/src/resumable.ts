@@ -54,23 +54,32 @@ export async function uploadResumably(
   const upload = await begin(session, source, parts.size, options.signal);
   let state: State = { offset: 0, artifactId: null };
   let partSize = SMALLEST_PART;
-  for (let attempt = 0; state.artifactId === null; ) {
-    const { value, done } = await parts.slice(state.offset, state.offset + partSize);
-    const begun = Date.now();
+  for (let attempt = 0, unknown = false; state.artifactId === null; ) {
+    const begun = performance.now();
     try {
+      if (unknown) {
+        const { offset } = state;
+        state = await stateOf(session, upload, options.signal);
+        // What a broken connection brought counts, and shows that the network is of use.
+        if (state.offset > offset) attempt = 0;
+        unknown = false;
+        continue;
+      }
+      unknown = true;
+      const { value, done } = await parts.slice(state.offset, state.offset + partSize);
       state = await send(session, upload, {
         value,
         offset: state.offset,
         last: done,
         signal: options.signal,
       });
+      unknown = false;
       attempt = 0;
     } catch (error) {
       if (!isPassing(error) || attempt >= session.retries) throw error;
       await pause(backoffDelay(attempt++), options.signal);
-      state = await stateOf(session, upload, options.signal);
     }
-    partSize = nextSize(partSize, Date.now() - begun);
+    partSize = nextSize(partSize, performance.now() - begun);
     options.onProgress?.(state.offset, parts.size ?? undefined);
   }
   return { artifactId: state.artifactId, size: parts.position, sha256: parts.digest() };
