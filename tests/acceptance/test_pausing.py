@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.miner.control import Refused
 from miner_support.cards import GIBIBYTE
 from nvml_shim.shim import TWO_CARDS
 from support.two_cards import LOOK_SECONDS, WAIT_SECONDS, Rig, working
@@ -124,6 +125,5 @@ def test_a_drained_miner_says_when_it_is_done_and_with_all_cards_paused_there_ar
     assert rig.ask("resume", gpu="1")["miner"]["words"] == "by hand"
     assert rig.agent.cli("resume").stdout == "The miner takes jobs again.\n"
     assert rig.miner()["slots"]["free"] == 2
-    refused = rig.agent.cli("pause", "--gpu", "7", check=False)
-    assert refused.returncode == 1
-    assert "There is no GPU '7' here; there are 0 (GPU-1111" in refused.stderr
+    with pytest.raises(Refused, match=r"There is no GPU '7' here; there are 0 \(GPU-1111"):
+        rig.ask("pause", gpu="7")
