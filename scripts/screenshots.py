@@ -29,7 +29,7 @@ CHROMIUM = "/usr/bin/chromium"
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
 SIZES = {"1440": (1440, 900), "390": (390, 844)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-JOB_SECONDS = 240.0
+JOB_SECONDS = 300.0
 LIMIT_MS = 30_000
 
 TALK = (
@@ -73,10 +73,10 @@ def submit(client: AITBCClient, folder: Path) -> Jobs:
         scene,
         name="Opening shot",
         engine="cycles",
-        samples=24,
-        resolution_x=640,
-        resolution_y=360,
-        frames="1-5",
+        samples=12,
+        resolution_x=480,
+        resolution_y=270,
+        frames="1-3",
     )
     done = [
         talk,

@@ -54,6 +54,8 @@ class Form:
     """Whether it is a list."""
     types: tuple[Any, ...] = ()
     """The Python types of one value, None left out."""
+    table: type[BaseModel] | None = None
+    """What each entry of a table by name consists of, where that is settings again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,13 @@ def _form(name: str, field: FieldInfo) -> Form:
     sample = written(examples[0]) if examples else form.sample
     ending = next((unit for ending, unit in _UNITS_BY_ENDING.items() if name.endswith(ending)), None)
     return Form(
-        form.words, sample, form.unit if ending is None else ending, form.choices, form.many, form.types
+        form.words,
+        sample,
+        form.unit if ending is None else ending,
+        form.choices,
+        form.many,
+        form.types,
+        form.table,
     )
 
 
@@ -223,7 +231,8 @@ def _form_of(annotation: Any, metadata: list[Any], name: str) -> Form:
         )
     if origin is dict:
         item = _form_of(arguments[1], [], name)
-        return Form(f"table by name: {item.words}", f"{{ name = {item.sample} }}", item.unit, types=(dict,))
+        sample = f"{{ name = {item.sample} }}"
+        return Form(f"table by name: {item.words}", sample, item.unit, types=(dict,), table=item.table)
     return _plain(annotation, metadata, name)
 
 
@@ -258,7 +267,7 @@ _PLAIN: Final[dict[Any, Form]] = {
 def _plain(kind: Any, metadata: list[Any], name: str) -> Form:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         inner = ", ".join(kind.model_fields)
-        return Form(f"table with {inner}", "{ ... }", types=(dict,))
+        return Form(f"table with {inner}", "{ ... }", types=(dict,), table=kind)
     form = _PLAIN.get(kind)
     if form is None:
         raise TypeError(f"{name}: say in agent/settings/description.py how values of {kind} are written")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from agent.settings.corrections import correction, meant
-from agent.settings.description import Setting
+from agent.settings.description import Setting, describe
 from agent.settings.faults import Fault, Origin
 from agent.settings.merging import Sources
 
@@ -31,15 +31,30 @@ def explain(error: ValidationError, sources: Sources, known: Known) -> Iterator[
     told: set[tuple[str, ...]] = set()
     for details in error.errors(include_url=False):
         path = tuple(str(part) for part in details["loc"])
-        setting = _setting(path, known)
+        nearby = _with_entry(path, known)
+        setting = _setting(path, nearby)
         key_path = path if setting is None else tuple(setting.key.split("."))
         if setting is not None and dict in setting.form.types:
             key_path = path[: len(key_path) + 1]
         if key_path in told:
             continue
         told.add(key_path)
-        message, suggestion = _words(details, ".".join(path), setting, known, sources.origin(key_path))
+        message, suggestion = _words(details, ".".join(path), setting, nearby, sources.origin(key_path))
         yield Fault(".".join(key_path), message, suggestion, sources.origin(key_path))
+
+
+def _with_entry(path: tuple[str, ...], known: Known) -> Known:
+    """The same, and what an entry of a table by name consists of, if the path leads into one."""
+    setting = _setting(path, known)
+    if setting is None or setting.form.table is None:
+        return known
+    length = setting.key.count(".") + 2
+    if len(path) <= length or path[length] == "[key]":
+        return known
+    prefix = f"{'.'.join(path[:length])}."
+    below = {it.key: it for it in describe(setting.form.table, prefix)}
+    rest = {key: it for key, it in known.settings.items() if key != setting.key}
+    return Known({**rest, **below}, [*known.sections, *{it.section for it in below.values()}])
 
 
 def _setting(path: tuple[str, ...], known: Known) -> Setting | None:

@@ -188,3 +188,42 @@ def test_every_setting_says_what_it_means() -> None:
             nested = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
             assert nested or field.description, f"{section.__name__}.{name}"
     assert len(known_keys()) == len(set(known_keys())) > 40
+
+
+def test_a_gpu_has_settings_of_its_own_by_number_or_uuid(
+    config: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the file and from variables; what it does not say is left to `miner.pause`."""
+    path = config(
+        '[miner.pause]\nschedule = ["Mon-Fri 09:00-18:00"]\n[miner.gpus.0.pause]\nschedule = []\n'
+        '[miner.gpus."GPU-11aa".pause]\nmax_temperature = 75\n'
+    )
+    monkeypatch.setenv("AITBC_MINER__GPUS__1__PAUSE__MAX_POWER", "250")
+    miner = load_settings(path).miner
+    assert miner.pause.schedule == ("Mon-Fri 09:00-18:00",)
+    assert (miner.gpus["0"].pause.schedule, miner.gpus["1"].pause.max_power) == ((), 250)
+    assert miner.gpus["GPU-11aa"].pause.schedule is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            '[miner.pause]\nschedule = ["Mon-Fri 9-18"]',
+            r"miner\.pause\.schedule: 'Mon-Fri 9-18' is no time of the week; write it like",
+        ),
+        (
+            "[miner.gpus.first.pause]\nschedule = []",
+            r"miner\.gpus\.first.*'first' names no GPU; write its index",
+        ),
+        (
+            "[miner.gpus.0.pause]\nshedule = []",
+            r"there is no such setting\. Did you mean miner\.gpus\.0\.pause\.schedule\?",
+        ),
+        ("[miner.gpus.0.pause]\nmax_power = -1", r"miner\.gpus\.0\.pause\.max_power: -1 does not fit\."),
+        ("[miner.pause]\nmax_temperature = 500", r"miner\.pause\.max_temperature: .*150"),
+    ],
+)
+def test_a_pause_that_makes_no_sense_is_refused_with_what_fits(config: Any, text: str, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        load_settings(config(text))

@@ -20,14 +20,13 @@ export default defineConfig({
       output: {
         // Left alone, each component that two pages share becomes a file of its own, with the imports that this takes.
         codeSplitting: {
-          includeDependenciesRecursively: false,
           groups: [
             {
               name: "shared",
-              test: /src\/(components|format)\/|src\/[a-z]+\.tsx?$|sdk\/js\/dist\/(?!resumable)|node_modules/,
+              test: /src\/(components|format)\/|src\/[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!resumable)|node_modules/,
+              priority: 1,
             },
-            { name: "owner", test: /src\/views\/owner\// },
-            { name: "operator", test: /src\/views\/operator\// },
+            { name: "machines", test: /src\/views\/(owner|operator)\// },
           ],
         },
       },

@@ -2,6 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
+import { Button } from "./components/button.tsx";
 import { Empty } from "./components/empty.tsx";
 import { Page } from "./components/page.tsx";
 import { Skeleton } from "./components/skeleton.tsx";
@@ -62,7 +63,7 @@ function NoKey({ role }: { role: Role }) {
 function Missing() {
   return (
     <Page title="There is no such page">
-      <Empty icon="info" title="Nothing is here" action={<a href={`${BASE}/`}>To the overview</a>}>
+      <Empty icon="info" title="Nothing is here" action={<Button href={`${BASE}/`}>To the overview</Button>}>
         The address may be mistyped, or from another version of the dashboard.
       </Empty>
     </Page>

@@ -80,7 +80,7 @@ function Conversation({ service }: { service: ServiceDetails }) {
   };
   return (
     <div class="chat">
-      <div role="log" aria-label="Conversation">
+      <div role="log" aria-label="Conversation" aria-busy={busy}>
         <ol class="chat-turns">
           {turns.length === 0 && (
             <li class="chat-hint quiet">Ask something. The answer appears as it is written.</li>

@@ -16,7 +16,7 @@ import { Ago, Clock, now } from "../../components/time.tsx";
 import { notify } from "../../components/toast.tsx";
 import { serviceName, shortId } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
-import { type Loading, useLoad } from "../../load.ts";
+import { useLoad } from "../../load.ts";
 import { BASE } from "../../pages.ts";
 import { Result } from "../../results/result.tsx";
 import { api } from "../../session.ts";
@@ -45,7 +45,9 @@ export default function JobPage() {
       back={BACK}
       lead={
         <span class="row">
-          <Status state={job.status} />
+          <span role="status">
+            <Status state={job.status} />
+          </span>
           {serviceName(job.serviceId)}
           <Copyable text={job.jobId} shown={shortId(job.jobId)} />
         </span>
@@ -141,10 +143,7 @@ function Completed({ job }: { job: JobState }) {
         </Card>
         <Details job={job} />
       </div>
-      <Loaded
-        from={receipt as Loading<NonNullable<typeof receipt.data>>}
-        skeleton={<Skeleton height="20rem" />}
-      >
+      <Loaded from={receipt} skeleton={<Skeleton height="20rem" />}>
         {(receipt) => <ReceiptPanel receipt={receipt} />}
       </Loaded>
     </div>

@@ -34,7 +34,7 @@ export async function submitted(
     ),
     ...(offerId ? { offer_id: offerId } : {}),
   };
-  // A press that is repeated because an answer got lost must not pay for two jobs.
+  // With it the call is repeated where its answer gets lost, and one job comes of it.
   const idempotencyKey = crypto.getRandomValues(new Uint32Array(4)).join("-");
   return service.route
     ? client.services.call(service.route.replace("/v1/services/", ""), request, { idempotencyKey })
