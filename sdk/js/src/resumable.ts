@@ -66,13 +66,12 @@ export async function uploadResumably(
         continue;
       }
       unknown = true;
-      const { value, done } = await parts.slice(state.offset, state.offset + partSize);
-      state = await send(session, upload, {
-        value,
-        offset: state.offset,
-        last: done,
-        signal: options.signal,
-      });
+      const { offset } = state;
+      const { value, done } = await parts.slice(offset, offset + partSize);
+      state = await send(session, upload, { value, offset, last: done, signal: options.signal });
+      if (state.artifactId === null && state.offset <= offset) {
+        throw new TransportError(`The coordinator takes no more than ${offset} bytes of this file.`);
+      }
       unknown = false;
       attempt = 0;
     } catch (error) {
@@ -135,7 +134,11 @@ async function stateOf(session: Session, path: string, signal: AbortSignal | und
 }
 
 function read(headers: Headers): State {
-  return { offset: Number(headers.get("upload-offset")), artifactId: headers.get("upload-artifact-id") };
+  const offset = headers.get("upload-offset") ?? "";
+  if (!/^[0-9]+$/.test(offset)) {
+    throw new TransportError("The answer to a part of an upload is not a coordinator's.");
+  }
+  return { offset: Number(offset), artifactId: headers.get("upload-artifact-id") };
 }
 
 function isPassing(error: unknown): boolean {

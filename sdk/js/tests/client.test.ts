@@ -283,6 +283,20 @@ describe("files", () => {
     });
   });
 
+  test("in parts are given up where the coordinator takes nothing of them", async () => {
+    const begun: Reply = { status: 201, json: { upload_id: "upload_1" } };
+    const stuck: Reply = { headers: { "Upload-Offset": "0" }, json: {} };
+    server.replies = [begun, ...Array.from({ length: 10 }, () => stuck)];
+    await expect(client.artifacts.upload(new Blob(["some words"]).stream())).rejects.toThrow(
+      "The coordinator takes no more than 0 bytes of this file.",
+    );
+    expect(server.seen.filter(({ method }) => method === "PATCH").length).toBe(5);
+    server.replies = [begun, ...Array.from({ length: 10 }, () => ({ json: {} }))];
+    await expect(client.artifacts.upload(new Blob(["some words"]).stream())).rejects.toThrow(
+      "The answer to a part of an upload is not a coordinator's.",
+    );
+  });
+
   test("with another digest than their name are refused", async () => {
     const reply: Reply = (response) => response.end("something else");
     server.replies = [reply, reply];
