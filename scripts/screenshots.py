@@ -112,7 +112,7 @@ def keep_busy(client: AITBCClient, folder: Path) -> list[str]:
         for name in ("Title sequence", "Product turntable")
     ]
     for event in client.jobs.events(str(jobs[0]["job_id"])):
-        if event.job is not None and event.job.progress >= SOME_PERCENT:
+        if event.job is not None and (event.job.progress or 0) >= SOME_PERCENT:
             break
     return [str(job["job_id"]) for job in jobs]
 
