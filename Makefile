@@ -1,5 +1,5 @@
 # Thin names over scripts/, whose files say what they do. All but clean first set up what is missing.
-.PHONY: setup demo start test check bench format clean
+.PHONY: setup demo start test check bench format docs clean
 
 # Debian packages, .venv, demo models.
 setup:
@@ -28,6 +28,10 @@ bench:
 # Formats, and mends what ruff can mend by itself.
 format:
 	@scripts/format
+
+# Writes the pages and files that are made from the code.
+docs: setup
+	@scripts/docs
 
 # Removes what was built; models, data and settings stay.
 clean:

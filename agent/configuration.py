@@ -1,7 +1,7 @@
-"""Finds and reads the files that come with the program, today the catalogue of models, and what an owner adds to them.
+"""Finds and reads the files that come with the program (the catalogue of models, units for systemd), and what an owner adds.
 
-The shipped ones lie in `agent/configs` of an installed package and in `configs` of a checkout, the owner's in the data
-directory.
+The shipped ones lie in `agent/configs` and `agent/systemd` of an installed package, and in the directories of these names of
+a checkout; the owner's lie in the data directory.
 """
 
 from __future__ import annotations
@@ -17,11 +17,20 @@ from agent.core.errors import ConfigurationError
 
 def configuration_directory() -> Path:
     """Where the shipped configuration lies. Raises `ConfigurationError` if the installation is incomplete."""
+    return _shipped("configs", "models.toml")
+
+
+def units_directory() -> Path:
+    """Where the shipped units for systemd lie. Raises `ConfigurationError` if the installation is incomplete."""
+    return _shipped("systemd", "aitbc-agent.service")
+
+
+def _shipped(name: str, file: str) -> Path:
     package = Path(__file__).parent
-    for directory in (package / "configs", package.parent / "configs"):
-        if (directory / "models.toml").is_file():
+    for directory in (package / name, package.parent / name):
+        if (directory / file).is_file():
             return directory
-    raise ConfigurationError("models.toml is missing from this installation; install aitbc-agent again.")
+    raise ConfigurationError(f"{file} is missing from this installation; install aitbc-agent again.")
 
 
 @cache

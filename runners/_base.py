@@ -13,10 +13,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import core_schema
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 FILE_MARK = "x-aitbc-file"
 """The JSON Schema keyword that marks an input field as the address of a file."""
@@ -149,6 +152,22 @@ class ServiceDefinition:
     def file_fields(self) -> dict[str, InputFile]:
         """The input fields that hold the address of a file, by dotted path."""
         return dict(_all_file_fields(self.input_model))
+
+
+_TRIALS: list[Callable[[], None]] = []
+
+
+def remembered(trial: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Decorates a trial of this machine, say whether an encoder works: its outcome is kept until `forget_trials`."""
+    kept = cache(trial)
+    _TRIALS.append(kept.cache_clear)
+    return cast("Callable[_P, _T]", kept)
+
+
+def forget_trials() -> None:
+    """Have all trials made again: the machine has changed, a driver was loaded."""
+    for forget in _TRIALS:
+        forget()
 
 
 @cache

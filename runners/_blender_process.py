@@ -14,12 +14,11 @@ import signal
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from runners import _blender_script
-from runners._base import Device, Fail, Retry, RunnerError, Tools
+from runners._base import Device, Fail, Retry, RunnerError, Tools, remembered
 from runners._sandbox import Sandbox
 from runners._sandbox_watch import Ended, Limits, Outcome
 
@@ -152,7 +151,7 @@ def _version(tools: Tools) -> tuple[int, ...]:
     return tuple(int(number or 0) for number in found.groups())
 
 
-@cache
+@remembered
 def abilities(tools: Tools, device: Device) -> Abilities:
     """What this machine's Blender can do on a device. Raises `Retry` if it does not run here."""
     told: dict[str, Any] = {}
@@ -180,7 +179,7 @@ def abilities(tools: Tools, device: Device) -> Abilities:
     return Abilities(tuple(told["version"]), told["denoiser"], backends, hindrance)
 
 
-@cache
+@remembered
 def eevee_works(tools: Tools, device: Device) -> bool:
     """Whether EEVEE draws on this machine's GPU, found out by drawing one tiny picture."""
     if device.kind != "cuda":

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from runners._base import Device, Fail, Retry, RunnerError, Tools
+from runners._base import Device, Fail, Retry, RunnerError, Tools, remembered
 from runners._ffmpeg_process import GLOBAL_OPTIONS
 from runners._ffmpeg_request import TranscodeRequest
 from runners._sandbox import Sandbox
@@ -82,7 +82,7 @@ def listed(tools: Tools) -> frozenset[str]:
     return frozenset(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\S+)", text, flags=re.MULTILINE))
 
 
-@cache
+@remembered
 def hardware_works(tools: Tools, encoder: str, device: Device | None) -> bool:
     """Whether one frame can be encoded with an NVENC encoder; on `device`, or with None on any of this machine's."""
     if encoder not in listed(tools):

@@ -22,7 +22,7 @@ from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -41,6 +41,7 @@ from runners._protocol import (
     Kept,
     Load,
     Loaded,
+    Log,
     Message,
     Progress,
     ProtocolError,
@@ -68,6 +69,9 @@ PR_SET_PDEATHSIG = 1
 OOM_SCORE = 500
 """How much rather the kernel ends this process than others, from -1000 to 1000."""
 
+MAX_CODE = 64
+"""Characters of a runner's code that are logged."""
+
 EXIT_PROTOCOL = 2
 """Exit status after a frame that is no message."""
 
@@ -83,6 +87,7 @@ class _RunContext:
         self.work = message.work
         self.resources: Mapping[str, str] = message.resources
         self.timeout_seconds = message.timeout_seconds
+        self.trace_id = message.trace_id
         self._run_id = message.run_id
         self._send = send
         self._lock = threading.Lock()
@@ -223,19 +228,30 @@ class _Host:
         try:
             action()
         except Cancelled:
-            self._send(
-                Error(run_id=run_id, kind="cancelled", code="CANCELLED", message="The job was cancelled.")
-            )
+            self._failed(run_id, "cancelled", "CANCELLED", "The job was cancelled.")
         except Fail as error:
-            self._send(Error(run_id=run_id, kind="fail", code=error.code, message=str(error)))
+            self._failed(run_id, "fail", error.code, str(error))
         except Retry as error:
-            self._send(Error(run_id=run_id, kind="retry", code=error.code, message=str(error)))
+            self._failed(run_id, "retry", error.code, str(error))
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)
         except Exception as error:  # noqa: BLE001 - the boundary: an engine may raise anything
             traceback.print_exc()
             summary = traceback.format_exception_only(error)[-1].strip()
-            self._send(Error(run_id=run_id, kind="retry", code="RUNNER_CRASHED", message=summary[:2000]))
+            self._failed(run_id, "retry", "RUNNER_CRASHED", summary[:2000])
+
+    def _failed(
+        self, run_id: str | None, kind: Literal["fail", "retry", "cancelled"], code: str, message: str
+    ) -> None:
+        if run_id is not None:
+            self._note(run_id, "ended", outcome=kind, code=code[:MAX_CODE])
+        self._send(Error(run_id=run_id, kind=kind, code=code, message=message))
+
+    def _note(self, run_id: str, event: str, **fields: str | float | None) -> None:
+        """A line for the miner's log, under the id that follows the job."""
+        self._send(
+            Log(run_id=run_id, event=event, fields={"trace_id": self._runs[run_id].trace_id, **fields})
+        )
 
     def _configure(self, message: Configure) -> None:
         self._runner = self._runner_class(message.tools, message.device)
@@ -267,6 +283,8 @@ class _Host:
         context = self._runs[message.run_id]
         context.check()
         request = self._request(message.parameters)
+        model = self._model.name if self._model is not None else None
+        self._note(message.run_id, "started", model=model)
         began = time.monotonic()
         result = runner.run(request, context)
         seconds = round(time.monotonic() - began, 3)
@@ -274,6 +292,7 @@ class _Host:
         units = Decimal(plain_units(result.units))
         results = self._results(result, context.output)
         results |= {"processing_time": seconds, "units": _number(units)}
+        self._note(message.run_id, "ended", outcome="done", seconds=seconds, units=plain_units(units))
         weights = runner.weights(self._model) if self._model is not None else ()
         self._send_done(
             Done(

@@ -95,6 +95,7 @@ class Run(Message):
     work: Path
     resources: dict[str, str] = {}
     timeout_seconds: float = Field(gt=0)
+    trace_id: str | None = None
 
 
 class Cancel(Message):
@@ -163,6 +164,18 @@ class Event(Message):
     data: dict[str, Any]
 
 
+class Log(Message):
+    """A line for the miner's log about a run: an event and plain fields, never what a client sent or gets."""
+
+    type: Literal["log"] = "log"
+    run_id: str
+    event: str = Field(pattern=r"^[a-z_]{1,64}$")
+    fields: dict[
+        Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")],
+        bool | int | float | Annotated[str, Field(max_length=200)] | None,
+    ] = Field(default={}, max_length=16)
+
+
 class Done(Message):
     """A run's results, with `{"$file": FileReference}` where output files are, and what was metered.
 
@@ -214,7 +227,7 @@ class Kept(Message):
 
 
 ForChild: TypeAlias = Configure | Load | Run | Cancel | Unload | Exit
-FromChild: TypeAlias = Ready | Loaded | Unloaded | Progress | Event | Kept | Done | Error
+FromChild: TypeAlias = Ready | Loaded | Unloaded | Progress | Event | Kept | Log | Done | Error
 
 ToChild = Annotated[ForChild, Field(discriminator="type")]
 ToParent = Annotated[FromChild, Field(discriminator="type")]

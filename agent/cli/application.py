@@ -1,58 +1,80 @@
-"""The command's root: its groups, and what happens to errors."""
+"""The command's root: its groups, and what happens to errors.
+
+A command's module is imported when that command is run, or when all are listed: together they take a second of
+processor time, which a health check every half minute or a script of ten commands would pay each time.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from agent import __version__
-from agent.cli import (
-    accounts,
-    bench,
-    config,
-    doctor,
-    earnings,
-    enroll,
-    fsck,
-    keys,
-    login,
-    models,
-    pause,
-    receipts,
-    serve,
-    status,
-    stop,
-)
 from agent.core.errors import AgentError
 from aitbc.errors import AITBCError
+
+COMMANDS: Final = {
+    "start": "serve.start",
+    "coordinator": "serve.coordinator",
+    "enroll": "enroll.enroll",
+    "login": "login.login",
+    "status": "status.status",
+    "doctor": "doctor.doctor",
+    "health": "health.health",
+    "earnings": "earnings.earnings",
+    "bench": "bench.bench",
+    "pause": "pause.pause",
+    "resume": "pause.resume",
+    "drain": "pause.drain",
+    "stop": "stop.stop",
+    "fsck": "fsck.fsck",
+    "backup": "backup.backup",
+    "restore": "backup.restore",
+    "accounts": "accounts.app",
+    "keys": "keys.app",
+    "models": "models.app",
+    "receipts": "receipts.app",
+    "config": "config.app",
+    "service": "service.app",
+}
+"""Each command, and what it is in which module beside this one: a function, or the application of a group."""
+
+
+class _Commands(TyperGroup):
+    """Finds commands in `COMMANDS`. The library's own types differ from version to version, so none are named."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is the library's
+        """All names, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - as above
+        """The command of this name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(".")
+        found = getattr(import_module(f"agent.cli.{module}"), name)
+        if isinstance(found, typer.Typer):
+            command: Any = typer.main.get_group(found)
+        else:
+            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            single.command(cmd_name)(found)
+            command = typer.main.get_command(single)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
     name="aitbc-agent",
     help="Turn this machine into a worker that earns.",
+    cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("start")(serve.start)
-app.command("coordinator")(serve.coordinator)
-app.command("enroll")(enroll.enroll)
-app.command("login")(login.login)
-app.command("status")(status.status)
-app.command("doctor")(doctor.doctor)
-app.command("earnings")(earnings.earnings)
-app.command("bench")(bench.bench)
-app.command("pause")(pause.pause)
-app.command("resume")(pause.resume)
-app.command("drain")(pause.drain)
-app.command("stop")(stop.stop)
-app.command("fsck")(fsck.fsck)
-app.add_typer(accounts.app, name="accounts")
-app.add_typer(keys.app, name="keys")
-app.add_typer(models.app, name="models")
-app.add_typer(receipts.app, name="receipts")
-app.add_typer(config.app, name="config")
 
 
 def _version(value: bool) -> None:
@@ -71,9 +93,9 @@ def root(
 
 
 def main() -> None:
-    """Run the command. An error that we explain ends with exit code 1 and one paragraph on standard error."""
+    """Run the command. An error that we explain ends with its exit code, mostly 1, and one paragraph on standard error."""
     try:
         app(prog_name="aitbc-agent")
     except (AgentError, AITBCError, OSError) as error:
         typer.echo(f"aitbc-agent: {error}", err=True)
-        sys.exit(1)
+        sys.exit(error.exit_code if isinstance(error, AgentError) else 1)

@@ -3,36 +3,83 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import asdict
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from agent.cli import logs
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.core.errors import ConfigurationError
+from agent.miner.findings import Finding, found
+from agent.settings import Settings
 
-MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "fault": "[red]fault[/]"}
+MARKS: Final = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "ok": "[green]ok[/]"}
+"""From the worst to the best, which is the order in which they are shown."""
 
 
-def doctor(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Look for faults. Ends with exit code 1 if there is one."""
-    from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start sooner without it
-
-    settings = settings_from(data_dir, config)
-    logs.configure(settings.log.model_copy(update={"level": "error"}))
-    findings = asyncio.run(examine(settings))
+def doctor(
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    coordinator: Annotated[
+        str | None, typer.Option("--coordinator", help="Look also at this coordinator, before joining it.")
+    ] = None,
+    enroll: Annotated[
+        str | None, typer.Option("--enroll", help="Try this enrolment token there; it is not spent.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for faults, and say what to do. Ends with exit code 1 if something would stop work."""
+    try:
+        settings = settings_from(
+            data_dir, config, miner={"coordinator": coordinator, "enrolment_token": enroll}
+        )
+    except ConfigurationError as error:
+        findings = [found("configuration_wrong", fault=line) for line in str(error).splitlines()]
+    else:
+        findings = asyncio.run(_examine(settings))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
-        table = Table("Check", "", "Finding", box=None, pad_edge=False)
-        for finding in findings:
-            message = (
-                finding.message
-                if finding.remedy is None
-                else f"{finding.message}\n[bold]→ {finding.remedy}[/]"
-            )
-            table.add_row(finding.check, MARKS[finding.status], message)
-        Console().print(table)
-    if any(finding.status == "fault" for finding in findings):
+        _print(findings)
+    if any(finding.severity == "fault" for finding in findings):
         raise typer.Exit(1)
+
+
+async def _examine(settings: Settings) -> list[Finding]:
+    from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start sooner without it
+
+    logs.configure(settings.log.model_copy(update={"level": "error"}))
+    return await examine(settings)
+
+
+def _print(findings: list[Finding]) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")  # a path in a command that is cut short is of no use
+    ranks = list(MARKS)
+    for finding in sorted(findings, key=lambda finding: ranks.index(finding.severity)):
+        text = escape(finding.message)
+        if finding.remedy is not None:
+            text += f" [dim]({finding.id})[/]\n[bold]→ {escape(finding.remedy)}[/]"
+        table.add_row(MARKS[finding.severity], text)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"\n[bold]{_summary(findings)}[/]")
+
+
+def _summary(findings: list[Finding]) -> str:
+    counted = Counter(finding.severity for finding in findings)
+    if not counted["fault"] and not counted["warning"]:
+        return "Nothing is wrong."
+    words = [
+        f"{counted[severity]} {severity}{'s' if counted[severity] > 1 else ''}"
+        for severity in ("fault", "warning")
+        if counted[severity]
+    ]
+    end = "Work would stop." if counted["fault"] else "None of them stops work."
+    return f"{' and '.join(words)}. {end}"

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import sys
 import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console, Group
+import structlog
+from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 
 from agent.cli.panel import View, draw
+from agent.miner.background import Background
 
 if TYPE_CHECKING:
     from agent.miner.daemon import Daemon
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 REFRESH_SECONDS: Final = 1.0
 SAID_SECONDS: Final = 600.0
 """How long what was said is shown: a link that logs in is good no longer."""
+KEY_SECONDS: Final = 0.25
+"""How often whoever waits for keys looks whether the panel has ended."""
 _END_SECONDS: Final = 2.0
 _MAX_LOG: Final = 200
 SHOWN_AFTER_A_FAULT: Final = 20
@@ -36,6 +41,8 @@ SHOWN_AFTER_A_FAULT: Final = 20
 _MAX_LINE: Final = 2000
 _LOCAL_FLAGS: Final = 3
 _CONTROL_CHARACTERS: Final = 6
+
+_log = structlog.get_logger(__name__)
 
 
 def wanted(*, plain: bool) -> bool:
@@ -94,36 +101,42 @@ class LivePanel:
         """Draw soon, e.g. because something was asked for or the window's size has changed."""
         self._wake.set()
 
-    @contextmanager
-    def shown(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def shown(self) -> AsyncIterator[None]:
         """Have the terminal, and give it back as it was however the block ends."""
         lost: tuple[str, ...] = ()
         loop = asyncio.get_running_loop()
         descriptor = sys.stdin.fileno()
         before = termios.tcgetattr(descriptor)
-        drawing = threading.Thread(target=self._keep_drawing, name="panel", daemon=True)
-        keeping = loop.create_task(self._keep_current(), name="panel")
+        threads = [
+            threading.Thread(target=self._keep_drawing, name="panel", daemon=True),
+            threading.Thread(
+                target=self._keep_reading, args=(descriptor, loop), name="panel-keys", daemon=True
+            ),
+        ]
+        keeping = Background()
+        keeping.spawn(self._keep_current(), "panel")
         try:
             _take_keys(descriptor)
             self._log.shown = True
-            loop.add_reader(descriptor, self._read_key, descriptor)
             loop.add_signal_handler(signal.SIGWINCH, self.refresh)
-            drawing.start()
+            for thread in threads:
+                thread.start()
             yield
         except BaseException:
             lost = tuple(self._log.lines)[-SHOWN_AFTER_A_FAULT:]
             raise
         finally:
             loop.remove_signal_handler(signal.SIGWINCH)
-            loop.remove_reader(descriptor)
-            keeping.cancel()
+            await keeping.close()
             self._ended.set()
             self._draw.set()
-            if drawing.ident is not None:
-                drawing.join(_END_SECONDS)
+            for thread in threads:
+                if thread.ident is not None:
+                    await asyncio.to_thread(thread.join, _END_SECONDS)
             self._log.shown = False
             with suppress(termios.error):  # the terminal is gone
-                termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+                termios.tcsetattr(descriptor, termios.TCSANOW, before)
             for line in lost:
                 self._log.write(f"{line}\n")
 
@@ -140,6 +153,14 @@ class LivePanel:
                     await self._wake.wait()
 
     def _keep_drawing(self) -> None:
+        try:
+            self._draw_views()
+        except OSError:  # the terminal is gone
+            _log.info("panel_ended")
+        finally:
+            self._log.shown = False
+
+    def _draw_views(self) -> None:
         console = Console(highlight=False)
         with Live(
             console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
@@ -148,17 +169,22 @@ class LivePanel:
                 self._draw.wait()
                 self._draw.clear()
                 if (view := self._view) is not None:
-                    width, height = console.size
+                    # Not the console's own: exported LINES and COLUMNS say how large the terminal once was.
+                    width, height = os.get_terminal_size(sys.stdout.fileno())
+                    console.size = ConsoleDimensions(width, height)
                     live.update(Group(*draw(view, width, height)), refresh=True)
 
-    def _read_key(self, descriptor: int) -> None:
-        try:
-            keys = os.read(descriptor, 64).decode(errors="replace").lower()
-        except OSError:
-            keys = ""
-        if not keys:  # the terminal is gone
-            asyncio.get_running_loop().remove_reader(descriptor)
-        elif "q" in keys:
+    def _keep_reading(self, descriptor: int, loop: asyncio.AbstractEventLoop) -> None:
+        # Not by the event loop: it would make the terminal's descriptor non-blocking, for other programs on it as well.
+        with suppress(OSError, RuntimeError):  # the terminal, or the loop, is gone
+            while not self._ended.is_set():
+                if select.select([descriptor], [], [], KEY_SECONDS)[0]:
+                    if not (keys := os.read(descriptor, 64)):
+                        return
+                    loop.call_soon_threadsafe(self._pressed, keys.decode(errors="replace").lower())
+
+    def _pressed(self, keys: str) -> None:
+        if "q" in keys:
             self._on_stop()
         elif keys.count("p") % 2:
             self._daemon.toggle_pause()
@@ -171,7 +197,7 @@ def _take_keys(descriptor: int) -> None:
     attributes[0] &= ~termios.IXON
     attributes[_LOCAL_FLAGS] &= ~(termios.ICANON | termios.ECHO)
     attributes[_CONTROL_CHARACTERS][termios.VSUSP] = b"\0"
-    termios.tcsetattr(descriptor, termios.TCSADRAIN, attributes)
+    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
 
 
 def _keys(status: Mapping[str, Any] | None) -> str:

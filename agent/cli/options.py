@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agent.settings import Settings, load_settings
+from agent.settings import Reading, Settings, read_settings
 
 DataDir = Annotated[
     Path | None,
@@ -22,6 +22,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
 
 def settings_from(data_dir: Path | None, config: Path | None = None, **flags: dict[str, Any]) -> Settings:
     """Settings with flags on top; flags that are None were not given."""
+    return reading_from(data_dir, config, **flags).settings
+
+
+def reading_from(data_dir: Path | None, config: Path | None = None, **flags: dict[str, Any]) -> Reading:
+    """The same, with the origin of each value."""
     given: dict[str, Any] = {
         section: {name: value for name, value in values.items() if value is not None}
         for section, values in flags.items()
@@ -29,7 +34,7 @@ def settings_from(data_dir: Path | None, config: Path | None = None, **flags: di
     given = {section: values for section, values in given.items() if values}
     if data_dir is not None:
         given["data_dir"] = data_dir.absolute()
-    return load_settings(config, given)
+    return read_settings(config, given)
 
 
 def print_json(value: Any) -> None:

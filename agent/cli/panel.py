@@ -233,6 +233,8 @@ def _stopping(status: Mapping[str, Any], work: str) -> str:
 
 
 def _fit(line: Line, width: int) -> Line:
+    if not line.plain.isprintable():  # a coordinator's names must not steer the terminal
+        line.plain = "".join(letter if letter.isprintable() else "?" for letter in line.plain)
     line.truncate(width, overflow="ellipsis")
     return line
 

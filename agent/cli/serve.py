@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
@@ -17,15 +18,19 @@ import typer
 import uvicorn
 import uvloop
 
-from agent.cli import agent_file, live, logs
+from agent.cli import activity, agent_file, live, logs
 from agent.cli.agent_file import AgentFile
 from agent.cli.local_keys import LocalKeys, local_keys
+from agent.cli.notify import Notifier
 from agent.cli.options import ConfigFile, DataDir, settings_from
+from agent.cli.watchdog import Watchdog
 from agent.coordinator.app import build_app, build_context
+from agent.coordinator.operations import health
 from agent.coordinator.operations.access import create_enrolment
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.logins import DASHBOARD, create_login
 from agent.core.errors import ConfigurationError
+from agent.core.liveness import Liveness
 from agent.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +40,11 @@ START_SECONDS: Final = 30.0
 CLOSE_SECONDS: Final = 5
 """How long open requests may take to end after the miner has stopped."""
 ENROLMENT_SECONDS: Final = 600.0
+PATIENCE_SECONDS: Final = 20.0
+"""How long a supervisor waits for the coordinator to be reached. Then the start counts as over, since a machine must boot while the
+network's other end is away."""
+STOP_MARGIN_SECONDS: Final = 60.0
+"""How long an end may take beside the drain: cancelling, sending results, closing."""
 GARBAGE_THRESHOLD: Final = 50_000
 """Objects that may be part of a cycle, made and not freed, before they are looked through."""
 
@@ -71,8 +81,11 @@ def start(
     shows = live.wanted(plain=plain)
     pane = live.LogPane() if shows and sys.stderr.isatty() else None
     logs.configure(settings.log, pane)
+    faulthandler.enable()  # a watchdog's SIGABRT shows where each thread is
     with agent_file.exclusive(settings):
         uvloop.run(_start(settings, pane or live.LogPane() if shows else None))
+    if shows:  # the panel leaves nothing on the screen
+        typer.echo("The agent has stopped.")
 
 
 def coordinator(
@@ -81,6 +94,7 @@ def coordinator(
     """Run only the coordinator; miners join it over the network."""
     settings = settings_from(data_dir, config, coordinator={"host": host, "port": port})
     logs.configure(settings.log)
+    faulthandler.enable()
     with agent_file.exclusive(settings):
         uvloop.run(_coordinate(settings))
 
@@ -99,10 +113,19 @@ async def _coordinate(settings: Settings) -> None:
     stopped = asyncio.Event()
     async with _serving(settings) as (url, context, keys):
         on_signals(stopped.set)
+
+        async def describe() -> str:
+            return activity.coordinator_line(*await health.summary(context))
+
+        watchdog = Watchdog(Notifier(), context.liveness, describe)
         _ready(settings, _content(url, None, (context, keys), miner_key=None))
         typer.echo(await _dashboard(url, context, keys, miner_id=None))
-        await stopped.wait()
-        _notify("STOPPING=1")
+        watchdog.ready(await describe())
+        async with watchdog.running():
+            if sys.stdout.isatty():
+                await activity.keep_saying(describe, stopped)
+            await stopped.wait()
+        watchdog.stopping("Stopping", STOP_MARGIN_SECONDS)
         agent_file.remove(settings)
 
 
@@ -113,33 +136,71 @@ async def _mine(
     local: tuple[Context, LocalKeys] | None,
     pane: live.LogPane | None,
 ) -> None:
+    """Run miners, one after the other: a new one when the machine has changed, until told to stop."""
     from agent.miner.daemon import Daemon  # noqa: PLC0415 - a coordinator starts sooner without it
 
-    daemon = Daemon(settings, url, token)
-    stopping = False
+    liveness = local[0].liveness if local else Liveness()
+    daemon = Daemon(settings, url, token, liveness=liveness)
+    started = stopping = False
+
+    async def describe() -> str:
+        line = activity.miner_line(daemon.status()) if started else activity.JOINING
+        return f"{line}; {activity.coordinator_line(*await health.summary(local[0]))}" if local else line
+
+    watchdog = Watchdog(Notifier(), liveness, describe)
 
     def stop() -> None:
         nonlocal stopping
-        _notify("STOPPING=1")
+        if not stopping:
+            watchdog.stopping(activity.STOPPING, settings.miner.drain_seconds + STOP_MARGIN_SECONDS)
         daemon.request_stop(drain=not stopping)
         stopping = True
 
     on_signals(stop)
-    panel = None if pane is None else live.LivePanel(url, daemon, pane, on_stop=stop)
-    with panel.shown() if panel is not None else nullcontext():
+    async with watchdog.running():
+        while True:
+            panel = None if pane is None else live.LivePanel(url, daemon, pane, on_stop=stop)
+            async with panel.shown() if panel is not None else nullcontext():
+                await _start_miner(daemon, watchdog)
+                started = True
+                if not stopping:
+                    await _announce(settings, url, daemon, local, panel)
+                    watchdog.ready(activity.READY)
+                try:
+                    await daemon.run()
+                finally:
+                    agent_file.remove(settings)
+            if stopping or not daemon.machine_changed:
+                return
+            started = False
+            daemon = Daemon(settings, url, token, liveness=liveness)
+
+
+async def _start_miner(daemon: Daemon, watchdog: Watchdog) -> None:
+    """Start it; a supervisor is not kept waiting until a coordinator that is away has come back."""
+    waiting = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, watchdog.ready, activity.JOINING)
+    try:
         await daemon.start()
-        if not stopping:
-            _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key), quiet=panel is not None)
-            if local is not None:
-                where = await _dashboard(url, *local, miner_id=daemon.miner_id)
-                if panel is None:
-                    typer.echo(where)
-                else:
-                    panel.say(where)
-        try:
-            await daemon.run()
-        finally:
-            agent_file.remove(settings)
+    finally:
+        waiting.cancel()
+
+
+async def _announce(
+    settings: Settings,
+    url: str,
+    daemon: Daemon,
+    local: tuple[Context, LocalKeys] | None,
+    panel: live.LivePanel | None,
+) -> None:
+    """Say that the miner is ready, and where the dashboard is."""
+    _ready(settings, _content(url, daemon, local, miner_key=daemon.api_key), quiet=panel is not None)
+    if local is None:
+        return
+    where = await _dashboard(url, *local, miner_id=daemon.miner_id)
+    if panel is None:
+        typer.echo(where)
+    else:
+        panel.say(where)
 
 
 def _content(
@@ -159,17 +220,16 @@ def _content(
 
 def _ready(settings: Settings, content: AgentFile, *, quiet: bool = False) -> None:
     agent_file.write(settings, content)
-    _notify("READY=1")
     log.info("ready", url=content.url, miner_id=content.miner_id, data_dir=str(settings.data_dir))
     if not quiet:
         typer.echo(f"AITBC agent is ready at {content.url}")
 
 
 async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: str | None) -> str:
-    """Where the dashboard is, with a link that logs in once; without it where the line would stay in a journal."""
+    """Where the dashboard is, with a link that logs in once; without it where the line would stay in a journal or a container's log."""
     if not context.settings.dashboard:
         return "Dashboard: switched off (coordinator.dashboard)"
-    if os.environ.get("JOURNAL_STREAM"):
+    if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
         return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` makes a link that logs in)"
     link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
     return f"Dashboard: {url}{link['path']}"
@@ -252,14 +312,3 @@ def _listen(settings: Settings) -> tuple[socket.socket, str]:
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     shown = f"[{reachable}]" if ":" in reachable else reachable
     return listener, f"http://{shown}:{listener.getsockname()[1]}"
-
-
-def _notify(message: str) -> None:
-    """Tell systemd, if it started us (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-        notifier.sendto(
-            message.encode(), address.replace("@", "\0", 1) if address.startswith("@") else address
-        )

@@ -29,9 +29,11 @@ from agent.coordinator.feed import Feed, Recent
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
 from agent.coordinator.log import PUBLISHED, Sequencer
+from agent.coordinator.measures import MEASURES
 from agent.coordinator.openapi.document import allowed, document
 from agent.coordinator.operations import (
     events,
+    health,
     leases,
     marketplace,
     standing_offers,
@@ -44,7 +46,7 @@ from agent.coordinator.operations.log_key import load_signer, load_witnesses
 from agent.coordinator.operations.secret_file import load_secret
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.rate_limits import RateLimits
-from agent.coordinator.routes import ROOT_ROUTERS, ROUTERS
+from agent.coordinator.routes import OPERATORS_ROUTERS, ROOT_ROUTERS, ROUTERS
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
@@ -61,10 +63,13 @@ from agent.core.errors import (
     ValidationFailed,
     error_body,
 )
+from agent.measures import Meter
 from agent.settings import Settings
 from runners._registry import installed
 
 UPKEEP_SECONDS: Final = 1.0
+UPKEEP_SILENCE_SECONDS: Final = 120.0
+"""How long a round of the upkeep may take before it counts as hung; thousands of expired leases take seconds."""
 UPLOADS_SECONDS: Final = 60.0
 ORPHANS_SECONDS: Final = 3600.0
 RETRY_AFTER_SECONDS: Final = 1
@@ -78,11 +83,13 @@ def build_context(settings: Settings) -> Context:
     directory = settings.data_dir / "coordinator"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     limits = settings.database
+    meter = Meter(MEASURES)
     database = Database(
         sqlite_path(limits.url, settings.data_dir),
         readers=limits.readers,
         max_batch=limits.max_batch,
         max_queue=limits.max_queue,
+        meter=meter,
     )
     database.open(prepare)
     key_file = directory / "log.key"
@@ -115,7 +122,9 @@ def build_context(settings: Settings) -> Context:
     except ConfigurationError:
         database.close()
         raise
-    dispatcher = Dispatcher(database, time.time, lease_seconds=settings.coordinator.lease_seconds)
+    dispatcher = Dispatcher(
+        database, time.time, lease_seconds=settings.coordinator.lease_seconds, meter=meter
+    )
     return Context(
         settings=settings.coordinator,
         database=database,
@@ -132,6 +141,7 @@ def build_context(settings: Settings) -> Context:
         services={service_id: runner.definition for service_id, runner in installed().items()},
         catalogue=load_catalogue(settings.data_dir),
         clock=time.time,
+        meter=meter,
     )
 
 
@@ -144,13 +154,14 @@ def build_app(context: Context) -> FastAPI:
         await streams.begin(context)
         await standing_offers.refresh_all(context)
         tasks = [
-            _watched("dispatcher", context.dispatcher.run()),
-            _watched("feed", context.feed.run()),
-            _watched("webhooks", context.webhooks.run()),
-            _watched("log", context.log.run()),
-            _watched("upkeep", _upkeep(context)),
-            _watched("uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
-            _watched("orphans", _repeated(context, ORPHANS_SECONDS, storage.remove_orphans)),
+            _watched(context, "dispatcher", context.dispatcher.run()),
+            _watched(context, "feed", context.feed.run()),
+            _watched(context, "webhooks", context.webhooks.run()),
+            _watched(context, "log", context.log.run()),
+            _watched(context, "database", health.pulse(context)),
+            _watched(context, "upkeep", _upkeep(context)),
+            _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
+            _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, storage.remove_orphans)),
         ]
         context.dispatcher.job_waiting()
         try:
@@ -183,26 +194,30 @@ def build_app(context: Context) -> FastAPI:
     for router in ROOT_ROUTERS:
         for prefix in ("", "/api", *API_PREFIXES):
             app.include_router(router, prefix=prefix)
+    for router in OPERATORS_ROUTERS:
+        app.include_router(router)
     _map_errors(app)
     app.add_middleware(BodyLimit, limits=context.settings)
     app.add_middleware(RateLimits, context=context)
     app.add_middleware(Tus)
     app.add_middleware(Failures)
     app.add_middleware(Refusals)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestIds, meter=context.meter)
     if context.settings.trusted_proxies:
         trusted = [str(network) for network in context.settings.trusted_proxies]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
     return app
 
 
-def _watched(name: str, work: Any) -> asyncio.Task[None]:
-    """A named task whose death is logged; health then says what does not work."""
+def _watched(context: Context, name: str, work: Any) -> asyncio.Task[None]:
+    """A named task whose death is logged; health then says what does not work, and a watchdog has the agent restarted."""
     task: asyncio.Task[None] = asyncio.create_task(work, name=name)
 
     def ended(done: asyncio.Task[None]) -> None:
+        context.liveness.leave(name)
         if not done.cancelled() and (error := done.exception()) is not None:
             log.critical("background_task_died", task=name, exc_info=error)
+            context.liveness.fail(name, f"it ended ({type(error).__name__})")
 
     task.add_done_callback(ended)
     return task
@@ -210,6 +225,7 @@ def _watched(name: str, work: Any) -> asyncio.Task[None]:
 
 async def _upkeep(context: Context) -> None:
     while True:
+        context.liveness.report("upkeep", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS)
         await asyncio.sleep(UPKEEP_SECONDS)
         try:
             await leases.expire_due(context)

@@ -18,6 +18,7 @@ import orjson
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.measures import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import queue
@@ -26,6 +27,7 @@ from agent.coordinator.store.outputs import KeptOutput
 from agent.core.jobs import Claim, Job, Release
 from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
 from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
+from agent.measures import Meter
 
 log = structlog.get_logger()
 
@@ -45,6 +47,8 @@ class Assignment:
     job: Job
     candidate: Candidate
     message: LeaseMessage
+    waited: float
+    """Seconds since the job was submitted."""
 
 
 class Port:
@@ -141,8 +145,10 @@ class Dispatcher:
         clock: Callable[[], float],
         *,
         lease_seconds: float,
+        meter: Meter,
     ) -> None:
         self._database = database
+        self._meter = meter
         self._clock = clock
         self._lease_seconds = lease_seconds
         self._ports: dict[str, Port] = {}
@@ -159,6 +165,11 @@ class Dispatcher:
     def alive(self) -> bool:
         """Whether the loop runs."""
         return self._running
+
+    @property
+    def miners(self) -> int:
+        """How many miners are connected."""
+        return len(self._ports)
 
     def attach(self, port: Port) -> None:
         """Add a port. A miner has one: a newer one takes the place of the older, unless its session is the older one."""
@@ -271,7 +282,20 @@ class Dispatcher:
         port = self._ports.get(assignment.candidate.miner_id)
         if port is None or port.session != assignment.candidate.session or port is not ports[port.miner_id]:
             return False
-        return port.give(assignment.message)
+        if not port.give(assignment.message):
+            return False
+        service = assignment.message["service"]
+        self._meter.count(CLAIMED, service)
+        log.info(
+            "lease_given",
+            job_id=assignment.job.job_id,
+            miner_id=assignment.candidate.miner_id,
+            fence=assignment.message["fence"],
+            trace_id=assignment.message["trace_id"],
+        )
+        if assignment.job.attempts == 1:
+            self._meter.observe(PICKUP_SECONDS, assignment.waited, service)
+        return True
 
 
 def claim(
@@ -295,7 +319,12 @@ def claim(
         event = Claim(candidate.miner_id, candidate.session, now, lease_seconds)
         claims.append((record, event, _unit_price(record, candidate)))
     assignments = [
-        Assignment(job, candidate, lease_message(record, job, unit_price, kept.get(job.job_id, ())))
+        Assignment(
+            job,
+            candidate,
+            lease_message(record, job, unit_price, kept.get(job.job_id, ())),
+            now - record.created_at,
+        )
         for job, (_, candidate), (record, _, unit_price) in zip(
             lifecycle.claim(connection, claims, now), pairs, claims, strict=True
         )
@@ -344,6 +373,7 @@ def lease_message(
         "deadline": format_time(lease.deadline),
         "spec": orjson.loads(record.spec),
         "kept": [output_store.on_the_wire(output) for output in kept],
+        "trace_id": record.trace_id,
     }
 
 

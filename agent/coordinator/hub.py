@@ -98,6 +98,10 @@ class Hub:
         """Whether anybody watches anything."""
         return bool(self._topics)
 
+    def subscribers(self) -> int:
+        """How many watch something."""
+        return len(set[Subscription]().union(*self._topics.values()))
+
     def publish(self, message: Message, *topics: str, size: int = 0) -> None:
         """Hand a message once to everybody who watches one of the topics. Never waits. `size` is in bytes."""
         watching = [subscriptions for topic in topics if (subscriptions := self._topics.get(topic))]

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import secrets
+import time
 from contextlib import suppress
 from typing import Final
 
@@ -14,8 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.coordinator import tracing
+from agent.coordinator.measures import REQUEST_SECONDS, REQUESTS
 from agent.core import tus
 from agent.core.errors import ApiError, InternalError, PayloadTooLarge, UnsupportedVersion, error_body
+from agent.core.tracing import trace_id_in
+from agent.measures import Meter
 from agent.settings import CoordinatorSettings
 
 # These stream to disk and keep the larger limit of artifacts themselves.
@@ -31,6 +36,11 @@ MAX_RECEIPT: Final = 256 * 1024
 
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 FIRST_ERROR: Final = 400
+
+_VERSIONED: Final = ("/v1", "/api/v1")
+_FILES: Final = "/dashboard"
+"""What is served as files has one name for all."""
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _OPEN: Final = re.compile(r"(/api)?/v1/(receipts/verify|log/cosignature)")
 _RESULTS: Final = re.compile(r"(/api)?/v1/miners/jobs/[^/]+/result")
@@ -117,7 +127,7 @@ class Tus:
             return
         method = dict(scope["headers"]).get(b"x-http-method-override")
         if method is not None and scope["method"] == "POST":  # from clients that cannot send the others
-            scope = {**scope, "method": method.decode("latin-1").upper()}
+            scope["method"] = method.decode("latin-1").upper()
 
         async def marked(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -153,7 +163,11 @@ class Failures:
             log.info("client_left", path=scope["path"], method=scope["method"])
         except Exception:
             log.exception(
-                "request_failed", path=scope["path"], method=scope["method"], request_id=scope["request_id"]
+                "request_failed",
+                path=scope["path"],
+                method=scope["method"],
+                request_id=scope["request_id"],
+                trace_id=tracing.answered(),
             )
             if started:
                 raise
@@ -161,10 +175,11 @@ class Failures:
 
 
 class RequestIds:
-    """Gives every request an id, answered as `X-Request-ID` and named in errors."""
+    """Gives every request an id, answered as `X-Request-ID` and named in errors, and counts and times the answers."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, meter: Meter) -> None:
         self._app = app
+        self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -173,13 +188,39 @@ class RequestIds:
             return
         request_id = secrets.token_hex(8)
         scope["request_id"] = request_id
+        begun = time.perf_counter()
+        tracing.begin(_client_trace(scope))
 
         async def marked(message: Message) -> None:
             if message["type"] in ("http.response.start", "websocket.http.response.start"):
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if (trace_id := tracing.answered()) is not None:
+                    message["headers"].append((b"x-trace-id", trace_id.encode()))
+                if scope["type"] == "http":
+                    self._note(scope, message["status"], time.perf_counter() - begun)
             await send(message)
 
         await self._app(scope, receive, marked)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route, method = _template(scope), scope["method"]
+        method = method if method in _METHODS else "other"
+        self._meter.count(REQUESTS, route, method, str(status))
+        self._meter.observe(REQUEST_SECONDS, seconds, route, method)
+
+
+def _client_trace(scope: Scope) -> str | None:
+    given = [value for name, value in scope["headers"] if name == b"traceparent"]
+    return trace_id_in(given[0].decode("latin-1")) if len(given) == 1 else None
+
+
+def _template(scope: Scope) -> str:
+    """The path of the route that answered, with the names of its parameters: there are only so many."""
+    route = scope.get("route")
+    if route is None:
+        return _FILES if scope["path"].startswith(_FILES) else "none"
+    path: str = route.path
+    return f"/v1{path}" if scope["path"].startswith(_VERSIONED) and not path.startswith(_VERSIONED) else path
 
 
 async def _drain(receive: Receive) -> None:

@@ -27,6 +27,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator.limits import answer_error
+from agent.coordinator.measures import RATE_LIMITED
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.context import Context
@@ -39,7 +40,7 @@ _ROOT: Final = "(/api)?/v1"
 _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
 """What costs next to nothing: health, and the dashboard's files, a dozen of which make one page."""
 _LOGINS: Final = re.compile(rf"{_ROOT}/login")
-_JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|register)")
+_JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
 _SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
@@ -244,6 +245,8 @@ class RateLimits:
         return await self._state(name, who, refused=True)
 
     async def _state(self, name: str, who: str, *, refused: bool = False) -> _Use:
+        if refused:
+            self._context.meter.count(RATE_LIMITED, name)
         budget = self._budgets[name]
         stats = await self._limiter.get_window_stats(budget.item, who)
         seconds = max(1, math.ceil(stats.reset_time - self._clock()))

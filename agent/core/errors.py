@@ -46,7 +46,9 @@ SHOWN_FAULTS: Final = 3
 
 
 class AgentError(Exception):
-    """Any error that this program explains to whoever runs it."""
+    """Any error that this program explains to whoever runs it. `exit_code` is what the command then ends with."""
+
+    exit_code = 1
 
 
 class ConfigurationError(AgentError):
@@ -58,6 +60,8 @@ class ApiError(AgentError):
 
     code: str
     status: int
+    remedy: str
+    """What whoever gets it can do, for docs/errors.md."""
     headers: Mapping[str, str] = {}
     """Headers of the answer."""
 
@@ -82,6 +86,7 @@ class InvalidJobType(ApiError):
 
     code = "INVALID_JOB_TYPE"
     status = 400
+    remedy = "Take a type from `GET /v1/registry/services`; hyphens and underscores are the same."
 
 
 class UnsupportedChecksum(ApiError):
@@ -89,6 +94,7 @@ class UnsupportedChecksum(ApiError):
 
     code = "UNSUPPORTED_CHECKSUM"
     status = 400
+    remedy = "Send a checksum of an algorithm that `Tus-Checksum-Algorithm` of `OPTIONS /v1/uploads` names, in base64, or none."
 
 
 class Unauthorized(ApiError):
@@ -96,6 +102,7 @@ class Unauthorized(ApiError):
 
     code = "UNAUTHORIZED"
     status = 401
+    remedy = "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`; a revoked or misspelt one does not come back."
 
 
 class InsufficientBalance(ApiError):
@@ -103,6 +110,7 @@ class InsufficientBalance(ApiError):
 
     code = "INSUFFICIENT_BALANCE"
     status = 402
+    remedy = "Lower `pricing.max_cost`, wait until held money comes back, or have the account credited. Then submit again."
 
 
 class Forbidden(ApiError):
@@ -110,6 +118,7 @@ class Forbidden(ApiError):
 
     code = "FORBIDDEN"
     status = 403
+    remedy = "Use a key of a role that may: the call's page in the API says which."
 
 
 class NotFound(ApiError):
@@ -117,12 +126,16 @@ class NotFound(ApiError):
 
     code = "NOT_FOUND"
     status = 404
+    remedy = (
+        "Check the path and the id, and that the key belongs to the account or miner that owns the thing."
+    )
 
 
 class JobNotFound(NotFound):
     """There is no such job, or it is somebody else's."""
 
     code = "JOB_NOT_FOUND"
+    remedy = "Check the id, and that the key belongs to the account that submitted the job."
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"There is no job {job_id}.", {"job_id": job_id})
@@ -133,6 +146,7 @@ class MethodNotAllowed(ApiError):
 
     code = "METHOD_NOT_ALLOWED"
     status = 405
+    remedy = "Use a method that the header `Allow` names."
 
 
 class Conflict(ApiError):
@@ -140,24 +154,28 @@ class Conflict(ApiError):
 
     code = "CONFLICT"
     status = 409
+    remedy = "Read the thing anew; the message says what stands against it. The same request does not help by itself."
 
 
 class JobAlreadyCompleted(Conflict):
     """The job has ended and does not change any more."""
 
     code = "JOB_ALREADY_COMPLETED"
+    remedy = "Leave the job as it is, or submit another one."
 
 
 class JobNotCompleted(Conflict):
     """Results exist only of completed jobs."""
 
     code = "JOB_NOT_COMPLETED"
+    remedy = "Wait for the job's end (`GET /v1/jobs/{id}/events`, or `Prefer: wait=N` when submitting); of a failed one `details` has the cause."
 
 
 class StaleLease(Conflict):
     """The lease has ended or been given to another miner."""
 
     code = "STALE_LEASE"
+    remedy = "For miners: drop this work, another run of the job counts now."
 
     def __init__(self, job_id: str, fence: int) -> None:
         super().__init__(
@@ -170,6 +188,7 @@ class StaleSession(Conflict):
     """A newer session of the same miner has begun."""
 
     code = "STALE_SESSION"
+    remedy = "For miners: another agent with the same key has taken over; stop this one, or give it a key of its own."
 
 
 class OfferNotAvailable(ApiError):
@@ -177,6 +196,7 @@ class OfferNotAvailable(ApiError):
 
     code = "OFFER_NOT_AVAILABLE"
     status = 410
+    remedy = "Look for another offer (`GET /v1/marketplace/offers`); `details.reason` says what was wrong with this one."
 
 
 class UnsupportedVersion(ApiError):
@@ -184,6 +204,7 @@ class UnsupportedVersion(ApiError):
 
     code = "UNSUPPORTED_VERSION"
     status = 412
+    remedy = "Send `Tus-Resumable` with the version that the header `Tus-Version` names."
 
 
 class PayloadTooLarge(ApiError):
@@ -191,6 +212,7 @@ class PayloadTooLarge(ApiError):
 
     code = "PAYLOAD_TOO_LARGE"
     status = 413
+    remedy = "Upload files with `POST /v1/artifacts` instead of sending them in a body; delete what is not needed any more, or ask the operator for more room."
 
 
 class UnsupportedMediaType(ApiError):
@@ -198,6 +220,7 @@ class UnsupportedMediaType(ApiError):
 
     code = "UNSUPPORTED_MEDIA_TYPE"
     status = 415
+    remedy = "Send the media type that the call's page names."
 
 
 class RangeNotSatisfiable(ApiError):
@@ -205,6 +228,7 @@ class RangeNotSatisfiable(ApiError):
 
     code = "RANGE_NOT_SATISFIABLE"
     status = 416
+    remedy = "Ask for a range within the size that the header `Content-Range` names."
 
 
 class ValidationFailed(ApiError):
@@ -212,6 +236,7 @@ class ValidationFailed(ApiError):
 
     code = "VALIDATION_ERROR"
     status = 422
+    remedy = "Correct the fields that `details.fields` names; `POST /v1/registry/services/validate` checks without submitting."
 
     def __init__(self, message: str, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(message, {"fields": dict(fields or {})})
@@ -221,6 +246,9 @@ class ReceiptInvalid(ValidationFailed):
     """A miner's statement does not agree with its lease, its results or its key."""
 
     code = "RECEIPT_INVALID"
+    remedy = (
+        "For miners: the result is refused for good. Check the agent's version and clock, then report it."
+    )
 
 
 class Locked(ApiError):
@@ -228,6 +256,7 @@ class Locked(ApiError):
 
     code = "LOCKED"
     status = 423
+    remedy = "Repeat the request after a second."
 
 
 class RateLimitExceeded(ApiError):
@@ -235,6 +264,7 @@ class RateLimitExceeded(ApiError):
 
     code = "RATE_LIMIT_EXCEEDED"
     status = 429
+    remedy = "Wait as long as `Retry-After` says; `RateLimit` tells what is left of the budget before it is used up."
 
     def __init__(
         self, message: str, details: Mapping[str, Any] | None = None, *, retry_after: int = 1
@@ -248,6 +278,7 @@ class ChecksumMismatch(ApiError):
 
     code = "CHECKSUM_MISMATCH"
     status = 460
+    remedy = "Send the same part again; the upload's offset has not moved."
 
 
 class InternalError(ApiError):
@@ -255,6 +286,7 @@ class InternalError(ApiError):
 
     code = "INTERNAL_ERROR"
     status = 500
+    remedy = "Repeat the request with the same `Idempotency-Key`. If it fails again, give the operator the `request_id`."
 
 
 class ServiceUnavailable(ApiError):
@@ -262,6 +294,7 @@ class ServiceUnavailable(ApiError):
 
     code = "SERVICE_UNAVAILABLE"
     status = 503
+    remedy = "Wait as long as `Retry-After` says, then repeat the request with the same `Idempotency-Key`."
 
 
 class AnswerFailed(ApiError):
@@ -269,6 +302,7 @@ class AnswerFailed(ApiError):
 
     code = "MACHINE_FAULT"
     status = 502
+    remedy = "Nothing was charged. Ask again: the network had tried as often as the job allows."
 
     def __init__(self, job_id: str, message: str, code: str | None = None) -> None:
         super().__init__(message, {"job_id": job_id})
@@ -283,6 +317,7 @@ class AnswerRefused(AnswerFailed):
 
     code = "INPUT_INVALID"
     status = 422
+    remedy = "Change the request; the message says what the runner could not take."
 
 
 class AnswerCancelled(AnswerFailed):
@@ -290,18 +325,21 @@ class AnswerCancelled(AnswerFailed):
 
     code = "JOB_CANCELLED"
     status = 409
+    remedy = "Ask again if it was not meant."
 
 
 class AnswerInvalid(AnswerFailed):
     """The miner answered what its service does not."""
 
     code = "RESULT_INVALID"
+    remedy = "Ask again; if it happens with one model only, tell the operator."
 
 
 class AnswerChanged(AnswerFailed):
     """A text that was shown in part came out otherwise."""
 
     code = "TEXT_CHANGED"
+    remedy = "Ask again, or without `stream`: what was shown must not be taken for the answer."
 
 
 class AnswerTimeout(AnswerFailed):
@@ -309,13 +347,18 @@ class AnswerTimeout(AnswerFailed):
 
     code = "ANSWER_TIMEOUT"
     status = 504
+    remedy = "Ask for less (`max_tokens`, shorter audio), or submit the work as a job and wait for its end."
 
 
 def answerable() -> dict[str, type[ApiError]]:
-    """Every error that a request can be answered with, by its code, in the order of their statuses."""
+    """Every error that a request can be answered with, by its code, in the order of their statuses.
+
+    Under a code stands the error that brings it, not a special case of it that has none of its own.
+    """
     found: list[type[ApiError]] = []
     waiting = ApiError.__subclasses__()
     while waiting:
         found.append(waiting.pop())
         waiting += found[-1].__subclasses__()
-    return {kind.code: kind for kind in sorted(found, key=lambda kind: (kind.status, kind.code))}
+    own = [kind for kind in found if "code" in vars(kind)]
+    return {kind.code: kind for kind in sorted(own, key=lambda kind: (kind.status, kind.code))}

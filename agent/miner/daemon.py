@@ -14,6 +14,8 @@ from typing import Any, Final
 import structlog
 
 from agent.configuration import load_catalogue
+from agent.core.liveness import Liveness
+from agent.measures import Meter
 from agent.miner.activity import Activity
 from agent.miner.background import Background
 from agent.miner.capabilities import Capabilities, Machine, tools
@@ -29,6 +31,8 @@ from agent.miner.heartbeat import Heartbeat
 from agent.miner.identity import ApiKeyStore, Identity, load_identity
 from agent.miner.library import Library
 from agent.miner.link import Link, LinkCallbacks
+from agent.miner.measures import MEASURES
+from agent.miner.metrics import MetricsServer, read
 from agent.miner.models import ModelStore
 from agent.miner.orders import Orders
 from agent.miner.outbox import Outbox
@@ -37,11 +41,12 @@ from agent.miner.premises import Premises
 from agent.miner.registration import Registration
 from agent.miner.report import Report
 from agent.miner.shelf import Shelf
+from agent.miner.supervision import supervise
 from agent.miner.withheld import Withheld
 from agent.miner.work import Workplace
 from agent.miner.workload import Workload
 from agent.settings import Settings
-from runners._base import Runner
+from runners._base import Runner, forget_trials
 from runners._registry import installed
 
 _FLUSH_SECONDS: Final = 10.0
@@ -55,8 +60,9 @@ class Daemon:
     """A miner that works for the coordinator at `coordinator_url`. `start`, then `run`, in one event loop.
 
     `enrolment_token` is needed when the coordinator does not know this miner yet. `runners` and `host_command` replace
-    the installed runners and their child program in tests. `miner_id`, `api_key` and `log_key` (the coordinator's) are
-    known after `start`.
+    the installed runners and their child program in tests. `liveness` hears of what makes progress. `miner_id`, `api_key`
+    and `log_key` (the coordinator's) are known after `start`; `machine_changed` says that `run` has ended because there are
+    GPUs now and were none: start a new one, which finds out anew what this machine can do.
     """
 
     def __init__(
@@ -67,7 +73,10 @@ class Daemon:
         *,
         runners: Mapping[str, type[Runner[Any]]] | None = None,
         host_command: Sequence[str] = HOST_COMMAND,
+        liveness: Liveness | None = None,
     ) -> None:
+        self.machine_changed = False
+        self._liveness = liveness or Liveness()
         self.miner_id = ""
         self.api_key: str | None = None
         self.log_key = ""
@@ -84,6 +93,8 @@ class Daemon:
         self._session: int | None = None
         self._parts = AsyncExitStack()
         self._background = Background()
+        self._meter = Meter(MEASURES)
+        self._metrics: MetricsServer | None = None
         self._capabilities: Capabilities
         self._executor: LocalExecutor
         self._outbox: Outbox
@@ -122,28 +133,42 @@ class Daemon:
             asyncio.create_task(self._heartbeat.watch_gpus(), name="miner-gpus"),
             asyncio.create_task(self._withheld.run(), name="miner-models"),
             asyncio.create_task(self._library.run(), name="miner-library"),
+            asyncio.create_task(
+                supervise(self._liveness, self._outbox, self._executor), name="miner-supervision"
+            ),
             asyncio.create_task(self._pauses.run(), name="miner-pauses"),
             asyncio.create_task(self._report.doing.run(), name="miner-activity"),
             asyncio.create_task(self._report.earnings.run(), name="miner-earnings"),
         ]
         stopping = asyncio.create_task(self._stopping.wait(), name="miner-stop")
+        changing = asyncio.create_task(self._await_gpus(), name="miner-machine")
         try:
             self._workload.open()
-            await asyncio.wait([*loops, stopping], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*loops, stopping, changing], return_when=asyncio.FIRST_COMPLETED)
             ended = [task for task in loops if task.done()]
             if ended:  # they never end by themselves, so whatever is wrong, there is no time to drain
                 self._hurry.set()
             if not any(isinstance(task.exception(), SessionSuperseded) for task in ended):
                 await self._drain()
-            for task in ended:
+            for task in (*ended, *([changing] if changing.done() else ())):
                 task.result()
         finally:
-            stopping.cancel()
-            for task in loops:
+            for task in (stopping, changing, *loops):
                 task.cancel()
-            await asyncio.gather(stopping, *loops, return_exceptions=True)
+            await asyncio.gather(stopping, changing, *loops, return_exceptions=True)
+            self._liveness.leave("heartbeat")
             await self._parts.aclose()
             _log.info("miner_stopped", miner_id=self.miner_id)
+
+    async def _await_gpus(self) -> None:
+        """Return when a machine that had no GPU has one and its jobs have ended; until cancelled where it had some."""
+        looking = not self._capabilities.gpus
+        while not (looking and await self._gpus.refresh()):  # noqa: ASYNC110 - no driver tells of itself
+            await asyncio.sleep(self._settings.miner.gpu_look_seconds)
+        _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in self._gpus.last], running=len(self._workload))
+        await self._workload.finish()
+        forget_trials()
+        self.machine_changed = not self._stopping.is_set()
 
     def request_stop(self, *, drain: bool = True) -> None:
         """End `run`: after running jobs had time to finish, or at once without `drain` or on a second call.
@@ -166,6 +191,7 @@ class Daemon:
             "stopping": self._stopping.is_set(),
             "drain_seconds_left": None if ends is None else max(0.0, round(ends - time.monotonic(), 1)),
             **self._report.status(),
+            "metrics": self._metrics.url if self._metrics is not None else None,
         }
 
     async def _prepare(self) -> None:
@@ -190,7 +216,7 @@ class Daemon:
         self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
         self._library = Library(
             models,
-            Downloads(models, Shelf(models.models_dir), limits(self._settings)),
+            Downloads(models, Shelf(models.models_dir), limits(self._settings), meter=self._meter),
             download=self._settings.runners.model_download,
             on_change=self._on_recheck,
             release=self._executor.release_model,
@@ -211,7 +237,7 @@ class Daemon:
         self._workload = self._build_workload(identity, models, premises.jobs)
         self._parts.push_async_callback(self._workload.close)
         self._report = self._build_report()
-        self._heartbeat = Heartbeat(self._link, gpus, self._report)
+        self._heartbeat = Heartbeat(self._link, gpus, self._report, self._liveness)
         control = ControlServer(
             self._directory,
             {
@@ -223,7 +249,21 @@ class Daemon:
         )
         await control.start()
         self._parts.push_async_callback(control.close)
+        await self._serve_metrics()
         self.prepared = True
+
+    async def _serve_metrics(self) -> None:
+        """Let Prometheus read the numbers, if the owner named a port."""
+        miner = self._settings.miner
+        if miner.metrics_port is None:
+            return
+        places = {"data": self._directory, "models": self._models.models_dir}
+        self._metrics = MetricsServer(
+            miner.metrics_host, miner.metrics_port, self._meter, lambda: read(self.status(), places)
+        )
+        await self._metrics.start()
+        self._parts.push_async_callback(self._metrics.close)
+        _log.info("metrics_served", url=self._metrics.url)
 
     def _build_report(self) -> Report:
         return Report(
@@ -265,6 +305,7 @@ class Daemon:
             self._directory,
             command=self._host_command,
             on_change=self._models_changed.set,
+            meter=self._meter,
         )
         executor.end_orphans()
         executor.prestart(
@@ -293,6 +334,7 @@ class Daemon:
             inputs=self._settings.miner.inputs,
             jobs_directory=jobs_directory,
             spawn=self._background.spawn,
+            meter=self._meter,
         )
         return Workload(
             place,

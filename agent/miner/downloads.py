@@ -21,8 +21,10 @@ import structlog
 
 from agent.core.catalogue import CatalogueEntry
 from agent.core.model_cache import make_room
+from agent.measures import Meter
 from agent.miner._hub import Listing, RemoteFile, list_files, needs_token
 from agent.miner._transfer import PAUSES, AccessDenied, Transfer, undisturbed
+from agent.miner.measures import DOWNLOADED_BYTES, MEASURES
 from agent.miner.models import ModelStore, ModelUnavailable
 from agent.miner.shelf import (
     PLAN,
@@ -75,6 +77,7 @@ class Downloads:
         endpoint: str | None = None,
         stall_seconds: float = STALL_SECONDS,
         pauses: Sequence[float] = PAUSES,
+        meter: Meter | None = None,
     ) -> None:
         self._store = store
         self._shelf = shelf
@@ -82,6 +85,7 @@ class Downloads:
         self._endpoint = endpoint
         self._timeout = httpx.Timeout(stall_seconds, connect=_CONNECT_SECONDS)
         self._pauses = tuple(pauses)
+        self._meter = meter or Meter(MEASURES)
 
     async def fetch(self, name: str, on_progress: OnProgress, *, may_remove: bool = True) -> None:
         """Bring a model here; returns at once if it is. Cancel it to stop: what has arrived is kept for the next time.
@@ -126,6 +130,7 @@ class Downloads:
             listing = await _with_sizes(listing, client)
             tell.total = listing.total
             await undisturbed(lambda: self._plan(entry.name, partial, listing, may_remove=may_remove))
+            before = size_of(partial)
             _log.info("model_fetching", model=entry.name, files=len(listing.files), size=listing.total)
             began = time.monotonic()
             transfer = Transfer(client, listing.headers, tell.file_has, self._pauses)
@@ -133,6 +138,8 @@ class Downloads:
                 digests = await _bring_all(listing, partial, transfer, tell)
             except AccessDenied as error:
                 raise (error if entry.files else needs_token(entry)) from error
+            finally:
+                self._meter.count(DOWNLOADED_BYTES, amount=max(0, size_of(partial) - before))
         source = {"repository": None if entry.files else entry.repository, "revision": listing.revision}
         await undisturbed(lambda: self._put_in_place(entry.name, partial, source, digests))
         _log.info("model_fetched", model=entry.name, seconds=round(time.monotonic() - began, 1))

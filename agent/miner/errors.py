@@ -18,6 +18,8 @@ class Unreachable(AgentError):
 class SessionSuperseded(AgentError):
     """A newer session of this miner has begun elsewhere, so this one must end."""
 
+    exit_code = 77  # systemd/aitbc-agent.service: not started again, or two agents would take the key from each other for ever
+
 
 class RegistrationRefused(AgentError):
     """The coordinator answered that it does not take this miner. The message says why."""

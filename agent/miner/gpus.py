@@ -62,13 +62,16 @@ class Gpu:
         return {name: getattr(self, name) for name in names}
 
 
+DRIVER_MISSING: Final = (
+    "No NVIDIA driver was found on this machine. If it has an NVIDIA card, install the driver "
+    "(Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all)."
+)
+"""What `Gpus.reason` says where there is no driver at all."""
+
 _NO_ANSWER: Final = "The NVIDIA driver does not answer; restart the machine if this lasts."
 
 _REMEDIES: Final = {
-    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
-        "No NVIDIA driver was found on this machine. If it has an NVIDIA card, install the driver "
-        "(Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all)."
-    ),
+    pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: DRIVER_MISSING,
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
         "The NVIDIA driver is installed but not loaded; run `modprobe nvidia` as root, or restart the machine."
     ),

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 import structlog
 
+from agent.core.liveness import Liveness
 from agent.deadline import call_within
 from agent.miner.errors import Unreachable
 from agent.miner.gpus import Gpus
@@ -22,6 +23,8 @@ MAX_LEASES: Final = 256
 """How many leases one heartbeat may name."""
 _MAX_REASON: Final = 200
 _GPU_SECONDS: Final = 5.0
+_LATE_SECONDS: Final = 60.0
+"""How much later than planned a heartbeat may be sent before this task counts as hung."""
 _LONGEST_CALL_SECONDS: Final = 30.0
 _OK: Final = 200
 _log = structlog.get_logger(__name__)
@@ -52,10 +55,11 @@ class News(Protocol):
 
 
 class Heartbeat:
-    """`run` and `watch_gpus` are the daemon's to run."""
+    """`run` and `watch_gpus` are the daemon's to run. `liveness` hears of every heartbeat."""
 
-    def __init__(self, link: Link, gpus: Gpus, news: News) -> None:
+    def __init__(self, link: Link, gpus: Gpus, news: News, liveness: Liveness | None = None) -> None:
         self.interval = 15.0
+        self._liveness = liveness or Liveness()
         self._link = link
         self._gpus = gpus
         self._news = news
@@ -71,6 +75,8 @@ class Heartbeat:
         """Send heartbeats until cancelled."""
         while True:
             self._now.clear()
+            due = self.interval + _LONGEST_CALL_SECONDS + _LATE_SECONDS
+            self._liveness.report("heartbeat", asyncio.get_running_loop().time(), due)
             try:
                 await self._beat()
                 delay = self.interval

@@ -10,6 +10,7 @@ import secrets
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import orjson
 from nacl.signing import SigningKey
@@ -19,7 +20,9 @@ from aitbc.canonical import b64decode, b64encode
 from aitbc.errors import FormatError
 from aitbc.keys import miner_id
 
-_SEED_SIZE = 32
+IDENTITY_FILE: Final = "identity.key"
+
+_SEED_SIZE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ def load_identity(directory: Path) -> Identity:
 
     Raises `ConfigurationError` when the key cannot be read or written, is damaged, or can be read by others.
     """
-    path = directory / "identity.key"
+    path = directory / IDENTITY_FILE
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():

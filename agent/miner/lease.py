@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.core.quantities import parse_money, parse_time
+from agent.core.tracing import TRACE_ID
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import FormatError
 
@@ -52,6 +53,7 @@ class Lease(_Received):
     deadline: _Moment
     spec: Spec
     kept: tuple[KeptOutput, ...] = ()
+    trace_id: str | None = Field(default=None, pattern=TRACE_ID)
     received_at: float = Field(default_factory=time.monotonic)
 
     @property

@@ -55,36 +55,22 @@ class Orders:
 
     def _obey(self, order: Any, identity: str | None) -> None:
         try:
-            done = self._carry_out(order, identity)
-        except GpuUnknown as error:
-            _log.warning("order_refused", order_id=identity, reason=str(error))
-            done = True
+            settled = self._carry_out(order, identity)
+            if not settled or identity is None:
+                return
+            self._pauses.remember(identity)
         except OSError as error:  # the disk does not keep it; the order comes again
             _log.error("order_not_kept", order_id=identity, error=str(error))
             return
-        if done and identity is not None:
-            try:
-                if not self._pauses.obeyed(identity):
-                    self._pauses.remember(identity)
-            except OSError as error:
-                _log.error("order_not_kept", order_id=identity, error=str(error))
-            _log.info("order_settled", order_id=identity)
-            self._to_tell[identity] = None
-            self._on_obeyed()
+        _log.info("order_settled", order_id=identity)
+        self._to_tell[identity] = None
+        self._on_obeyed()
 
     def _carry_out(self, order: Any, identity: str | None) -> bool:
-        """Returns whether it is done with, for good or ill. Raises `GpuUnknown`, `OSError`."""
+        """Returns whether it is done with, for good or ill. Raises `OSError`."""
         match order:
             case {"order": "pause" | "resume" as word}:
-                gpu, seconds = order.get("gpu"), order.get("seconds")
-                if not (gpu is None or isinstance(gpu, str)) or not _is_duration(seconds):
-                    _log.warning(
-                        "order_refused", order_id=identity, reason="its GPU or its time is malformed"
-                    )
-                elif word == "pause":
-                    self._pauses.pause(gpu, seconds, order=identity)
-                else:
-                    self._pauses.resume(gpu, order=identity)
+                self._pause_or_resume(word, order.get("gpu"), order.get("seconds"), identity)
                 return True
             case {"order": "fetch_model", "model": str(name)}:
                 return self._library.order_fetch(name)
@@ -93,6 +79,18 @@ class Orders:
             case _:
                 _log.info("order_unknown", order_id=identity)  # a newer coordinator's
                 return True
+
+    def _pause_or_resume(self, word: str, gpu: Any, seconds: Any, identity: str | None) -> None:
+        if not (gpu is None or isinstance(gpu, str)) or not _is_duration(seconds):
+            _log.warning("order_refused", order_id=identity, reason="its GPU or its time is malformed")
+            return
+        try:
+            if word == "pause":
+                self._pauses.pause(gpu, seconds, order=identity)
+            else:
+                self._pauses.resume(gpu, order=identity)
+        except GpuUnknown as error:
+            _log.warning("order_refused", order_id=identity, reason=str(error))
 
 
 def _is_duration(seconds: Any) -> bool:

@@ -124,6 +124,10 @@ class Outbox:
                 wait.cancel()
         return not self._keys
 
+    async def answers(self) -> None:
+        """Return once the database's thread has found time, whatever it found."""
+        await self._in_thread(lambda: None)
+
     async def close(self) -> None:
         """Close the database; unsent entries stay for the next life."""
         await self._in_thread(self._database.close)

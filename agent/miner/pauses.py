@@ -152,7 +152,8 @@ class Pauses:
 
     def remember(self, order: str) -> None:
         """Do not obey this order again. Raises `OSError`."""
-        self._keep(hand=self._kept.hand, skipped=self._kept.skipped, order=order)
+        if not self.obeyed(order):
+            self._keep(hand=self._kept.hand, skipped=self._kept.skipped, order=order)
 
     def find(self, name: str) -> str:
         """The UUID of the GPU that `name` means: an index, a UUID or its beginning. Raises `GpuUnknown`."""

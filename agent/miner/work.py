@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from agent.core.quantities import format_time
+from agent.measures import Meter
+from agent.miner import measures
 from agent.miner.capabilities import ServiceOffer
 from agent.miner.errors import Unreachable
 from agent.miner.events import EventFeed
@@ -56,6 +59,9 @@ _NOT_THIS_MACHINE: Final = frozenset(
 )
 """Codes of retries that say nothing about the health of this machine. A single model's faults are counted apart."""
 
+_OWN_WORDS: Final = frozenset({"DISK_FULL", "DISK_FAULT", "NO_MEMORY", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN"})
+"""Codes of failures whose message is this program's own. What a runner says may repeat a prompt, and is not logged."""
+_OUTCOMES: Final = {"result": "completed", "fail": "failed", "retry": "retried"}
 WorkStage: TypeAlias = Literal["fetching", "waiting"] | Stage
 """Its model and inputs are fetched; it waits for a device; its model is loaded; it runs, or its outcome is written down."""
 
@@ -83,6 +89,7 @@ class Workplace:
     inputs: InputSettings
     jobs_directory: Path
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
+    meter: Meter
 
 
 class Work:
@@ -115,15 +122,22 @@ class Work:
 
     async def run(self) -> None:
         """Do it all. Returns when the outcome is in the outbox; when cancelled, no trace of the lease is left."""
+        # Whatever is logged from here on, in this task and those that it starts, names the job.
+        bind_contextvars(job_id=self.lease.job_id, trace_id=self.lease.trace_id)
         try:
             entry = await self._outcome()
             self._ending = True
             self.outcome = "completed" if entry.kind == "result" else str(entry.body["code"])
             await self._finish(entry)
+            self._note(_OUTCOMES[entry.body.get("kind", "result")])
         except asyncio.CancelledError:
+            self._note("dropped")
             _log.info("job_dropped", job_id=self.lease.job_id, fence=self.lease.fence)
             await self._remove(self._directory)
             raise
+
+    def _note(self, outcome: str) -> None:
+        self._place.meter.count(measures.JOBS, self.lease.service, outcome)
 
     async def _outcome(self) -> Entry:
         left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
@@ -180,6 +194,7 @@ class Work:
             work=self._directory / "work",
             resources=lease.spec.resources,
             timeout_seconds=max(0.001, lease.seconds_left()),
+            trace_id=lease.trace_id,
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_kept)
         self.stage = "waiting"
@@ -192,7 +207,14 @@ class Work:
             inputs=tuple(NamedDigest(name, sha256) for name, _, sha256 in inputs),
             started_at=format_time(started_at), finished_at=format_time(finished_at),
         )  # fmt: skip
+        self._count_result(statement)
         return self._result(collected, statement)
+
+    def _count_result(self, statement: Statement) -> None:
+        meter, service = self._place.meter, statement.service
+        meter.count(measures.UNITS, service, statement.unit, amount=float(statement.units))
+        meter.count(measures.PRICED, service, amount=float(statement.price))
+        meter.observe(measures.RUN_SECONDS, time.monotonic() - self.lease.received_at, service)
 
     async def _fetch(self, number: int, name: str) -> tuple[str, Path, str]:
         # The client chose the field's name only among those of the service, but a number is safe in any case.
@@ -334,7 +356,7 @@ class Work:
         self.machine_fault = kind == "retry" and code not in _NOT_THIS_MACHINE
         _log.warning(
             "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
-            kind=kind, code=code, error=str(error) if self.machine_fault else None,
+            kind=kind, code=code, error=str(error) if code in _OWN_WORDS else None,
         )  # fmt: skip
         body = {"fence": self.lease.fence, "kind": kind, "code": code, "message": str(error)[:_MAX_MESSAGE]}
         return Entry(*self.lease.key, "fail", body)

@@ -216,7 +216,13 @@ class Workload:
         task = asyncio.create_task(work.run(), name=f"work-{lease.job_id}")
         self._work[lease.key] = (work, task)
         task.add_done_callback(lambda task: self._ended(work, task))
-        _log.info("lease_taken", job_id=lease.job_id, fence=lease.fence, service=lease.service)
+        _log.info(
+            "lease_taken",
+            job_id=lease.job_id,
+            fence=lease.fence,
+            service=lease.service,
+            trace_id=lease.trace_id,
+        )
 
     def drop(self, job_id: str, fence: int) -> None:
         """The lease is cancelled or lost: end its work and forget it."""
@@ -254,6 +260,13 @@ class Workload:
             for (job_id, fence), (work, _) in self._work.items()
         ]
         return [*running, *({**lease, "progress": 100.0} for lease in self._place.outbox.holding())]
+
+    async def finish(self) -> None:
+        """Take no more leases, and wait until those that there are have ended, however long their jobs take."""
+        self._open = False
+        self.update()
+        while self._work:
+            await asyncio.wait([task for _, task in self._work.values()])
 
     async def end(self, *, drain_seconds: float, cancel_seconds: float, hurry: asyncio.Event) -> None:
         """Take no more leases; give running work its time, unless there is a hurry; hand back what is not done."""

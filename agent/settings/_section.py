@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict
+
+HIDDEN: Final = "hidden"
+"""A setting that is never shown is marked by `Field(json_schema_extra={HIDDEN: True})`."""
 
 
 class Section(BaseModel):

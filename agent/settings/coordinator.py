@@ -10,7 +10,7 @@ from pydantic import Field
 
 from agent.core.quantities import Bytes, Money
 from agent.core.rates import NetworkSetting, Rate
-from agent.settings._section import Section
+from agent.settings._section import HIDDEN, Section
 
 
 class RateLimitSettings(Section):
@@ -108,7 +108,7 @@ class CoordinatorSettings(Section):
     environment: str = "production"
     """What the health answer calls this installation."""
     origin: str | None = None
-    """Name of the log in receipts and checkpoints. None derives one from the log's key, so that it never changes."""
+    """Name of the log in receipts and checkpoints. None: derived from the log's key, so that it never changes."""
     log_checkpoint_seconds: Annotated[float, Field(ge=0.1, le=1)] = 0.5
     """How often new leaves of the log get their numbers and a signed checkpoint. Until then a receipt has no proof; more often
     costs a synced write each time."""
@@ -190,6 +190,9 @@ class CoordinatorSettings(Section):
     trusted_proxies: tuple[NetworkSetting, ...] = ()
     """Addresses or networks of reverse proxies. Only from them are X-Forwarded-For and X-Forwarded-Proto believed; from anybody
     else they could be made up, and each made-up address would have a budget of its own."""
+    metrics_readers: tuple[NetworkSetting, ...] = (ip_network("127.0.0.0/8"), ip_network("::1"))
+    """Networks from which `/metrics` is read without a key; an administrator's key may read it from anywhere. The default is this
+    machine: there are numbers of the business in it. What a proxy has forwarded counts as coming from elsewhere."""
     rate_limits: RateLimitSettings = RateLimitSettings()
     webhooks: WebhookSettings = WebhookSettings()
     streams: StreamSettings = StreamSettings()
@@ -198,8 +201,11 @@ class CoordinatorSettings(Section):
 class DatabaseSettings(Section):
     """Where the coordinator keeps jobs, receipts and accounts."""
 
-    url: str | None = None
-    """SQLAlchemy URL. None is a SQLite file in the data directory."""
+    url: Annotated[
+        str | None,
+        Field(examples=["sqlite:////var/lib/aitbc/coordinator.db"], json_schema_extra={HIDDEN: True}),
+    ] = None
+    """SQLAlchemy URL. None: a SQLite file in the data directory."""
     readers: Annotated[int, Field(ge=1, le=64)] = 4
     """Connections for reading beside the one that writes."""
     max_batch: Annotated[int, Field(ge=1)] = 256

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from agent.core.quantities import Bytes, Money
 from agent.core.schedules import ScheduleWindow
-from agent.settings._section import Section
+from agent.settings._section import HIDDEN, Section
 
 
 class InputSettings(Section):
@@ -88,15 +88,17 @@ GpuName = Annotated[str, AfterValidator(_check_gpu_name)]
 class MinerSettings(Section):
     """The miner: whom it works for, what it offers, how it ends its work."""
 
-    coordinator: str | None = None
-    """URL of the coordinator to join. None starts one inside this agent."""
-    name: str | None = None
-    """How this miner is called in lists. None takes the host's name."""
-    enrolment_token: str | None = None
+    coordinator: Annotated[str | None, Field(examples=["https://coordinator.example.org"])] = None
+    """URL of the coordinator to join. None: one is started inside this agent."""
+    name: Annotated[str | None, Field(examples=["rig-1"])] = None
+    """How this miner is called in lists. None: the host's name."""
+    enrolment_token: Annotated[
+        str | None, Field(examples=["enrol_..."], json_schema_extra={HIDDEN: True})
+    ] = None
     """Token for joining, needed once."""
     slots: Annotated[int, Field(ge=1, le=256)] | None = None
     """Jobs at the same time. None: one per GPU, one on a machine without."""
-    prices: dict[str, Money] = Field(default={})
+    prices: dict[str, Money] = Field(default={}, examples=[{"whisper_transcription": Money("0.0002")}])
     """Price per metered unit by service id. A service that is not named costs `default_price`."""
     default_price: Money = Money("0.0001")
     """Price per metered unit of services without a price of their own."""
@@ -123,11 +125,21 @@ class MinerSettings(Section):
     that was used longest ago first. None: only the disk is the limit, and nothing is ever removed."""
     models_pinned: tuple[str, ...] = ()
     """Names of models that never make room for others."""
+    gpu_look_seconds: Annotated[float, Field(gt=0)] = 10
+    """How often a miner without any GPU looks whether the driver has one now. It costs a millisecond; when one has appeared, running
+    jobs end first, then the miner finds out anew what it can do."""
     transport: Literal["auto", "websocket", "poll"] = "auto"
     """How to speak to the coordinator: the WebSocket, long polls, or the first with the second as a fallback."""
     pause: PauseSettings = PauseSettings()
-    gpus: dict[GpuName, GpuSettings] = Field(default={})
+    gpus: dict[GpuName, GpuSettings] = Field(
+        default={}, examples=[{"0": GpuSettings(pause=GpuPauseSettings(max_temperature=80))}]
+    )
     """Settings of single GPUs, by index ("0") or UUID ("GPU-...", or its beginning), e.g. `[miner.gpus.0.pause]`."""
+    metrics_port: Annotated[int | None, Field(ge=0, le=65535, examples=[9420])] = None
+    """Port on which Prometheus reads this miner's numbers (docs/metrics.md); 0 takes a free one, which `aitbc-agent status --json` names.
+    None: no port is opened, since a miner needs none to work, and two on one machine would want the same."""
+    metrics_host: str = "127.0.0.1"
+    """Address of that port. There is no key: whoever reaches it reads what this machine does and earns, so the default is loopback."""
     inputs: InputSettings = InputSettings()
 
 

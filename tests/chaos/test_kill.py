@@ -24,7 +24,7 @@ JOB_SECONDS = 150
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Long enough to be killed in the middle of its transcoding."""
-    return make_video(tmp_path_factory.mktemp("media") / "long.mp4", seconds=20, size="1280x720")
+    return make_video(tmp_path_factory.mktemp("media") / "long.mp4", seconds=12, size="1280x720")
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.log import LogSigner, Sequencer, integrate
+from agent.coordinator.measures import MEASURES
 from agent.coordinator.operations import access, events, jobs, leases, miners, wallet
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Context
@@ -57,6 +58,7 @@ from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.ledger import available, escrow
 from agent.core.quantities import to_units
+from agent.measures import Meter
 from agent.settings import CoordinatorSettings, WebhookSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
@@ -137,6 +139,7 @@ class Histories(RuleBasedStateMachine):
         database = Database(self.directory / "coordinator.db", readers=1)
         database.open(prepare)
         hub = Hub()
+        meter = Meter(MEASURES)
         signer = LogSigner("histories.test", LOG_KEY)
         return Context(
             settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
@@ -144,7 +147,8 @@ class Histories(RuleBasedStateMachine):
             hub=hub,
             feed=Feed(database, hub),
             webhooks=WebhookSender(database, WebhookSettings(), self.clock),
-            dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS),
+            dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS, meter=meter),
+            meter=meter,
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
             signer=signer,

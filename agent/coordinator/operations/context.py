@@ -18,7 +18,9 @@ from agent.coordinator.uploads import UploadDirectory
 from agent.coordinator.webhooks import WebhookSender
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
+from agent.core.liveness import Liveness
 from agent.core.quantities import format_time, make_id
+from agent.measures import Meter
 from agent.settings import CoordinatorSettings
 from runners._base import ServiceDefinition
 
@@ -28,6 +30,7 @@ class Context:
     """The coordinator's parts.
 
     `clock` returns seconds since the epoch; `link_key` is the secret behind signed links; `witnesses` are vkeys.
+    `liveness` hears of what makes progress, in the event loop's time.
     """
 
     settings: CoordinatorSettings
@@ -45,7 +48,9 @@ class Context:
     services: Mapping[str, ServiceDefinition]
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]
+    meter: Meter
     caches: dict[str, Any] = field(default_factory=dict)
+    liveness: Liveness = field(default_factory=Liveness)
 
     def new_id(self, prefix: str) -> str:
         """A time-ordered unguessable id."""

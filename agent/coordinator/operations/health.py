@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final, Literal
 
 from agent.coordinator.log import LogInconsistent
 from agent.coordinator.log import check as check_log
 from agent.coordinator.operations.context import Context
+from agent.coordinator.store.counts import by_state
 from agent.coordinator.store.engine import healthy
 from agent.core.errors import ServiceUnavailable
 from agent.core.quantities import format_time
 
 CHECK_SECONDS: Final = 5.0
+PULSE_SECONDS: Final = 5.0
+"""How often the database is asked for a sign of life."""
+SILENCE_SECONDS: Final = 60.0
+"""How long its writer may take for one: longer than a slow disk or a large migration of work in one commit."""
 State = Literal["healthy", "unhealthy"]
 
 
@@ -44,6 +50,21 @@ async def _log_continues(context: Context) -> bool:
             return await context.database.read(check_log, context.signer) is not None
     except (TimeoutError, ServiceUnavailable, LogInconsistent):
         return False
+
+
+async def pulse(context: Context) -> None:
+    """Until cancelled: see that the writer of the database answers. A refusal (a full disk) is an answer too."""
+    loop = asyncio.get_running_loop()
+    while True:
+        context.liveness.report("database", loop.time(), SILENCE_SECONDS)
+        with suppress(ServiceUnavailable):
+            await context.database.write(healthy)
+        await asyncio.sleep(PULSE_SECONDS)
+
+
+async def summary(context: Context) -> tuple[dict[str, int], int]:
+    """How many jobs are in each state, and how many miners are connected."""
+    return await context.database.read(by_state), context.dispatcher.miners
 
 
 def _state(works: bool) -> State:

@@ -8,7 +8,9 @@ from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.coordinator import lifecycle
+import structlog
+
+from agent.coordinator import lifecycle, tracing
 from agent.coordinator.artifacts import Stored
 from agent.coordinator.operations import marketplace, storage
 from agent.coordinator.operations import submission as submissions
@@ -38,6 +40,8 @@ from aitbc.canonical import canonical_json, sha256_hex
 from runners._base import ServiceDefinition
 
 JobView = dict[str, Any]
+
+log = structlog.get_logger()
 
 OPEN: Final = (JobState.SUBMITTED.value, JobState.RUNNING.value)
 
@@ -106,6 +110,9 @@ async def _add(
     answer = await context.database.write(_insert, context, record, inputs, offer_id, answer, repeatable)
     if record.missing_files is None:
         context.dispatcher.job_waiting()
+    if answer["job_id"] == record.job_id:  # else the request is one that was answered before
+        log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
+        tracing.note(record.trace_id)
     return answer
 
 
@@ -144,6 +151,7 @@ def _new_record(context: Context, account_id: str, submission: Submission) -> Jo
         missing_files=json.dumps(submission.missing) if submission.missing else None,
         created_at=context.clock(),
         webhook_url=submission.webhook_url,
+        client_trace_id=tracing.of_request(),
     )
 
 

@@ -13,6 +13,7 @@ import orjson
 import structlog
 
 from agent.coordinator import lifecycle
+from agent.coordinator.measures import LEASES_EXPIRED, RUN_SECONDS
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import Session, end_lease
 from agent.coordinator.operations.wire import OutputArtifact, RunFailure, RunRelease, RunResult
@@ -70,6 +71,15 @@ class Delivery:
     public_key: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A result that was taken. `seconds` is how long its run took, None if the same had been taken before."""
+
+    receipt: ReceiptRecord
+    trace_id: str
+    seconds: float | None
+
+
 async def complete(context: Context, session: Session, job_id: str, request: RunResult) -> dict[str, Any]:
     """Take a result: once. The same again gets the same answer.
 
@@ -80,15 +90,20 @@ async def complete(context: Context, session: Session, job_id: str, request: Run
             delivery = _check_delivery(context, session, request)
         else:  # a long transcript takes a while to put into canonical form, and heartbeats must not wait for it
             delivery = await asyncio.to_thread(_check_delivery, context, session, request)
-        receipt, created = await context.database.write(
-            _complete, context, session, job_id, request.fence, delivery
-        )
+        taken = await context.database.write(_complete, context, session, job_id, request.fence, delivery)
     except ReceiptInvalid:
         await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
         raise
-    if created:
-        log.info("job_completed", job_id=job_id, miner_id=session.miner_id, fence=request.fence)
-    return {"job_id": job_id, "status": JobState.COMPLETED.value, "receipt_id": receipt.receipt_id}
+    if taken.seconds is not None:
+        context.meter.observe(RUN_SECONDS, taken.seconds, delivery.statement.service)
+        log.info(
+            "job_completed",
+            job_id=job_id,
+            miner_id=session.miner_id,
+            fence=request.fence,
+            trace_id=taken.trace_id,
+        )
+    return {"job_id": job_id, "status": JobState.COMPLETED.value, "receipt_id": taken.receipt.receipt_id}
 
 
 def _is_short(results: Any) -> bool:
@@ -158,7 +173,7 @@ def _units_of(results: dict[str, Any]) -> Decimal | None:
 
 def _complete(
     connection: Connection, context: Context, session: Session, job_id: str, fence: int, delivery: Delivery
-) -> tuple[ReceiptRecord, bool]:
+) -> Taken:
     now = context.clock()
     record = store.find(connection, job_id)
     if record is None:
@@ -166,7 +181,7 @@ def _complete(
     if record.life.state is JobState.COMPLETED and record.life.fence == fence:
         known = receipt_store.of_job(connection, job_id)
         if known is not None and known.statement_sha256 == delivery.statement_sha256:
-            return known, False
+            return Taken(known, record.trace_id, None)
     lease = record.life.lease
     event = Complete(session.miner_id, fence, now)
     if lease is None or not may(record.life, event):
@@ -185,7 +200,7 @@ def _complete(
     receipt_store.add(connection, receipt)
     log_store.queue_receipt(connection, receipt.receipt_id, delivery.leaf)
     event_store.add(connection, [_receipt_created(record, receipt)], now)
-    return receipt, True
+    return Taken(receipt, record.trace_id, now - lease.assigned_at)
 
 
 def _receipt_created(record: JobRecord, receipt: ReceiptRecord) -> NewEvent:
@@ -280,33 +295,47 @@ async def fail(context: Context, session: Session, job_id: str, request: RunFail
         failure=Failure(request.code, request.message),
         retry=request.kind == "retry",
     )
-    log.info("run_failed", job_id=job_id, miner_id=session.miner_id, kind=request.kind, code=request.code)
-    return await _end(context, session, job_id, event)
+    answer, trace_id = await _end(context, session, job_id, event)
+    log.info(
+        "run_failed",
+        job_id=job_id,
+        miner_id=session.miner_id,
+        kind=request.kind,
+        code=request.code,
+        trace_id=trace_id,
+    )
+    return answer
 
 
 async def release(context: Context, session: Session, job_id: str, request: RunRelease) -> dict[str, Any]:
     """Take a lease back; the attempt does not count. Raises `StaleLease`."""
-    return await _end(context, session, job_id, Release(session.miner_id, request.fence, context.clock()))
+    event = Release(session.miner_id, request.fence, context.clock())
+    answer, trace_id = await _end(context, session, job_id, event)
+    log.info("lease_released", job_id=job_id, miner_id=session.miner_id, trace_id=trace_id)
+    return answer
 
 
-async def _end(context: Context, session: Session, job_id: str, event: Fail | Release) -> dict[str, Any]:
-    life = await context.database.write(_end_run, session, job_id, event)
+async def _end(
+    context: Context, session: Session, job_id: str, event: Fail | Release
+) -> tuple[dict[str, Any], str]:
+    """The answer, and the job's trace id."""
+    life, trace_id = await context.database.write(_end_run, session, job_id, event)
     if life.state is JobState.SUBMITTED:
         context.dispatcher.job_waiting()
-    return {"job_id": job_id, "status": life.state.value}
+    return {"job_id": job_id, "status": life.state.value}, trace_id
 
 
-def _end_run(connection: Connection, session: Session, job_id: str, event: Fail | Release) -> Job:
+def _end_run(connection: Connection, session: Session, job_id: str, event: Fail | Release) -> tuple[Job, str]:
     record = store.find(connection, job_id)
     if record is None:
         raise StaleLease(job_id, event.fence)
     if isinstance(event, Fail) and _is_repeated(record, session, event):
-        return record.life
+        return record.life, record.trace_id
     try:
         life, _ = lifecycle.change(connection, record, event, event.now)
     except IllegalEvent:
         raise StaleLease(job_id, event.fence) from None
-    return life
+    return life, record.trace_id
 
 
 def _is_repeated(record: JobRecord, session: Session, event: Fail) -> bool:
@@ -332,21 +361,29 @@ async def expire_due(context: Context) -> int:
     before = now - context.settings.input_wait_seconds
     if not await context.database.read(store.anything_due, now, before):
         return 0
-    changed = await context.database.write(_expire_due, now, before)
-    if any(life.state is JobState.SUBMITTED for life in changed):
+    expired, abandoned = await context.database.write(_expire_due, now, before)
+    context.meter.count(LEASES_EXPIRED, amount=len(expired))
+    if any(life.state is JobState.SUBMITTED for life in expired):
         context.dispatcher.job_waiting()
-    return len(changed)
+    return len(expired) + abandoned
 
 
-def _expire_due(connection: Connection, now: float, files_before: float) -> list[Job]:
-    changed = []
+def _expire_due(connection: Connection, now: float, files_before: float) -> tuple[list[Job], int]:
+    """The jobs whose leases ran out, and how many jobs were given up for want of their files."""
+    expired = []
     for record in store.expired(connection, now):
         life, _ = end_lease(connection, record, now, "the miner was not heard of in time")
-        log.info("lease_expired", job_id=record.job_id, fence=record.life.fence, status=life.state)
-        changed.append(life)
-    for record in store.abandoned(connection, files_before):
+        log.info(
+            "lease_expired",
+            job_id=record.job_id,
+            fence=record.life.fence,
+            status=life.state,
+            trace_id=record.trace_id,
+        )
+        expired.append(life)
+    abandoned = store.abandoned(connection, files_before)
+    for record in abandoned:
         missing = ", ".join(json.loads(record.missing_files or "[]"))
         failure = Failure("INPUT_MISSING", f"The files for {missing} were not uploaded in time.")
-        life, _ = lifecycle.change(connection, record, Abandon(now, failure), now)
-        changed.append(life)
-    return changed
+        lifecycle.change(connection, record, Abandon(now, failure), now)
+    return expired, len(abandoned)

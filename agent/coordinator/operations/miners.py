@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,11 +12,19 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.dispatch import MAX_LEASES
+from agent.coordinator.measures import REGISTRATIONS
 from agent.coordinator.operations import access, orders, standing_offers
 from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.operations.wire import Capabilities, Heartbeat, Holding, LeaseProgress, Registration
+from agent.coordinator.operations.wire import (
+    AdmissionRequest,
+    Capabilities,
+    Heartbeat,
+    Holding,
+    LeaseProgress,
+    Registration,
+)
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import counts
 from agent.coordinator.store import jobs as job_store
@@ -65,6 +73,20 @@ async def challenge(context: Context) -> dict[str, Any]:
     }
 
 
+async def admission(context: Context, request: AdmissionRequest) -> dict[str, Any]:
+    """Whether `register` would take a miner. The token is looked at, not spent."""
+    return await context.database.read(_admission, context, request)
+
+
+def _admission(connection: Connection, context: Context, request: AdmissionRequest) -> dict[str, Any]:
+    if request.miner_id is None or store.find(connection, request.miner_id) is None:
+        try:
+            _check_enrolment(connection, context, request.enrolment_token, access_store.has_enrolment)
+        except Forbidden as error:
+            return {"admitted": False, "reason": str(error)}
+    return {"admitted": True, "reason": None}
+
+
 async def register(context: Context, request: Registration) -> dict[str, Any]:
     """Open a new session. Raises `Unauthorized` for a bad signature, `Forbidden` without a right to join."""
     public_key = _check_signature(context, request)
@@ -75,6 +97,7 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     token = f"{SESSION_PREFIX}{miner.miner_id}.{miner.session}.{secret}"
     context.caches.pop("sessions", None)
     context.caches.pop("supply", None)
+    context.meter.count(REGISTRATIONS)
     context.dispatcher.supersede(miner.miner_id)
     context.dispatcher.job_waiting()
     log.info(
@@ -122,7 +145,7 @@ def _register(
     miner_id = id_of_key(public_key)
     known = store.find(connection, miner_id)
     if known is None:
-        _check_enrolment(connection, context, request.enrolment_token, now)
+        _check_enrolment(connection, context, request.enrolment_token, access_store.use_enrolment)
     miner = MinerRecord(
         miner_id=miner_id,
         public_key=public_key,
@@ -147,7 +170,13 @@ def _register(
     return miner, api_key, kept, ended
 
 
-def _check_enrolment(connection: Connection, context: Context, token: str | None, now: float) -> None:
+def _check_enrolment(
+    connection: Connection,
+    context: Context,
+    token: str | None,
+    accept: Callable[[Connection, str, float], bool],
+) -> None:
+    """Raise `Forbidden` for a miner that may not join. `accept` looks at the token, or spends a use of it."""
     if context.settings.open_enrolment:
         return
     if token is None:
@@ -155,7 +184,7 @@ def _check_enrolment(connection: Connection, context: Context, token: str | None
             "This coordinator does not know your miner's key. Ask its operator for an enrolment token "
             "(`aitbc-agent enroll` makes one) and start with `--enroll TOKEN`."
         )
-    if not access_store.use_enrolment(connection, digest(token), now):
+    if not accept(connection, digest(token), context.clock()):
         raise Forbidden("The enrolment token is unknown, expired or used up; ask the operator for a new one.")
 
 

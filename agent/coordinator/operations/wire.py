@@ -82,6 +82,15 @@ class Capabilities(_Message):
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)]
 
 
+class AdmissionRequest(_Message):
+    """`POST /v1/miners/admission`: who would join, and with what token; None for a key that was not made yet, or no token."""
+
+    model_config = example({"miner_id": "miner_1234567890", "enrolment_token": "enrol_secret"})
+
+    miner_id: ShortText | None = None
+    enrolment_token: ShortText | None = None
+
+
 class Holding(_Message):
     """A lease whose finished work waits in the miner's outbox."""
 

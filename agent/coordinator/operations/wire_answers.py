@@ -9,6 +9,7 @@ from pydantic import Field
 from agent.core import fields
 from agent.core.fields import Answer
 from agent.core.jobs import JobState
+from agent.core.tracing import TRACE_ID
 
 
 class Challenge(Answer):
@@ -17,6 +18,13 @@ class Challenge(Answer):
     nonce: str = Field(examples=["kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe"])
     origin: str = Field(description="Name of the coordinator's log", examples=["log.example.org"])
     expires_at: fields.Time
+
+
+class Admission(Answer):
+    """Whether a registration would be taken, and if not, why; nothing is spent by asking."""
+
+    admitted: bool
+    reason: str | None = Field(examples=[None])
 
 
 class SessionSettings(Answer):
@@ -85,6 +93,11 @@ class Lease(Answer):
         ]
     )
     kept: list[KeptOutputFile] = Field(examples=[[]])
+    trace_id: str = Field(
+        description="The id of the job in all logs (docs/logging.md)",
+        pattern=TRACE_ID,
+        examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
+    )
 
 
 class Polled(Answer):

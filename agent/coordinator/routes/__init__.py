@@ -9,6 +9,7 @@ from agent.coordinator.routes import (
     log,
     machines,
     marketplace,
+    metrics,
     miner_session,
     miner_stats,
     miners,
@@ -46,3 +47,6 @@ ROUTERS = (
 
 ROOT_ROUTERS = (streams.router,)
 """What answers without a version too: `/ws` is what the reference calls it."""
+
+OPERATORS_ROUTERS = (metrics.router,)
+"""What answers without a version only, and is not part of the API."""

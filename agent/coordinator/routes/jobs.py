@@ -50,7 +50,12 @@ log = structlog.get_logger()
     status_code=status.HTTP_201_CREATED,
     response_model_exclude_none=True,
     responses={
-        201: {"headers": headers(Preference_Applied="`wait=N`, where `Prefer` asked for it")},
+        201: {
+            "headers": headers(
+                Preference_Applied="`wait=N`, where `Prefer` asked for it",
+                X_Trace_ID="The id of the job in all logs: that of your `traceparent`, or one of its own",
+            )
+        },
         **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
     },
     summary="Create a job",

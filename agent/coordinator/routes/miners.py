@@ -13,6 +13,7 @@ from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import events as run_events
 from agent.coordinator.operations import leases, miners
 from agent.coordinator.operations.wire import (
+    AdmissionRequest,
     Heartbeat,
     Poll,
     Registration,
@@ -22,6 +23,7 @@ from agent.coordinator.operations.wire import (
     RunResult,
 )
 from agent.coordinator.operations.wire_answers import (
+    Admission,
     Challenge,
     Delivered,
     HeartbeatAnswer,
@@ -43,6 +45,12 @@ MATCHING_SECONDS: Final = 0.25
 async def challenge(context: ContextOf) -> Challenge:
     """Good once, for a minute."""
     return Challenge(**await miners.challenge(context))
+
+
+@router.post("/admission", summary="Whether a registration would be taken")
+async def admission(context: ContextOf, body: AdmissionRequest) -> Admission:
+    """For a look before joining: no session is opened, and the enrolment token is not spent."""
+    return Admission(**await miners.admission(context, body))
 
 
 @router.post("/register", responses=errors(Unauthorized, Forbidden), summary="Open a session")

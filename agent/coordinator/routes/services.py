@@ -77,7 +77,10 @@ def _created(definition: ServiceDefinition) -> dict[str, Any]:
     example = {**shown, "service_id": definition.service_id}
     return {
         "content": {"application/json": {"example": example}},
-        "headers": headers(Preference_Applied="`wait=N`, where `Prefer` asked for it"),
+        "headers": headers(
+            Preference_Applied="`wait=N`, where `Prefer` asked for it",
+            X_Trace_ID="The id of the job in all logs: that of your `traceparent`, or one of its own",
+        ),
     }
 
 

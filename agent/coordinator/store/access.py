@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from agent.coordinator.store.tables import accounts, api_keys, enrolments, logins
 
@@ -141,9 +141,16 @@ def add_enrolment(
 
 def use_enrolment(connection: Connection, sha256: str, now: float) -> bool:
     """Spend one use of a token. False if it is unknown, expired or spent."""
-    change = (
-        update(enrolments)
-        .where(enrolments.c.sha256 == sha256, enrolments.c.expires_at > now, enrolments.c.uses_left > 0)
-        .values(uses_left=enrolments.c.uses_left - 1)
-    )
+    change = update(enrolments).where(*_good(sha256, now)).values(uses_left=enrolments.c.uses_left - 1)
     return connection.execute(change).rowcount == 1
+
+
+def has_enrolment(connection: Connection, sha256: str, now: float) -> bool:
+    """Whether `use_enrolment` would spend a use of the token."""
+    return (
+        connection.execute(select(enrolments.c.enrolment_id).where(*_good(sha256, now))).first() is not None
+    )
+
+
+def _good(sha256: str, now: float) -> tuple[ColumnElement[bool], ...]:
+    return enrolments.c.sha256 == sha256, enrolments.c.expires_at > now, enrolments.c.uses_left > 0

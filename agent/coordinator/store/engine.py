@@ -11,6 +11,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,7 +24,9 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
+from agent.coordinator.measures import BATCH_WRITES, COMMIT_SECONDS
 from agent.core.errors import ConfigurationError, ServiceUnavailable
+from agent.measures import Meter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,13 +58,20 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, *, readers: int = 4, max_batch: int = 256, max_queue: int = 10_000
+        self,
+        path: Path,
+        *,
+        readers: int = 4,
+        max_batch: int = 256,
+        max_queue: int = 10_000,
+        meter: Meter | None = None,
     ) -> None:
         self.path = path
         self.fault: str | None = None
         self.commits = 0
         self.writes = 0
         self._max_batch = max_batch
+        self._meter = meter
         self._max_queue = max_queue
         # It is written in C: a lock that the writer holds while it waits for the interpreter would stop the event loop too.
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -73,6 +83,11 @@ class Database:
         self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
         self._closed = False
         self._after_commit: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
+
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the writer."""
+        return self._queue.qsize()
 
     def after_commit(self, call: Callable[[], None]) -> None:
         """Have `call` called on the running event loop after every batch of writes, before any of them is answered."""
@@ -103,7 +118,7 @@ class Database:
         """
         if self._closed:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
-        if self._queue.qsize() >= self._max_queue:
+        if self.waiting >= self._max_queue:
             raise ServiceUnavailable("The coordinator is overloaded; try again in a moment.")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._queue.put(_Write(lambda connection: function(connection, *args, **kwargs), future))
@@ -182,6 +197,7 @@ class Database:
         return batch, False
 
     def _commit(self, connection: Connection, batch: list[_Write]) -> None:
+        begun = time.perf_counter()
         try:
             with connection.begin():
                 for write in batch:
@@ -193,6 +209,9 @@ class Database:
         else:
             self.commits += 1
             self.writes += len(batch)
+        if self._meter is not None:
+            self._meter.observe(COMMIT_SECONDS, time.perf_counter() - begun)
+            self._meter.observe(BATCH_WRITES, len(batch))
         unavailable = [write.error for write in batch if isinstance(write.error, ServiceUnavailable)]
         self.fault = str(unavailable[0]) if unavailable else None
 

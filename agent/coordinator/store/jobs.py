@@ -22,6 +22,7 @@ from agent.coordinator.store import counts
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import jobs, results, runs
 from agent.core.jobs import FINAL, Failure, Job, JobState, Lease, RunEnded
+from agent.core.tracing import trace_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,17 @@ class JobRecord:
     units: str = field(default="0")
     offer_id: str | None = None
     agreed_price: int | None = None
+    client_trace_id: str | None = None
 
     @property
     def job_id(self) -> str:
         """The job's id."""
         return self.life.job_id
+
+    @property
+    def trace_id(self) -> str:
+        """The id that follows the job through all logs: the client's, or one that follows from the job's."""
+        return self.client_trace_id or trace_id_of(self.job_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class RunningJob:
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
     "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "webhook_url", "miner_id", "unit_price", "progress", "units",
-    "offer_id", "agreed_price",
+    "offer_id", "agreed_price", "client_trace_id",
 )  # fmt: skip
 
 _NAMES = tuple(jobs.c.keys())

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import Context
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Self, TypeVar
@@ -33,6 +34,7 @@ from runners._protocol import (
     Kept,
     Load,
     Loaded,
+    Log,
     Message,
     Progress,
     ProtocolError,
@@ -57,6 +59,10 @@ _MESSAGE_TAIL: Final = 500
 _M = TypeVar("_M", bound=Message)
 
 _log = structlog.get_logger(__name__)
+
+
+_MAX_LINES: Final = 20
+"""Lines that one run may bring into the log."""
 
 
 def _statistics(pid: int) -> psutil.Process | None:
@@ -87,6 +93,8 @@ class _Running:
     answer: asyncio.Future[Message]
     listener: RunListener
     sign: float
+    lines: int = 0
+    """How many lines of it were logged."""
 
 
 class Child:
@@ -121,8 +129,9 @@ class Child:
         self._fault: Retry | None = None
         self._ended = asyncio.Event()
         self._tasks = (
-            asyncio.create_task(self._pump(), name=f"child-output-{self.pid}"),
-            asyncio.create_task(self._read(), name=f"child-reader-{self.pid}"),
+            # In contexts of their own: the child outlives the job that it was started for.
+            asyncio.create_task(self._pump(), name=f"child-output-{self.pid}", context=Context()),
+            asyncio.create_task(self._read(), name=f"child-reader-{self.pid}", context=Context()),
         )
 
     @classmethod
@@ -334,9 +343,8 @@ class Child:
                 f"The runner ended unexpectedly ({_status(status)}).{words}", code="RUNNER_CRASHED"
             )
         log = _log.info if expected else _log.warning
-        log(
-            "child_ended", service=self.service, pid=self.pid, status=status, code=self._fault.code, tail=tail
-        )
+        # What it printed may hold prompts and results, so it stays in the child's own file.
+        log("child_ended", service=self.service, pid=self.pid, status=status, code=self._fault.code)
         self._ended.set()
         for answer in (self._answer, *(running.answer for running in self._running.values())):
             if answer is not None and not answer.done():
@@ -345,7 +353,7 @@ class Child:
 
     def _take(self, message: Message) -> None:
         match message:
-            case Progress() | Event() | Kept():
+            case Progress() | Event() | Kept() | Log():
                 self._tell(message)
             case Loaded():
                 self.loaded, self.model, self.vram = True, message.model, message.vram
@@ -359,7 +367,7 @@ class Child:
             case _:
                 self._settle(message)
 
-    def _tell(self, message: Progress | Event | Kept) -> None:
+    def _tell(self, message: Progress | Event | Kept | Log) -> None:
         running = self._running.get(message.run_id)
         if running is None:
             return  # of a run that has ended
@@ -371,6 +379,14 @@ class Child:
                 running.listener.event(message.kind, message.data)
             case Kept():
                 running.listener.kept(message.file)
+            case Log() if running.lines < _MAX_LINES:
+                running.lines += 1
+                fields = {
+                    "job_id": message.run_id.rpartition("_")[0],
+                    "service": self.service,
+                    "pid": self.pid,
+                }
+                _log.info(f"runner_{message.event}", **{**message.fields, **fields})
 
     def _settle(self, message: Message) -> None:
         answer, self._answer = self._answer, None

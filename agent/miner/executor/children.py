@@ -124,6 +124,11 @@ class ChildPool:
             for child in self._spares
         ]
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks after the memory of the children, if there are any."""
+        return not self._children or self._background.has(_WATCH)
+
     async def close(self) -> None:
         """End all children."""
         self._closing = True

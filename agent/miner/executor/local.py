@@ -11,12 +11,14 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
+from agent.measures import Meter
 from agent.miner import hardware
 from agent.miner.background import Background
 from agent.miner.executor.child import Child, RunListener
@@ -24,6 +26,7 @@ from agent.miner.executor.children import ChildPool
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.residence import Residence
 from agent.miner.executor.tenants import Tenant, card_key
+from agent.miner.measures import MEASURES
 from agent.settings import MinerSettings
 from runners._base import Device, Model, Retry, Tools
 from runners._protocol import Done, Run, RunnerIdentity
@@ -78,6 +81,7 @@ class LocalExecutor:
         command: Sequence[str] = HOST_COMMAND,
         on_run_written: Callable[[str, int], None] | None = None,
         on_change: Callable[[], None] | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self._devices = devices if isinstance(devices, Devices) else Devices(tuple(devices))
         self._settings = settings
@@ -91,7 +95,9 @@ class LocalExecutor:
             max_memory=int(settings.child_memory or hardware.memory_total() * MEMORY_SHARE),
             on_end=self._child_ended,
         )
-        self._residence = Residence(self._devices, self._pool, settings, on_change or (lambda: None))
+        self._residence = Residence(
+            self._devices, self._pool, settings, on_change or (lambda: None), meter or Meter(MEASURES)
+        )
 
     def end_orphans(self) -> None:
         """End children that a former life of the daemon left behind."""
@@ -119,7 +125,8 @@ class LocalExecutor:
         `on_stage` hears when it has got a device, whose model may still have to be loaded, and when it runs there.
         """
         if not self._background.has(_TEND):
-            self._background.spawn(self._residence.tend(), _TEND)
+            # In a context of its own: it is not this job's, though it begins with it.
+            Context().run(self._background.spawn, self._residence.tend(), _TEND)
         tenant = await self._residence.admit(service, model, message.parameters)
         try:
             on_stage("loading", card_key(tenant.device))
@@ -149,6 +156,12 @@ class LocalExecutor:
     def model_failed(self, service: str, model: str, error: Retry) -> None:
         """A model could not even be brought to this machine: that counts as one that cannot be loaded."""
         self._residence.load_failed(service, model, error)
+
+    @property
+    def supervised(self) -> bool:
+        """Whether those who watch over the children do so: their memory, and how long they are idle."""
+        tended = self._background.has(_TEND) or not self._residence.tenants()
+        return tended and self._pool.watched
 
     def loaded(self) -> dict[str, list[str]]:
         """The names of loaded models by service."""

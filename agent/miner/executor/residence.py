@@ -29,11 +29,13 @@ from agent.core.placement import (
     obstacle,
     overdue,
 )
+from agent.measures import Meter
 from agent.miner.executor.child import Child
 from agent.miner.executor.children import ChildPool
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.tenants import Tenant, card_key
 from agent.miner.faults import ModelGuard
+from agent.miner.measures import PLACEMENTS
 from agent.settings import MinerSettings
 from runners._base import Device, Model, Retry
 
@@ -64,12 +66,18 @@ class Residence:
     """
 
     def __init__(
-        self, devices: Devices, pool: ChildPool, settings: MinerSettings, on_change: Callable[[], None]
+        self,
+        devices: Devices,
+        pool: ChildPool,
+        settings: MinerSettings,
+        on_change: Callable[[], None],
+        meter: Meter,
     ) -> None:
         self._devices = devices
         self._pool = pool
         self._settings = settings
         self._on_change = on_change
+        self._meter = meter
         self._tenants: dict[int, Tenant] = {}
         self._numbers = itertools.count(1)
         self._waiting: list[_Waiting] = []
@@ -385,6 +393,7 @@ class Residence:
         where = card_key(device) if device is not None else None
         entry = {"event": event, "service": service, "model": model, "device": where, "reason": reason}
         _log.info("placement", what=event, service=service, model=model, device=where, reason=reason)
+        self._meter.count(PLACEMENTS, service, event.replace(" ", "_"))
         self._recent.append({"at": time.time(), **entry})
 
 

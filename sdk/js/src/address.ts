@@ -25,7 +25,7 @@ export function findAddress(baseUrl: string | undefined, apiKey: string | undefi
   if (agent === undefined) {
     throw new ConfigurationError(
       "No coordinator is known. Set AITBC_BASE_URL and AITBC_API_KEY, pass baseUrl and apiKey, " +
-        `or start an agent on this machine (aitbc-agent start): there is no ${agentFile() ?? "agent.json"}.`,
+        `or start an agent on this machine (aitbc-agent start): ${noAgent()}.`,
     );
   }
   return { baseUrl: normal(agent.url), apiKey: key ?? agent.clientKey };
@@ -43,6 +43,11 @@ function normal(url: string): string {
     );
   }
   return url.replace(/\/+$/, "").replace(/\/v1$/, "");
+}
+
+function noAgent(): string {
+  const file = agentFile();
+  return file === undefined ? "this Node is too old to look for one, 20.16 can" : `there is no ${file}`;
 }
 
 /** Where the agent of this user says how to reach it; undefined where there are no files. */

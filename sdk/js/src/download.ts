@@ -1,7 +1,6 @@
 /** Downloads that go on where they were when a connection breaks, and are checked against their digest. */
 
-import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
+import { newDigest } from "./digest.js";
 import { APIError, TransportError, VerificationError } from "./errors.js";
 import type { OnProgress } from "./files.js";
 import { nodeModule } from "./platform.js";
@@ -161,10 +160,10 @@ function requireDigest(sink: Sink, artifactId: string): void {
 /** Counts and hashes what passes. */
 abstract class HashingSink implements Sink {
   size = 0;
-  #hash = sha256.create();
+  #hash = newDigest();
 
   get digest(): string {
-    return bytesToHex(this.#hash.clone().digest());
+    return this.#hash.hex();
   }
 
   async write(chunk: Uint8Array<ArrayBuffer>): Promise<void> {
@@ -174,7 +173,7 @@ abstract class HashingSink implements Sink {
 
   async restart(): Promise<void> {
     await this.drop();
-    this.#hash = sha256.create();
+    this.#hash = newDigest();
     this.size = 0;
   }
 

@@ -1,7 +1,7 @@
 /** Follows a job: reads its server-sent events, and goes on where a connection breaks. */
 
 import { TimeoutError, TransportError } from "./errors.js";
-import type { Job, JobEvent } from "./models.js";
+import type { Job, JobEvent, JobState } from "./models.js";
 import { camelCased, type JsonObject } from "./shape.js";
 import {
   type Answer,
@@ -19,7 +19,7 @@ const KEEP_ALIVE_MS = 15_000;
 /** Characters. */
 const LONGEST_EVENT = 2 ** 20;
 const MEDIA_TYPE = "text/event-stream";
-const FINAL: ReadonlySet<string> = new Set(["completed", "failed", "cancelled"]);
+const FINAL: ReadonlySet<JobState> = new Set<JobState>(["completed", "failed", "cancelled"]);
 
 /** What following a job takes. */
 export interface FollowOptions extends CallOptions {
@@ -40,7 +40,7 @@ export async function* follow(
   options: FollowOptions,
   onOpen?: (goesOn: boolean) => void,
 ): AsyncGenerator<JobEvent, void, undefined> {
-  const deadline = Date.now() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
+  const deadline = performance.now() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
   let last = options.after === undefined ? undefined : String(options.after);
   for (let attempt = 0; ; attempt++) {
     const call = callOf(jobId, options.signal, deadline, last);
@@ -54,7 +54,7 @@ export async function* follow(
         const event = read(name, data, id);
         if (event === undefined) continue;
         yield event;
-        if (event.job !== undefined && FINAL.has(event.job.status)) return;
+        if (event.job !== undefined && isFinal(event.job.status)) return;
         requireTime(jobId, deadline, 0);
       }
       failure = new TransportError(`The events of job ${jobId} ended before the job did.`);
@@ -69,6 +69,11 @@ export async function* follow(
   }
 }
 
+/** Whether a state can change no more. */
+export function isFinal(status: JobState): boolean {
+  return FINAL.has(status);
+}
+
 function callOf(
   jobId: string,
   signal: AbortSignal | undefined,
@@ -80,13 +85,13 @@ function callOf(
     headers: { Accept: MEDIA_TYPE, ...(last === undefined ? {} : { "Last-Event-ID": last }) },
     patienceMs: KEEP_ALIVE_MS,
     // The longest that a timer takes is about 24 days.
-    limitMs: Math.min(2 ** 31 - 1, Math.max(1, deadline - Date.now())),
+    limitMs: Math.min(2 ** 31 - 1, Math.max(1, deadline - performance.now())),
     signal,
   };
 }
 
 function requireTime(jobId: string, deadline: number, delay: number): void {
-  if (Date.now() + delay >= deadline) {
+  if (performance.now() + delay >= deadline) {
     throw new TimeoutError(`Job ${jobId} has not ended in the time that was given.`);
   }
 }

@@ -14,7 +14,7 @@
 export { type Attestation, verifyAttestation } from "./attestation.js";
 export type { Admin, Keys } from "./calls/admin.js";
 export { type Artifacts, artifactAddress, type UploadOptions } from "./calls/artifacts.js";
-export { type CreateOptions, isFinal, type JobOptions, type Jobs, type NewJob } from "./calls/jobs.js";
+export type { CreateOptions, JobOptions, Jobs, NewJob } from "./calls/jobs.js";
 export type { Log } from "./calls/log.js";
 export type { Marketplace, NewOffer, OfferQuery } from "./calls/marketplace.js";
 export type { Miners } from "./calls/miners.js";
@@ -38,7 +38,7 @@ export { AITBCClient, type ClientOptions } from "./client.js";
 export type { DownloadOptions, Target } from "./download.js";
 export { openEnvelope, readEnvelope } from "./dsse.js";
 export * from "./errors.js";
-export type { FollowOptions } from "./events.js";
+export { type FollowOptions, isFinal } from "./events.js";
 export type { OnProgress, Uploadable } from "./files.js";
 export { formatVkey, minerId, parseVkey } from "./keys.js";
 export {

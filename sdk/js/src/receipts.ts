@@ -5,11 +5,10 @@
  * each part whether it holds.
  */
 
-import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
 import Big from "big.js";
 import { ATTESTATION_KINDS, type Attestation, verifyAttestation } from "./attestation.js";
 import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "./canonical.js";
+import { newDigest } from "./digest.js";
 import { openEnvelope, PUBLIC_KEY_SIZE } from "./dsse.js";
 import { FormatError } from "./errors.js";
 import { minerId, parseVkey } from "./keys.js";
@@ -22,6 +21,7 @@ import { type Json, snakeName } from "./shape.js";
 import { PAYLOAD_TYPE, parseStatement, type Statement, uncappedPrice } from "./statement.js";
 import { exact, items, text } from "./strict.js";
 
+/** What an exported bundle says that it is. */
 export const BUNDLE_FORMAT = "https://aitbc.bubuit.net/receipt-bundle/v2";
 
 const RECEIPT_FIELDS = [
@@ -325,10 +325,10 @@ async function digestOf(artifact: CheckedArtifact): Promise<string> {
   if (typeof artifact === "string") return artifact.replace(/^sha256:/, "");
   if (artifact instanceof Uint8Array) return sha256Hex(artifact);
   if (artifact instanceof ArrayBuffer) return sha256Hex(new Uint8Array(artifact));
-  const hash = sha256.create();
+  const hash = newDigest();
   const reader = artifact.stream().getReader();
   for (let next = await reader.read(); !next.done; next = await reader.read()) hash.update(next.value);
-  return bytesToHex(hash.digest());
+  return hash.hex();
 }
 
 /** A receipt with the API's names, which are those that are signed; anything else stays as it is. */

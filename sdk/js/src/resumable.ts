@@ -1,7 +1,6 @@
 /** Uploads that go on where they were when a connection breaks: tus 1.0, over the requests that all calls are made of. */
 
-import { sha256 } from "@noble/hashes/sha2.js";
-import { bytesToHex } from "@noble/hashes/utils.js";
+import { newDigest } from "./digest.js";
 import { APIError, TimeoutError, TransportError } from "./errors.js";
 import type { OnProgress, Source } from "./files.js";
 import { backoffDelay, joined, open, part, pause, request, type Session } from "./transport.js";
@@ -50,6 +49,7 @@ export async function uploadResumably(
   source: Source,
   options: ResumableOptions,
 ): Promise<Uploaded> {
+  options.signal?.throwIfAborted();
   const parts = new Parts(source);
   const upload = await begin(session, source, parts.size, options.signal);
   let state: State = { offset: 0, artifactId: null };
@@ -150,7 +150,7 @@ class Parts {
   /** How far the file was read. */
   position = 0;
   readonly #content: Source["content"];
-  readonly #hash = sha256.create();
+  readonly #hash = newDigest();
   #kept: Uint8Array<ArrayBuffer> = new Uint8Array();
   #rest: Uint8Array = new Uint8Array();
   #ended = false;
@@ -161,7 +161,7 @@ class Parts {
   }
 
   digest(): string {
-    return bytesToHex(this.#hash.digest());
+    return this.#hash.hex();
   }
 
   /** The bytes from `start` on, at most to before `end`; `done` where nothing follows. What is before `start` was read already. */

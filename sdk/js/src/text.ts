@@ -1,8 +1,8 @@
 /** The text of a language model as it is written. */
 
-import { getResults, isFinal, jobFailure } from "./calls/jobs.js";
+import { getResults, jobFailure } from "./calls/jobs.js";
 import { TransportError } from "./errors.js";
-import { follow } from "./events.js";
+import { follow, isFinal } from "./events.js";
 import type { CreatedJob, Job, JobEvent, JobResults } from "./models.js";
 import type { Session } from "./transport.js";
 

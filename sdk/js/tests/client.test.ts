@@ -3,27 +3,25 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import * as aitbc from "../src/index.js";
 import { AITBCClient, API_ERRORS, outputFiles } from "../src/index.js";
 import { broken, errorReply, type Reply, StandIn } from "./stand_in.js";
 
-const server = new StandIn();
+let server: StandIn;
 let baseUrl: string;
 let client: AITBCClient;
 
-beforeAll(async () => {
+beforeEach(async () => {
+  // One for each test: a request that one gave up may still be on its way.
+  server = new StandIn();
   baseUrl = await server.start();
-});
-afterAll(() => server.close());
-beforeEach(() => {
-  server.seen.length = 0;
-  server.replies = [];
   client = new AITBCClient({ apiKey: "key_1", baseUrl });
   // Pauses are not waited for.
   vi.spyOn(Math, "random").mockReturnValue(-0.5);
 });
 afterEach(() => {
+  server.close();
   vi.restoreAllMocks();
   vi.unstubAllEnvs();
 });

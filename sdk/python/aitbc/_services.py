@@ -130,6 +130,7 @@ def infer(
     max_tokens: int | None = None,
     temperature: float | None = None,
     wait: float | None = None,
+    idempotency_key: str | None = None,
     **more: Any,
 ) -> Flow[ServiceJob]:
     """Have a language model write: about a `prompt`, or what comes next in a conversation, the `messages` (`role`, `content`).
@@ -143,7 +144,10 @@ def infer(
         "max_tokens": max_tokens,
         "temperature": temperature,
     }
-    return (yield from call_service(session, "llm/inference", _given({**body, **more}), wait=wait))
+    given = _given({**body, **more})
+    return (
+        yield from call_service(session, "llm/inference", given, wait=wait, idempotency_key=idempotency_key)
+    )
 
 
 def stream(
@@ -155,6 +159,7 @@ def stream(
     model: str | None = None,
     max_tokens: int | None = None,
     temperature: float | None = None,
+    idempotency_key: str | None = None,
     **more: Any,
 ) -> Flow[ServiceJob]:
     """As `infer`, but the text can be read while it is written: iterate over what this returns.
@@ -169,6 +174,7 @@ def stream(
             model=model,
             max_tokens=max_tokens,
             temperature=temperature,
+            idempotency_key=idempotency_key,
             **more,
         )
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import itertools
 import json
 import os
@@ -23,6 +24,7 @@ from nacl.signing import SigningKey
 
 from aitbc import AITBCClient, AsyncAITBCClient
 from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.cli import main
 from aitbc.dsse import sign_envelope
 from aitbc.keys import format_vkey, miner_id
 from aitbc.log import receipt_leaf
@@ -34,6 +36,9 @@ from .stand_in import Coordinator, Stage, serving
 
 ORIGIN = "coordinator.test/log"
 VIDEO = b"a short film"
+
+INTERRUPTIBLE = ("env", "--default-signal=INT")
+"""Before a command that is to be interrupted: a shell's background job, which tests may run in, ignores that signal."""
 
 
 @pytest.fixture(scope="session")
@@ -240,14 +245,42 @@ def environment(base_url: str, tmp_path) -> dict[str, str]:
         "AITBC_BASE_URL": base_url,
         "AITBC_API_KEY": "key_1",
         "AITBC_DATA_DIR": str(tmp_path / "data"),
+        "XDG_STATE_HOME": str(tmp_path / "state"),
     }
 
 
 @pytest.fixture
-def run(environment, tmp_path):
-    """Runs the command in an empty directory."""
+def place(tmp_path) -> Path:
+    """An empty directory, where the command is run."""
     place = tmp_path / "place"
     place.mkdir()
+    return place
+
+
+@pytest.fixture
+def quick(environment, place, monkeypatch, capsys):
+    """Runs the command in this process: the same code without the start of an interpreter."""
+    for name in ("AITBC_BASE_URL", "AITBC_API_KEY", "AITBC_DATA_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, environment[name])
+    monkeypatch.chdir(place)
+
+    def quick(*arguments: str, stdin: str = "", **more: str) -> SimpleNamespace:
+        for name, value in more.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(sys, "argv", ["aitbc", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code or 0, stdout=printed.out, stderr=printed.err)
+
+    return quick
+
+
+@pytest.fixture
+def run(environment, place):
+    """Runs the command in an empty directory."""
 
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

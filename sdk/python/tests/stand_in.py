@@ -24,6 +24,7 @@ CUT = b"cut"
 """In place of a piece of a stream: the connection breaks."""
 HOLD = b"hold"
 """In place of a piece of a stream: nothing more comes until the client goes."""
+FINAL = frozenset({"completed", "failed", "cancelled"})
 CREATED = {
     "status": "submitted",
     "created_at": "2026-11-24T15:00:00Z",
@@ -41,8 +42,10 @@ class Coordinator:
     """What the server holds and what it saw.
 
     `faults` are answers given before anything else happens; `cut_after` breaks the next downloads after so many bytes;
-    `states` are the states that a job goes through, one for each look at it; `streams` are the pieces of its events, a
-    list for each connection, `sockets` the messages of each WebSocket; `proofs` are the answers to requests for a proof, `log` the
+    `states` are the states that a job goes through, one for each look at it, `ends` the state of single jobs in their place; `created` are
+    the jobs by their idempotency key, `holds_creating` keeps the client waiting for that answer
+    (from `creating` until `answering`), `holds_cancelling` for the one to cancelling; `streams` are the pieces of its events, a list for each connection (without, they tell the
+    states), `sockets` the messages of each WebSocket; `proofs` are the answers to requests for a proof, `log` the
     files of the log by path, `answers` those to other calls by method and path.
     """
 
@@ -53,6 +56,8 @@ class Coordinator:
     faults: deque[Response] = field(default_factory=deque)
     cut_after: deque[int] = field(default_factory=deque)
     states: deque[dict[str, Any]] = field(default_factory=deque)
+    ends: dict[str, dict[str, Any]] = field(default_factory=dict)
+    created: dict[str, str] = field(default_factory=dict)
     streams: deque[list[bytes]] = field(default_factory=deque)
     sockets: deque[list[Any]] = field(default_factory=deque)
     left: threading.Event = field(default_factory=threading.Event)
@@ -66,6 +71,10 @@ class Coordinator:
     registry: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    holds_cancelling: bool = False
+    holds_creating: bool = False
+    creating: threading.Event = field(default_factory=threading.Event)
+    answering: threading.Event = field(default_factory=threading.Event)
     ranges: bool = True
     file_limit: int = 2**40
 
@@ -117,7 +126,7 @@ class Coordinator:
     async def _jobs(self, request: Request) -> Response:
         if request.method == "POST":
             self.bodies.append(await request.json())
-            return JSONResponse({"job_id": "job_1", **CREATED}, 201)
+            return JSONResponse({"job_id": self._create(request), **CREATED}, 201)
         job = {
             "job_id": "job_1",
             "status": "completed",
@@ -133,27 +142,48 @@ class Coordinator:
         job_id = request.path_params["job_id"]
         if request.method == "DELETE":
             self.cancelled.set()
+            self.ends[job_id] = {"status": "cancelled"}
+            while self.holds_cancelling and not await request.is_disconnected():
+                await request.receive()
             return JSONResponse(
                 {"job_id": job_id, "status": "cancelled", "cancelled_at": "2026-11-24T15:03:00Z"}
             )
-        if job_id != "job_1":
+        if job_id not in {"job_1", *self.created.values()}:
             return error(404, "JOB_NOT_FOUND", "There is no such job.")
-        self.looked_at.set()
-        state = self.states.popleft() if len(self.states) > 1 else self.states[0]
-        return JSONResponse({"job_id": job_id, **state})
+        return JSONResponse(self._state(job_id))
 
-    async def _results(self, _: Request) -> Response:
+    def _state(self, job_id: str) -> dict[str, Any]:
+        self.looked_at.set()
+        state = self.ends.get(job_id) or (self.states.popleft() if len(self.states) > 1 else self.states[0])
+        return {"job_id": job_id, **state}
+
+    def _create(self, request: Request) -> str:
+        key = request.headers.get("idempotency-key", f"none {len(self.created)}")
+        return self.created.setdefault(key, f"job_{len(self.created) + 1}")
+
+    async def _results(self, request: Request) -> Response:
         return JSONResponse(
             {
-                "job_id": "job_1",
+                "job_id": request.path_params["job_id"],
                 "status": "completed",
                 "results": self.results,
                 "completed_at": "2026-11-24T15:00:04Z",
             }
         )
 
-    async def _events(self, _: Request) -> Response:
-        return StreamingResponse(self._told(self.streams.popleft()), media_type="text/event-stream")
+    async def _events(self, request: Request) -> Response:
+        pieces = self.streams.popleft() if self.streams else self._changes(request.path_params["job_id"])
+        return StreamingResponse(self._told(pieces), media_type="text/event-stream")
+
+    def _changes(self, job_id: str) -> list[bytes]:
+        """The states of a job as events, to the last, which stays."""
+        states = [self._state(job_id)]
+        while job_id not in self.ends and states[-1]["status"] not in FINAL and len(self.states) > 1:
+            states.append(self._state(job_id))
+        if job_id not in self.ends and states[-1]["status"] not in FINAL:
+            states.append(self._state(job_id))
+        events = [f"event: job_update\ndata: {json.dumps(state)}\n\n".encode() for state in states]
+        return [*events, HOLD]
 
     async def _socket(self, websocket: WebSocket) -> None:
         self.seen.append(("WS", websocket.url.path, dict(websocket.headers)))
@@ -201,7 +231,11 @@ class Coordinator:
 
     async def _service(self, request: Request) -> Response:
         self.bodies.append(await request.json())
-        return JSONResponse({"job_id": "job_1", **CREATED, "service_id": request.path_params["route"]}, 201)
+        created = {"job_id": self._create(request), **CREATED}
+        self.creating.set()
+        if self.holds_creating:
+            await asyncio.to_thread(self.answering.wait, 30)
+        return JSONResponse({**created, "service_id": request.path_params["route"]}, 201)
 
     async def _upload(self, request: Request) -> Response:
         artifact_id = self.store(await request.body())

@@ -12,15 +12,13 @@ import sys
 from collections import deque
 
 import pytest
-from typer.testing import CliRunner
 
-from aitbc.cli import app
 from aitbc.cli._output import print_text
 from aitbc.cli.jobs import free_path
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.outputs import OutputFile
 
-from .conftest import ORIGIN, VIDEO
+from .conftest import INTERRUPTIBLE, ORIGIN, VIDEO
 from .stand_in import error
 
 SUBTITLES = {"srt": b"1\n00:00:00,000 --> 00:00:03,500\nThank you.\n\n", "vtt": b"WEBVTT\n", "json": b"{}"}
@@ -44,18 +42,6 @@ TRANSCRIPT = {
 }
 
 
-@pytest.fixture
-def quick(environment, monkeypatch):
-    """Runs the command in this process: the same code without the start of an interpreter."""
-    for name in ("AITBC_BASE_URL", "AITBC_API_KEY", "AITBC_DATA_DIR"):
-        monkeypatch.setenv(name, environment[name])
-
-    def quick(*arguments: str):
-        return CliRunner().invoke(app, arguments, catch_exceptions=False)
-
-    return quick
-
-
 def test_jobs_list(quick) -> None:
     outcome = quick("jobs", "list", "--limit", "1")
     assert (
@@ -64,16 +50,33 @@ def test_jobs_list(quick) -> None:
     assert json.loads(quick("jobs", "list", "--json").stdout)["jobs"][0]["job_id"] == "job_1"
 
 
+def test_the_newest_job_is_called_last(quick, coordinator, signed) -> None:
+    """Wherever one job is named."""
+    coordinator.receipt = signed.receipt
+    for command in (("jobs", "show"), ("jobs", "results"), ("receipts", "show")):
+        assert json.loads(quick(*command, "last", "--json").stdout)["job_id"]
+    assert coordinator.paths()[1::2] == [
+        "GET /v1/jobs/job_1",
+        "GET /v1/jobs/job_1/results",
+        "GET /v1/receipts/job_1",
+    ]
+
+
 def test_jobs_show_and_cancel(quick, coordinator) -> None:
     assert json.loads(quick("jobs", "show", "job_1", "--json").stdout) == {
         "job_id": "job_1", "status": "completed", "progress": 100,
     }  # fmt: skip
     assert "status    completed" in quick("jobs", "show", "job_1").stdout
-    assert json.loads(quick("jobs", "cancel", "job_1", "--json").stdout)["status"] == "cancelled"
-    assert coordinator.cancelled.is_set()
+    coordinator.created["a"] = "job_2"
+    cancelled = json.loads(quick("jobs", "cancel", "job_1", "job_2", "--json").stdout)["jobs"]
+    assert [(job["job_id"], job["status"]) for job in cancelled] == [
+        ("job_1", "cancelled"),
+        ("job_2", "cancelled"),
+    ]
+    assert set(coordinator.ends) == {"job_1", "job_2"}
 
 
-def test_jobs_watch(run, coordinator) -> None:
+def test_jobs_watch(quick, coordinator) -> None:
     running = b'event: job_update\ndata: {"job_id": "job_1", "status": "running", "progress": 40}\n\n'
     token = b'event: job_event\ndata: {"job_id": "job_1", "kind": "token", "text": "Hi"}\n\n'
     failed = (
@@ -81,14 +84,14 @@ def test_jobs_watch(run, coordinator) -> None:
         b'"error": {"code": "INPUT_INVALID", "message": "No."}}\n\n'
     )
     coordinator.streams.extend([[running, token, failed]] * 2)
-    outcome = run("jobs", "watch", "job_1")
+    outcome = quick("jobs", "watch", "job_1")
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr.splitlines() == [
-        "job_1 running 40%",
-        "job_1 failed 40%",
-        "aitbc: Job job_1 has failed: No (INPUT_INVALID)",
+        "job_1: running 40%",
+        "job_1: failed",
+        "aitbc: Job job_1 has failed: No (INPUT_INVALID) `aitbc jobs show job_1` shows more.",
     ]
-    outcome = run("jobs", "watch", "job_1", "--json")
+    outcome = quick("jobs", "watch", "job_1", "--json")
     assert outcome.returncode == 1
     events = [json.loads(line) for line in outcome.stdout.splitlines()]
     assert [event["kind"] for event in events] == ["job_update", "token", "job_update"]
@@ -106,14 +109,15 @@ def test_jobs_results_fetches_files(quick, coordinator, signed, tmp_path) -> Non
 @pytest.mark.parametrize(
     ("name", "written"),
     [("a.png", "a.png"), ("../../etc/passwd", "passwd"), ("C:\\x\\b.txt", "b.txt"), ("..", "output-2"), ("", "output-2"),
-     ("a\x1b[2J", "output-2"), ("taken", "2-taken")],
+     ("a\x1b[2J", "output-2"), ("taken", "taken-2")],
 )  # fmt: skip
 def test_names_of_output_files_cannot_leave_the_directory(tmp_path, name: str, written: str) -> None:
     (tmp_path / "taken").touch()
     assert free_path(tmp_path, OutputFile("sha256:" + "0" * 64, name, "a/b", 1), 2) == tmp_path / written
 
 
-def test_transcribe_writes_everything(run, coordinator, signed) -> None:
+def test_transcribe_writes_everything(quick, place, coordinator, signed) -> None:
+    """Every format, the receipt, and what goes into the body; on stderr how it went."""
     coordinator.states = deque(
         [{"status": "running", "progress": 40}, {"status": "completed", "progress": 100}]
     )
@@ -121,120 +125,173 @@ def test_transcribe_writes_everything(run, coordinator, signed) -> None:
     coordinator.proofs.append(signed.proof)
     for content in SUBTITLES.values():
         coordinator.store(content)
-    (run.place / "speech.wav").write_bytes(b"RIFF")
-    outcome = run(
+    (place / "speech.wav").write_bytes(b"RIFF")
+    outcome = quick(
         *("transcribe", "speech.wav", "--model", "tiny.en", "--word-timestamps", "--max-cost", "0.5"),
-        *("--srt", "s.srt", "--vtt", "s.vtt", "--json-file", "s.json", "--receipt", "r.json"),
+        *(
+            "--priority",
+            "3",
+            "--timeout",
+            "60",
+            "--srt",
+            "s.srt",
+            "--vtt",
+            "--txt=t",
+            "--json-file",
+            "s.json",
+        ),
+        *("--receipt", "r.json"),
     )
-    assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout == "Please transcribe this. Thank you.\n"
-    assert outcome.stderr.splitlines()[:2] == ["job_1 running 40%", "job_1 completed 100%"]
-    address = f"artifact:sha256:{hashlib.sha256(b'RIFF').hexdigest()}"
+    assert (outcome.returncode, outcome.stdout) == (0, ""), outcome.stderr
+    assert outcome.stderr.splitlines() == [
+        "speech.wav: job_1 submitted",
+        "speech.wav: job_1 running 40%",
+        "speech.wav: job_1 completed",
+        "speech.wav: wrote 5 files to .",
+    ]
     assert coordinator.bodies == [
         {
-            "audio_url": address,
+            "audio_url": f"artifact:sha256:{hashlib.sha256(b'RIFF').hexdigest()}",
             "model": "tiny.en",
             "word_timestamps": True,
-            "output_formats": ["srt", "vtt", "json"],
+            "output_formats": ["json", "srt", "vtt"],
             "pricing": {"max_cost": "0.5"},
+            "priority": 3,
+            "timeout_seconds": 60,
         }
     ]
-    assert {form: (run.place / f"s.{form}").read_bytes() for form in SUBTITLES} == SUBTITLES
-    assert json.loads((run.place / "r.json").read_text())["receipt"] == signed.receipt
+    written = {"srt": place / "s.srt", "vtt": place / "speech.vtt", "json": place / "s.json"}
+    assert {form: path.read_bytes() for form, path in written.items()} == SUBTITLES
+    assert (place / "t").read_text() == "Please transcribe this. Thank you.\n"
+    assert json.loads((place / "r.json").read_text())["receipt"] == signed.receipt
 
 
-def test_transcribe_to_a_file_leaves_stdout_empty(quick, coordinator, tmp_path) -> None:
+def test_the_text_of_one_file_is_printed(quick, coordinator) -> None:
+    """Nothing else stands on stdout; and again it is the same job."""
     coordinator.results = TRANSCRIPT
-    outcome = quick("transcribe", "https://example.com/a.mp3", "-o", str(tmp_path / "t.txt"))
-    assert outcome.stdout == ""
-    assert (tmp_path / "t.txt").read_text() == "Please transcribe this. Thank you.\n"
+    for _ in range(2):
+        outcome = quick("transcribe", "https://example.com/a.mp3")
+        assert (outcome.returncode, outcome.stdout) == (0, "Please transcribe this. Thank you.\n")
+    assert len(coordinator.bodies) == 1
 
 
-def test_transcode_writes_the_file(quick, coordinator, signed, tmp_path) -> None:
+def test_transcode_writes_the_file(quick, place, coordinator, signed) -> None:
+    """Two names are input and output; options that were not given are left to the service."""
     coordinator.results = signed.results
     coordinator.store(VIDEO)
-    out = tmp_path / "small.MP4"
-    outcome = quick(
-        "transcode", "https://example.com/v.mkv", str(out), "--fps", "30", "--audio-codec", "none", "--json"
-    )
-    assert out.read_bytes() == VIDEO
-    assert json.loads(outcome.stdout)["results"] == signed.results
-    expected = {
-        "input_url": "https://example.com/v.mkv",
-        "output_format": "mp4",
-        "fps": 30,
-        "audio_codec": "none",
-    }
-    assert coordinator.bodies == [expected]
+    address = "https://example.com/v.mkv"
+    outcome = quick("transcode", address, "small.MP4", "--fps", "30", "--audio-codec", "none", "--json")
+    assert (place / "small.MP4").read_bytes() == VIDEO
+    (file,) = json.loads(outcome.stdout)["files"]
+    assert file == {
+        "input": address, "status": "done", "job_id": "job_1", "outputs": ["small.MP4"], "results": signed.results,
+    }  # fmt: skip
+    assert coordinator.bodies == [
+        {"input_url": address, "output_format": "mp4", "fps": 30, "audio_codec": "none"}
+    ]
 
 
-def test_wrong_usage_exits_with_two(quick, tmp_path) -> None:
-    same = tmp_path / "a.mp4"
-    same.touch()
-    assert quick("transcode", "in.mp4", "out").exit_code == 2
-    assert quick("transcode", str(same), str(same)).exit_code == 2
-    assert quick("jobs", "show").exit_code == 2
-    assert quick("receipts", "verify", str(same)).exit_code == 2
+def test_wrong_usage_exits_with_two(quick, place) -> None:
+    """Before anything is sent."""
+    for name in ("a.mp4", "b.mp4", "notes.txt"):
+        (place / name).touch()
+    (place / "empty").mkdir()
+    wrong = [
+        ("transcode", "a.mp4", "out"),
+        ("transcode", "a.mp4", "a.mp4"),
+        ("transcode", "a.mp4", "b.mp4", "out.mp4"),
+        ("transcode", "*.mp4", "out.mkv"),
+        ("transcode", "a.mp4", "--format", "mkv", "-o", "notes.txt"),
+        ("transcribe", "none.wav"),
+        ("transcribe", "*.wav"),
+        ("transcribe", "empty"),
+        ("transcribe", "a.mp4", "b.mp4", "--srt", "one.srt"),
+        ("imagine", "a cat", "-o", "cat.txt"),
+        ("render", "a.mp4", "--resolution", "big"),
+        ("run", "none.py"),
+        ("run", "notes.txt", "-p", "x"),
+        ("jobs", "show"),
+        ("jobs", "list", "--status", "lost"),
+        ("chat",),
+        ("receipts", "verify", "a.mp4"),
+        ("nonsense",),
+    ]
+    assert {arguments: quick(*arguments).returncode for arguments in wrong} == dict.fromkeys(wrong, 2)
 
 
-def test_errors_are_one_line_and_exit_with_one(run, coordinator) -> None:
-    outcome = run("jobs", "show", "job_2")
-    assert (outcome.returncode, outcome.stdout) == (1, "")
-    assert outcome.stderr == "aitbc: There is no such job. (JOB_NOT_FOUND)\n"
-    coordinator.faults.append(error(422, "VALIDATION_ERROR", "Two\nlines \x1b[2J"))
-    assert run("jobs", "list").stderr == "aitbc: Two lines \N{REPLACEMENT CHARACTER}[2J (VALIDATION_ERROR)\n"
-    assert run("transcribe", "none.wav").stderr == "aitbc: [Errno 2] No such file or directory: 'none.wav'\n"
-    outcome = run("jobs", "list", AITBC_BASE_URL="")
-    assert outcome.returncode == 1
+@pytest.mark.parametrize(
+    ("status", "code", "ends", "says"),
+    [
+        (401, "UNAUTHORIZED", 5, "--api-key or AITBC_API_KEY"),
+        (403, "FORBIDDEN", 5, "Another key"),
+        (402, "INSUFFICIENT_BALANCE", 5, "aitbc wallet balance"),
+        (404, "JOB_NOT_FOUND", 1, "aitbc jobs list"),
+        (410, "OFFER_NOT_AVAILABLE", 1, "aitbc offers list"),
+        (500, "INTERNAL_ERROR", 1, "request req_1"),
+        (422, "VALIDATION_ERROR", 1, "aitbc: Two lines"),
+    ],
+)
+def test_errors_are_one_paragraph_and_a_code(quick, coordinator, status, code, ends, says) -> None:
+    """It says what happened, what to do, and nothing in it can steer the terminal."""
+    coordinator.faults.append(error(status, code, "Two\nlines \x1b[2J"))
+    outcome = quick("jobs", "list", "--json")
+    assert (outcome.returncode, outcome.stdout) == (ends, "")
+    assert outcome.stderr.startswith(f"aitbc: Two lines \N{REPLACEMENT CHARACTER}[2J ({code})")
+    assert says in outcome.stderr
+    assert outcome.stderr.count("\n") == 1
+
+
+def test_no_connection_exits_with_four(quick, free_address, place, monkeypatch) -> None:
+    """Whether nobody listens there, or no coordinator is known at all."""
+    monkeypatch.setattr("aitbc._flow._BACKOFF", 0.001)
+    (place / "a.wav").touch()
+    outcome = quick("--base-url", free_address, "jobs", "list")
+    assert (outcome.returncode, outcome.stderr.count("\n")) == (4, 1)
+    assert "aitbc-agent start" in outcome.stderr
+    assert quick("--base-url", free_address, "transcribe", "a.wav").returncode == 4
+    outcome = quick("jobs", "list", AITBC_BASE_URL="")
+    assert (outcome.returncode, outcome.stderr.count("\n")) == (4, 1)
     assert "AITBC_BASE_URL" in outcome.stderr
 
 
-def test_failed_job_says_why(run, coordinator) -> None:
+def test_failed_job_says_why(quick, coordinator) -> None:
     coordinator.states[0] = {
         "status": "failed",
         "error": {"code": "INPUT_INVALID", "message": "No audio stream."},
     }
-    outcome = run("transcribe", "https://example.com/a.mp3")
+    outcome = quick("transcribe", "https://example.com/a.mp3", "--json")
     assert outcome.returncode == 1
-    assert outcome.stderr.splitlines()[-1] == "aitbc: Job job_1 has failed: No audio stream (INPUT_INVALID)"
-
-
-def test_interrupt_cancels_the_job(environment, coordinator) -> None:
-    coordinator.states[0] = {"status": "running", "progress": 1}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "aitbc.cli", "transcribe", "https://example.com/a.mp3"],
-        env=environment, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert coordinator.looked_at.wait(30)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
-    assert coordinator.cancelled.is_set()
-    assert process.returncode == 130
-    assert stderr.splitlines()[-1] == "aitbc: interrupted; job job_1 is cancelled"
-
-
-def test_bar_on_a_terminal(environment, coordinator) -> None:
-    coordinator.states = deque(
-        [{"status": "running", "progress": 40}, {"status": "completed", "progress": 100}]
+    assert outcome.stderr.splitlines()[-1].startswith(
+        "aitbc: Job job_1 has failed: No audio stream (INPUT_INVALID)"
     )
-    coordinator.results = TRANSCRIPT
+    answer = json.loads(outcome.stdout)
+    assert (answer["failed"], answer["files"][0]["error"]["code"]) == (1, "INPUT_INVALID")
+
+
+def test_interrupt_on_a_terminal_cancels_the_job(environment, coordinator) -> None:
+    """There is a bar while it runs; Ctrl-C removes it, ends the job, and says so in one line."""
+    coordinator.states[0] = {"status": "running", "progress": 40}
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "aitbc.cli", "transcribe", "https://example.com/a.mp3"],
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "https://example.com/a.mp3"],
         env={**environment, "TERM": "xterm"}, stdout=subprocess.PIPE, stderr=theirs, text=True,
     )  # fmt: skip
     os.close(theirs)
-    shown = b""
+    shown = ""
+    while " 40%" not in shown:
+        shown += os.read(ours, 4096).decode(errors="replace")
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in shown
+    process.send_signal(signal.SIGINT)
     try:
         while piece := os.read(ours, 4096):
-            shown += piece
+            shown += piece.decode(errors="replace")
     except OSError:
         pass  # what reading a terminal says when its other end was closed
     os.close(ours)
     stdout, _ = process.communicate(timeout=30)
-    assert stdout == "Please transcribe this. Thank you.\n"
-    assert "100%" in shown.decode()
-    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in shown.decode()
+    assert (process.returncode, stdout) == (130, "")
+    assert coordinator.cancelled.is_set()
+    assert shown.endswith("aitbc: interrupted; job job_1 is cancelled\r\n")
 
 
 def test_text_of_others_cannot_steer_the_terminal(capsys, monkeypatch) -> None:
@@ -256,12 +313,13 @@ def test_receipts_show_and_export(quick, coordinator, signed, tmp_path) -> None:
 
 
 @pytest.fixture
-def exported(run, signed):
-    (run.place / "r.json").write_text(json.dumps(signed.bundle))
-    (run.place / "video.mp4").write_bytes(VIDEO)
-    (run.place / "renamed.mp4").write_bytes(VIDEO)
-    (run.place / "other.mp4").write_bytes(b"other")
-    return run
+def exported(quick, place, signed):
+    (place / "r.json").write_text(json.dumps(signed.bundle))
+    (place / "video.mp4").write_bytes(VIDEO)
+    (place / "renamed.mp4").write_bytes(VIDEO)
+    (place / "other.mp4").write_bytes(b"other")
+    quick.place = place
+    return quick
 
 
 def test_verify_works_without_a_coordinator(exported, signed, free_address) -> None:

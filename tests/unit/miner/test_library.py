@@ -44,11 +44,13 @@ class Place:
         self.shelf = Shelf(directory)
         downloads = Downloads(self.store, self.shelf, Limits(quota), endpoint=hub.url, pauses=())
         self.changes: asyncio.Queue[list[str]] = asyncio.Queue()
+        self.released: asyncio.Queue[str] = asyncio.Queue()
         self.library = Library(
             self.store,
             downloads,
             download=download,
             on_change=lambda: self.changes.put_nowait(list(self.library.present[SERVICE])),
+            release=self.released.put,
         )
 
     @asynccontextmanager
@@ -216,5 +218,48 @@ def test_models_that_others_bring_or_remove_are_noticed(
             assert await place.changed() == ["local"]
             place.shelf.remove("local")
             assert await place.changed() == []
+
+    run(tmp_path, test)
+
+
+def test_a_model_is_removed_by_order_when_no_job_uses_it_and_leaves_the_memory_first(tmp_path: Path) -> None:
+    """The order is settled when it is gone. What lies elsewhere, or is unknown, is not ours to remove."""
+
+    async def test(place: Place) -> None:
+        library = place.library
+        async with place.running():
+            async with library.lend("first", [], ignore):
+                assert await place.changed() == ["first"]
+                assert not library.order_removal("first")
+                await asyncio.wait_for(place.released.get(), 20)
+                assert place.store.has("first")
+            assert not library.order_removal("first")
+            assert await place.changed() == []
+            assert place.released.get_nowait() == "first"
+        assert library.order_removal("first")
+        assert library.order_removal("unknown")
+        assert not (tmp_path / "first").exists()
+
+    run(tmp_path, test)
+
+
+def test_an_order_to_remove_what_is_being_fetched_ends_that(tmp_path: Path) -> None:
+    """What was on its way is told of meanwhile."""
+
+    async def test(place: Place) -> None:
+        place.hub.hold["first.safetensors"] = 2**19
+        async with place.running():
+            assert not place.library.order_fetch("first")
+            await place.served("first", 2**19)
+            while not place.library.arriving:  # noqa: ASYNC110 - nothing tells of progress
+                await asyncio.sleep(0.01)
+            assert place.library.arriving[0]["model"] == "first"
+            assert not place.library.order_removal("first")
+            while not place.library.order_removal("first"):  # noqa: ASYNC110 - it comes with each heartbeat
+                await asyncio.sleep(0.01)
+            place.hub.go_on.set()
+        assert place.library.waiting == ()
+        assert place.library.arriving == []
+        assert not place.store.has("first")
 
     run(tmp_path, test)

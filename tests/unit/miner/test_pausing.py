@@ -19,7 +19,7 @@ from miner_support.coordinator import FakeCoordinator
 from miner_support.trial import make_daemon, running, settings_for
 
 pytestmark = pytest.mark.anyio
-LIMIT = 20
+LIMIT = 60
 
 
 @pytest.fixture

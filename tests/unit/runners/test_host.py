@@ -73,12 +73,32 @@ def order(tmp_path):
 
 
 def test_a_run_reports_and_ends_with_its_results(child, order):
-    child.send(order("echo", "hello"))
-    progress, event, done = child.receive(), child.receive(), child.receive()
+    run = order("echo", "hello").model_copy(update={"trace_id": "ab" * 16})
+    child.send(run)
+    started, progress, event, ended, done = (child.receive() for _ in range(5))
+    assert (started.type, started.event, started.fields) == (
+        "log",
+        "started",
+        {"trace_id": "ab" * 16, "model": None},
+    )
     assert (progress.type, progress.progress, progress.units) == ("progress", 50, Decimal("0.5"))
     assert (event.type, event.kind, event.data) == ("event", "token", {"text": "hello"})
     assert done.results == {"value": "hello", "units": 1.5, "processing_time": done.processing_time}
     assert done.units == Decimal("1.5")
+    assert ended.event == "ended"
+    assert ended.fields == {
+        "trace_id": "ab" * 16, "outcome": "done", "seconds": done.processing_time, "units": "1.5"}  # fmt: skip
+
+
+def test_the_line_about_a_failed_run_has_its_code_and_not_its_words(child, order):
+    child.send(order("fail"))
+    child.until("log")
+    line = child.until("log")
+    error = child.until("error")
+    assert (line.event, line.fields) == (
+        "ended",
+        {"trace_id": None, "outcome": error.kind, "code": error.code},
+    )
 
 
 def test_one_child_does_many_runs(child, order):
@@ -246,6 +266,7 @@ def test_a_bad_frame_ends_the_child(child, frame):
 
 def test_a_child_that_is_killed_is_seen_as_the_end_of_the_stream(child, order):
     child.send(order("die"))
+    child.until("log")
     assert child.receive() is None
     assert child.process.wait(TIMEOUT) == -signal.SIGKILL
 

@@ -42,6 +42,8 @@ jobs = Table(
     # Dotted paths of file fields that the client still has to upload; NULL once there are none.
     Column("missing_files", Text, nullable=True),
     Column("webhook_url", Text, nullable=True),
+    # Where the client is tracing; else the id follows from the job's.
+    Column("client_trace_id", String(32), nullable=True),
     Column("created_at", Float, nullable=False),
     Column("state", String(16), nullable=False),
     Column("timeout_seconds", Float, nullable=False),

@@ -1,7 +1,7 @@
 /** `client.jobs`: create, watch, cancel, fetch results. */
 
 import { AITBCError, JobFailed, TimeoutError } from "../errors.js";
-import { type FollowOptions, follow } from "../events.js";
+import { type FollowOptions, follow, isFinal } from "../events.js";
 import { blobOf, type Source, sourceOf, type Uploadable } from "../files.js";
 import type { CancelledJob, CreatedJob, Job, JobEvent, JobList, JobResults, JobState } from "../models.js";
 import { type JsonObject, snakeCased } from "../shape.js";
@@ -128,13 +128,13 @@ export class Jobs {
       onProgress?: ((job: Job) => void) | undefined;
     } & CallOptions = {},
   ): Promise<Job> {
-    const deadline = Date.now() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
+    const deadline = performance.now() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
     for (let wait = FIRST_POLL_MS; ; wait = Math.min(SLOWEST_POLL_MS, wait * POLL_GROWTH)) {
       const job = await this.get(jobId, options);
       options.onProgress?.(job);
       if (job.status === "completed") return job;
       if (isFinal(job.status)) throw jobFailure(job);
-      if (Date.now() + wait > deadline) {
+      if (performance.now() + wait > deadline) {
         throw new TimeoutError(`Job ${jobId} is still ${job.status} after ${options.timeoutMs} ms.`);
       }
       await pause(wait, options.signal);
@@ -150,11 +150,6 @@ export class Jobs {
   events(jobId: string, options: FollowOptions = {}): AsyncGenerator<JobEvent, void, undefined> {
     return follow(this.#session, jobId, options);
   }
-}
-
-/** Whether a state can change no more. */
-export function isFinal(status: JobState): boolean {
-  return status === "completed" || status === "failed" || status === "cancelled";
 }
 
 /** Create a job and upload its files. */

@@ -56,13 +56,13 @@ export class Receipts {
     const path = `/v1/receipts/${part(jobId)}`;
     const receipt = (await fetchRaw(this.#session, { path, signal })) as JsonObject;
     const { results } = await getResults(this.#session, jobId, signal);
-    const deadline = Date.now() + timeoutMs;
+    const deadline = performance.now() + timeoutMs;
     for (;;) {
       const proof = await getProof(this.#session, String(receipt.receipt_id), signal);
       if (policy === undefined || accepted(policy, proof)) {
         return { format: BUNDLE_FORMAT, receipt, results, proof };
       }
-      if (Date.now() >= deadline) {
+      if (performance.now() >= deadline) {
         throw new TimeoutError(
           `No checkpoint with the receipt of ${jobId} is cosigned as the policy asks; its witnesses may come later.`,
         );

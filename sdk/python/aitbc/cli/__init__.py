@@ -1,6 +1,6 @@
-"""The command `aitbc`: a thin layer over the client, one file for each group of commands.
+"""The command `aitbc`: a thin layer over the client, one file for each command or group of commands.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not valid (verification), 130 interrupted.
+`_exits` has the exit codes; `docs/cli.md` tells users of everything.
 """
 
 from __future__ import annotations
@@ -11,28 +11,46 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli import jobs, log, offers, receipts, transcode, transcribe, wallet
+from aitbc.cli import (
+    chat,
+    imagine,
+    jobs,
+    log,
+    offers,
+    receipts,
+    render,
+    run,
+    transcode,
+    transcribe,
+    wallet,
+)
+from aitbc.cli._exits import exit_code, explain
+from aitbc.cli._options import State
 from aitbc.cli._output import complain
-from aitbc.cli._state import State
-from aitbc.errors import AITBCError, VerificationError
-
-FAILED = 1
-NOT_VALID = 3
-INTERRUPTED = 130
+from aitbc.errors import AITBCError
 
 app = typer.Typer(
     help="Send jobs to an AITBC coordinator, and verify receipts without one.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(receipts.app, name="receipts")
-app.add_typer(log.app, name="log")
-app.add_typer(offers.app, name="offers")
-app.add_typer(wallet.app, name="wallet")
-app.command("transcribe")(transcribe.transcribe)
-app.command("transcode")(transcode.transcode)
+_WORK = "Work"
+_ACCOUNT = "Jobs and money"
+_PROOF = "Proof"
+
+app.command("transcribe", cls=transcribe.Command, rich_help_panel=_WORK)(transcribe.transcribe)
+app.command("imagine", rich_help_panel=_WORK)(imagine.imagine)
+app.command("chat", rich_help_panel=_WORK)(chat.chat)
+app.command("transcode", rich_help_panel=_WORK)(transcode.transcode)
+app.command("render", rich_help_panel=_WORK)(render.render)
+app.command("run", rich_help_panel=_WORK)(run.run)
+app.add_typer(jobs.app, name="jobs", rich_help_panel=_ACCOUNT)
+app.add_typer(offers.app, name="offers", rich_help_panel=_ACCOUNT)
+app.add_typer(wallet.app, name="wallet", rich_help_panel=_ACCOUNT)
+app.add_typer(receipts.app, name="receipts", rich_help_panel=_PROOF)
+app.add_typer(log.app, name="log", rich_help_panel=_PROOF)
 
 
 def _print_version(wanted: bool) -> None:
@@ -61,15 +79,9 @@ def options(
 
 
 def main() -> None:
-    """Run the command; every expected error is one line on stderr."""
+    """Run the command; every expected error is one paragraph on stderr, and an exit code."""
     try:
         app(prog_name="aitbc")
-    except VerificationError as error:
-        complain(str(error))
-        sys.exit(NOT_VALID)
     except (AITBCError, OSError) as error:
-        complain(str(error))
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        complain("interrupted")
-        sys.exit(INTERRUPTED)
+        complain(explain(error))
+        sys.exit(exit_code(error))

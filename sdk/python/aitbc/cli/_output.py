@@ -1,21 +1,19 @@
-"""Prints answers on stdout, and progress and complaints on stderr."""
+"""Prints answers on stdout, and remarks and complaints on stderr."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from aitbc.models import Job
-
 _KEPT_CONTROLS = "\n\t"
+_SHORT = 10
+"""Letters."""
 
 
 def print_json(value: Any) -> None:
@@ -43,58 +41,36 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 
 def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: aligned on a terminal, separated by tabs elsewhere."""
+    """Print a table: aligned on a terminal, separated by tabs elsewhere. Ids (the first column) and short columns are never cut."""
+    cells = [tuple(row) for row in rows]
     if not sys.stdout.isatty():
-        for row in (titles, *rows):
+        for row in (tuple(titles), *cells):
             typer.echo("\t".join(row))
         return
-    table = Table(*titles, box=None, pad_edge=False)
-    for row in rows:
+    table = Table(box=None, pad_edge=False)
+    for position, title in enumerate(titles):
+        longest = max(len(row[position]) for row in (tuple(titles), *cells))
+        whole = position == 0 or longest <= _SHORT
+        table.add_column(title, no_wrap=True, min_width=longest if whole else None)
+    for row in cells:
         table.add_row(*(harmless(cell) for cell in row))
-    Console(markup=False, highlight=False).print(table)
+    Console(markup=False, highlight=False, emoji=False).print(table)
+
+
+def encoded(value: Any) -> bytes:
+    """A JSON value as the content of a file."""
+    return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def complain(message: str) -> None:
-    """One line on stderr."""
-    typer.echo(f"aitbc: {harmless(' '.join(message.split()))}", err=True)
+    """One paragraph on stderr: one line, which a terminal breaks between words."""
+    text = f"aitbc: {harmless(' '.join(message.split()))}"
+    if sys.stderr.isatty():
+        Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
+    else:
+        typer.echo(text, err=True)
 
 
 def say(message: str) -> None:
     """A remark on stderr, beside the answer on stdout."""
     typer.echo(harmless(message), err=True)
-
-
-@contextmanager
-def progress_of(job_id: str) -> Iterator[Callable[[Job], None]]:
-    """Show how a job goes: a bar on a terminal, a line for each change elsewhere."""
-    if not sys.stderr.isatty():
-        yield _Lines(job_id)
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-    )
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(job_id, total=100)
-
-        def show(job: Job) -> None:
-            bar.update(
-                task, completed=float(job.progress or 0), description=f"{job_id} {harmless(job.status)}"
-            )
-
-        yield show
-
-
-class _Lines:
-    """Prints a state when it differs from the one before."""
-
-    def __init__(self, job_id: str) -> None:
-        self._job_id = job_id
-        self._last = ""
-
-    def __call__(self, job: Job) -> None:
-        state = job.status if job.progress is None else f"{job.status} {job.progress:g}%"
-        if state != self._last:
-            say(f"{self._job_id} {state}")
-            self._last = state

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from pathlib import Path, PureWindowsPath
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 from aitbc._jobs import failure
-from aitbc.cli._output import print_fields, print_json, print_rows, print_text, progress_of, say
-from aitbc.cli._state import JsonOption, client_of
+from aitbc.cli import _complete
+from aitbc.cli._display import row_of
+from aitbc.cli._exits import explain
+from aitbc.cli._names import numbered, safe_name
+from aitbc.cli._options import JobArgument, JsonOption, client_of, find_job
+from aitbc.cli._output import complain, print_fields, print_json, print_rows, print_text, say
+from aitbc.errors import AITBCError, APIError
 from aitbc.outputs import OutputFile
 
 app = typer.Typer(help="Look at jobs, cancel them, fetch their results.", no_args_is_help=True)
-
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
 
 @app.command("list")
 def list_jobs(
     context: typer.Context,
-    status: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
-    job_type: Annotated[str | None, typer.Option("--type", help="Only jobs of this type.")] = None,
+    status: Annotated[
+        Literal["submitted", "running", "completed", "failed", "cancelled"] | None,
+        typer.Option(help="Only jobs in this state."),
+    ] = None,
+    job_type: Annotated[
+        str | None,
+        typer.Option("--type", help="Only jobs of this type.", autocompletion=_complete.services),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     offset: Annotated[int, typer.Option(min=0, help="Leave out so many of the newest.")] = 0,
     as_json: JsonOption = False,
@@ -44,29 +53,60 @@ def list_jobs(
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
     """Show a job's state."""
     with client_of(context) as client:
-        state = client.jobs.get(job).to_dict()
+        state = client.jobs.get(find_job(client, job)).to_dict()
     print_json(state) if as_json else print_fields(state)
 
 
 @app.command()
 def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Follow a job until it ends. With --json every event is printed, tokens and segments too, each on a line."""
-    with client_of(context) as client, nullcontext() if as_json else progress_of(job) as show_state:
-        for event in client.jobs.events(job):
-            if show_state is None:
-                typer.echo(json.dumps({"kind": event.kind, "data": dict(event.data)}))
-            elif event.job is not None:
-                show_state(event.job)
-            if event.job is not None and event.job.is_final and event.job.status != "completed":
-                raise failure(event.job)
+    """Follow a job until it ends. With --json every event is printed, tokens and segments too, each on a line.
+
+    Ctrl-C stops watching; the job goes on.
+    """
+    with client_of(context) as client:
+        job_id = find_job(client, job)
+        with nullcontext() if as_json else row_of(job_id) as row:
+            for event in client.jobs.events(job_id):
+                if row is None:
+                    typer.echo(json.dumps({"kind": event.kind, "data": dict(event.data)}))
+                elif event.job is not None:
+                    row.job(event.job)
+                if event.job is not None and event.job.is_final and event.job.status != "completed":
+                    raise failure(event.job)
 
 
 @app.command()
-def cancel(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Cancel a submitted or running job."""
+def cancel(
+    context: typer.Context,
+    jobs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="JOB", help="Ids of jobs, or last for the newest.", autocompletion=_complete.jobs
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel submitted or running jobs. Work that a miner has reported is paid for."""
+    states: list[dict[str, Any]] = []
+    failed: list[AITBCError] = []
     with client_of(context) as client:
-        state = client.jobs.cancel(job).to_dict()
-    print_json(state) if as_json else print_fields(state)
+        for job in jobs:
+            try:
+                states.append(client.jobs.cancel(find_job(client, job)).to_dict())
+            except APIError as error:
+                failed.append(error)
+    if as_json:
+        print_json({"jobs": states})
+    else:
+        print_rows(("JOB", "STATUS", "CANCELLED"), [_cells(state) for state in states])
+    for refusal in failed[:-1]:
+        complain(explain(refusal))
+    if failed:
+        raise failed[-1]
+
+
+def _cells(state: dict[str, Any]) -> tuple[str, str, str]:
+    return state["job_id"], state["status"], state.get("cancelled_at") or ""
 
 
 @app.command()
@@ -81,22 +121,21 @@ def results(
 ) -> None:
     """Print a completed job's results, and fetch its files."""
     with client_of(context) as client:
-        answer = client.jobs.get_results(job)
+        answer = client.jobs.get_results(find_job(client, job))
+        written: list[str] = []
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
             for position, file in enumerate(answer.output_files(), start=1):
-                path = client.artifacts.download(file.artifact_id, to=free_path(output, file, position))
+                path = free_path(output, file, position)
+                written.append(str(client.artifacts.download(file.artifact_id, to=path)))
                 say(f"wrote {path}")
     if as_json:
-        print_json(answer.to_dict())
+        print_json({**answer.to_dict(), "outputs": written})
     else:
         print_text(json.dumps(answer.results, ensure_ascii=False, indent=2))
 
 
 def free_path(directory: Path, file: OutputFile, position: int) -> Path:
     """Where to write an output file: below `directory` whatever its name says, and over no other file."""
-    name = PureWindowsPath(file.name).name.strip()
-    if not name.isprintable() or name in {"", ".", ".."}:
-        name = f"output-{position}"
-    path = directory / name
-    return directory / f"{position}-{name}" if path.exists() else path
+    named = directory / safe_name(file.name, f"output-{position}")
+    return next(path for path in numbered(named) if not path.exists())

@@ -14,8 +14,9 @@ import typer
 from nacl.signing import SigningKey
 
 from aitbc._local import Address, find_address
+from aitbc.cli._exits import ExitCode
+from aitbc.cli._options import JsonOption, State
 from aitbc.cli._output import print_json, print_text, say
-from aitbc.cli._state import JsonOption, State
 from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
 from aitbc.errors import FormatError
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
@@ -25,7 +26,6 @@ from aitbc.notes import cosign as cosign_note
 from aitbc.notes import parse_note
 from aitbc.policy import Policy
 
-NOT_VALID = 3
 SEED_BYTES = 32
 
 app = typer.Typer(help="Verify the log of receipts and settlements, or be its witness.", no_args_is_help=True)
@@ -71,7 +71,7 @@ def verify(
         report = _verified(files, trust, remember, against or (), new_only=new_only)
     _show(report, as_json=as_json)
     if not report.valid:
-        raise typer.Exit(NOT_VALID)
+        raise typer.Exit(ExitCode.NOT_VALID)
     if remember is not None:
         _keep(remember, str(report.note))
 
@@ -120,7 +120,7 @@ def cosign(
         report = _verified(files, trust, remember, (), new_only=True)
         if not report.valid or report.note is None or report.checkpoint is None:
             _show(report, as_json=as_json)
-            raise typer.Exit(NOT_VALID)
+            raise typer.Exit(ExitCode.NOT_VALID)
         signed = report.note.with_signatures(
             cosign_note(report.note, name, SigningKey(seed), int(time.time()))
         )

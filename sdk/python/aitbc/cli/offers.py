@@ -1,32 +1,52 @@
-"""`aitbc offers`: list, accept."""
+"""`aitbc offers`: list, show, accept; make and withdraw with the key of a miner's owner."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from aitbc.cli._output import print_fields, print_json, print_rows
-from aitbc.cli._state import JsonOption, client_of
+from aitbc._client import AITBCClient
+from aitbc.cli import _complete
+from aitbc.cli._options import JsonOption, client_of
+from aitbc.cli._output import print_fields, print_json, print_rows, say
+from aitbc.errors import Forbidden, OfferNotAvailable
+from aitbc.models import Offer
 
 app = typer.Typer(help="Look at miners' offers, and give jobs to them.", no_args_is_help=True)
+
+OfferArgument = Annotated[
+    str, typer.Argument(metavar="OFFER", help="The offer's id.", autocompletion=_complete.offers)
+]
+_PAGE = 500
+_GONE = 410
 
 
 @app.command("list")
 def list_offers(
     context: typer.Context,
     job_type: Annotated[
-        str | None, typer.Option("--type", help="Only for jobs of this type or name.")
+        str | None,
+        typer.Option("--type", help="Only for jobs of this type or name.", autocompletion=_complete.services),
     ] = None,
     max_price: Annotated[
         str | None, typer.Option(metavar="AMOUNT", help="Only up to this price for each metered unit.")
+    ] = None,
+    mine: Annotated[
+        bool, typer.Option("--mine", help="The own ones in any state, the newest first (a miner's owner).")
+    ] = False,
+    before: Annotated[
+        str | None, typer.Option(metavar="OFFER", help="With --mine: those before this one.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List offers that can be accepted now, the cheapest first."""
     with client_of(context) as client:
-        page = client.marketplace.offers(job_type=job_type, max_price=max_price, limit=limit)
+        page = client.marketplace.offers(
+            job_type=job_type, max_price=max_price, limit=limit, mine=mine, before=before
+        )
     if as_json:
         print_json(page.to_dict())
         return
@@ -37,18 +57,43 @@ def list_offers(
             offer.price or "",
             "" if offer.jobs_left is None else str(offer.jobs_left),
             "" if offer.reputation is None else f"{offer.reputation:.2f}",
-            offer.miner_id,
+            (offer.status or "") if mine else offer.miner_id,
         )
         for offer in page.offers
     ]
-    print_rows(("OFFER", "FOR", "PRICE", "LEFT", "REPUTATION", "MINER"), rows)
+    print_rows(("OFFER", "FOR", "PRICE", "LEFT", "REPUTATION", "STATUS" if mine else "MINER"), rows)
+    if page.next is not None:
+        say(f"there are more; --before {page.next} shows them")
+
+
+@app.command()
+def show(context: typer.Context, offer: OfferArgument, as_json: JsonOption = False) -> None:
+    """Show an offer: what it is for, its price, what its miner has at least."""
+    with client_of(context) as client:
+        found = _find(client, offer).to_dict()
+    print_json(found) if as_json else print_fields(found)
+
+
+def _find(client: AITBCClient, offer_id: str) -> Offer:
+    """The offer among those that can be accepted, and among the own ones. Raises `OfferNotAvailable`."""
+    pages = [client.marketplace.offers(limit=_PAGE)]
+    with suppress(Forbidden):  # a client has no offers of its own
+        pages.append(client.marketplace.offers(limit=_PAGE, mine=True))
+    for page in pages:
+        for offer in page.offers:
+            if offer.offer_id == offer_id:
+                return offer
+    raise OfferNotAvailable(_GONE, OfferNotAvailable.wire_code, f"There is no offer {offer_id} now.")
 
 
 @app.command()
 def accept(
     context: typer.Context,
-    offer: Annotated[str, typer.Argument(metavar="OFFER", help="The offer's id.")],
-    job: Annotated[str, typer.Argument(metavar="JOB", help="The id of a submitted job.")],
+    offer: OfferArgument,
+    job: Annotated[
+        str,
+        typer.Argument(metavar="JOB", help="The id of a submitted job.", autocompletion=_complete.jobs),
+    ],
     bid: Annotated[str, typer.Option(metavar="AMOUNT", help="The most that a metered unit may cost.")],
     as_json: JsonOption = False,
 ) -> None:
@@ -56,3 +101,43 @@ def accept(
     with client_of(context) as client:
         payment = client.marketplace.accept(offer, job, bid_price=bid).to_dict()
     print_json(payment) if as_json else print_fields(payment)
+
+
+@app.command()
+def make(
+    context: typer.Context,
+    job_type: Annotated[
+        str,
+        typer.Argument(
+            metavar="TYPE", help="The type or name of the jobs.", autocompletion=_complete.services
+        ),
+    ],
+    price: Annotated[str, typer.Option(metavar="AMOUNT", help="The price of each metered unit.")],
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many jobs.")] = 1,
+    duration: Annotated[
+        int, typer.Option(min=1, metavar="SECONDS", help="How long it can be accepted.")
+    ] = 3600,
+    min_gpu_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="What the miner has at least, such as 8Gi.")
+    ] = None,
+    min_cpu: Annotated[
+        str | None, typer.Option(metavar="CORES", help="What the miner has at least, such as 2000m.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Offer to run jobs at a price, with the key of a miner's owner (--api-key, before the command)."""
+    given = {"min_gpu_memory": min_gpu_memory, "min_cpu": min_cpu}
+    requirements = {name: value for name, value in given.items() if value is not None}
+    with client_of(context) as client:
+        made = client.marketplace.create_offer(
+            job_type, price, max_jobs=number, duration=duration, requirements=requirements or None
+        ).to_dict()
+    print_json(made) if as_json else print_fields(made)
+
+
+@app.command()
+def withdraw(context: typer.Context, offer: OfferArgument, as_json: JsonOption = False) -> None:
+    """Take an own offer from the market. Jobs that have accepted it still run."""
+    with client_of(context) as client:
+        gone = client.marketplace.withdraw(offer).to_dict()
+    print_json(gone) if as_json else print_fields(gone)

@@ -11,25 +11,22 @@ from typing import Annotated, Any
 import typer
 
 from aitbc.canonical import parse_json
-from aitbc.cli._output import print_fields, print_json, print_text, say
-from aitbc.cli._run import write_bundle
-from aitbc.cli._state import JsonOption, client_of
+from aitbc.cli._exits import ExitCode
+from aitbc.cli._notebook import write_file
+from aitbc.cli._options import JobArgument, JsonOption, client_of, find_job
+from aitbc.cli._output import complain, encoded, print_fields, print_json, print_text, say
 from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
 from aitbc.policy import Policy
 from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
 
-NOT_VALID = 3
-
 app = typer.Typer(help="Fetch receipts, and verify them offline.", no_args_is_help=True)
-
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 
 
 @app.command()
 def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
     """Show the receipt of a completed job."""
     with client_of(context) as client:
-        receipt = client.receipts.get(job).to_dict()
+        receipt = client.receipts.get(find_job(client, job)).to_dict()
     print_json(receipt) if as_json else print_fields(receipt)
 
 
@@ -44,14 +41,21 @@ def export(
             metavar="FILE", help="Wait until the witnesses that this policy asks for have cosigned."
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Longest wait for them, in seconds.")] = 60,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest wait for them.")] = 60,
     as_json: JsonOption = False,
 ) -> None:
     """Write a job's receipt, results and proof into one file that verifies offline."""
     trust = Policy.read(policy) if policy else None
     with client_of(context) as client:
-        bundle = client.receipts.export(job, policy=trust, timeout=timeout)
-    write_bundle(output, bundle)
+        job = find_job(client, job)
+        try:
+            bundle = client.receipts.export(job, policy=trust, timeout=timeout)
+        except TimeoutError as error:
+            if trust is None:
+                raise
+            complain(str(error))
+            raise typer.Exit(ExitCode.FAILED) from None
+    write_file(output, encoded(bundle))
     if as_json:
         print_json({"job_id": job, "receipt_id": bundle["receipt"]["receipt_id"], "file": str(output)})
     else:
@@ -82,7 +86,7 @@ def verify(
     else:
         _print(outcome)
     if not outcome.valid:
-        raise typer.Exit(NOT_VALID)
+        raise typer.Exit(ExitCode.NOT_VALID)
 
 
 def _verify(content: Any, trust: Policy, artifacts: dict[str, Artifact]) -> Verification:

@@ -1,62 +1,122 @@
-"""`aitbc transcode`: one media file into another."""
+"""`aitbc transcode`: media files into other formats."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from aitbc.cli._output import print_json, say
-from aitbc.cli._run import finish
-from aitbc.cli._state import JsonOption, MaxCostOption, ReceiptOption, client_of, pricing
-from aitbc.errors import TransportError
+from aitbc.cli._batch import check_directory, perform, receipt_of
+from aitbc.cli._exits import NoSuchResult
+from aitbc.cli._inputs import MEDIA, Input, check_distinct, find_inputs
+from aitbc.cli._notebook import Notebook
+from aitbc.cli._options import BatchOptions, JobOptions, Parameters, with_options
+from aitbc.cli._work import Delivery, Work, Writer
+from aitbc.models import JobResults
+
+_PAIR = 2
 
 
+@dataclass(frozen=True)
+class Encoding(Parameters):
+    """How the output is to be."""
+
+    codec: Annotated[str | None, typer.Option(help="The video codec, such as h264, vp9 or copy.")] = None
+    resolution: Annotated[str | None, typer.Option(metavar="WxH", help="The size, such as 1280x720.")] = None
+    fit: Annotated[
+        str | None, typer.Option(help="How a picture of another shape gets that size: pad, contain, stretch.")
+    ] = None
+    fps: Annotated[float | None, typer.Option(help="Pictures a second.")] = None
+    quality: Annotated[int | None, typer.Option(help="The constant rate factor; less is better.")] = None
+    bitrate: Annotated[str | None, typer.Option(help="The video bitrate, such as 2500k.")] = None
+    audio_codec: Annotated[str | None, typer.Option(help="The audio codec, copy or none.")] = None
+    audio_bitrate: Annotated[str | None, typer.Option(help="The audio bitrate, such as 128k.")] = None
+    start: Annotated[float | None, typer.Option(help="Begin at this second of the input.")] = None
+    duration: Annotated[float | None, typer.Option(help="Take so many seconds.")] = None
+
+
+@with_options
 def transcode(
     context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar="IN", help="A media file, a URL, or an artifact.")],
-    target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The file to write; its suffix says the format.")
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN OUT",
+            help="A media file, URL or artifact, and the file to write, whose ending says the format. "
+            "With --format any number of files, directories and patterns.",
+        ),
     ],
-    codec: Annotated[str | None, typer.Option(help="The video codec, such as h264 or vp9.")] = None,
-    resolution: Annotated[str | None, typer.Option(metavar="WxH", help="The size, such as 1280x720.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Pictures a second.")] = None,
-    quality: Annotated[int | None, typer.Option(help="The constant rate factor; less is better.")] = None,
-    bitrate: Annotated[str | None, typer.Option(help="The video bitrate, such as 2500k.")] = None,
-    audio_codec: Annotated[str | None, typer.Option(help="The audio codec, copy or none.")] = None,
-    start: Annotated[float | None, typer.Option(help="Begin at this second of the input.")] = None,
-    duration: Annotated[float | None, typer.Option(help="Take so many seconds.")] = None,
-    receipt: ReceiptOption = None,
-    max_cost: MaxCostOption = None,
-    as_json: JsonOption = False,
+    encoding: Encoding,
+    job: JobOptions,
+    batch: BatchOptions,
+    output_format: Annotated[
+        str | None,
+        typer.Option("--format", "-f", help="The format for each of several files, such as mp4 or webm."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="With --format: write into this directory."),
+    ] = None,
 ) -> None:
     """Convert, resize, cut or recompress audio and video."""
-    output_format = target.suffix.removeprefix(".").lower()
-    if not output_format:
-        raise typer.BadParameter("OUT needs a suffix that says the format, such as .mp4.")
-    if target.exists() and target.resolve() == Path(source).resolve():
-        raise typer.BadParameter("OUT is the same file as IN.")
-    with client_of(context) as client:
-        job = client.services.transcode(
-            source,
-            output_format=output_format,
-            codec=codec,
-            resolution=resolution,
-            fps=fps,
-            quality=quality,
-            bitrate=bitrate,
-            audio_codec=audio_codec,
-            start=start,
-            duration=duration,
-            pricing=pricing(max_cost),
+    targets = _targets(files, output_format, output, batch)
+    inputs = [one for one, _ in targets]
+    check_distinct((one.label, path) for one, path in targets)
+    works = [
+        Work(
+            label=one.label,
+            route="ffmpeg/transcode",
+            body={
+                **encoding.body,
+                **one.address_in("input_url"),
+                "output_format": path.suffix.removeprefix(".").lower(),
+            },
+            options=job.body,
+            delivery=_Media(path),
+            files=one.file_in("input_url"),
+            receipt=receipt_of(job.receipt, one, inputs),
         )
-        answer = finish(client, job, receipt)
+        for one, path in targets
+    ]
+    perform(context, works, as_json=job.as_json, batch=batch)
+
+
+def _targets(
+    files: Sequence[str], output_format: str | None, output: Path | None, batch: BatchOptions
+) -> list[tuple[Input, Path]]:
+    """The inputs, each with the file to write."""
+    if output_format is not None:
+        check_directory(output)
+        found = find_inputs(files, MEDIA, recursive=batch.recursive, is_output=Notebook().is_output)
+        return [(one, one.beside(f".{output_format.lower()}", output)) for one in found]
+    if output is not None or len(files) != _PAIR:
+        raise typer.BadParameter(
+            "Name one file and the file to write (in.mov out.mp4), or any number of files and --format."
+        )
+    target = Path(files[1])
+    if not target.suffix:
+        raise typer.BadParameter("OUT needs an ending that says the format, such as .mp4.")
+    found = find_inputs(files[:1], MEDIA, recursive=False)
+    if len(found) != 1:
+        raise typer.BadParameter(
+            f"{files[0]} is {len(found)} files; say their format with --format instead of OUT."
+        )
+    return [(found[0], target)]
+
+
+class _Media(Delivery):
+    """The one file that a transcoding makes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.places = (path,)
+
+    async def after(self, answer: JobResults, writer: Writer) -> None:
+        """See `Delivery.after`."""
         files = answer.output_files()
         if not files:
-            raise TransportError(f"The results of job {job.job_id} name no file.")
-        client.artifacts.download(files[0].artifact_id, to=target)
-    if as_json:
-        print_json(answer.to_dict())
-    else:
-        say(f"wrote {target}")
+            raise NoSuchResult(f"The results of job {answer.job_id} name no file.")
+        await writer.fetch(files[0].artifact_id, self._path)

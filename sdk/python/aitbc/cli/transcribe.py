@@ -2,80 +2,163 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import typer
 
-from aitbc._client import AITBCClient
-from aitbc.cli._output import print_json, print_text, say
-from aitbc.cli._run import finish
-from aitbc.cli._state import JsonOption, MaxCostOption, ReceiptOption, client_of, pricing
-from aitbc.errors import TransportError
+from aitbc.cli._batch import check_directory, perform, receipt_of
+from aitbc.cli._exits import NoSuchResult
+from aitbc.cli._inputs import SPOKEN, Input, check_distinct, find_inputs
+from aitbc.cli._notebook import Notebook
+from aitbc.cli._optional_value import BESIDE, OptionalValues
+from aitbc.cli._options import (
+    BatchOptions,
+    JobOptions,
+    Options,
+    Parameters,
+    given,
+    model_option,
+    with_options,
+)
+from aitbc.cli._output import print_text
+from aitbc.cli._work import Delivery, Outcome, Work, Writer
 from aitbc.models import JobResults
 
+TEXT = "txt"
+_FORMATS = ["json", "srt", "vtt"]
 
+
+class Command(OptionalValues):
+    """`aitbc transcribe`, whose formats may be given with a file or without."""
+
+    endings: ClassVar[dict[str, tuple[str, ...]]] = {
+        "--srt": (".srt",),
+        "--vtt": (".vtt",),
+        "--txt": (".txt",),
+        "--json-file": (".json",),
+    }
+
+
+def _format(name: str, help_text: str) -> Any:
+    return typer.Option(f"--{name}", metavar="[FILE]", help=help_text)
+
+
+@dataclass(frozen=True)
+class Listening(Parameters):
+    """How the recording is heard."""
+
+    model: Annotated[str | None, model_option("whisper_transcription")] = None
+    language: Annotated[
+        str | None,
+        typer.Option("--language", "-l", help="The spoken language, such as en. Default: detected."),
+    ] = None
+    task: Annotated[str | None, typer.Option(help="transcribe, or translate into English.")] = None
+    word_timestamps: Annotated[
+        bool | None, typer.Option("--word-timestamps", help="Also time each word.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class Formats(Options):
+    """What is written of the text. A value is a file, or `BESIDE`."""
+
+    srt: Annotated[str | None, _format("srt", "Write subtitles (SubRip).")] = None
+    vtt: Annotated[str | None, _format("vtt", "Write subtitles (WebVTT).")] = None
+    txt: Annotated[str | None, _format("txt", "Write the text.")] = None
+    json_file: Annotated[str | None, _format("json-file", "Write the text with its segments as JSON.")] = None
+
+    def wanted(self, inputs: Sequence[Input], output: Path | None) -> dict[str, str]:
+        """The formats to be written, each with its value. Raises `BadParameter` for one file for several texts."""
+        found = given({"srt": self.srt, "vtt": self.vtt, TEXT: self.txt, "json": self.json_file})
+        named = [value for value in found.values() if value != BESIDE]
+        if named and len(inputs) > 1:
+            raise typer.BadParameter(
+                f"{named[0]} cannot hold the text of {len(inputs)} files; leave the name out, and each gets its own."
+            )
+        return found or ({TEXT: BESIDE} if len(inputs) > 1 or output is not None else {})
+
+
+@with_options
 def transcribe(
     context: typer.Context,
     audio: Annotated[
-        str, typer.Argument(metavar="FILE", help="An audio or video file, a URL, or an artifact.")
+        list[str],
+        typer.Argument(metavar="AUDIO", help="Audio or video files, directories, patterns, URLs, artifacts."),
     ],
-    model: Annotated[str | None, typer.Option(help="The Whisper model, such as tiny.en or base.")] = None,
-    language: Annotated[
-        str | None, typer.Option(help="The spoken language, such as en. Default: detected.")
-    ] = None,
-    task: Annotated[str | None, typer.Option(help="transcribe, or translate into English.")] = None,
-    word_timestamps: Annotated[bool, typer.Option("--word-timestamps", help="Also time each word.")] = False,
+    listening: Listening,
+    formats: Formats,
+    job: JobOptions,
+    batch: BatchOptions,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the text here instead of stdout."),
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Write into this directory, not beside the inputs."
+        ),
     ] = None,
-    srt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write subtitles (SubRip).")] = None,
-    vtt: Annotated[Path | None, typer.Option(metavar="FILE", help="Write subtitles (WebVTT).")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the text with its segments as JSON.")
-    ] = None,
-    receipt: ReceiptOption = None,
-    max_cost: MaxCostOption = None,
-    as_json: JsonOption = False,
 ) -> None:
-    """Transcribe speech into text or subtitles."""
-    named = {"srt": srt, "vtt": vtt, "json": json_file}
-    wanted = {form: path for form, path in named.items() if path is not None}
-    with client_of(context) as client:
-        job = client.services.transcribe(
-            audio,
-            model=model,
-            language=language,
-            task=task,
-            word_timestamps=word_timestamps or None,
-            output_formats=list(wanted) or None,
-            pricing=pricing(max_cost),
+    """Transcribe speech into text or subtitles.
+
+    The text of one file is printed, unless it is written to a file; of several files, each text is written beside its file.
+    """
+    check_directory(output)
+    inputs = find_inputs(audio, SPOKEN, recursive=batch.recursive, is_output=Notebook().is_output)
+    wanted = formats.wanted(inputs, output)
+    files = [
+        {form: Path(value) if value else one.beside(f".{form}", output) for form, value in wanted.items()}
+        for one in inputs
+    ]
+    check_distinct(
+        (one.label, path) for one, paths in zip(inputs, files, strict=True) for path in paths.values()
+    )
+    works = [
+        Work(
+            label=one.label,
+            route="whisper/transcribe",
+            # All formats, whatever is wanted now: another one of the same recording then needs no other job.
+            body={**listening.body, **one.address_in("audio_url"), "output_formats": _FORMATS},
+            options=job.body,
+            delivery=_Texts(paths),
+            files=one.file_in("audio_url"),
+            receipt=receipt_of(job.receipt, one, inputs),
         )
-        answer = finish(client, job, receipt)
-        for form, path in wanted.items():
-            _fetch(client, answer, form, path)
-    text = _text(answer)
-    if output is not None:
-        output.write_text(text + "\n", encoding="utf-8")
-        say(f"wrote {output}")
-    if as_json:
-        print_json(answer.to_dict())
-    elif output is None:
-        print_text(text)
+        for one, paths in zip(inputs, files, strict=True)
+    ]
+    perform(context, works, as_json=job.as_json, show=_unless(wanted, _print), batch=batch)
 
 
-def _fetch(client: AITBCClient, answer: JobResults, form: str, path: Path) -> None:
-    for file in answer.output_files():
-        if PurePath(file.name).suffix == f".{form}":
-            client.artifacts.download(file.artifact_id, to=path)
-            say(f"wrote {path}")
-            return
-    raise TransportError(f"The results of job {answer.job_id} hold no {form} file.")
+class _Texts(Delivery):
+    """The text in each format that was asked for."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = files
+        self.places = tuple(files.values())
+
+    async def after(self, answer: JobResults, writer: Writer) -> None:
+        """See `Delivery.after`."""
+        for form, path in self._files.items():
+            if form == TEXT:
+                await writer.write(path, (_text(answer) + "\n").encode())
+                continue
+            made = [file for file in answer.output_files() if PurePath(file.name).suffix == f".{form}"]
+            if not made:
+                raise NoSuchResult(f"The results of job {answer.job_id} hold no {form} file.")
+            await writer.fetch(made[0].artifact_id, path)
+
+
+def _unless(written: Mapping[str, str], show: Callable[[Outcome], None]) -> Callable[[Outcome], None]:
+    return (lambda _: None) if written else show
+
+
+def _print(outcome: Outcome) -> None:
+    if outcome.answer is not None:
+        print_text(_text(outcome.answer))
 
 
 def _text(answer: JobResults) -> str:
     text = answer.results.get("text")
     if not isinstance(text, str):
-        raise TransportError(f"The results of job {answer.job_id} hold no text.")
+        raise NoSuchResult(f"The results of job {answer.job_id} hold no text.")
     return text.strip()

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from aitbc.cli._options import JsonOption, client_of
 from aitbc.cli._output import print_fields, print_json, print_rows, say
-from aitbc.cli._state import JsonOption, client_of
 
 app = typer.Typer(help="What the account can spend, and where it went.", no_args_is_help=True)
 

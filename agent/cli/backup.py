@@ -1,0 +1,239 @@
+"""`aitbc-agent backup` and `restore`: what must not be lost, copied while the agent runs, and put back.
+
+A backup has the layout of a data directory, so that everything in it is found where it belongs, and a list of its files with
+their digests. It holds the keys, so it is readable by its owner only, and must be kept like them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from agent import __version__
+from agent.cli import agent_file
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.coordinator.artifacts import ArtifactDirectory, sync_directory
+from agent.coordinator.log import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.operations.fsck import Examination, examine
+from agent.coordinator.operations.log_key import load_signer
+from agent.coordinator.store.backup import copy_database, stored_artifacts
+from agent.coordinator.store.engine import reading, sqlite_path
+from agent.coordinator.store.schema import require_newest
+from agent.core.errors import ConfigurationError, NotFound
+from agent.settings import Settings
+
+MANIFEST: Final = "backup.json"
+FORMAT: Final = 1
+DATABASE: Final = "coordinator/coordinator.db"
+ARTIFACTS: Final = "coordinator/artifacts"
+# The checkpoint comes before the database, which is then never older than it.
+FILES: Final = (
+    "agent.toml", "models.toml", "miner/identity.key", "miner/api_key.json", "coordinator/log.key", "coordinator/links.key",
+    "coordinator/keys.json", f"coordinator/{PUBLISHED}",
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a backup holds: files with their digests, and how many leaves of the log.
+
+    `artifacts` is how many there are, None if they were left out; `lost` are those that the coordinator itself had no more.
+    """
+
+    created_at: str
+    agent_version: str = __version__
+    format: int = FORMAT
+    leaves: int = 0
+    artifacts: int | None = None
+    lost: int = 0
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def backup(
+    directory: Annotated[Path, typer.Argument(help="Where the backup is made; must not be there yet.")],
+    artifacts: Annotated[
+        bool, typer.Option("--artifacts", help="Also the files of jobs, which may be many gigabytes.")
+    ] = False,
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy database, keys and settings while the agent runs or stands still, and examine the copy."""
+    settings = settings_from(data_dir, config)
+    if directory.exists():
+        raise ConfigurationError(f"{directory} is there already; name a directory that is not.")
+    partial = directory.with_name(f"{directory.name}.partial")
+    if partial.exists():
+        raise ConfigurationError(f"{partial} is left of a backup that did not end; remove it and try again.")
+    partial.mkdir(mode=0o700, parents=True)
+    try:
+        summary = _gather(settings, partial, with_artifacts=artifacts)
+    except BaseException:
+        shutil.rmtree(partial)
+        raise
+    agent_file.write_private(partial / MANIFEST, _shown(summary))
+    sync_directory(partial)
+    partial.replace(directory)
+    if as_json:
+        print_json({"directory": directory.absolute(), **_shown(summary)})
+        return
+    held = "without the files of jobs" if summary.artifacts is None else f"{summary.artifacts} files of jobs"
+    typer.echo(f"{directory}: {len(summary.files)} files, {summary.leaves} leaves of the log, {held}")
+    if summary.lost:
+        typer.echo(
+            f"{summary.lost} more files of jobs are not here any more, though the database names them.",
+            err=True,
+        )
+    typer.echo("It holds secret keys: keep it where only you can read it.")
+
+
+def restore(
+    directory: Annotated[Path, typer.Argument(help="A backup.")],
+    data_dir: DataDir = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup back into a data directory that has no agent yet, and examine it."""
+    settings = settings_from(data_dir, config)
+    summary = _read_summary(directory)
+    places = {name: _place(settings, name) for name in summary["files"]}
+    with agent_file.exclusive(settings):
+        there = [str(place) for place in places.values() if place.exists()]
+        if there:
+            raise ConfigurationError(
+                f"{there[0]} is there already. Move the old data away, or name another directory with --data-dir."
+            )
+        for name, place in places.items():
+            _copy(directory / name, place)
+        if summary["artifacts"] is not None:
+            _copy_artifacts(directory / ARTIFACTS, settings.data_dir / ARTIFACTS)
+    database = places.get(DATABASE)
+    found = None if database is None else _examined(database, settings.data_dir, settings)
+    if as_json:
+        print_json(
+            {"data_dir": settings.data_dir, "files": list(places.values()), "leaves": summary["leaves"]}
+        )
+        return
+    typer.echo(f"{settings.data_dir}: {len(places)} files restored from {summary['created_at']}")
+    if found is not None:
+        typer.echo(f"examined: {found.leaves} leaves, {found.receipts} receipts, nothing is wrong")
+
+
+def _gather(settings: Settings, target: Path, *, with_artifacts: bool) -> Summary:
+    """Copy everything, and examine the database. Artifacts that come while the others are copied are taken afterwards."""
+    summary = Summary(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+    for name in FILES:
+        if (source := settings.data_dir / name).exists():
+            _copy(source, target / name)
+            summary.files[name] = _digest(target / name)
+    source = sqlite_path(settings.database.url, settings.data_dir)
+    if source.exists():
+        if with_artifacts:
+            _copy_artifacts(settings.data_dir / ARTIFACTS, target / ARTIFACTS)
+        copy = target / DATABASE
+        copy.parent.mkdir(exist_ok=True, mode=0o700)
+        copy.touch(mode=0o600)
+        copy_database(source, copy)
+        summary.files[DATABASE] = _digest(copy)
+        summary.leaves = _examined(copy, target, settings).leaves
+        if with_artifacts:
+            summary.artifacts, summary.lost = _complete_artifacts(settings, copy, target)
+    if not summary.files:
+        raise ConfigurationError(
+            f"There is nothing to back up in {settings.data_dir}; name another with --data-dir."
+        )
+    return summary
+
+
+def _examined(database: Path, directory: Path, settings: Settings) -> Examination:
+    """The examination of a database beside its keys. Raises `ConfigurationError` if anything is wrong."""
+    signer = load_signer(directory / "coordinator/log.key", settings.coordinator.origin)
+    try:
+        published = read_published(directory / "coordinator" / PUBLISHED, signer.vkey)
+    except LogInconsistent as error:
+        raise ConfigurationError(f"{error}. docs/log.md says what then.") from None
+    with reading(database) as connection:
+        require_newest(connection)
+        found = examine(connection, signer.vkey, {} if published is None else {PUBLISHED: published})
+    if found.findings:
+        first = found.findings[0]
+        raise ConfigurationError(
+            f"{len(found.findings)} things are wrong, the first: {first.kind} {first.where}: {first.message}. "
+            "Run `aitbc-agent fsck`; docs/log.md says what then."
+        )
+    return found
+
+
+def _complete_artifacts(settings: Settings, database: Path, target: Path) -> tuple[int, int]:
+    """Copy what came after the others were copied; how many artifacts are there, and how many are lost."""
+    store = ArtifactDirectory(settings.data_dir / ARTIFACTS, max_size=0)
+    count = lost = 0
+    with reading(database) as connection:
+        for artifact_id in stored_artifacts(connection):
+            digest = artifact_id.removeprefix("sha256:")
+            place = target / ARTIFACTS / digest[:2] / digest[2:]
+            try:
+                if not place.exists():
+                    _copy(store.path(artifact_id), place)
+                count += 1
+            except NotFound:
+                lost += 1
+    return count, lost
+
+
+def _copy_artifacts(source: Path, target: Path) -> None:
+    for directory in source.glob("[0-9a-f][0-9a-f]"):
+        for blob in directory.iterdir():
+            _copy(blob, target / directory.name / blob.name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file durably, readable by its owner only."""
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as written, source.open("rb") as read:
+        shutil.copyfileobj(read, written, 1 << 20)
+        written.flush()
+        os.fsync(written.fileno())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _place(settings: Settings, name: str) -> Path:
+    if name == DATABASE:
+        return sqlite_path(settings.database.url, settings.data_dir)
+    return settings.data_dir / name
+
+
+def _shown(summary: Summary) -> dict[str, Any]:
+    return {name: getattr(summary, name) for name in summary.__slots__}
+
+
+def _read_summary(directory: Path) -> dict[str, Any]:
+    """What a backup says of itself, when its files are as they were written. Raises `ConfigurationError`."""
+    try:
+        summary: dict[str, Any] = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        files = dict(summary["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ConfigurationError(
+            f"{directory} is no backup: it has no {MANIFEST} that can be read."
+        ) from None
+    if summary.get("format") != FORMAT:
+        raise ConfigurationError(f"{directory} was made by a newer aitbc-agent; upgrade this one.")
+    known = {*FILES, DATABASE}
+    for name, digest in files.items():
+        path = directory / name
+        if name not in known or not path.is_file() or _digest(path) != digest:
+            raise ConfigurationError(f"{path} is not what was backed up; use another backup.")
+    return summary

@@ -1,0 +1,32 @@
+"""`aitbc-agent health`: whether the running agent works, for health checks of containers and services."""
+
+from __future__ import annotations
+
+import asyncio
+
+import typer
+
+from agent.cli import agent_file, local_api
+from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.miner.control import ask
+
+
+def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Say whether the running agent works. Ends with exit code 1 if it does not, or is not ready yet.
+
+    A miner that is paused, or waits for its coordinator to come back, works: starting it anew would change nothing.
+    """
+    settings = settings_from(data_dir, config)
+    agent = agent_file.read(settings)
+    parts: dict[str, str] = {}
+    if agent.admin_key is not None:
+        parts["coordinator"] = local_api.call(settings, "GET", "health")["status"]
+    if agent.miner_id is not None:
+        miner = asyncio.run(ask(settings.data_dir, "status"))
+        parts["miner"] = "stopping" if miner["stopping"] else f"ok, {miner['connection']}"
+    if as_json:
+        print_json(parts)
+    else:
+        typer.echo("; ".join(f"{part}: {state}" for part, state in parts.items()))
+    if parts.get("coordinator", "ok") != "ok":
+        raise typer.Exit(1)

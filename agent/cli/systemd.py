@@ -1,0 +1,110 @@
+"""The door to systemd: its programs, run with time limits, and where it looks for units.
+
+Only this module of the commands starts processes, and only systemctl, journalctl and systemd-sysusers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from agent.core.errors import AgentError
+
+CALL_SECONDS: Final = 30.0
+RUNNING: Final = Path("/run/systemd/system")
+"""There if and only if systemd is what started this system (sd_booted(3))."""
+_JOURNAL_LINES: Final = 200
+
+
+class SystemdUnavailable(AgentError):
+    """systemd does not run here, or does not do what it was asked to. The message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Systemd:
+    """The manager of the system, or of this user (`user`), and its directories.
+
+    `units` is where an administrator's units are, `settings` where services' settings are.
+    """
+
+    user: bool
+    units: Path
+    settings: Path
+
+    def call(self, *arguments: str, seconds: float = CALL_SECONDS) -> str:
+        """What `systemctl` prints. Raises `SystemdUnavailable` with its own words if it fails."""
+        return self._run("systemctl", self._scope("--user"), arguments, seconds)
+
+    def properties(self, unit: str, *names: str) -> dict[str, str]:
+        """What the manager says about a unit; units that do not exist have properties too."""
+        shown = self.call("show", unit, f"--property={','.join(names)}", "--timestamp=unix")
+        return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+    def journal(self, unit: str) -> list[dict[str, Any]]:
+        """The newest entries about a unit, oldest first; none if this user may not read them."""
+        scope = ("--user-unit", unit) if self.user else ("--unit", unit)
+        options = ("--no-pager", "--quiet", "--output=json", f"--lines={_JOURNAL_LINES}")
+        try:
+            return [json.loads(line) for line in self._run("journalctl", scope, options).splitlines()]
+        except SystemdUnavailable:  # it fails for users who may read no journal at all
+            return []
+
+    def add_user(self, name: str, home: Path) -> None:
+        """Make a user without a password or shell, if there is none of that name."""
+        self._run("systemd-sysusers", (), ("--inline", f'u {name} - "AITBC agent" {home}'))
+
+    def _scope(self, option: str) -> tuple[str, ...]:
+        return (option,) if self.user else ()
+
+    def _run(
+        self, program: str, scope: Sequence[str], arguments: Sequence[str], seconds: float = CALL_SECONDS
+    ) -> str:
+        try:
+            done = subprocess.run(  # noqa: S603 - the caller's words are arguments, and no shell reads them
+                [program, *scope, *arguments], capture_output=True, text=True, timeout=seconds, check=False
+            )
+        except FileNotFoundError:
+            raise SystemdUnavailable(f"The program {program} was not found; this needs systemd.") from None
+        except subprocess.TimeoutExpired:
+            raise SystemdUnavailable(
+                f"`{program} {arguments[0]}` did not end within {seconds:g} s."
+            ) from None
+        if done.returncode != 0:
+            raise SystemdUnavailable(
+                f"`{program} {' '.join([*scope, *arguments])}` failed: {done.stderr.strip() or done.stdout.strip()}"
+            )
+        return done.stdout
+
+
+def find(*, user: bool) -> Systemd:
+    """The manager that services are installed with. Raises `SystemdUnavailable` where there is none that can be used."""
+    if not RUNNING.is_dir() or shutil.which("systemctl") is None:
+        raise SystemdUnavailable(
+            "This machine is not run by systemd, so there is no service to install. In a container, let the container's own "
+            "manager restart the agent; elsewhere, have `aitbc-agent start` started by what starts other programs here."
+        )
+    if not user:
+        return Systemd(user=False, units=Path("/etc/systemd/system"), settings=Path("/etc/aitbc-agent"))
+    if not (Path(os.environ.get("XDG_RUNTIME_DIR", "")) / "systemd" / "private").exists():
+        raise SystemdUnavailable(
+            "No systemd of this user runs (XDG_RUNTIME_DIR names none). Log in on a terminal or with ssh, not with su or sudo, or "
+            "install a service of the system: as root, without --user."
+        )
+    configuration = platformdirs.user_config_path()
+    return Systemd(user=True, units=configuration / "systemd/user", settings=configuration / "aitbc-agent")
+
+
+def require_root(manager: Systemd) -> None:
+    """Raise `SystemdUnavailable` unless this user may change the manager's units."""
+    if not manager.user and os.geteuid() != 0:
+        raise SystemdUnavailable(
+            "A service of the system is root's: try again with sudo, or with --user for a service of your own."
+        )

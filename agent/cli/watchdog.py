@@ -1,0 +1,99 @@
+"""Tells systemd that this agent makes progress, and what it does; lets it be killed when it makes none.
+
+The message that keeps the agent alive is sent from its event loop, and only while no part is overdue (`agent.core.liveness`).
+A loop that hangs sends nothing, nor does one whose database or miner hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+import structlog
+
+from agent.cli.notify import Notifier
+from agent.core.liveness import Liveness
+
+ROUND_SECONDS: Final = 5.0
+"""How often it is told what the agent does; more often where the watchdog wants it."""
+BEATS: Final = 3
+"""How many times within the watchdog's time the agent says that it lives, so that one message may come late."""
+DESCRIBE_SECONDS: Final = 2.0
+EXTENSION_SECONDS: Final = 30.0
+"""How much more time is asked for in each round of a long end: enough for the next round to ask again."""
+
+Describe = Callable[[], Awaitable[str]]
+
+_log = structlog.get_logger()
+
+
+class Watchdog:
+    """`describe` says in a line what the agent does. `ready` and `stopping` tell of its start and end."""
+
+    def __init__(self, notifier: Notifier, liveness: Liveness, describe: Describe) -> None:
+        self._notifier = notifier
+        self._liveness = liveness
+        self._describe = describe
+        self._overdue: dict[str, str] = {}
+        self._is_ready = False
+        self._stop_by: float | None = None
+        watched = notifier.watchdog_seconds
+        self._seconds = ROUND_SECONDS if watched is None else min(ROUND_SECONDS, watched / BEATS)
+
+    def ready(self, status: str) -> None:
+        """The start is over, as far as others have to wait for it. Only the first call tells so."""
+        if not self._is_ready:
+            self._is_ready = True
+            self._notifier.ready(status)
+
+    def stopping(self, status: str, seconds: float) -> None:
+        """The end has begun. It may take so many seconds from now; what makes progress gets them."""
+        self._stop_by = asyncio.get_running_loop().time() + seconds
+        self._notifier.stopping(status)
+        self._extend()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Watch while the body runs, if anybody listens."""
+        if not self._notifier.present:
+            yield
+            return
+        watching = asyncio.create_task(self._run(), name="watchdog")
+        try:
+            yield
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    async def _run(self) -> None:
+        while True:
+            overdue = self._liveness.overdue(asyncio.get_running_loop().time())
+            if overdue.keys() != self._overdue.keys():
+                _log.critical("parts_hang", parts=overdue) if overdue else _log.warning("parts_go_on")
+            self._overdue = overdue
+            if overdue:
+                parts = ", ".join(f"{part}: {reason}" for part, reason in sorted(overdue.items()))
+                self._notifier.status(f"Hangs ({parts})")
+            else:
+                self._notifier.alive()
+                self._extend()
+                await self._tell()
+            await asyncio.sleep(self._seconds)
+
+    def _extend(self) -> None:
+        if self._stop_by is not None and asyncio.get_running_loop().time() < self._stop_by:
+            self._notifier.extend(EXTENSION_SECONDS)
+
+    async def _tell(self) -> None:
+        if self._stop_by is not None or not self._is_ready:
+            return
+        try:
+            async with asyncio.timeout(DESCRIBE_SECONDS):
+                status = await self._describe()
+        except Exception as error:  # noqa: BLE001 - a line for people must not end what keeps the agent alive
+            _log.warning("not_described", error=type(error).__name__)
+        else:
+            self._notifier.status(status)

@@ -1,0 +1,60 @@
+"""What is measured of the coordinator, put together when somebody asks."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from agent.coordinator import measures
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.supply import offline_before
+from agent.coordinator.store.measures import Numbers, numbers
+from agent.core.jobs import JobState
+from agent.core.quantities import from_units
+from agent.measures import Labels, Measure, Values
+
+FINAL: Final = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+
+
+async def exposition(context: Context) -> bytes:
+    """All of it in Prometheus' text format. Raises `ServiceUnavailable` while the coordinator stops."""
+    now = context.clock()
+    found = await context.database.read(numbers, now, offline_before(context))
+    disk = shutil.disk_usage(context.database.path.parent)
+    plain = {
+        measures.QUEUE: found.claimable,
+        measures.OLDEST_SECONDS: 0.0 if found.oldest is None else max(0.0, now - found.oldest),
+        measures.SUBSCRIBERS: context.hub.subscribers(),
+        measures.WRITES_WAITING: context.database.waiting,
+        measures.UNWRITABLE: context.database.fault is not None,
+        measures.WEBHOOKS_DUE: found.webhooks_due,
+        measures.LOG_LEAVES: found.log_leaves,
+        measures.LOG_UNSEQUENCED: found.log_queued,
+        measures.LOG_STOPPED: not context.log.alive or context.log.fault is not None,
+        measures.ARTIFACT_BYTES: found.stored_bytes,
+        measures.DISK_FREE_BYTES: disk.free,
+        measures.DISK_BYTES: disk.total,
+        measures.PAID: float(from_units(found.paid)),
+        measures.EARNED: float(from_units(found.earned)),
+    }
+    return context.meter.text({**_jobs(found), **{name: {(): value} for name, value in plain.items()}})
+
+
+def _jobs(found: Numbers) -> Mapping[Measure, Values]:
+    submitted: Counter[Labels] = Counter()
+    for (service, _), count in found.jobs.items():
+        submitted[service,] += count
+    finished: dict[Labels, int] = {place: count for place, count in found.jobs.items() if place[1] in FINAL}
+    states: dict[Labels, int] = {
+        ("online",): found.online - found.paused,
+        ("paused",): found.paused,
+        ("offline",): found.miners - found.online,
+    }
+    return {
+        measures.JOBS: found.jobs,
+        measures.SUBMITTED: submitted,
+        measures.FINISHED: finished,
+        measures.MINERS: states,
+    }

@@ -1,0 +1,78 @@
+"""Numbers for whoever watches the coordinator: read at once, from tables that do not grow with the jobs done, or by an index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, case, func, select
+
+from agent.coordinator.store.tables import (
+    job_counts,
+    jobs,
+    log_checkpoints,
+    log_queue,
+    miner_stats,
+    miners,
+    stored_bytes,
+    webhook_deliveries,
+)
+from agent.core.jobs import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """What the database says; money is in units of 1e-8, `oldest` the time at which the oldest claimable job was submitted."""
+
+    jobs: Mapping[tuple[str, ...], int]
+    """By service and state."""
+    claimable: int
+    oldest: float | None
+    miners: int
+    online: int
+    paused: int
+    webhooks_due: int
+    log_leaves: int
+    log_queued: int
+    stored_bytes: int
+    paid: int
+    earned: int
+
+
+def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
+    """All of them, of one moment."""
+    one = connection.execute
+    by_place = select(job_counts.c.service, job_counts.c.state, func.sum(job_counts.c.count))
+    counted = one(by_place.group_by(job_counts.c.service, job_counts.c.state))
+    waiting = (jobs.c.state == JobState.SUBMITTED.value, jobs.c.missing_files.is_(None))
+    claimable, oldest = one(select(func.count(), func.min(jobs.c.created_at)).where(*waiting)).one()
+    online = miners.c.seen_at >= offline_before
+    known, present, paused = one(
+        select(
+            func.count(),
+            func.coalesce(func.sum(case((online, 1), else_=0)), 0),
+            func.coalesce(func.sum(case((online & miners.c.paused.is_not(None), 1), else_=0)), 0),
+        ).select_from(miners)
+    ).one()
+    due = select(func.count()).where(
+        webhook_deliveries.c.state == "pending", webhook_deliveries.c.next_attempt_at <= now
+    )
+    paid, earned = one(
+        select(
+            func.coalesce(func.sum(miner_stats.c.paid), 0), func.coalesce(func.sum(miner_stats.c.earned), 0)
+        )
+    ).one()
+    return Numbers(
+        jobs={(service, state): int(count) for service, state, count in counted},
+        claimable=int(claimable),
+        oldest=oldest,
+        miners=int(known),
+        online=int(present),
+        paused=int(paused),
+        webhooks_due=int(one(due).scalar_one()),
+        log_leaves=int(one(select(func.coalesce(func.max(log_checkpoints.c.size), 0))).scalar_one()),
+        log_queued=int(one(select(func.count()).select_from(log_queue)).scalar_one()),
+        stored_bytes=int(one(select(func.coalesce(func.sum(stored_bytes.c.size), 0))).scalar_one()),
+        paid=int(paid),
+        earned=int(earned),
+    )

@@ -1,0 +1,68 @@
+"""Looks for what keeps this machine from working, and says what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final
+
+from agent.deadline import call_within
+from agent.miner.doctor import _engines, _files, _machine, _network
+from agent.miner.doctor._machine import Cards
+from agent.miner.findings import Finding, found
+from agent.miner.gpus import Gpus
+from agent.settings import Settings
+
+__all__ = ["examine"]
+
+_CHECK_SECONDS: Final = 20.0
+"""How long one check may take; the longest start Blender, or encode a first frame on a card that sleeps."""
+_PROBE_MARGIN: Final = 0.5
+
+_Check = Callable[[Settings], list[Finding]]
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Run all checks at once, each within a time limit; a few seconds in all. Raises nothing."""
+    gpus = Gpus()
+    try:
+        cards = Cards(await gpus.refresh(), gpus.reason)
+    finally:
+        gpus.close()
+    blocking: dict[str, _Check] = {
+        "python": lambda _: _machine.python(),
+        "data_directory": _files.data_directory,
+        "secrets": _files.secrets,
+        "disk": _files.disk,
+        "memory": _machine.memory,
+        "sqlite": _machine.sqlite,
+        "gpu": lambda _: _machine.gpus(cards),
+        "torch": lambda _: _machine.torch(cards),
+        "programs": _engines.programs,
+        "nvenc": partial(_engines.nvenc, cards=cards),
+        "blender": partial(_engines.blender, cards=cards),
+        "sandbox": _engines.sandbox,
+        "models": _engines.models,
+        "models_directory": _files.models_directory,
+        "agent": _network.agent,
+    }
+    checks = [
+        _guard(name, call_within(_CHECK_SECONDS, partial(check, settings), name=f"doctor-{name}"))
+        for name, check in blocking.items()
+    ]
+    checks += [
+        _guard("services", _engines.services(settings, _CHECK_SECONDS - _PROBE_MARGIN)),
+        _guard("coordinator", _network.coordinator(settings)),
+    ]
+    return [finding for findings in await asyncio.gather(*checks) for finding in findings]
+
+
+async def _guard(name: str, check: Awaitable[list[Finding]]) -> list[Finding]:
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            return await check
+    except TimeoutError:
+        return [found("check_slow", check=name, seconds=f"{_CHECK_SECONDS:g}")]
+    except Exception as error:  # noqa: BLE001 - the other checks' findings are worth having all the same
+        return [found("check_broken", check=name, error=f"{type(error).__name__}: {error}")]

@@ -1,0 +1,114 @@
+"""Programs, sandbox, models, and what of it all the runners can offer."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Final
+
+from agent.configuration import load_catalogue
+from agent.core.errors import ConfigurationError
+from agent.miner.capabilities import Machine, tools
+from agent.miner.doctor._machine import Cards
+from agent.miner.findings import Finding, found, ok
+from agent.miner.gpus import Gpus
+from agent.miner.models import ModelStore
+from agent.settings import Settings
+from runners._base import Device, Retry
+from runners._blender_process import abilities
+from runners._ffmpeg_encoders import HARDWARE, hardware_works, listed
+from runners._sandbox import unavailable as sandbox_fault
+
+ANY_CARD: Final = Device("cuda", "any")
+
+
+def programs(settings: Settings) -> list[Finding]:
+    """FFmpeg's programs."""
+    findings = []
+    for name in ("ffmpeg", "ffprobe"):
+        wanted = getattr(settings.runners, name)
+        path = shutil.which(wanted)
+        if path is None:
+            findings.append(found("ffmpeg_missing", program=wanted, setting=name))
+        else:
+            findings.append(ok(name, f"{name} is {path}."))
+    return findings
+
+
+def nvenc(settings: Settings, cards: Cards) -> list[Finding]:
+    """Whether NVENC, which every build lists, encodes a frame. Without a card or without FFmpeg there is nothing to try."""
+    chosen = tools(settings)
+    if not cards.gpus or shutil.which(chosen.ffmpeg) is None or sandbox_fault(chosen) is not None:
+        return []
+    try:
+        encoders = [name for name in HARDWARE.values() if name in listed(chosen)]
+    except Retry:  # a program that is no FFmpeg; the service says so
+        return []
+    working = [name for name in encoders if hardware_works(chosen, name, None)]
+    if working:
+        return [ok("nvenc", f"One frame was encoded with each of: {', '.join(working)}.")]
+    return [found("nvenc_unusable", program=chosen.ffmpeg)] if encoders else []
+
+
+def blender(settings: Settings, cards: Cards) -> list[Finding]:
+    """Whether Blender holds code for the cards that there are."""
+    chosen = tools(settings)
+    if not cards.gpus or shutil.which(chosen.blender) is None or sandbox_fault(chosen) is not None:
+        return []
+    try:
+        able = abilities(chosen, ANY_CARD)
+    except Retry:  # a program that is no Blender; the service says so
+        return []
+    if able.hindrance is not None:
+        return [found("blender_without_kernels", reason=able.hindrance)]
+    return [ok("blender", f"Cycles renders with {', '.join(able.backends)}.")]
+
+
+def sandbox(settings: Settings) -> list[Finding]:
+    """Whether what strangers send can be isolated."""
+    chosen = tools(settings)
+    reason = sandbox_fault(chosen)
+    if chosen.sandbox == "off" and reason is None:
+        return [found("sandbox_off")]
+    if reason is None:
+        return [ok("sandbox", "Programs that read strangers' files are isolated with bubblewrap.")]
+    if shutil.which(chosen.bubblewrap) is None:
+        return [found("sandbox_missing", program=chosen.bubblewrap)]
+    return [found("sandbox_forbidden", reason=reason)]
+
+
+def models(settings: Settings) -> list[Finding]:
+    """Which models are on disk."""
+    try:
+        store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
+    except ConfigurationError as error:
+        return [found("catalogue_wrong", fault=error)]
+    services = {entry.service for entry in store.catalogue.values()}
+    names = [name for service in sorted(services) for name in store.on_disk(service)]
+    if names:
+        return [ok("models", f"In {settings.models_dir}: {', '.join(names)}.")]
+    if settings.runners.model_download:
+        message = f"There are no models in {settings.models_dir}. They are downloaded when a job needs them."
+        return [ok("models", message)]
+    return [found("models_missing", directory=settings.models_dir)]
+
+
+async def services(settings: Settings, probe_seconds: float) -> list[Finding]:
+    """What each runner says of this machine."""
+    try:
+        store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
+    except ConfigurationError:  # told already
+        store = ModelStore(settings.models_dir, load_catalogue())
+    gpus = Gpus()
+    try:
+        capabilities = await Machine(settings, gpus, store, probe_seconds=probe_seconds).probe()
+    finally:
+        gpus.close()
+    findings = []
+    for service in capabilities.services:
+        message = " ".join((f"{service} is offered.", *capabilities.hints[service]))
+        findings.append(ok(service, message))
+    for service, reasons in capabilities.unavailable.items():
+        findings.append(found("service_unavailable", service=service, reasons=" ".join(reasons)))
+    if not capabilities.services:
+        findings.append(found("no_service"))
+    return findings

@@ -1,0 +1,142 @@
+"""Directories and files: whether they can be used, and by whom else."""
+
+from __future__ import annotations
+
+import fcntl
+import getpass
+import os
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from agent.miner import hardware
+from agent.miner.findings import Finding, found, ok
+from agent.settings import Settings
+
+_MIN_DISK: Final = 2**30
+_GOOD_DISK: Final = 10 * 2**30
+
+_TEMPORARY: Final = frozenset({"tmpfs", "ramfs", "overlay"})
+"""Gone with the machine's power, or with the container."""
+
+_NETWORK: Final = frozenset(
+    {"9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
+)  # fmt: skip
+"""Where locks and shared memory are not what SQLite's write-ahead log needs."""
+
+
+def gib(size: float) -> str:
+    """Bytes for people."""
+    return f"{size / 2**30:.1f} GiB"
+
+
+def data_directory(settings: Settings) -> list[Finding]:
+    """Whether what must not be lost has a place of its own that lasts."""
+    directory = settings.data_dir
+    existing = _existing(directory)
+    cause = _unwritable(existing)
+    if cause is not None:
+        return [found("data_directory_unwritable", directory=existing, cause=cause, user=getpass.getuser())]
+    findings = []
+    mode = stat.S_IMODE(existing.stat().st_mode)
+    if existing == directory and mode & 0o077:
+        findings.append(found("data_directory_open", directory=directory, mode=f"{mode:04o}"))
+    file_system = _file_system(existing)
+    if file_system in _NETWORK:
+        findings.append(found("data_directory_on_network", directory=directory, file_system=file_system))
+    elif file_system in _TEMPORARY:
+        findings.append(found("data_directory_temporary", directory=directory, file_system=file_system))
+    if findings:
+        return findings
+    state = "can be written" if existing == directory else "does not exist yet; the first start makes it"
+    return [ok("data_directory", f"{directory} {state}.")]
+
+
+def secrets(settings: Settings) -> list[Finding]:
+    """Keys that other users of the machine may read."""
+    directory = settings.data_dir
+    files = [*directory.glob("*.key"), *directory.glob("*/*.key")]
+    files += [*directory.glob("*/api_key.json"), *directory.glob("*/keys.json")]
+    files += [settings.agent_file] if settings.agent_file.exists() else []
+    readable = [path for path in files if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if readable:
+        return [found("secrets_readable", files=" ".join(str(path) for path in readable))]
+    return [ok("secrets", f"{len(files)} files with keys, readable by their owner only.")]
+
+
+def disk(settings: Settings) -> list[Finding]:
+    """Whether there is room for data and for models."""
+    findings = []
+    for use, setting, directory in (
+        ("data", "data_dir", settings.data_dir),
+        ("models", "models_dir", settings.models_dir),
+    ):
+        free = hardware.disk_free(directory)
+        if free >= _GOOD_DISK:
+            findings.append(ok(f"disk_{use}", f"{gib(free)} are free for {use} in {directory}."))
+            continue
+        kind = "disk_full" if free < _MIN_DISK else "disk_low"
+        words = {"free": gib(free), "use": use, "directory": directory, "setting": setting}
+        findings.append(found(kind, wanted=gib(_GOOD_DISK), **words))
+    return findings
+
+
+def models_directory(settings: Settings) -> list[Finding]:
+    """Whether models can be fetched to where they belong."""
+    existing = _existing(settings.models_dir)
+    cause = _unwritable(existing) if settings.runners.model_download else None
+    if cause is not None:
+        return [found("models_unwritable", directory=existing, cause=cause, user=getpass.getuser())]
+    return []
+
+
+def holder(settings: Settings) -> int | None:
+    """The process that holds the data directory, 0 if it cannot be named; None if nobody does."""
+    try:
+        with (settings.data_dir / "agent.lock").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return None
+    except BlockingIOError:
+        return _who_locks(settings.data_dir / "agent.lock")
+    except OSError:
+        return None
+
+
+def _who_locks(path: Path) -> int:
+    """From the kernel's list (proc_locks(5)); 0 for a process of another container."""
+    inode = path.stat().st_ino
+    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+        words = line.split()
+        if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode):
+            return max(0, int(words[4]))
+    return 0
+
+
+def _existing(directory: Path) -> Path:
+    """The directory, or the nearest one above it that is there."""
+    while not directory.exists():
+        directory = directory.parent
+    return directory
+
+
+def _unwritable(directory: Path) -> str | None:
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            return None
+    except OSError as error:
+        return str(error.strerror)
+
+
+def _file_system(directory: Path) -> str:
+    """The type of the file system that a directory lies on, "" if it cannot be said."""
+    path = os.path.realpath(directory)
+    mounted = [
+        (len(part.mountpoint), part.fstype)
+        for part in psutil.disk_partitions(all=True)
+        if Path(path).is_relative_to(part.mountpoint)
+    ]
+    # Of several mounts on one place, the last one is seen.
+    return max(reversed(mounted), key=lambda mount: mount[0])[1] if mounted else ""

@@ -1,0 +1,141 @@
+"""The machine itself: Python, memory, SQLite, and NVIDIA's cards."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sqlite3
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from agent.miner import hardware
+from agent.miner.doctor._files import gib
+from agent.miner.findings import Finding, found, ok
+from agent.miner.gpus import DRIVER_MISSING, Gpu
+from agent.settings import Settings
+
+_GOOD_MEMORY: Final = 4 * 2**30
+
+_PCI: Final = Path("/sys/bus/pci/devices")
+_NVIDIA: Final = "0x10de"
+_DISPLAY: Final = "0x03"
+
+_OLDEST_DRIVER: Final = {11: "450.80", 12: "525.60", 13: "580.65"}
+"""Oldest driver on Linux by the major version of CUDA (NVIDIA's release notes, "minor version compatibility")."""
+_USUAL_CUDA: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """NVIDIA's cards as NVML sees them, and what is wrong with those that it does not."""
+
+    gpus: tuple[Gpu, ...]
+    reason: str | None
+
+
+def python() -> list[Finding]:
+    """Which Python runs the agent."""
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    return [ok("python", f"Python {version} at {sys.executable}.")]
+
+
+def memory(_settings: Settings) -> list[Finding]:
+    """Processor and main memory."""
+    size = hardware.memory_total()
+    processor = (
+        f"{hardware.cpu_name()}, {hardware.cpu_cores()} processors on {hardware.physical_cores()} cores"
+    )
+    if size < _GOOD_MEMORY:
+        return [found("memory_low", processor=processor, memory=gib(size))]
+    return [ok("memory", f"{processor}, {gib(size)} of memory for this process.")]
+
+
+def sqlite(_settings: Settings) -> list[Finding]:
+    """The library that the databases depend on."""
+    if has_wal_reset_fault(sqlite3.sqlite_version_info):
+        return [found("sqlite_wal_reset", version=sqlite3.sqlite_version)]
+    return [ok("sqlite", f"SQLite {sqlite3.sqlite_version}.")]
+
+
+def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite has the fault in resetting the write-ahead log that 3.51.3, 3.50.7 and 3.44.6 repaired."""
+    repaired = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    return not repaired
+
+
+def gpus(cards: Cards) -> list[Finding]:
+    """Whether the cards can be used, and with what driver."""
+    plugged = _plugged(_PCI)
+    if not cards.gpus and not plugged and cards.reason == DRIVER_MISSING:
+        return [ok("gpu", "There is no NVIDIA card; jobs run on the processor, slower.")]
+    findings = []
+    if cards.gpus:
+        names = ", ".join(f"{gpu.name} ({gib(gpu.memory_total)}, driver {gpu.driver})" for gpu in cards.gpus)
+        findings.append(ok("gpu", f"{names}."))
+    if cards.reason == DRIVER_MISSING:
+        findings.append(found("driver_missing", card=", ".join(plugged)))
+    elif cards.reason is not None:
+        findings.append(found("gpu_unusable", reason=cards.reason))
+    if cards.gpus:
+        findings += _driver(cards.gpus[0].driver)
+    return findings
+
+
+def _plugged(devices: Path) -> list[str]:
+    """Addresses of NVIDIA's cards on the PCI bus, whether a driver knows them or not."""
+    found_cards = []
+    for device in sorted(devices.glob("*")):
+        try:
+            vendor = (device / "vendor").read_text(encoding="ascii").strip()
+            kind = (device / "class").read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if vendor == _NVIDIA and kind.startswith(_DISPLAY):
+            found_cards.append(f"PCI {device.name}")
+    return found_cards
+
+
+def _driver(driver: str) -> list[Finding]:
+    build = torch_build()
+    cuda = int(build.cuda.partition(".")[0]) if build is not None and build.cuda else _USUAL_CUDA
+    wanted = _OLDEST_DRIVER.get(cuda)
+    if wanted is None or _numbers(driver) >= _numbers(wanted):
+        return []
+    return [found("driver_old", driver=driver, version=cuda, wanted=wanted)]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+@dataclass(frozen=True, slots=True)
+class TorchBuild:
+    """The installed torch: its version, and the CUDA that it was built with, None for a build without."""
+
+    version: str
+    cuda: str | None
+
+
+def torch_build() -> TorchBuild | None:
+    """What is installed, None where nothing is. Read from torch's own file, since importing it takes a second and much memory."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    values = dict(re.findall(r"^(__version__|cuda)[^=\n]*= *(?:'([^']*)'|None)", text, flags=re.MULTILINE))
+    return TorchBuild(values.get("__version__", ""), values.get("cuda") or None)
+
+
+def torch(cards: Cards) -> list[Finding]:
+    """Whether torch can use the cards that there are."""
+    build = torch_build()
+    if build is None or not cards.gpus:
+        return []
+    if build.cuda is None:
+        return [found("torch_without_cuda", version=build.version, pip=f"{sys.executable} -m pip")]
+    return [ok("torch", f"torch {build.version}, built with CUDA {build.cuda}.")]

@@ -1,0 +1,171 @@
+"""The port to listen on, the coordinator to work for, and the agent that may run already."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+
+from agent.core.errors import ConfigurationError
+from agent.miner.doctor._files import holder
+from agent.miner.findings import Finding, found, ok
+from agent.miner.identity import IDENTITY_FILE, load_identity
+from agent.settings import Settings
+
+REQUEST_SECONDS: Final = 4.0
+
+_NOTICED_SKEW: Final = 5.0
+_HARMFUL_SKEW: Final = 30.0
+"""Half a lease: with clocks that far apart, a miner misjudges when its leases end."""
+
+
+def running_agent(settings: Settings) -> dict[str, Any] | None:
+    """What the agent that holds the data directory says of itself, None if there is none, or it is not ready."""
+    if holder(settings) is None:
+        return None
+    try:
+        content = json.loads(settings.agent_file.read_bytes())
+        return {**content, "url": str(content["url"]), "pid": int(content["pid"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def agent(settings: Settings) -> list[Finding]:
+    """Whether an agent runs here already, and otherwise whether one could listen."""
+    held_by = holder(settings)
+    running = running_agent(settings)
+    if running is not None:
+        message = f"An agent runs in this data directory (process {running['pid']}, {running['url']})."
+        return [ok("agent", message)]
+    if held_by is not None:
+        process = f"process {held_by}" if held_by else "in another container"
+        words = {"directory": settings.data_dir, "pid": held_by or "PID"}
+        return [found("data_directory_in_use", holder=process, **words)]
+    host, port = settings.coordinator.host, settings.coordinator.port
+    if settings.miner.coordinator is not None or port == 0:
+        return [ok("agent", "No agent runs in this data directory.")]
+    try:
+        _try_to_listen(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return [found("port_taken", host=host, port=port)]
+        return [found("address_unusable", host=host, port=port, cause=error.strerror or error)]
+    return [ok("agent", f"No agent runs in this data directory, and port {port} is free.")]
+
+
+def _try_to_listen(host: str, port: int) -> None:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1)
+
+
+async def coordinator(settings: Settings) -> list[Finding]:
+    """Whether the coordinator answers, what the time is there, and whether it would take this miner."""
+    running = await asyncio.to_thread(running_agent, settings)
+    url = settings.miner.coordinator or (running or {}).get("url")
+    if url is None:
+        return [ok("coordinator", "No coordinator is set: the agent brings its own when it starts.")]
+    url = url.rstrip("/")
+    try:
+        async with httpx.AsyncClient(timeout=REQUEST_SECONDS) as client:
+            sent = time.time()
+            response = await client.get(f"{url}/v1/health")
+            received = time.time()
+            findings = _health(url, response, received - sent)
+            if findings[0].severity == "fault":
+                return findings
+            date = response.headers.get("date")
+            if date is not None:
+                findings.append(_clock(date, (sent + received) / 2))
+            if settings.miner.coordinator is not None:
+                findings += await _admission(client, url, settings)
+            return findings
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        return [_no_answer(url, error)]
+
+
+def _no_answer(url: str, error: Exception) -> Finding:
+    """Which of the ways in which a connection can fail it was."""
+    host = url.partition("://")[2].partition("/")[0].partition(":")[0]
+    for cause in _causes(error):
+        match cause:
+            case socket.gaierror():
+                return found("coordinator_unknown", url=url, cause=cause.strerror, host=host)
+            case ssl.SSLCertVerificationError():
+                return found("coordinator_certificate", url=url, cause=cause.verify_message.rstrip("."))
+            case ssl.SSLError():
+                reason = (
+                    "it does not speak TLS there" if cause.reason == "WRONG_VERSION_NUMBER" else cause.reason
+                )
+                return found("coordinator_certificate", url=url, cause=reason)
+            case ConnectionRefusedError():
+                return found("coordinator_refuses", url=url)
+            case httpx.TimeoutException():
+                return found("coordinator_silent", url=url, seconds=f"{REQUEST_SECONDS:g}")
+    return found("coordinator_unreachable", url=url, cause=str(error) or type(error).__name__)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and everything that led to it."""
+    if error is None:
+        return
+    yield error
+    if isinstance(error, BaseExceptionGroup):
+        for part in error.exceptions:
+            yield from _causes(part)
+    yield from _causes(error.__cause__ or error.__context__)
+
+
+def _health(url: str, response: httpx.Response, seconds: float) -> list[Finding]:
+    try:
+        services = response.raise_for_status().json()["services"]
+        parts = [name for name, state in services.items() if state != "healthy"]
+    except (httpx.HTTPStatusError, ValueError, LookupError, TypeError, AttributeError):
+        return [found("coordinator_wrong", url=url, answer=response.status_code)]
+    if parts:
+        return [found("coordinator_degraded", url=url, parts=", ".join(parts))]
+    return [ok("coordinator", f"{url} answers in {1000 * seconds:.0f} ms.")]
+
+
+def _clock(date: str, now: float) -> Finding:
+    try:
+        skew = now - parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return ok("clock", "The coordinator sends no readable time.")
+    # The header has whole seconds, so half a second is added to meet its middle.
+    skew -= 0.5
+    words = {"skew": f"{abs(skew):.0f}", "direction": "ahead of" if skew > 0 else "behind"}
+    if abs(skew) > _HARMFUL_SKEW:
+        return found("clock_wrong", **words)
+    if abs(skew) > _NOTICED_SKEW:
+        return found("clock_inexact", **words)
+    return ok("clock", "This machine's clock agrees with the coordinator's.")
+
+
+async def _admission(client: httpx.AsyncClient, url: str, settings: Settings) -> list[Finding]:
+    """Whether a registration would be taken; it is not made, and no token is spent."""
+    directory = settings.data_dir / "miner"
+    miner_id = None
+    try:
+        if (directory / IDENTITY_FILE).exists():
+            miner_id = load_identity(directory).miner_id
+    except ConfigurationError:  # a key that others may read: told by the check of the secrets
+        return []
+    asked = {"miner_id": miner_id, "enrolment_token": settings.miner.enrolment_token}
+    response = await client.post(f"{url}/v1/miners/admission", json=asked)
+    if response.status_code != httpx.codes.OK:  # an older coordinator, or too many questions
+        return []
+    answer = response.json()
+    if answer["admitted"]:
+        return [ok("enrolment", "The coordinator takes this miner.")]
+    return [found("enrolment_refused", url=url, reason=answer["reason"])]

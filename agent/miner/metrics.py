@@ -1,0 +1,126 @@
+"""Serves the miner's numbers to Prometheus, on a port of its own if the owner names one."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeAlias, cast
+
+import uvicorn
+
+from agent.core.errors import ConfigurationError
+from agent.measures import MEDIA_TYPE, Labels, Measure, Meter, Values
+from agent.miner import measures
+
+Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
+Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
+
+_CLOSE_SECONDS: Final = 1
+_PERCENT: Final = 100
+
+
+def read(status: Mapping[str, Any], places: Mapping[str, Path]) -> dict[Measure, Values]:
+    """The numbers of a miner's status, and the free space of some places."""
+    slots, cards = status["slots"], status["gpus"]
+    running: Counter[Labels] = Counter((lease["service"],) for lease in status["leases"])
+    plain = {
+        measures.PAUSED: status["paused"] is not None,
+        measures.SLOTS: slots["total"],
+        measures.SLOTS_FREE: slots["free"],
+        measures.OUTBOX: status["outbox"],
+        measures.CHILDREN: len(status["children"]),
+        measures.UNAVAILABLE: len(status["unavailable"]),
+    }
+    connected: dict[Labels, float] = {
+        (transport,): status["connection"] == transport for transport in ("websocket", "poll")
+    }
+    withheld: dict[Labels, float] = {
+        (service,): len(models) for service, models in status["withheld"].items()
+    }
+    return {
+        **{measure: {(): value} for measure, value in plain.items()},
+        measures.CONNECTED: connected,
+        measures.RUNNING: running,
+        measures.WITHHELD: withheld,
+        measures.GPU_MEMORY_BYTES: _of_cards(cards, "memory_total"),
+        measures.GPU_MEMORY_FREE_BYTES: _of_cards(cards, "memory_free"),
+        measures.GPU_UTILIZATION: _of_cards(cards, "utilization", _PERCENT),
+        measures.GPU_TEMPERATURE: _of_cards(cards, "temperature"),
+        measures.GPU_POWER: _of_cards(cards, "power"),
+        measures.DISK_FREE_BYTES: {
+            (name,): shutil.disk_usage(path).free for name, path in places.items() if path.exists()
+        },
+    }
+
+
+def _of_cards(cards: list[dict[str, Any]], name: str, whole: float = 1) -> Values:
+    """A value of each card that tells it."""
+    return {(card["uuid"], card["name"]): card[name] / whole for card in cards if card.get(name) is not None}
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the agent decides in which order its parts stop."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave signals to the agent."""
+        yield
+
+
+class MetricsServer:
+    """Answers `GET /metrics`. `start`, then `close`; `url` is known in between."""
+
+    def __init__(
+        self, host: str, port: int, meter: Meter, read: Callable[[], Mapping[Measure, Values]]
+    ) -> None:
+        self.url: str | None = None
+        self._host = host
+        self._port = port
+        self._meter = meter
+        self._read = read
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve. Raises `ConfigurationError` if the port cannot be had."""
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            listener = socket.create_server((self._host, self._port), family=family)
+        except OSError as error:
+            raise ConfigurationError(
+                f"miner.metrics_port: cannot listen on {self._host} port {self._port}: {error.strerror}. Choose another one."
+            ) from None
+        config = uvicorn.Config(
+            cast("Any", self._answer),
+            interface="asgi3",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=_CLOSE_SECONDS,
+        )
+        self._server = _Server(config)
+        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name="miner-metrics")
+        shown = f"[{self._host}]" if ":" in self._host else self._host
+        self.url = f"http://{shown}:{listener.getsockname()[1]}/metrics"
+
+    async def close(self) -> None:
+        """Stop serving."""
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+
+    async def _answer(self, scope: Mapping[str, Any], _: Receive, send: Send) -> None:
+        good = scope["path"] == "/metrics" and scope["method"] == "GET"
+        body = self._meter.text(self._read()) if good else b"There is only GET /metrics here.\n"
+        kind = MEDIA_TYPE if good else "text/plain; charset=utf-8"
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200 if good else 404, "headers": headers})
+        await send({"type": "http.response.body", "body": body})

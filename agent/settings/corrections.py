@@ -1,0 +1,130 @@
+"""What somebody who wrote a setting wrongly most likely meant, as it has to be written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any, Final
+
+from agent.core.near_names import nearest
+from agent.core.quantities import Bytes, Money, parse_money
+from agent.core.rates import Rate
+from agent.settings.description import Setting, written
+
+_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)(?:b|bytes?)?\s*", re.IGNORECASE)
+_SPAN: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
+_CALLS: Final = re.compile(r"\s*(\d+)\s*(?:/|per|a)\s*([a-z]+)\s*", re.IGNORECASE)
+_SECONDS: Final = {
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "m": 60,
+    "min": 60,
+    "minute": 60,
+    "h": 3600,
+    "hour": 3600,
+    "d": 86_400,
+    "day": 86_400,
+}
+_MAX_PLACES: Final = 3
+_BOOLEANS: Final = ("true", "false")
+
+
+def correction(setting: Setting, value: Any) -> str | None:
+    """The value as it has to stand in a TOML file, or None if it cannot be guessed."""
+    form = setting.form
+    if form.many:
+        return None if isinstance(value, list | dict) else _as_list(value)
+    if isinstance(value, list):
+        return correction(setting, value[0]) or written(value[0]) if len(value) == 1 else None
+    if form.choices:
+        near = nearest(str(value).lower(), form.choices)
+        return None if near is None else written(near)
+    if form.unit == "seconds" and isinstance(value, str):
+        return _seconds(value)
+    return next((guess(value) for kind, guess in _GUESSES if kind in form.types), None)
+
+
+def _as_list(value: Any) -> str:
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else [value]
+    return written(parts)
+
+
+def _size(value: Any) -> str | None:
+    match = _SIZE.fullmatch(str(value))
+    if match is None or isinstance(value, bool):
+        return None
+    number, prefix, binary = match.groups()
+    suffix = f"{prefix.upper()}i" if prefix and (binary or prefix.islower()) else prefix.upper()
+    text = f"{number}{'k' if suffix == 'K' else suffix}"
+    with suppress(ValueError):
+        Bytes(text)
+        return written(text)
+    return None
+
+
+def _money(value: Any) -> str | None:
+    if isinstance(value, bool | dict):
+        return None
+    text = format(Decimal(str(value)), "f") if isinstance(value, int | float) else str(value)
+    text = re.sub(r"[^\d.]", "", text.replace(",", ".") if text.count(",") == 1 else text)
+    with suppress(ValueError):
+        parse_money(text)
+        return written(text)
+    return None
+
+
+def _rate(value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return written(f"{value} per minute")
+    match = _CALLS.fullmatch(str(value))
+    seconds = _unit(match[2]) if match else None
+    if match is None or seconds is None or int(match[1]) == 0:
+        return None
+    return written(f"{int(match[1])} per {seconds} seconds")
+
+
+def _seconds(value: str) -> str | None:
+    match = _SPAN.fullmatch(value)
+    if match is None:
+        return None
+    if match[2].lower() == "ms":
+        return str(float(match[1]) / 1000)
+    seconds = _unit(match[2])
+    return None if seconds is None else f"{float(match[1]) * seconds:g}"
+
+
+def _unit(word: str) -> int | None:
+    word = word.lower()
+    return _SECONDS.get(word) or _SECONDS.get(word.removesuffix("s"))
+
+
+def _boolean(value: Any) -> str | None:
+    return nearest(str(value).lower(), _BOOLEANS)
+
+
+def _text(value: Any) -> str | None:
+    return written(str(value)) if isinstance(value, int | float) else None
+
+
+_GUESSES: Final[tuple[tuple[type, Callable[[Any], str | None]], ...]] = (
+    (bool, _boolean), (Bytes, _size), (Money, _money), (dict, _money), (Rate, _rate), (str, _text),
+)  # fmt: skip
+
+
+def meant(key: str, value: Any, settings: Mapping[str, Setting], sections: Sequence[str]) -> str | None:
+    """A sentence that says which setting a name that does not exist was to be."""
+    if isinstance(value, dict):
+        near = nearest(key, sections)
+        return f"Did you mean [{near}]?" if near else None
+    section, _, name = key.rpartition(".")
+    same = [other for other in settings.values() if other.name == name]
+    if 0 < len(same) <= _MAX_PLACES:
+        places = " or ".join(f"in [{it.section}]" if it.section else "above all sections" for it in same)
+        return f"It belongs {places}: {' or '.join(it.key for it in same)}."
+    beside = {it.name: it.key for it in settings.values() if it.section == section}
+    near = nearest(name, list(beside))
+    found = beside[near] if near else nearest(key, list(settings))
+    return f"Did you mean {found}?" if found else None

@@ -1,0 +1,292 @@
+"""What each setting is, read off the models: its key, type, unit, default and sentence.
+
+Configuration files, documentation, `aitbc-agent config` and the words of errors are made from this, so that none of them
+can say what the code does not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import singledispatch
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from agent.core.quantities import Bytes, Money
+from agent.core.rates import Rate
+from agent.core.schedules import ScheduleWindow
+from agent.settings._section import HIDDEN
+
+_BINARY: Final = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))
+_UNITS_BY_ENDING: Final = {
+    "_seconds": "seconds",
+    "_delays": "seconds",
+    "_percent": "percent",
+    "_minutes": "minutes",
+    "_celsius": "°C",
+    "_temperature": "°C",
+    "_watts": "watts",
+    "_port": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a setting's values are written."""
+
+    words: str
+    """What may be written, for people: "size", "whole number, 1 to 256", "list: text"."""
+    sample: str
+    """A value, as it stands in a TOML file."""
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+    """All allowed words, where they can be counted."""
+    many: bool = False
+    """Whether it is a list."""
+    types: tuple[Any, ...] = ()
+    """The Python types of one value, None left out."""
+    table: type[BaseModel] | None = None
+    """What each entry of a table by name consists of, where that is settings again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting. `default` is the Python value; None where nothing is set."""
+
+    key: str
+    form: Form
+    default: Any
+    sentence: str
+    secret: bool
+
+    @property
+    def section(self) -> str:
+        """The table of the TOML file that it stands in; empty for the top."""
+        return self.key.rpartition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """Its name within its section."""
+        return self.key.rpartition(".")[2]
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return variable(self.key)
+
+
+def variable(key: str) -> str:
+    """The environment variable of a key."""
+    return f"AITBC_{key.replace('.', '__').upper()}"
+
+
+def section_model(field: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that is a section, else None."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def describe(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
+    """Every setting of a model: those of its own first, then section by section.
+
+    Raises `TypeError` for a type whose form has no words yet.
+    """
+    inner: list[tuple[str, type[BaseModel]]] = []
+    for name, field in model.model_fields.items():
+        below = section_model(field)
+        if below is not None:
+            inner.append((f"{prefix}{name}.", below))
+            continue
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        yield Setting(
+            key=f"{prefix}{name}",
+            form=_form(name, field),
+            default=field.get_default(call_default_factory=True, validated_data={}),
+            sentence=_for_people(field.description or ""),
+            secret=bool(extra.get(HIDDEN)),
+        )
+    for path, below in inner:
+        yield from describe(below, path)
+
+
+def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every section's name and what it is about; the top, without a name, comes first."""
+    yield prefix.rstrip("."), _for_people(model.__doc__ or "")
+    for name, field in model.model_fields.items():
+        below = section_model(field)
+        if below is not None:
+            yield from sections(below, f"{prefix}{name}.")
+
+
+def _for_people(docstring: str) -> str:
+    """In one line, without the code's word for what is not set."""
+    return re.sub(r"\bNone:", "Not set:", " ".join(docstring.split()))
+
+
+@singledispatch
+def written(value: Any) -> str:
+    """A value as it stands in a TOML file."""
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+@written.register
+def _(value: bool) -> str:
+    return str(value).lower()
+
+
+@written.register(int)
+@written.register(float)
+def _(value: float) -> str:
+    return str(value)
+
+
+@written.register
+def _(value: Bytes) -> str:
+    return json.dumps(_size(value))
+
+
+@written.register
+def _(value: Money) -> str:
+    return json.dumps(format(value, "f"))
+
+
+@written.register
+def _(value: Path) -> str:
+    return json.dumps(_homely(value), ensure_ascii=False)
+
+
+@written.register(Mapping)
+def _(value: Mapping[str, Any]) -> str:
+    inner = ", ".join(f"{json.dumps(name)} = {written(item)}" for name, item in value.items())
+    return f"{{ {inner} }}" if inner else "{}"
+
+
+@written.register(list)
+@written.register(tuple)
+@written.register(frozenset)
+def _(value: Iterable[Any]) -> str:
+    return f"[{', '.join(written(item) for item in value)}]"
+
+
+@written.register
+def _(value: BaseModel) -> str:
+    return written({name: item for name, item in value if item is not None})
+
+
+def _size(value: int) -> str:
+    for suffix, size in _BINARY:
+        if value and value % size == 0:
+            return f"{value // size}{suffix}"
+    return str(int(value))
+
+
+def _homely(path: Path) -> str:
+    return f"~/{path.relative_to(Path.home())}" if path.is_relative_to(Path.home()) else str(path)
+
+
+def _form(name: str, field: FieldInfo) -> Form:
+    form = _form_of(field.annotation, field.metadata, name)
+    examples = field.examples or []
+    sample = written(examples[0]) if examples else form.sample
+    ending = next((unit for ending, unit in _UNITS_BY_ENDING.items() if name.endswith(ending)), None)
+    return Form(
+        form.words,
+        sample,
+        form.unit if ending is None else ending,
+        form.choices,
+        form.many,
+        form.types,
+        form.table,
+    )
+
+
+def _form_of(annotation: Any, metadata: list[Any], name: str) -> Form:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = [
+            each
+            for item in arguments[1:]
+            for each in (item.metadata if isinstance(item, FieldInfo) else [item])
+        ]
+        return _form_of(arguments[0], [*metadata, *inner], name)
+    if origin in (Union, types.UnionType):
+        return _union(tuple(kind for kind in arguments if kind is not type(None)), metadata, name)
+    if origin is Literal:
+        words = ", ".join(f'"{word}"' for word in arguments)
+        choices = tuple(str(word) for word in arguments)
+        return Form(f"one of {words}", json.dumps(arguments[0]), choices=choices, types=(str,))
+    if origin in (tuple, list, frozenset):
+        item = _form_of(arguments[0], [], name)
+        return Form(
+            f"list: {item.words}", f"[{item.sample}]", item.unit, item.choices, many=True, types=item.types
+        )
+    if origin is dict:
+        item = _form_of(arguments[1], [], name)
+        sample = f"{{ name = {item.sample} }}"
+        return Form(f"table by name: {item.words}", sample, item.unit, types=(dict,), table=item.table)
+    return _plain(annotation, metadata, name)
+
+
+def _union(kinds: tuple[Any, ...], metadata: list[Any], name: str) -> Form:
+    if kinds == (IPv4Network, IPv6Network):
+        return Form("address or network", '"10.0.0.0/8"', types=kinds)
+    forms = [_form_of(kind, metadata, name) for kind in kinds]
+    return Form(
+        " or ".join(form.words for form in forms),
+        forms[0].sample,
+        forms[0].unit,
+        tuple(word for form in forms for word in form.choices),
+        any(form.many for form in forms),
+        tuple(kind for form in forms for kind in form.types),
+    )
+
+
+_PLAIN: Final[dict[Any, Form]] = {
+    bool: Form("true or false", "true"),
+    Bytes: Form("size", '"8Gi"', "bytes"),
+    Money: Form("money", '"0.10"', "credits"),
+    Rate: Form("rate", '"600 per minute"', "calls per time"),
+    Path: Form("path", '"/path/to/it"'),
+    int: Form("whole number", "1"),
+    float: Form("number", "1.5"),
+    Decimal: Form("number", '"1.5"'),
+    str: Form("text", '"text"'),
+    ScheduleWindow: Form("time of the week", '"Mon-Fri 09:00-18:00"'),
+}
+
+
+def _plain(kind: Any, metadata: list[Any], name: str) -> Form:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        inner = ", ".join(kind.model_fields)
+        return Form(f"table with {inner}", "{ ... }", types=(dict,), table=kind)
+    form = _PLAIN.get(kind)
+    if form is None:
+        raise TypeError(f"{name}: say in agent/settings/description.py how values of {kind} are written")
+    words = form.words + (bounds(metadata) if kind in (int, float, Decimal) else "")
+    return Form(words, form.sample, form.unit, types=(kind,))
+
+
+def bounds(metadata: list[Any]) -> str:
+    """The range of a number, for the end of its type's words: ", 1 to 256"; empty if it has none."""
+    least = next((item.ge for item in metadata if isinstance(item, annotated_types.Ge)), None)
+    above = next((item.gt for item in metadata if isinstance(item, annotated_types.Gt)), None)
+    most = next((item.le for item in metadata if isinstance(item, annotated_types.Le)), None)
+    below = next((item.lt for item in metadata if isinstance(item, annotated_types.Lt)), None)
+    upper = "" if most is None else f"at most {most}"
+    upper = upper if below is None else f"below {below}"
+    if above is not None:
+        return f", above {above}" + (f", {upper}" if upper else "")
+    if least is None:
+        return f", {upper}" if upper else ""
+    if most is not None:
+        return f", {least} to {most}"
+    return f", {least} or more" + (f", {upper}" if upper else "")

@@ -1,0 +1,62 @@
+"""Puts the sources of settings on top of each other, and says which of them a value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent.settings.faults import Origin
+from agent.settings.sources import Environment, SettingsFile
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """All sources, the strongest first."""
+
+    flags: Json
+    environment: Environment
+    file: SettingsFile
+
+    def merged(self) -> Json:
+        """The values; of tables, each entry from the strongest source that has it."""
+        return _over(_over(self.file.values, self.environment.values), self.flags)
+
+    def origin(self, path: tuple[str, ...]) -> Origin:
+        """Where the value at a path comes from."""
+        if _has(self.flags, path):
+            return Origin("flag")
+        if _has(self.environment.values, path):
+            return Origin("environment", self._variable(path))
+        if _has(self.file.values, path):
+            return Origin("file", str(self.file.path), self.file.line(path))
+        return Origin("default")
+
+    def _variable(self, path: tuple[str, ...]) -> str:
+        """The variable of a path, or of the nearest above it that a variable sets as a whole; else the first below it."""
+        for length in range(len(path), 0, -1):
+            wanted = f"aitbc_{'__'.join(path[:length])}".lower()
+            if wanted in self.environment.names:
+                return self.environment.names[wanted]
+        below = f"aitbc_{'__'.join(path)}__".lower()
+        return next(
+            (name for low, name in self.environment.names.items() if low.startswith(below)), "AITBC_..."
+        )
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> Json:
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        merged[name] = _over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _has(values: Any, path: tuple[str, ...]) -> bool:
+    for name in path:
+        if not isinstance(values, dict) or name not in values:
+            return False
+        values = values[name]
+    return True

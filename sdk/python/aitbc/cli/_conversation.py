@@ -1,0 +1,110 @@
+"""A conversation with a language model: its turns, and an answer that can be stopped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+from rich.console import Console
+
+from aitbc._client import AITBCClient
+from aitbc._text import TextStream
+from aitbc.cli._output import harmless
+from aitbc.errors import AITBCError, JobAlreadyCompleted
+from aitbc.models import JobResults
+
+
+class Stopped(Exception):
+    """An answer was stopped by Ctrl-C. `text` is what of it was there; the message says what became of its job."""
+
+    def __init__(self, message: str, text: str) -> None:
+        super().__init__(message)
+        self.text = text
+
+
+class Conversation:
+    """Questions and answers with one model after the other; `options` are further fields of each request."""
+
+    def __init__(
+        self, client: AITBCClient, model: str, system: str | None, options: Mapping[str, Any]
+    ) -> None:
+        self.client = client
+        self.model = model
+        self._beginning = [] if system is None else [{"role": "system", "content": system}]
+        self._options = options
+        self._turns: list[dict[str, str]] = []
+
+    def clear(self) -> None:
+        """Forget all turns."""
+        self._turns.clear()
+
+    def ask(self, question: str, show: Callable[[str], None] | None) -> JobResults:
+        """The answer, whose pieces are shown as they come. Raises `Stopped`, and what every call raises.
+
+        A question without an answer is no turn of the conversation; what there is of a stopped one is.
+        """
+        asked = {"role": "user", "content": question}
+        with self._stream(asked) as stream:
+            text = ""
+            try:
+                with _waiting(shown=show is not None) as stop_waiting:
+                    for piece in stream:
+                        stop_waiting()
+                        text += piece
+                        if show is not None:
+                            show(_plain(piece))
+            except KeyboardInterrupt:
+                self._add(asked, text)
+                raise Stopped(self._cancel(stream.job.job_id), text) from None
+        if stream.results is None:
+            raise TypeError("A stream has ended without results.")
+        self._add(asked, text)
+        return stream.results
+
+    def _add(self, asked: dict[str, str], text: str) -> None:
+        if text:
+            self._turns += [asked, {"role": "assistant", "content": text}]
+
+    def _stream(self, asked: dict[str, str]) -> TextStream:
+        """The answer to a question. Where creating its job is interrupted, the job is cancelled as soon as it is known."""
+        body: dict[str, Any] = {
+            "messages": [*self._beginning, *self._turns, asked],
+            "model": self.model,
+            **self._options,
+        }
+        key = str(uuid4())
+        try:
+            return self.client.services.stream(idempotency_key=key, **body)
+        except KeyboardInterrupt:
+            try:
+                job_id = self.client.services.infer(idempotency_key=key, **body).job_id
+            except AITBCError as error:
+                raise Stopped(f"whether there is a job is not known: {error}", "") from None
+            raise Stopped(self._cancel(job_id), "") from None
+
+    def _cancel(self, job_id: str) -> str:
+        try:
+            self.client.jobs.cancel(job_id)
+        except JobAlreadyCompleted:
+            return f"job {job_id} had ended already"
+        except AITBCError as error:
+            return f"job {job_id} could not be cancelled: {error}"
+        return f"job {job_id} is cancelled"
+
+
+def _plain(piece: str) -> str:
+    """The piece as it may act on where it is printed."""
+    return harmless(piece) if sys.stdout.isatty() else piece
+
+
+@contextmanager
+def _waiting(*, shown: bool) -> Iterator[Callable[[], None]]:
+    """Say on a terminal that an answer is on its way, until the first piece of it is there."""
+    if not (shown and sys.stderr.isatty()):
+        yield lambda: None
+        return
+    with Console(stderr=True).status("") as status:
+        yield status.stop

@@ -1,0 +1,33 @@
+"""Options whose value may be left out: `--srt` means beside the input, `--srt talk.srt` that file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from typer.core import TyperCommand
+
+BESIDE = ""
+"""The value of an option that was given without one."""
+
+
+class OptionalValues(TyperCommand):
+    """A command with such options. A word after one of them is its value if it ends like a file of that kind.
+
+    `endings` says how, for each option.
+    """
+
+    endings: ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See `TyperCommand.parse_args`."""
+        return super().parse_args(ctx, list(self._with_values(args)))
+
+    def _with_values(self, args: Sequence[str]) -> Iterator[str]:
+        for position, word in enumerate(args):
+            if word == "--":
+                yield from args[position:]
+                return
+            following = args[position + 1] if position + 1 < len(args) else ""
+            alone = word in self.endings and not following.lower().endswith(self.endings[word])
+            yield f"{word}={BESIDE}" if alone else word

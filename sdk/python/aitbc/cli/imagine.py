@@ -1,0 +1,118 @@
+"""`aitbc imagine`: pictures from words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aitbc.cli._batch import perform
+from aitbc.cli._exits import NoSuchResult
+from aitbc.cli._inputs import find_inputs
+from aitbc.cli._names import name_of, numbered, with_number
+from aitbc.cli._options import JobOptions, Parameters, model_option, with_options
+from aitbc.cli._work import Delivery, Work, Writer
+from aitbc.models import JobResults
+
+_FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+_LABEL_LETTERS = 40
+
+
+@dataclass(frozen=True)
+class Drawing(Parameters):
+    """How the pictures are made."""
+
+    model: Annotated[str | None, model_option("image_generation")] = None
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="The size, such as 768x512.")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of denoising.")] = None
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The same seed gives the same picture. Default: drawn.")
+    ] = None
+    num_images: Annotated[int, typer.Option("--number", "-n", min=1, help="How many pictures.")] = 1
+    negative_prompt: Annotated[
+        str | None, typer.Option("--negative", metavar="TEXT", help="What is not to be seen.")
+    ] = None
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None
+    strength: Annotated[float | None, typer.Option(help="How much of --image may change, from 0 to 1.")] = (
+        None
+    )
+
+
+@with_options
+def imagine(
+    context: typer.Context,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What is to be seen.")],
+    drawing: Drawing,
+    job: JobOptions,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="A .png, .jpg or .webp; several pictures get numbers. Default: a name from the prompt.",
+        ),
+    ] = None,
+    image: Annotated[str | None, typer.Option(metavar="FILE", help="A picture to begin from.")] = None,
+    mask: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Its white parts are drawn anew, the rest stays.")
+    ] = None,
+) -> None:
+    """Make pictures from words. Without --seed, every picture is another one."""
+    body = {"prompt": prompt, **drawing.body, **_format_of(output)}
+    files: dict[str, Path] = {}
+    for field, named in {"image_url": image, "mask_url": mask}.items():
+        for one in find_inputs([named] if named else [], (), recursive=False):
+            body |= one.address_in(field)
+            files |= one.file_in(field)
+    work = Work(
+        label=_short(prompt),
+        route="stable-diffusion/generate",
+        body=body,
+        options=job.body,
+        delivery=_Pictures(_names(output, drawing.num_images, prompt)),
+        files=files,
+        receipt=job.receipt,
+        remembered=False,
+    )
+    perform(context, [work], as_json=job.as_json)
+
+
+def _format_of(output: Path | None) -> dict[str, str]:
+    if output is None:
+        return {}
+    if output.suffix.lower() not in _FORMATS:
+        raise typer.BadParameter(f"-o {output} needs an ending that says the format: .png, .jpg or .webp.")
+    return {"output_format": _FORMATS[output.suffix.lower()]}
+
+
+def _names(output: Path | None, number: int, prompt: str) -> list[Path]:
+    if output is None:
+        free = (path for path in numbered(Path(f"{name_of(prompt)}.png")) if not path.exists())
+        return [next(free) for _ in range(number)]
+    return [output] if number == 1 else [with_number(output, one) for one in range(1, number + 1)]
+
+
+def _short(prompt: str) -> str:
+    words = " ".join(prompt.split())
+    return words if len(words) <= _LABEL_LETTERS else f"{words[: _LABEL_LETTERS - 3]}..."
+
+
+class _Pictures(Delivery):
+    """The pictures, each in a file of its own."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.places = tuple(paths)
+
+    async def after(self, answer: JobResults, writer: Writer) -> None:
+        """See `Delivery.after`."""
+        made = answer.output_files()
+        if len(made) != len(self.places):
+            raise NoSuchResult(
+                f"The results of job {answer.job_id} hold {len(made)} pictures, not {len(self.places)}."
+            )
+        for file, path in zip(made, self.places, strict=True):
+            await writer.fetch(file.artifact_id, path)

@@ -1,0 +1,118 @@
+"""`aitbc render`: pictures and films of Blender scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aitbc.cli._batch import check_directory, perform, receipt_of
+from aitbc.cli._inputs import check_distinct, find_inputs
+from aitbc.cli._names import safe_name
+from aitbc.cli._options import BatchOptions, JobOptions, Parameters, with_options
+from aitbc.cli._work import Delivery, Work, Writer
+from aitbc.models import JobEvent, JobResults
+
+SCENES = frozenset({".blend"})
+
+
+@dataclass(frozen=True)
+class Rendering(Parameters):
+    """What of a scene is rendered, and how."""
+
+    frames: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Such as 7, 1-48 or 1,5,9-12. Default: the file's own frame."),
+    ] = None
+    engine: Annotated[str | None, typer.Option(help="cycles or eevee. Default: the file's.")] = None
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples of each pixel.")] = None
+    output_format: Annotated[
+        str | None, typer.Option("--format", "-f", help="png, jpeg or exr. Default: png.")
+    ] = None
+    camera: Annotated[str | None, typer.Option(help="The name of a camera in the file.")] = None
+    scene: Annotated[str | None, typer.Option(help="The name of a scene in the file.")] = None
+    seed: Annotated[int | None, typer.Option(help="The seed of the noise.")] = None
+    transparent: Annotated[
+        bool | None, typer.Option("--transparent/--opaque", help="Without a background. Default: the file's.")
+    ] = None
+    denoise: Annotated[
+        bool | None, typer.Option("--denoise/--noisy", help="Remove noise. Default: the file's.")
+    ] = None
+    video: Annotated[bool | None, typer.Option("--video", help="Also make an MP4 of the frames.")] = None
+    fps: Annotated[float | None, typer.Option(help="Frames a second of the MP4.")] = None
+
+
+@with_options
+def render(
+    context: typer.Context,
+    scenes: Annotated[
+        list[str],
+        typer.Argument(metavar="SCENE", help=".blend files, directories, patterns, URLs, artifacts."),
+    ],
+    rendering: Rendering,
+    job: JobOptions,
+    batch: BatchOptions,
+    resolution: Annotated[
+        str | None, typer.Option(metavar="WxH", help="The size, such as 1920x1080.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Where frames go. Default: a directory beside the scene."
+        ),
+    ] = None,
+) -> None:
+    """Render scenes. Each frame is written as soon as it is finished."""
+    check_directory(output)
+    inputs = find_inputs(scenes, SCENES, recursive=batch.recursive)
+    body = {**rendering.body, **_sides(resolution)}
+    alone = output if len(inputs) == 1 else None
+    places = [alone or one.beside("", output) for one in inputs]
+    check_distinct(zip((one.label for one in inputs), places, strict=True))
+    works = [
+        Work(
+            label=one.label,
+            route="blender/render",
+            body={**body, **one.address_in("blend_file_url")},
+            options=job.body,
+            delivery=_Frames(place),
+            files=one.file_in("blend_file_url"),
+            receipt=receipt_of(job.receipt, one, inputs),
+        )
+        for one, place in zip(inputs, places, strict=True)
+    ]
+    perform(context, works, as_json=job.as_json, batch=batch)
+
+
+def _sides(resolution: str | None) -> dict[str, int]:
+    if resolution is None:
+        return {}
+    width, _, height = resolution.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise typer.BadParameter(f"--resolution {resolution} is no size such as 1920x1080.")
+    return {"resolution_x": int(width), "resolution_y": int(height)}
+
+
+class _Frames(Delivery):
+    """A directory with the frames, and the film where there is one."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.places = (directory,)
+
+    async def during(self, event: JobEvent, writer: Writer) -> None:
+        """See `Delivery.during`."""
+        artifact_id = event.data.get("artifact_id")
+        if event.kind == "output" and isinstance(artifact_id, str):
+            path = self._path(str(event.data.get("name", "")))
+            await writer.fetch(artifact_id, path, early=True)
+
+    async def after(self, answer: JobResults, writer: Writer) -> None:
+        """See `Delivery.after`."""
+        for file in answer.output_files():
+            await writer.fetch(file.artifact_id, self._path(file.name))
+
+    def _path(self, name: str) -> Path:
+        return self._directory / safe_name(name, "frame")

@@ -1,0 +1,386 @@
+"""Many files with one command: which are taken, what is not done twice, what happens when it ends too early."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from collections import deque
+
+import pytest
+
+from aitbc.cli._notebook import Note, Notebook, write_file
+
+from .conftest import INTERRUPTIBLE
+from .stand_in import error
+
+RUNNING = {"status": "running", "progress": 1}
+FAILED = {"status": "failed", "error": {"code": "INPUT_INVALID", "message": "No audio."}}
+
+
+@pytest.fixture
+def talks(place, coordinator):
+    """A directory with five recordings, and results that are the same for all."""
+    coordinator.results = {"text": " Hello. "}
+    directory = place / "talks"
+    for number in range(5):
+        (directory / "more").mkdir(parents=True, exist_ok=True)
+        (directory / f"{number}.wav").write_bytes(b"RIFF%d" % number)
+    (directory / "notes.md").write_text("no recording")
+    (directory / ".hidden.wav").write_bytes(b"RIFF")
+    (directory / "more" / "5.wav").write_bytes(b"RIFF5")
+    return directory
+
+
+def statuses(outcome) -> dict[str, str]:
+    return {file["input"]: file["status"] for file in json.loads(outcome.stdout)["files"]}
+
+
+def test_a_directory_is_a_batch(quick, talks, coordinator) -> None:
+    """Recordings only, hidden ones and directories within left out; each text beside its recording."""
+    outcome = quick("transcribe", "talks")
+    assert outcome.returncode == 0, outcome.stderr
+    assert len(coordinator.created) == len(coordinator.bodies) == 5
+    assert sorted(path.name for path in talks.glob("*.txt")) == [f"{number}.txt" for number in range(5)]
+    assert (talks / "0.txt").read_text() == "Hello.\n"
+    assert outcome.stderr.splitlines()[-1] == "5 files done"
+    assert outcome.stdout == ""
+
+
+def test_directories_within_keep_their_place(quick, talks, place) -> None:
+    """-r takes them too, and -o has the same directories."""
+    outcome = quick("transcribe", "talks", "-r", "-o", "texts")
+    assert outcome.returncode == 0, outcome.stderr
+    assert (place / "texts" / "more" / "5.txt").is_file()
+    assert len(list((place / "texts").rglob("*.txt"))) == 6
+    assert not list(talks.rglob("*.txt"))
+
+
+def test_patterns_and_files_count_once(quick, talks, coordinator) -> None:
+    """A pattern is expanded where the shell did not, and a file that is named twice is one."""
+    outcome = quick("transcribe", "talks/[01].wav", "talks/1.wav", "talks/2.wav", "--json")
+    assert list(statuses(outcome)) == ["talks/0.wav", "talks/1.wav", "talks/2.wav"]
+    assert len(coordinator.created) == 3
+
+
+def test_again_does_only_what_is_missing(quick, talks, coordinator) -> None:
+    """Not what is done; again what changed, and what was given other parameters."""
+    assert json.loads(quick("transcribe", "talks", "--json").stdout)["done"] == 5
+    assert json.loads(quick("transcribe", "talks", "--json").stdout)["skipped"] == 5
+    assert len(coordinator.bodies) == 5
+    (talks / "1.wav").write_bytes(b"RIFF changed")
+    (talks / "3.txt").unlink()
+    again = quick("transcribe", "talks", "--json", "--max-cost", "2")
+    found = statuses(again)
+    assert [name for name, status in found.items() if status == "done"] == ["talks/1.wav", "talks/3.wav"]
+    assert len(coordinator.bodies) == 6  # what was deleted came from the job that there is
+    assert json.loads(quick("transcribe", "talks", "--json", "--task", "translate").stdout)["done"] == 5
+    assert len(coordinator.bodies) == 11
+
+
+def test_what_another_run_wrote_over_is_written_again(quick, talks, coordinator) -> None:
+    """With other parameters the same file got another text; asked for as before, it gets the first one, without a new job."""
+    for arguments in ((), ("--language", "en"), ()):
+        outcome = quick("transcribe", "talks/0.wav", "--txt", "--json", *arguments)
+        assert statuses(outcome) == {"talks/0.wav": "done"}
+    assert len(coordinator.bodies) == 2
+
+
+def test_force_does_it_again(quick, talks, coordinator) -> None:
+    """A new job under a new key, also for what is done."""
+    quick("transcribe", "talks/0.wav", "--txt")
+    outcome = quick("transcribe", "talks/0.wav", "--txt", "--force", "--json")
+    assert statuses(outcome) == {"talks/0.wav": "done"}
+    assert len(coordinator.created) == 2
+
+
+def test_the_same_content_twice_is_one_job(quick, talks, coordinator) -> None:
+    """A copy under another name gets its text from the job of the first."""
+    (talks / "copy.wav").write_bytes((talks / "0.wav").read_bytes())
+    assert quick("transcribe", "talks/0.wav", "talks/copy.wav").returncode == 0
+    assert (talks / "copy.txt").read_text() == "Hello.\n"
+    assert len(coordinator.created) == 1
+
+
+def test_another_format_needs_no_other_job(quick, talks, coordinator) -> None:
+    """The subtitles of a recording that was transcribed before come from its job."""
+    srt = b"1\n00:00:00,000 --> 00:00:01,000\nHello.\n"
+    artifact_id = coordinator.store(srt)
+    file = {"artifact_id": artifact_id, "url": "/", "media_type": "a/b", "size": 1, "name": "transcript.srt"}
+    coordinator.results = {"text": "Hello.", "files": [file]}
+    assert quick("transcribe", "talks/0.wav").stdout == "Hello.\n"
+    assert quick("transcribe", "talks/0.wav", "--srt").returncode == 0
+    assert (talks / "0.srt").read_bytes() == srt
+    assert len(coordinator.created) == 1
+
+
+def test_failures_do_not_stop_the_rest(quick, talks, coordinator) -> None:
+    """They are listed at the end, and only they are tried again the next time, under a new key."""
+    coordinator.ends = {"job_2": FAILED}
+    outcome = quick("transcribe", "talks", "--jobs", "1")
+    assert outcome.returncode == 1
+    assert outcome.stderr.splitlines()[-2:] == [
+        "aitbc: 1 of 5 failed; the same command again goes on with what is missing:",
+        "  talks/1.wav: Job job_2 has failed: No audio (INPUT_INVALID) `aitbc jobs show job_2` shows more.",
+    ]
+    outcome = quick("transcribe", "talks", "--json")
+    assert statuses(outcome)["talks/1.wav"] == "done"
+    assert json.loads(outcome.stdout)["skipped"] == 4
+    assert len(coordinator.created) == 6
+
+
+def test_what_all_would_fail_with_ends_the_batch(quick, talks, coordinator) -> None:
+    """Without money the first refusal is enough: no thousand requests that are refused as well."""
+    coordinator.faults.extend([error(402, "INSUFFICIENT_BALANCE", "Not enough.")] * 5)
+    outcome = quick("transcribe", "talks", "--jobs", "1", "--json")
+    assert (outcome.returncode, len(coordinator.seen)) == (5, 1)
+    assert json.loads(outcome.stdout)["left"] == 4
+    assert "4 were not begun" in outcome.stderr
+
+
+def test_a_file_of_somebody_else_is_not_written_over(quick, talks, coordinator) -> None:
+    """Neither one that was there before nor one that was edited since, unless --force says so; nothing is paid for it."""
+    (talks / "0.txt").write_text("my own notes")
+    outcome = quick("transcribe", "talks/0.wav", "--txt")
+    assert outcome.returncode == 1
+    assert "--force replaces it" in outcome.stderr
+    assert (coordinator.bodies, (talks / "0.txt").read_text()) == ([], "my own notes")
+    assert quick("transcribe", "talks/0.wav", "--txt", "--force").returncode == 0
+    assert (talks / "0.txt").read_text() == "Hello.\n"
+    (talks / "0.txt").write_text("corrected")
+    assert quick("transcribe", "talks/0.wav", "--txt").returncode == 0
+    assert (talks / "0.txt").read_text() == "corrected"
+    assert quick("transcribe", "talks/0.wav", "--txt", "--language", "en").returncode == 1
+    assert (talks / "0.txt").read_text() == "corrected"
+
+
+def test_outputs_are_no_inputs(quick, place, coordinator, signed) -> None:
+    """A directory of films that holds the ones made of them is the same batch again."""
+    coordinator.results = signed.results
+    coordinator.store(b"a short film")
+    for name in ("a.mov", "b.mov"):
+        (place / name).write_bytes(name.encode())
+    assert quick("transcode", ".", "--format", "mp4").returncode == 0
+    assert sorted(statuses(quick("transcode", ".", "--format", "mp4", "--json"))) == ["a.mov", "b.mov"]
+    assert len(coordinator.created) == 2
+
+
+def test_two_files_are_not_written_to_one(quick, talks, coordinator) -> None:
+    """Two recordings that differ only in their ending."""
+    (talks / "0.mp3").write_bytes(b"ID3")
+    outcome = quick("transcribe", "talks", "--srt")
+    assert outcome.returncode == 2
+    assert coordinator.seen == []
+
+
+def test_receipts_of_several_go_into_a_directory(quick, talks, place, coordinator, signed) -> None:
+    """One file could hold only one."""
+    coordinator.receipt = signed.receipt
+    coordinator.proofs.append(signed.proof)
+    assert quick("transcribe", "talks/0.wav", "talks/1.wav", "--receipt", "proof").returncode == 0
+    assert sorted(path.name for path in (place / "proof").iterdir()) == [
+        "0.wav.receipt.json",
+        "1.wav.receipt.json",
+    ]
+    (place / "one.json").touch()
+    assert quick("transcribe", "talks/0.wav", "talks/1.wav", "--receipt", "one.json").returncode == 2
+
+
+def test_a_job_whose_results_were_not_fetched_is_picked_up(quick, talks, coordinator) -> None:
+    """The download failed; the next time it is fetched, and nothing is submitted."""
+    coordinator.results = {}
+    assert quick("transcribe", "talks/0.wav", "--txt").returncode == 1
+    coordinator.results = {"text": "Late."}
+    assert quick("transcribe", "talks/0.wav", "--txt").returncode == 0
+    assert (talks / "0.txt").read_text() == "Late.\n"
+    assert len(coordinator.bodies) == 1
+
+
+@pytest.mark.parametrize("priority", ["0", "9"])
+def test_killed_before_the_answer_was_there_it_is_the_same_job(
+    quick, environment, talks, place, coordinator, priority
+) -> None:
+    """The note of the attempt is older than the job; the same key and body bring the first answer, whatever the options are now."""
+    coordinator.holds_creating = True
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav", "--txt", "--priority", "0"],
+        env=environment, cwd=place, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert coordinator.creating.wait(30)
+    process.kill()
+    process.wait()
+    coordinator.holds_creating = False
+    coordinator.answering.set()
+    assert quick("transcribe", "talks/0.wav", "--txt", "--priority", priority).returncode == 0
+    assert coordinator.bodies[0] == coordinator.bodies[1]
+    assert list(coordinator.created.values()) == ["job_1"]
+    assert (talks / "0.txt").is_file()
+
+
+def test_interrupted_before_the_answer_was_there_the_job_is_cancelled(
+    environment, talks, place, coordinator
+) -> None:
+    """Ctrl-C waits until it is known which job there is, and ends it."""
+    coordinator.holds_creating = True
+    process = subprocess.Popen(
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
+        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert coordinator.creating.wait(30)
+    process.send_signal(signal.SIGINT)
+    coordinator.answering.set()
+    _, stderr = process.communicate(timeout=30)
+    assert (process.returncode, coordinator.cancelled.is_set()) == (130, True)
+    assert "interrupted; job job_1 is cancelled" in stderr
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_job_that_came_to_nothing_is_made_again(quick, talks, coordinator, tmp_path, known) -> None:
+    """Cancelled, whether its id was noted or not."""
+    coordinator.ends = {"job_1": {"status": "cancelled"}}
+    assert quick("transcribe", "talks/0.wav", "--txt").returncode == 1
+    if not known:
+        (note,) = (tmp_path / "state" / "aitbc" / "work").iterdir()
+        note.write_text(json.dumps({**json.loads(note.read_text()), "job_id": None}))
+    assert quick("transcribe", "talks/0.wav", "--txt").returncode == 0
+    assert list(coordinator.created.values()) == ["job_1", "job_2"]
+
+
+def test_another_user_of_the_account_has_jobs_of_its_own(quick, talks, coordinator, tmp_path) -> None:
+    """The same work, known from another state directory, is another job: who cancels it cancels nobody else's."""
+    quick("transcribe", "talks/0.wav")
+    quick("transcribe", "talks/0.wav", XDG_STATE_HOME=str(tmp_path / "other"))
+    assert list(coordinator.created.values()) == ["job_1", "job_2"]
+
+
+def test_an_attempt_that_was_refused_is_not_stuck(quick, talks, coordinator, tmp_path) -> None:
+    """The file that was uploaded is gone by now: it is uploaded again, under a new key."""
+    quick("transcribe", "talks/0.wav", "--txt")
+    (note,) = (tmp_path / "state" / "aitbc" / "work").iterdir()
+    note.write_text(json.dumps({**json.loads(note.read_text()), "job_id": None, "places": {}}))
+    coordinator.faults.append(error(422, "VALIDATION_ERROR", "An input file is missing."))
+    outcome = quick("transcribe", "talks/0.wav", "--txt")
+    assert outcome.returncode == 0, outcome.stderr
+    assert json.loads(note.read_text())["attempt"] == 2
+    assert coordinator.paths().count("POST /v1/artifacts") == 2
+
+
+def test_ctrl_c_cancels_all_jobs_under_way(environment, talks, place, coordinator) -> None:
+    """And says which; the second time they are made again."""
+    coordinator.states = deque([RUNNING])
+    process = subprocess.Popen(
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks", "-j", "2"],
+        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    seen = [next(line for line in process.stderr if "running" in line) for _ in range(2)]
+    assert len(seen) == 2
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert set(coordinator.ends) == {"job_1", "job_2"}
+    assert "interrupted; 2 jobs are cancelled" in stderr
+
+
+def test_a_second_ctrl_c_leaves_at_once(environment, talks, place, coordinator) -> None:
+    """Also when the coordinator does not answer the cancelling."""
+    coordinator.states = deque([RUNNING])
+    process = subprocess.Popen(
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
+        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    next(line for line in process.stderr if "running" in line)
+    coordinator.holds_cancelling = True
+    process.send_signal(signal.SIGINT)
+    assert coordinator.cancelled.wait(30)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=5)
+    assert process.returncode == 130
+
+
+def test_frames_are_there_before_the_job_ends(environment, place, coordinator) -> None:
+    """Each is fetched when its runner hands it over."""
+    (place / "scene.blend").write_bytes(b"BLENDER")
+    frame = coordinator.store(b"a picture")
+    told = {"job_id": "job_1", "kind": "output", "artifact_id": frame, "name": "../frame_0001.png"}
+    coordinator.streams.append([f"event: job_event\ndata: {json.dumps(told)}\n\n".encode(), b"hold"])
+    process = subprocess.Popen(
+        [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "render", "scene.blend", "--frames", "1-2"],
+        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert next(line for line in process.stderr if "frame_0001.png" in line)
+    assert (place / "scene" / "frame_0001.png").read_bytes() == b"a picture"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert coordinator.bodies[0]["frames"] == "1-2"
+
+
+def test_imagine_draws_another_picture_each_time(quick, place, coordinator) -> None:
+    """Never over another picture, and several with numbers."""
+    artifact_id = coordinator.store(b"a picture")
+    image = {"artifact_id": artifact_id, "url": "/", "media_type": "image/png", "size": 9, "name": "1.png"}
+    coordinator.results = {"images": [image]}
+    for _ in range(2):
+        assert quick("imagine", "A cat, on a mat!", "--steps", "2", "--size", "64x64").returncode == 0
+    assert sorted(path.name for path in place.glob("*")) == ["a-cat-on-a-mat-2.png", "a-cat-on-a-mat.png"]
+    coordinator.results = {"images": [image, image]}
+    outcome = quick("imagine", "A cat", "-n", "2", "-o", "cat.webp", "--json")
+    assert json.loads(outcome.stdout)["files"][0]["outputs"] == ["cat-1.webp", "cat-2.webp"]
+    assert coordinator.bodies[-1] == {"prompt": "A cat", "num_images": 2, "output_format": "webp"}
+    assert len(coordinator.created) == 3
+
+
+def test_run_sends_the_model_and_each_input(quick, place, coordinator) -> None:
+    """As artifacts, with parameters that are JSON where they can be; results are printed, or written with -o."""
+    coordinator.results = {"label": "cat"}
+    (place / "model.py").write_bytes(b"def predict(input): ...")
+    (place / "cat.jpg").write_bytes(b"\xff\xd8")
+    (place / "needs.txt").write_text("numpy  # arrays\n\npillow>=11\n")
+    outcome = quick(
+        *(
+            "run",
+            "model.py",
+            "--input",
+            "cat.jpg",
+            "--requirements",
+            "needs.txt",
+            "--requirements",
+            "torch,scipy",
+        ),
+        *("-p", "threshold=0.5", "-p", "kind=animal", "--gpu", "1"),
+    )
+    assert json.loads(outcome.stdout) == {"label": "cat"}
+    body = coordinator.bodies[0]
+    digest = {
+        name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in ("model.py", "cat.jpg")
+    }
+    assert body["model"] == {
+        "type": "python",
+        "entrypoint": "model.py",
+        "requirements": ["numpy", "pillow>=11", "torch", "scipy"],
+        "source": f"artifact:sha256:{digest['model.py']}",
+    }
+    assert body["input"] == {
+        "type": "file", "format": "jpg", "source": f"artifact:sha256:{digest['cat.jpg']}",
+    }  # fmt: skip
+    assert (body["parameters"], body["resources"]) == ({"threshold": 0.5, "kind": "animal"}, {"gpu": "1"})
+    assert quick("run", "model.py", "--input", "cat.jpg", "-o", "out").stdout == ""
+    assert json.loads((place / "out" / "cat.jpg.json").read_text()) == {"label": "cat"}
+
+
+def test_notes_survive_what_they_cannot_read(tmp_path) -> None:
+    """A note that is broken, or of another version, is none; one is never half written, and for the user alone."""
+    notebook = Notebook(tmp_path)
+    notebook.keep("a", Note(2, {"x": 1}, "job_1"))
+    assert notebook.note("a") == Note(2, {"x": 1}, "job_1")
+    path = tmp_path / "work" / "a"
+    assert path.stat().st_mode & 0o777 == 0o600
+    for content in ("", "[]", '{"unknown": 1}'):
+        path.write_text(content)
+        assert notebook.note("a") is None
+    with pytest.raises(TypeError):
+        write_file(path, "text")
+    assert [path.name for path in path.parent.iterdir()] == ["a"]
+    assert path.read_text() == '{"unknown": 1}'

@@ -1,0 +1,195 @@
+"""`aitbc chat`: one question, a pipe, and a conversation on a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections import deque
+from contextlib import suppress
+
+import pytest
+
+from .stand_in import HOLD, error
+
+LIMIT = 20
+COMPLETED = b'event: job_update\ndata: {"job_id": "%s", "status": "completed"}\n\n'
+SERVICE = {"models": ["small", "large"], "durations": [{"model": "small", "seconds": 1.0}]}
+
+
+def token(text: str) -> bytes:
+    data = json.dumps({"job_id": "job_1", "kind": "token", "text": text})
+    return f"event: job_event\ndata: {data}\n\n".encode()
+
+
+def answer(*pieces: str) -> list[bytes]:
+    return [*map(token, pieces), COMPLETED % b"job_1"]
+
+
+@pytest.fixture
+def speaking(coordinator):
+    """A coordinator whose model answers Hello."""
+    coordinator.registry = {"/llm_inference": SERVICE}
+    coordinator.results = {"text": "Hello.", "finish_reason": "stop"}
+    coordinator.streams.append(answer("Hel", "lo."))
+    return coordinator
+
+
+def test_one_question(quick, speaking) -> None:
+    """The answer on stdout, and in the body what was given; the model is one that has run here."""
+    outcome = quick("chat", "Say hello.", "--system", "Be brief.", "--max-tokens", "9", "--max-cost", "0.1")
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "Hello.\n", "")
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."}]
+    assert speaking.bodies == [
+        {"messages": messages, "model": "small", "max_tokens": 9, "pricing": {"max_cost": "0.1"}}
+    ]
+
+
+@pytest.mark.parametrize("arguments", [("chat", "-m", "large"), ("chat", "-", "-m", "large")])
+def test_a_question_through_a_pipe(quick, speaking, arguments) -> None:
+    """With --json the job with its results."""
+    outcome = quick(*arguments, "--json", stdin="Say hello.\n")
+    assert json.loads(outcome.stdout)["results"]["text"] == "Hello."
+    assert speaking.bodies[0]["messages"] == [{"role": "user", "content": "Say hello."}]
+    assert speaking.bodies[0]["model"] == "large"
+
+
+def test_without_a_model_that_has_run_one_must_be_named(quick, speaking) -> None:
+    """And those that there are stand in the complaint."""
+    speaking.registry = {"/llm_inference": {"models": ["small", "large"], "durations": []}}
+    outcome = quick("chat", "Say hello.")
+    assert outcome.returncode == 2
+    assert "small, large" in outcome.stderr
+
+
+class Terminal:
+    """The command on a terminal of its own, as its foreground process: Ctrl-C typed there interrupts it."""
+
+    def __init__(self, environment, *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        self._unread = ""
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", sys.executable, "-m", "aitbc.cli", *arguments],
+            env={**environment, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs,
+        )  # fmt: skip
+        os.close(theirs)
+
+    def read_until(self, text: str) -> str:
+        """What is shown up to a text, after what was read before."""
+        deadline = time.monotonic() + LIMIT
+        while text not in self._unread:
+            ready, _, _ = select.select([self._ours], [], [], max(0, deadline - time.monotonic()))
+            assert ready, f"{text!r} did not come: {self._unread!r}"
+            self._unread += os.read(self._ours, 4096).decode(errors="replace")
+        read, found, self._unread = self._unread.partition(text)
+        return read + found
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    def interrupt_until_it_ends(self) -> int:
+        """An interruption in the very moment in which a line begins to be read is seen only with the next one."""
+        for _ in range(LIMIT):
+            self.type("\x03")
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(1)
+                break
+        return self.end()
+
+    def end(self) -> int:
+        code = self.process.wait(LIMIT)
+        os.close(self._ours)
+        return code
+
+
+@pytest.fixture
+def terminal(environment):
+    """Opens terminals, and closes what a failed test has left."""
+    opened = []
+
+    def open_terminal(*arguments: str) -> Terminal:
+        opened.append(Terminal(environment, *arguments))
+        return opened[-1]
+
+    yield open_terminal
+    for one in opened:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+def test_a_conversation(terminal, speaking) -> None:
+    """Each question comes with all turns before; models change in between; Ctrl-D leaves."""
+    speaking.streams.append(answer("Hel", "lo."))
+    screen = terminal("chat")
+    assert "small" in screen.read_until("> ")
+    screen.type("Say hello.\n")
+    screen.read_until("Hello.\r\n")
+    screen.read_until("> ")
+    screen.type("/model\n")
+    assert "* small" in screen.read_until("> ")
+    screen.type("/model large\n")
+    assert "large answers from here on" in screen.read_until("> ")
+    screen.type("/nonsense\n")
+    assert "There is no /nonsense" in screen.read_until("> ")
+    screen.type("Again.\n")
+    screen.read_until("Hello.\r\n")
+    screen.read_until("> ")
+    screen.type("/clear\n")
+    screen.read_until("> ")
+    screen.type("\x04")
+    assert screen.end() == 0
+    turns = ["Say hello.", "Hello.", "Again."]
+    assert [message["content"] for message in speaking.bodies[1]["messages"]] == turns
+    assert [body["model"] for body in speaking.bodies] == ["small", "large"]
+
+
+def test_ctrl_c_stops_the_answer_and_again_leaves(terminal, speaking) -> None:
+    """The job is cancelled and the conversation goes on, with what was written so far in it."""
+    speaking.streams = deque([[token("Once upon"), HOLD], answer("Hello.")])
+    screen = terminal("chat")
+    screen.read_until("> ")
+    screen.type("Tell a story.\n")
+    screen.read_until("Once upon")
+    screen.type("\x03")
+    screen.read_until("stopped; job job_1 is cancelled")
+    assert speaking.cancelled.is_set()
+    screen.read_until("> ")
+    speaking.ends.clear()
+    screen.type("Say hello.\n")
+    screen.read_until("Hello.\r\n")
+    screen.read_until("> ")
+    assert [message["content"] for message in speaking.bodies[1]["messages"]] == [
+        "Tell a story.", "Once upon", "Say hello.",
+    ]  # fmt: skip
+    assert screen.interrupt_until_it_ends() == 130
+
+
+def test_an_error_does_not_end_a_conversation(terminal, speaking) -> None:
+    """It is said, and the question can be asked again."""
+    screen = terminal("chat", "-m", "small")
+    screen.read_until("> ")
+    speaking.faults.append(error(422, "VALIDATION_ERROR", "That is too long."))
+    screen.type("Say hello.\n")
+    screen.read_until("That is too long.")
+    screen.read_until("> ")
+    screen.type("Say hello.\n")
+    screen.read_until("Hello.\r\n")
+    screen.read_until("> ")
+    screen.type("/exit\n")
+    assert screen.end() == 0
+    assert [len(body["messages"]) for body in speaking.bodies] == [1]
+
+
+def test_ctrl_c_ends_one_question(terminal, speaking) -> None:
+    """What was written stays, the job is cancelled, and the exit code says so."""
+    speaking.streams = deque([[token("Once upon"), HOLD]])
+    screen = terminal("chat", "Tell a story.")
+    screen.read_until("Once upon")
+    screen.type("\x03")
+    screen.read_until("interrupted; job job_1 is cancelled")
+    assert screen.end() == 130

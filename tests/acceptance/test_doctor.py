@@ -1,0 +1,145 @@
+"""`aitbc-agent doctor` and `health`, as commands, on faults that are really there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nvml_shim.shim import DRIVER_NOT_LOADED, NvmlShim, build
+from support.agents import COMMAND, Agent, running
+
+pytestmark = pytest.mark.acceptance
+
+NO_BLENDER = {"AITBC_RUNNERS__BLENDER": "/nowhere/blender"}
+"""Where Blender is no matter; starting it takes the most time."""
+WIDTH = 80
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    directory = tmp_path / "data"
+    directory.mkdir(mode=0o700)
+    return directory
+
+
+def doctor(data_dir: Path, *options: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    return subprocess.run(
+        [COMMAND, "doctor", "--data-dir", data_dir, *options],
+        env={"COLUMNS": str(WIDTH), **environment, "AITBC_COORDINATOR__PORT": "0", **variables},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def findings(data_dir: Path, *options: str, **variables: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """The exit code, and what was found by its id."""
+    done = doctor(data_dir, "--json", *options, **variables)
+    assert "Traceback" not in done.stderr
+    return done.returncode, {finding["id"]: finding for finding in json.loads(done.stdout)}
+
+
+def test_cards_that_the_engines_cannot_use(data_dir: Path, tmp_path: Path) -> None:
+    """Two cards with an old driver, and Debian's Blender, FFmpeg and a torch without CUDA; none of it stops work."""
+    cards = NvmlShim(build(tmp_path / "nvml"), tmp_path / "cards", driver="470.256.02")
+    code, found = findings(data_dir, **cards.environment)
+    assert code == 0
+    assert "RTX 4090 (24.0 GiB, driver 470.256.02)" in found["gpu"]["message"]
+    assert "525.60" in found["driver_old"]["remedy"]
+    assert "encoding one frame" in found["nvenc_unusable"]["message"]
+    assert "no code for NVIDIA's cards" in found["blender_without_kernels"]["message"]
+    assert "-m pip install --force-reinstall torch" in found["torch_without_cuda"]["remedy"]
+    cards.init = DRIVER_NOT_LOADED
+    cards.write()
+    _, found = findings(data_dir, **cards.environment, **NO_BLENDER)
+    assert "modprobe nvidia" in found["gpu_unusable"]["remedy"]
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Path]:
+    """A file system of 64 MiB in memory."""
+    place.mkdir()
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64m,mode=0700", "tmpfs", place], check=True, timeout=30
+    )
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True, timeout=30)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_small_disk_that_does_not_last(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        code, found = findings(disk, **NO_BLENDER)
+    assert code == 1
+    assert (found["disk_full"]["severity"], "0.1 GiB are free" in found["disk_full"]["message"]) == (
+        "fault",
+        True,
+    )
+    assert "tmpfs that does not last" in found["data_directory_temporary"]["message"]
+
+
+def test_a_machine_without_any_program(data_dir: Path, tmp_path: Path) -> None:
+    """Nothing can be isolated, which is a fault; and what the runners say stands beside."""
+    code, found = findings(data_dir, PATH=str(tmp_path))
+    assert code == 1
+    assert "apt-get install ffmpeg" in found["ffmpeg_missing"]["remedy"]
+    assert "apt-get install bubblewrap" in found["sandbox_missing"]["remedy"]
+
+
+def test_settings_that_are_wrong_are_found_one_by_one(data_dir: Path) -> None:
+    """In place of all else, which depends on them."""
+    (data_dir / "agent.toml").write_text("[miner]\nnam = 'rig-1'\nslots = 0\n")
+    done = doctor(data_dir, "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, {finding["id"] for finding in told}) == (1, {"configuration_wrong"})
+    name, slots = sorted(finding["message"] for finding in told)
+    assert slots.startswith("A setting is wrong. miner.slots: ")
+    assert (name.startswith("A setting is wrong. miner.nam: "), "miner.name" in name) == (True, True)
+
+
+def test_the_table_fits_a_terminal_and_has_the_worst_first(data_dir: Path) -> None:
+    """80 columns, and every remedy whole."""
+    secret = data_dir / "miner" / "identity.key"
+    secret.parent.mkdir()
+    secret.write_text("secret")
+    secret.chmod(0o644)
+    done = doctor(data_dir, AITBC_RUNNERS__FFPROBE="/nowhere/ffprobe", **NO_BLENDER)
+    lines = done.stdout.splitlines()
+    assert done.returncode == 1
+    assert max(map(len, lines)) <= WIDTH
+    kinds = [line.split()[0] for line in lines if line.startswith(("fault", "warning", "ok"))]
+    assert kinds == sorted(kinds, key=["fault", "warning", "ok"].index)
+    text = "".join(done.stdout.split())
+    assert f"(secrets_readable)→Run:chmod600{secret}" in text
+    assert text.endswith("Workwouldstop.")
+
+
+def test_a_running_coordinator_and_those_who_would_join_it(data_dir: Path, tmp_path: Path) -> None:
+    """The doctor beside it, before joining it with a wrong token, and on its port; and what its health says."""
+    agent = Agent(data_dir, "coordinator", "--port", "0")
+    assert agent.cli("health", check=False).returncode == 1
+    with running(agent):
+        assert agent.cli("health").stdout == "coordinator: ok\n"
+        assert json.loads(agent.cli("health", "--json").stdout) == {"coordinator": "ok"}
+        code, found = findings(data_dir, **NO_BLENDER)
+        assert (code, agent.url in found["agent"]["message"]) == (0, True)
+        assert agent.url in found["coordinator"]["message"]
+        second = tmp_path / "second"
+        joining = ("--coordinator", agent.url, "--enroll", "enrol_wrong")
+        code, found = findings(second, *joining, **NO_BLENDER)
+        assert (code, "expired or used up" in found["enrolment_refused"]["message"]) == (1, True)
+        code, found = findings(second, **NO_BLENDER, AITBC_COORDINATOR__PORT=str(agent.port))
+        assert (code, f"port {agent.port}" in found["port_taken"]["message"]) == (1, True)
+    stopped = agent.cli("health", check=False)
+    assert (stopped.returncode, "No agent runs" in stopped.stderr) == (1, True)

@@ -1,0 +1,85 @@
+"""A machine whose GPU driver is loaded after the agent has started.
+
+NVML is a stand-in (no machine that runs these tests has a GPU); the agent, its children, and the decisions are real.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.miner.control import ControlUnavailable, ask
+from miner_support.cards import Cards, add_models, install
+from nvml_shim.shim import DRIVER_NOT_LOADED, TWO_CARDS, NvmlShim, build
+from support.agents import Agent, running, wait_for_progress
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+WAIT_SECONDS = 30
+
+
+def test_gpus_that_appear_are_used_without_a_restart_and_running_jobs_end_first(tmp_path: Path) -> None:
+    """One job runs on the processor while the driver is loaded: it ends, and the next two share the two cards."""
+    shim = NvmlShim(build(tmp_path / "nvml"), tmp_path / "cards", TWO_CARDS, init=DRIVER_NOT_LOADED)
+    (tmp_path / "claims").mkdir()
+    cards = Cards(shim, tmp_path / "claims")
+    add_models(tmp_path / "models", tmp_path / "data/models.toml", small=6, other=9)
+    environment = {
+        **install(tmp_path / "packages"),
+        "LD_LIBRARY_PATH": str(shim.library),
+        "NVML_SHIM_FILE": str(shim.file),
+        "TRIAL_CLAIMS": str(tmp_path / "claims"),
+        "AITBC_MODELS_DIR": str(tmp_path / "models"),
+        "AITBC_MINER__GPU_LOOK_SECONDS": "0.2",
+    }
+    agent = Agent(tmp_path / "data", "start", "--port", "0", **environment)
+    with cards.counting(), running(agent):
+        client, process = agent.client(), agent.file["pid"]
+
+        def submit(model: str, gate: str) -> str:
+            body = {"mode": "wait", "model": model, "gate": str(tmp_path / gate)}
+            return str(client.services.call("cards/run", body).job_id)
+
+        miner = _miner(agent)
+        assert (miner["gpus"], miner["slots"]["total"]) == ([], 1)
+        assert "modprobe nvidia" in miner["gpu_reason"]
+        first = submit("small", "first")
+        wait_for_progress(agent.url, agent.file["client_key"], first, least=0)
+        shim.init = 0
+        shim.write()
+        _until(lambda: "gpus_appeared" in agent.log.read_text())
+        waiting = submit("small", "second"), submit("other", "second")
+        assert client.jobs.get(first).status == "running"
+        (tmp_path / "first").touch()
+        assert client.jobs.wait(first, WAIT_SECONDS).status == "completed"
+        _until(lambda: len(_busy(agent)) == 2)
+        assert set(_busy(agent)) == {card.uuid for card in TWO_CARDS}
+        (tmp_path / "second").touch()
+        for job in waiting:
+            assert client.jobs.wait(job, WAIT_SECONDS).status == "completed"
+            assert client.jobs.get(job).to_dict()["attempts"] == 1
+        assert agent.file["pid"] == process
+
+
+def _miner(agent: Agent) -> dict[str, Any]:
+    return asyncio.run(ask(agent.data_dir, "status"))
+
+
+def _busy(agent: Agent) -> list[str]:
+    """The devices of the children that work; none while the miner looks at its machine anew."""
+    try:
+        return [child["device"] for child in _miner(agent)["children"] if child["busy"]]
+    except ControlUnavailable:
+        return []
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.1)

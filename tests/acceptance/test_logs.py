@@ -1,0 +1,149 @@
+"""One id follows a job through the JSON logs of coordinator, miner and runner, and nothing that a client sends is in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from support.agents import Agent, running
+from support.jobs import ended
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+CLIENTS_TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACEPARENT = f"00-{CLIENTS_TRACE}-00f067aa0ba902b7-01"
+PRIVATE = "marmalade-42"
+MODEL = f"""\
+def predict(input, fail=False, **parameters):
+    print("{PRIVATE} printed")
+    if fail:
+        raise ValueError("{PRIVATE} raised")
+    return {{"answer": "{PRIVATE} " + parameters["words"]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Agent, Agent]]:
+    """A coordinator and a miner in processes of their own, each with its own log at its most talkative."""
+    directory = tmp_path_factory.mktemp("logs")
+    talkative = {"AITBC_LOG__LEVEL": "debug"}
+    coordinator = Agent(
+        directory / "coordinator",
+        "coordinator",
+        "--port",
+        "0",
+        AITBC_COORDINATOR__OPEN_ENROLMENT="true",
+        **talkative,
+    )
+    with running(coordinator):
+        miner = Agent(directory / "miner", "start", "--coordinator", coordinator.url, **talkative)
+        with running(miner):
+            yield coordinator, miner
+
+
+@pytest.fixture(scope="module")
+def client(agents: tuple[Agent, Agent]) -> Iterator[httpx.Client]:
+    coordinator, _ = agents
+    headers = {"Authorization": f"Bearer {coordinator.file['client_key']}"}
+    with httpx.Client(base_url=coordinator.url, headers=headers, timeout=60) as http:
+        yield http
+
+
+def submit(client: httpx.Client, *, fail: bool = False, **headers: str) -> httpx.Response:
+    body = {
+        "name": f"{PRIVATE} name",
+        "type": "ai-inference",
+        "model": {
+            "type": "python",
+            "entrypoint": "model.py",
+            "requirements": [],
+            "source": {"inline": MODEL},
+        },
+        "parameters": {"words": f"{PRIVATE} words", "fail": fail},
+        "max_attempts": 1,
+    }
+    answer = client.post("/v1/jobs", json=body, headers=headers)
+    assert answer.status_code == 201, answer.text
+    return answer
+
+
+def lines(agent: Agent) -> list[dict[str, Any]]:
+    """All lines of a log; every one is JSON."""
+    return [json.loads(line) for line in agent.log.read_text("utf-8").splitlines()]
+
+
+def told(agent: Agent, trace_id: str) -> list[str]:
+    return [line["event"] for line in lines(agent) if line.get("trace_id") == trace_id]
+
+
+def test_one_id_is_in_the_lines_of_all_three(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
+    coordinator, miner = agents
+    answer = submit(client)
+    job_id, trace_id = answer.json()["job_id"], answer.headers["X-Trace-ID"]
+    ended(client, job_id, "completed")
+    assert re.fullmatch("[0-9a-f]{32}", trace_id)
+    assert told(coordinator, trace_id) == ["job_submitted", "lease_given", "job_completed"]
+    of_miner = told(miner, trace_id)
+    assert of_miner[0] == "lease_taken"
+    assert [event for event in of_miner if event.startswith("runner_") and event != "runner_run"] == [
+        "runner_started",
+        "runner_ended",
+    ]
+    for line in lines(miner):
+        if line.get("trace_id") == trace_id:
+            assert line["job_id"] == job_id
+    end = next(
+        line for line in lines(miner) if line["event"] == "runner_ended" and line["trace_id"] == trace_id
+    )
+    assert (end["outcome"], end["service"]) == ("done", "ai_inference")
+
+
+def test_a_clients_own_trace_is_taken_over(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
+    coordinator, miner = agents
+    answer = submit(client, traceparent=TRACEPARENT)
+    ended(client, answer.json()["job_id"], "completed")
+    assert answer.headers["X-Trace-ID"] == CLIENTS_TRACE
+    assert told(coordinator, CLIENTS_TRACE) == ["job_submitted", "lease_given", "job_completed"]
+    assert {"lease_taken", "runner_started", "runner_ended"} <= set(told(miner, CLIENTS_TRACE))
+
+
+def test_what_fails_is_told_under_the_id_too(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
+    coordinator, miner = agents
+    answer = submit(client, fail=True)
+    ended(client, answer.json()["job_id"], "failed")
+    trace_id = answer.headers["X-Trace-ID"]
+    assert told(coordinator, trace_id)[-1] == "run_failed"
+    assert {"runner_ended", "job_failed"} <= set(told(miner, trace_id))
+
+
+def test_an_error_answers_with_the_request_and_the_trace(client: httpx.Client) -> None:
+    """An id that is not valid is no fault of the request: it counts as none."""
+    asked = client.get("/v1/jobs/job_0", headers={"traceparent": TRACEPARENT})
+    assert asked.json()["error"]["request_id"] == asked.headers["X-Request-ID"]
+    assert asked.headers["X-Trace-ID"] == CLIENTS_TRACE
+    bad = client.get("/v1/jobs/job_0", headers={"traceparent": "00-xyz"})
+    assert bad.status_code == 404
+    assert "X-Trace-ID" not in bad.headers
+
+
+def test_nothing_private_is_in_any_log(agents: tuple[Agent, Agent], client: httpx.Client) -> None:
+    """Neither what clients send and get, nor keys: after jobs that worked and one that failed, at the level `debug`."""
+    coordinator, miner = agents
+    keys = [
+        value
+        for agent in agents
+        for name, value in agent.file.items()
+        if name.endswith("_key") and name != "log_key" and value
+    ]
+    assert keys
+    for agent in (coordinator, miner):
+        text = agent.log.read_text("utf-8")
+        assert "job" in text
+        assert PRIVATE not in text
+        for key in keys:
+            assert key not in text

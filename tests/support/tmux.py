@@ -1,0 +1,62 @@
+"""A real terminal of a known size, which a test can read and type into."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+LOOK_SECONDS = 0.1
+
+
+class Tmux:
+    """One window of a tmux server of its own."""
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+
+    def __call__(self, *words: str) -> str:
+        """A command of tmux."""
+        command = ["tmux", "-S", str(self._socket), "-f", "/dev/null", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+
+    def screen(self) -> list[str]:
+        """The lines that are to be seen, without the spaces at their ends."""
+        return self("capture-pane", "-p", "-t", "test").split("\n")[:-1]
+
+    def press(self, *keys: str) -> None:
+        self("send-keys", "-t", "test", *keys)
+
+    def resize(self, width: int, height: int) -> None:
+        self("resize-window", "-t", "test", "-x", str(width), "-y", str(height))
+
+    def until(self, condition: Callable[[list[str]], object], limit: float = 30) -> list[str]:
+        """What is to be seen once the condition holds."""
+        end = time.monotonic() + limit
+        while not condition(lines := self.screen()):
+            assert time.monotonic() < end, "\n".join(
+                [f"{len(lines)} lines, and it did not come to be seen:", *lines]
+            )
+            time.sleep(LOOK_SECONDS)
+        return lines
+
+
+@contextmanager
+def terminal(
+    directory: Path, script: str, width: int, height: int, environment: Mapping[str, str]
+) -> Iterator[Tmux]:
+    """Run a shell script in a terminal; ends with the block."""
+    tmux = Tmux(directory / "tmux")
+    settings = [f"{name}={value}" for name, value in environment.items()]
+    command = shlex.join(
+        ["env", "-u", "AITBC_BASE_URL", "-u", "AITBC_API_KEY", *settings, "sh", "-c", script]
+    )
+    tmux("new-session", "-d", "-s", "test", "-x", str(width), "-y", str(height), command)
+    try:
+        yield tmux
+    finally:
+        with suppress(subprocess.CalledProcessError):  # it has ended with its last program
+            tmux("kill-server")

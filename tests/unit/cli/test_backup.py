@@ -1,0 +1,127 @@
+"""`aitbc-agent backup` and `restore`: whole while the coordinator writes, and worth what fsck says of it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.logged import complete, logged
+from support.server import Served, serve
+
+SETTINGS: dict[str, Any] = {"open_enrolment": True, "log_checkpoint_seconds": 0.1}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A running coordinator with receipts in its log and a file."""
+    with serve(tmp_path_factory.mktemp("backup") / "data", **SETTINGS) as served:
+        (data_of(served) / "agent.toml").write_text('[miner]\nname = "rig"\n')
+        logged(served, complete(served, 2))
+        store(served, b"a file")
+        yield served
+
+
+def data_of(served: Served) -> Path:
+    return served.context.database.path.parents[1]
+
+
+def store(served: Served, content: bytes) -> None:
+    headers = {"Authorization": f"Bearer {served.client_key}"}
+    answer = httpx.post(f"{served.url}/v1/artifacts", content=content, headers=headers, timeout=20)
+    assert answer.is_success, answer.text
+
+
+def test_a_backup_of_a_running_coordinator_is_restored_and_verified(
+    run: Any, served: Served, tmp_path: Path
+) -> None:
+    """Everything that cannot be made again comes back, files of jobs too, and nobody else can read any of it."""
+    done = run("backup", tmp_path / "backup", "--artifacts", "--data-dir", data_of(served), "--json")
+    assert done.code == 0, done.err
+    summary = json.loads(done.out)
+    assert summary["leaves"] >= 2
+    assert summary["artifacts"] >= 1
+    files = [path for path in (tmp_path / "backup").rglob("*") if path.is_file()]
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in files)
+    back = run("restore", tmp_path / "backup", "--data-dir", tmp_path / "new")
+    assert back.code == 0, back.err
+    assert "nothing is wrong" in back.out
+    before, after = data_of(served), tmp_path / "new"
+    for name in ("agent.toml", "coordinator/log.key", "coordinator/links.key"):
+        assert (after / name).read_bytes() == (before / name).read_bytes()
+    blobs = list((before / "coordinator/artifacts").glob("[0-9a-f][0-9a-f]/*"))
+    for blob in blobs:
+        assert (after / blob.relative_to(before)).read_bytes() == blob.read_bytes()
+    assert run("fsck", "--data-dir", after).code == 0
+    with serve(after, **SETTINGS) as again:  # it goes on where it was
+        assert again.context.signer.vkey == served.context.signer.vkey
+        logged(again, complete(again, 1))
+
+
+def test_a_backup_is_whole_while_jobs_are_being_completed(run: Any, served: Served, tmp_path: Path) -> None:
+    """Receipts, money and log of one moment: fsck finds nothing, however much is written meanwhile."""
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            complete(served, 1)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        leaves = []
+        for number in range(4):
+            done = run("backup", tmp_path / str(number), "--data-dir", data_of(served), "--json")
+            assert done.code == 0, done.err
+            leaves.append(json.loads(done.out)["leaves"])
+    finally:
+        ended.set()
+        worker.join()
+    assert leaves == sorted(leaves)
+    assert leaves[0] < leaves[-1]
+
+
+def test_a_damaged_backup_is_refused_with_the_file_that_is_wrong(
+    run: Any, served: Served, tmp_path: Path
+) -> None:
+    """Before anything is restored."""
+    run("backup", tmp_path / "backup", "--data-dir", data_of(served))
+    with (tmp_path / "backup/coordinator/links.key").open("ab") as file:
+        file.write(b"x")
+    done = run("restore", tmp_path / "backup", "--data-dir", tmp_path / "new")
+    assert done.code == 1
+    assert "is not what was backed up; use another backup." in done.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_database_that_contradicts_itself_is_no_backup(run: Any, served: Served, tmp_path: Path) -> None:
+    """A backup that fsck would refuse is not kept, since somebody would rely on it."""
+    run("backup", tmp_path / "good", "--data-dir", data_of(served))
+    run("restore", tmp_path / "good", "--data-dir", tmp_path / "data")
+    with sqlite3.connect(tmp_path / "data/coordinator/coordinator.db") as connection:
+        connection.execute("UPDATE log_tiles SET hashes = zeroblob(length(hashes))")
+    connection.close()
+    done = run("backup", tmp_path / "bad", "--data-dir", tmp_path / "data")
+    assert done.code == 1
+    assert "fsck" in done.err
+    assert not (tmp_path / "bad").exists()
+    assert not (tmp_path / "bad.partial").exists()
+
+
+@pytest.mark.parametrize("command", ["backup", "restore"])
+def test_nothing_is_overwritten(run: Any, served: Served, tmp_path: Path, command: str) -> None:
+    """Neither an older backup nor a data directory."""
+    run("backup", tmp_path / "backup", "--data-dir", data_of(served))
+    where = data_of(served) if command == "backup" else tmp_path / "used"
+    if command == "restore":
+        assert run("restore", tmp_path / "backup", "--data-dir", where).code == 0
+    done = run(command, tmp_path / "backup", "--data-dir", where)
+    assert done.code == 1
+    assert "is there already" in done.err

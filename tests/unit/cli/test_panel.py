@@ -1,0 +1,157 @@
+"""The live panel's lines: what stands where at any size, and that nothing is longer or higher than the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.cli import live
+from agent.cli.panel import View, draw
+
+NOW = 1_800_000_000.0
+GIBIBYTE = 2**30
+SIZES = [(80, 24), (200, 50)]
+
+
+def gpu(index: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "uuid": f"GPU-{index}", "index": index, "name": "NVIDIA GeForce RTX 4090", "memory_total": 24 * GIBIBYTE,
+        "memory_free": 12 * GIBIBYTE, "temperature": 61, "power": 250.0, "power_limit": 450.0, "utilization": 97,
+        "paused": None,
+    } | changes  # fmt: skip
+
+
+def job(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "job_id": f"job_{number:026}", "service": "llm_inference", "model": "smollm2-135m-instruct", "stage": "running",
+        "device": "GPU-0", "progress": 50.0, "seconds": 75.0,
+    } | changes  # fmt: skip
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    return {
+        "miner_id": "miner_vi5bnc3uzdeounve6vhf4s3pzu", "connection": "websocket", "started_at": NOW - 3900,
+        "stopping": False, "drain_seconds_left": None, "paused": None, "pauses": {"miner": None},
+        "earned_today": {"amount": "1.25", "jobs": 12}, "gpus": [gpu(0), gpu(1)], "gpu_reason": "No driver.",
+        "leases": [], "finished": [], "downloads": [], "placement": {"waiting": []}, "services": ["llm_inference"],
+        "now": {"no job that fits is waiting": 2.0},
+        "idle": [{"reason": "working", "share": 0.62}, {"reason": "no job that fits is waiting", "share": 0.38}],
+    } | changes  # fmt: skip
+
+
+def lines(width: int, height: int, shown: dict[str, Any] | None, **view: Any) -> list[str]:
+    drawn = draw(View("http://127.0.0.1:8420", shown, **{"log": (), "now": NOW, **view}), width, height)
+    assert len(drawn) <= height
+    assert all(line.cell_len <= width and line.plain.isprintable() for line in drawn)
+    return [line.plain.rstrip() for line in drawn]
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_everything_has_its_place(width: int, height: int) -> None:
+    """Header, state, GPUs, jobs, downloads, the hour, what ended, the log, keys: in this order, each whole."""
+    shown = lines(
+        width,
+        height,
+        status(
+            gpus=[gpu(0), gpu(1, paused="by hand until 14:30")],
+            leases=[
+                job(1),
+                job(2, stage="loading", device="GPU-1", model=None, service="whisper_transcription"),
+            ],
+            downloads=[{"model": "tiny", "done": GIBIBYTE, "total": 2 * GIBIBYTE}],
+            finished=[job(3) | {"outcome": "OUT_OF_MEMORY", "ended_at": NOW, "seconds": 0.4}],
+        ),
+        log=[f"10:00:0{number} [info] something_happened" for number in range(9)],
+    )
+    assert shown[0].startswith("AITBC agent  http://127.0.0.1:8420 ")
+    assert shown[0].endswith(" up 1 h 5 min")
+    assert shown[1].startswith("connected")
+    assert shown[1].endswith(" earned today 1.25 with 12 jobs")
+    assert shown[2] == "Working on 2 jobs."
+    titles = [line.split()[1] for line in shown if line.startswith("─ ")]
+    assert titles == ["GPUs", "Jobs", "Downloads", "Last", "Finished", "Log"]
+    assert shown[4].startswith(" GPU 0  RTX 4090 ")
+    assert shown[4].split("░")[-1].split() == ["12.0/24.0", "GiB", "61", "°C", "250/450", "W", "97", "%"]
+    assert shown[6] == "        paused by hand until 14:30"
+    assert ("50 %" in shown[8], "1:15" in shown[8]) == (True, True)
+    assert "GPU 1 loads its model" in shown[9]
+    assert (" tiny " in shown[11], "1.00 of 2.00 GiB" in shown[11]) == (True, True)
+    assert shown[13] == " 62 % working  38 % no job that fits is waiting"
+    assert "out of memory" in shown[15]
+    assert shown[15].rstrip().endswith("0.4 s" if width < 110 else f"0.4 s  {job(3)['job_id']}")
+    assert shown[17 if height == 24 else 25].endswith("something_happened")
+    assert (len(shown), shown[-1]) == (height, " q stop   p pause")
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "Idle: no job that fits is waiting."),
+        ({"now": {"no connection to the coordinator": 1.0}}, "Idle: no connection to the coordinator."),
+        ({"paused": "by schedule until 18:00"}, "Paused by schedule until 18:00"),
+        ({"paused": "by hand", "leases": [job(1)]}, "Paused by hand; 1 job still running"),
+        ({"paused": "Several jobs failed on this machine; it rests for 60 s."}, "Paused (Several jobs failed on this machine; it rests for 60 s)"),
+        ({"placement": {"waiting": [{"reason": "It needs 4 GiB."}]}}, "Waiting: It needs 4 GiB."),
+        ({"services": []}, "Idle: nothing can be offered here, and `aitbc-agent doctor` says why."),
+        ({"stopping": True, "drain_seconds_left": 27.4, "leases": [job(1)]}, "Stopping: 1 job may end within 27 s, then handed back. Again: at once."),
+        ({"stopping": True, "drain_seconds_left": 9.0}, "Stopping: sending what is left."),
+    ],
+)  # fmt: skip
+def test_one_line_says_what_it_does_or_why_it_does_nothing(changes: dict[str, Any], state: str) -> None:
+    assert lines(80, 24, status(**changes))[2] == state
+
+
+def test_a_machine_without_gpus_and_one_that_starts_are_shown_too() -> None:
+    assert " none: jobs run on the processor" in lines(80, 24, status(gpus=[]))
+    assert " No driver." in lines(200, 50, status(gpus=[]))
+    assert lines(80, 24, None)[1].startswith("Starting:")
+
+
+def test_a_link_is_shown_whole_so_that_it_can_be_copied() -> None:
+    link = f"Dashboard: http://127.0.0.1:8420/dashboard/#login={'x' * 60}"
+    shown = lines(80, 24, status(), said=(link,))
+    assert shown[2] + shown[3] == link
+
+
+@given(
+    st.integers(1, 250),
+    st.integers(1, 60),
+    st.integers(0, 9),
+    st.integers(0, 12),
+    st.integers(0, 30),
+    st.text(max_size=300) | st.just("\x1b[2J\x1b]0;title\x07\r\n"),
+)
+def test_no_line_is_longer_than_the_terminal_and_none_is_too_many(
+    width: int, height: int, gpus: int, jobs: int, finished: int, words: str
+) -> None:
+    """Whatever names and sentences there are, wide characters among them, and nothing that would steer the terminal."""
+    shown = status(
+        gpus=[gpu(number, name=words or "card", paused=words or None) for number in range(gpus)],
+        leases=[job(number, model=words or None) for number in range(jobs)],
+        finished=[job(number) | {"outcome": "completed", "ended_at": NOW} for number in range(finished)],
+        downloads=[{"model": words, "done": 5, "total": None}],
+    )
+    lines(width, height, shown, log=[words] * 50, said=(words,))
+
+
+@pytest.mark.parametrize(
+    ("plain", "terminal", "term", "expected"),
+    [
+        (False, True, "xterm-256color", True),
+        (True, True, "xterm-256color", False),
+        (False, False, "xterm-256color", False),
+        (False, True, "dumb", False),
+        (False, True, "", False),
+    ],
+)
+def test_only_a_terminal_that_can_show_it_gets_the_panel(
+    monkeypatch: pytest.MonkeyPatch, plain: bool, terminal: bool, term: str, expected: bool
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    assert live.wanted(plain=plain) is expected

@@ -1,0 +1,116 @@
+"""The files of a service, written below a directory of the test; tests/acceptance/test_systemd.py has a real systemd read them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.cli import service_files, systemd
+from agent.cli.service_files import DATA_DIR, Role, ServiceFiles
+from agent.cli.systemd import Systemd, SystemdUnavailable
+from agent.configuration import units_directory
+from agent.core.errors import ConfigurationError
+
+TOKEN = "AITBC_MINER__ENROLMENT_TOKEN"  # noqa: S105 - a variable's name
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> ServiceFiles:
+    return ServiceFiles(Systemd(user=False, units=tmp_path / "units", settings=tmp_path / "etc"), Role.AGENT)
+
+
+def test_the_unit_is_the_shipped_one_and_secrets_are_private(files: ServiceFiles) -> None:
+    """Whatever the umask."""
+    unit, drop_in, settings = files.paths
+    before = os.umask(0)
+    try:
+        assert all(files.write({TOKEN: 'a "token" \\ here'}).values())
+    finally:
+        os.umask(before)
+    assert unit.read_bytes() == (units_directory() / "aitbc-agent.service").read_bytes()
+    assert stat.S_IMODE(settings.stat().st_mode) == 0o600
+    assert settings.read_text() == f'{TOKEN}="a \\"token\\" \\\\ here"\n'
+    assert "token" not in drop_in.read_text()
+    assert f"ExecStart={service_files.program()} start" in drop_in.read_text()
+
+
+def test_writing_again_changes_what_is_named_and_keeps_the_owners_lines(files: ServiceFiles) -> None:
+    """An owner may add settings by hand."""
+    files.write({TOKEN: "old"})
+    with files.settings.open("a") as file:
+        file.write("# mine\nAITBC_MINER__NAME=rig\n")
+    assert not any(files.write({}).values())
+    assert [path for path, new in files.write({TOKEN: "new"}).items() if new] == [files.settings]
+    assert files.settings.read_text() == f'# mine\nAITBC_MINER__NAME=rig\n{TOKEN}="new"\n'
+
+
+def test_what_lies_in_a_home_is_put_back_where_homes_are_hidden(
+    files: ServiceFiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Only the outermost directories, and the home opened for the service's user."""
+    home = tmp_path / "home"
+    for name in ("me/venv/lib", "me/python 3"):
+        (home / name).mkdir(parents=True)
+    monkeypatch.setattr(service_files, "_HOMES", (home,))
+    monkeypatch.setattr(service_files.sys, "prefix", str(home / "me/venv"))
+    monkeypatch.setattr(service_files.sys, "base_prefix", str(home / "me/python 3"))
+    monkeypatch.setattr(service_files.sys, "path", [str(home / "me/venv/lib")])
+    files.write({})
+    lines = files.paths[1].read_text().splitlines()[4:]
+    assert lines == [
+        f"TemporaryFileSystem={home}:ro,mode=0755",
+        f'BindReadOnlyPaths="{home}/me/python 3"',
+        f"BindReadOnlyPaths={home}/me/venv",
+    ]
+
+
+def test_a_data_directory_of_somebodys_makes_the_service_run_as_its_owner(
+    files: ServiceFiles, tmp_path: Path
+) -> None:
+    """Root's and missing ones are refused, with what to do."""
+    directory = tmp_path / "data"
+    with pytest.raises(ConfigurationError, match="install -d -m 700 -o USER"):
+        files.write({DATA_DIR: str(directory)})
+    directory.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("giving a directory to somebody else takes root")
+    with pytest.raises(ConfigurationError, match="belongs to root"):
+        files.write({DATA_DIR: str(directory)})
+    os.chown(directory, 65534, 65534)
+    files.write({DATA_DIR: str(directory)})
+    assert f"User=nobody\nBindPaths={directory}\nReadWritePaths={directory}\n" in files.paths[1].read_text()
+    assert files.data_dir() == directory
+    files.write({})  # the next time without the option: it stays
+    assert files.data_dir() == directory
+    assert "User=nobody" in files.paths[1].read_text()
+
+
+def test_removing_leaves_the_owners_own_drop_ins(files: ServiceFiles) -> None:
+    """And nothing of what was written."""
+    files.write({TOKEN: "x"})
+    own = files.paths[1].with_name("override.conf")
+    own.touch()
+    assert files.remove() == list(files.paths)
+    assert own.exists()
+    assert not files.settings.parent.exists()
+
+
+def test_where_no_systemd_runs_that_is_said_and_what_to_do_instead(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """In containers, for example."""
+    monkeypatch.setattr(systemd, "RUNNING", tmp_path / "none")
+    done = run("service", "install")
+    assert done.code == 1
+    assert done.err.startswith("aitbc-agent: This machine is not run by systemd")
+    with pytest.raises(SystemdUnavailable):
+        systemd.find(user=True)
+
+
+def test_line_breaks_cannot_smuggle_in_a_setting(files: ServiceFiles) -> None:
+    with pytest.raises(ConfigurationError, match="line breaks"):
+        files.write({TOKEN: "x\nLD_PRELOAD=/tmp/evil.so"})

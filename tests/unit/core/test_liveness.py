@@ -1,0 +1,27 @@
+"""Parts that make progress are told from parts that only run."""
+
+from __future__ import annotations
+
+from agent.core.liveness import Liveness
+
+
+def test_a_part_is_overdue_only_after_the_time_that_it_named() -> None:
+    """The time is the part's own word, and a new report is a new promise."""
+    liveness = Liveness()
+    liveness.report("database", now=100, within=60)
+    liveness.report("heartbeat", now=100, within=105)
+    assert liveness.overdue(160) == {}
+    assert liveness.overdue(170) == {"database": "no progress; it was due 10 s ago"}
+    liveness.report("database", now=170, within=60)
+    assert liveness.overdue(200) == {}
+
+
+def test_a_part_that_left_in_order_is_not_missed_and_one_that_failed_always_is() -> None:
+    """A stopped part is no fault; one that never should have ended does not come back by a report."""
+    liveness = Liveness()
+    liveness.report("outbox", now=0, within=1)
+    liveness.leave("outbox")
+    assert liveness.overdue(10) == {}
+    liveness.fail("dispatcher", "it ended (KeyError)")
+    liveness.leave("dispatcher")
+    assert liveness.overdue(10) == {"dispatcher": "it ended (KeyError)"}

@@ -1,0 +1,121 @@
+"""What Prometheus reads of a miner, on a port of its own."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agent.core.errors import ConfigurationError
+from agent.miner.control import ask
+from agent.miner.measures import (
+    GPU_MEMORY_FREE_BYTES,
+    GPU_POWER,
+    GPU_TEMPERATURE,
+    GPU_UTILIZATION,
+    MEASURES,
+    RUNNING,
+)
+from agent.miner.metrics import read
+from miner_support.coordinator import FakeCoordinator
+from miner_support.trial import make_daemon, running, settings_for
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The event loop that the agent uses."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+async def coordinator() -> AsyncIterator[FakeCoordinator]:
+    fake = FakeCoordinator()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+async def test_work_shows_in_the_numbers(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, metrics_port=0)
+    async with running(make_daemon(settings, coordinator.url)), httpx.AsyncClient() as http:
+        good = await coordinator.submit("echo", text="hello")
+        bad = await coordinator.submit("fail")
+        again = await coordinator.submit("retry")
+        await coordinator.until(lambda: good in coordinator.results)
+        await coordinator.until(lambda: {bad, again} <= coordinator.failures.keys())
+        url = (await ask(settings.data_dir, "status"))["metrics"]
+        answer = await http.get(url)
+        nothing = await http.get(url.replace("/metrics", "/"))
+    assert (answer.status_code, nothing.status_code) == (200, 404)
+    assert url.startswith("http://127.0.0.1:")
+    families = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert {measure.name.removesuffix("_total") for measure in MEASURES} <= families.keys()
+    values = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    outcomes = [
+        values["aitbc_miner_jobs_total", outcome, "trial"] for outcome in ("completed", "failed", "retried")
+    ]
+    assert outcomes == [1, 1, 1]
+    assert values["aitbc_miner_units_total", "letter", "trial"] == 5
+    assert values["aitbc_miner_earned_credits_total", "trial"] == 0.05
+    assert values["aitbc_miner_run_seconds_count", "trial"] == 1
+    assert values["aitbc_miner_connected", "websocket"] == 1
+    assert values["aitbc_miner_slots",] >= 1
+    assert values["aitbc_miner_children",] >= 1
+    assert values["aitbc_miner_disk_free_bytes", "data"] > 0
+
+
+async def test_no_port_is_opened_unless_the_owner_names_one(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    settings = settings_for(tmp_path)
+    async with running(make_daemon(settings, coordinator.url)):
+        assert (await ask(settings.data_dir, "status"))["metrics"] is None
+
+
+async def test_a_port_that_is_taken_is_told_with_its_setting(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        daemon = make_daemon(settings_for(tmp_path, metrics_port=taken.getsockname()[1]), coordinator.url)
+        with pytest.raises(ConfigurationError, match=r"miner\.metrics_port: cannot listen on 127\.0\.0\.1"):
+            await daemon.start()
+
+
+def test_cards_tell_what_their_driver_does(tmp_path: Path) -> None:
+    """What a card does not tell is left out, and is not zero."""
+    card = {
+        "uuid": "GPU-1",
+        "name": "Card",
+        "memory_total": 8,
+        "memory_free": 3,
+        "temperature": 61,
+        "power": 150.5,
+    }
+    status = {
+        "paused": None, "connection": "poll", "slots": {"total": 2, "free": 1}, "outbox": 0, "children": [], "unavailable": {},
+        "withheld": {}, "leases": [{"service": "a"}, {"service": "a"}], "gpus": [{**card, "utilization": None}],
+    }  # fmt: skip
+    values = read(status, {"data": tmp_path})
+    place = ("GPU-1", "Card")
+    assert values[GPU_TEMPERATURE] == {place: 61}
+    assert values[GPU_POWER] == {place: 150.5}
+    assert values[GPU_MEMORY_FREE_BYTES] == {place: 3}
+    assert values[GPU_UTILIZATION] == {}
+    assert values[RUNNING] == {("a",): 2}
+
+
+def test_names_follow_the_conventions() -> None:
+    for measure in MEASURES:
+        assert measure.name.startswith("aitbc_miner_")
+        assert measure.name.endswith("_total") == (measure.kind == "counter"), measure.name

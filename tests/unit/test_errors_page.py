@@ -1,0 +1,27 @@
+"""docs/errors.md says of every error what it means and what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from agent.core.errors import answerable
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_error_says_what_to_do() -> None:
+    """In words of its own: what helps with a kind of error does not help with its special cases."""
+    assert [code for code, kind in answerable().items() if not vars(kind).get("remedy")] == []
+
+
+def test_the_page_is_what_the_code_gives() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "errors_docs.py"), "--check"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    for code, kind in answerable().items():
+        assert f"| `{code}` | {kind.status} |" in text

@@ -1,0 +1,158 @@
+"""docs/metrics.md, the alert rules and the dashboard name metrics that there are, with labels that they have."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from agent.coordinator.measures import MEASURES as COORDINATORS
+from agent.measures import Measure
+from agent.miner.measures import MEASURES as MINERS
+
+ROOT = Path(__file__).parents[2]
+MEASURES: dict[str, Measure] = {measure.name: measure for measure in (*COORDINATORS, *MINERS)}
+OF_A_HISTOGRAM = ("_bucket", "_sum", "_count")
+OF_PROMETHEUS = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
+EVERYWHERE = {"instance", "job", "le"}
+WORD = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+FUNCTIONS = {
+    "sum", "max", "min", "rate", "increase", "delta", "deriv", "histogram_quantile", "topk", "label_values",
+    "by", "on", "and", "or", "unless",
+}  # fmt: skip
+
+
+def rules() -> list[dict[str, Any]]:
+    text = (ROOT / "configs" / "prometheus" / "alerts.yml").read_text("utf-8")
+    return [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for panel in dashboard()["panels"] if panel["type"] != "row"]
+
+
+def dashboard() -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads((ROOT / "configs" / "grafana" / "aitbc.json").read_text("utf-8"))
+    return loaded
+
+
+def expressions() -> Iterator[Any]:
+    for rule in rules():
+        yield pytest.param(rule["expr"], id=rule["alert"])
+    for panel in panels():
+        for target in panel["targets"]:
+            yield pytest.param(target["expr"], id=f"{panel['title']} {target['refId']}")
+    for variable in dashboard()["templating"]["list"]:
+        if variable["type"] == "query":
+            yield pytest.param(variable["definition"], id=f"variable {variable['name']}")
+
+
+def measure_of(name: str) -> Measure | None:
+    """The measure that a name in an expression belongs to; a histogram is asked for by one of its series."""
+    for ending in OF_A_HISTOGRAM:
+        found = MEASURES.get(name.removesuffix(ending))
+        if name.endswith(ending) and found is not None and found.kind == "histogram":
+            return found
+    found = MEASURES.get(name)
+    return None if found is None or found.kind == "histogram" else found
+
+
+@pytest.mark.parametrize("expression", list(expressions()))
+def test_an_expression_asks_for_what_there_is(expression: str) -> None:
+    """Every name is a metric's, and every label one that the metric has; brackets close."""
+    for opening, closing in ("()", "[]", "{}"):
+        assert expression.count(opening) == expression.count(closing)
+    found: list[Measure] = []
+    plain = re.sub(r'"[^"]*"', '""', expression)
+    for match in re.finditer(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})?", re.sub(r"\[[^\]]*\]", "", plain)):
+        name, matchers = match.groups()
+        if not name.startswith(("aitbc_", "process_", "up")):
+            continue
+        measure = measure_of(name)
+        assert measure is not None or name in OF_PROMETHEUS, name
+        labels = set(WORD.findall(matchers or ""))
+        assert labels <= EVERYWHERE | set(measure.labels if measure else ()), (name, labels)
+        found += [measure] if measure else []
+    known = {label for measure in found for label in measure.labels} | EVERYWHERE
+    for grouped in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", plain):
+        assert set(WORD.findall(grouped)) <= known, grouped
+    others = {
+        word
+        for word in WORD.findall(re.sub(r"\{[^}]*\}|\[[^\]]*\]|\b(?:by|on)\s*\([^)]*\)", "", plain))
+        if not word.startswith(("aitbc_", "process_", "e9")) and word not in OF_PROMETHEUS
+    }
+    assert others <= FUNCTIONS | known, others
+
+
+def test_every_alert_says_what_happened_and_what_to_do() -> None:
+    names = [rule["alert"] for rule in rules()]
+    assert len(names) == len(set(names)) >= 15
+    for rule in rules():
+        assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}
+        assert re.fullmatch(r"\d+[smh]", rule["for"])
+        assert rule["labels"]["severity"] in {"info", "warning", "critical"}
+        assert rule["annotations"].keys() == {"summary", "runbook"}
+        assert len(rule["annotations"]["runbook"]) > 40
+        used = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
+        aggregated = re.findall(r"by \(([^)]*)\)", rule["expr"])
+        known = {label for measure in MEASURES.values() for label in measure.labels} | EVERYWHERE
+        assert used <= known
+        if aggregated:
+            assert used <= set(WORD.findall(aggregated[0])) | {"instance"}, rule["alert"]
+
+
+def test_the_dashboard_is_whole() -> None:
+    """Ids are unique, panels do not overlap, and each names its data source and the programs that were chosen."""
+    ids = [panel["id"] for panel in dashboard()["panels"]]
+    assert len(ids) == len(set(ids))
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        taken |= cells
+    for panel in panels():
+        assert panel["datasource"]["uid"] == "${datasource}"
+        for target in panel["targets"]:
+            assert "$coordinator" in target["expr"] or "$miner" in target["expr"], panel["title"]
+
+
+def test_every_metric_is_watched_by_somebody() -> None:
+    """What neither the dashboard nor an alert uses is measured for nothing."""
+    used = " ".join(param.values[0] for param in expressions())
+    assert [name for name in MEASURES if name not in used] == []
+
+
+def test_labels_are_of_few_values() -> None:
+    """No label names a thing of which there may be any number."""
+    bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "place", "gpu", "name"}  # fmt: skip
+    for measure in MEASURES.values():
+        assert set(measure.labels) <= bounded, measure.name
+
+
+def test_the_scraping_example_fits_the_alerts() -> None:
+    """The names of its jobs are those by which the alerts ask whether anybody answers."""
+    example = yaml.safe_load((ROOT / "configs" / "prometheus" / "scrape.yml").read_text("utf-8"))
+    jobs = {job["job_name"] for job in example["scrape_configs"]}
+    asked = {name for rule in rules() for name in re.findall(r'job="([^"]*)"', rule["expr"])}
+    assert jobs == asked == {"aitbc-coordinator", "aitbc-miner"}
+
+
+def test_the_page_is_what_the_code_gives() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "metrics_docs.py"), "--check"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
