@@ -31,6 +31,7 @@ SIZES = {"1440": (1440, 900), "390": (390, 844)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 JOB_SECONDS = 300.0
 LIMIT_MS = 30_000
+SOME_PERCENT = 5
 
 TALK = (
     "Good morning, and welcome to the weekly meeting. The new rendering machines have arrived. "
@@ -103,13 +104,16 @@ def keep_busy(client: AITBCClient, folder: Path) -> list[str]:
             folder / "scene.blend",
             name=name,
             engine="cycles",
-            samples=400,
-            resolution_x=1280,
-            resolution_y=720,
-            frames="1-40",
+            samples=24,
+            resolution_x=640,
+            resolution_y=360,
+            frames="1-60",
         )
         for name in ("Title sequence", "Product turntable")
     ]
+    for event in client.jobs.events(str(jobs[0]["job_id"])):
+        if event.job is not None and (event.job.progress or 0) >= SOME_PERCENT:
+            break
     return [str(job["job_id"]) for job in jobs]
 
 
@@ -182,33 +186,33 @@ def window(browser: Browser, size: tuple[int, int], scheme: Literal["light", "da
     context.close()
 
 
-def sign_in(page: Page, agent: dict[str, Any]) -> None:
-    """By a one-time link."""
+def sign_in(page: Page, agent: dict[str, Any], account_id: str) -> None:
+    """By a one-time link for all of the agent's keys."""
     answer = httpx.post(
         f"{agent['url']}/v1/admin/logins",
-        headers={"Authorization": f"Bearer {agent['admin_key']}"},
-        json={},
+        headers={"X-API-Key": agent["admin_key"]},
+        json={"account_id": account_id, "miner_id": agent["miner_id"], "admin": True},
         timeout=10,
     )
     page.goto(agent["url"] + answer.raise_for_status().json()["path"])
-    page.get_by_role("button", name="Sign out").first.wait_for(state="attached")
+    page.get_by_role("button", name="Sign out", include_hidden=True).first.wait_for(state="attached")
 
 
-def take(agent: dict[str, Any], wanted: dict[str, Shot], folder: Path) -> None:
+def take(agent: dict[str, Any], account_id: str, wanted: dict[str, Shot]) -> None:
     """Take pictures in all sizes and schemes."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         for width, size in SIZES.items():
             for scheme in SCHEMES:
                 with window(browser, size, scheme) as page:
-                    sign_in(page, agent)
+                    sign_in(page, agent, account_id)
                     for name, shot in wanted.items():
                         page.goto(f"{agent['url']}/dashboard{shot.path}")
                         page.locator("h1").wait_for()
                         page.locator("[aria-busy=true]").first.wait_for(state="detached")
                         shot.prepare(page)
                         page.evaluate("document.activeElement?.blur(); scrollTo(0, 0)")
-                        page.screenshot(path=folder / f"dashboard-{name}-{width}-{scheme}.png")
+                        page.screenshot(path=IMAGES / f"dashboard-{name}-{width}-{scheme}.png")
         browser.close()
 
 
@@ -223,7 +227,7 @@ def main(names: Sequence[str]) -> None:
         every = shots(submit(client, Path(folder)))
         # The one device of a machine without cards would otherwise keep the chat waiting.
         busy = keep_busy(client, Path(folder)) if "chat" not in names else []
-        take(agent, {name: every[name] for name in names or KEPT}, IMAGES)
+        take(agent, str(client.wallet.get()["account_id"]), {name: every[name] for name in names or KEPT})
         for job in busy:
             client.jobs.cancel(job)
 
