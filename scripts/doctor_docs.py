@@ -13,6 +13,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "doctor.md"
 
 HEAD = """# What the doctor finds
 
+<!-- fails -->
+
 ```console
 $ aitbc-agent doctor                  # a table: the worst first, and what to do about each
 $ aitbc-agent doctor --json           # the same for programs: a list of {id, severity, message, remedy}

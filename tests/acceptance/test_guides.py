@@ -31,6 +31,7 @@ DOCUMENTS = (
     *sorted(str(path.relative_to(PROJECT)) for path in (PROJECT / "docs").rglob("*.md")),
 )
 RUN_ELSEWHERE = {
+    "docs/reference.md": "tests/acceptance/test_javascript_sdk.py",
     "docs/runners.md": "tests/acceptance/test_runner_guide.py",
 }
 """Documents whose blocks another test takes out and runs."""

@@ -31,7 +31,9 @@ from support.guide_blocks import PROJECT, commands_of, missing_lines
 
 BLOCK_SECONDS: Final = 150
 READY_SECONDS: Final = 60
-STAYS: Final = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(aitbc-agent (start|coordinator)|make start)\b", re.MULTILINE)
+STAYS: Final = re.compile(
+    r"^(?:\$ )?(?:[A-Z_]+=\S+ )*(aitbc-agent (start|coordinator)|make start)\b", re.MULTILINE
+)
 READY: Final = "is ready at"
 FILE_NAME: Final = re.compile(r"^# ([\w./-]+\.\w+)\n")
 
@@ -95,12 +97,14 @@ class Shell:
         """End what was started."""
         self.run("kill $(jobs -p) 2>/dev/null; wait")
 
-    def start(self, command: str) -> tuple[int, str]:
-        """Start what stays, and wait until it says that it is ready."""
+    def start(self, command: str, shown: list[str]) -> tuple[int, str]:
+        """Start what stays, and wait until it says that it is ready and what else is shown."""
         log = Path(f"background-{self._count}.log").absolute()
         self.run(f"{command} >{log} 2>&1 &")
         end = time.monotonic() + READY_SECONDS
-        while READY not in (text := log.read_text(encoding="utf-8") if log.exists() else ""):
+        while READY not in (text := log.read_text(encoding="utf-8") if log.exists() else "") or missing_lines(
+            shown, text
+        ):
             alive, _ = self.run("kill -0 $!")
             if alive != 0 or time.monotonic() > end:
                 raise BlockFailed(f"{command}\ndid not become ready:\n{text}")
@@ -151,7 +155,10 @@ def run_console(shell: Shell, block: dict[str, Any]) -> None:
     commands = commands_of(block["text"])
     for number, command in enumerate(commands, start=1):
         typed = re.sub(r"^make\b", f"make -C {PROJECT}", command.text)  # a reader is in the clone
-        status, output = (shell.start if STAYS.match(command.text) else shell.run)(typed)
+        if STAYS.match(command.text):
+            status, output = shell.start(typed, command.shown)
+        else:
+            status, output = shell.run(typed)
         if (status != 0) != (block["fails"] and number == len(commands)):
             raise BlockFailed(f"$ {command.text}\nended with {status}:\n{output}")
         missing = missing_lines(command.shown, output)
@@ -246,7 +253,7 @@ def main(blocks: Path, report: Path) -> None:
     running = None
     if not any(STAYS.search(block["text"]) for read in documents.values() for block in read):
         running = Shell()
-        running.start("aitbc-agent start")
+        running.start("aitbc-agent start", [])
     with report.open("w", encoding="utf-8") as lines:
         for document, read in documents.items():
             os.chdir(base)
