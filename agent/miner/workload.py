@@ -62,6 +62,7 @@ class Workload:
         self._faults = FaultGuard()
         self._work: dict[tuple[str, int], tuple[Work, asyncio.Task[None]]] = {}
         self._open = False
+        self._connected = False
         self._ending = False
 
     def __len__(self) -> int:
@@ -160,7 +161,8 @@ class Workload:
         if self._pauses.now.miner is not None:
             return PAUSED[self._pauses.now.miner.cause]
         if self._place.link.connection == "offline":
-            return Use.OFFLINE
+            return Use.OFFLINE if self._connected else Use.STARTING
+        self._connected = True
         if len(self._place.outbox) >= self._max_outbox:
             return Use.OUTBOX
         return Use.RESTING if self._faults.seconds_left(time.monotonic()) > 0 else None
