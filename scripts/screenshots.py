@@ -104,9 +104,9 @@ def keep_busy(client: AITBCClient, folder: Path) -> list[str]:
             folder / "scene.blend",
             name=name,
             engine="cycles",
-            samples=24,
-            resolution_x=640,
-            resolution_y=360,
+            samples=4,
+            resolution_x=480,
+            resolution_y=270,
             frames="1-60",
         )
         for name in ("Title sequence", "Product turntable")
