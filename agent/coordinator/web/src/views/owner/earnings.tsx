@@ -82,7 +82,7 @@ function Numbers({ stats }: { stats: MinerStats }) {
       items={[
         {
           name: "Earned in all",
-          value: <Money amount={stats.totalEarned} />,
+          value: <Money amount={stats.totalEarned} short />,
           note: <Since at={stats.activeSince} />,
         },
         { name: "Reputation", value: stats.reputation.toFixed(1), note: "of 5" },
@@ -115,7 +115,7 @@ function ByDay({ earnings }: { earnings: MinerEarnings }) {
     <>
       <p>
         <strong>
-          <Money amount={earnings.total} />
+          <Money amount={earnings.total} short />
         </strong>{" "}
         <span class="quiet">
           with {plural(jobs, "job")} in {plural(earnings.days.length, "day")}

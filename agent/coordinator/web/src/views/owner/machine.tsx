@@ -212,10 +212,10 @@ function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {
       items={[
         {
           name: "Earned today",
-          value: today ? <Money amount={today.amount} /> : "\u2026",
+          value: today ? <Money amount={today.amount} short /> : "\u2026",
           note: today && plural(today.jobs, "job"),
         },
-        { name: "Earned in all", value: <Money amount={machine.totalEarned} /> },
+        { name: "Earned in all", value: <Money amount={machine.totalEarned} short /> },
         { name: "Reputation", value: machine.reputation.toFixed(1), note: "of 5" },
         { name: "Services offered", value: machine.services.length, note: missing(machine) },
       ]}
