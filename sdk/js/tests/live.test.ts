@@ -316,7 +316,11 @@ describe.skipIf(!isLive)("errors have a class for each code", () => {
     ["InsufficientBalance", 402, () => client.jobs.create({ ...WAITING, pricing: { maxCost: "9999999" } })],
     ["Forbidden", 403, () => client.admin.overview()],
     ["OfferNotAvailable", 410, acceptWithdrawn],
-    ["JobNotCompleted", 409, async () => client.jobs.getResults((await client.jobs.create(WAITING)).jobId)],
+    [
+      "JobNotCompleted",
+      409,
+      async () => client.jobs.getResults((await client.jobs.create(WAITING)).jobId, { wait: false }),
+    ],
     ["JobAlreadyCompleted", 409, cancelCompleted],
     ["Conflict", 409, createDifferently],
   ];

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -17,6 +18,7 @@ _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
 """Seconds between two looks at a job: soon at first, so that a short job is not slowed down, then rarely."""
 _POLL_GROWTH = 1.5
+_UNFINISHED = frozenset({"submitted", "running"})
 
 
 def idempotency_headers(key: str | None) -> dict[str, str]:
@@ -99,11 +101,20 @@ def cancel(session: Session, /, job_id: str) -> Flow[Job]:
     return (yield from fetch(session, request, Job))
 
 
-def get_results(session: Session, /, job_id: str) -> Flow[JobResults]:
-    """The results of a completed job. Raises `JobNotCompleted` for one that is not done, or failed."""
-    return (
-        yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/results"), JobResults)
-    )
+def get_results(session: Session, /, job_id: str, *, wait: bool = True) -> Flow[JobResults]:
+    """The results of a completed job. One that is under way is waited for, as long as it takes, unless `wait` is false.
+
+    Raises `JobNotCompleted` for a job that failed or was cancelled, and without `wait` for one that is not done.
+    """
+    request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/results")
+    try:
+        return (yield from fetch(session, request, JobResults))
+    except errors.JobNotCompleted as error:
+        if not wait or error.details.get("status") not in _UNFINISHED:
+            raise
+    with suppress(JobFailed):  # the next answer says so, with its cause
+        yield from _until_completed(session, job_id)
+    return (yield from fetch(session, request, JobResults))
 
 
 def wait(
@@ -118,6 +129,15 @@ def wait(
     `timeout` is in seconds, None waits as long as it takes. `on_progress` is called with every state that was seen.
     Raises `JobFailed` when the job failed or was cancelled, `TimeoutError` when the time is over (the job goes on).
     """
+    return (yield from _until_completed(session, job_id, timeout, on_progress))
+
+
+def _until_completed(
+    session: Session,
+    job_id: str,
+    timeout: float | None = None,
+    on_progress: Callable[[Job], object] | None = None,
+) -> Flow[Job]:
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = _FIRST_POLL
     while True:

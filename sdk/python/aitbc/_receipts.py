@@ -41,7 +41,7 @@ def export(
     `TimeoutError` when they have not within `timeout` seconds, `VerificationError` when the log is none of the policy's.
     """
     receipt = yield from get(session, job_id)
-    results = yield from _jobs.get_results(session, job_id)
+    results = yield from _jobs.get_results(session, job_id, wait=False)
     left = timeout
     while True:
         proof = yield from _log.proof(session, receipt.receipt_id)

@@ -77,6 +77,27 @@ def test_list_cancel_and_results(calls, coordinator) -> None:
     assert calls(lambda client: client.jobs.get_results("job_1")).results == {"prediction": "cat"}
 
 
+def not_completed(state: str) -> Response:
+    body = {"code": "JOB_NOT_COMPLETED", "message": "No results.", "details": {"status": state}}
+    return JSONResponse({"error": body}, 409)
+
+
+def test_results_of_a_job_under_way_are_waited_for(calls, coordinator, no_pauses) -> None:
+    coordinator.results = {"prediction": "cat"}
+    coordinator.faults.append(not_completed("running"))
+    coordinator.states.appendleft({"status": "running"})
+    assert calls(lambda client: client.jobs.get_results("job_1")).results == {"prediction": "cat"}
+    assert coordinator.states[0]["status"] != "running"
+
+
+@pytest.mark.parametrize(("state", "wait"), [("running", False), ("failed", True), ("cancelled", True)])
+def test_results_that_do_not_come_are_not_waited_for(calls, coordinator, state, wait) -> None:
+    coordinator.faults.append(not_completed(state))
+    with pytest.raises(aitbc.JobNotCompleted):
+        calls(lambda client: client.jobs.get_results("job_1", wait=wait))
+    assert len(coordinator.seen) == 1
+
+
 def test_waiting_reports_every_state(calls, coordinator, no_pauses) -> None:
     coordinator.states.extendleft(
         [

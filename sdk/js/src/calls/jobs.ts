@@ -1,6 +1,6 @@
 /** `client.jobs`: create, watch, cancel, fetch results. */
 
-import { AITBCError, JobFailed, TimeoutError } from "../errors.js";
+import { AITBCError, JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
 import { type FollowOptions, follow, isFinal } from "../events.js";
 import { blobOf, type Source, sourceOf, type Uploadable } from "../files.js";
 import type { CancelledJob, CreatedJob, Job, JobEvent, JobList, JobResults, JobState } from "../models.js";
@@ -110,9 +110,28 @@ export class Jobs {
     return cancelJob(this.#session, jobId, options.signal);
   }
 
-  /** The results of a completed job. Throws `JobNotCompleted` for one that is not done, or failed. */
-  getResults(jobId: string, options: CallOptions = {}): Promise<JobResults> {
-    return getResults(this.#session, jobId, options.signal);
+  /**
+   * The results of a completed job. One that is under way is waited for, as long as it takes, unless `wait` is false.
+   *
+   * Throws `JobNotCompleted` for a job that failed or was cancelled, and without `wait` for one that is not done.
+   */
+  async getResults(
+    jobId: string,
+    options: { wait?: boolean | undefined } & CallOptions = {},
+  ): Promise<JobResults> {
+    const { wait = true, signal } = options;
+    try {
+      return await getResults(this.#session, jobId, signal);
+    } catch (error) {
+      if (!wait || !(error instanceof JobNotCompleted) || isFinal(error.details.status as JobState))
+        throw error;
+    }
+    try {
+      await this.wait(jobId, { signal });
+    } catch (error) {
+      if (!(error instanceof JobFailed)) throw error; // else the next answer says so, with its cause
+    }
+    return getResults(this.#session, jobId, signal);
   }
 
   /**

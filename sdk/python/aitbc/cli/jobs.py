@@ -121,7 +121,7 @@ def results(
 ) -> None:
     """Print a completed job's results, and fetch its files."""
     with client_of(context) as client:
-        answer = client.jobs.get_results(find_job(client, job))
+        answer = client.jobs.get_results(find_job(client, job), wait=False)
         written: list[str] = []
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
