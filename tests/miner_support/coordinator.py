@@ -274,11 +274,12 @@ class FakeCoordinator:
 
     def _on_heartbeat(self, _job_id: None, body: dict[str, Any]) -> Answer:
         self.heartbeats.append(body)
-        self.obeyed += body["obeyed"]
+        obeyed = body.get("obeyed", [])
+        self.obeyed += obeyed
         self.orders = [
             order
             for order in self.orders
-            if not (isinstance(order, dict) and order.get("order_id") in body["obeyed"])
+            if not (isinstance(order, dict) and order.get("order_id") in obeyed)
         ]
         leases = []
         for item in body["leases"]:
