@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 import time
 from pathlib import Path
@@ -211,6 +212,7 @@ def test_what_torch_was_built_with_is_read_without_importing_it(
     package.mkdir()
     (package / "__init__.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "torch", raising=False)  # of other tests in this process
     version = "from typing import Optional\n__version__ = '{}'\ncuda: Optional[str] = {}\ngit_version = 'x'\n"
     (package / "version.py").write_text(version.format("2.9.0+cu128", "'12.8'"))
     cards = Cards((CARD,), None)
