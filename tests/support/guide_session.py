@@ -63,6 +63,7 @@ class Shell:
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
         self._count = 0
+        self._busy = False
         self.run("set -o pipefail")
 
     def _read(self) -> None:
@@ -75,6 +76,7 @@ class Shell:
         """The exit status and the output of a command. Raises `BlockFailed` when it takes too long."""
         assert self._process.stdin is not None
         self._count += 1
+        self._busy = True
         mark = f"--- end of command {self._count}: "
         self._process.stdin.write(f"{{ {command}\n}} </dev/null; printf '\\n%s%s\\n' '{mark}' $?\n")
         self._process.stdin.flush()
@@ -90,17 +92,21 @@ class Shell:
             if line is None:
                 raise BlockFailed(f"{command}\nended the shell:\n{''.join(output)}")
             if line.startswith(mark):
+                self._busy = False
                 return int(line.removeprefix(mark)), "".join(output)
             output.append(line)
 
     def close(self) -> None:
         """End what was started."""
-        self.run("kill $(jobs -p) 2>/dev/null; wait")
+        if self._busy:  # with a command that took too long
+            self._process.kill()
+        else:
+            self.run("kill $(jobs -p) 2>/dev/null; wait")
 
     def start(self, command: str, shown: list[str]) -> tuple[int, str]:
         """Start what stays, and wait until it says that it is ready and what else is shown."""
         log = Path(f"background-{self._count}.log").absolute()
-        self.run(f"{command} >{log} 2>&1 &")
+        self.run(f"{{ {command}\n}} >{log} 2>&1 &")  # the command may end in a comment
         end = time.monotonic() + READY_SECONDS
         while READY not in (text := log.read_text(encoding="utf-8") if log.exists() else "") or missing_lines(
             shown, text
@@ -115,12 +121,11 @@ class Reader:
     """Whoever reads: what the words of a document that stand for the reader's own mean at this moment."""
 
     def __init__(self, shell: Shell) -> None:
-        self._shell = shell
+        self.shell = shell
 
-    def filled_in(self, block: dict[str, Any]) -> dict[str, Any]:
-        """The block with the reader's own keys in it, and in commands the reader's newest job, offer and so on."""
-        words = WORDS if block["language"] in {"bash", "console"} else KEYS
-        return {**block, "text": words.sub(lambda match: self._meaning(match["word"]), block["text"])}
+    def filled_in(self, text: str, words: re.Pattern[str] = KEYS) -> str:
+        """The text with the reader's own keys in it; in commands (`WORDS`) also the newest job, offer and so on."""
+        return words.sub(lambda match: self._meaning(match["word"]), text)
 
     def _meaning(self, word: str) -> str:
         command, pick = {
@@ -128,7 +133,7 @@ class Reader:
             "OFFER": ("aitbc offers list --json", lambda answer: answer["offers"][0]["offer_id"]),
             "ACCOUNT": (
                 "aitbc-agent accounts list --json",
-                lambda answer: answer["accounts"][0]["account_id"],
+                lambda answer: answer[0]["account_id"],
             ),
             "TOKEN": ("aitbc-agent enroll --json", lambda answer: answer["enrolment_token"]),
         }.get(word, ("", None))
@@ -136,7 +141,7 @@ class Reader:
             name = {"LOG_KEY": "log_key", "MINER": "miner_id", "your_key": "client_key"}.get(word)
             name = name or word.removeprefix("aitbc_").replace("_...", "_key")
             return str(json.loads(agent_file().read_text(encoding="utf-8"))[name])
-        status, output = self._shell.run(command)
+        status, output = self.shell.run(command)
         if status != 0:
             raise BlockFailed(f"{word} stands for nothing: {command}\n{output}")
         try:
@@ -150,15 +155,16 @@ def agent_file() -> Path:
     return Path(os.environ["XDG_DATA_HOME"]) / "aitbc-agent" / "agent.json"
 
 
-def run_console(shell: Shell, block: dict[str, Any]) -> None:
+def run_console(reader: Reader, block: dict[str, Any]) -> None:
     """Each command, and what the document shows of its output."""
     commands = commands_of(block["text"])
     for number, command in enumerate(commands, start=1):
-        typed = re.sub(r"^make\b", f"make -C {PROJECT}", command.text)  # a reader is in the clone
+        typed = reader.filled_in(command.text, WORDS)
+        typed = re.sub(r"^make\b", f"make -C {PROJECT}", typed)  # a reader is in the clone
         if STAYS.match(command.text):
-            status, output = shell.start(typed, command.shown)
+            status, output = reader.shell.start(typed, command.shown)
         else:
-            status, output = shell.run(typed)
+            status, output = reader.shell.run(typed)
         if (status != 0) != (block["fails"] and number == len(commands)):
             raise BlockFailed(f"$ {command.text}\nended with {status}:\n{output}")
         missing = missing_lines(command.shown, output)
@@ -167,12 +173,12 @@ def run_console(shell: Shell, block: dict[str, Any]) -> None:
             raise BlockFailed(f"$ {command.text}\ndid not print:\n{shown}\nbut:\n{output}")
 
 
-def run_python(namespace: dict[str, Any], block: dict[str, Any]) -> None:
+def run_python(reader: Reader, namespace: dict[str, Any], block: dict[str, Any]) -> None:
     """As in an interactive interpreter that knows `await`."""
     name = f"{block['document']}:{block['line']}"
     written = io.StringIO()
     try:
-        code = compile(block["text"], name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        code = compile(reader.filled_in(block["text"]), name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         with contextlib.redirect_stdout(written):
             if code.co_flags & inspect.CO_COROUTINE:
                 asyncio.run(eval(code, namespace))  # noqa: S307 - the document's own code
@@ -182,17 +188,17 @@ def run_python(namespace: dict[str, Any], block: dict[str, Any]) -> None:
         raise BlockFailed(f"{traceback.format_exc()}\nafter printing:\n{written.getvalue()}") from None
 
 
-def run_file(shell: Shell, block: dict[str, Any], number: int) -> None:
+def run_file(reader: Reader, block: dict[str, Any], number: int) -> None:
     """A whole script or module."""
     suffix, command = {"bash": ("sh", "source"), "javascript": ("mjs", "node")}[block["language"]]
     path = Path(f"block-{number}.{suffix}").absolute()
-    path.write_text(block["text"], encoding="utf-8")
-    status, output = shell.run(f"{command} {path}")
+    path.write_text(reader.filled_in(block["text"]), encoding="utf-8")
+    status, output = reader.shell.run(f"{command} {path}")
     if (status != 0) != block["fails"]:
         raise BlockFailed(f"ended with {status}:\n{output}")
 
 
-def run_block(shell: Shell, namespace: dict[str, Any], block: dict[str, Any], number: int) -> None:
+def run_block(reader: Reader, namespace: dict[str, Any], block: dict[str, Any], number: int) -> None:
     """A block that begins with a comment that is a file's name is that file; any other is run."""
     named = FILE_NAME.match(block["text"])
     if named:
@@ -203,15 +209,15 @@ def run_block(shell: Shell, namespace: dict[str, Any], block: dict[str, Any], nu
         path = Path(named[1] if named else f"block-{number}.toml")
         path.write_text(block["text"], encoding="utf-8")
         if path.name not in {"models.toml", "pyproject.toml"}:
-            run_console(shell, {**block, "text": f"$ aitbc-agent config check {path}"})
+            run_console(reader, {**block, "text": f"$ aitbc-agent config check {path}"})
     elif named:
         return
     elif block["language"] == "console":
-        run_console(shell, block)
+        run_console(reader, block)
     elif block["language"] == "python":
-        run_python(namespace, block)
+        run_python(reader, namespace, block)
     else:
-        run_file(shell, block, number)
+        run_file(reader, block, number)
 
 
 class Reading:
@@ -229,7 +235,7 @@ class Reading:
         """What went otherwise than the document says, or None."""
         signal.alarm(BLOCK_SECONDS)
         try:
-            run_block(self._shell, self._namespace, self._reader.filled_in(block), number)
+            run_block(self._reader, self._namespace, block, number)
         except BlockFailed as error:
             return str(error)
         finally:
