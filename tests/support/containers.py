@@ -79,13 +79,16 @@ def build_image(name: str, secrets: Path, **arguments: str) -> None:
         soft, hard = resource.getrlimit(kind)
         limits += ["--ulimit", f"{limit}={soft}:{hard}"]
     given = [word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")]
-    run(
+    built = start(
         "buildah",
         *("build", "--isolation", "chroot", "--format", "docker", "--layers", "--jobs", "2", *limits),
         *("--build-arg", f"BASE={BASE}", *given, *_secrets(secrets)),
         *("--tag", name, "--file", ROOT / "Dockerfile.cuda", ROOT),
         timeout=BUILD_SECONDS,
     )
+    if built.returncode != 0:  # what a broken build leaves stays mounted
+        start("buildah", "rm", "--all")
+    assert built.returncode == 0, built.stderr[-3000:]
 
 
 def _secrets(directory: Path) -> list[str]:
