@@ -11,7 +11,7 @@ from support.agents import Agent, running
 from support.dashboard import Dashboard, chromium, visit
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium."""
     with chromium() as browser:
