@@ -20,6 +20,8 @@ GIBIBYTE: Final = 2**30
 WIDE: Final = 110
 """From this width on, ids and sentences are shown in full."""
 BAR: Final = 14
+NEARLY_FULL: Final = 0.95
+"""From this share of a GPU's memory on, its bar is red."""
 _MAX_JOBS: Final = 8
 _MAX_DOWNLOADS: Final = 2
 _LEAST_SHARE: Final = 0.005
@@ -135,7 +137,8 @@ class _Painter:
             name = gpu["name"].removeprefix("NVIDIA ").removeprefix("GeForce ")
             line = Text(f" GPU {gpu['index']:<2} ")
             line.append(_cut(name, 28 if self.wide else 12))
-            line.append_text(_bar(share, BAR * 2 if self.wide else BAR, "red" if share > 0.95 else "cyan"))  # noqa: PLR2004
+            colour = "red" if share > NEARLY_FULL else "cyan"
+            line.append_text(_bar(share, BAR * 2 if self.wide else BAR, colour))
             line.append(f" {used / GIBIBYTE:5.1f}/{gpu['memory_total'] / GIBIBYTE:.1f} GiB")
             line.append(f" {_unit(gpu['temperature'], '°C'):>7}")
             limit = "" if gpu["power_limit"] is None else f"/{gpu['power_limit']:.0f}"
