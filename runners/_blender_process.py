@@ -19,8 +19,8 @@ from typing import Any
 
 from runners import _blender_script
 from runners._base import Device, Fail, Retry, RunnerError, Tools, remembered
-from runners._sandbox import Sandbox
-from runners._sandbox_watch import Ended, Limits, Outcome
+from runners.sandbox import Sandbox
+from runners.sandbox.watch import Ended, Limits, Outcome
 
 OLDEST = (4, 2)
 """The first version of Blender that has --offline-mode."""

@@ -9,7 +9,7 @@ from runners._base import Context, Device, OutputFile, Tools
 from runners._ffmpeg_encoders import choose, video_options
 from runners._ffmpeg_process import job_limits, run_ffmpeg
 from runners._ffmpeg_request import TranscodeRequest
-from runners._sandbox import Sandbox
+from runners.sandbox import Sandbox
 
 NAME = "video.mp4"
 

@@ -13,8 +13,8 @@ from functools import cache
 from runners._base import Device, Fail, Retry, RunnerError, Tools, remembered
 from runners._ffmpeg_process import GLOBAL_OPTIONS
 from runners._ffmpeg_request import TranscodeRequest
-from runners._sandbox import Sandbox
-from runners._sandbox_watch import Limits
+from runners.sandbox import Sandbox
+from runners.sandbox.watch import Limits
 
 TRIAL_SECONDS = 20.0
 """Seconds for a short run of ffmpeg: a listing, or one frame on a GPU that first has to wake."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from runners._base import Context, Device, Fail, Retry, Tools
-from runners._sandbox import Sandbox
-from runners._sandbox_watch import Ended, Limits, Outcome
+from runners.sandbox import Sandbox
+from runners.sandbox.watch import Ended, Limits, Outcome
 
 PROTOCOLS = "file,pipe"
 FORMATS = (

@@ -55,7 +55,7 @@ from runners._protocol import (
     read_message,
 )
 from runners._registry import find
-from runners._sandbox_watch import adopt_orphans
+from runners.sandbox.watch import adopt_orphans
 
 QUEUE_LIMIT = 64
 """Messages that may wait behind a run. A parent sends one run at a time, so more is a fault of its."""

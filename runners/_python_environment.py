@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runners._base import Context, Fail, Retry, Tools
-from runners._sandbox import Sandbox
-from runners._sandbox_watch import Ended, Limits, Outcome
+from runners.sandbox import Sandbox
+from runners.sandbox.watch import Ended, Limits, Outcome
 
 INSTALL_SECONDS = 900.0
 """Seconds that installing may take; large engines are gigabytes."""

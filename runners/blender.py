@@ -34,8 +34,8 @@ from runners._blender_process import (
 from runners._blender_rendering import Rendering, frame_name
 from runners._blender_request import MAX_PIXELS, MAX_SAMPLES, RenderRequest, RenderResult
 from runners._blender_video import make_video, video_encoder
-from runners._sandbox import unavailable
-from runners._sandbox_watch import Limits
+from runners.sandbox import unavailable
+from runners.sandbox.watch import Limits
 
 DEFINITION = ServiceDefinition(
     service_id="blender_rendering",

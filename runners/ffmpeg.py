@@ -42,7 +42,7 @@ from runners._ffmpeg_process import (
     run_ffmpeg,
 )
 from runners._ffmpeg_request import MEDIA_TYPES, TranscodeRequest
-from runners._sandbox import Sandbox, unavailable
+from runners.sandbox import Sandbox, unavailable
 
 SOUND_WEIGHT = Decimal("0.1")
 """Units of one second of an output that has no pictures: as much as a picture of 0.1 megapixels."""

@@ -31,8 +31,8 @@ from runners._base import (
 from runners._protocol import check_json
 from runners._python_environment import environment
 from runners._python_request import InferenceRequest, InferenceResult, upload_field
-from runners._sandbox import Sandbox, python_prefix, unavailable
-from runners._sandbox_watch import Ended, Limits, Outcome
+from runners.sandbox import Sandbox, python_prefix, unavailable
+from runners.sandbox.watch import Ended, Limits, Outcome
 
 DEFAULT_MEMORY = 2 * 2**30
 """Bytes for a job that does not say how much memory it needs."""

@@ -25,10 +25,10 @@ from runners._base import (
 )
 from runners._ffmpeg_process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
 from runners._memory import release_memory
-from runners._sandbox import Sandbox, unavailable
 from runners._whisper_engines import SAMPLE_RATE, TranscriptionEngine, installed, open_engine, weights
 from runners._whisper_request import Engine, TranscribeRequest, TranscribeResult
 from runners._whisper_subtitles import write
+from runners.sandbox import Sandbox, unavailable
 
 if TYPE_CHECKING:
     from runners._whisper_engines import Samples

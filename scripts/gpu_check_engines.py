@@ -21,8 +21,8 @@ from gpu_check_child import Child, ChildError, find
 from gpu_check_report import Checks, Failed, NotChecked, Place
 from runners._base import Benchmark, Model, RunnerError
 from runners._protocol import Done
-from runners._sandbox import Sandbox, python_prefix
-from runners._sandbox_watch import Ended, Limits
+from runners.sandbox import Sandbox, python_prefix
+from runners.sandbox.watch import Ended, Limits
 
 LACKING: Final = frozenset(
     {"HARDWARE_UNAVAILABLE", "GPU_UNAVAILABLE", "MODEL_UNAVAILABLE", "PROGRAM_MISSING"}

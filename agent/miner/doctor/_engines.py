@@ -16,7 +16,7 @@ from agent.settings import Settings
 from runners._base import Device, Retry
 from runners._blender_process import abilities
 from runners._ffmpeg_encoders import HARDWARE, hardware_works, listed
-from runners._sandbox import unavailable as sandbox_fault
+from runners.sandbox import unavailable as sandbox_fault
 
 ANY_CARD: Final = Device("cuda", "any")
 

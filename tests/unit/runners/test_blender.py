@@ -23,9 +23,9 @@ from runners._blender_process import _program
 from runners._blender_rendering import Rendering
 from runners._blender_request import RenderRequest
 from runners._protocol import Run
-from runners._sandbox import Sandbox
-from runners._sandbox_watch import Limits
 from runners.blender import BlenderRunner
+from runners.sandbox import Sandbox
+from runners.sandbox.watch import Limits
 
 URL = "https://example.com/scene.blend"
 SMALL = {"engine": "cycles", "resolution_x": 64, "resolution_y": 36, "samples": 2}

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from runners._base import Cancelled, Device, Retry
-from runners._sandbox import Sandbox, unavailable
-from runners._sandbox_watch import Ended, Limits
+from runners.sandbox import Sandbox, unavailable
+from runners.sandbox.watch import Ended, Limits
 
 LIMITS = Limits(memory=256 * 2**20, output=4 * 2**20, seconds=20, cpu_seconds=20, processes=24)
 PYTHON = "/usr/bin/python3"

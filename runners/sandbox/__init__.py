@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from runners._base import Cancelled, Device, Retry, Tools
-from runners._sandbox_watch import Ended, Limits, Outcome, watch
+from runners.sandbox.watch import Ended, Limits, Outcome, watch
 
 TEMPORARY_SIZE = 64 * 2**20
 """Bytes of /tmp and of /dev/shm inside the sandbox; both are memory."""
