@@ -1,5 +1,5 @@
 # Thin names over scripts/, whose files say what they do. All but clean first set up what is missing.
-.PHONY: setup demo start test check bench format docs clean
+.PHONY: setup demo start test check audit bench format docs clean
 
 # Debian packages, .venv, demo models.
 setup:
@@ -20,6 +20,10 @@ test:
 # Style, format, types, who may import whom.
 check:
 	@scripts/check
+
+# Whether there are advisories about the installed packages. Needs the network.
+audit:
+	@scripts/audit
 
 # How fast it is on this machine.
 bench:

@@ -41,7 +41,7 @@ def _read_catalogue(path: Path) -> dict[str, CatalogueEntry]:
 def _read_document(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
 
 

@@ -56,11 +56,15 @@ _PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """What a directory holds: the pipeline's class, `variant` as diffusers calls it, the weights in a fixed order."""
+    """What a directory holds: the pipeline's class, `variant` as diffusers calls it, the weights in a fixed order.
+
+    `encoders` are the classes of transformers by the parts that they read.
+    """
 
     pipeline: str
     variant: str | None
     weights: tuple[Path, ...]
+    encoders: Mapping[str, str]
 
 
 def examine(model: Model) -> ModelFiles:
@@ -76,7 +80,10 @@ def examine(model: Model) -> ModelFiles:
     weights = tuple(path for files in found.values() for path in _chosen(files, half=only_half))
     if not weights:
         raise _unavailable(model, "it has no weights")
-    return ModelFiles(pipeline, "fp16" if only_half else None, weights)
+    encoders = {
+        name: index[name][1] for name, files in found.items() if files and index[name][0] == "transformers"
+    }
+    return ModelFiles(pipeline, "fp16" if only_half else None, weights, encoders)
 
 
 def lora_file(lora: Model) -> Path:

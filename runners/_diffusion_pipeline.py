@@ -271,17 +271,19 @@ def _read(model: Model, files: ModelFiles, device: Device) -> Any:
     pipeline_class: Any = getattr(diffusers, files.pipeline)
     known = inspect.signature(pipeline_class.__init__).parameters
     left_out = {**dict.fromkeys(UNUSED), "requires_safety_checker": False}
+    options = {"variant": files.variant, "use_safetensors": True, "local_files_only": True}
+    number_type = getattr(torch, precision(device))
     with memory_faults():
         try:
-            return pipeline_class.from_pretrained(
+            base = pipeline_class.from_pretrained(
                 str(model.path),
                 # The older name of `dtype`, which every version since 0.33 understands.
-                torch_dtype=getattr(torch, precision(device)),
-                variant=files.variant,
-                use_safetensors=True,
-                local_files_only=True,
+                torch_dtype=number_type,
+                **options,
                 **{name: value for name, value in left_out.items() if name in known},
+                **_encoders(model, files, {**options, "dtype": number_type}),
             )
+            _check_complete(base)
         except (MemoryError, Cancelled):
             raise
         except Exception as error:
@@ -292,6 +294,29 @@ def _read(model: Model, files: ModelFiles, device: Device) -> Any:
                 f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
                 code="MODEL_UNAVAILABLE",
             ) from error
+    return base
+
+
+def _check_complete(base: Any) -> None:
+    """Raise `ValueError` if diffusers found no values for some weights."""
+    if any(weight.is_meta for part in _modules(base) for weight in part.parameters()):
+        raise ValueError("its files lack some of its weights")
+
+
+def _encoders(model: Model, files: ModelFiles, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The pipeline's text encoders. Raises `ValueError` if a file lacks weights: transformers alone makes them up."""
+    import transformers  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    encoders = {}
+    for part, name in files.encoders.items():
+        encoders[part], report = getattr(transformers, name).from_pretrained(
+            model.path / part, output_loading_info=True, **options
+        )
+        if report["missing_keys"]:
+            raise ValueError(
+                f"the files of its part {part!r} lack {len(report['missing_keys'])} of its weights"
+            )
+    return encoders
 
 
 def _abilities(base: Any, family: Abilities, options: ModelOptions) -> Abilities:

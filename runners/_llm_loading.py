@@ -84,7 +84,12 @@ def _read(model: Model, device: Device, number_type: Any) -> tuple[Any, Any]:
         options["device_map"] = device.kind  # straight to the GPU, without a copy in main memory
     with nullcontext() if gguf is None else _read_once():
         tokenizer = AutoTokenizer.from_pretrained(model.path, **places)
-        return tokenizer, AutoModelForCausalLM.from_pretrained(model.path, **options)
+        network, report = AutoModelForCausalLM.from_pretrained(
+            model.path, output_loading_info=True, **options
+        )
+    if report["missing_keys"]:  # transformers fills them with random numbers
+        raise ValueError(f"its files lack {len(report['missing_keys'])} of its weights")
+    return tokenizer, network
 
 
 def _checked(network: Any, tokenizer: Any) -> Loaded:

@@ -50,7 +50,9 @@ def plain_units(units: Decimal) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-Units = Annotated[Decimal, Field(ge=0), PlainSerializer(plain_units, return_type=str)]
+MAX_UNITS = Decimal(10) ** 20
+
+Units = Annotated[Decimal, Field(ge=0, lt=MAX_UNITS), PlainSerializer(plain_units, return_type=str)]
 
 
 class ProtocolError(Exception):

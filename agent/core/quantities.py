@@ -15,6 +15,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 MONEY_DECIMALS: Final = 8
+MAX_BYTES: Final = 2**63 - 1
+"""The largest size that the database holds."""
 
 _SUFFIXES: Final = {
     "m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9,
@@ -89,8 +91,8 @@ class Bytes(int):
     def __new__(cls, value: int | str) -> Self:
         """Parse `value`. Raises `ValueError` saying what fits."""
         size = parse_quantity(value) if isinstance(value, str) else value
-        if size < 0 or size % 1:
-            raise ValueError("a size is a whole number of bytes, not negative")
+        if not 0 <= size <= MAX_BYTES or size != int(size):
+            raise ValueError(f"a size is a whole number of bytes, from 0 to {MAX_BYTES}")
         return super().__new__(cls, size)
 
     @classmethod

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.core.quantities import parse_money, parse_time
+from agent.core.quantities import Money, parse_time
 from agent.core.tracing import TRACE_ID
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import FormatError
 
-_Price = Annotated[Decimal, BeforeValidator(parse_money)]
-_Moment = Annotated[float, BeforeValidator(parse_time)]
+
+def _read_time(value: object) -> float:
+    if not isinstance(value, str):
+        raise ValueError("a time is a string in RFC 3339")  # noqa: TRY004 - pydantic's way
+    return parse_time(value)
+
+
+_Time = Annotated[float, BeforeValidator(_read_time)]
 
 
 class _Received(BaseModel):
@@ -47,10 +52,10 @@ class Lease(_Received):
     fence: int = Field(ge=1)
     service: str
     spec_digest: str
-    unit_price: _Price
-    max_cost: _Price
-    assigned_at: _Moment
-    deadline: _Moment
+    unit_price: Money
+    max_cost: Money
+    assigned_at: _Time
+    deadline: _Time
     spec: Spec
     kept: tuple[KeptOutput, ...] = ()
     trace_id: str | None = Field(default=None, pattern=TRACE_ID)

@@ -78,11 +78,18 @@ def _paths(values: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[t
 def read_file(path: Path) -> SettingsFile:
     """Read a file, if it is there. Raises `ConfigurationError` if it may not be read."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
     except FileNotFoundError:
         return SettingsFile(path)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    return parse_file(path, content)
+
+
+def parse_file(path: Path, content: bytes) -> SettingsFile:
+    """The settings in the content of a file. What is wrong with it stands in `faults`, with its line."""
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = error.object[: error.start].count(b"\n")
         fault = Fault("", "this is not text in UTF-8.", None, Origin("file", str(path), before + 1))
@@ -92,6 +99,14 @@ def read_file(path: Path) -> SettingsFile:
         return SettingsFile(path, text, tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         return SettingsFile(path, text, faults=(_syntax(path, text, str(error)),))
+    except (ValueError, RecursionError):  # tomllib refuses neither by its own error
+        fault = Fault(
+            "",
+            "it holds a number of thousands of digits, or values nested hundreds deep.",
+            None,
+            Origin("file", str(path), 1),
+        )
+        return SettingsFile(path, text, faults=(fault,))
 
 
 def _syntax(path: Path, text: str, message: str) -> Fault:

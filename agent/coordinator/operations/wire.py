@@ -7,7 +7,7 @@ from collections import Counter
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, field_validator
 
 from agent.coordinator.dispatch import MAX_LEASES
 from agent.core.fields import example
@@ -24,6 +24,15 @@ MAX_EXTRA: Final = 1024
 ShortText = Annotated[str, Field(max_length=200)]
 Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
+
+
+def _checked(value: dict[str, Any]) -> dict[str, Any]:
+    check_json(value)
+    return value
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_checked)]
+"""What a miner's programs say freely. It is stored and sent on, so it has to be JSON that everybody can write and read."""
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$", examples=["job_1234567890"])]
 
 
@@ -64,7 +73,7 @@ class Service(_Message):
     loaded: Annotated[list[ShortText], Field(max_length=1000)] = []
     downloadable: bool = False
     unit_price: Money
-    features: dict[str, Any] = {}
+    features: JsonObject = {}
     concurrency: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 1
     withheld: Annotated[list[ShortText], Field(max_length=1000)] = []
     score: Score | None = None
@@ -237,7 +246,7 @@ class RunEvent(_Message):
     """Something that a runner says while it runs."""
 
     kind: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
-    data: dict[str, Any] = {}
+    data: JsonObject = {}
 
     @field_validator("data")
     @classmethod
@@ -280,12 +289,11 @@ class RunOutput(OutputArtifact):
 
     # A later run makes a file of this name: no path, and not only dots.
     name: Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]*[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
-    extra: dict[str, Any] = {}
+    extra: JsonObject = {}
 
     @field_validator("extra")
     @classmethod
     def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
-        check_json(value)  # it stands in later leases, so whatever could not be sent must not be kept
         if len(json.dumps(value)) > MAX_EXTRA:
             raise ValueError(f"extra may have at most {MAX_EXTRA} bytes")
         return value
@@ -295,7 +303,7 @@ class RunResult(_Message):
     """`POST /v1/miners/jobs/{job_id}/result`."""
 
     fence: Fence
-    envelope: dict[str, Any] = Field(
+    envelope: JsonObject = Field(
         description="DSSE",
         examples=[
             {
@@ -305,7 +313,7 @@ class RunResult(_Message):
             }
         ],
     )
-    results: dict[str, Any] = Field(examples=[{"text": "Hello", "processing_time": 1.23, "units": 1.5}])
+    results: JsonObject = Field(examples=[{"text": "Hello", "processing_time": 1.23, "units": 1.5}])
     artifacts: Annotated[list[OutputArtifact], Field(max_length=10_000)] = []
 
 

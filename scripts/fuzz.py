@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+"""Fuzzes the parsers that read what strangers send, guided by coverage.
+
+scripts/fuzz.py                        ten minutes for each target, two at a time
+scripts/fuzz.py note proof --minutes 1
+scripts/fuzz.py --merge                writes what went new ways through the code to tests/fuzzing/corpus
+
+What a run finds lies in build/fuzz: `corpus/TARGET` has the inputs that reached code which no other input reached, `TARGET.log` what
+the fuzzer printed, and `TARGET-crash-...` an input that raised what it must not. With the fix, `--merge` takes that input along.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BUILD = ROOT / "build/fuzz"
+MAX_BYTES = 6000
+"""Of one input: parsers are broken by their form, not by their length."""
+MAX_CORPUS_BYTES = 1500
+"""Of one input that the tests keep, so that the corpus stays small."""
+SLOW_SECONDS = 5
+"""An input that takes longer counts as a crash: it would stop an event loop."""
+AT_ONCE = 2
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+
+def fuzz(name: str, arguments: list[str]) -> None:
+    """Feed one target for as long as libFuzzer's `arguments` say. Ends the process."""
+    import atheris  # noqa: PLC0415 - has no wheels for every Python, and only this function needs it
+
+    with atheris.instrument_imports(include=["agent", "aitbc", "runners"]):
+        from fuzzing.targets import TARGETS  # noqa: PLC0415 - instrumented on the way in
+    target = TARGETS[name]
+
+    def feed(data: bytes) -> None:
+        target.accepts(data)
+
+    atheris.Setup([sys.argv[0], *arguments], feed)
+    atheris.Fuzz()
+
+
+def run(name: str, *arguments: str) -> int:
+    """Run the fuzzer in a process of its own, with its output in a file. Returns its exit status."""
+    limits = [f"-max_len={MAX_BYTES}", f"-timeout={SLOW_SECONDS}", f"-artifact_prefix={BUILD}/{name}-"]
+    with (BUILD / f"{name}.log").open("w") as log:
+        command = [sys.executable, __file__, "--one", name, *limits, *arguments]
+        return subprocess.run(command, check=False, stdout=log, stderr=log, cwd=ROOT).returncode
+
+
+def search(name: str, minutes: float) -> bool:
+    """Look for inputs that a target fails at. Returns whether there was none."""
+    from fuzzing.corpus import read_corpus  # noqa: PLC0415 - `fuzz` needs it instrumented
+    from fuzzing.targets import TARGETS  # noqa: PLC0415 - as above
+
+    found = BUILD / "corpus" / name
+    found.mkdir(parents=True, exist_ok=True)
+    known = [*TARGETS[name].seeds(), *(entry.data for entry in read_corpus(name))]
+    for number, data in enumerate(known):
+        (found / f"known-{number}").write_bytes(data)
+    status = run(name, f"-max_total_time={round(minutes * 60)}", str(found))
+    lines = (BUILD / f"{name}.log").read_text(errors="replace").splitlines()
+    runs = next((line for line in reversed(lines) if line.startswith("Done")), f"see {BUILD / name}.log")
+    print(f"fuzz: {name:16} {'ok    ' if status == 0 else 'BROKEN'} {runs}", flush=True)
+    return status == 0
+
+
+def merge(name: str) -> bool:
+    """Keep the fewest inputs that go all the ways that were found. Returns whether that worked."""
+    from fuzzing.corpus import read_corpus, write_corpus  # noqa: PLC0415 - `fuzz` needs it instrumented
+
+    with tempfile.TemporaryDirectory() as directory:
+        status = run(name, "-merge=1", directory, str(BUILD / "corpus" / name))
+        chosen = [path.read_bytes() for path in Path(directory).iterdir()]
+    crashes = [path.read_bytes() for path in BUILD.glob(f"{name}-*-*") if path.is_file()]
+    small = [data for data in chosen if len(data) <= MAX_CORPUS_BYTES]
+    count = write_corpus(name, [*(entry.data for entry in read_corpus(name)), *small, *crashes])
+    print(f"fuzz: {name:16} {count} inputs", flush=True)
+    return status == 0
+
+
+def main() -> int:
+    """Entry point."""
+    if sys.argv[1:2] == ["--one"]:
+        fuzz(sys.argv[2], sys.argv[3:])
+    from fuzzing.targets import TARGETS  # noqa: PLC0415 - `fuzz` needs it instrumented
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"any of {', '.join(TARGETS)}")
+    parser.add_argument("--minutes", type=float, default=10, help="for each target (10)")
+    parser.add_argument(
+        "--merge", action="store_true", help="write what was found to the corpus of the tests"
+    )
+    chosen = parser.parse_args()
+    if unknown := set(chosen.targets) - set(TARGETS):
+        parser.error(f"there is no target {', '.join(sorted(unknown))}; there are: {', '.join(TARGETS)}")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    work = merge if chosen.merge else partial(search, minutes=chosen.minutes)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return 0 if all(list(pool.map(work, chosen.targets or TARGETS))) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

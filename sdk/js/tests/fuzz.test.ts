@@ -1,0 +1,118 @@
+/**
+ * Parsers that read what strangers send accept an input or refuse it by their own error, and agree with the Python SDK
+ * about which: its fuzzer's corpus, with a verdict for each input, is replayed here.
+ *
+ * `FUZZ_SECONDS=600 npx vitest run fuzz` looks for new inputs for ten minutes a parser.
+ */
+
+import { readFileSync } from "node:fs";
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { verifyAttestation } from "../src/attestation.js";
+import { canonicalJson, decodeBase64, decodeUtf8, encodeBase64, parseJson } from "../src/canonical.js";
+import { openEnvelope } from "../src/dsse.js";
+import { VerificationError } from "../src/errors.js";
+import { COSIGNATURE_TYPE, parseVkey } from "../src/keys.js";
+import { parseCheckpoint, parseProof } from "../src/log.js";
+import { parseNote } from "../src/notes.js";
+import { Policy } from "../src/policy.js";
+import { parseSettlement } from "../src/settlement.js";
+import { parseStatement } from "../src/statement.js";
+import { parseTilePath } from "../src/tiles.js";
+import { fromBase64, vectors } from "./vectors.js";
+
+const SECONDS = Number(process.env.FUZZ_SECONDS ?? "0");
+const RUNS = 2000;
+
+const { bundle, log_key } = vectors<{
+  // biome-ignore lint/suspicious/noExplicitAny: the vectors are what they are
+  bundle: any;
+  log_key: string;
+}>("receipts");
+const minerKey = decodeBase64(bundle.receipt.signature.public_key);
+const logKey = parseVkey(log_key).publicKey;
+
+/** The parsers by the names that their corpora have. */
+const TARGETS: Record<string, (data: Uint8Array<ArrayBuffer>) => unknown> = {
+  attestation: (data) => verifyAttestation(parseJson(data), logKey),
+  base64: (data) => {
+    const text = decodeUtf8(data);
+    expect(encodeBase64(decodeBase64(text))).toBe(text);
+  },
+  checkpoint: (data) => parseCheckpoint(decodeUtf8(data)),
+  dsse: (data) => openEnvelope(parseJson(data), minerKey, "application/vnd.in-toto+json"),
+  json: (data) => canonicalJson(parseJson(data)),
+  note: (data) => parseNote(data),
+  policy: (data) => Policy.parse(data),
+  proof: (data) => parseProof(data),
+  settlement: (data) => parseSettlement(data),
+  statement: (data) => parseStatement(data),
+  tile: (data) => parseTilePath(decodeUtf8(data)),
+  vkey: (data) => parseVkey(decodeUtf8(data)),
+  witness_key: (data) => parseVkey(decodeUtf8(data), COSIGNATURE_TYPE),
+};
+
+interface Entry {
+  accepted: boolean;
+  data: Uint8Array<ArrayBuffer>;
+}
+
+function corpus(name: string): Entry[] {
+  const path = new URL(`../../../tests/fuzzing/corpus/${name}.txt`, import.meta.url);
+  const lines = readFileSync(path, "ascii").split("\n").slice(0, -1);
+  return lines.map((line) => ({ accepted: line[0] === "+", data: fromBase64(line.slice(2)) }));
+}
+
+function accepts(name: string, data: Uint8Array<ArrayBuffer>): boolean {
+  try {
+    TARGETS[name]?.(data);
+  } catch (error) {
+    if (error instanceof VerificationError) return false;
+    throw error;
+  }
+  return true;
+}
+
+/** An input of the corpus in which up to four pieces were replaced. */
+function changed(entries: Entry[]): fc.Arbitrary<Uint8Array<ArrayBuffer>> {
+  const change = fc.record({
+    at: fc.double({ min: 0, max: 1, noNaN: true }),
+    gone: fc.nat(12),
+    put: fc.uint8Array({ maxLength: 6 }),
+  });
+  return fc
+    .tuple(fc.constantFrom(...entries), fc.array(change, { minLength: 1, maxLength: 4 }))
+    .map(([entry, changes]) =>
+      changes.reduce((data, { at, gone, put }) => {
+        const start = Math.floor(at * data.length);
+        return Uint8Array.from([...data.slice(0, start), ...put, ...data.slice(start + gone)]);
+      }, entry.data),
+    );
+}
+
+describe.each(Object.keys(TARGETS))("%s", (name) => {
+  const entries = corpus(name);
+
+  test("what the Python SDK accepts is accepted, and nothing else", () => {
+    expect(entries.length).toBeGreaterThan(0);
+    const wrong = entries.filter((entry) => accepts(name, entry.data) !== entry.accepted);
+    expect(wrong.map((entry) => `${entry.accepted} ${encodeBase64(entry.data)}`)).toEqual([]);
+  });
+
+  test(
+    "a changed input is accepted or refused",
+    () => {
+      const limits =
+        SECONDS > 0
+          ? { numRuns: Number.MAX_SAFE_INTEGER, interruptAfterTimeLimit: SECONDS * 1000 }
+          : { numRuns: RUNS };
+      fc.assert(
+        fc.property(changed(entries), (data) => {
+          accepts(name, data);
+        }),
+        limits,
+      );
+    },
+    (SECONDS + 60) * 1000,
+  );
+});
