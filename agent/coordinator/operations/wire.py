@@ -278,14 +278,14 @@ class OutputArtifact(_Message):
 class RunOutput(OutputArtifact):
     """The data of an `output` event."""
 
-    # A later run makes a file of this name: no path, and not only dots.
+    # A later run's miner makes a file of this name: no path, and not only dots.
     name: Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]*[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
     extra: dict[str, Any] = {}
 
     @field_validator("extra")
     @classmethod
     def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
-        check_json(value)  # it stands in later leases, so whatever could not be sent must not be kept
+        check_json(value)  # it stands in later leases, so it must be possible to send it
         if len(json.dumps(value)) > MAX_EXTRA:
             raise ValueError(f"extra may have at most {MAX_EXTRA} bytes")
         return value
