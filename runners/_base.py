@@ -18,6 +18,8 @@ from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
+from runners._checkpoints import Checkpoints as Checkpoints  # noqa: PLC0414 - exported as part of the contract
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -124,7 +126,8 @@ class ServiceDefinition:
     that make the service's input; when empty, the input is what stands under `parameters`. `upload_field(input, name)`
     says which file field an uploaded file of that name fills. `cpu_unit` is the unit where there is no GPU, if another.
     `adapters(input)` names the catalogue's adapters (LoRA and the like) that a request uses beside its model;
-    `size(input)` says in few words what of a request decides how much GPU memory it takes ("1024x1024").
+    `size(input)` says in few words what of a request decides how much GPU memory it takes ("1024x1024"). `checkpoints` says
+    how a run resumes the work of an earlier one; without it, a job whose miner is lost starts again.
     """
 
     service_id: str
@@ -144,6 +147,7 @@ class ServiceDefinition:
     cpu_unit: str | None = None
     adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     size: Callable[[Mapping[str, Any]], str] | None = None
+    checkpoints: Checkpoints | None = None
 
     def unit_on(self, device_kind: str) -> str:
         """The metering unit of a run on a device of this kind ("cuda" or "cpu")."""
@@ -191,7 +195,8 @@ def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str
 class Tools:
     """Programs, folders and limits of this machine, from the settings `runners.*`. Sizes are bytes, times seconds.
 
-    `batch` is how many runs of one model may share it at the same time, in runners that can do so.
+    `batch` is how many runs of one model may share it at the same time, in runners that can do so. `checkpoint_seconds` is
+    how long a run works between two checkpoints.
     """
 
     ffmpeg: str = "ffmpeg"
@@ -205,6 +210,7 @@ class Tools:
     max_output: int = 20 * 2**30
     batch: int = 8
     python_models: bool = True
+    checkpoint_seconds: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,8 +317,12 @@ class Context(Protocol):
         """The adapters that the request names, by catalogue name (see `ServiceDefinition.adapters`)."""
 
     @property
-    def kept(self) -> Mapping[str, Path]:
-        """Outputs that an earlier run of this job handed over with `keep`, by name. They lie below `output`."""
+    def checkpoints(self) -> Mapping[str, Path]:
+        """Checkpoints of earlier runs of this job, by name, in a directory of their own; only read them.
+
+        Another miner made them, so they are a stranger's files. Copy what is reused to `output`, and let the results say
+        which parts were resumed: this miner signs them.
+        """
 
     @property
     def resources(self) -> Mapping[str, str]:
@@ -328,11 +338,12 @@ class Context(Protocol):
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Send something to whoever watches the job: a token, a preview, a finished segment."""
 
-    def keep(self, file: OutputFile) -> None:
-        """Hand over an output before the run ends. The file must not change any more.
+    def checkpoint(self, file: OutputFile) -> None:
+        """Hand over a file below `output` before the run ends; it must not change any more.
 
-        It is stored meanwhile, the client can have it at once, and should another miner have to take over the job, its
-        run finds it under `kept`. It is no result by itself: name it in the results as well.
+        It is stored while the run goes on. If another miner takes the job over, its run finds the file in `checkpoints`. A
+        checkpoint is not a result: name it in the results as well if it is one. Raises `ValueError` unless
+        `ServiceDefinition.checkpoints` accepts the file.
         """
 
     def check(self) -> None:

@@ -36,7 +36,7 @@ SCRIPT_FAULT = 3
 
 SCENE = "/input/scene.blend"
 OUTPUT = "/output"
-KEPT = "/kept"
+CHECKPOINTS = "/checkpoints"
 
 SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "software")
 """Parts of the names under which OpenGL runs on the processor, where EEVEE takes minutes for a small picture."""
@@ -84,7 +84,7 @@ def run_blender(
     backend: str | None = None,
     scene: Path | None = None,
     output: Path | None = None,
-    kept: Path | None = None,
+    checkpoints: Path | None = None,
     on_message: Callable[[str], None],
     on_line: Callable[[str], None] = lambda _: None,
     on_tick: Callable[[float], None] | None = None,
@@ -92,7 +92,7 @@ def run_blender(
 ) -> Outcome:
     """Run `_blender_script` with a job, on the GPU with a Cycles `backend`, else on the processor.
 
-    It sees `scene` at `SCENE`, `output` (which it may write) at `OUTPUT`, and `kept` at `KEPT`. `on_message` gets what
+    It sees `scene` at `SCENE`, `output` (which it may write) at `OUTPUT`, and `checkpoints` at `CHECKPOINTS`. `on_message` gets what
     the script tells, JSON. Raises `Cancelled`, and `Retry` if Blender or the sandbox is not there.
     """
     if tools.sandbox == "off":
@@ -117,8 +117,8 @@ def run_blender(
         script = sandbox.read(Path(_blender_script.__file__), "/script.py")
         if output is not None:
             sandbox.write(output, OUTPUT)
-        if kept is not None:
-            sandbox.read(kept, KEPT)
+        if checkpoints is not None:
+            sandbox.read(checkpoints, CHECKPOINTS)
         if scene is not None:
             command.append(sandbox.read(scene, SCENE))
         command += ["-P", script, "--", "--cycles-device", backend or "CPU"]

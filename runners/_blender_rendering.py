@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -124,13 +125,13 @@ class Rendering:
             self._report()
         elif told.reused is not None:
             name = self._name(told.reused)
-            if name not in self._context.kept:
+            if name not in self._context.checkpoints:
                 raise _untrue()
             self._resumed.append(told.reused)
-            self._finish(told.reused, self._context.kept[name])
+            self._finish(told.reused, self._copy(self._context.checkpoints[name]))
         elif told.saved is not None:
             self._finish(told.saved, self._take(told.saved))
-            self._context.keep(self._done[told.saved])
+            self._context.checkpoint(self._done[told.saved])
         else:
             self.refusal = told.refused
 
@@ -184,10 +185,17 @@ class Rendering:
             raise _untrue() from None
         if target.is_symlink() or not target.is_file():  # asked here, where it cannot be exchanged any more
             raise _untrue()
-        self._room -= target.stat().st_size
+        return self._counted(target)
+
+    def _copy(self, checkpoint: Path) -> Path:
+        """Copy a frame of an earlier run to this run's outputs."""
+        return self._counted(Path(shutil.copyfile(checkpoint, self._context.output / checkpoint.name)))
+
+    def _counted(self, frame: Path) -> Path:
+        self._room -= frame.stat().st_size
         if self._room < 0:
             raise Fail("The frames are larger than this miner allows.", code="OUTPUT_TOO_LARGE")
-        return target
+        return frame
 
     @property
     def _layers(self) -> int:

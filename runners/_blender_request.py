@@ -26,6 +26,9 @@ MAX_SAMPLES = 65_536
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "exr": "image/x-exr"}
 SUFFIXES = {"png": "png", "jpeg": "jpg", "exr": "exr"}
 
+FRAME_FILES = {rf"frame_\d{{4,7}}\.{SUFFIXES[form]}": MEDIA_TYPES[form] for form in SUFFIXES}
+"""Names of frames' files as regular expressions, with the media type of each."""
+
 _RANGE = re.compile(r"(\d{1,7})(?:-(\d{1,7}))?")
 _TEXT_LIMIT = 10_000
 

@@ -112,8 +112,8 @@ def render(bpy: Any, job: dict[str, Any], tell: Tell) -> None:
     )
     missing = []
     for frame in frames:
-        kept = job["kept"].get(str(frame))
-        if kept is not None and _intact(bpy, kept, job["format"], (width, height)):
+        made = job["made"].get(str(frame))
+        if made is not None and _intact(bpy, made, job["format"], (width, height)):
             tell(reused=frame)
         else:
             missing.append(frame)

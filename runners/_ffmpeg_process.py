@@ -197,7 +197,7 @@ def run_ffmpeg(
         raise explain(outcome, hardware=hardware)
 
 
-GLOBAL_OPTIONS = ("-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1")
+GLOBAL_OPTIONS = ("-nostdin", "-y", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1")
 
 
 def generate(tools: Tools, target: Path, *arguments: str) -> Path:

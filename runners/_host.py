@@ -26,11 +26,12 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from runners._base import Cancelled, Fail, Model, OutputFile, Result, Retry, Runner
+from runners._base import Cancelled, Checkpoints, Fail, Model, OutputFile, Result, Retry, Runner
 from runners._protocol import (
     FILE_KEY,
     MAX_DEPTH,
     Cancel,
+    Checkpoint,
     Configure,
     Done,
     Error,
@@ -38,7 +39,6 @@ from runners._protocol import (
     Exit,
     FileReference,
     ForChild,
-    Kept,
     Load,
     Loaded,
     Log,
@@ -79,10 +79,10 @@ EXIT_PROTOCOL = 2
 class _RunContext:
     """`runners._base.Context` over the socket."""
 
-    def __init__(self, message: Run, send: Callable[[Message], None]) -> None:
+    def __init__(self, message: Run, send: Callable[[Message], None], declared: Checkpoints | None) -> None:
         self.files: Mapping[str, Path] = message.files
         self.adapters: Mapping[str, Model] = message.adapters
-        self.kept: Mapping[str, Path] = message.kept
+        self.checkpoints: Mapping[str, Path] = message.checkpoints
         self.output = message.output
         self.work = message.work
         self.resources: Mapping[str, str] = message.resources
@@ -90,6 +90,7 @@ class _RunContext:
         self.trace_id = message.trace_id
         self._run_id = message.run_id
         self._send = send
+        self._declared = declared
         self._lock = threading.Lock()
         self._cancelled = False
         self._callbacks: list[Callable[[], None]] = []
@@ -108,8 +109,10 @@ class _RunContext:
         check_json(dict(data))
         self._send(Event(run_id=self._run_id, kind=kind, data=dict(data)))
 
-    def keep(self, file: OutputFile) -> None:
-        self._send(Kept(run_id=self._run_id, file=_reference(file, self.output)))
+    def checkpoint(self, file: OutputFile) -> None:
+        if self._declared is None or not self._declared.accepts(file.name, file.media_type):
+            raise ValueError(f"The service's definition declares no checkpoint {file.name!r}.")
+        self._send(Checkpoint(run_id=self._run_id, file=_reference(file, self.output)))
 
     def check(self) -> None:
         if self._cancelled:
@@ -213,7 +216,8 @@ class _Host:
                 if context is not None:
                     context.cancel()
             case Run():
-                self._runs[message.run_id] = _RunContext(message, self._send)
+                declared = self._runner_class.definition.checkpoints
+                self._runs[message.run_id] = _RunContext(message, self._send, declared)
                 self._inbox.put_nowait(message)
             case _:
                 self._inbox.put_nowait(message)

@@ -82,7 +82,7 @@ class Load(Message):
 
 
 class Run(Message):
-    """Do one job. `files` are fetched inputs by field; `output` and `work` are directories, empty but for `kept`.
+    """Do one job. `files` are fetched inputs by field; `output` and `work` are empty directories.
 
     Several runs are under way at the same time only if the runner is `concurrent`.
     """
@@ -92,7 +92,7 @@ class Run(Message):
     parameters: dict[str, Any]
     files: dict[str, Path] = {}
     adapters: dict[str, Model] = {}
-    kept: dict[str, Path] = {}
+    checkpoints: dict[str, Path] = {}
     output: Path
     work: Path
     resources: dict[str, str] = {}
@@ -220,16 +220,16 @@ class FileReference(Message):
         return output / relative
 
 
-class Kept(Message):
-    """A run hands over an output that is finished before the run is."""
+class Checkpoint(Message):
+    """A run hands over a file from which a later run can resume."""
 
-    type: Literal["kept"] = "kept"
+    type: Literal["checkpoint"] = "checkpoint"
     run_id: str
     file: FileReference
 
 
 ForChild: TypeAlias = Configure | Load | Run | Cancel | Unload | Exit
-FromChild: TypeAlias = Ready | Loaded | Unloaded | Progress | Event | Kept | Log | Done | Error
+FromChild: TypeAlias = Ready | Loaded | Unloaded | Progress | Event | Checkpoint | Log | Done | Error
 
 ToChild = Annotated[ForChild, Field(discriminator="type")]
 ToParent = Annotated[FromChild, Field(discriminator="type")]

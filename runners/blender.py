@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runners._base import (
     Benchmark,
+    Checkpoints,
     Context,
     Device,
     Probe,
@@ -20,7 +21,7 @@ from runners._base import (
     Tools,
 )
 from runners._blender_process import (
-    KEPT,
+    CHECKPOINTS,
     OUTPUT,
     Message,
     abilities,
@@ -32,7 +33,7 @@ from runners._blender_process import (
     save_default_scene,
 )
 from runners._blender_rendering import Rendering, frame_name
-from runners._blender_request import MAX_PIXELS, MAX_SAMPLES, RenderRequest, RenderResult
+from runners._blender_request import FRAME_FILES, MAX_PIXELS, MAX_SAMPLES, RenderRequest, RenderResult
 from runners._blender_video import make_video, video_encoder
 from runners.sandbox import unavailable
 from runners.sandbox.watch import Limits
@@ -56,6 +57,7 @@ DEFINITION = ServiceDefinition(
     output_model=RenderResult,
     requirements=Requirements(gpu="optional", memory=4 * 2**30, disk=2 * 2**30),
     route="blender/render",
+    checkpoints=Checkpoints("frames", FRAME_FILES, outputs=True),
 )
 
 
@@ -133,7 +135,7 @@ class BlenderRunner(Runner[RenderRequest]):
             backend=backend,
             scene=scene,
             output=rendering.scratch,
-            kept=context.output,
+            checkpoints=next((path.parent for path in context.checkpoints.values()), None),
             on_message=rendering.on_message,
             on_line=rendering.on_line,
             on_tick=rendering.on_tick,
@@ -168,10 +170,10 @@ class BlenderRunner(Runner[RenderRequest]):
         if request.engine != "cycles" and eevee_works(self.tools, device):
             engines.append("eevee")
         frames = request.chosen_frames
-        kept = {
-            frame: f"{KEPT}/{path.relative_to(context.output).as_posix()}"
+        made = {
+            frame: f"{CHECKPOINTS}/{path.name}"
             for frame in frames or ()
-            if (path := context.kept.get(frame_name(frame, request))) is not None
+            if (path := context.checkpoints.get(frame_name(frame, request))) is not None
         }
         return {
             "task": "render",
@@ -183,7 +185,7 @@ class BlenderRunner(Runner[RenderRequest]):
             "scene": request.scene,
             "camera": request.camera,
             "frames": frames,
-            "kept": kept,
+            "made": made,
             "output": OUTPUT,
             "width": request.resolution_x,
             "height": request.resolution_y,

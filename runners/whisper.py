@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runners._base import (
     Benchmark,
+    Checkpoints,
     Context,
     Fail,
     Model,
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 6 * 3600
 """Longest audio of one job, in seconds; its samples and its spectrogram are held in memory (0.5 GB an hour)."""
+
+PART_FILES = {r"part_\d{4}\.json": "application/json"}
+"""The names of checkpoints."""
 
 BENCHMARK_TEXT = (
     "The machine that hears this sentence is being measured. It listens to a short passage of plain speech and writes "
@@ -60,6 +64,7 @@ DEFINITION = ServiceDefinition(
     requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2**30),
     route="whisper/transcribe",
     model_field="model",
+    checkpoints=Checkpoints("segments", PART_FILES),
 )
 
 

@@ -19,11 +19,11 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.measures import CLAIMED, PICKUP_SECONDS
+from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import queue
+from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.engine import Connection, Database
-from agent.coordinator.store.outputs import KeptOutput
 from agent.core.jobs import Claim, Job, Release
 from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
 from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
@@ -310,7 +310,7 @@ def claim(
     if not pairs:
         return [], True
     records = job_store.find_many(connection, [job_id for job_id, _ in pairs])
-    kept = output_store.kept_of(
+    checkpoints = checkpoint_store.of_jobs(
         connection, [job_id for job_id, record in records.items() if record.life.fence]
     )
     claims = []
@@ -322,7 +322,7 @@ def claim(
         Assignment(
             job,
             candidate,
-            lease_message(record, job, unit_price, kept.get(job.job_id, ())),
+            lease_message(record, job, unit_price, checkpoints.get(job.job_id, ())),
             now - record.created_at,
         )
         for job, (_, candidate), (record, _, unit_price) in zip(
@@ -354,9 +354,9 @@ def _within_capacity(candidates: Sequence[Candidate], running: Mapping[str, int]
 
 
 def lease_message(
-    record: job_store.JobRecord, job: Job, unit_price: int, kept: Sequence[KeptOutput]
+    record: job_store.JobRecord, job: Job, unit_price: int, checkpoints: Sequence[Checkpoint]
 ) -> LeaseMessage:
-    """A lease as docs/miner-protocol.md shows it, at a price in units of 1e-8; `kept` are outputs of earlier runs."""
+    """A lease as docs/miner-protocol.md shows it, at a price in units of 1e-8, with the checkpoints of earlier runs."""
     lease = job.lease
     if lease is None:
         raise ValueError(f"job {job.job_id} has no lease")
@@ -372,7 +372,7 @@ def lease_message(
         "lease_expires_at": format_time(lease.expires_at),
         "deadline": format_time(lease.deadline),
         "spec": orjson.loads(record.spec),
-        "kept": [output_store.on_the_wire(output) for output in kept],
+        "checkpoints": [checkpoint_store.on_the_wire(checkpoint) for checkpoint in checkpoints],
         "trace_id": record.trace_id,
     }
 

@@ -138,6 +138,7 @@ def tools(settings: Settings) -> Tools:
         max_output=int(chosen.max_output),
         batch=chosen.batch,
         python_models=chosen.python_models,
+        checkpoint_seconds=chosen.checkpoint_seconds,
     )
 
 

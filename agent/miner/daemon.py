@@ -331,6 +331,11 @@ class Daemon:
                 for service, definition in definitions.items()
                 if definition.adapters
             },
+            checkpoints={
+                service: definition.checkpoints
+                for service, definition in definitions.items()
+                if definition.checkpoints
+            },
             inputs=self._settings.miner.inputs,
             jobs_directory=jobs_directory,
             spawn=self._background.spawn,

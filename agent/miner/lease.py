@@ -38,11 +38,13 @@ class Spec(_Received):
     resources: dict[str, str] = {}
 
 
-class KeptOutput(_Received):
-    """An output that an earlier run of the job has handed over."""
+class Checkpoint(_Received):
+    """A file that an earlier run of the job has handed over. `size` is in bytes."""
 
     artifact_id: str
     name: str
+    media_type: str
+    size: int = Field(ge=0)
 
 
 class Lease(_Received):
@@ -57,7 +59,7 @@ class Lease(_Received):
     assigned_at: _Time
     deadline: _Time
     spec: Spec
-    kept: tuple[KeptOutput, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
     trace_id: str | None = Field(default=None, pattern=TRACE_ID)
     received_at: float = Field(default_factory=time.monotonic)
 

@@ -21,13 +21,14 @@ from agent.core.quantities import format_time
 from agent.measures import Meter
 from agent.miner import measures
 from agent.miner.capabilities import ServiceOffer
+from agent.miner.checkpoints import fetch_checkpoints
 from agent.miner.errors import Unreachable
 from agent.miner.events import EventFeed
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor, Stage
 from agent.miner.identity import Identity
 from agent.miner.inputs import fetch
-from agent.miner.lease import KeptOutput, Lease, digest_agrees
+from agent.miner.lease import Lease, digest_agrees
 from agent.miner.library import Lent, Library
 from agent.miner.link import Link
 from agent.miner.models import ModelStore, ModelUnavailable
@@ -38,14 +39,13 @@ from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
 from aitbc.outputs import output_files
 from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price
-from runners._base import Fail, Model, Retry, RunnerError
+from runners._base import Checkpoints, Fail, Model, Retry, RunnerError
 from runners._protocol import FileReference, ProtocolError, Run
 
 _MAX_MESSAGE: Final = 2000
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_HANDING_OVER: Final = 2
-"""Outputs of one job that are uploaded at the same time while it runs."""
+"""Checkpoints of one job that are uploaded at the same time while it runs."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_THIS_MACHINE: Final = frozenset(
     {
@@ -73,7 +73,7 @@ class Workplace:
     """What all work of a daemon shares.
 
     `units` names the metering unit of each service on a kind of device; `adapters` the adapters that a request's
-    parameters ask for, in services that have any; `spawn` runs what may outlive the work, under the daemon's eyes.
+    parameters ask for, in services that have any; `checkpoints` the services that resume; `spawn` runs what may outlive the work, under the daemon's eyes.
     """
 
     identity: Identity
@@ -86,6 +86,7 @@ class Workplace:
     offers: Mapping[str, ServiceOffer]
     units: Mapping[str, Callable[[str], str]]
     adapters: Mapping[str, Callable[[Mapping[str, Any]], Sequence[str]]]
+    checkpoints: Mapping[str, Checkpoints]
     inputs: InputSettings
     jobs_directory: Path
     spawn: Callable[[Coroutine[Any, Any, None], str], None]
@@ -179,16 +180,22 @@ class Work:
 
     async def _perform_with(self, lent: Lent) -> Entry:
         lease, place, model = self.lease, self._place, lent.model
-        for name in ("inputs", "output", "work"):
+        for name in ("inputs", "checkpoints", "output", "work"):
             (self._directory / name).mkdir(parents=True)
         inputs = [await self._fetch(number, name) for number, name in enumerate(sorted(lease.spec.files))]
-        kept = {item.name: path for item in lease.kept if (path := await self._fetch_kept(item))}
+        checkpoints = await fetch_checkpoints(
+            lease,
+            place.checkpoints.get(lease.service),
+            self._directory / "checkpoints",
+            artifacts=place.link.open_artifact,
+            limits=place.inputs,
+        )
         started_at = time.time()
         message = Run(
             run_id=f"{lease.job_id}_{lease.fence}",
             parameters=lease.spec.parameters,
             files={name: path for name, path, _ in inputs},
-            kept=kept,
+            checkpoints=checkpoints,
             adapters=dict(lent.adapters),
             output=self._directory / "output",
             work=self._directory / "work",
@@ -196,7 +203,7 @@ class Work:
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
         )
-        listener = RunListener(self._on_progress, self._on_event, self._on_kept)
+        listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint)
         self.stage = "waiting"
         execution = await place.executor.run(lease.service, model, message, listener, on_stage=self._on_stage)
         finished_at = time.time()
@@ -227,21 +234,6 @@ class Work:
         )
         return name, file.path, file.sha256
 
-    async def _fetch_kept(self, item: KeptOutput) -> Path | None:
-        """An output of an earlier run; None if it cannot be had, since it can be made again."""
-        if _FILE_NAME.fullmatch(item.name) is None:
-            return None
-        target = self._directory / "output" / item.name
-        reference = f"artifact:{item.artifact_id}"
-        try:
-            await fetch(
-                reference, target, artifacts=self._place.link.open_artifact, limits=self._place.inputs
-            )
-        except RunnerError as error:
-            _log.info("kept_output_lost", job_id=self.lease.job_id, name=item.name, code=error.code)
-            return None
-        return target
-
     def _on_stage(self, stage: Stage, device: str) -> None:
         self.stage, self.device = stage, device
 
@@ -257,12 +249,12 @@ class Work:
         self.counter += 1
         self._feed.event(kind, data)
 
-    def _on_kept(self, reference: FileReference) -> None:
+    def _on_checkpoint(self, reference: FileReference) -> None:
         self.counter += 1
         self._place.spawn(self._hand_over(reference), f"hand-over-{self.lease.job_id}")
 
     async def _hand_over(self, reference: FileReference) -> None:
-        """Store an output while the run goes on. That it fails costs only the miner that might take over."""
+        """Upload a checkpoint while the run goes on. If it fails, a miner that takes the job over repeats more work."""
         try:
             async with self._handing_over:
                 artifact = await asyncio.to_thread(take, reference, self._directory / "output")
@@ -277,7 +269,7 @@ class Work:
                 body = {"fence": self.lease.fence, "events": [{"kind": "output", "data": data}]}
                 await self._place.link.call("events", self.lease.job_id, body)
         except (OSError, ProtocolError, Unreachable) as error:
-            _log.info("output_not_handed_over", job_id=self.lease.job_id, error=str(error))
+            _log.info("checkpoint_not_handed_over", job_id=self.lease.job_id, error=str(error))
 
     async def _weights_digest(self, model: Model, execution: Execution) -> NamedDigest:
         try:
@@ -376,7 +368,7 @@ class Work:
         # Without files the outbox needs nothing here; with files only they must stay.
         leftovers = [self._directory]
         if entry.directory is not None:
-            leftovers = [self._directory / "inputs", self._directory / "work"]
+            leftovers = [self._directory / name for name in ("inputs", "checkpoints", "work")]
         self._place.spawn(self._remove(*leftovers), f"remove-{entry.job_id}")
 
     async def _remove(self, *directories: Path) -> None:

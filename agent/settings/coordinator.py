@@ -142,6 +142,10 @@ class CoordinatorSettings(Section):
     """Largest JSON body of a request."""
     max_artifact: Bytes = Bytes("20Gi")
     """Largest artifact."""
+    max_checkpoints: Annotated[int, Field(ge=1)] = 10_000
+    """How many checkpoints one job may have. They all stand in the lease of its next run, so that many more would not fit."""
+    max_checkpoint_bytes: Bytes = Bytes("20Gi")
+    """Most that the checkpoints of one job may have together: as much as the largest artifact."""
     max_stored: Bytes = Bytes("1Ti")
     """Most that one account may store in artifacts and unfinished uploads together: fifty files of the largest size."""
     max_uploads_per_account: Annotated[int, Field(ge=1)] = 100

@@ -16,7 +16,7 @@ class InputSettings(Section):
     """What a miner fetches for its jobs. Inputs come from strangers."""
 
     max_size: Bytes = Bytes("10Gi")
-    """Largest input file."""
+    """Largest input file, and most that the checkpoints of one job may have together."""
     timeout_seconds: Annotated[float, Field(gt=0)] = 1800
     """Longest download."""
     allow_http: bool = False
@@ -166,3 +166,6 @@ class RunnersSettings(Section):
     """Whether models that are not on disk may be downloaded when a job needs them."""
     python_models: bool = True
     """Whether clients' own Python models are run (always inside the sandbox)."""
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 30
+    """How long a transcription or a transcoding works before it hands over its next checkpoint, so that another miner can go on from
+    there. It is the most work that a lost machine costs; each checkpoint is an upload. Shorter jobs hand over nothing."""

@@ -1,4 +1,4 @@
-"""A rendering that its miner does not live to finish goes on on another one, after the frames that exist."""
+"""A job whose miner is lost goes on on another one: after what is finished, and with nothing of a stranger's signed."""
 
 from __future__ import annotations
 
@@ -8,32 +8,68 @@ import pytest
 
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
-from support.media import make_scene
+from support.media import make_scene, make_video
+from support.scripted_miner import ScriptedMiner
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 FRAMES = 6
 
 
-def test_another_miner_continues_after_the_frames_that_exist(tmp_path: Path) -> None:
-    """The first miner is killed after its first frame; the second renders only the rest, and the receipt verifies."""
-    scene = make_scene(tmp_path / "scene.blend")
-    coordinator = Agent(
-        tmp_path / "coordinator",
+def coordinator_in(directory: Path) -> Agent:
+    """A coordinator that misses a lost miner after seconds."""
+    return Agent(
+        directory / "coordinator",
         "coordinator",
         "--port",
         "0",
         AITBC_COORDINATOR__LEASE_SECONDS="6",
         AITBC_COORDINATOR__HEARTBEAT_SECONDS="1",
     )
+
+
+def miner_of(coordinator: Agent, directory: Path, **environment: str) -> Agent:
+    """A miner with a directory of its own."""
+    token = coordinator.cli("enroll").stdout.strip()
+    return Agent(directory, "start", "--coordinator", coordinator.url, "--enroll", token, **environment)
+
+
+def test_a_file_that_another_miner_planted_is_not_signed(tmp_path: Path) -> None:
+    """A miner hands over a file of the result's name, then releases the job. The next one signs what its own ffmpeg made."""
+    video = make_video(tmp_path / "input.mp4", seconds=1)
+    stranger = (tmp_path / "input.mp4").read_bytes()
+    coordinator = coordinator_in(tmp_path)
     with running(coordinator):
         client = coordinator.client()
+        job = client.services.transcode(video, output_format="mp4", codec="h264", resolution="64x36")
+        attacker = ScriptedMiner(coordinator.url)
+        token = coordinator.cli("enroll").stdout.strip()
+        assert attacker.register(enrolment_token=token).is_success
+        (lease,) = attacker.poll()
+        stored = attacker.upload(stranger, "video/mp4")
+        planted = {
+            "artifact_id": stored["artifact_id"], "name": "video.mp4", "media_type": "video/mp4",
+            "size": stored["size"], "extra": {},
+        }  # fmt: skip
+        attacker.job(lease, "events", events=[{"kind": "output", "data": planted}])
+        assert attacker.job(lease, "release", reason="shutdown").is_success
+        attacker.http.close()
+        honest = miner_of(coordinator, tmp_path / "honest")
+        with running(honest):
+            done = client.jobs.wait(job.job_id, timeout=100)
+            assert done.miner_id == honest.file["miner_id"]
+        results = client.jobs.get_results(job.job_id).results
+        assert results["file"]["artifact_id"] != stored["artifact_id"]
+        assert (results["width"], results["height"]) == (64, 36)
 
-        def miner(name: str) -> Agent:
-            token = coordinator.cli("enroll").stdout.strip()
-            return Agent(tmp_path / name, "start", "--coordinator", coordinator.url, "--enroll", token)
 
-        first, second = miner("first"), miner("second")
+def test_another_miner_continues_after_the_frames_that_exist(tmp_path: Path) -> None:
+    """The first miner is killed after its first frame; the second renders only the rest, and the receipt verifies."""
+    scene = make_scene(tmp_path / "scene.blend")
+    coordinator = coordinator_in(tmp_path)
+    with running(coordinator):
+        client = coordinator.client()
+        first, second = (miner_of(coordinator, tmp_path / name) for name in ("first", "second"))
         with running(first):
             job = client.services.render(
                 scene, engine="cycles", frames=f"1-{FRAMES}", resolution_x=320, resolution_y=180, samples=32

@@ -130,7 +130,7 @@ class FakeCoordinator:
         timeout: float = 60,
         service: str = "trial",
         model: str | None = None,
-        kept: Sequence[Mapping[str, Any]] = (),
+        checkpoints: Sequence[Mapping[str, Any]] = (),
         **parameters: Any,
     ) -> str:
         job_id = f"job_{secrets.token_hex(8)}"
@@ -139,7 +139,7 @@ class FakeCoordinator:
             "parameters": {"mode": mode, **parameters}, "files": files or {}, "resources": {}, "timeout_seconds": timeout,
         }  # fmt: skip
         self.queue.append(
-            {"job_id": job_id, "fence": 1, "service": service, "spec": spec, "kept": list(kept)}
+            {"job_id": job_id, "fence": 1, "service": service, "spec": spec, "checkpoints": list(checkpoints)}
         )
         await self.notify()
         return job_id

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from runners._base import (
+    Checkpoints,
     Context,
     Fail,
     InputFile,
@@ -47,6 +48,7 @@ class TrialInput(Strict):
         "read",
         "keep",
         "resume",
+        "pretend",
         "leak",
     ]
     text: str = ""
@@ -78,6 +80,7 @@ class TrialRunner(Runner[TrialInput]):
         determinism="exact",
         input_model=TrialInput,
         output_model=TrialOutput,
+        checkpoints=Checkpoints("parts", {r"(part|lost)\.txt": "text/plain"}),
     )
 
     @classmethod
@@ -126,11 +129,15 @@ class TrialRunner(Runner[TrialInput]):
     def _keep(self, request: TrialInput, context: Context) -> dict[str, Any]:
         path = context.output / "part.txt"
         path.write_text(request.text)
-        context.keep(OutputFile(path, "text/plain", "part.txt", {"part": 1}))
+        context.checkpoint(OutputFile(path, "text/plain", "part.txt", {"part": 1}))
         return self._wait(request, context)
 
+    def _pretend(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        """Name a file in the results that this run has not written."""
+        return {"file": OutputFile(context.output / "part.txt", "text/plain", "part.txt")}
+
     def _resume(self, request: TrialInput, context: Context) -> dict[str, Any]:
-        return {"kept": {name: path.read_text() for name, path in context.kept.items()}}
+        return {"resumed": {name: path.read_text() for name, path in context.checkpoints.items()}}
 
     def _leak(self, request: TrialInput, context: Context) -> dict[str, Any]:
         hoard = []
@@ -194,10 +201,12 @@ class TrialRunner(Runner[TrialInput]):
 
 
 class BatchRunner(TrialRunner):
-    """The same, with up to four runs at once in one child."""
+    """The same, with up to four runs at once in one child, and without checkpoints."""
 
     name = "batch"
-    definition = dataclasses.replace(TrialRunner.definition, service_id="batch", name="Batch")
+    definition = dataclasses.replace(
+        TrialRunner.definition, service_id="batch", name="Batch", checkpoints=None
+    )
     concurrent = True
 
     @classmethod

@@ -132,7 +132,7 @@ class Histories(RuleBasedStateMachine):
         self.job_ids: list[str] = []
         self.owners: dict[tuple[str, int], str] = {}
         self.seen: dict[str, Any] = {}
-        self.kept: dict[str, dict[str, Any]] = {}
+        self.checkpoints: dict[str, dict[str, Any]] = {}
         self.context = self.open()
 
     def open(self) -> Context:
@@ -292,8 +292,8 @@ class Histories(RuleBasedStateMachine):
             key = (assignment.job.job_id, assignment.job.fence)
             assert key not in self.owners
             self.owners[key] = assignment.candidate.miner_id
-            kept = self.kept.get(assignment.job.job_id, {})
-            assert assignment.message["kept"] == [kept[name] for name in sorted(kept)]
+            known = self.checkpoints.get(assignment.job.job_id, {})
+            assert assignment.message["checkpoints"] == [known[name] for name in sorted(known)]
         if lost:
             self.do(self.context.database.write(release_undelivered, given, self.clock()))
         else:
@@ -360,12 +360,12 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases_of("working"))
     @rule(pick=pick, frame=st.integers(0, 2))
     def hand_over(self, pick: int, frame: int) -> None:
-        """An output before the end: whoever runs the job later is given it, whatever becomes of this run."""
+        """A checkpoint before the end: whoever runs the job later is given it, whatever becomes of this run."""
         miner, session, lease = self.one(pick)
-        artifact = ArtifactRecord(f"sha256:{frame:064}", frame, "image/png")
+        artifact = ArtifactRecord(f"sha256:{frame:064}", frame, "application/json")
         self.do(self.context.database.write(artifact_store.add, artifact, session.miner_id, self.clock()))
         output = {
-            "artifact_id": artifact.artifact_id, "name": f"{frame % 2}.png", "media_type": "image/png", "size": frame,
+            "artifact_id": artifact.artifact_id, "name": f"part_{frame % 2:04}.json", "media_type": "application/json", "size": frame,
             "extra": {"frame": frame},
         }  # fmt: skip
         told = RunEvents.model_validate(
@@ -374,7 +374,7 @@ class Histories(RuleBasedStateMachine):
         with suppress(StaleLease):
             self.do(events.pass_on(self.context, session, lease["job_id"], told))
             assert self.is_newest(miner, lease)
-            self.kept.setdefault(lease["job_id"], {})[output["name"]] = output
+            self.checkpoints.setdefault(lease["job_id"], {})[output["name"]] = output
 
     @precondition(lambda self: self.leases_of("finished"))
     @rule(pick=pick, repeated=st.booleans())

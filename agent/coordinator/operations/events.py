@@ -1,58 +1,60 @@
-"""What a run says before it ends: how far it is, what it has made so far, and what is only for those who watch."""
+"""What a run reports before it ends: its progress, its checkpoints, and events for those who watch the job."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any
 
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.operations.wire import RunEvent, RunEvents, RunOutput, RunProgress
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
-from agent.coordinator.store import outputs as output_store
+from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.store.outputs import KeptOutput
+from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import StaleLease, ValidationFailed
 from agent.core.media_types import clean_media_type
-
-MAX_KEPT: Final = 10_000
-"""Outputs of one job that are kept before its end: they all stand in the lease of a later attempt."""
+from agent.settings import CoordinatorSettings
+from runners._base import Checkpoints
 
 
 async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:
-    """Store the newest progress and the outputs of a run, and pass all its events on to whoever watches.
+    """Store the newest progress and the checkpoints of a run, and publish its events to those who watch the job.
 
-    Raises `StaleLease`, also if there is nothing to store: a miner speaks of its own runs only. Raises
-    `ValidationFailed` for an output that was not stored before, or one too many; nothing is passed on then.
+    Raises `StaleLease`, also if there is nothing to store: a miner reports on its own runs only. Raises
+    `ValidationFailed` for a checkpoint that the service does not declare, that was not stored before, or that passes a
+    limit; nothing is published then.
     """
     newest = next((event for event in reversed(request.events) if event.kind == "progress"), None)
     progress = None if newest is None else RunProgress.model_validate(newest.data)
-    told = [(event, _output(event) if event.kind == "output" else None) for event in request.events]
-    outputs = {output.name: output for _, output in told if output is not None}
-    if progress is not None or outputs:
-        account_id = await context.database.write(
-            _store, session, job_id, request.fence, progress, outputs.values()
+    reported = [(event, _checkpoint(event) if event.kind == "output" else None) for event in request.events]
+    checkpoints = {checkpoint.name: checkpoint for _, checkpoint in reported if checkpoint is not None}
+    visible = False
+    if progress is not None or checkpoints:
+        account_id, visible = await context.database.write(
+            _store, context, session, job_id, request.fence, progress, checkpoints.values()
         )
     else:
         account_id = await context.database.look(_account, session, job_id, request.fence)
     passing = []
     if progress is not None:
         passing.append(context.progress_of(job_id, account_id, session.miner_id, int(progress.progress)))
-    for event, output in told:
+    for event, checkpoint in reported:
         if event.kind != "progress":
             plain = {**event.data, "job_id": job_id, "kind": event.kind}
-            data = plain if output is None else _seen(job_id, output)
-            # What a client's job says is for the client alone, not for the owner of the miner.
+            data = plain if checkpoint is None else _published(job_id, checkpoint, visible=visible)
+            # What a client's job reports is for the client alone, not for the owner of the miner.
             passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
     await context.feed.tell(passing)
 
 
-def _output(event: RunEvent) -> KeptOutput:
+def _checkpoint(event: RunEvent) -> Checkpoint:
     output = RunOutput.model_validate(event.data)
-    return KeptOutput(
+    return Checkpoint(
         artifact_id=output.artifact_id,
         name=output.name,
         media_type=clean_media_type(output.media_type),
@@ -68,33 +70,51 @@ async def forget_old(context: Context) -> None:
         await context.database.write(event_store.prune, before)
 
 
-async def outputs_so_far(context: Context, job_id: str) -> list[dict[str, Any]]:
-    """The data of the `output` events of a job so far, the newest of each name, for who begins to watch only now."""
-    kept = await context.database.read(output_store.kept_of, [job_id])
-    return [_seen(job_id, output) for output in kept.get(job_id, [])]
+async def outputs_so_far(context: Context, record: JobRecord) -> list[dict[str, Any]]:
+    """Return the data of the `output` events of a job so far, the newest of each name, for late subscribers."""
+    declared = _declared(context, record)
+    if declared is None or not declared.outputs:
+        return []
+    found = await context.database.read(checkpoint_store.of_jobs, [record.job_id])
+    return [_published(record.job_id, item, visible=True) for item in found.get(record.job_id, [])]
 
 
-def _seen(job_id: str, output: KeptOutput) -> dict[str, Any]:
-    url = f"/v1/artifacts/{output.artifact_id}"
-    return {**output_store.on_the_wire(output), "url": url, "job_id": job_id, "kind": "output"}
+def _declared(context: Context, record: JobRecord) -> Checkpoints | None:
+    definition = context.services.get(record.service)
+    return None if definition is None else definition.checkpoints
+
+
+def _published(job_id: str, checkpoint: Checkpoint, *, visible: bool) -> dict[str, Any]:
+    """Return what a client sees: a finished output, or only that another miner could go on from here."""
+    if not visible:
+        return {"name": checkpoint.name, "size": checkpoint.size, "job_id": job_id, "kind": "checkpoint"}
+    url = f"/v1/artifacts/{checkpoint.artifact_id}"
+    return {**checkpoint_store.on_the_wire(checkpoint), "url": url, "job_id": job_id, "kind": "output"}
 
 
 def _store(
     connection: Connection,
+    context: Context,
     session: Session,
     job_id: str,
     fence: int,
     progress: RunProgress | None,
-    outputs: Collection[KeptOutput],
-) -> str:
+    checkpoints: Collection[Checkpoint],
+) -> tuple[str, bool]:
+    """Store progress and checkpoints. Return the job's account and whether the checkpoints are outputs too."""
     account_id = _account(connection, session, job_id, fence)
     if progress is not None:
         store.save_progress(
             connection, job_id, session.miner_id, fence, progress.progress, str(progress.units)
         )
-    if outputs:
-        _keep(connection, session, job_id, outputs)
-    return account_id
+    if not checkpoints:
+        return account_id, False
+    record = store.find(connection, job_id)
+    declared = None if record is None else _declared(context, record)
+    _check(connection, declared, session, checkpoints)
+    checkpoint_store.add(connection, job_id, list(checkpoints))
+    _check_totals(connection, context.settings, job_id)
+    return account_id, declared is not None and declared.outputs
 
 
 def _account(connection: Connection, session: Session, job_id: str, fence: int) -> str:
@@ -104,17 +124,40 @@ def _account(connection: Connection, session: Session, job_id: str, fence: int) 
     return account_id
 
 
-def _keep(connection: Connection, session: Session, job_id: str, outputs: Collection[KeptOutput]) -> None:
-    stored = artifact_store.owned_by(connection, {output.artifact_id for output in outputs}, session.miner_id)
-    unknown = {
-        output.name: f"store {output.artifact_id} with POST /v1/artifacts first, and name its size"
-        for output in outputs
-        if stored.get(output.artifact_id) != output.size
-    }
-    if unknown:
-        raise ValidationFailed("An output is stored before it is told of.", unknown)
-    output_store.keep(connection, job_id, list(outputs))
-    if output_store.count(connection, job_id) > MAX_KEPT:
+def _check(
+    connection: Connection,
+    declared: Checkpoints | None,
+    session: Session,
+    checkpoints: Collection[Checkpoint],
+) -> None:
+    if declared is None:
         raise ValidationFailed(
-            "Too many outputs.", {"events": f"at most {MAX_KEPT} outputs of a job are kept before its end"}
+            "This service has no checkpoints.",
+            {"events": "send no output before the result: a run of this service starts from the beginning"},
+        )
+    stored = artifact_store.owned_by(connection, {item.artifact_id for item in checkpoints}, session.miner_id)
+    faults = {
+        item.name: f"store {item.artifact_id} with POST /v1/artifacts first, and name its size"
+        for item in checkpoints
+        if stored.get(item.artifact_id) != item.size
+    }
+    faults |= {
+        item.name: f"no checkpoint of this service has this name and the media type {item.media_type}"
+        for item in checkpoints
+        if not declared.accepts(item.name, item.media_type)
+    }
+    if faults:
+        raise ValidationFailed("A checkpoint was refused.", faults)
+
+
+def _check_totals(connection: Connection, settings: CoordinatorSettings, job_id: str) -> None:
+    count, size = checkpoint_store.totals(connection, job_id)
+    if count > settings.max_checkpoints:
+        raise ValidationFailed(
+            "Too many checkpoints.", {"events": f"a job may have {settings.max_checkpoints} checkpoints"}
+        )
+    if size > settings.max_checkpoint_bytes:
+        raise ValidationFailed(
+            "The checkpoints are too large.",
+            {"events": f"those of one job may have {int(settings.max_checkpoint_bytes)} bytes together"},
         )

@@ -114,7 +114,7 @@ class _Followed:
 
     async def _outputs(self) -> AsyncIterator[Told]:
         self._outputs_from = self._context.feed.seq
-        for output in await outputs_so_far(self._context, self._record.job_id):
+        for output in await outputs_so_far(self._context, self._record):
             yield Told("job_event", output)
 
     async def resync(self, message: Message, caller: Caller) -> AsyncIterator[Told]:

@@ -18,10 +18,10 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import Session, end_lease
 from agent.coordinator.operations.wire import OutputArtifact, RunFailure, RunRelease, RunResult
 from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
-from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store import standings
 from agent.coordinator.store.artifacts import JobArtifact
@@ -253,7 +253,7 @@ def _check_artifacts(connection: Connection, session: Session, delivery: Deliver
     missing = sorted(stated ^ listed)
     if stated and not missing:
         owned = artifact_store.owned_by(connection, stated, session.miner_id)
-        missing = sorted(stated - owned.keys() - _kept(connection, delivery.statement.job_id))
+        missing = sorted(stated - owned.keys() - _checkpoints(connection, delivery.statement.job_id))
     if missing:
         raise ReceiptInvalid(
             "Every output file is stored before its result, and listed.",
@@ -261,10 +261,10 @@ def _check_artifacts(connection: Connection, session: Session, delivery: Deliver
         )
 
 
-def _kept(connection: Connection, job_id: str) -> set[str]:
-    """What earlier runs of the job have handed over may stand in the results as well."""
-    kept = output_store.kept_of(connection, [job_id]).get(job_id, [])
-    return {output.artifact_id for output in kept}
+def _checkpoints(connection: Connection, job_id: str) -> set[str]:
+    """Results may name checkpoints of the job that another miner has stored."""
+    found = checkpoint_store.of_jobs(connection, [job_id]).get(job_id, [])
+    return {checkpoint.artifact_id for checkpoint in found}
 
 
 def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> ReceiptRecord:

@@ -287,7 +287,7 @@ class OutputArtifact(_Message):
 class RunOutput(OutputArtifact):
     """The data of an `output` event."""
 
-    # A later run makes a file of this name: no path, and not only dots.
+    # A later run's miner makes a file of this name: no path, and not only dots.
     name: Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]*[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
     extra: JsonObject = {}
 

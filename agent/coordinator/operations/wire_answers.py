@@ -55,8 +55,8 @@ class Registered(Answer):
     keep: list[HeldLease]
 
 
-class KeptOutputFile(Answer):
-    """An output that an earlier run of the job handed over; `size` in bytes."""
+class CheckpointFile(Answer):
+    """A file that an earlier run of the job handed over, to resume from; `size` in bytes."""
 
     artifact_id: fields.ArtifactId
     name: str = Field(examples=["frame_0007.png"])
@@ -92,7 +92,7 @@ class Lease(Answer):
             }
         ]
     )
-    kept: list[KeptOutputFile] = Field(examples=[[]])
+    checkpoints: list[CheckpointFile] = Field(examples=[[]])
     trace_id: str = Field(
         description="The id of the job in all logs (docs/logging.md)",
         pattern=TRACE_ID,

@@ -59,6 +59,10 @@ class ServiceSummary(Answer):
     unit: str = Field(examples=["token"])
     cpu_unit: str = Field(examples=["token"])
     determinism: str = Field(examples=["the same seed gives the same text on the same machine"])
+    resumes: str | None = Field(
+        description="What another miner need not repeat when it takes a job over; null: the job starts again",
+        examples=["frames"],
+    )
     route: str | None = Field(
         description="The path of its service call", examples=["/v1/services/llm/inference"]
     )

@@ -11,8 +11,8 @@ from agent.coordinator.store.tables import (
     artifact_owners,
     artifacts,
     job_artifacts,
+    job_checkpoints,
     jobs,
-    kept_outputs,
     stored_bytes,
 )
 
@@ -98,7 +98,7 @@ def owned_by(connection: Connection, artifact_ids: Iterable[str], owner: str) ->
 
 
 def readable_by_account(connection: Connection, artifact_id: str, account_id: str) -> ArtifactRecord | None:
-    """The artifact if the account owns it or owns a job that used, kept or made it."""
+    """The artifact if the account owns it or owns a job that used or made it."""
     of_job = _of_job(artifact_id, jobs.c.account_id == account_id)
     return _readable(connection, artifact_id, owner=account_id, of_job=of_job)
 
@@ -106,7 +106,7 @@ def readable_by_account(connection: Connection, artifact_id: str, account_id: st
 def readable_by_miner(
     connection: Connection, artifact_id: str, miner_id: str, session: int
 ) -> ArtifactRecord | None:
-    """The artifact if the miner stored it or holds the lease of a job that uses or kept it."""
+    """The artifact if the miner stored it or holds the lease of a job that uses it or has it as a checkpoint."""
     of_job = _of_job(
         artifact_id,
         jobs.c.state == "running",
@@ -121,7 +121,7 @@ def _of_job(artifact_id: str, *conditions: ColumnElement[bool]) -> ColumnElement
     return or_(
         *(
             exists().where(table.c.artifact_id == artifact_id, table.c.job_id == jobs.c.job_id, *conditions)
-            for table in (job_artifacts, kept_outputs)
+            for table in (job_artifacts, job_checkpoints)
         )
     )
 
@@ -151,8 +151,8 @@ def _media_type(connection: Connection, artifact_id: str, owner: str | None) -> 
     made = select(job_artifacts.c.media_type).where(
         job_artifacts.c.artifact_id == artifact_id, job_artifacts.c.direction == "output"
     )
-    kept = select(kept_outputs.c.media_type).where(kept_outputs.c.artifact_id == artifact_id)
-    for query in (own, made, kept):
+    checkpoint = select(job_checkpoints.c.media_type).where(job_checkpoints.c.artifact_id == artifact_id)
+    for query in (own, made, checkpoint):
         found: str | None = connection.execute(query.limit(1)).scalar_one_or_none()
         if found is not None:
             return found

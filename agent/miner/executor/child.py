@@ -25,13 +25,13 @@ from agent.miner.executor.output import ChildOutput
 from runners._base import Device, Fail, Model, Retry, Tools
 from runners._protocol import (
     Cancel,
+    Checkpoint,
     Configure,
     Done,
     Error,
     Event,
     Exit,
     FileReference,
-    Kept,
     Load,
     Loaded,
     Log,
@@ -79,11 +79,11 @@ def _ignore(*_: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunListener:
-    """Who hears of a run: of its progress (percent, units), its events (kind, data), and outputs finished early."""
+    """Who hears of a run: of its progress (percent, units), its events (kind, data), and its checkpoints."""
 
     progress: Callable[[float, Decimal], None] = _ignore
     event: Callable[[str, Mapping[str, Any]], None] = _ignore
-    kept: Callable[[FileReference], None] = _ignore
+    checkpoint: Callable[[FileReference], None] = _ignore
 
 
 @dataclass(slots=True)
@@ -353,7 +353,7 @@ class Child:
 
     def _take(self, message: Message) -> None:
         match message:
-            case Progress() | Event() | Kept() | Log():
+            case Progress() | Event() | Checkpoint() | Log():
                 self._tell(message)
             case Loaded():
                 self.loaded, self.model, self.vram = True, message.model, message.vram
@@ -367,7 +367,7 @@ class Child:
             case _:
                 self._settle(message)
 
-    def _tell(self, message: Progress | Event | Kept | Log) -> None:
+    def _tell(self, message: Progress | Event | Checkpoint | Log) -> None:
         running = self._running.get(message.run_id)
         if running is None:
             return  # of a run that has ended
@@ -377,8 +377,8 @@ class Child:
                 running.listener.progress(message.progress, message.units)
             case Event():
                 running.listener.event(message.kind, message.data)
-            case Kept():
-                running.listener.kept(message.file)
+            case Checkpoint():
+                running.listener.checkpoint(message.file)
             case Log() if running.lines < _MAX_LINES:
                 running.lines += 1
                 fields = {

@@ -238,6 +238,8 @@ export interface Service {
   unit: string;
   cpuUnit: string;
   determinism: string;
+  /** What another miner need not repeat when it takes a job over ("frames"); null: the job starts again. */
+  resumes: string | null;
   /** The path of its service call. */
   route: string | null;
   requirements: Hardware;

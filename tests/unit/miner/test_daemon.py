@@ -279,18 +279,43 @@ async def test_an_output_is_handed_over_while_the_run_goes_on(
 async def test_a_run_finds_what_an_earlier_one_has_handed_over(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
-    """What cannot be had, or has a name that is no plain file's, is left out: it can be made again."""
+    """What cannot be fetched, or is not what the service declares, is left out: the run can repeat that part."""
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     coordinator.artifacts[f"sha256:{digest}"] = b"abc"
-    kept = [
-        {"artifact_id": f"sha256:{digest}", "name": "part.txt"},
-        {"artifact_id": f"sha256:{digest}", "name": "../../identity.key"},
-        {"artifact_id": f"sha256:{'0' * 64}", "name": "lost.txt"},
+
+    def handed_over(name: str, content: str = digest, **changes: Any) -> dict[str, Any]:
+        made = {"artifact_id": f"sha256:{content}", "name": name, "media_type": "text/plain", "size": 3}
+        return {**made, **changes}
+
+    checkpoints = [
+        handed_over("part.txt"),
+        handed_over("../../identity.key"),
+        handed_over("answer.txt"),
+        handed_over("lost.txt", "0" * 64),
     ]
     async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
-        job_id = await coordinator.submit("resume", kept=kept)
-        await coordinator.until(lambda: job_id in coordinator.results)
-    assert coordinator.results[job_id]["results"]["kept"] == {"part.txt": "abc"}
+        job_id = await coordinator.submit("resume", checkpoints=checkpoints)
+        wrong = [handed_over("part.txt", media_type="text/html"), handed_over("lost.txt", size=2)]
+        none_id = await coordinator.submit("resume", checkpoints=wrong)
+        undeclared = await coordinator.submit("resume", service="batch", checkpoints=checkpoints)
+        await coordinator.until(lambda: {job_id, none_id, undeclared} <= coordinator.results.keys())
+    assert coordinator.results[job_id]["results"]["resumed"] == {"part.txt": "abc"}
+    assert coordinator.results[none_id]["results"]["resumed"] == {}
+    assert coordinator.results[undeclared]["results"]["resumed"] == {}
+
+
+async def test_a_miner_signs_only_what_its_own_run_wrote(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """The output directory begins empty: another miner's file does not stand where this run's output will."""
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    coordinator.artifacts[f"sha256:{digest}"] = b"abc"
+    planted = {"artifact_id": f"sha256:{digest}", "name": "part.txt", "media_type": "text/plain", "size": 3}
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("pretend", checkpoints=[planted])
+        await coordinator.until(lambda: job_id in coordinator.results or job_id in coordinator.failures)
+    assert job_id not in coordinator.results
+    assert coordinator.failures[job_id]["code"] == "RUNNER_CRASHED"
 
 
 async def test_a_miner_takes_as_many_jobs_of_a_batch_as_it_has_seats(

@@ -87,13 +87,15 @@ class RecordingContext:
     ):
         self.files = files
         self.adapters: dict[str, Model] = {}
-        self.kept: dict[str, Path] = {}
+        self.checkpoints: dict[str, Path] = {}
         self.handed_over: list[OutputFile] = []
         self.resources = resources
         self.timeout_seconds = timeout
         self.output, self.work = directory / "output", directory / "work"
+        self.resumed_from = directory / "checkpoints"
         self.output.mkdir(parents=True)
         self.work.mkdir()
+        self.resumed_from.mkdir()
         self.reported: list[tuple[float, Decimal]] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.callbacks: list[Callable[[], None]] = []
@@ -107,7 +109,7 @@ class RecordingContext:
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         self.events.append((kind, dict(data)))
 
-    def keep(self, file: OutputFile) -> None:
+    def checkpoint(self, file: OutputFile) -> None:
         assert file.path.is_relative_to(self.output)
         self.handed_over.append(file)
 

@@ -12,7 +12,18 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
-from runners._base import Fail, File, OutputFile, Probe, Result, Retry, Runner, ServiceDefinition, Strict
+from runners._base import (
+    Checkpoints,
+    Fail,
+    File,
+    OutputFile,
+    Probe,
+    Result,
+    Retry,
+    Runner,
+    ServiceDefinition,
+    Strict,
+)
 
 
 class Request(Strict):
@@ -36,6 +47,7 @@ class ScriptedRunner(Runner[Request]):
         determinism="exact",
         input_model=Request,
         output_model=Answer,
+        checkpoints=Checkpoints("frames", {r"frame_\d+\.png": "image/png"}, outputs=True),
     )
     name = "scripted"
     version = "9.9"
@@ -117,7 +129,7 @@ class ScriptedRunner(Runner[Request]):
     def do_keep(self, request, context):
         path = context.output / "frame_1.png"
         path.write_bytes(b"12345")
-        context.keep(OutputFile(path, "image/png", "frame_1.png", {"frame": 1}))
+        context.checkpoint(OutputFile(path, "image/png", "frame_1.png", {"frame": 1}))
         while not (context.work / "go").exists():
             context.check()
             time.sleep(0.01)

@@ -94,11 +94,11 @@ def scenes(tmp_path_factory):
 def render(tools, device, make_context, scenes):
     """Renders with small settings unless told otherwise; returns the result and the context."""
 
-    def run(file="scene.blend", timeout=60.0, kept=None, small=SMALL, **fields):
+    def run(file="scene.blend", timeout=60.0, checkpoints=None, small=SMALL, **fields):
         context = make_context({"blend_file_url": scenes / file}, timeout)
-        for name, content in (kept or {}).items():
-            context.kept[name] = context.output / name
-            context.kept[name].write_bytes(content)
+        for name, content in (checkpoints or {}).items():
+            context.checkpoints[name] = context.resumed_from / name
+            context.checkpoints[name].write_bytes(content)
         request = RenderRequest.model_validate({"blend_file_url": URL, **small, **fields})
         return BlenderRunner(tools, device).run(request, context), context
 
@@ -258,18 +258,18 @@ def test_a_job_goes_on_where_another_miner_stopped(render):
     whole, context = render(frames="1-5")
     content = {frame.name: frame.path.read_bytes() for frame in whole.results["frames"]}
     other, _ = render(frame=1, resolution_y=40)
-    kept = {
+    checkpoints = {
         "frame_0001.png": content["frame_0003.png"],
         "frame_0002.png": content["frame_0002.png"][:900] + content["frame_0002.png"][-12:],
         "frame_0003.png": other.results["frames"][0].path.read_bytes(),
         "frame_0004.png": b"",
-        "video.mp4": b"no frame",
     }
-    resumed, context = render(frames="1-5", kept=kept)
+    resumed, context = render(frames="1-5", checkpoints=checkpoints)
     assert resumed.results["resumed_frames"] == [1]
     assert [file.extra["frame"] for file in context.handed_over] == [2, 3, 4, 5]
     after = {frame.name: frame.path for frame in resumed.results["frames"]}
     assert after["frame_0001.png"].read_bytes() == content["frame_0003.png"], "it was taken as it was"
+    assert {path.parent for path in after.values()} == {context.output}, "what is signed is a copy"
     for before in whole.results["frames"][1:]:
         assert differ(before.path, after[before.name]) is None
     assert resumed.units == whole.units
@@ -660,9 +660,9 @@ def test_through_the_child_process(start_child, tools, device, scenes, tmp_path)
     child.send(
         Run(run_id="r", parameters=parameters, files=files, output=output, work=work, timeout_seconds=60)
     )
-    kept = child.until("kept", "error", "done")
-    assert kept.type == "kept", kept
-    assert (kept.file.path, kept.file.extra) == ("frame_0003.png", {"frame": 3})
+    handed = child.until("checkpoint", "error", "done")
+    assert handed.type == "checkpoint", handed
+    assert (handed.file.path, handed.file.extra) == ("frame_0003.png", {"frame": 3})
     done = child.until("done", "error")
     assert done.type == "done", done
     assert done.results["frames"][0]["$file"]["path"] == "frame_0003.png"

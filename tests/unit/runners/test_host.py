@@ -214,8 +214,8 @@ def test_a_load_tells_the_runner_how_much_gpu_memory_there_is_and_hears_what_it_
 def test_an_output_is_handed_over_before_the_run_ends(child, order):
     run = order("keep")
     child.send(run)
-    kept = child.until("kept")
-    assert (kept.run_id, kept.file.path, kept.file.extra) == (run.run_id, "frame_1.png", {"frame": 1})
+    handed = child.until("checkpoint")
+    assert (handed.run_id, handed.file.path, handed.file.extra) == (run.run_id, "frame_1.png", {"frame": 1})
     (run.work / "go").touch()
     assert child.until("done")
 
@@ -228,7 +228,7 @@ def test_runs_of_a_concurrent_runner_share_the_child_and_cancelling_one_leaves_t
     first, second = order("wait"), order("keep")
     child.send(first)
     child.send(second)
-    seen = {child.until("progress", "kept").run_id for _ in range(2)}
+    seen = {child.until("progress", "checkpoint").run_id for _ in range(2)}
     assert seen == {first.run_id, second.run_id}
     child.send(Cancel(run_id=first.run_id))
     error = child.until("error")

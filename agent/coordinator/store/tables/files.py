@@ -74,9 +74,9 @@ job_artifacts = Table(
     Index("ix_job_artifacts_artifact_id", "artifact_id"),
 )
 
-# Outputs that a run handed over before it ended; `extra` is JSON. Those that the results name are job_artifacts as well.
-kept_outputs = Table(
-    "kept_outputs",
+# Files from which a later run can resume; `extra` is JSON. Those that the results name are job_artifacts as well.
+job_checkpoints = Table(
+    "job_checkpoints",
     metadata,
     Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
     Column("name", String(255), primary_key=True),

@@ -1,4 +1,4 @@
-"""Outputs that a run hands over before it ends."""
+"""Checkpoints: what a run hands over before it ends, and what a later run is given."""
 
 from __future__ import annotations
 
@@ -10,13 +10,32 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import events as run_events
-from support.jobs import followed, submit
+from support.jobs import followed
+from support.jobs import submit as submit_transcription
 from support.miner_socket import Socket
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 
 RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
+
+
+def submit(client: httpx.Client) -> str:
+    """Submit a rendering: each of its checkpoints is a frame that the client can read at once."""
+    answer = client.post(
+        "/v1/services/blender/render", json={"blend_file_url": "https://example.com/a.blend", "frames": "1-9"}
+    )
+    assert answer.status_code == 201, answer.text
+    job_id: str = answer.json()["job_id"]
+    return job_id
+
+
+def part(miner: ScriptedMiner, number: int, content: bytes = b"{}", **changes: Any) -> dict[str, Any]:
+    """A part of a transcript that the miner has stored: a checkpoint that is no output."""
+    stored = miner.upload(content, "application/json")
+    return {
+        "artifact_id": stored["artifact_id"], "name": f"part_{number:04}.json", "media_type": "application/json",
+        "size": stored["size"], "extra": {}, **changes,
+    }  # fmt: skip
 
 
 def frame(miner: ScriptedMiner, number: int, content: bytes = b"", **changes: Any) -> dict[str, Any]:
@@ -53,7 +72,7 @@ def test_an_output_can_be_read_while_the_job_runs_by_its_client_alone(
 ) -> None:
     job_id = submit(client)
     (lease,) = miner.poll()
-    assert lease["kept"] == []
+    assert lease["checkpoints"] == []
     output = frame(miner, 7)
     assert client.get(url(output)).status_code == 404
     assert hand_over(miner, lease, output).status_code == 204
@@ -116,7 +135,7 @@ def test_a_later_run_is_given_what_was_handed_over(
     else:
         miner.register()
     (again,) = other.poll()
-    assert again["kept"] == [first, newer]
+    assert again["checkpoints"] == [first, newer]
     assert other.http.get(f"{other.url}{url(newer)}").content == b"better"
     assert hand_over(miner, lease, first).status_code == 409
 
@@ -152,10 +171,10 @@ def test_an_output_must_have_been_stored_by_the_miner_that_tells_of_it(
         {**good, "size": 1},
     ):
         progress = {"kind": "progress", "data": {"progress": 90}}
-        told = [{"kind": "output", "data": output} for output in (good, {**wrong, "name": "wrong.png"})]
+        told = [{"kind": "output", "data": output} for output in (good, {**wrong, "name": "frame_0099.png"})]
         answer = miner.job(lease, "events", events=[*told, progress])
         assert answer.status_code == 422
-        assert list(answer.json()["error"]["details"]["fields"]) == ["wrong.png"]
+        assert list(answer.json()["error"]["details"]["fields"]) == ["frame_0099.png"]
     assert client.get(url(good)).status_code == 404
     assert client.get(f"/v1/jobs/{job_id}").json()["progress"] == 0
 
@@ -187,18 +206,74 @@ def test_what_could_not_be_sent_to_a_later_run_is_refused(
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "VALIDATION_ERROR")
 
 
-def test_a_job_keeps_only_so_many_outputs(
-    client: httpx.Client, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limits", [{"max_checkpoints": 2}, {"max_checkpoint_bytes": 20}])
+def test_the_number_and_bytes_of_a_job_s_checkpoints_are_bounded(
+    tmp_path: Path, limits: dict[str, int]
 ) -> None:
-    """One of a known name takes no further place."""
-    monkeypatch.setattr(run_events, "MAX_KEPT", 2)
-    submit(client)
+    """One that replaces another of its name counts once."""
+    with serve(tmp_path / "data", open_enrolment=True, **limits) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        miner = ScriptedMiner(served.url)
+        miner.register()
+        submit(client)
+        (lease,) = miner.poll()
+        assert hand_over(miner, lease, frame(miner, 1), frame(miner, 2)).status_code == 204
+        assert hand_over(miner, lease, frame(miner, 2, b"another")).status_code == 204
+        third = frame(miner, 3)
+        assert hand_over(miner, lease, third).status_code == 422
+        assert client.get(url(third)).status_code == 404
+
+
+def test_a_service_without_checkpoints_takes_no_early_outputs(
+    client: httpx.Client, miner: ScriptedMiner, other: ScriptedMiner
+) -> None:
+    """Otherwise one miner could place a file into the work of the next."""
+    model = {
+        "type": "python",
+        "entrypoint": "model.py",
+        "source": {"inline": "def predict(input): return {}"},
+    }
+    answer = client.post("/v1/jobs", json={"name": "x", "type": "ai-inference", "model": model})
+    assert answer.status_code == 201, answer.text
     (lease,) = miner.poll()
-    assert hand_over(miner, lease, frame(miner, 1), frame(miner, 2)).status_code == 204
-    assert hand_over(miner, lease, frame(miner, 2, b"again")).status_code == 204
-    third = frame(miner, 3)
-    assert hand_over(miner, lease, third).status_code == 422
-    assert client.get(url(third)).status_code == 404
+    planted = frame(miner, 1)
+    refused = hand_over(miner, lease, planted)
+    assert refused.status_code == 422
+    assert refused.json()["error"]["message"].startswith("This service has no checkpoints.")
+    assert client.get(url(planted)).status_code == 404
+    miner.job(lease, "release", reason="shutdown")
+    (again,) = other.poll()
+    assert again["checkpoints"] == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"name": "video.mp4"}, {"name": "part_0001.json.exe"}, {"media_type": "text/html"}]
+)
+def test_only_files_that_the_service_declares_are_checkpoints(
+    client: httpx.Client, miner: ScriptedMiner, other: ScriptedMiner, changes: dict[str, str]
+) -> None:
+    submit_transcription(client)
+    (lease,) = miner.poll()
+    refused = hand_over(miner, lease, part(miner, 1, **changes))
+    assert refused.status_code == 422, refused.text
+    assert hand_over(miner, lease, good := part(miner, 1)).status_code == 204
+    miner.job(lease, "release", reason="shutdown")
+    assert [again["checkpoints"] for again in other.poll()] == [[good]]
+
+
+def test_a_checkpoint_that_is_no_output_is_only_announced(client: httpx.Client, miner: ScriptedMiner) -> None:
+    """The client learns that the work can go on elsewhere, and gets no file that is not a result."""
+    job_id = submit_transcription(client)
+    with Socket(miner) as socket, followed(client, job_id) as events:
+        socket.slots(1)
+        lease = socket.lease()
+        body = {"fence": lease["fence"], "events": [{"kind": "output", "data": part(miner, 1)}]}
+        assert socket.call("events", job_id, body) == (204, {})
+        seen = next(data for kind, data in events if kind == "job_event")
+    assert seen == {"name": "part_0001.json", "size": 2, "job_id": job_id, "kind": "checkpoint"}
+    with followed(client, job_id) as events:
+        miner.job(lease, "fail", kind="fail", code="INPUT_INVALID", message="No more.")
+        assert [data["kind"] for kind, data in events if kind == "job_event"] == ["checkpoint"]
 
 
 def test_outputs_outlive_a_restart_of_the_coordinator(tmp_path: Path) -> None:
@@ -213,4 +288,4 @@ def test_outputs_outlive_a_restart_of_the_coordinator(tmp_path: Path) -> None:
     with serve(tmp_path / "data", open_enrolment=True) as served:
         other = ScriptedMiner(served.url, key=miner.key)
         other.register()
-        assert [lease["kept"] for lease in other.poll()] == [[output]]
+        assert [lease["checkpoints"] for lease in other.poll()] == [[output]]

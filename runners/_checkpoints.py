@@ -1,0 +1,28 @@
+"""What a run hands over so that a later run of the same job, on another miner, need not begin again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Declares that the runs of a service hand over checkpoints and resume from those of earlier runs.
+
+    `resumes` names the parts of the work that are not repeated ("frames"). `files` are the names that a checkpoint may
+    have, as regular expressions, with the media type of each; no other file of an earlier run reaches a runner. With
+    `outputs` each checkpoint is also a finished output, which the client can read while the job runs.
+    """
+
+    resumes: str
+    files: Mapping[str, str]
+    outputs: bool = False
+
+    def accepts(self, name: str, media_type: str) -> bool:
+        """Whether a file with this name and media type is a checkpoint of the service."""
+        return any(
+            media_type == expected and re.fullmatch(pattern, name) is not None
+            for pattern, expected in self.files.items()
+        )
