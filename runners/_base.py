@@ -123,6 +123,7 @@ class ServiceDefinition:
     field that holds a catalogue name, None if the service has no models. `body_fields` are the fields of the job body
     that make the service's input; when empty, the input is what stands under `parameters`. `upload_field(input, name)`
     says which file field an uploaded file of that name fills. `cpu_unit` is the unit where there is no GPU, if another.
+    `unit_is_time` says that units are seconds of the run's own duration, of which no run can meter more than have passed.
     `adapters(input)` names the catalogue's adapters (LoRA and the like) that a request uses beside its model;
     `size(input)` says in few words what of a request decides how much GPU memory it takes ("1024x1024").
     """
@@ -142,6 +143,7 @@ class ServiceDefinition:
     body_fields: tuple[str, ...] = ()
     upload_field: Callable[[Mapping[str, Any], str], str] | None = None
     cpu_unit: str | None = None
+    unit_is_time: bool = False
     adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     size: Callable[[Mapping[str, Any]], str] | None = None
 

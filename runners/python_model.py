@@ -79,6 +79,7 @@ DEFINITION = ServiceDefinition(
     ),
     tags=("python", "inference", "model", "custom", "numpy", "torch"),
     unit="gpu second (cpu second without a GPU)",
+    unit_is_time=True,
     determinism="As deterministic as the model itself.",
     input_model=InferenceRequest,
     output_model=InferenceResult,

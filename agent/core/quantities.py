@@ -15,6 +15,8 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 MONEY_DECIMALS: Final = 8
+UNIT_DECIMALS: Final = 6
+"""Decimals of metered units."""
 
 _SUFFIXES: Final = {
     "m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9,

@@ -34,7 +34,7 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
     outputs = {output.name: output for _, output in told if output is not None}
     if progress is not None or outputs:
         account_id = await context.database.write(
-            _store, session, job_id, request.fence, progress, outputs.values()
+            _store, session, job_id, request.fence, progress, outputs.values(), context.clock()
         )
     else:
         account_id = await context.database.look(_account, session, job_id, request.fence)
@@ -86,11 +86,13 @@ def _store(
     fence: int,
     progress: RunProgress | None,
     outputs: Collection[KeptOutput],
+    now: float,
 ) -> str:
     account_id = _account(connection, session, job_id, fence)
     if progress is not None:
+        units = None if progress.units is None else str(progress.units)
         store.save_progress(
-            connection, job_id, session.miner_id, fence, progress.progress, str(progress.units)
+            connection, job_id, session.miner_id, fence, progress=progress.progress, units=units, now=now
         )
     if outputs:
         _keep(connection, session, job_id, outputs)

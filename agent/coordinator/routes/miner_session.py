@@ -17,7 +17,7 @@ from agent.coordinator.dispatch import LeaseMessage, Port
 from agent.coordinator.operations import leases, miners, protocol
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
-from agent.coordinator.operations.wire import MAX_SLOTS, RunRelease, SlotsMessage
+from agent.coordinator.operations.wire import MAX_SLOTS, SlotsMessage
 from agent.core.errors import ApiError, StaleSession, Unauthorized
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
@@ -157,11 +157,8 @@ class _Connection:
     async def _take_back(self) -> None:
         """Release the leases that were not sent: the miner has not heard of them, so it will not work on them."""
         for lease in self._unsent.values():
-            release = RunRelease(
-                fence=lease["fence"], reason="the connection ended before the lease was sent"
-            )
             with suppress(ApiError):  # cancelled meanwhile, or the coordinator stops
-                await leases.release(self._context, self._who, lease["job_id"], release)
+                await leases.take_back(self._context, self._who, lease["job_id"], lease["fence"])
 
     def _close(self) -> None:
         with suppress(asyncio.QueueFull):

@@ -130,9 +130,8 @@ class _Poller:
 
 async def _take_back(context: ContextOf, session: MinerSession, undelivered: list[LeaseMessage]) -> None:
     for lease in undelivered:
-        release = RunRelease(fence=lease["fence"], reason="the poll was disconnected")
         with suppress(StaleLease):  # cancelled meanwhile; the others are still to be taken back
-            await leases.release(context, session, lease["job_id"], release)
+            await leases.take_back(context, session, lease["job_id"], lease["fence"])
 
 
 @router.post("/heartbeat", response_model_exclude_none=True, summary="Renew leases")
