@@ -324,8 +324,18 @@ class Context(Protocol):
     def timeout_seconds(self) -> float:
         """Time left until the job's hard deadline when the run began."""
 
+    @property
+    def max_units(self) -> Decimal | None:
+        """The units that the client pays for at most; None without a limit. The run is ended when it reports more.
+
+        A runner that can give a useful part of its result ends by itself before.
+        """
+
     def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
-        """Report progress, 0 to 100, and the units metered so far. Being alive means calling this."""
+        """Report progress, 0 to 100, and the units metered so far. Being alive means calling this.
+
+        They are what the client pays for if the run ends by the client's choice or fault.
+        """
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Send something to whoever watches the job: a token, a preview, a finished segment."""

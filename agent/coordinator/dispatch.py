@@ -25,6 +25,7 @@ from agent.coordinator.store import outputs as output_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.outputs import KeptOutput
+from agent.core.errors import ApiError, StaleSession
 from agent.core.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.jobs import Claim, Job, Release
 from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
@@ -65,7 +66,7 @@ class Port:
     """One connection of a miner that can take leases.
 
     `deliver` sends a lease and returns whether it could; `cancelled` tells the miner that a lease is void; `heartbeat` that
-    orders wait for it; `close` ends the connection because a newer session has begun.
+    orders wait for it; `close` ends the connection, with the reason that its session is not valid any more.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Port:
         deliver: Callable[[LeaseMessage], bool],
         cancelled: Callable[[str, int], None],
         heartbeat: Callable[[], None],
-        close: Callable[[], None],
+        close: Callable[[ApiError], None],
         capabilities: Mapping[str, Any],
     ) -> None:
         self.miner_id = miner_id
@@ -187,7 +188,7 @@ class Dispatcher:
         """Add a port. A miner has one: a newer one takes the place of the older, unless its session is the older one."""
         present = self._ports.get(port.miner_id)
         if present is not None and present.session > port.session:
-            port.close()
+            port.close(StaleSession("A newer session of this miner has begun."))
             return
         if present is not None and present.session == port.session:
             self._covered.setdefault(port.miner_id, []).append(present)
@@ -213,12 +214,12 @@ class Dispatcher:
         if not covered:
             self._covered.pop(port.miner_id, None)
 
-    def supersede(self, miner_id: str) -> None:
-        """End the connections of a miner's older session."""
+    def end_connections(self, miner_id: str, why: ApiError) -> None:
+        """End the connections of a miner's session, which is not valid any more."""
         current = self._ports.pop(miner_id, None)
         for port in (current, *self._covered.pop(miner_id, ())):
             if port is not None:
-                port.close()
+                port.close(why)
 
     def connected(self, miner_id: str) -> Port | None:
         """The miner's port, or None."""

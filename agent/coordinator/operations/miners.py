@@ -103,7 +103,9 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     context.caches.pop("sessions", None)
     context.caches.pop("supply", None)
     context.meter.count(REGISTRATIONS)
-    context.dispatcher.supersede(miner.miner_id)
+    context.dispatcher.end_connections(
+        miner.miner_id, StaleSession("A newer session of this miner has begun.")
+    )
     context.dispatcher.job_waiting()
     log.info(
         "miner_registered",
@@ -181,8 +183,13 @@ def _register(
 def require_not_excluded(record: MinerRecord) -> None:
     """Raise `MinerExcluded` for a miner that an operator has excluded."""
     if record.excluded_at is not None:
-        because = f": {record.excluded_reason}" if record.excluded_reason else "."
-        raise MinerExcluded(f"The operator of this coordinator has excluded this miner{because}")
+        raise exclusion_of(record.excluded_reason)
+
+
+def exclusion_of(reason: str | None) -> MinerExcluded:
+    """The answer to a miner that an operator has excluded for this reason."""
+    because = f": {reason}" if reason else "."
+    return MinerExcluded(f"The operator of this coordinator has excluded this miner{because}")
 
 
 def with_runners(known: str, capabilities: Capabilities) -> str:
