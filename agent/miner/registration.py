@@ -75,15 +75,19 @@ async def register(http: HttpLink, identity: Identity, joining: Mapping[str, Any
         return await _register_once(http, identity, joining)
 
 
-async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registration:
-    challenge = await _ask(http, "/v1/miners/challenge", {}, _Challenge)
-    payload = registration_payload(challenge.nonce, challenge.origin, identity.public_key)
-    body = {
-        **joining,
-        "nonce": challenge.nonce,
+def prove(identity: Identity, nonce: str, origin: str) -> dict[str, str]:
+    """The part of a message that proves that its sender has the miner's key, over a nonce of the log `origin`."""
+    payload = registration_payload(nonce, origin, identity.public_key)
+    return {
+        "nonce": nonce,
         "public_key": b64encode(identity.public_key),
         "signature": sign_detached(REGISTRATION_TYPE, payload, identity.signing_key),
     }
+
+
+async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registration:
+    challenge = await _ask(http, "/v1/miners/challenge", {}, _Challenge)
+    body = {**joining, **prove(identity, challenge.nonce, challenge.origin)}
     registration = await _ask(http, "/v1/miners/register", body, Registration)
     if registration.miner_id != identity.miner_id or _log_origin(registration) != challenge.origin:
         raise RegistrationRefused(

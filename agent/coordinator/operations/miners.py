@@ -24,6 +24,7 @@ from agent.coordinator.operations.wire import (
     Capabilities,
     Heartbeat,
     Holding,
+    KeyProof,
     LeaseProgress,
     Registration,
 )
@@ -79,17 +80,34 @@ async def challenge(context: Context) -> dict[str, Any]:
 
 
 async def admission(context: Context, request: AdmissionRequest) -> dict[str, Any]:
-    """Whether `register` would take a miner. The token is looked at, not spent."""
-    return await context.database.read(_admission, context, request)
+    """Whether `register` would accept a miner, without spending its token.
+
+    Only who proves to have a miner's key learns whether that miner is known. Raises `Unauthorized` for a bad proof.
+    """
+    miner_id = None
+    if request.proof is not None:
+        miner_id = id_of_key(_check_signature(context, request.proof))
+        await context.database.write(_use_challenge, request.proof.nonce, context.clock())
+    return await context.database.read(_admission, context, miner_id, request.enrolment_token)
 
 
-def _admission(connection: Connection, context: Context, request: AdmissionRequest) -> dict[str, Any]:
-    if request.miner_id is None or store.find(connection, request.miner_id) is None:
-        try:
-            _check_enrolment(connection, context, request.enrolment_token, access_store.has_enrolment)
-        except Forbidden as error:
-            return {"admitted": False, "reason": str(error)}
+def _admission(
+    connection: Connection, context: Context, miner_id: str | None, token: str | None
+) -> dict[str, Any]:
+    known = None if miner_id is None else store.find(connection, miner_id)
+    try:
+        if known is not None:
+            require_not_excluded(known)
+        else:
+            _check_enrolment(connection, context, token, access_store.has_enrolment)
+    except Forbidden as error:
+        return {"admitted": False, "reason": str(error)}
     return {"admitted": True, "reason": None}
+
+
+def _use_challenge(connection: Connection, nonce: str, now: float) -> None:
+    if not store.use_challenge(connection, nonce, now):
+        raise Unauthorized("The nonce is unknown, used or older than a minute; ask for a new challenge.")
 
 
 async def register(context: Context, request: Registration) -> dict[str, Any]:
@@ -131,15 +149,15 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     }
 
 
-def _check_signature(context: Context, request: Registration) -> bytes:
+def _check_signature(context: Context, request: KeyProof) -> bytes:
     try:
         public_key = b64decode(request.public_key)
         payload = registration_payload(request.nonce, context.signer.origin, public_key)
         good = verify_detached(REGISTRATION_TYPE, payload, request.signature, public_key)
     except VerificationError as error:
-        raise Unauthorized(f"The registration cannot be checked: {error}") from None
+        raise Unauthorized(f"The signature cannot be checked: {error}") from None
     if not good:
-        raise Unauthorized("The registration's signature does not fit its key, nonce and origin.")
+        raise Unauthorized("The signature does not fit the key, the nonce and this log's origin.")
     return public_key
 
 
@@ -147,8 +165,7 @@ def _register(
     connection: Connection, context: Context, request: Registration, public_key: bytes, session_sha256: str
 ) -> tuple[MinerRecord, str | None, list[Holding], int]:
     now = context.clock()
-    if not store.use_challenge(connection, request.nonce, now):
-        raise Unauthorized("The nonce is unknown, used or older than a minute; ask for a new challenge.")
+    _use_challenge(connection, request.nonce, now)
     miner_id = id_of_key(public_key)
     known = store.find(connection, miner_id)
     if known is None:

@@ -85,12 +85,32 @@ class Capabilities(_Message):
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)]
 
 
+class KeyProof(_Message):
+    """That the sender has a miner's private key: its signature over a nonce, as in a registration."""
+
+    nonce: ShortText
+    public_key: ShortText
+    signature: ShortText
+
+
 class AdmissionRequest(_Message):
-    """`POST /v1/miners/admission`: who would join, and with what token; None for a key that was not made yet, or no token."""
+    """`POST /v1/miners/admission`: who would join, and with what token.
 
-    model_config = example({"miner_id": "miner_1234567890", "enrolment_token": "enrol_secret"})
+    Without `proof` the answer is that for a key that this coordinator does not know.
+    """
 
-    miner_id: ShortText | None = None
+    model_config = example(
+        {
+            "proof": {
+                "nonce": "kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe",
+                "public_key": "base64_public_key",
+                "signature": "base64_signature",
+            },
+            "enrolment_token": "enrol_secret",
+        }
+    )
+
+    proof: KeyProof | None = None
     enrolment_token: ShortText | None = None
 
 
@@ -101,7 +121,7 @@ class Holding(_Message):
     fence: Fence
 
 
-class Registration(_Message):
+class Registration(KeyProof):
     """`POST /v1/miners/register`."""
 
     model_config = example(
@@ -132,9 +152,6 @@ class Registration(_Message):
         }
     )
 
-    nonce: ShortText
-    public_key: ShortText
-    signature: ShortText
     name: Annotated[str, Field(min_length=1, max_length=100)]
     agent_version: ShortText
     enrolment_token: ShortText | None = None

@@ -47,9 +47,9 @@ async def challenge(context: ContextOf) -> Challenge:
     return Challenge(**await miners.challenge(context))
 
 
-@router.post("/admission", summary="Whether a registration would be taken")
+@router.post("/admission", responses=errors(Unauthorized), summary="Whether a registration would be taken")
 async def admission(context: ContextOf, body: AdmissionRequest) -> Admission:
-    """For a look before joining: no session is opened, and the enrolment token is not spent."""
+    """Asked before joining: no session is opened, and the enrolment token is not spent."""
     return Admission(**await miners.admission(context, body))
 
 

@@ -287,26 +287,28 @@ def _verify_times(
 def time_faults(
     statement: Statement, assigned_at: str, completed_at: str, skew_seconds: float
 ) -> dict[str, str]:
-    """What is wrong with a statement's times, by field; times are RFC 3339 UTC.
+    """What is wrong with a statement's times, by field; times are RFC 3339 UTC, compared to the millisecond.
 
     A run starts after its assignment and ends before its completion, give or take `skew_seconds`, and it does not end before
     it starts.
     """
-    started, finished = (
-        datetime.fromisoformat(text) for text in (statement.started_at, statement.finished_at)
-    )
-    assigned, completed = (datetime.fromisoformat(text) for text in (assigned_at, completed_at))
+    started, finished = _moment(statement.started_at), _moment(statement.finished_at)
     skew = timedelta(seconds=skew_seconds)
     faults = {}
-    if started < assigned - skew:
-        faults["started_at"] = f"started_at is before the assignment at {assigned_at}"
-    elif started > completed + skew:
-        faults["started_at"] = f"started_at is after the completion at {completed_at}"
+    if started - _moment(assigned_at) < -skew:
+        faults["started_at"] = f"started_at {statement.started_at} is before the assignment at {assigned_at}"
     if finished < started:
-        faults["finished_at"] = f"finished_at is before started_at, {statement.started_at}"
-    elif finished > completed + skew:
-        faults["finished_at"] = f"finished_at is after the completion at {completed_at}"
+        faults["finished_at"] = f"finished_at {statement.finished_at} is before started_at"
+    elif finished - _moment(completed_at) > skew:
+        faults["finished_at"] = (
+            f"finished_at {statement.finished_at} is after the completion at {completed_at}"
+        )
     return faults
+
+
+def _moment(time: str) -> datetime:
+    moment = datetime.fromisoformat(time)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _verify_price(report: Report, statement: Statement) -> None:
