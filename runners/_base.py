@@ -125,6 +125,7 @@ class ServiceDefinition:
     field that holds a catalogue name, None if the service has no models. `body_fields` are the fields of the job body
     that make the service's input; when empty, the input is what stands under `parameters`. `upload_field(input, name)`
     says which file field an uploaded file of that name fills. `cpu_unit` is the unit where there is no GPU, if another.
+    `unit_is_time` says that units are seconds of the run's own duration, of which no run can meter more than have passed.
     `adapters(input)` names the catalogue's adapters (LoRA and the like) that a request uses beside its model;
     `size(input)` says in few words what of a request decides how much GPU memory it takes ("1024x1024"). `checkpoints` says
     how a run resumes the work of an earlier one; without it, a job whose miner is lost starts again.
@@ -145,6 +146,7 @@ class ServiceDefinition:
     body_fields: tuple[str, ...] = ()
     upload_field: Callable[[Mapping[str, Any], str], str] | None = None
     cpu_unit: str | None = None
+    unit_is_time: bool = False
     adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
     size: Callable[[Mapping[str, Any]], str] | None = None
     checkpoints: Checkpoints | None = None
@@ -332,8 +334,18 @@ class Context(Protocol):
     def timeout_seconds(self) -> float:
         """Time left until the job's hard deadline when the run began."""
 
+    @property
+    def max_units(self) -> Decimal | None:
+        """The units that the client pays for at most; None without a limit. The run is ended when it reports more.
+
+        A runner that can give a useful part of its result ends by itself before.
+        """
+
     def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
-        """Report progress, 0 to 100, and the units metered so far. Being alive means calling this."""
+        """Report progress, 0 to 100, and the units metered so far. Being alive means calling this.
+
+        They are what the client pays for if the run ends by the client's choice or fault.
+        """
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         """Send something to whoever watches the job: a token, a preview, a finished segment."""

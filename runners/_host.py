@@ -87,6 +87,7 @@ class _RunContext:
         self.work = message.work
         self.resources: Mapping[str, str] = message.resources
         self.timeout_seconds = message.timeout_seconds
+        self.max_units = message.max_units
         self.trace_id = message.trace_id
         self._run_id = message.run_id
         self._send = send
@@ -95,15 +96,25 @@ class _RunContext:
         self._cancelled = False
         self._callbacks: list[Callable[[], None]] = []
         self._last_progress = float("-inf")
+        self._unsent: Progress | None = None
 
     def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
         now = time.monotonic()
+        bounded = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
+        message = Progress(run_id=self._run_id, progress=bounded, units=units)
         with self._lock:
             if now - self._last_progress < PROGRESS_INTERVAL:
+                self._unsent = message
                 return
-            self._last_progress = now
-        bounded = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
-        self._send(Progress(run_id=self._run_id, progress=bounded, units=units))
+            self._last_progress, self._unsent = now, None
+        self._send(message)
+
+    def flush(self) -> None:
+        """Send the newest progress if it was held back: the run ends without a result, and its units count."""
+        with self._lock:
+            message, self._unsent = self._unsent, None
+        if message is not None:
+            self._send(message)
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
         check_json(dict(data))
@@ -248,6 +259,7 @@ class _Host:
         self, run_id: str | None, kind: Literal["fail", "retry", "cancelled"], code: str, message: str
     ) -> None:
         if run_id is not None:
+            self._runs[run_id].flush()
             self._note(run_id, "ended", outcome=kind, code=code[:MAX_CODE])
         self._send(Error(run_id=run_id, kind=kind, code=code, message=message))
 

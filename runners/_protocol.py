@@ -97,6 +97,7 @@ class Run(Message):
     work: Path
     resources: dict[str, str] = {}
     timeout_seconds: float = Field(gt=0)
+    max_units: Decimal | None = Field(default=None, ge=0)
     trace_id: str | None = None
 
 

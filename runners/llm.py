@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from contextlib import suppress
+from dataclasses import replace
 from decimal import Decimal
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -95,6 +96,8 @@ class LLMRunner(Runner[InferenceRequest]):
                 context.progress(100 * piece.completion_tokens / request.max_tokens, _units(piece))
                 if piece.finish_reason is not None:
                     return _result(text, piece)
+                if context.max_units is not None and _units(piece) >= context.max_units:
+                    return _result(text, replace(piece, finish_reason="length"))
         finally:
             generation.cancel()
         context.check()

@@ -79,6 +79,7 @@ DEFINITION = ServiceDefinition(
     ),
     tags=("python", "inference", "model", "custom", "numpy", "torch"),
     unit="gpu second (cpu second without a GPU)",
+    unit_is_time=True,
     determinism="As deterministic as the model itself.",
     input_model=InferenceRequest,
     output_model=InferenceResult,
@@ -128,12 +129,13 @@ class PythonModelRunner(Runner[InferenceRequest]):
             outcome = self._execute(request, context, home, seconds)
             elapsed = time.monotonic() - started
         context.check()
+        used = round(Decimal(str(elapsed if self.device.kind == "cuda" else outcome.cpu_seconds)), 6)
+        context.progress(95.0, used)
         _judge(outcome, home)
         results = _returned(context.work / "scratch" / "result.json")
         if files := _written(context.output):
             results["files"] = files
-        used = elapsed if self.device.kind == "cuda" else outcome.cpu_seconds
-        return Result(results, round(Decimal(str(used)), 6))
+        return Result(results, used)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:  # noqa: ARG003 - the contract's signature
@@ -198,6 +200,12 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
     def _limits(self, resources: Mapping[str, str], seconds: float, threads: int) -> Limits:
         asked = resources.get("memory")
+        if asked and _size(asked) > self.tools.max_memory:
+            raise Retry(
+                f"The job asks for {asked} of memory, and this miner gives a run at most "
+                f"{self.tools.max_memory / 2**30:.1f} GiB (runners.max_memory).",
+                code="NO_MEMORY",
+            )
         memory = min(_size(asked) if asked else DEFAULT_MEMORY, self.tools.max_memory)
         if self.device.kind == "cuda":
             memory = self.tools.max_memory  # CUDA maps far more main memory than it uses

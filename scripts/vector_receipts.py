@@ -33,6 +33,19 @@ RESULTS: Final = {
 STEP: Final = 11
 """Every so many bytes of the bundle are changed, one at a time: all of them would take long, in two languages."""
 
+WRONG_TIMES: Final = {
+    "a start before the assignment": {"started_at": "2026-11-24T14:54:59.999Z"},
+    "a start in 2020": {"started_at": "2020-01-01T00:00:00Z"},
+    "an end before the start": {"started_at": "2026-11-24T15:00:01Z", "finished_at": "2026-11-24T15:00:00.999Z"},
+    "an end after the completion": {"finished_at": "2026-11-24T15:05:04.001Z"},
+    "a run in 2099": {"started_at": "2099-01-01T00:00:00Z", "finished_at": "2099-01-01T00:00:03Z"},
+}  # fmt: skip
+"""Times that lie outside the assignment at 15:00:00 and the completion at 15:00:04 by more than five minutes, or in the wrong order."""
+RIGHT_TIMES: Final = {
+    "as early as a slow clock may say": {"started_at": "2026-11-24T14:55:00Z", "finished_at": "2026-11-24T14:55:00Z"},
+    "as late as a fast clock may say": {"started_at": "2026-11-24T15:05:04Z", "finished_at": "2026-11-24T15:05:04.000999Z"},
+}  # fmt: skip
+
 Json = dict[str, Any]
 Change = Callable[[Json], None]
 
@@ -81,9 +94,16 @@ def receipts() -> Json:
     text = canonical_json(good).decode()
     return {
         "log_key": log_key, "other_log_key": other_log, "film_base64": b64encode(FILM), "bundle": good, "text": text,
+        "right_times": {name: _right(bundle_of(dataclasses.replace(signed, **times), RESULTS), log_key) for name, times in RIGHT_TIMES.items()},
         "failures_under_other_log": list(verify_bundle(good, other_log).failures), "cases": cases,
         "bytes": {"step": STEP, "failures": _bytes(text, log_key)},
     }  # fmt: skip
+
+
+def _right(bundle: Json, log_key: str) -> Json:
+    if not verify_bundle(bundle, log_key).valid:
+        raise ValueError("a bundle with right times is refused, but should not be")
+    return bundle
 
 
 def _found(changed: Any, log_key: str) -> Json:
@@ -165,6 +185,7 @@ def _resigned(signed: Statement) -> dict[str, Any]:
         signed, subject=(signed.subject[0], NamedDigest("other.mp4", sha256_hex(FILM)))
     )
     return {
+        **{name: bundle_of(dataclasses.replace(signed, **times), RESULTS) for name, times in WRONG_TIMES.items()},
         "a price above units x unit_price": bundle_of(costly, RESULTS),
         "units that are not those of the results": bundle_of(more_units, RESULTS),
         "a file that is not in the results": bundle_of(other_name, RESULTS),

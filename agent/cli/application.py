@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "restore": "backup.restore",
     "accounts": "accounts.app",
     "keys": "keys.app",
+    "miners": "miners.app",
     "models": "models.app",
     "receipts": "receipts.app",
     "config": "config.app",

@@ -24,7 +24,7 @@ from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
 from agent.coordinator.dashboard import BUILT, Dashboard, to_dashboard
-from agent.coordinator.dispatch import Dispatcher
+from agent.coordinator.dispatch import Dispatcher, Tolerated
 from agent.coordinator.feed import Feed, Recent
 from agent.coordinator.hub import Hub
 from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
@@ -123,7 +123,11 @@ def build_context(settings: Settings) -> Context:
         database.close()
         raise
     dispatcher = Dispatcher(
-        database, time.time, lease_seconds=settings.coordinator.lease_seconds, meter=meter
+        database,
+        time.time,
+        lease_seconds=settings.coordinator.lease_seconds,
+        meter=meter,
+        tolerated=Tolerated(settings.coordinator.client_failures_tolerated, settings.coordinator.slowed_jobs),
     )
     return Context(
         settings=settings.coordinator,

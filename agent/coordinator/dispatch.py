@@ -20,10 +20,13 @@ import structlog
 from agent.coordinator import lifecycle
 from agent.coordinator.measures import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store import checkpoints as checkpoint_store
+from agent.coordinator.store import habits as habit_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.engine import Connection, Database
+from agent.core.errors import ApiError, StaleSession
+from agent.core.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.jobs import Claim, Job, Release
 from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
 from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
@@ -41,6 +44,14 @@ LeaseMessage = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Tolerated:
+    """How many failures an account may cause before it gets only `slowed_jobs` jobs at the same time."""
+
+    client_failures: float = 30.0
+    slowed_jobs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Assignment:
     """A lease that has been given: to whom, and what goes over the wire."""
 
@@ -55,7 +66,7 @@ class Port:
     """One connection of a miner that can take leases.
 
     `deliver` sends a lease and returns whether it could; `cancelled` tells the miner that a lease is void; `heartbeat` that
-    orders wait for it; `close` ends the connection because a newer session has begun.
+    orders wait for it; `close` ends the connection, with the reason that its session is not valid any more.
     """
 
     def __init__(
@@ -66,7 +77,7 @@ class Port:
         deliver: Callable[[LeaseMessage], bool],
         cancelled: Callable[[str, int], None],
         heartbeat: Callable[[], None],
-        close: Callable[[], None],
+        close: Callable[[ApiError], None],
         capabilities: Mapping[str, Any],
     ) -> None:
         self.miner_id = miner_id
@@ -146,11 +157,13 @@ class Dispatcher:
         *,
         lease_seconds: float,
         meter: Meter,
+        tolerated: Tolerated = Tolerated(),
     ) -> None:
         self._database = database
         self._meter = meter
         self._clock = clock
         self._lease_seconds = lease_seconds
+        self._tolerated = tolerated
         self._ports: dict[str, Port] = {}
         # Older connections of the same session, e.g. a WebSocket beside a long poll: they serve again when the newer one ends.
         self._covered: dict[str, list[Port]] = {}
@@ -175,7 +188,7 @@ class Dispatcher:
         """Add a port. A miner has one: a newer one takes the place of the older, unless its session is the older one."""
         present = self._ports.get(port.miner_id)
         if present is not None and present.session > port.session:
-            port.close()
+            port.close(StaleSession("A newer session of this miner has begun."))
             return
         if present is not None and present.session == port.session:
             self._covered.setdefault(port.miner_id, []).append(present)
@@ -201,12 +214,12 @@ class Dispatcher:
         if not covered:
             self._covered.pop(port.miner_id, None)
 
-    def supersede(self, miner_id: str) -> None:
-        """End the connections of a miner's older session."""
+    def end_connections(self, miner_id: str, why: ApiError) -> None:
+        """End the connections of a miner's session, which is not valid any more."""
         current = self._ports.pop(miner_id, None)
         for port in (current, *self._covered.pop(miner_id, ())):
             if port is not None:
-                port.close()
+                port.close(why)
 
     def connected(self, miner_id: str) -> Port | None:
         """The miner's port, or None."""
@@ -265,7 +278,9 @@ class Dispatcher:
         candidates = [port.candidate() for port in ports.values()]
         # Cleared before the claim, so that a job which arrives meanwhile starts another round.
         self._pending = self._room_changed = False
-        assignments, left = await self._database.write(claim, candidates, self._clock(), self._lease_seconds)
+        assignments, left = await self._database.write(
+            claim, candidates, self._clock(), self._lease_seconds, self._tolerated
+        )
         self._pending = self._pending or left
         if self._pending and self._room_changed:  # room that came while the claim was under way
             self._wake.set()
@@ -299,14 +314,23 @@ class Dispatcher:
 
 
 def claim(
-    connection: Connection, candidates: Sequence[Candidate], now: float, lease_seconds: float
+    connection: Connection,
+    candidates: Sequence[Candidate],
+    now: float,
+    lease_seconds: float,
+    tolerated: Tolerated = Tolerated(),
 ) -> tuple[list[Assignment], bool]:
     """Claim jobs for the candidates. Also says whether jobs are left that could be claimed."""
     waiting = queue.waiting(connection, candidates)
     if not waiting:
         return [], False
-    roomy = _within_capacity(candidates, job_store.running_by_miner(connection))
-    pairs = match(waiting, roomy, job_store.running_by_account(connection), now)
+    pausing = habit_store.pausing(connection, now)
+    roomy = _within_capacity(
+        [candidate for candidate in candidates if candidate.miner_id not in pausing],
+        job_store.running_by_miner(connection),
+    )
+    limits = _slowed(connection, tolerated, now)
+    pairs = match(waiting, roomy, job_store.running_by_account(connection), now, limits)
     if not pairs:
         return [], True
     records = job_store.find_many(connection, [job_id for job_id, _ in pairs])
@@ -330,6 +354,17 @@ def claim(
         )
     ]
     return assignments, len(waiting) > len(pairs)
+
+
+def _slowed(connection: Connection, tolerated: Tolerated, now: float) -> dict[str, int]:
+    """How many jobs accounts may have running whose jobs fail by their own fault too often."""
+    many = habit_store.many_failures(connection, tolerated.client_failures)
+    half_life = CLIENT_FAILURES_HALF_LIFE_SECONDS
+    return {
+        account_id: tolerated.slowed_jobs
+        for account_id, tally in many.items()
+        if tally.now(now, half_life) > tolerated.client_failures
+    }
 
 
 def _unit_price(record: job_store.JobRecord, candidate: Candidate) -> int:

@@ -22,7 +22,18 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.standings import Standing
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import InsufficientBalance
-from agent.core.jobs import Claim, Effect, Event, Finished, Job, JobState, RunEnded, Transition, apply
+from agent.core.jobs import (
+    Claim,
+    Effect,
+    Event,
+    Finished,
+    Job,
+    JobState,
+    Outcome,
+    RunEnded,
+    Transition,
+    apply,
+)
 from agent.core.ledger import InsufficientFunds, Settlement, available, hold, settle
 from agent.core.offers import EXHAUSTED, Offer
 from agent.core.quantities import format_money, format_time, from_units, to_units
@@ -104,6 +115,8 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     by_columns: defaultdict[tuple[str, ...], list[tuple[Job, dict[str, Any]]]] = defaultdict(list)
     for item in changes:
         values = {**item.values, "miner_id": item.miner_id}
+        if item.finished:
+            values["cost"] = _price(item)
         by_columns[tuple(values)].append((item.life, values))
         if _revived(item):
             store.drop_run(connection, item.life.job_id, item.life.fence)
@@ -188,13 +201,15 @@ def _note(connection: Connection, item: Change, settlement: Settlement | None, n
     verdict = judge(item.before.life, item.life, item.effects)
     paid = settlement.paid if settlement else 0
     miner_id = verdict.miner_id if verdict else item.miner_id
-    if miner_id is None or (verdict is None and not paid):
+    caused = any(isinstance(effect, RunEnded) and effect.outcome is Outcome.FAILED for effect in item.effects)
+    if miner_id is None or (verdict is None and not paid and not caused):
         return
     completed = item.life.state is JobState.COMPLETED
     started, finished = item.life.started_at, item.life.finished_at
     more = Standing(
         completed=int(completed),
         failed=int(verdict is not None and not verdict.success),
+        client_failed=int(caused),
         seconds=finished - started if completed and started is not None and finished is not None else 0.0,
         paid=paid,
         earned=paid - settlement.fee if settlement else 0,
@@ -206,10 +221,11 @@ def _note(connection: Connection, item: Change, settlement: Settlement | None, n
 
 
 def _revived(item: Change) -> bool:
-    """Whether a run that was noted as expired goes on, or its result came after all: it has not ended then."""
-    lives = (JobState.RUNNING, JobState.COMPLETED)
+    """Whether a run that was noted as expired goes on, or its outcome came after all: it had not ended then."""
     before = item.before.life
-    return before.state is JobState.SUBMITTED and item.life.state in lives and before.fence == item.life.fence
+    if before.state is not JobState.SUBMITTED or before.fence != item.life.fence:
+        return False
+    return item.life.state is JobState.RUNNING or any(isinstance(effect, RunEnded) for effect in item.effects)
 
 
 def _move(item: Change) -> tuple[counts.Place, counts.Place]:
@@ -287,11 +303,13 @@ def _logged(item: Change, payee: str | None, settlement: Settlement, now: float)
 
 
 def _price(item: Change) -> int:
-    """What the job costs: a result its price, a cancelled run the work that its miner had reported, a failure nothing."""
-    record, state = item.before, item.life.state
-    worked = state is JobState.COMPLETED or (
-        state is JobState.CANCELLED and record.life.state is JobState.RUNNING
-    )
+    """What the job costs: a result its price; a run that the client ended or made fail the units that its miner metered.
+
+    What a machine failed costs nothing.
+    """
+    record = item.before
+    paid_for = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)
+    worked = any(isinstance(effect, RunEnded) and effect.outcome in paid_for for effect in item.effects)
     if not worked or record.unit_price is None:
         return 0
     units = Decimal(item.values.get("units", record.units))

@@ -8,6 +8,7 @@ AgentError
     ├── Unauthorized            401 UNAUTHORIZED
     ├── InsufficientBalance     402 INSUFFICIENT_BALANCE
     ├── Forbidden               403 FORBIDDEN
+    │   └── MinerExcluded       403 MINER_EXCLUDED
     ├── NotFound                404 NOT_FOUND
     │   └── JobNotFound         404 JOB_NOT_FOUND
     ├── MethodNotAllowed        405 METHOD_NOT_ALLOWED
@@ -119,6 +120,13 @@ class Forbidden(ApiError):
     code = "FORBIDDEN"
     status = 403
     remedy = "Use a key of a role that may: the call's page in the API says which."
+
+
+class MinerExcluded(Forbidden):
+    """The operator has excluded the miner. Its session has ended, and no new one begins."""
+
+    code = "MINER_EXCLUDED"
+    remedy = "For miners: drop all work, and ask again every few minutes at most. For their owners: ask the operator why."
 
 
 class NotFound(ApiError):

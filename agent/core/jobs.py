@@ -24,7 +24,7 @@ class JobState(StrEnum):
 
 
 DEADLINE_GRACE_SECONDS: Final = 30.0
-"""The miner ends a run at its deadline; so much later the coordinator stops renewing a lease whose miner did not."""
+"""The miner ends a run at its deadline. No lease is extended beyond this many seconds after it, and no units count then."""
 
 RETRY_SECONDS: Final = 2.0
 """A job comes back to the miner that failed it only so long after its first failure, then doubled: others go first."""
@@ -45,6 +45,15 @@ class Lease:
     assigned_at: float
     expires_at: float
     deadline: float
+
+    @property
+    def last_moment(self) -> float:
+        """The latest time to which the lease can be extended, and until which its run can meter units."""
+        return self.deadline + DEADLINE_GRACE_SECONDS
+
+    def extended(self, now: float, lease_seconds: float) -> Lease:
+        """The lease after a sign of life: never shorter than before, never extended beyond its last moment."""
+        return replace(self, expires_at=max(self.expires_at, min(now + lease_seconds, self.last_moment)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +142,7 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """The runner failed: for good (the input's fault), or to be tried again (the machine's)."""
+    """The run failed: for good (the client caused it), or to be tried again (the machine did)."""
 
     miner_id: str
     fence: int
@@ -144,11 +153,15 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The miner hands the lease back without having failed; the attempt does not count."""
+    """The miner hands the lease back without having failed; the attempt does not count.
+
+    For `avoid_seconds` the same miner does not get the job again.
+    """
 
     miner_id: str
     fence: int
     now: float
+    avoid_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,22 +271,31 @@ def _renew(job: Job, event: Renew) -> Transition:
     lease = _lease_of(job, event)
     if lease.session != event.session:
         raise IllegalEvent(job, event, stale=True)
-    expires_at = min(event.now + event.lease_seconds, lease.deadline + DEADLINE_GRACE_SECONDS)
-    return replace(job, lease=replace(lease, expires_at=expires_at)), ()
+    return replace(job, lease=lease.extended(event.now, event.lease_seconds)), ()
 
 
 def _revive(job: Job, event: Renew) -> Transition:
     # The lease expired while the miner was out of reach, and nobody took the job: the miner's work goes on.
     revived, _ = _renew(job, event)
+    if _is_over(revived, event.now):
+        raise IllegalEvent(job, event, stale=True)
     return _alive(revived), ()
 
 
 def _keep(job: Job, event: Keep) -> Transition:
-    # The work is done, so its deadline does not matter any more, and a lease that has expired lives again.
+    # A lease that has expired lives again. After its last moment a finished result is still welcome as long as nobody else
+    # has taken the job, but the job is not kept from others.
     lease = _lease_of(job, event)
-    expires_at = max(lease.expires_at, event.now + event.lease_seconds)
-    kept = replace(job, lease=replace(lease, session=event.session, expires_at=expires_at))
-    return (_alive(kept) if job.state is JobState.SUBMITTED else kept), ()
+    extended = lease.extended(event.now, event.lease_seconds)
+    kept = replace(job, lease=replace(extended, session=event.session))
+    if job.state is JobState.SUBMITTED and not _is_over(kept, event.now):
+        return _alive(kept), ()
+    return kept, ()
+
+
+def _is_over(job: Job, now: float) -> bool:
+    """Whether the job's lease cannot be extended to a time that is still to come."""
+    return job.lease is None or job.lease.expires_at <= now
 
 
 def _alive(job: Job) -> Job:
@@ -306,16 +328,24 @@ def _fail(job: Job, event: Fail) -> Transition:
 
 
 def _fail_late(job: Job, event: Fail) -> Transition:
-    # The run was already counted when its lease expired; only a final verdict on the input still matters.
+    # The run was already counted when its lease expired. What the client caused ends the job, as in time.
     lease = _lease_of(job, event)
     if event.retry:
         return replace(job, lease=None, avoid_miner_id=lease.miner_id), ()
-    return _finish_failed(job, event.failure, event.now)
+    return _finish_failed(job, event.failure, event.now, RunEnded(lease, Outcome.FAILED, event.failure))
 
 
 def _release(job: Job, event: Release) -> Transition:
     lease = _lease_of(job, event)
-    back = replace(job, state=JobState.SUBMITTED, lease=None, attempts=job.attempts - 1, started_at=None)
+    back = replace(
+        job,
+        state=JobState.SUBMITTED,
+        lease=None,
+        attempts=job.attempts - 1,
+        started_at=None,
+        avoid_miner_id=lease.miner_id if event.avoid_seconds else job.avoid_miner_id,
+        avoid_until=event.now + event.avoid_seconds if event.avoid_seconds else job.avoid_until,
+    )
     return back, (RunEnded(lease, Outcome.RELEASED), Requeued())
 
 

@@ -16,6 +16,8 @@ FEES: Final = "fees"
 ISSUED: Final = "issued"
 """The counterpart of all credits; never positive."""
 MILLION: Final = 1_000_000
+MAX_UNITS: Final = 9 * 10**18
+"""No balance goes beyond this, either way: 90 billion in units of 1e-8, which fits 64 bits with the next posting's carry."""
 
 
 def available(account_id: str) -> str:
@@ -53,6 +55,14 @@ class InsufficientFunds(Exception):
         self.needed = needed
 
 
+class TooMuchMoney(Exception):
+    """A credit would take a balance out of its bounds. `most` is the largest one that would not, in units of 1e-8."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"at most {most} units can be credited")
+        self.most = most
+
+
 def entry(postings: Iterable[Posting]) -> Entry:
     """Postings of one entry, without those that change nothing. Raises `ValueError` unless they sum to zero."""
     kept = tuple(posting for posting in postings if posting.amount)
@@ -61,10 +71,16 @@ def entry(postings: Iterable[Posting]) -> Entry:
     return kept
 
 
-def credit(account_id: str, amount: int) -> Entry:
-    """Give a client money to spend."""
+def credit(account_id: str, amount: int, issued: int) -> Entry:
+    """Give a client money to spend. `issued` is the balance of `ISSUED`. Raises `TooMuchMoney`.
+
+    No account can ever have more than was issued, so bounding that bounds every balance.
+    """
     if amount <= 0:
         raise ValueError("a credit is more than nothing")
+    most = max(0, MAX_UNITS + issued)
+    if amount > most:
+        raise TooMuchMoney(most)
     return entry((Posting(ISSUED, -amount), Posting(available(account_id), amount)))
 
 

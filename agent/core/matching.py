@@ -143,12 +143,18 @@ class _Place:
 
 
 def match(
-    jobs: Iterable[Waiting], candidates: Sequence[Candidate], running: Mapping[str, int], now: float
+    jobs: Iterable[Waiting],
+    candidates: Sequence[Candidate],
+    running: Mapping[str, int],
+    now: float,
+    limits: Mapping[str, int] | None = None,
 ) -> list[tuple[str, Candidate]]:
     """Pairs of job id and miner, best first. `running` counts the running jobs of each account.
 
-    A job avoids the miner that failed it last as long as another one that fits is waiting.
+    `limits` says how many jobs an account may have running at the same time, if not any number. A job avoids the miner that
+    failed it last as long as another one that fits is waiting.
     """
+    limits = limits or {}
     places = [place for candidate in candidates if (place := _Place(candidate)).open]
     load = Counter(running)
     pairs: list[tuple[str, Candidate]] = []
@@ -164,6 +170,9 @@ def match(
             job = queue[account].pop(0)
             if not queue[account]:
                 del queue[account]
+            if load[account] >= limits.get(account, load[account] + 1):
+                queue.pop(account, None)
+                continue
             suitable = [place for place in places if place.suits(job, now)]
             if suitable:
                 place = min(suitable, key=lambda place: _preference(job, place))

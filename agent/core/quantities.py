@@ -17,6 +17,8 @@ from pydantic_core import core_schema
 MONEY_DECIMALS: Final = 8
 MAX_BYTES: Final = 2**63 - 1
 """The largest size that the database holds."""
+UNIT_DECIMALS: Final = 6
+"""Decimals of metered units."""
 
 _SUFFIXES: Final = {
     "m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10) ** 3, "M": Decimal(10) ** 6, "G": Decimal(10) ** 9,

@@ -23,6 +23,9 @@ KEPT: Final = 0.95
 """What a new run of a client leaves of that client's earlier ones; their sum stays below 1 / (1 - 0.95) = 20."""
 HALF_LIFE_SECONDS: Final = 30 * 86_400.0
 """Evidence of so long ago counts half."""
+TOO_LARGE: Final = frozenset({"NO_MEMORY", "OUT_OF_MEMORY"})
+"""Codes of runs that needed more memory than the machine has to give. The job is tried elsewhere, and neither side failed; who
+meets them again and again is slowed down (see `agent.core.habits`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,15 @@ def judge(before: Job, after: Job, effects: Iterable[Effect]) -> Verdict | None:
 
     A result speaks for it. Against it speak a failure of the machine and a lease that ran out; that one only once the work is
     lost for good, since the miner's result may still come as long as nobody else has the job. What the client did (wrong
-    input, cancelling) and leases that were handed back in time say nothing.
+    input, more memory than the machine has, cancelling) and leases that were handed back in time say nothing.
     """
     for effect in effects:
         if isinstance(effect, RunEnded):
             if effect.outcome is Outcome.COMPLETED:
                 return Verdict(effect.lease.miner_id, success=True)
             lost = effect.outcome is Outcome.EXPIRED and after.lease is None
-            if lost or effect.outcome is Outcome.RETRIED:
+            too_large = effect.failure is not None and effect.failure.code in TOO_LARGE
+            if lost or (effect.outcome is Outcome.RETRIED and not too_large):
                 return Verdict(effect.lease.miner_id, success=False)
     expired = before.lease if before.state is JobState.SUBMITTED else None
     if expired is None or after.state not in (JobState.SUBMITTED, JobState.RUNNING):

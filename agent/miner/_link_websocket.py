@@ -27,6 +27,7 @@ _MAX_FRAME: Final = 32 * 2**20
 """Bytes of one frame; a lease can carry inline text of some megabytes."""
 
 CLOSED_UNKNOWN_TOKEN: Final = 4401
+CLOSED_EXCLUDED: Final = 4403
 CLOSED_STALE_SESSION: Final = 4409
 CLOSED_RESTART: Final = 1012
 _CLOSED_ABNORMALLY: Final = 1006

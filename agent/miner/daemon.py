@@ -356,6 +356,7 @@ class Daemon:
             cancelled=self._on_cancelled,
             joining=self._joining,
             registered=self._on_registered,
+            excluded=self._on_excluded,
             connected=self._on_connected,
             recheck=self._on_recheck,
         )
@@ -408,6 +409,9 @@ class Daemon:
         self._heartbeat.interval = registration.settings.heartbeat_seconds
         self._workload.registered(registration)
         self._on_connected()
+
+    def _on_excluded(self) -> None:
+        self._workload.drop_all()
 
     def _on_connected(self) -> None:
         self._outbox.kick()

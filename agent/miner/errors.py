@@ -3,6 +3,7 @@
 AgentError
 ├── Unreachable             no answer: try again later
 ├── SessionSuperseded       another agent uses this key: stop
+├── Excluded                the operator has excluded this miner: drop all work, ask again rarely
 └── RegistrationRefused     the coordinator does not take this miner: stop, the owner must act
 """
 
@@ -19,6 +20,10 @@ class SessionSuperseded(AgentError):
     """A newer session of this miner has begun elsewhere, so this one must end."""
 
     exit_code = 77  # systemd/aitbc-agent.service: not started again, or two agents would take the key from each other for ever
+
+
+class Excluded(AgentError):
+    """The operator has excluded this miner. The message says why. It may be let in again at any time."""
 
 
 class RegistrationRefused(AgentError):

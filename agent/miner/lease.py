@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from decimal import ROUND_DOWN, Decimal
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -12,6 +13,7 @@ from agent.core.quantities import Money, parse_time
 from agent.core.tracing import TRACE_ID
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import FormatError
+from runners._protocol import UNIT_STEP
 
 
 def _read_time(value: object) -> float:
@@ -67,6 +69,17 @@ class Lease(_Received):
     def key(self) -> tuple[str, int]:
         """The job's id and the fence, which together name this lease."""
         return self.job_id, self.fence
+
+    @property
+    def max_units(self) -> Decimal | None:
+        """The units that `max_cost` pays for; None where they cost nothing."""
+        if not self.unit_price:
+            return None
+        return (self.max_cost / self.unit_price).quantize(UNIT_STEP, ROUND_DOWN)
+
+    def moment(self) -> float:
+        """The coordinator's time, counted from the lease's arrival: this machine's clock may be wrong."""
+        return self.assigned_at + time.monotonic() - self.received_at
 
     def seconds_left(self) -> float:
         """Time until the deadline, counted from the lease's arrival: the two machines' clocks may differ."""

@@ -20,6 +20,7 @@ import structlog
 
 from agent.miner._link_http import HttpLink
 from agent.miner._link_websocket import (
+    CLOSED_EXCLUDED,
     CLOSED_RESTART,
     CLOSED_STALE_SESSION,
     CLOSED_UNKNOWN_TOKEN,
@@ -29,9 +30,9 @@ from agent.miner._link_websocket import (
     open_websocket,
 )
 from agent.miner.backoff import Backoff
-from agent.miner.errors import SessionSuperseded, Unreachable
+from agent.miner.errors import Excluded, SessionSuperseded, Unreachable
 from agent.miner.identity import Identity
-from agent.miner.registration import Registration, register
+from agent.miner.registration import EXCLUDED_CODE, Registration, error_code, register
 
 CALL_SECONDS: Final = 30.0
 """How long an answer of the coordinator may take."""
@@ -43,6 +44,9 @@ _SHORT_SECONDS: Final = 5.0
 """A WebSocket that ends sooner counts as one that does not work, e.g. behind a proxy that cuts it."""
 _FIRST_DELAY: Final = 0.2
 _LONGEST_DELAY: Final = 20.0
+
+_EXCLUDED_SECONDS: Final = 300.0
+"""How long a miner that the operator has excluded waits before it asks again."""
 
 _UNAUTHORIZED: Final = 401
 _CONFLICT: Final = 409
@@ -61,7 +65,8 @@ class LinkCallbacks:
     """What the link tells its owner, always from the event loop. None of them may block or wait.
 
     A `lease` takes one of the free slots, unless the owner calls `set_slots` because it does not. `joining` gives the
-    body of a registration without key and signature. `connected` is called whenever the coordinator can be reached
+    body of a registration without key and signature. `excluded` is called when the operator has excluded this miner: all its
+    leases are void. `connected` is called whenever the coordinator can be reached
     again, `recheck` when a heartbeat would bring something: the coordinator says so, or a cancellation may have got lost.
     """
 
@@ -69,6 +74,7 @@ class LinkCallbacks:
     cancelled: Callable[[str, int], None]
     joining: Callable[[], Mapping[str, Any]]
     registered: Callable[[Registration], None]
+    excluded: Callable[[], None]
     connected: Callable[[], None]
     recheck: Callable[[], None]
 
@@ -135,6 +141,11 @@ class Link:
                 _log.warning(
                     "coordinator_unreachable", url=self._http.url, error=str(error), retry_in=round(delay, 2)
                 )
+            except Excluded as error:
+                self._answered = False
+                delay = _EXCLUDED_SECONDS
+                _log.warning("miner_excluded", url=self._http.url, reason=str(error), retry_in=delay)
+                self._callbacks.excluded()
             await asyncio.sleep(delay)
         self._http.token = registration.session_token
         self._poll_seconds = registration.settings.poll_seconds
@@ -222,8 +233,10 @@ class Link:
     def _examined(self, answer: tuple[int, Any], token: str | None) -> tuple[int, Any]:
         """Notice what an answer says about the session. An answer to an older token says nothing about this one."""
         status, body = answer
-        if status == _UNAUTHORIZED:
-            self._expire(token)
+        if status == _UNAUTHORIZED or error_code(body) == EXCLUDED_CODE:
+            self._expire(
+                token
+            )  # registering again says whether the session or the miner is not wanted any more
         elif status == _CONFLICT and error_code(body) == _SESSION_CODE:
             self._supersede(token)
         return answer
@@ -262,7 +275,7 @@ class Link:
             token = self._http.token or ""
             opened = time.monotonic()
             code = await self._serve_websocket(token)
-            if code == CLOSED_UNKNOWN_TOKEN:
+            if code in {CLOSED_UNKNOWN_TOKEN, CLOSED_EXCLUDED}:
                 self._expire(token)
             elif code == CLOSED_STALE_SESSION:
                 self._supersede(token)
@@ -384,10 +397,3 @@ class Link:
         self._asked, self._asked_seats = 0, ()
         if self._socket is not None:
             self._socket.announce()
-
-
-def error_code(body: Any) -> str | None:
-    """The `code` of an error answer, None for anything else."""
-    error = body.get("error") if isinstance(body, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, str) else None

@@ -20,7 +20,8 @@ import structlog
 from agent.miner._outbox_database import Artifact, Entry, OutboxDatabase
 from agent.miner.backoff import Backoff
 from agent.miner.errors import Unreachable
-from agent.miner.link import Link, error_code
+from agent.miner.link import Link
+from agent.miner.registration import error_code
 
 SENDERS: Final = 4
 """How many entries are sent at the same time."""

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.miner._link_http import HttpLink
-from agent.miner.errors import RegistrationRefused, Unreachable
+from agent.miner.errors import Excluded, RegistrationRefused, Unreachable
 from agent.miner.identity import Identity
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
@@ -18,6 +18,7 @@ from aitbc.statement import REGISTRATION_TYPE
 
 _LIMIT_SECONDS: Final = 30.0
 _TRANSIENT: Final = frozenset({408, 425, 429})
+EXCLUDED_CODE: Final = "MINER_EXCLUDED"
 _ERROR: Final = 400
 _SERVER_ERROR: Final = 500
 
@@ -65,7 +66,7 @@ class _Challenge(_Answer):
 async def register(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registration:
     """Open a new session. `joining` is the registration's body without nonce, key and signature.
 
-    Raises `Unreachable` (try again) or `RegistrationRefused` (the owner must act).
+    Raises `Unreachable` (try again), `Excluded` (try again rarely) or `RegistrationRefused` (the owner must act).
     """
     try:
         return await _register_once(http, identity, joining)
@@ -74,15 +75,19 @@ async def register(http: HttpLink, identity: Identity, joining: Mapping[str, Any
         return await _register_once(http, identity, joining)
 
 
-async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registration:
-    challenge = await _ask(http, "/v1/miners/challenge", {}, _Challenge)
-    payload = registration_payload(challenge.nonce, challenge.origin, identity.public_key)
-    body = {
-        **joining,
-        "nonce": challenge.nonce,
+def prove(identity: Identity, nonce: str, origin: str) -> dict[str, str]:
+    """The part of a message that proves that its sender has the miner's key, over a nonce of the log `origin`."""
+    payload = registration_payload(nonce, origin, identity.public_key)
+    return {
+        "nonce": nonce,
         "public_key": b64encode(identity.public_key),
         "signature": sign_detached(REGISTRATION_TYPE, payload, identity.signing_key),
     }
+
+
+async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registration:
+    challenge = await _ask(http, "/v1/miners/challenge", {}, _Challenge)
+    body = {**joining, **prove(identity, challenge.nonce, challenge.origin)}
     registration = await _ask(http, "/v1/miners/register", body, Registration)
     if registration.miner_id != identity.miner_id or _log_origin(registration) != challenge.origin:
         raise RegistrationRefused(
@@ -103,6 +108,8 @@ async def _ask(http: HttpLink, path: str, body: Mapping[str, Any], model: type[_
     status, answer = await http.post(path, body, limit=_LIMIT_SECONDS)
     if status >= _SERVER_ERROR or status in _TRANSIENT:
         raise Unreachable(f"The coordinator at {http.url} answers {status}.")
+    if error_code(answer) == EXCLUDED_CODE:
+        raise Excluded(_message(answer))
     if status >= _ERROR:
         raise RegistrationRefused(
             f"The coordinator at {http.url} does not take this miner ({status}): {_message(answer)}"
@@ -121,3 +128,10 @@ def _message(answer: Any) -> str:
         return str(answer["error"]["message"])
     except (TypeError, KeyError):
         return "it gives no reason."
+
+
+def error_code(body: Any) -> str | None:
+    """The `code` of an error answer, None for anything else."""
+    error = body.get("error") if isinstance(body, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) else None

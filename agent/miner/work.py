@@ -38,11 +38,21 @@ from agent.settings import InputSettings
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
 from aitbc.outputs import output_files
-from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price
+from aitbc.statement import (
+    PAYLOAD_TYPE,
+    RESULT_NAME,
+    NamedDigest,
+    Statement,
+    job_price,
+    money,
+    uncapped_price,
+)
 from runners._base import Checkpoints, Fail, Model, Retry, RunnerError
 from runners._protocol import FileReference, ProtocolError, Run
 
 _MAX_MESSAGE: Final = 2000
+_DONE: Final = 100.0
+"""Percent at which nothing is left to be saved by ending a run."""
 _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _MAX_HANDING_OVER: Final = 2
 """Checkpoints of one job that are uploaded at the same time while it runs."""
@@ -53,6 +63,7 @@ _NOT_THIS_MACHINE: Final = frozenset(
         "MODEL_UNAVAILABLE",
         "MODEL_UNKNOWN",
         "NO_MEMORY",
+        "OUT_OF_MEMORY",
         "SPEC_MISMATCH",
         "SERVICE_NOT_OFFERED",
     }
@@ -114,6 +125,8 @@ class Work:
         self._directory = place.jobs_directory / f"{lease.job_id}_{lease.fence}"
         self._feed = EventFeed(place.link, lease.job_id, lease.fence, place.spawn)
         self._ending = False
+        self._time_left = asyncio.timeout(None)
+        self._too_costly = False
         self._handing_over = asyncio.Semaphore(_MAX_HANDING_OVER)
 
     @property
@@ -141,24 +154,27 @@ class Work:
         self._place.meter.count(measures.JOBS, self.lease.service, outcome)
 
     async def _outcome(self) -> Entry:
-        left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
+        self._time_left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
         try:
-            async with left:
+            async with self._time_left:
                 return await self._perform()
         except RunnerError as error:
             return self._failure(error)
         except TimeoutError:
-            if not left.expired():
-                return self._failure(Retry("Something on this machine took too long."))
-            return self._failure(
-                Fail("The job ran longer than its timeout_seconds.", code="DEADLINE_EXCEEDED")
-            )
+            return self._failure(self._out_of_time())
         except OSError as error:
             code = "DISK_FULL" if error.errno in _DISK_FULL else "DISK_FAULT"
             return self._failure(Retry(f"The miner's disk: {error.strerror or error}.", code=code))
         except Exception as error:  # noqa: BLE001 - one job's surprise must end as that job's failure
             _log.exception("job_error", job_id=self.lease.job_id, fence=self.lease.fence)
             return self._failure(Retry(f"The miner failed ({type(error).__name__}).", code="MINER_ERROR"))
+
+    def _out_of_time(self) -> RunnerError:
+        if self._too_costly:
+            return Fail(self._cost_message(), code="COST_LIMIT_REACHED")
+        if self._time_left.expired():
+            return Fail("The job ran longer than its timeout_seconds.", code="DEADLINE_EXCEEDED")
+        return Retry("Something on this machine took too long.")
 
     async def _perform(self) -> Entry:
         lease, place = self.lease, self._place
@@ -190,7 +206,7 @@ class Work:
             artifacts=place.link.open_artifact,
             limits=place.inputs,
         )
-        started_at = time.time()
+        started_at = lease.moment()
         message = Run(
             run_id=f"{lease.job_id}_{lease.fence}",
             parameters=lease.spec.parameters,
@@ -200,13 +216,19 @@ class Work:
             output=self._directory / "output",
             work=self._directory / "work",
             resources=lease.spec.resources,
+            max_units=lease.max_units,
             timeout_seconds=max(0.001, lease.seconds_left()),
             trace_id=lease.trace_id,
         )
         listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint)
         self.stage = "waiting"
         execution = await place.executor.run(lease.service, model, message, listener, on_stage=self._on_stage)
-        finished_at = time.time()
+        finished_at = lease.moment()
+        if not place.offers[lease.service].version.startswith(execution.runner.version):
+            raise Retry(
+                f"The runner of {lease.service} was replaced while the agent ran; restart the agent.",
+                code="RUNNER_REPLACED",
+            )
         digest = None if model is None else await self._weights_digest(model, execution)
         collected = await self._collect(execution)
         statement = self._statement(
@@ -241,6 +263,19 @@ class Work:
         self.progress, self.units = percent, units
         self.counter += 1
         self._feed.progress(percent, units)
+        most = self.lease.max_units
+        ended = self._too_costly or self._time_left.expired()
+        if most is not None and units > most and percent < _DONE and not ended:
+            self._too_costly = True
+            self._time_left.reschedule(asyncio.get_running_loop().time())
+
+    def _cost_message(self) -> str:
+        lease, most = self.lease, money(self.lease.max_cost)
+        reached = f"The job reached its max_cost of {most} when {self.progress:.0f} % of it were done"
+        if self.progress < 1:
+            return f"{reached}; raise pricing.max_cost."
+        enough = uncapped_price(self.units * 100 / Decimal(self.progress), lease.unit_price)
+        return f"{reached}; a max_cost of about {money(enough)} would do."
 
     def _on_model(self, name: str, done: int, total: int | None) -> None:
         self._on_event("model", {"model": name, "done": done, "total": total})
@@ -299,8 +334,6 @@ class Work:
     ) -> Statement:
         lease, offer = self.lease, self._place.offers[self.lease.service]
         files = (NamedDigest(file.name, file.sha256) for file in output_files(collected.results))
-        # The offer's version also names the engine; it holds unless the runner was replaced after the offer was made.
-        ran = execution.runner.version
         return Statement(
             subject=(NamedDigest(RESULT_NAME, sha256_hex(canonical_json(collected.results))), *files),
             job_id=lease.job_id,
@@ -311,7 +344,7 @@ class Work:
             inputs=inputs,
             service=lease.service,
             runner_name=execution.runner.name,
-            runner_version=offer.version if offer.version.startswith(ran) else ran,
+            runner_version=offer.version,  # as registered: it also names the engine
             model=model,
             device_kind=execution.device.kind,
             device_name=execution.device.name,
@@ -350,7 +383,13 @@ class Work:
             "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
             kind=kind, code=code, error=str(error) if code in _OWN_WORDS else None,
         )  # fmt: skip
-        body = {"fence": self.lease.fence, "kind": kind, "code": code, "message": str(error)[:_MAX_MESSAGE]}
+        body = {
+            "fence": self.lease.fence,
+            "kind": kind,
+            "code": code,
+            "message": str(error)[:_MAX_MESSAGE],
+            "units": f"{self.units:f}",
+        }
         return Entry(*self.lease.key, "fail", body)
 
     async def _finish(self, entry: Entry) -> None:

@@ -232,6 +232,11 @@ class Workload:
         if work is not None and task is not None and work.can_be_cancelled:
             task.cancel()
 
+    def drop_all(self) -> None:
+        """All leases are void: end their work and forget them."""
+        for job_id, fence in list(self._work):
+            self.drop(job_id, fence)
+
     def answered(self, leases: Sequence[Mapping[str, Any]]) -> None:
         """What the coordinator answered to a heartbeat about each lease."""
         for lease in leases:

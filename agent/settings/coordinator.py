@@ -11,6 +11,7 @@ from pydantic import Field
 from agent.core.quantities import Bytes, Money
 from agent.core.rates import NetworkSetting, Rate
 from agent.settings._section import HIDDEN, Section
+from aitbc.receipts import CLOCK_SKEW_SECONDS
 
 
 class RateLimitSettings(Section):
@@ -138,6 +139,21 @@ class CoordinatorSettings(Section):
     """Longest `timeout_seconds` that a client may ask for."""
     default_max_attempts: Annotated[int, Field(ge=1, le=10)] = 3
     """How many runs a job may cost before it fails for the machines' faults."""
+    max_clock_skew_seconds: Annotated[float, Field(ge=0, le=CLOCK_SKEW_SECONDS)] = CLOCK_SKEW_SECONDS
+    """How far the times in a miner's statement may lie before the assignment of its job or after its completion, by the coordinator's
+    clock. Miners count from the lease's arrival and need none of it; five minutes outlast a correction of the coordinator's own
+    clock while jobs run. Not more: receipts beyond five minutes do not verify."""
+    releases_tolerated: Annotated[float, Field(ge=0)] = 5
+    """How often within about an hour a miner may take jobs again after having handed some back, before it pauses and its reputation
+    falls. A machine that is shut down, paused or needed by its owner does so a few times a day."""
+    release_pause_seconds: Annotated[float, Field(gt=0, le=3600)] = 10
+    """First pause of a miner that keeps handing jobs back; each further one is twice as long, up to an hour. Long enough for another
+    miner to take the job, and short for one that had a bad moment."""
+    client_failures_tolerated: Annotated[float, Field(ge=1)] = 30
+    """How many failures an account may cause within about ten minutes (wrong input, limits, timeouts) before its jobs run only
+    `slowed_jobs` at a time. A batch with a mistake in it is no attack; hundreds of such jobs keep miners from others' work."""
+    slowed_jobs: Annotated[int, Field(ge=1)] = 1
+    """How many jobs run at the same time of an account that causes too many failures. One: it can still find its mistake."""
     max_body: Bytes = Bytes("4Mi")
     """Largest JSON body of a request."""
     max_artifact: Bytes = Bytes("20Gi")

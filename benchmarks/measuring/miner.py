@@ -75,6 +75,7 @@ class Miner:
                 "holding": [],
             },
             registered=self._registered,
+            excluded=lambda: None,
             connected=lambda: None,
             recheck=lambda: None,
         )  # fmt: skip

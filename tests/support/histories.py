@@ -75,6 +75,8 @@ LOG_KEY = SigningKey.generate()
 RESULTS = {"text": "hello", "units": 1.5}
 MINERS = 3
 CREDIT = Decimal(1_000)
+PAID = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)
+"""What a run's miner is paid for: its result, and what the client ended or made fail."""
 
 Lease = dict[str, Any]
 
@@ -133,6 +135,7 @@ class Histories(RuleBasedStateMachine):
         self.owners: dict[tuple[str, int], str] = {}
         self.seen: dict[str, Any] = {}
         self.checkpoints: dict[str, dict[str, Any]] = {}
+        self.kept_until: dict[str, float] = {}
         self.context = self.open()
 
     def open(self) -> Context:
@@ -239,10 +242,13 @@ class Histories(RuleBasedStateMachine):
                 miner.drop(lease)
         for job_id, fence in kept:
             life = self.job(job_id).life
-            # A lease that is kept is live: nobody else is given the work that lies finished in the outbox.
-            assert (life.state, life.fence) == (JobState.RUNNING, fence)
+            # A lease that is kept is live: nobody else is given the work that lies finished in the outbox. After its last
+            # moment the result is still welcome, but others may get the job.
+            assert life.fence == fence
             assert life.lease is not None
             assert life.lease.session == answer["session"]
+            assert life.state is JobState.RUNNING or life.lease.last_moment <= self.clock()
+            assert life.lease.expires_at <= max(self.kept_until.get(job_id, 0.0), life.lease.last_moment)
         miner.session = self.do(miners.session_of(self.context, answer["session_token"]))
         miner.online = True
         if older is not None:
@@ -339,6 +345,8 @@ class Histories(RuleBasedStateMachine):
             elif said["status"] == "cancelled":
                 assert life.state is JobState.CANCELLED
                 miner.drop(lease)
+            elif newest and life.state is JobState.SUBMITTED and life.lease is not None:
+                assert life.lease.last_moment <= self.clock()  # a finished result may still be delivered
             else:
                 assert not newest or life.state in FINAL
                 miner.drop(lease)
@@ -397,11 +405,17 @@ class Histories(RuleBasedStateMachine):
         miner.drop(lease)
 
     @precondition(lambda self: self.leases_of("working"))
-    @rule(pick=pick, kind=st.sampled_from(["retry", "fail"]), repeated=st.booleans())
-    def fail(self, pick: int, kind: str, repeated: bool) -> None:
+    @rule(
+        pick=pick,
+        kind=st.sampled_from(["retry", "fail"]),
+        units=st.sampled_from([None, "0", "2.5", "1000000"]),
+        repeated=st.booleans(),
+    )
+    def fail(self, pick: int, kind: str, units: str | None, repeated: bool) -> None:
+        """By the machine's fault, or by the client's, who then pays the units."""
         miner, session, lease = self.one(pick)
         request = RunFailure.model_validate(
-            {"fence": lease["fence"], "kind": kind, "code": "BROKEN", "message": "It broke."}
+            {"fence": lease["fence"], "kind": kind, "code": "BROKEN", "message": "It broke.", "units": units}
         )
         newest = self.is_newest(miner, lease)
         with suppress(StaleLease):
@@ -471,6 +485,8 @@ class Histories(RuleBasedStateMachine):
         self.clock.now += away
         self.context = self.open()
         self.do(leases.start_over(self.context))
+        for job_id in running:  # a restart extends leases, whatever their deadline
+            self.kept_until[job_id] = self.clock() + LEASE_SECONDS
         self.do(leases.expire_due(self.context))
         for job_id, life in running.items():
             after = self.job(job_id).life
@@ -541,11 +557,19 @@ class Histories(RuleBasedStateMachine):
             assert (payment.status == ledger_store.Status.PENDING) == (record.life.state not in FINAL)
             assert (record.life.state is JobState.COMPLETED) <= (payment.miner_id == record.miner_id)
             assert 0 <= payment.paid <= payment.held == record.max_cost
+            assert record.cost == (payment.paid if record.life.state in FINAL else None)
+            if payment.paid:
+                assert self.last_outcome(story, record) in PAID
             paid += payment.paid
         held = sum(record.max_cost for record in story.jobs if record.life.state not in FINAL)
         account = self.client.account_id or ""
         assert story.balances.get(escrow(account), 0) == held
         assert story.balances[available(account)] == to_units(CREDIT) - held - paid
+
+    @staticmethod
+    def last_outcome(story: Story, record: job_store.JobRecord) -> str:
+        outcomes = {run["fence"]: run["outcome"] for run in story.runs if run["job_id"] == record.job_id}
+        return str(outcomes[record.life.fence])
 
     def the_feed_has_told_it(self, story: Story) -> None:
         """Every change of state once, in order: the last one told is the one that holds."""

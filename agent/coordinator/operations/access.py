@@ -171,11 +171,15 @@ async def list_keys(context: Context) -> list[KeyRecord]:
     return await context.database.read(store.keys)
 
 
-async def revoke_key(context: Context, key_id: str) -> None:
-    """Make a key useless. Raises `NotFound`."""
+async def revoke_key(context: Context, key_id: str) -> KeyRecord:
+    """Make a key useless. Returns what it was. Raises `NotFound`."""
     if not await context.database.write(store.revoke_key, key_id, context.clock()):
         raise NotFound(f"There is no valid key {key_id}.")
     context.caches.pop("keys", None)
+    record = await context.database.read(store.key, key_id)
+    if record is None:
+        raise NotFound(f"There is no key {key_id}.")
+    return record
 
 
 async def own_key(context: Context, caller: Caller) -> KeyRecord:

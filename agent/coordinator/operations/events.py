@@ -36,7 +36,7 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
     visible = False
     if progress is not None or checkpoints:
         account_id, visible = await context.database.write(
-            _store, context, session, job_id, request.fence, progress, checkpoints.values()
+            _store, context, session, job_id, request.fence, progress, checkpoints.values(), context.clock()
         )
     else:
         account_id = await context.database.look(_account, session, job_id, request.fence)
@@ -100,12 +100,14 @@ def _store(
     fence: int,
     progress: RunProgress | None,
     checkpoints: Collection[Checkpoint],
+    now: float,
 ) -> tuple[str, bool]:
     """Store progress and checkpoints. Return the job's account and whether the checkpoints are outputs too."""
     account_id = _account(connection, session, job_id, fence)
     if progress is not None:
+        units = None if progress.units is None else str(progress.units)
         store.save_progress(
-            connection, job_id, session.miner_id, fence, progress.progress, str(progress.units)
+            connection, job_id, session.miner_id, fence, progress=progress.progress, units=units, now=now
         )
     if not checkpoints:
         return account_id, False

@@ -35,7 +35,7 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
-from agent.core.quantities import format_time, parse_quantity, to_units
+from agent.core.quantities import format_money, format_time, from_units, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 from runners._base import ServiceDefinition
 
@@ -277,6 +277,8 @@ def view(record: JobRecord, expected: Estimates, now: float) -> JobView:
         answer["offer_id"] = record.offer_id
     if life.finished_at is not None:
         answer[f"{life.state.value}_at"] = format_time(life.finished_at)
+    if record.cost is not None:
+        answer["cost"] = format_money(from_units(record.cost))
     if life.state is JobState.FAILED and life.failure is not None:
         answer["error"] = {"code": life.failure.code, "message": life.failure.message}
     if record.missing_files and life.state is JobState.SUBMITTED:

@@ -14,8 +14,9 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.measures import LEASES_EXPIRED, RUN_SECONDS
+from agent.coordinator.operations import habits
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import Session, end_lease
+from agent.coordinator.operations.miners import Session, end_lease, metered
 from agent.coordinator.operations.wire import OutputArtifact, RunFailure, RunRelease, RunResult
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import checkpoints as checkpoint_store
@@ -43,13 +44,14 @@ from agent.core.jobs import (
     may,
 )
 from agent.core.media_types import clean_media_type
-from agent.core.quantities import format_time, from_units, parse_decimal
+from agent.core.quantities import UNIT_DECIMALS, format_time, from_units, parse_decimal
+from agent.core.reputation import TOO_LARGE
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import open_envelope
 from aitbc.errors import VerificationError
 from aitbc.log import receipt_leaf
 from aitbc.outputs import output_files
-from aitbc.receipts import build_receipt
+from aitbc.receipts import build_receipt, time_faults
 from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price, parse_statement
 
 SHORT_RESULTS: Final = 4096
@@ -186,7 +188,9 @@ def _complete(
     event = Complete(session.miner_id, fence, now)
     if lease is None or not may(record.life, event):
         raise StaleLease(job_id, fence)
-    _check_against_lease(context, record, session, lease, delivery.statement)
+    # Never before the assignment, even where the coordinator's clock was set back meanwhile.
+    completed_at = max(now, lease.assigned_at)
+    _check_against_lease(context, record, session, lease, delivery.statement, completed_at)
     _check_artifacts(connection, session, delivery)
     lifecycle.change(connection, record, event, now, progress=100.0, units=str(delivery.statement.units))
     store.add_results(connection, job_id, delivery.results)
@@ -196,7 +200,7 @@ def _complete(
     ]
     artifact_store.link(connection, job_id, "output", outputs)
     receipt_store.learn_duration(connection, record.service, record.model, now - lease.assigned_at)
-    receipt = _receipt(context, lease, delivery, now)
+    receipt = _receipt(context, lease, delivery, completed_at)
     receipt_store.add(connection, receipt)
     log_store.queue_receipt(connection, receipt.receipt_id, delivery.leaf)
     event_store.add(connection, [_receipt_created(record, receipt)], now)
@@ -214,7 +218,12 @@ def _receipt_created(record: JobRecord, receipt: ReceiptRecord) -> NewEvent:
 
 
 def _check_against_lease(
-    context: Context, record: JobRecord, session: Session, lease: Lease, statement: Statement
+    context: Context,
+    record: JobRecord,
+    session: Session,
+    lease: Lease,
+    statement: Statement,
+    completed_at: float,
 ) -> None:
     unit_price = from_units(record.unit_price or 0)
     price = job_price(statement.units, unit_price, from_units(record.max_cost))
@@ -236,6 +245,15 @@ def _check_against_lease(
     named = {item.name: item.sha256 for item in statement.inputs}
     if set(named) != set(files) or any(named.get(k) != v for k, v in wanted.items()):
         faults["inputs"] = "must name every file of the specification with its digest"
+    faults |= time_faults(
+        statement,
+        format_time(lease.assigned_at),
+        format_time(completed_at),
+        context.settings.max_clock_skew_seconds,
+    )
+    if [statement.runner_name, statement.runner_version] not in session.runners.get(record.service, []):
+        said = f"{statement.runner_name} {statement.runner_version}"
+        faults["runner"] = f"is {said}, which this miner has not registered for {record.service}"
     if faults:
         raise ReceiptInvalid("The statement does not agree with the lease.", faults)
 
@@ -287,7 +305,7 @@ def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> 
 
 
 async def fail(context: Context, session: Session, job_id: str, request: RunFailure) -> dict[str, Any]:
-    """Take a failure: final if the input is at fault, else the job is tried again. Raises `StaleLease`."""
+    """Take a failure: final if the client caused it, else the job is tried again. Raises `StaleLease`."""
     event = Fail(
         miner_id=session.miner_id,
         fence=request.fence,
@@ -295,7 +313,7 @@ async def fail(context: Context, session: Session, job_id: str, request: RunFail
         failure=Failure(request.code, request.message),
         retry=request.kind == "retry",
     )
-    answer, trace_id = await _end(context, session, job_id, event)
+    life, trace_id = await context.database.write(_fail, context, session, job_id, event, request.units)
     log.info(
         "run_failed",
         job_id=job_id,
@@ -304,38 +322,92 @@ async def fail(context: Context, session: Session, job_id: str, request: RunFail
         code=request.code,
         trace_id=trace_id,
     )
-    return answer
+    return _ended(context, life)
+
+
+def _fail(
+    connection: Connection,
+    context: Context,
+    session: Session,
+    job_id: str,
+    event: Fail,
+    units: Decimal | None,
+) -> tuple[Job, str]:
+    record = _record(connection, job_id, event.fence)
+    if _is_repeated(record, session, event):
+        return record.life, record.trace_id
+    lease = record.life.lease
+    units = _plausible(context, record, units, event.now)
+    life = _change(connection, record, event, units=metered(record, units, event.now))
+    if not event.retry:
+        habits.client_failed(connection, context, record, event.now)
+    elif event.failure.code in TOO_LARGE and lease is not None:
+        habits.client_failed(connection, context, record, event.now)
+        habits.handed_back(connection, context, record, lease, event.now)
+    return life, record.trace_id
+
+
+def _plausible(context: Context, record: JobRecord, units: Decimal | None, now: float) -> Decimal | None:
+    """The units of a failed run, where they are time no more than has passed since the job was given to the miner."""
+    lease = record.life.lease
+    if units is None or lease is None or not context.services[record.service].unit_is_time:
+        return units
+    return min(units, round(Decimal(max(0.0, now - lease.assigned_at)), UNIT_DECIMALS))
 
 
 async def release(context: Context, session: Session, job_id: str, request: RunRelease) -> dict[str, Any]:
-    """Take a lease back; the attempt does not count. Raises `StaleLease`."""
-    event = Release(session.miner_id, request.fence, context.clock())
-    answer, trace_id = await _end(context, session, job_id, event)
+    """Take a lease back from its miner; the attempt does not count. Raises `StaleLease`."""
+    now = context.clock()
+    life, trace_id = await context.database.write(_release, context, session, job_id, request.fence, now)
     log.info("lease_released", job_id=job_id, miner_id=session.miner_id, trace_id=trace_id)
-    return answer
+    return _ended(context, life)
 
 
-async def _end(
-    context: Context, session: Session, job_id: str, event: Fail | Release
-) -> tuple[dict[str, Any], str]:
-    """The answer, and the job's trace id."""
-    life, trace_id = await context.database.write(_end_run, session, job_id, event)
+def _release(
+    connection: Connection, context: Context, session: Session, job_id: str, fence: int, now: float
+) -> tuple[Job, str]:
+    record = _record(connection, job_id, fence)
+    lease = record.life.lease
+    avoid_seconds = habits.avoidance(connection, session.miner_id, now)
+    life = _change(connection, record, Release(session.miner_id, fence, now, avoid_seconds))
+    if lease is not None:
+        habits.handed_back(connection, context, record, lease, now)
+    return life, record.trace_id
+
+
+async def take_back(context: Context, session: Session, job_id: str, fence: int) -> None:
+    """Take back a lease that never reached its miner, which is not the miner's doing. Raises `StaleLease`."""
+    life, trace_id = await context.database.write(_take_back, session, job_id, fence, context.clock())
+    log.info("lease_taken_back", job_id=job_id, miner_id=session.miner_id, trace_id=trace_id)
+    _ended(context, life)
+
+
+def _take_back(
+    connection: Connection, session: Session, job_id: str, fence: int, now: float
+) -> tuple[Job, str]:
+    record = _record(connection, job_id, fence)
+    return _change(connection, record, Release(session.miner_id, fence, now)), record.trace_id
+
+
+def _ended(context: Context, life: Job) -> dict[str, Any]:
+    """The answer about a run that has ended; others hear of the job if it waits again."""
     if life.state is JobState.SUBMITTED:
         context.dispatcher.job_waiting()
-    return {"job_id": job_id, "status": life.state.value}, trace_id
+    return {"job_id": life.job_id, "status": life.state.value}
 
 
-def _end_run(connection: Connection, session: Session, job_id: str, event: Fail | Release) -> tuple[Job, str]:
+def _record(connection: Connection, job_id: str, fence: int) -> JobRecord:
     record = store.find(connection, job_id)
     if record is None:
-        raise StaleLease(job_id, event.fence)
-    if isinstance(event, Fail) and _is_repeated(record, session, event):
-        return record.life, record.trace_id
+        raise StaleLease(job_id, fence)
+    return record
+
+
+def _change(connection: Connection, record: JobRecord, event: Fail | Release, **values: Any) -> Job:
     try:
-        life, _ = lifecycle.change(connection, record, event, event.now)
+        return lifecycle.change(connection, record, event, event.now, **values)[0]
     except IllegalEvent:
-        raise StaleLease(job_id, event.fence) from None
-    return life, record.trace_id
+        raise StaleLease(record.job_id, event.fence) from None
 
 
 def _is_repeated(record: JobRecord, session: Session, event: Fail) -> bool:

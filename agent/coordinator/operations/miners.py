@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 import structlog
@@ -18,10 +19,12 @@ from agent.coordinator.operations.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.operations.wire import (
+    MAX_SERVICES,
     AdmissionRequest,
     Capabilities,
     Heartbeat,
     Holding,
+    KeyProof,
     LeaseProgress,
     Registration,
 )
@@ -32,7 +35,7 @@ from agent.coordinator.store import miners as store
 from agent.coordinator.store import orders as order_store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
-from agent.core.errors import Forbidden, StaleSession, Unauthorized
+from agent.core.errors import Forbidden, MinerExcluded, StaleSession, Unauthorized
 from agent.core.jobs import Expire, IllegalEvent, Job, JobState, Keep, Release, Renew, Transition
 from agent.core.quantities import format_time
 from aitbc.canonical import b64decode
@@ -46,6 +49,8 @@ CHALLENGE_SECONDS: Final = 60.0
 ARRIVAL_SECONDS: Final = 10.0
 """A lease that was given so long ago stands in the miner's heartbeat, or never reached it."""
 MAX_DIGITS: Final = 15
+MAX_RUNNERS: Final = 10
+"""Versions of a service's runner that are remembered of a miner: those of a few upgrades."""
 SESSION_PREFIX: Final = "session."
 
 log = structlog.get_logger()
@@ -53,12 +58,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A miner with a valid session token."""
+    """A miner with a valid session token. `runners` are names and versions that it has registered, by service."""
 
     miner_id: str
     number: int
     public_key: bytes
     capabilities: Mapping[str, Any]
+    runners: Mapping[str, list[list[str]]]
 
 
 async def challenge(context: Context) -> dict[str, Any]:
@@ -74,17 +80,34 @@ async def challenge(context: Context) -> dict[str, Any]:
 
 
 async def admission(context: Context, request: AdmissionRequest) -> dict[str, Any]:
-    """Whether `register` would take a miner. The token is looked at, not spent."""
-    return await context.database.read(_admission, context, request)
+    """Whether `register` would accept a miner, without spending its token.
+
+    Only who proves to have a miner's key learns whether that miner is known. Raises `Unauthorized` for a bad proof.
+    """
+    miner_id = None
+    if request.proof is not None:
+        miner_id = id_of_key(_check_signature(context, request.proof))
+        await context.database.write(_use_challenge, request.proof.nonce, context.clock())
+    return await context.database.read(_admission, context, miner_id, request.enrolment_token)
 
 
-def _admission(connection: Connection, context: Context, request: AdmissionRequest) -> dict[str, Any]:
-    if request.miner_id is None or store.find(connection, request.miner_id) is None:
-        try:
-            _check_enrolment(connection, context, request.enrolment_token, access_store.has_enrolment)
-        except Forbidden as error:
-            return {"admitted": False, "reason": str(error)}
+def _admission(
+    connection: Connection, context: Context, miner_id: str | None, token: str | None
+) -> dict[str, Any]:
+    known = None if miner_id is None else store.find(connection, miner_id)
+    try:
+        if known is not None:
+            require_not_excluded(known)
+        else:
+            _check_enrolment(connection, context, token, access_store.has_enrolment)
+    except Forbidden as error:
+        return {"admitted": False, "reason": str(error)}
     return {"admitted": True, "reason": None}
+
+
+def _use_challenge(connection: Connection, nonce: str, now: float) -> None:
+    if not store.use_challenge(connection, nonce, now):
+        raise Unauthorized("The nonce is unknown, used or older than a minute; ask for a new challenge.")
 
 
 async def register(context: Context, request: Registration) -> dict[str, Any]:
@@ -98,7 +121,9 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     context.caches.pop("sessions", None)
     context.caches.pop("supply", None)
     context.meter.count(REGISTRATIONS)
-    context.dispatcher.supersede(miner.miner_id)
+    context.dispatcher.end_connections(
+        miner.miner_id, StaleSession("A newer session of this miner has begun.")
+    )
     context.dispatcher.job_waiting()
     log.info(
         "miner_registered",
@@ -124,15 +149,15 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
     }
 
 
-def _check_signature(context: Context, request: Registration) -> bytes:
+def _check_signature(context: Context, request: KeyProof) -> bytes:
     try:
         public_key = b64decode(request.public_key)
         payload = registration_payload(request.nonce, context.signer.origin, public_key)
         good = verify_detached(REGISTRATION_TYPE, payload, request.signature, public_key)
     except VerificationError as error:
-        raise Unauthorized(f"The registration cannot be checked: {error}") from None
+        raise Unauthorized(f"The signature cannot be checked: {error}") from None
     if not good:
-        raise Unauthorized("The registration's signature does not fit its key, nonce and origin.")
+        raise Unauthorized("The signature does not fit the key, the nonce and this log's origin.")
     return public_key
 
 
@@ -140,12 +165,13 @@ def _register(
     connection: Connection, context: Context, request: Registration, public_key: bytes, session_sha256: str
 ) -> tuple[MinerRecord, str | None, list[Holding], int]:
     now = context.clock()
-    if not store.use_challenge(connection, request.nonce, now):
-        raise Unauthorized("The nonce is unknown, used or older than a minute; ask for a new challenge.")
+    _use_challenge(connection, request.nonce, now)
     miner_id = id_of_key(public_key)
     known = store.find(connection, miner_id)
     if known is None:
         _check_enrolment(connection, context, request.enrolment_token, access_store.use_enrolment)
+    else:
+        require_not_excluded(known)
     miner = MinerRecord(
         miner_id=miner_id,
         public_key=public_key,
@@ -158,6 +184,7 @@ def _register(
         registered_at=known.registered_at if known else now,
         seen_at=now,
         agent_version=request.agent_version,
+        runners=with_runners(known.runners if known else "{}", request.capabilities),
     )
     store.save(connection, miner)
     standing_offers.refresh(connection, context, miner_id, request.capabilities)
@@ -168,6 +195,31 @@ def _register(
         api_key = key.secret
     kept, ended = _end_old_sessions(connection, context, miner, request.holding)
     return miner, api_key, kept, ended
+
+
+def require_not_excluded(record: MinerRecord) -> None:
+    """Raise `MinerExcluded` for a miner that an operator has excluded."""
+    if record.excluded_at is not None:
+        raise exclusion_of(record.excluded_reason)
+
+
+def exclusion_of(reason: str | None) -> MinerExcluded:
+    """The answer to a miner that an operator has excluded for this reason."""
+    because = f": {reason}" if reason else "."
+    return MinerExcluded(f"The operator of this coordinator has excluded this miner{because}")
+
+
+def with_runners(known: str, capabilities: Capabilities) -> str:
+    """The runners that a miner has registered with those that it registers now, as JSON.
+
+    Older ones stay: a result may be delivered after its miner has been upgraded.
+    """
+    runners: dict[str, list[list[str]]] = json.loads(known)
+    for service, offer in capabilities.services.items():
+        new = [offer.runner, offer.version]
+        older = [runner for runner in runners.get(service, []) if runner != new]
+        runners[service] = [*older, new][-MAX_RUNNERS:]
+    return json.dumps(dict(list(runners.items())[-MAX_SERVICES:]))
 
 
 def _check_enrolment(
@@ -231,6 +283,7 @@ async def session_of(context: Context, token: str | None) -> Session:
     record = await context.database.read(store.find, miner_id)
     if record is None or not number.isdecimal() or len(number) > MAX_DIGITS:
         raise Unauthorized("This session token is not valid; register again.")
+    require_not_excluded(record)
     if int(number) < record.session:
         raise StaleSession(
             "A newer session of this miner has begun: another agent uses its key. Stop one of them."
@@ -239,7 +292,9 @@ async def session_of(context: Context, token: str | None) -> Session:
         raise Unauthorized("This session token is not valid; register again.")
     # Read again as a message: an older program may have stored it, which did not know all that is asked of it now.
     capabilities = Capabilities.model_validate_json(record.capabilities).model_dump(mode="json")
-    session = Session(record.miner_id, record.session, record.public_key, capabilities)
+    session = Session(
+        record.miner_id, record.session, record.public_key, capabilities, json.loads(record.runners)
+    )
     sessions[sha256] = session
     return session
 
@@ -271,7 +326,8 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
     sessions: dict[str, Session] = context.caches.get("sessions", {})
     for sha256, known in list(sessions.items()):
         if known.miner_id == session.miner_id:
-            sessions[sha256] = Session(known.miner_id, known.number, known.public_key, wire)
+            runners = json.loads(with_runners(json.dumps(known.runners), capabilities))
+            sessions[sha256] = Session(known.miner_id, known.number, known.public_key, wire, runners)
     port = context.dispatcher.connected(session.miner_id)
     if port is not None:
         port.capabilities = wire
@@ -287,6 +343,7 @@ def _heartbeat(
     miner = store.find(connection, session.miner_id)
     if miner is None or miner.session != session.number:
         raise StaleSession("A newer session of this miner has begun; stop.")
+    require_not_excluded(miner)
     store.touch(
         connection,
         session.miner_id,
@@ -295,6 +352,7 @@ def _heartbeat(
         capabilities=request.capabilities.model_dump_json() if request.capabilities else None,
         paused=request.paused,
         activity=request.activity.model_dump_json() if request.activity else None,
+        runners=with_runners(miner.runners, request.capabilities) if request.capabilities else None,
     )
     order_store.remove(connection, session.miner_id, request.obeyed)
     if request.capabilities is not None:
@@ -356,11 +414,22 @@ def _renew(
     if record is None:
         return None
     event = Renew(session.miner_id, said.fence, session.number, now, lease_seconds)
-    progress = max(record.progress, said.progress)
+    values: dict[str, Any] = {
+        "progress": max(record.progress, said.progress),
+        "units": metered(record, said.units, now),
+    }
     try:
-        return lifecycle.change(connection, record, event, now, progress=progress, units=str(said.units))[0]
+        return lifecycle.change(connection, record, event, now, **values)[0]
     except IllegalEvent:
         return None
+
+
+def metered(record: JobRecord, said: Decimal | None, now: float) -> str:
+    """The units of a run after its miner has reported `said`; what it says after the lease's last moment does not count."""
+    lease = record.life.lease
+    if said is None or lease is None or now > lease.last_moment:
+        return record.units
+    return str(said)
 
 
 async def overview(context: Context) -> dict[str, Any]:
@@ -383,6 +452,8 @@ def _overview(connection: Connection, context: Context) -> dict[str, Any]:
                 "seen_at": format_time(record.seen_at),
                 "session": record.session,
                 "paused": record.paused,
+                "excluded_at": None if record.excluded_at is None else format_time(record.excluded_at),
+                "excluded_reason": record.excluded_reason,
                 "services": sorted(capabilities["services"]),
                 "unavailable": capabilities["unavailable"],
                 "gpus": [gpu["name"] for gpu in capabilities["gpus"]],

@@ -57,6 +57,7 @@ def _miner(connection: Connection, miner_id: str, now: float) -> dict[str, Any]:
         "total_earned": format_money(from_units(known.earned)),
         "active_since": format_time(record.registered_at),
         "failed_runs": known.failed,
+        "client_failures": known.client_failed,
         "refused_results": known.refused,
     }
 

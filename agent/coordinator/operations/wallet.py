@@ -13,7 +13,7 @@ from agent.coordinator.store import ledger as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.ledger import TransactionRecord
 from agent.core.errors import NotFound, ValidationFailed
-from agent.core.ledger import FEES, ISSUED, available, credit, earned, escrow
+from agent.core.ledger import FEES, ISSUED, TooMuchMoney, available, credit, earned, escrow
 from agent.core.quantities import format_money, format_time, from_units, to_units
 
 View = dict[str, Any]
@@ -105,7 +105,7 @@ def _accounts(connection: Connection, limit: int, after: str | None) -> View:
 
 
 async def add_credit(context: Context, account_id: str, amount: Decimal, note: str = "") -> View:
-    """Give an account money. Raises `NotFound`, and `ValidationFailed` for nothing."""
+    """Give an account money. Raises `NotFound`, and `ValidationFailed` for nothing and for more than can be counted."""
     if amount <= 0:
         raise ValidationFailed("The request is not valid.", {"amount": "a credit is more than nothing"})
     tx_id = context.new_id("tx")
@@ -128,9 +128,12 @@ def _add_credit(
     if not access_store.account_exists(connection, account_id):
         raise NotFound(f"There is no account {account_id}.", {"account_id": account_id})
     if not (once and store.has_credit(connection, account_id)):
-        record = store.add_credit(
-            connection, tx_id, account_id, amount, credit(account_id, amount), note, now
-        )
+        try:
+            entry = credit(account_id, amount, store.balance(connection, ISSUED))
+        except TooMuchMoney as error:
+            most = f"at most {_money(error.most)} more can be issued by this coordinator"
+            raise ValidationFailed("The request is not valid.", {"amount": most}) from None
+        record = store.add_credit(connection, tx_id, account_id, amount, entry, note, now)
         event_store.add(connection, [_credited(record)], now)
     return {
         "transaction_id": tx_id,

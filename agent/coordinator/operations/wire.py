@@ -12,15 +12,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, fi
 from agent.coordinator.dispatch import MAX_LEASES
 from agent.core.fields import example
 from agent.core.matching import Batch
-from agent.core.quantities import Money
+from agent.core.quantities import UNIT_DECIMALS, Money
 from runners._protocol import check_json
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]
 Percent = Annotated[float, Field(ge=0, le=100)]
-Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=6, strict=False)]
+Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=UNIT_DECIMALS, strict=False)]
 MAX_SLOTS: Final = 256
+MAX_SERVICES: Final = 64
 MAX_EVENT: Final = 256 * 1024
 MAX_EXTRA: Final = 1024
+MAX_MESSAGE: Final = 4000
+"""Characters of a failure's message: a traceback's end. It reaches the client, who pays the units of what it caused."""
 ShortText = Annotated[str, Field(max_length=200)]
 Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
@@ -82,7 +85,7 @@ class Service(_Message):
 class Capabilities(_Message):
     """What a miner can do; sizes in bytes."""
 
-    services: Annotated[dict[ShortText, Service], Field(max_length=64)]
+    services: Annotated[dict[ShortText, Service], Field(max_length=MAX_SERVICES)]
     unavailable: Annotated[dict[ShortText, list[LongText]], Field(max_length=64)] = {}
     cpu_cores: Annotated[int, Field(ge=1)]
     memory: Annotated[int, Field(ge=0)]
@@ -91,12 +94,32 @@ class Capabilities(_Message):
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)]
 
 
+class KeyProof(_Message):
+    """That the sender has a miner's private key: its signature over a nonce, as in a registration."""
+
+    nonce: ShortText
+    public_key: ShortText
+    signature: ShortText
+
+
 class AdmissionRequest(_Message):
-    """`POST /v1/miners/admission`: who would join, and with what token; None for a key that was not made yet, or no token."""
+    """`POST /v1/miners/admission`: who would join, and with what token.
 
-    model_config = example({"miner_id": "miner_1234567890", "enrolment_token": "enrol_secret"})
+    Without `proof` the answer is that for a key that this coordinator does not know.
+    """
 
-    miner_id: ShortText | None = None
+    model_config = example(
+        {
+            "proof": {
+                "nonce": "kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe",
+                "public_key": "base64_public_key",
+                "signature": "base64_signature",
+            },
+            "enrolment_token": "enrol_secret",
+        }
+    )
+
+    proof: KeyProof | None = None
     enrolment_token: ShortText | None = None
 
 
@@ -107,7 +130,7 @@ class Holding(_Message):
     fence: Fence
 
 
-class Registration(_Message):
+class Registration(KeyProof):
     """`POST /v1/miners/register`."""
 
     model_config = example(
@@ -138,9 +161,6 @@ class Registration(_Message):
         }
     )
 
-    nonce: ShortText
-    public_key: ShortText
-    signature: ShortText
     name: Annotated[str, Field(min_length=1, max_length=100)]
     agent_version: ShortText
     enrolment_token: ShortText | None = None
@@ -184,13 +204,13 @@ class SlotsMessage(_Room):
 
 
 class LeaseProgress(_Message):
-    """One lease in a heartbeat."""
+    """One lease in a heartbeat. Without `units` those that the run has reported before stay."""
 
     job_id: JobId
     fence: Fence
     progress: Percent = 0
     counter: int = 0
-    units: Units = Decimal(0)
+    units: Units | None = None
 
 
 class Telemetry(_Message):
@@ -259,10 +279,10 @@ class RunEvent(_Message):
 
 
 class RunProgress(_Message):
-    """The data of a `progress` event."""
+    """The data of a `progress` event. Without `units` those that the run has reported before stay."""
 
     progress: Percent
-    units: Units = Decimal(0)
+    units: Units | None = None
 
 
 class RunEvents(_Message):
@@ -318,12 +338,16 @@ class RunResult(_Message):
 
 
 class RunFailure(_Message):
-    """`POST /v1/miners/jobs/{job_id}/fail`."""
+    """`POST /v1/miners/jobs/{job_id}/fail`. `kind` says who caused it: the machine (`retry`) or the client (`fail`).
+
+    `units` is what the run had metered, which the client pays for a failure that it caused; None: what was reported last.
+    """
 
     fence: Fence
     kind: Literal["retry", "fail"]
     code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$", examples=["MACHINE_FAULT"])]
-    message: LongText = Field(examples=["The GPU ran out of memory."])
+    message: Annotated[str, Field(max_length=MAX_MESSAGE, examples=["The GPU ran out of memory."])]
+    units: Units | None = None
 
 
 class RunRelease(_Message):

@@ -77,6 +77,9 @@ class JobStatus(Answer):
     cancelled_at: fields.Time | None = None
     miner_id: fields.MinerId | None = None
     offer_id: fields.OfferId | None = None
+    cost: fields.Amount | None = Field(
+        default=None, description="Paid for a job that has ended; the rest of its max_cost came back"
+    )
     error: JobError | None = Field(default=None, description="Of a failed job")
     missing_files: list[str] | None = Field(default=None, description="Files that are still to be uploaded")
 

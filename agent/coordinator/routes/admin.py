@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import access, logins, miners, wallet
+from agent.coordinator.operations import access, exclusion, logins, miners, wallet
 from agent.coordinator.operations.access import Role
 from agent.coordinator.routes._answers import AccountPage, Credited, Key, KeyName, NewKey
 from agent.coordinator.routes._callers import Admin, ContextOf, Limit
@@ -94,6 +94,28 @@ class LoginLink(Answer):
     expires_at: fields.Time
 
 
+class ExclusionRequest(_Request):
+    """Why a miner is excluded; its owner is told."""
+
+    reason: Annotated[str, Field(max_length=200, examples=["It returns results that were not computed."])] = (
+        ""
+    )
+
+
+class Exclusion(Answer):
+    """A miner that was excluded, and how many jobs were taken from it."""
+
+    miner_id: fields.MinerId
+    excluded_at: fields.Time
+    requeued_jobs: int = Field(examples=[2])
+
+
+class Inclusion(Answer):
+    """A miner that may take part again."""
+
+    miner_id: fields.MinerId
+
+
 class MinerSummary(Answer):
     """A miner. `paused` is its reason for taking no work; `unavailable` says why services are not offered."""
 
@@ -103,6 +125,8 @@ class MinerSummary(Answer):
     seen_at: fields.Time
     session: int = Field(examples=[4])
     paused: str | None = Field(examples=[None])
+    excluded_at: fields.Time | None = Field(description="When an operator excluded it", examples=[None])
+    excluded_reason: str | None = Field(examples=[None])
     services: list[str] = Field(examples=[["llm_inference"]])
     unavailable: dict[str, list[str]] = Field(
         examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
@@ -186,8 +210,10 @@ async def create_key(context: ContextOf, _: Admin, request: KeyRequest) -> NewKe
     summary="Revoke a key",
 )
 async def revoke_key(context: ContextOf, _: Admin, key_id: fields.KeyId) -> None:
-    """The key is useless from now on."""
-    await access.revoke_key(context, key_id)
+    """The key is useless from now on. A miner's session ends with a key of its owner; to keep it out, exclude it."""
+    revoked = await access.revoke_key(context, key_id)
+    if revoked.miner_id is not None:
+        await exclusion.end_session_of_key(context, revoked.miner_id)
 
 
 @router.post("/enrolments", status_code=status.HTTP_201_CREATED, summary="Make an enrolment token")
@@ -210,6 +236,21 @@ async def create_login(context: ContextOf, _: Admin, request: LoginRequest | Non
             context, account_id=asked.account_id, miner_id=asked.miner_id, admin=asked.admin
         )
     )
+
+
+@router.post("/miners/{miner_id}/exclude", responses=errors(NotFound), summary="Exclude a miner")
+async def exclude_miner(
+    context: ContextOf, _: Admin, miner_id: fields.MinerId, request: ExclusionRequest | None = None
+) -> Exclusion:
+    """Its session ends at once, its running jobs go to other miners, and it cannot register any more."""
+    reason = request.reason if request is not None else ""
+    return Exclusion(**await exclusion.exclude(context, miner_id, reason))
+
+
+@router.post("/miners/{miner_id}/include", responses=errors(NotFound), summary="Let a miner take part again")
+async def include_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -> Inclusion:
+    """It joins again when it asks the next time, within minutes."""
+    return Inclusion(**await exclusion.include(context, miner_id))
 
 
 @router.get("/overview", summary="Miners and queue")

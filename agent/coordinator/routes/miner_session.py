@@ -17,17 +17,23 @@ from agent.coordinator.dispatch import LeaseMessage, Port
 from agent.coordinator.operations import leases, miners, protocol
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
-from agent.coordinator.operations.wire import MAX_SLOTS, RunRelease, SlotsMessage
-from agent.core.errors import ApiError, StaleSession, Unauthorized
+from agent.coordinator.operations.wire import MAX_SLOTS, SlotsMessage
+from agent.core.errors import ApiError, MinerExcluded, StaleSession, Unauthorized
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
 
-UNKNOWN_TOKEN: Final = 4401
-STALE_SESSION: Final = 4409
+CLOSING_CODES: Final[dict[type[ApiError], int]] = {
+    Unauthorized: 4401,
+    MinerExcluded: 4403,
+    StaleSession: 4409,
+}
+"""Why a session is not valid, as the code with which its connection is closed."""
 BAD_MESSAGE: Final = 1007
 MAX_CALLS: Final = 64
 """Calls of one miner that are worked on at the same time; further ones wait in the socket."""
 MAX_UNSENT: Final = 10_000
+MAX_REASON: Final = 123
+"""Bytes of the reason with which a WebSocket is closed, by RFC 6455."""
 
 log = structlog.get_logger()
 
@@ -40,10 +46,8 @@ async def session(websocket: WebSocket) -> None:
     await websocket.accept()
     try:
         who = await miners.session_of(context, token if scheme.lower() == "bearer" else None)
-    except Unauthorized as error:
-        await websocket.close(UNKNOWN_TOKEN, error.message[:120])
-    except StaleSession as error:
-        await websocket.close(STALE_SESSION, error.message[:120])
+    except (Unauthorized, MinerExcluded, StaleSession) as error:
+        await _close(websocket, error)
     else:
         await _Connection(context, websocket, who).serve()
 
@@ -57,6 +61,7 @@ class _Connection:
         self._who = who
         self._outgoing: asyncio.Queue[bytes | None] = asyncio.Queue(MAX_UNSENT)
         self._unsent: dict[bytes, LeaseMessage] = {}
+        self._closed_for: ApiError = StaleSession("A newer session of this miner has begun.")
         self._calls: set[asyncio.Task[None]] = set()
         self._room_for_calls = asyncio.Semaphore(MAX_CALLS)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -157,13 +162,11 @@ class _Connection:
     async def _take_back(self) -> None:
         """Release the leases that were not sent: the miner has not heard of them, so it will not work on them."""
         for lease in self._unsent.values():
-            release = RunRelease(
-                fence=lease["fence"], reason="the connection ended before the lease was sent"
-            )
             with suppress(ApiError):  # cancelled meanwhile, or the coordinator stops
-                await leases.release(self._context, self._who, lease["job_id"], release)
+                await leases.take_back(self._context, self._who, lease["job_id"], lease["fence"])
 
-    def _close(self) -> None:
+    def _close(self, why: ApiError) -> None:
+        self._closed_for = why
         with suppress(asyncio.QueueFull):
             self._outgoing.put_nowait(None)
 
@@ -173,4 +176,9 @@ class _Connection:
             await self._websocket.send_text(frame.decode())
             # The transport counts what it holds when the loop turns; only then does a slow reader hold back the next frame.
             await asyncio.sleep(0)
-        await self._websocket.close(STALE_SESSION, "A newer session of this miner has begun.")
+        await _close(self._websocket, self._closed_for)
+
+
+async def _close(websocket: WebSocket, why: ApiError) -> None:
+    reason = why.message.encode()[:MAX_REASON].decode(errors="ignore")
+    await websocket.close(CLOSING_CODES[type(why)], reason)

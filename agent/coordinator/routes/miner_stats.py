@@ -15,7 +15,10 @@ router = APIRouter(prefix="/miners", tags=["Marketplace"])
 
 
 class MinerStats(Answer):
-    """What a miner has done. `total_jobs` are its results and the runs that failed by its fault (docs/reputation.md)."""
+    """What a miner has done. `total_jobs` are its results and the runs that failed by its fault (docs/reputation.md).
+
+    `client_failures` are the runs that failed by their clients' fault, as the miner said.
+    """
 
     model_config = example(
         {
@@ -27,6 +30,7 @@ class MinerStats(Answer):
             "total_earned": "125.50",
             "active_since": "2024-01-01T00:00:00Z",
             "failed_runs": 10,
+            "client_failures": 12,
             "refused_results": 0,
         }
     )
@@ -39,6 +43,7 @@ class MinerStats(Answer):
     total_earned: fields.Amount
     active_since: fields.Time
     failed_runs: int
+    client_failures: int
     refused_results: int
 
 

@@ -33,7 +33,7 @@ from agent.coordinator.operations.wire_answers import (
 )
 from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
 from agent.core import fields
-from agent.core.errors import Forbidden, ReceiptInvalid, StaleLease, Unauthorized
+from agent.core.errors import ApiError, Forbidden, MinerExcluded, ReceiptInvalid, StaleLease, Unauthorized
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
 
@@ -47,13 +47,13 @@ async def challenge(context: ContextOf) -> Challenge:
     return Challenge(**await miners.challenge(context))
 
 
-@router.post("/admission", summary="Whether a registration would be taken")
+@router.post("/admission", responses=errors(Unauthorized), summary="Whether a registration would be taken")
 async def admission(context: ContextOf, body: AdmissionRequest) -> Admission:
-    """For a look before joining: no session is opened, and the enrolment token is not spent."""
+    """Asked before joining: no session is opened, and the enrolment token is not spent."""
     return Admission(**await miners.admission(context, body))
 
 
-@router.post("/register", responses=errors(Unauthorized, Forbidden), summary="Open a session")
+@router.post("/register", responses=errors(Unauthorized, Forbidden, MinerExcluded), summary="Open a session")
 async def register(context: ContextOf, request: Registration) -> Registered:
     """Signed by the miner's key. A key that is new here needs an enrolment token."""
     return Registered(**await miners.register(context, request))
@@ -76,7 +76,7 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
         deliver=poller.deliver,
         cancelled=poller.cancelled,
         heartbeat=poller.heartbeat,
-        close=poller.done.set,
+        close=poller.refuse,
         capabilities=session.capabilities,
     )
     port.set_room(body.slots, body.free_seats(), 0)
@@ -96,6 +96,8 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
         await asyncio.gather(answering, leaving, return_exceptions=True)
     if gone:
         await _take_back(context, session, poller.leases)
+    if poller.refusal is not None and not poller.leases and not poller.cancellations:
+        raise poller.refusal
     if not poller.leases and not poller.cancellations and not poller.wanted:
         return Response(status_code=status.HTTP_204_NO_CONTENT)
     answer = {"leases": poller.leases, "cancelled": poller.cancellations}
@@ -109,6 +111,7 @@ class _Poller:
         self.leases: list[LeaseMessage] = []
         self.cancellations: list[dict[str, Any]] = []
         self.wanted = False
+        self.refusal: ApiError | None = None
         self.done = asyncio.Event()
         self.closed = False
 
@@ -118,6 +121,10 @@ class _Poller:
         self.leases.append(lease)
         self.done.set()
         return True
+
+    def refuse(self, why: ApiError) -> None:
+        self.refusal = why
+        self.done.set()
 
     def heartbeat(self) -> None:
         self.wanted = True
@@ -130,9 +137,8 @@ class _Poller:
 
 async def _take_back(context: ContextOf, session: MinerSession, undelivered: list[LeaseMessage]) -> None:
     for lease in undelivered:
-        release = RunRelease(fence=lease["fence"], reason="the poll was disconnected")
         with suppress(StaleLease):  # cancelled meanwhile; the others are still to be taken back
-            await leases.release(context, session, lease["job_id"], release)
+            await leases.take_back(context, session, lease["job_id"], lease["fence"])
 
 
 @router.post("/heartbeat", response_model_exclude_none=True, summary="Renew leases")

@@ -9,7 +9,9 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Row,
+    and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -21,13 +23,16 @@ from sqlalchemy import (
 from agent.coordinator.store import counts
 from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import jobs, results, runs
-from agent.core.jobs import FINAL, Failure, Job, JobState, Lease, RunEnded
+from agent.core.jobs import DEADLINE_GRACE_SECONDS, FINAL, Failure, Job, JobState, Lease, RunEnded
 from agent.core.tracing import trace_id_of
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as stored. `life` is the part that its lifecycle changes; money is in units of 1e-8, memory in bytes."""
+    """A job as stored. `life` is the part that its lifecycle changes; money is in units of 1e-8, memory in bytes.
+
+    `cost` is what the client has paid for it, None before it has ended.
+    """
 
     life: Job
     account_id: str
@@ -54,6 +59,7 @@ class JobRecord:
     offer_id: str | None = None
     agreed_price: int | None = None
     client_trace_id: str | None = None
+    cost: int | None = None
 
     @property
     def job_id(self) -> str:
@@ -80,7 +86,7 @@ class RunningJob:
 _PLAIN = (
     "account_id", "service", "type", "name", "model", "spec", "spec_digest", "cpu_millis", "memory", "gpus", "priority",
     "max_cost", "fee_ppm", "requested_miner_id", "missing_files", "created_at", "webhook_url", "miner_id", "unit_price", "progress", "units",
-    "offer_id", "agreed_price", "client_trace_id",
+    "offer_id", "agreed_price", "client_trace_id", "cost",
 )  # fmt: skip
 
 _NAMES = tuple(jobs.c.keys())
@@ -167,21 +173,38 @@ _is_run = (
     jobs.c.state == JobState.RUNNING.value,
 )
 _account_of_run = Prepared(select(jobs.c.account_id).where(*_is_run))
+_counts = and_(bindparam("new_units").is_not(None), jobs.c.lease_deadline >= bindparam("metered_since"))
 _progress = Prepared(
-    update(jobs).where(*_is_run).values(progress=bindparam("new_progress"), units=bindparam("new_units"))
+    update(jobs)
+    .where(*_is_run)
+    .values(
+        progress=bindparam("new_progress"),
+        units=case((_counts, bindparam("new_units")), else_=jobs.c.units),
+    )
 )
 
 
 def save_progress(
-    connection: Connection, job_id: str, miner_id: str, fence: int, progress: float, units: str
+    connection: Connection,
+    job_id: str,
+    miner_id: str,
+    fence: int,
+    *,
+    progress: float,
+    units: str | None,
+    now: float,
 ) -> None:
-    """Store the progress of a running job; of no other run than the newest."""
+    """Store the progress of a running job; of no other run than the newest.
+
+    `units` stay as they are with None, and after the last moment of the run's lease.
+    """
     values = {
         "key": job_id,
         "by_miner": miner_id,
         "at_fence": fence,
         "new_progress": progress,
         "new_units": units,
+        "metered_since": now - DEADLINE_GRACE_SECONDS,
     }
     _progress.run(connection, values)
 

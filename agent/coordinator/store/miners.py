@@ -11,7 +11,11 @@ from agent.coordinator.store.tables import challenges, miners
 
 @dataclass(frozen=True, slots=True)
 class MinerRecord:
-    """A miner as stored. `capabilities`, `telemetry` and `activity` are JSON text as the miner sent them."""
+    """A miner as stored. `capabilities`, `telemetry` and `activity` are JSON text as the miner sent them.
+
+    `runners` is JSON: by service, names and versions of the runners that it has registered. `excluded_at` says when an operator
+    excluded it, None while it may take part.
+    """
 
     miner_id: str
     public_key: bytes
@@ -25,6 +29,9 @@ class MinerRecord:
     seen_at: float
     agent_version: str | None = None
     activity: str | None = None
+    runners: str = "{}"
+    excluded_at: float | None = None
+    excluded_reason: str | None = None
 
 
 _COLUMNS = tuple(miners.c[name] for name in MinerRecord.__dataclass_fields__)
@@ -86,9 +93,24 @@ def touch(
     capabilities: str | None,
     paused: str | None,
     activity: str | None,
+    runners: str | None,
 ) -> None:
-    """Store what a heartbeat says; None leaves the capabilities as they are."""
+    """Store what a heartbeat says; None leaves the capabilities and the runners as they are."""
     values = {"seen_at": now, "telemetry": telemetry, "paused": paused, "activity": activity}
-    if capabilities is not None:
-        values["capabilities"] = capabilities
+    if capabilities is not None and runners is not None:
+        values |= {"capabilities": capabilities, "runners": runners}
     connection.execute(update(miners).where(miners.c.miner_id == miner_id).values(values))
+
+
+def set_exclusion(connection: Connection, miner_id: str, at: float | None, reason: str | None) -> None:
+    """Exclude a miner, or with None let it take part again."""
+    connection.execute(
+        update(miners).where(miners.c.miner_id == miner_id).values(excluded_at=at, excluded_reason=reason)
+    )
+
+
+def end_session(connection: Connection, miner_id: str, unusable_sha256: str) -> None:
+    """Make the token of the miner's session invalid; `unusable_sha256` is the digest of a secret that nobody has."""
+    connection.execute(
+        update(miners).where(miners.c.miner_id == miner_id).values(session_sha256=unusable_sha256)
+    )

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "checkpoints_of_jobs"
+HEAD: Final = "money1"
 """The newest revision below `migrations/versions`."""
 
 log = structlog.get_logger()

@@ -18,12 +18,13 @@ DAY_SECONDS: Final = 86_400
 class Standing:
     """A miner's work so far.
 
-    `failed` are runs that ended by its fault, `refused` statements that did not hold, `seconds` the time of the completed
+    `failed` are runs that ended by its fault, `client_failed` those that ended by the client's as it said, `refused` statements that did not hold, `seconds` the time of the completed
     ones together, `paid` what clients paid and `earned` what came to the miner, in units of 1e-8.
     """
 
     completed: int = 0
     failed: int = 0
+    client_failed: int = 0
     refused: int = 0
     seconds: float = 0.0
     paid: int = 0
@@ -48,14 +49,15 @@ class DayEarnings:
     earned: int = 0
 
 
-_NUMBERS = ("completed", "failed", "refused", "seconds", "paid", "earned")
+_NUMBERS = ("completed", "failed", "client_failed", "refused", "seconds", "paid", "earned")
 _EVIDENCE = (miner_stats.c.good, miner_stats.c.bad, miner_stats.c.evidence_at)
 _add = Prepared(
     text(
-        "INSERT INTO miner_stats (miner_id, completed, failed, refused, seconds, paid, earned, good, bad, evidence_at) "
-        "VALUES (:miner_id, :completed, :failed, :refused, :seconds, :paid, :earned, :good, :bad, :evidence_at) "
+        "INSERT INTO miner_stats (miner_id, completed, failed, client_failed, refused, seconds, paid, earned, good, bad, evidence_at) "
+        "VALUES (:miner_id, :completed, :failed, :client_failed, :refused, :seconds, :paid, :earned, :good, :bad, :evidence_at) "
         "ON CONFLICT (miner_id) DO UPDATE SET completed = miner_stats.completed + excluded.completed, "
-        "failed = miner_stats.failed + excluded.failed, refused = miner_stats.refused + excluded.refused, "
+        "failed = miner_stats.failed + excluded.failed, "
+        "client_failed = miner_stats.client_failed + excluded.client_failed, refused = miner_stats.refused + excluded.refused, "
         "seconds = miner_stats.seconds + excluded.seconds, paid = miner_stats.paid + excluded.paid, "
         "earned = miner_stats.earned + excluded.earned, good = excluded.good, bad = excluded.bad, "
         "evidence_at = excluded.evidence_at"

@@ -17,7 +17,8 @@ import httpx
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor._files import holder
 from agent.miner.findings import Finding, found, ok
-from agent.miner.identity import IDENTITY_FILE, load_identity
+from agent.miner.identity import IDENTITY_FILE, Identity, load_identity
+from agent.miner.registration import prove
 from agent.settings import Settings
 
 REQUEST_SECONDS: Final = 4.0
@@ -155,13 +156,13 @@ def _clock(date: str, now: float) -> Finding:
 async def _admission(client: httpx.AsyncClient, url: str, settings: Settings) -> list[Finding]:
     """Whether a registration would be taken; it is not made, and no token is spent."""
     directory = settings.data_dir / "miner"
-    miner_id = None
+    proof = None
     try:
         if (directory / IDENTITY_FILE).exists():
-            miner_id = load_identity(directory).miner_id
+            proof = await _proof(client, url, load_identity(directory))
     except ConfigurationError:  # a key that others may read: told by the check of the secrets
         return []
-    asked = {"miner_id": miner_id, "enrolment_token": settings.miner.enrolment_token}
+    asked = {"proof": proof, "enrolment_token": settings.miner.enrolment_token}
     response = await client.post(f"{url}/v1/miners/admission", json=asked)
     if response.status_code != httpx.codes.OK:  # an older coordinator, or too many questions
         return []
@@ -169,3 +170,12 @@ async def _admission(client: httpx.AsyncClient, url: str, settings: Settings) ->
     if answer["admitted"]:
         return [ok("enrolment", "The coordinator takes this miner.")]
     return [found("enrolment_refused", url=url, reason=answer["reason"])]
+
+
+async def _proof(client: httpx.AsyncClient, url: str, identity: Identity) -> dict[str, str] | None:
+    """That this machine has its miner's key; None if the coordinator gives no nonce to sign."""
+    response = await client.post(f"{url}/v1/miners/challenge", json={})
+    if response.status_code != httpx.codes.OK:
+        return None
+    challenge = response.json()
+    return prove(identity, challenge["nonce"], challenge["origin"])

@@ -66,6 +66,7 @@ export { parseQuantity } from "./quantities.js";
 export {
   BUNDLE_FORMAT,
   type CheckedArtifact,
+  CLOCK_SKEW_SECONDS,
   type Trust,
   type VerifyOptions,
   verifyReceipt,

@@ -34,6 +34,8 @@ export interface Job {
   cancelledAt?: string;
   minerId?: string;
   offerId?: string;
+  /** Paid for a job that has ended, a decimal string; the rest of its max_cost came back. */
+  cost?: string;
   error?: JobError;
   /** Files that are still to be uploaded. */
   missingFiles?: string[];

@@ -213,11 +213,21 @@ export interface MinerSummary {
   seenAt: string;
   session: number;
   paused: string | null;
+  /** When and why an operator excluded it. */
+  excludedAt: string | null;
+  excludedReason: string | null;
   services: string[];
   /** Why services are not offered, by service. */
   unavailable: Record<string, string[]>;
   gpus: string[];
   slots: number;
+}
+
+/** A miner that was excluded, and how many jobs were taken from it. */
+export interface Exclusion {
+  minerId: string;
+  excludedAt: string;
+  requeuedJobs: number;
 }
 
 /** How many jobs are in each state, all miners, and what the database has written. */

@@ -24,6 +24,9 @@ import { exact, items, text } from "./strict.js";
 /** What an exported bundle says that it is. */
 export const BUNDLE_FORMAT = "https://aitbc.bubuit.net/receipt-bundle/v2";
 
+/** How far the times in a statement may lie outside its attestations: the miner's clock and the coordinator's may differ. */
+export const CLOCK_SKEW_SECONDS = 300;
+
 const RECEIPT_FIELDS = [
   ...(["receipt_id", "job_id", "miner_id", "signature", "attestations", "created_at", "envelope"] as const),
 ] as const;
@@ -135,6 +138,8 @@ function verifySigned(report: Report, receipt: unknown, policy: Policy): void {
       "is the completion's timestamp",
       "differs from the completion's timestamp",
     );
+    const [assignment, completion] = attestations;
+    if (assignment && completion) verifyTimes(report, statement, assignment, completion);
   }
   verifyPrice(report, statement);
 }
@@ -211,6 +216,27 @@ function verifyAttestations(
   }
   report.attested = valid.length;
   return valid;
+}
+
+/** A run starts after its assignment and ends before its completion, and it does not end before it starts. */
+function verifyTimes(
+  report: Report,
+  { startedAt, finishedAt }: Statement,
+  assignment: Attestation,
+  completion: Attestation,
+): void {
+  const [started, finished] = [Date.parse(startedAt), Date.parse(finishedAt)];
+  const skew = 1000 * CLOCK_SKEW_SECONDS;
+  const faults: string[] = [];
+  if (started - Date.parse(assignment.timestamp) < -skew) {
+    faults.push(`started_at ${startedAt} is before the assignment at ${assignment.timestamp}`);
+  }
+  if (finished < started) {
+    faults.push(`finished_at ${finishedAt} is before started_at`);
+  } else if (finished - Date.parse(completion.timestamp) > skew) {
+    faults.push(`finished_at ${finishedAt} is after the completion at ${completion.timestamp}`);
+  }
+  report.expect("times", faults.length === 0, "lie between assignment and completion", faults.join("; "));
 }
 
 function verifyPrice(report: Report, { units, unitPrice, price }: Statement): void {

@@ -15,17 +15,27 @@ interface Case {
   receipt_failures: string[];
 }
 
-const { log_key, other_log_key, film_base64, bundle, text, failures_under_other_log, cases, bytes } =
-  vectors<{
-    log_key: string;
-    other_log_key: string;
-    film_base64: string;
-    bundle: { format: string; receipt: JsonObject; results: JsonObject; proof: string };
-    text: string;
-    failures_under_other_log: string[];
-    cases: Case[];
-    bytes: { step: number; failures: (string[] | null)[] };
-  }>("receipts");
+const {
+  log_key,
+  other_log_key,
+  film_base64,
+  bundle,
+  text,
+  failures_under_other_log,
+  right_times,
+  cases,
+  bytes,
+} = vectors<{
+  log_key: string;
+  other_log_key: string;
+  film_base64: string;
+  bundle: { format: string; receipt: JsonObject; results: JsonObject; proof: string };
+  text: string;
+  failures_under_other_log: string[];
+  right_times: Record<string, JsonObject>;
+  cases: Case[];
+  bytes: { step: number; failures: (string[] | null)[] };
+}>("receipts");
 const film = fromBase64(film_base64);
 const name = "vidéo 🎬.mp4";
 
@@ -51,6 +61,11 @@ test.each([
     const found = await verifyReceipt(receipt, { logKey: log_key, results, proof, artifacts });
     expect([found.failures, found.valid]).toEqual([[], true]);
   }
+});
+
+test.each(Object.entries(right_times))("times are within the allowed skew: %s", async (_, given) => {
+  const found = await verifyReceipt(given, { logKey: log_key });
+  expect([found.valid, found.failures]).toEqual([true, []]);
 });
 
 test("files that are not the signed ones are named", async () => {

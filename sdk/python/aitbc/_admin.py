@@ -13,6 +13,7 @@ from aitbc.operation import (
     AccountList,
     Credited,
     Enrolment,
+    Exclusion,
     Key,
     NewKey,
     NewLogin,
@@ -74,6 +75,18 @@ def create_login(
 def overview(session: Session, /) -> Flow[Overview]:
     """All miners with what they offer and what they do not, and how many jobs are in each state."""
     return (yield from fetch(session, Request("GET", "/v1/admin/overview"), Overview))
+
+
+def exclude_miner(session: Session, /, miner_id: str, *, reason: str | None = None) -> Flow[Exclusion]:
+    """Exclude a miner: its session ends at once, its running jobs go to others, and it cannot register any more."""
+    path = f"/v1/admin/miners/{quote(miner_id, safe='')}/exclude"
+    return (yield from fetch(session, post_json(path, _given(reason=reason)), Exclusion))
+
+
+def include_miner(session: Session, /, miner_id: str) -> Flow[None]:
+    """Let an excluded miner take part again."""
+    path = f"/v1/admin/miners/{quote(miner_id, safe='')}/include"
+    yield from call(session, Request("POST", path, repeatable=False))
 
 
 def _given(**fields: Any) -> dict[str, Any]:

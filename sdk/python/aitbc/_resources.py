@@ -318,6 +318,8 @@ class Admin(_Resource):
     revoke_key = _blocking(_admin.revoke_key)
     create_enrolment = _blocking(_admin.create_enrolment)
     create_login = _blocking(_admin.create_login)
+    exclude_miner = _blocking(_admin.exclude_miner)
+    include_miner = _blocking(_admin.include_miner)
     overview = _blocking(_admin.overview)
 
 
@@ -332,4 +334,6 @@ class AsyncAdmin(_AsyncResource):
     revoke_key = _awaited(_admin.revoke_key)
     create_enrolment = _awaited(_admin.create_enrolment)
     create_login = _awaited(_admin.create_login)
+    exclude_miner = _awaited(_admin.exclude_miner)
+    include_miner = _awaited(_admin.include_miner)
     overview = _awaited(_admin.overview)

@@ -51,7 +51,10 @@ class Record(BaseModel, Mapping[str, Any]):
 
 
 class Job(Record):
-    """A job's state. Times are RFC 3339 UTC, `progress` is 0 to 100, `error` (`code`, `message`) is a failed job's."""
+    """A job's state. Times are RFC 3339 UTC, `progress` is 0 to 100, `error` (`code`, `message`) is a failed job's.
+
+    `cost` is what was paid for a job that has ended, a decimal string.
+    """
 
     job_id: str
     status: str
@@ -63,6 +66,7 @@ class Job(Record):
     estimated_completion: str | None = None
     progress: int | float | None = None
     miner_id: str | None = None
+    cost: str | None = None
     error: dict[str, Any] | None = None
 
     @property

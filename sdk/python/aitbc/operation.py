@@ -185,6 +185,14 @@ class Enrolment(Record):
     expires_at: str
 
 
+class Exclusion(Record):
+    """A miner that was excluded, and how many jobs were taken from it."""
+
+    miner_id: str
+    excluded_at: str
+    requeued_jobs: int
+
+
 class Overview(Record):
     """How many jobs are in each state, all miners in a few words, and what the database has written."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,9 @@ RECEIPT_FIELDS = (
     *("receipt_id", "job_id", "miner_id", "signature", "attestations", "created_at", "envelope"),
 )
 
+CLOCK_SKEW_SECONDS = 300
+"""How far the times in a statement may lie outside its attestations: the miner's clock and the coordinator's may differ."""
+
 _BUNDLE_FIELDS = ("format", "receipt", "results", "proof")
 
 Trust = str | Policy
@@ -42,6 +46,7 @@ Artifact = bytes | Path | str
 """An artifact to check: its bytes, its file, or its SHA-256 in hex (also as `sha256:<hex>`)."""
 
 __all__ = [
+    "CLOCK_SKEW_SECONDS",
     "Artifact",
     "Check",
     "Trust",
@@ -49,6 +54,7 @@ __all__ = [
     "build_bundle",
     "build_receipt",
     "receipt_id",
+    "time_faults",
     "verify_bundle",
     "verify_receipt",
 ]
@@ -196,6 +202,7 @@ def _verify(report: Report, receipt: object, policy: Policy) -> None:
             "is the completion's timestamp",
             "differs from the completion's timestamp",
         )
+        _verify_times(report, statement, *attestations)
     _verify_price(report, statement)
 
 
@@ -268,6 +275,40 @@ def _verify_attestations(
             valid.append(attestation)
     report.attested = len(valid)
     return valid
+
+
+def _verify_times(
+    report: Report, statement: Statement, assignment: Attestation, completion: Attestation
+) -> None:
+    faults = time_faults(statement, assignment.timestamp, completion.timestamp, CLOCK_SKEW_SECONDS)
+    report.expect("times", not faults, "lie between assignment and completion", "; ".join(faults.values()))
+
+
+def time_faults(
+    statement: Statement, assigned_at: str, completed_at: str, skew_seconds: float
+) -> dict[str, str]:
+    """What is wrong with a statement's times, by field; times are RFC 3339 UTC, compared to the millisecond.
+
+    A run starts after its assignment and ends before its completion, give or take `skew_seconds`, and it does not end before
+    it starts.
+    """
+    started, finished = _moment(statement.started_at), _moment(statement.finished_at)
+    skew = timedelta(seconds=skew_seconds)
+    faults = {}
+    if started - _moment(assigned_at) < -skew:
+        faults["started_at"] = f"started_at {statement.started_at} is before the assignment at {assigned_at}"
+    if finished < started:
+        faults["finished_at"] = f"finished_at {statement.finished_at} is before started_at"
+    elif finished - _moment(completed_at) > skew:
+        faults["finished_at"] = (
+            f"finished_at {statement.finished_at} is after the completion at {completed_at}"
+        )
+    return faults
+
+
+def _moment(time: str) -> datetime:
+    moment = datetime.fromisoformat(time)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def _verify_price(report: Report, statement: Statement) -> None:

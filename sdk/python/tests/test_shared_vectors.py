@@ -133,6 +133,12 @@ def test_bundle_is_valid_and_another_logs_key_refuses_it(receipts) -> None:
     assert list(failures) == receipts["failures_under_other_log"]
 
 
+def test_times_within_the_allowed_skew_are_valid(receipts) -> None:
+    assert receipts["right_times"]
+    for name, bundle in receipts["right_times"].items():
+        assert verify_bundle(bundle, receipts["log_key"]).failures == (), name
+
+
 def test_changed_bundles_say_what_does_not_hold(receipts) -> None:
     for case in receipts["cases"]:
         outcome = verify_bundle(case["bundle"], receipts["log_key"])

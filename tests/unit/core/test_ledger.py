@@ -71,9 +71,9 @@ def test_nobody_holds_more_than_they_have() -> None:
 
 
 def test_a_credit_has_its_counterpart() -> None:
-    assert posted(credit("a", 5)) == {ISSUED: -5, available("a"): 5}
+    assert posted(credit("a", 5, 0)) == {ISSUED: -5, available("a"): 5}
     with pytest.raises(ValueError, match="more than nothing"):
-        credit("a", 0)
+        credit("a", 0, 0)
 
 
 def test_an_entry_that_does_not_sum_to_zero_is_refused() -> None:

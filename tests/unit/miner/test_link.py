@@ -53,6 +53,7 @@ class Miner:
         self.cancelled: list[tuple[str, int]] = []
         self.connected = 0
         self.rechecks = 0
+        self.excluded = 0
         self.changed = asyncio.Event()
         callbacks = LinkCallbacks(
             lease=lambda lease: self._note(self.leases.append, lease),
@@ -61,6 +62,7 @@ class Miner:
                 "name": "m", "agent_version": "1", "enrolment_token": None, "capabilities": CAPABILITIES, "holding": [],
             },
             registered=lambda _: None,
+            excluded=lambda: self._count("excluded"),
             connected=lambda: self._count("connected"),
             recheck=lambda: self._count("rechecks"),
         )  # fmt: skip

@@ -91,6 +91,7 @@ class RecordingContext:
         self.handed_over: list[OutputFile] = []
         self.resources = resources
         self.timeout_seconds = timeout
+        self.max_units: Decimal | None = None
         self.output, self.work = directory / "output", directory / "work"
         self.resumed_from = directory / "checkpoints"
         self.output.mkdir(parents=True)

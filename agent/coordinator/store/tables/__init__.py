@@ -29,7 +29,14 @@ from agent.coordinator.store.tables.log import (
     log_queue,
     log_tiles,
 )
-from agent.coordinator.store.tables.marketplace import client_evidence, miner_days, miner_stats, offers
+from agent.coordinator.store.tables.marketplace import (
+    client_evidence,
+    client_failures,
+    miner_days,
+    miner_releases,
+    miner_stats,
+    offers,
+)
 from agent.coordinator.store.tables.money import balances, postings, transactions
 from agent.coordinator.store.tables.webhooks import gone_webhooks, webhook_deliveries, webhook_secrets
 
@@ -41,6 +48,7 @@ __all__ = [
     "balances",
     "challenges",
     "client_evidence",
+    "client_failures",
     "durations",
     "enrolments",
     "events",
@@ -59,6 +67,7 @@ __all__ = [
     "metadata",
     "miner_days",
     "miner_orders",
+    "miner_releases",
     "miner_stats",
     "miners",
     "offers",

@@ -95,6 +95,11 @@ miners = Table(
     Column("agent_version", String(200), nullable=True),
     # Where its time went and what it fetches, as it said last.
     Column("activity", Text, nullable=True),
+    # JSON: by service, the runners with their versions that it has registered, the newest last.
+    Column("runners", Text, nullable=False, server_default="{}"),
+    # When and why an operator excluded it; NULL while it may take part.
+    Column("excluded_at", Float, nullable=True),
+    Column("excluded_reason", Text, nullable=True),
 )
 
 # What owners have ordered their miners to do and the miners have not obeyed yet.

@@ -61,6 +61,8 @@ jobs = Table(
     Column("finished_at", Float, nullable=True),
     Column("progress", Float, nullable=False),
     Column("units", Text, nullable=False),
+    # What the client has paid, once the job has ended; NULL for jobs that ended before it was kept here.
+    Column("cost", BigInteger, nullable=True),
     Column("failure_code", String(64), nullable=True),
     Column("failure_message", Text, nullable=True),
     Column("avoid_miner_id", String(64), nullable=True),

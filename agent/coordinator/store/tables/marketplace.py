@@ -83,6 +83,27 @@ miner_stats = Table(
     Column("good", Float, nullable=False),
     Column("bad", Float, nullable=False),
     Column("evidence_at", Float, nullable=False),
+    # Runs that ended by the client's fault, as the miner said; they are no part of the reputation.
+    Column("client_failed", BigInteger, nullable=False, server_default="0"),
+)
+
+# Leases that a miner has handed back, fading with time, and until when it gets no jobs for that.
+miner_releases = Table(
+    "miner_releases",
+    metadata,
+    Column("miner_id", ForeignKey("miners.miner_id"), primary_key=True),
+    Column("count", Float, nullable=False),
+    Column("counted_at", Float, nullable=False),
+    Column("pause_until", Float, nullable=False, index=True),
+)
+
+# Failures that an account has caused, fading with time.
+client_failures = Table(
+    "client_failures",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("count", Float, nullable=False, index=True),
+    Column("counted_at", Float, nullable=False),
 )
 
 # What a miner earned on each UTC day (days since the epoch), and with how many jobs.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    CheckConstraint,
     Column,
     Float,
     ForeignKey,
@@ -15,6 +16,14 @@ from sqlalchemy import (
 )
 
 from agent.coordinator.store.tables._metadata import metadata
+from agent.core.ledger import MAX_UNITS
+
+
+def _within_bounds(table: str, *columns: str) -> CheckConstraint:
+    """No amount leaves the range that sums of amounts are exact in: an overflow fails instead of becoming a fraction."""
+    bounds = " AND ".join(f"{column} BETWEEN {-MAX_UNITS} AND {MAX_UNITS}" for column in columns)
+    return CheckConstraint(bounds, name=f"ck_{table}_bounds")
+
 
 # Money as people see it: a credit, or the payment of one job with what was held and what became of it.
 transactions = Table(
@@ -32,6 +41,7 @@ transactions = Table(
     Column("note", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("settled_at", Float, nullable=True),
+    _within_bounds("transactions", "held", "paid", "fee"),
     Index("ix_transactions_account", "account_id", "tx_id"),
     Index(
         "ix_transactions_miner",
@@ -50,6 +60,7 @@ postings = Table(
     Column("entry", String(16), primary_key=True),
     Column("ledger_account", String(80), primary_key=True),
     Column("amount", BigInteger, nullable=False),
+    _within_bounds("postings", "amount"),
 )
 
 balances = Table(
@@ -57,4 +68,5 @@ balances = Table(
     metadata,
     Column("ledger_account", String(80), primary_key=True),
     Column("amount", BigInteger, nullable=False),
+    _within_bounds("balances", "amount"),
 )

@@ -4,6 +4,7 @@ import type {
   AccountList,
   Credited,
   Enrolment,
+  Exclusion,
   Key,
   KeyList,
   KeyRole,
@@ -120,6 +121,20 @@ export class Admin {
     options: CallOptions = {},
   ): Promise<NewLogin> {
     return this.#post("/v1/admin/logins", gives, options);
+  }
+
+  /** Exclude a miner: its session ends at once, its running jobs go to others, and it cannot register any more. */
+  excludeMiner(
+    minerId: string,
+    exclusion: { reason?: string | undefined } = {},
+    options: CallOptions = {},
+  ): Promise<Exclusion> {
+    return this.#post(`/v1/admin/miners/${part(minerId)}/exclude`, exclusion, options);
+  }
+
+  /** Let an excluded miner take part again. */
+  async includeMiner(minerId: string, options: CallOptions = {}): Promise<void> {
+    await this.#post(`/v1/admin/miners/${part(minerId)}/include`, {}, options);
   }
 
   /** All miners with what they offer and what they do not, and how many jobs are in each state. */

@@ -1,0 +1,68 @@
+"""`aitbc-agent miners`: who works for this coordinator, and who may not."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agent.cli import local_api
+from agent.cli.options import AsJson, DataDir, print_json, settings_from
+
+app = typer.Typer(help="The miners of this coordinator.", no_args_is_help=True)
+
+MinerId = Annotated[str, typer.Argument(help="The miner's id, as `miners list` shows it.")]
+
+
+@app.command("list")
+def list_miners(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """All miners, those seen last first, with those that are excluded and why."""
+    miners = local_api.call(settings_from(data_dir), "GET", "admin/overview")["miners"]
+    if as_json:
+        print_json(miners)
+        return
+    table = Table("Miner", "Name", "State", "Last seen", "Services", "Reason")
+    for miner in miners:
+        state, reason = _state(miner)
+        services = ", ".join(miner["services"])
+        table.add_row(miner["miner_id"], miner["name"], state, miner["seen_at"], services, reason)
+    Console().print(table)
+
+
+def _state(miner: dict[str, Any]) -> tuple[str, str]:
+    if miner["excluded_at"] is not None:
+        return "excluded", miner["excluded_reason"] or ""
+    if not miner["online"]:
+        return "offline", ""
+    return ("online", "") if miner["paused"] is None else ("paused", miner["paused"])
+
+
+@app.command("exclude")
+def exclude(
+    miner_id: MinerId,
+    reason: Annotated[str, typer.Option(help="Why; the miner's owner is told.")] = "",
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a miner's session at once, give its running jobs to others, and refuse it from now on."""
+    path = f"admin/miners/{quote(miner_id, safe='')}/exclude"
+    answer = local_api.call(settings_from(data_dir), "POST", path, {"reason": reason})
+    if as_json:
+        print_json(answer)
+        return
+    jobs = answer["requeued_jobs"]
+    typer.echo(f"{miner_id} is excluded; {jobs} running job{'s' * (jobs != 1)} went back into the queue.")
+
+
+@app.command("include")
+def include(miner_id: MinerId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Let an excluded miner take part again; its agent joins by itself within five minutes."""
+    path = f"admin/miners/{quote(miner_id, safe='')}/include"
+    answer = local_api.call(settings_from(data_dir), "POST", path)
+    if as_json:
+        print_json(answer)
+        return
+    typer.echo(f"{miner_id} may take part again.")

@@ -1,0 +1,62 @@
+"""Slows down miners that keep handing leases back, and clients whose jobs keep failing by their own fault."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import habits as store
+from agent.coordinator.store import standings
+from agent.coordinator.store.habits import Releases
+from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.standings import Standing
+from agent.core.habits import (
+    CLIENT_FAILURES_HALF_LIFE_SECONDS,
+    LONGEST_RELEASE_PAUSE_SECONDS,
+    MOST_CLIENT_FAILURES,
+    RELEASES_HALF_LIFE_SECONDS,
+    Tally,
+    growing_pause,
+)
+from agent.core.jobs import RETRY_SECONDS, Lease
+
+FREE_RELEASES_OF_A_JOB: Final = 1
+"""After so many releases a miner has to wait before it gets the job that it has released again."""
+
+
+def avoidance(connection: Connection, miner_id: str, now: float) -> float:
+    """For how many seconds a miner does not get a job again that it hands back now."""
+    before = store.releases_of(connection, miner_id).tally.now(now, RELEASES_HALF_LIFE_SECONDS)
+    times = round(before) + 1
+    return growing_pause(times, FREE_RELEASES_OF_A_JOB, RETRY_SECONDS / 2, LONGEST_RELEASE_PAUSE_SECONDS)
+
+
+def handed_back(
+    connection: Connection, context: Context, record: JobRecord, lease: Lease, now: float
+) -> None:
+    """Count a lease that its miner handed back, or could not work on.
+
+    Leases that go back together count once: what counts is to take work again after having handed some back. Beyond what is
+    tolerated each one speaks against the miner and makes it pause, each time twice as long.
+    """
+    known = store.releases_of(connection, lease.miner_id)
+    if lease.assigned_at < known.tally.at:
+        return
+    tally = known.tally.with_one(now, RELEASES_HALF_LIFE_SECONDS)
+    settings = context.settings
+    pause = growing_pause(
+        tally.count,
+        settings.releases_tolerated,
+        settings.release_pause_seconds / 2,
+        LONGEST_RELEASE_PAUSE_SECONDS,
+    )
+    store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
+    if pause:
+        standings.note(connection, lease.miner_id, record.account_id, Standing(), success=False, now=now)
+
+
+def client_failed(connection: Connection, context: Context, record: JobRecord, now: float) -> None:
+    """Count a failure that a client caused."""
+    tally = store.failures_of(connection, record.account_id).with_one(now, CLIENT_FAILURES_HALF_LIFE_SECONDS)
+    most = MOST_CLIENT_FAILURES * context.settings.client_failures_tolerated
+    store.save_failures(connection, record.account_id, Tally(min(tally.count, most), tally.at))

@@ -1,0 +1,89 @@
+"""What miners and clients do too often: leases handed back, and failures that a client caused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select, text
+
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.tables import client_failures, miner_releases
+from agent.core.habits import Tally
+
+_releases = Prepared(
+    select(miner_releases.c.count, miner_releases.c.counted_at, miner_releases.c.pause_until).where(
+        miner_releases.c.miner_id == bindparam("key")
+    )
+)
+_save_releases = Prepared(
+    text(
+        "INSERT INTO miner_releases (miner_id, count, counted_at, pause_until) "
+        "VALUES (:miner_id, :count, :counted_at, :pause_until) ON CONFLICT (miner_id) DO UPDATE SET "
+        "count = excluded.count, counted_at = excluded.counted_at, pause_until = excluded.pause_until"
+    )
+)
+_pausing = Prepared(
+    select(miner_releases.c.miner_id).where(miner_releases.c.pause_until > bindparam("moment"))
+)
+_failures = Prepared(
+    select(client_failures.c.count, client_failures.c.counted_at).where(
+        client_failures.c.account_id == bindparam("key")
+    )
+)
+_save_failures = Prepared(
+    text(
+        "INSERT INTO client_failures (account_id, count, counted_at) VALUES (:account_id, :count, :counted_at) "
+        "ON CONFLICT (account_id) DO UPDATE SET count = excluded.count, counted_at = excluded.counted_at"
+    )
+)
+_many_failures = Prepared(
+    select(client_failures.c.account_id, client_failures.c.count, client_failures.c.counted_at).where(
+        client_failures.c.count > bindparam("tolerated")
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """What a miner has handed back, and until when it gets no jobs for that."""
+
+    tally: Tally
+    pause_until: float
+
+
+NONE: Final = Releases(Tally(), 0.0)
+
+
+def releases_of(connection: Connection, miner_id: str) -> Releases:
+    """What the miner has handed back."""
+    row = _releases.row(connection, {"key": miner_id})
+    return NONE if row is None else Releases(Tally(row[0], row[1]), row[2])
+
+
+def save_releases(connection: Connection, miner_id: str, releases: Releases) -> None:
+    """Store what the miner has handed back."""
+    values = {"count": releases.tally.count, "counted_at": releases.tally.at}
+    _save_releases.run(connection, {"miner_id": miner_id, **values, "pause_until": releases.pause_until})
+
+
+def pausing(connection: Connection, now: float) -> set[str]:
+    """The miners that get no jobs now because they hand them back too often."""
+    return {miner_id for (miner_id,) in _pausing.rows(connection, {"moment": now})}
+
+
+def failures_of(connection: Connection, account_id: str) -> Tally:
+    """The failures that the account has caused."""
+    row = _failures.row(connection, {"key": account_id})
+    return Tally() if row is None else Tally(*row)
+
+
+def save_failures(connection: Connection, account_id: str, tally: Tally) -> None:
+    """Store how many failures the account has caused."""
+    _save_failures.run(connection, {"account_id": account_id, "count": tally.count, "counted_at": tally.at})
+
+
+def many_failures(connection: Connection, tolerated: float) -> dict[str, Tally]:
+    """The tallies of accounts that had caused more failures than that when the last one was counted."""
+    rows = _many_failures.rows(connection, {"tolerated": tolerated})
+    return {account_id: Tally(count, at) for account_id, count, at in rows}
