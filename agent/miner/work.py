@@ -18,6 +18,7 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from agent.core.quantities import format_time
+from agent.fault_points import reach
 from agent.measures import Meter
 from agent.miner import measures
 from agent.miner.capabilities import ServiceOffer
@@ -127,6 +128,7 @@ class Work:
         try:
             entry = await self._outcome()
             self._ending = True
+            reach("miner.signed")
             self.outcome = "completed" if entry.kind == "result" else str(entry.body["code"])
             await self._finish(entry)
             self._note(_OUTCOMES[entry.body.get("kind", "result")])
@@ -183,6 +185,7 @@ class Work:
             (self._directory / name).mkdir(parents=True)
         inputs = [await self._fetch(number, name) for number, name in enumerate(sorted(lease.spec.files))]
         kept = {item.name: path for item in lease.kept if (path := await self._fetch_kept(item))}
+        reach("miner.inputs_fetched")
         started_at = time.time()
         message = Run(
             run_id=f"{lease.job_id}_{lease.fence}",
@@ -199,6 +202,7 @@ class Work:
         listener = RunListener(self._on_progress, self._on_event, self._on_kept)
         self.stage = "waiting"
         execution = await place.executor.run(lease.service, model, message, listener, on_stage=self._on_stage)
+        reach("miner.run_finished")
         finished_at = time.time()
         digest = None if model is None else await self._weights_digest(model, execution)
         collected = await self._collect(execution)
