@@ -18,7 +18,8 @@ from support.scripted_miner import ScriptedMiner
 from support.server import serve
 
 RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}
-ESCROW = "(SELECT tx_id FROM transactions WHERE status = 'settled' AND kind = 'payment')"
+SETTLED = "entry = 'settlement' AND tx_id IN (SELECT tx_id FROM transactions WHERE status = 'settled' AND kind = 'payment')"
+AGAIN = f"INSERT INTO postings SELECT tx_id, 'again', ledger_account, amount FROM postings WHERE {SETTLED}"  # noqa: S608 - a literal
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +82,7 @@ def test_what_is_right_is_right(original: tuple[Path, list[str]], data_dir: Path
         ("sum to zero", ["UPDATE postings SET amount = amount + 1 WHERE entry = 'settlement' AND amount > 0"]),
         (
             "settled more than once",
-            [
-                "INSERT INTO postings SELECT tx_id, 'again', ledger_account, amount FROM postings "
-                f"WHERE entry = 'settlement' AND tx_id IN {ESCROW}",
-            ],
+            [AGAIN],
         ),
         ("not the sum of their postings", ["UPDATE balances SET amount = amount + 1"]),
         ("overdrawn", ["UPDATE balances SET amount = -1 WHERE ledger_account LIKE 'available:%'"]),
@@ -115,7 +113,7 @@ def test_a_job_that_was_settled_twice_is_found_by_its_sums(data_dir: Path) -> No
     """A second settlement that is booked properly, balances and all, leaves the escrow short."""
     change(
         data_dir,
-        f"UPDATE postings SET amount = amount * 2 WHERE entry = 'settlement' AND tx_id IN {ESCROW}",
+        f"UPDATE postings SET amount = amount * 2 WHERE {SETTLED}",  # noqa: S608 - a literal
         "UPDATE balances SET amount = (SELECT sum(amount) FROM postings WHERE ledger_account = balances.ledger_account) "
         "WHERE ledger_account IN (SELECT ledger_account FROM postings)",
     )
