@@ -35,13 +35,16 @@ LEFT: Final = 64 * 2**10
 CLIENTS: Final = 3
 MOST_OPEN: Final = 12
 
+ROOT: Final = Path(__file__).parents[2]
 COMMON: Final = {
     "PATH": os.environ["PATH"],
+    "PYTHONPATH": f"{ROOT}:{ROOT / 'sdk' / 'python'}",
     "HOME": "/nonexistent",
     "LANG": "C.UTF-8",
     "AITBC_LOG__FORMAT": "json",
 }
 COORDINATOR: Final = {
+    "AITBC_COORDINATOR__DASHBOARD": "false",
     "AITBC_COORDINATOR__OPEN_ENROLMENT": "true",
     "AITBC_COORDINATOR__LEASE_SECONDS": str(LEASE_SECONDS),
     "AITBC_COORDINATOR__HEARTBEAT_SECONDS": "0.5",
