@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from agent.core.errors import NotFound, PayloadTooLarge, ServiceUnavailable
+from agent.fault_points import reach
 
 CHUNK: Final = 1 << 20
 ARTIFACT_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
@@ -95,6 +96,7 @@ class ArtifactDirectory:
             raise NotFound("The coordinator has lost what it received; send it again.") from None
 
     def _keep(self, path: Path, digest: str) -> None:
+        reach("artifact.received")
         target = self._root / digest[:2] / digest[2:]
         with self._names:
             if target.exists():
@@ -106,6 +108,7 @@ class ArtifactDirectory:
                 path.rename(target)
         sync_directory(target.parent)
         sync_directory(self._root)
+        reach("artifact.kept")
 
     def older_than(self, moment: float) -> Iterator[str]:
         """The ids of blobs that were stored, or stored again, before `moment` (seconds since the epoch)."""
@@ -147,6 +150,7 @@ class ArtifactDirectory:
 
 
 def _append(file: BinaryIO, digest: hashlib._Hash, data: bytes) -> None:
+    reach("artifact.writing")
     file.write(data)
     file.flush()
     digest.update(data)

@@ -22,6 +22,7 @@ from agent.coordinator.store import log as store
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.log import CheckpointRecord, LeafRecord
 from agent.core.errors import ConfigurationError
+from agent.fault_points import reach
 from aitbc.errors import FormatError, VerificationError
 from aitbc.keys import format_vkey
 from aitbc.log import Checkpoint, open_checkpoint, receipt_leaf
@@ -206,6 +207,7 @@ class Sequencer:
             record = signed or record
         if record is None:
             return
+        reach("log.signed")
         await asyncio.to_thread(write_published, self._published, record.note)
         signed_now, self._signed = self._signed, asyncio.Event()
         signed_now.set()
@@ -248,4 +250,5 @@ def write_published(path: Path, note: str) -> None:
         file.write(note)
         file.flush()
         os.fsync(file.fileno())
+    reach("log.publishing")
     temporary.replace(path)

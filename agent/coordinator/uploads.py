@@ -26,6 +26,7 @@ from agent.core.errors import (
     ServiceUnavailable,
 )
 from agent.core.tus import CHECKSUMS, Checksum
+from agent.fault_points import reach
 
 CHECKPOINT_BYTES: Final = 16 * 2**20
 CHECKPOINT_SECONDS: Final = 5.0
@@ -193,9 +194,11 @@ class GrowingFile:
             await asyncio.to_thread(self._write, file, block)
             if self._state.hashed - saved >= CHECKPOINT_BYTES or now() - saved_at >= CHECKPOINT_SECONDS:
                 await asyncio.to_thread(os.fsync, file.fileno())
+                reach("upload.synced")
                 await save(self._state.hashed)
                 saved, saved_at = self._state.hashed, now()
         await asyncio.to_thread(os.fsync, file.fileno())
+        reach("upload.synced")
         await save(self._state.hashed)
 
     async def _append_checked(self, file: BinaryIO, body: _Body, save: Save, checksum: Checksum) -> None:
@@ -209,9 +212,11 @@ class GrowingFile:
             self._state.digest, self._state.hashed = before
             raise body.ended or ChecksumMismatch("What arrived does not match its checksum; send it again.")
         await asyncio.to_thread(os.fsync, file.fileno())
+        reach("upload.synced")
         await save(self._state.hashed)
 
     def _write(self, file: BinaryIO, block: bytes) -> None:
+        reach("upload.writing")
         file.write(block)
         file.flush()
         self._state.add(block)

@@ -32,6 +32,7 @@ from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import ServiceUnavailable
 from agent.core.webhooks import DeliveryState, asked_pause, next_attempt, state_after
+from agent.fault_points import reach
 from agent.network import GuardedBackend, HostError, Network, internet
 from agent.settings import WebhookSettings
 
@@ -181,11 +182,13 @@ class WebhookSender:
         attempt.add_done_callback(ended)
 
     async def _attempt(self, pool: httpcore.AsyncConnectionPool, delivery: Delivery, keys: list[str]) -> None:
+        reach("webhook.claimed")
         try:
             answer = await self._send(pool, delivery, keys)
         except Exception:  # else a message that we cannot send would be tried for ever
             log.exception("webhook_not_sent", webhook_id=delivery.webhook_id)
             answer = Answer(error="the coordinator could not send it; its log says why")
+        reach("webhook.answered")
         now = self._clock()
         state, again = state_after(answer.status), None
         if state is DeliveryState.PENDING:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from agent.core.errors import ConfigurationError
+from agent.fault_points import reach
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS entries (
@@ -91,7 +92,7 @@ class OutboxDatabase:
             for position, item in enumerate(entry.artifacts)
         ]  # fmt: skip
         directory = None if entry.directory is None else str(entry.directory)
-        with self._transaction() as connection:
+        with self._transaction("put") as connection:
             connection.execute(
                 "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)",
                 (entry.job_id, entry.fence, entry.kind, body, directory, entry.created_at),
@@ -117,7 +118,7 @@ class OutboxDatabase:
 
     def mark_uploaded(self, entry: Entry, artifact: Artifact) -> None:
         """Remember that a file is stored, so that a restart does not send it again."""
-        with self._transaction() as connection:
+        with self._transaction("mark_uploaded") as connection:
             connection.execute(
                 "UPDATE artifacts SET uploaded = 1 WHERE job_id = ? AND fence = ? AND artifact_id = ?",
                 (entry.job_id, entry.fence, artifact.artifact_id),
@@ -126,7 +127,7 @@ class OutboxDatabase:
     def replace(self, entry: Entry, kind: Literal["result", "fail"], body: dict[str, Any]) -> None:
         """Let the lease end otherwise, without files."""
         key = (entry.job_id, entry.fence)
-        with self._transaction() as connection:
+        with self._transaction("replace") as connection:
             connection.execute("DELETE FROM artifacts WHERE job_id = ? AND fence = ?", key)
             connection.execute(
                 "UPDATE entries SET kind = ?, body = ? WHERE job_id = ? AND fence = ?",
@@ -135,7 +136,7 @@ class OutboxDatabase:
 
     def remove(self, key: tuple[str, int]) -> Path | None:
         """Delete an entry and return its directory."""
-        with self._transaction() as connection:
+        with self._transaction("remove") as connection:
             row = connection.execute(
                 "DELETE FROM entries WHERE job_id = ? AND fence = ? RETURNING directory", key
             ).fetchone()
@@ -143,14 +144,20 @@ class OutboxDatabase:
         return None if row is None or row[0] is None else Path(row[0])
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, name: str) -> Iterator[sqlite3.Connection]:
         try:
             with self._connection:  # commits, or rolls back
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
+                reach("outbox.before_commit", name, full=_disk_full)
+            reach("outbox.after_commit", name)
         except sqlite3.Error as error:
             raise OSError(f"the outbox cannot be written: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+def _disk_full() -> BaseException:
+    return sqlite3.OperationalError("database or disk is full")

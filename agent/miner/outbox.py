@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
+from agent.fault_points import reach
 from agent.miner._outbox_database import Artifact, Entry, OutboxDatabase
 from agent.miner.backoff import Backoff
 from agent.miner.errors import Unreachable
@@ -183,6 +184,7 @@ class Outbox:
                 if refusal is not None:
                     return await self._give_up(entry, refusal) if refusal else False
         status, body = await self._link.call(entry.kind, entry.job_id, entry.body, limit=_RESULT_SECONDS)
+        reach("miner.delivered")
         self._offline.reset()
         final = _is_final(status, body)
         log = _log.info if status == _OK else _log.warning
@@ -204,6 +206,7 @@ class Outbox:
             return "OUTPUT_REFUSED", f"The coordinator does not store the output {artifact.name} ({status})."
         if not isinstance(body, dict) or body.get("artifact_id") != artifact.artifact_id:
             return "OUTPUT_LOST", f"The output {artifact.name} has changed since the job ended."
+        reach("miner.uploaded")
         await self._in_thread(lambda: self._database.mark_uploaded(entry, artifact))
         return None
 
@@ -217,7 +220,9 @@ class Outbox:
         return False
 
     async def _forget(self, key: _Key) -> None:
+        reach("miner.acknowledged")
         directory = await self._in_thread(lambda: self._database.remove(key))
+        reach("miner.removed")
         if directory is not None:
             await self._in_thread(lambda: shutil.rmtree(directory, ignore_errors=True))
         self._delays.pop(key, None)

@@ -18,6 +18,7 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from agent.core.quantities import format_time
+from agent.fault_points import reach
 from agent.measures import Meter
 from agent.miner import measures
 from agent.miner.capabilities import ServiceOffer
@@ -141,6 +142,7 @@ class Work:
         try:
             entry = await self._outcome()
             self._ending = True
+            reach("miner.signed")
             self.outcome = "completed" if entry.kind == "result" else str(entry.body["code"])
             await self._finish(entry)
             self._note(_OUTCOMES[entry.body.get("kind", "result")])
@@ -206,6 +208,7 @@ class Work:
             artifacts=place.link.open_artifact,
             limits=place.inputs,
         )
+        reach("miner.inputs_fetched")
         started_at = lease.moment()
         message = Run(
             run_id=f"{lease.job_id}_{lease.fence}",
@@ -223,6 +226,7 @@ class Work:
         listener = RunListener(self._on_progress, self._on_event, self._on_checkpoint)
         self.stage = "waiting"
         execution = await place.executor.run(lease.service, model, message, listener, on_stage=self._on_stage)
+        reach("miner.run_finished")
         finished_at = lease.moment()
         if not place.offers[lease.service].version.startswith(execution.runner.version):
             raise Retry(

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from agent.core.idleness import PAUSED, Moment, Use
 from agent.core.matching import Batch, Room
+from agent.fault_points import reach
 from agent.miner.background import Background
 from agent.miner.errors import Unreachable
 from agent.miner.executor.local import Working
@@ -209,6 +210,7 @@ class Workload:
     def _take(self, lease: Lease, message: Mapping[str, Any]) -> None:
         if lease.key in self._work or lease.key in self._place.outbox:
             return  # sent twice
+        reach("miner.lease_received")
         if not self._open or not self._room().take(lease.service, lease.spec.model):
             # e.g. one that was on its way when a pause began
             reason = "no free slot" if self._pauses.now.miner is None else "paused"

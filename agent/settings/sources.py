@@ -20,8 +20,8 @@ from agent.settings.description import Setting
 from agent.settings.faults import Fault, Origin
 
 PREFIX: Final = "AITBC_"
-_FOREIGN: Final = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL"})
-"""Variables of the SDK, which share our prefix without being settings of the agent."""
+_FOREIGN: Final = frozenset({"AITBC_API_KEY", "AITBC_BASE_URL", "AITBC_FAULT_POINTS"})
+"""Variables that share our prefix without being settings of the agent: the SDK's, and the one of `agent.fault_points`."""
 _MOST_LINES: Final = 2000
 """Longer files are read, but lines are not looked for in them: each costs another reading of all before it."""
 _PLACE: Final = re.compile(r"(.*) \(at line (\d+), column \d+\)", re.DOTALL)

@@ -24,6 +24,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
+from agent import fault_points
 from agent.coordinator.measures import BATCH_WRITES, COMMIT_SECONDS
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 from agent.measures import Meter
@@ -46,6 +47,7 @@ class _Write:
 
     function: Callable[[Connection], Any]
     future: asyncio.Future[Any]
+    name: str
     value: Any = None
     error: BaseException | None = None
 
@@ -121,7 +123,8 @@ class Database:
         if self.waiting >= self._max_queue:
             raise ServiceUnavailable("The coordinator is overloaded; try again in a moment.")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Write(lambda connection: function(connection, *args, **kwargs), future))
+        name = function.__name__ if fault_points.armed() else ""
+        self._queue.put(_Write(lambda connection: function(connection, *args, **kwargs), future, name))
         return await future
 
     async def read(
@@ -202,6 +205,10 @@ class Database:
             with connection.begin():
                 for write in batch:
                     _run(connection, write)
+                for write in batch:
+                    fault_points.reach("database.before_commit", write.name, full=_disk_full)
+            for write in batch:
+                fault_points.reach("database.after_commit", write.name)
         except BaseException as error:
             for write in batch:
                 write.error = write.error or _explained(error)
@@ -228,6 +235,10 @@ def _run(connection: Connection, write: _Write) -> None:
         write.error = _explained(error)
         sqlite.execute("ROLLBACK TO piece")
     sqlite.execute("RELEASE piece")
+
+
+def _disk_full() -> BaseException:
+    return sqlite3.OperationalError("database or disk is full")
 
 
 def _explained(error: BaseException) -> BaseException:

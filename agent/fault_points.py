@@ -1,0 +1,171 @@
+"""Named points at which a test can make this process fail: die, stop, stall, raise an error, find its disk full.
+
+They are off unless the environment variable `AITBC_FAULT_POINTS` names a file when the process starts; then passing a point
+costs one comparison. The file is the plan. It is read again whenever it changes, so that a campaign can plan the next
+fault while the process works. Each line of it is
+
+    POINT[:DETAIL] ACTION[=SECONDS] [COUNT]
+
+and means: when the point is passed for the COUNTth time (default: the first) since the plan was read, do ACTION, once. With
+`*` as COUNT it is done every time. DETAIL narrows a point down, for example to one kind of transaction. What was done is
+appended to `FILE.done`, one line each, before it is done. See `docs/reliability.md`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "AITBC_FAULT_POINTS"
+
+POINTS: Final = {
+    "database.before_commit": "a transaction of the coordinator has done its work; DETAIL is the function's name",
+    "database.after_commit": "it is durable, and nobody has an answer yet; DETAIL as before",
+    "artifact.writing": "a piece of a file is about to be written",
+    "artifact.received": "a file is complete and synced under its temporary name",
+    "artifact.kept": "a file has its final name, and no row yet",
+    "upload.writing": "a piece of a resumable upload is about to be written",
+    "upload.synced": "a part of a resumable upload is on disk, and its row does not say so yet",
+    "log.signed": "a checkpoint is in the database, and not in its file",
+    "log.publishing": "the checkpoint's file is written under its temporary name",
+    "webhook.claimed": "the attempt to send a message is counted, and nothing is sent yet",
+    "webhook.answered": "the receiver has answered, and that is not recorded yet",
+    "miner.lease_received": "a lease has arrived",
+    "miner.inputs_fetched": "all inputs of the job are on the miner's disk",
+    "miner.run_finished": "the runner has returned its results",
+    "miner.signed": "the statement is signed, and only in memory",
+    "outbox.before_commit": "a transaction of the outbox has done its work; DETAIL is put, mark_uploaded, replace or remove",
+    "outbox.after_commit": "it is durable; DETAIL as before",
+    "miner.uploaded": "the coordinator has stored an output file, and the outbox does not know",
+    "miner.delivered": "the coordinator has answered to a result or a failure",
+    "miner.acknowledged": "that answer was final, and the outbox still has the entry",
+    "miner.removed": "the entry is gone, and its files are not",
+}
+"""Every point, with what is true when it is passed."""
+
+
+class InjectedFault(Exception):
+    """The error that a plan asked for."""
+
+
+class Action(StrEnum):
+    """What happens at a point."""
+
+    KILL = "kill"
+    """This process gets SIGKILL."""
+    STOP = "stop"
+    """This process gets SIGSTOP; somebody else must let it go on."""
+    RAISE = "raise"
+    """`InjectedFault` is raised."""
+    DELAY = "delay"
+    """The thread sleeps for so many seconds."""
+    DISK_FULL = "disk_full"
+    """The error is raised that a full disk would cause at this place."""
+
+
+@dataclass(slots=True)
+class _Fault:
+    point: str
+    detail: str
+    action: Action
+    seconds: float
+    count: int | None
+    passed: int = 0
+
+    def is_due(self, point: str, detail: str) -> bool:
+        if self.point != point or (self.detail and self.detail != detail):
+            return False
+        self.passed += 1
+        return self.count is None or self.passed == self.count
+
+
+def _no_space() -> BaseException:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class _Plan:
+    """The plan in a file, and how often each of its points has been passed. Any thread may use it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read: tuple[int, int] | None = None
+        self._faults: list[_Fault] = []
+        self._lock = threading.Lock()
+
+    def reach(self, point: str, detail: str, full: Callable[[], BaseException]) -> None:
+        if point not in POINTS:
+            raise ValueError(f"{point} is not a fault point; add it to POINTS.")
+        with self._lock:
+            self._refresh()
+            due = next((fault for fault in self._faults if fault.is_due(point, detail)), None)
+        if due is not None:
+            self._record(point, detail, due)
+            _act(due, full)
+
+    def _refresh(self) -> None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            self._read, self._faults = None, []
+            return
+        version = (status.st_ino, status.st_mtime_ns)
+        if version != self._read:
+            self._read = version
+            self._faults = [
+                parse(line) for line in self._path.read_text("utf-8").splitlines() if line.strip()
+            ]
+
+    def _record(self, point: str, detail: str, fault: _Fault) -> None:
+        line = f"{point}:{detail} {fault.action} {fault.passed} {os.getpid()}\n"
+        with self._path.with_name(f"{self._path.name}.done").open("a", encoding="utf-8") as file:
+            file.write(line)
+
+
+def parse(line: str) -> _Fault:
+    """One line of a plan. Raises `ValueError`."""
+    where, what, *count = line.split()
+    point, _, detail = where.partition(":")
+    if point not in POINTS:
+        raise ValueError(f"{point} is not a fault point; these are: {', '.join(POINTS)}.")
+    action, _, seconds = what.partition("=")
+    times = count[0] if count else "1"
+    return _Fault(point, detail, Action(action), float(seconds or 0), None if times == "*" else int(times))
+
+
+def _act(fault: _Fault, full: Callable[[], BaseException]) -> None:
+    match fault.action:
+        case Action.KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case Action.STOP:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case Action.DELAY:
+            time.sleep(fault.seconds)
+        case Action.DISK_FULL:
+            raise full()
+        case Action.RAISE:
+            raise InjectedFault(f"This error was planned at {fault.point}.")
+
+
+_plan = _Plan(Path(os.environ[VARIABLE])) if VARIABLE in os.environ else None
+
+
+def reach(point: str, detail: str = "", *, full: Callable[[], BaseException] = _no_space) -> None:
+    """Pass a point. Without a plan nothing happens.
+
+    `full` makes the error that a full disk causes at this place (default: `OSError` with ENOSPC).
+    """
+    if _plan is not None:
+        _plan.reach(point, detail, full)
+
+
+def armed() -> bool:
+    """Whether this process follows a plan at all."""
+    return _plan is not None

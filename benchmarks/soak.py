@@ -1,0 +1,272 @@
+"""Soak: half an hour at half the highest rate, to see that nothing grows that should not.
+
+    .venv/bin/python benchmarks/soak.py [--minutes 30] [--rate 20] [--json]
+
+Starts a real `aitbc-agent coordinator` and a real miner, two processes, whose runner does nothing but answer (it is installed as any
+other package's would be, `measuring/soak_runner.py`), so that every job passes through the dispatcher, the link, a child
+process, the signature, the outbox, the receipt and the log. For some seconds as many jobs are kept open as help, which gives the
+highest rate; then jobs are submitted at half of it (or at `--rate`), and every ten seconds the resident memory, the open
+descriptors and the size of the database are read.
+
+Memory counts from the end of the first third of the run, when caches and connections have been filled. It exits with 1 if
+the memory of the coordinator or the miner grows by 1 MB or more in 10,000 jobs (least squares), if descriptors grow, or if a job
+was lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import uvloop
+from measuring.connection import Connection
+from measuring.disk import sync_milliseconds
+from measuring.processes import AGENT, Running, coordinator, wait_for
+from measuring.soak_runner import SERVICE, install
+
+SLOTS = 4
+CLIENTS = 4
+OPEN_JOBS = 32
+PACE_SECONDS = 0.05
+PROBE_SECONDS = 20.0
+SAMPLE_SECONDS = 10.0
+END_SECONDS = 120.0
+MEGABYTE = 1_000_000
+JOBS = 10_000
+DESCRIPTORS = 8
+"""How many more may be open at one moment than at another: requests that are under way."""
+ENVIRONMENT = {
+    "AITBC_COORDINATOR__OPEN_ENROLMENT": "true",
+    "AITBC_COORDINATOR__LOCAL_CREDIT": "1000000000",
+    "AITBC_COORDINATOR__RATE_LIMITS__ENABLED": "false",
+    "AITBC_MINER__SLOTS": str(SLOTS),
+    "AITBC_LOG__LEVEL": "warning",
+}
+SUBMISSION = json.dumps(
+    {"name": "soak", "type": SERVICE, "parameters": {"text": "x" * 100}, "pricing": {"max_cost": "0.01"}}
+).encode()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was there after so many jobs: bytes of memory, open descriptors, bytes of the database with its log."""
+
+    seconds: float
+    jobs: int
+    coordinator_memory: int
+    miner_memory: int
+    runner_memory: int
+    coordinator_descriptors: int
+    miner_descriptors: int
+    database: int
+
+
+class Soak:
+    """Both agents under load."""
+
+    def __init__(self, agent: Running, miner: Running, data_dir: Path) -> None:
+        self._agent = psutil.Process(agent.process.pid)
+        self._miner = psutil.Process(miner.process.pid)
+        self._database = data_dir / "coordinator"
+        self._url, self._key = agent.url, agent.content["client_key"]
+        self._clients: list[Connection] = []
+        self._looker: Connection
+        self.submitted = 0
+        self.samples: list[Sample] = []
+
+    async def open(self) -> None:
+        """Connect the clients."""
+        self._clients = [await Connection.open(self._url, self._key) for _ in range(CLIENTS)]
+        self._looker = await Connection.open(self._url, self._key)
+
+    async def completed(self) -> int:
+        """How many jobs are."""
+        return int((await self._looker.json("GET", "/v1/jobs?status=completed&limit=1"))["total"])
+
+    async def submit(self, count: int) -> None:
+        """Submit so many jobs over all connections."""
+        left = iter(range(count))
+
+        async def client(connection: Connection) -> None:
+            for _ in left:
+                status, body = await connection.request("POST", "/v1/jobs", SUBMISSION)
+                if status != 201:
+                    sys.exit(f"A submission was answered {status}: {body.decode()}")
+                self.submitted += 1
+
+        await asyncio.gather(*(client(connection) for connection in self._clients))
+
+    async def highest_rate(self, seconds: float) -> float:
+        """Jobs per second when there is always one to do."""
+        await self._fill(PROBE_SECONDS / 4)
+        before, began = await self.completed(), time.monotonic()
+        await self._fill(seconds)
+        return (await self.completed() - before) / (time.monotonic() - began)
+
+    async def _fill(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            await self.submit(OPEN_JOBS - (self.submitted - await self.completed()))
+            await asyncio.sleep(PACE_SECONDS)
+
+    async def steady(self, seconds: float, rate: float) -> None:
+        """Submit at a rate, and sample."""
+        began, first = time.monotonic(), self.submitted
+        sampled = began
+        while (now := time.monotonic()) < began + seconds:
+            due = int((now - began) * rate) - (self.submitted - first)
+            await self.submit(max(0, due))
+            if now >= sampled:
+                self.samples.append(await self._sample(now - began))
+                sampled += SAMPLE_SECONDS
+            await asyncio.sleep(PACE_SECONDS)
+
+    async def finish(self) -> int:
+        """Wait for the last jobs. Returns how many are missing."""
+        end = time.monotonic() + END_SECONDS
+        while (missing := self.submitted - await self.completed()) and time.monotonic() < end:
+            await asyncio.sleep(PACE_SECONDS)
+        return missing
+
+    async def _sample(self, seconds: float) -> Sample:
+        children = self._miner.children(recursive=True)
+        return Sample(
+            seconds=round(seconds, 1),
+            jobs=await self.completed(),
+            coordinator_memory=self._agent.memory_info().rss,
+            miner_memory=self._miner.memory_info().rss,
+            runner_memory=sum(child.memory_info().rss for child in children),
+            coordinator_descriptors=self._agent.num_fds(),
+            miner_descriptors=self._miner.num_fds(),
+            database=sum(path.stat().st_size for path in self._database.glob("coordinator.db*")),
+        )
+
+
+def slope(samples: Sequence[Sample], name: str) -> float:
+    """How much a figure grows per 10,000 jobs, by least squares."""
+    jobs = [sample.jobs for sample in samples]
+    values = [float(getattr(sample, name)) for sample in samples]
+    return statistics.linear_regression(jobs, values).slope * JOBS
+
+
+def growth(samples: Sequence[Sample], name: str) -> float:
+    """How much more there is in the last quarter than in the first, by their medians."""
+    quarter = max(1, len(samples) // 4)
+    values = [getattr(sample, name) for sample in samples]
+    return float(statistics.median(values[-quarter:]) - statistics.median(values[:quarter]))
+
+
+def judge(samples: Sequence[Sample], missing: int) -> tuple[dict[str, float], list[str]]:
+    """The figures, and what is wrong with them."""
+    settled = samples[len(samples) // 3 :]
+    memory = {
+        name: slope(settled, f"{name}_memory") / MEGABYTE for name in ("coordinator", "miner", "runner")
+    }
+    descriptors = {name: growth(settled, f"{name}_descriptors") for name in ("coordinator", "miner")}
+    figures = {
+        **{f"{name}_mb_per_10000_jobs": round(value, 3) for name, value in memory.items()},
+        **{f"{name}_descriptors_growth": value for name, value in descriptors.items()},
+        "database_bytes_per_job": round(slope(settled, "database") / JOBS),
+    }
+    wrong = [
+        f"the memory of the {name} grows by {value:.2f} MB in 10,000 jobs"
+        for name, value in memory.items()
+        if name != "runner" and value >= 1
+    ]
+    wrong += [
+        f"the {name} has {value:g} descriptors more at the end"
+        for name, value in descriptors.items()
+        if value > DESCRIPTORS
+    ]
+    if missing:
+        wrong.append(f"{missing} jobs were not completed")
+    return figures, wrong
+
+
+@contextmanager
+def start_miner(folder: Path, url: str) -> Iterator[Running]:
+    """A real miner in a process of its own."""
+    data_dir = folder / "miner"
+    command = [str(AGENT), "start", "--data-dir", str(data_dir), "--coordinator", url]
+    with (folder / "miner.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, text=True)
+        try:
+            wait_for(data_dir / "agent.json", process)
+            yield Running(process, json.loads((data_dir / "agent.json").read_text()))
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+async def measure(soak: Soak, options: argparse.Namespace) -> dict[str, Any]:
+    """Everything."""
+    await soak.open()
+    highest = await soak.highest_rate(PROBE_SECONDS)
+    rate = options.rate or highest / 2
+    await soak.steady(options.minutes * 60, rate)
+    figures, wrong = judge(soak.samples, await soak.finish())
+    return {
+        "highest_rate": round(highest, 1),
+        "rate": round(rate, 1),
+        "minutes": options.minutes,
+        "jobs": soak.submitted,
+        **figures,
+        "load_average": os.getloadavg()[0],
+        "wrong": wrong,
+        "samples": [asdict(sample) for sample in soak.samples],
+    }
+
+
+def show(figures: dict[str, Any]) -> None:
+    """A table for people."""
+    print("seconds     jobs   coordinator MB   miner MB   runners MB   descriptors   database MB")
+    samples = figures["samples"]
+    for sample in samples[:: max(1, len(samples) // 20)]:
+        print(
+            f"{sample['seconds']:7.0f} {sample['jobs']:8} {sample['coordinator_memory'] / MEGABYTE:16.1f} "
+            f"{sample['miner_memory'] / MEGABYTE:10.1f} {sample['runner_memory'] / MEGABYTE:12.1f} "
+            f"{sample['coordinator_descriptors']:6} {sample['miner_descriptors']:6} {sample['database'] / MEGABYTE:13.1f}"
+        )
+    for name, value in figures.items():
+        if name not in {"samples", "wrong"}:
+            print(f"{name:34} {value}")
+    for fault in figures["wrong"]:
+        print(f"WRONG: {fault}")
+
+
+def main() -> None:
+    """Soak, print what came of it, and exit with 1 if something grows."""
+    parser = argparse.ArgumentParser(description="See that nothing grows at half the highest rate.")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--rate", type=float, help="jobs a second; half the highest rate if not given")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["PYTHONPATH"] = str(install(folder / "packages"))
+        os.environ.update(ENVIRONMENT)
+        with coordinator(folder / "data", {}) as agent, start_miner(folder, agent.url) as miner:
+            figures = uvloop.run(measure(Soak(agent, miner, folder / "data"), options))
+        figures["disk_sync_ms"] = round(sync_milliseconds(folder), 3)
+    if options.json:
+        print(json.dumps(figures))
+    else:
+        show(figures)
+    sys.exit(bool(figures["wrong"]))
+
+
+if __name__ == "__main__":
+    main()

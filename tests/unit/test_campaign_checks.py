@@ -1,0 +1,151 @@
+"""A campaign's checks bite: whatever is planted in data that was right, is found."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from agent.miner._outbox_database import Entry, OutboxDatabase
+from campaign import checks
+from support.jobs import submit
+from support.scripted_miner import ScriptedMiner
+from support.server import serve
+
+RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}
+SETTLED = "entry = 'settlement' AND tx_id IN (SELECT tx_id FROM transactions WHERE status = 'settled' AND kind = 'payment')"
+AGAIN = f"INSERT INTO postings SELECT tx_id, 'again', ledger_account, amount FROM postings WHERE {SETTLED}"  # noqa: S608 - a literal
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The data of a coordinator with a job that completed, one that was cancelled, and one that waits; and their ids."""
+    data_dir = tmp_path_factory.mktemp("original") / "data"
+    with serve(data_dir, open_enrolment=True) as served:
+        headers = {"Authorization": f"Bearer {served.client_key}"}
+        with httpx.Client(base_url=served.url, headers=headers, timeout=30) as client:
+            assert client.post("/v1/artifacts", content=b"something").is_success
+            miner = ScriptedMiner(served.url)
+            assert miner.register().is_success
+            jobs = [submit(client, name="completed")]
+            (lease,) = miner.poll()
+            assert miner.complete(lease, RESULTS).is_success
+            jobs += [submit(client, name=name) for name in ("cancelled", "waiting")]
+            assert client.delete(f"/v1/jobs/{jobs[1]}").is_success
+    return data_dir, jobs
+
+
+@pytest.fixture
+def data_dir(original: tuple[Path, list[str]], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(original[0], tmp_path / "data"))
+
+
+@pytest.fixture
+def miner_dir(tmp_path: Path) -> Iterator[Path]:
+    """The data of a miner that has nothing to do."""
+    directory = tmp_path / "miner-data" / "miner"
+    (directory / "jobs").mkdir(parents=True)
+    outbox = OutboxDatabase(directory / "outbox.db")
+    outbox.open()
+    outbox.close()
+    yield directory.parent
+    assert (directory / "outbox.db").exists()
+
+
+def change(data_dir: Path, *statements: str) -> None:
+    """Plant a fault."""
+    with closing(sqlite3.connect(data_dir / "coordinator" / "coordinator.db")) as database, database:
+        for statement in statements:
+            assert database.execute(statement).rowcount > 0, statement
+
+
+def test_what_is_right_is_right(original: tuple[Path, list[str]], data_dir: Path, miner_dir: Path) -> None:
+    """Else a campaign would never end well; and what has not ended yet is named at the end only."""
+    assert checks.examine_database(data_dir, original[1]) == []
+    assert checks.examine_files(data_dir) == []
+    assert checks.examine_miner(miner_dir) == []
+    assert checks.counts(data_dir) == {"completed": 1, "cancelled": 1, "submitted": 1}
+    (waiting,) = [fault for fault in checks.examine_end(data_dir) if "leaves" not in fault]
+    assert waiting.startswith("jobs that have not ended: 1")
+
+
+@pytest.mark.parametrize(
+    ("fault", "statements"),
+    [
+        ("accepted and are lost", ["DELETE FROM jobs WHERE name = 'waiting'"]),
+        ("accepted twice", ["UPDATE jobs SET name = 'completed'"]),
+        ("sum to zero", ["UPDATE postings SET amount = amount + 1 WHERE entry = 'settlement' AND amount > 0"]),
+        (
+            "settled more than once",
+            [AGAIN],
+        ),
+        ("not the sum of their postings", ["UPDATE balances SET amount = amount + 1"]),
+        ("overdrawn", ["UPDATE balances SET amount = -1 WHERE ledger_account LIKE 'available:%'"]),
+        ("without a payment", ["DELETE FROM transactions WHERE kind = 'payment'"]),
+        ("ended and are not settled", ["UPDATE transactions SET status = 'pending' WHERE status = 'settled'"]),
+        ("settled before their end", ["UPDATE transactions SET status = 'settled' WHERE status = 'pending'"]),
+        ("what is still held", ["DELETE FROM postings WHERE ledger_account LIKE 'escrow:%' AND entry = 'hold'"]),
+        ("earnings", ["UPDATE miner_stats SET earned = earned + 1"]),
+        ("exactly one receipt", ["DELETE FROM receipts"]),
+        ("exactly one receipt", ["DELETE FROM results"]),
+        ("exactly one receipt", ["INSERT INTO runs SELECT job_id, 9, miner_id, 0, 0, 'completed', NULL, NULL FROM runs"]),
+        ("jobs that are not completed", ["UPDATE jobs SET state = 'failed' WHERE state = 'completed'"]),
+        ("leases of jobs that do not run", ["UPDATE jobs SET lease_session = 1 WHERE state = 'completed'"]),
+        ("without a lease", ["UPDATE jobs SET state = 'running' WHERE state = 'submitted'"]),
+        ("beside a newer one", ["UPDATE runs SET fence = 9"]),
+        ("not their count", ["UPDATE job_counts SET count = count + 1"]),
+        ("message to their webhook", ["UPDATE jobs SET webhook_url = 'https://example.com/'"]),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_database_is_found(
+    original: tuple[Path, list[str]], data_dir: Path, fault: str, statements: list[str]
+) -> None:
+    change(data_dir, *statements)
+    assert any(fault in found for found in checks.examine_database(data_dir, original[1]))
+
+
+def test_a_job_that_was_settled_twice_is_found_by_its_sums(data_dir: Path) -> None:
+    """A second settlement that is booked properly, balances and all, leaves the escrow short."""
+    change(
+        data_dir,
+        f"UPDATE postings SET amount = amount * 2 WHERE {SETTLED}",  # noqa: S608 - a literal
+        "UPDATE balances SET amount = (SELECT sum(amount) FROM postings WHERE ledger_account = balances.ledger_account) "
+        "WHERE ledger_account IN (SELECT ledger_account FROM postings)",
+    )
+    assert any("what is still held" in found for found in checks.examine_database(data_dir, ()))
+
+
+def test_a_fault_in_the_files_is_found(data_dir: Path) -> None:
+    root = data_dir / "coordinator" / "artifacts"
+    (blob,) = (path for path in root.glob("[0-9a-f][0-9a-f]/*"))
+    blob.write_bytes(b"something else")
+    for left in ("incoming/tmp1", "uploads/upload_1", "ab/cd"):
+        (root / left).parent.mkdir(exist_ok=True)
+        (root / left).touch()
+    (data_dir / "coordinator" / "log.new").touch()
+    found = "\n".join(checks.examine_files(data_dir))
+    for fault in (
+        "other content",
+        "never finished: tmp1",
+        "without a row: upload_1",
+        "sha256:abcd",
+        "log.new",
+    ):
+        assert fault in found
+    blob.unlink()
+    assert any("without a file" in fault for fault in checks.examine_files(data_dir))
+
+
+def test_what_a_miner_leaves_behind_is_found(miner_dir: Path) -> None:
+    (miner_dir / "miner" / "jobs" / "job_1_1").mkdir()
+    outbox = OutboxDatabase(miner_dir / "miner" / "outbox.db")
+    outbox.open()
+    outbox.put(Entry("job_1", 1, "result", {}))
+    outbox.close()
+    found = checks.examine_miner(miner_dir)
+    assert found == ["a job's directory: job_1_1", "an entry in the outbox's entries: ('job_1', 1)"]

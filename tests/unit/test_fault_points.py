@@ -1,0 +1,119 @@
+"""Fault points: off unless asked for, and when asked, exactly what was planned."""
+
+from __future__ import annotations
+
+import errno
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from agent import fault_points
+from agent.fault_points import POINTS, InjectedFault, parse, reach
+
+ROOT = Path(__file__).parents[2]
+POINT = "miner.signed"
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "plan"
+    monkeypatch.setattr(fault_points, "_plan", fault_points._Plan(path))
+    return path
+
+
+def test_nothing_happens_without_the_variable() -> None:
+    """No process follows a plan unless it was started to, so a point costs a comparison."""
+    assert not fault_points.armed()
+    for point in POINTS:
+        reach(point)
+
+
+def test_every_point_is_in_the_code_and_every_one_of_the_code_is_named() -> None:
+    """A campaign draws from the list; one that is nowhere passed would never be tried."""
+    calls = re.compile(r"\breach\(\s*\"([a-z_.]+)\"")
+    used = {
+        name
+        for path in (ROOT / "agent").rglob("*.py")
+        if path.name != "fault_points.py"
+        for name in calls.findall(path.read_text())
+    }
+    assert used == set(POINTS)
+
+
+def test_a_fault_comes_once_at_the_planned_pass(plan: Path) -> None:
+    plan.write_text(f"{POINT} raise 3\n")
+    reach(POINT)
+    reach("miner.delivered")
+    reach(POINT)
+    with pytest.raises(InjectedFault):
+        reach(POINT)
+    reach(POINT)
+
+
+def test_a_star_means_every_pass_until_the_plan_changes(plan: Path) -> None:
+    plan.write_text(f"{POINT} raise *\n")
+    for _ in range(2):
+        with pytest.raises(InjectedFault):
+            reach(POINT)
+    plan.write_text("")
+    reach(POINT)
+
+
+def test_a_detail_narrows_a_point_down(plan: Path) -> None:
+    plan.write_text("outbox.after_commit:put raise\n")
+    reach("outbox.after_commit", "remove")
+    with pytest.raises(InjectedFault):
+        reach("outbox.after_commit", "put")
+
+
+def test_a_full_disk_is_the_error_of_its_place(plan: Path) -> None:
+    plan.write_text(f"{POINT} disk_full *\n")
+    with pytest.raises(OSError, match="No space") as raised:
+        reach(POINT)
+    assert raised.value.errno == errno.ENOSPC
+    with pytest.raises(ZeroDivisionError):
+        reach(POINT, full=ZeroDivisionError)
+
+
+def test_a_delay_holds_the_thread_up(plan: Path) -> None:
+    plan.write_text(f"{POINT} delay=0.05\n")
+    began = time.monotonic()
+    reach(POINT)
+    assert time.monotonic() - began >= 0.05
+
+
+def test_what_was_done_is_written_down(plan: Path) -> None:
+    plan.write_text("outbox.after_commit raise 2\n")
+    reach("outbox.after_commit", "put")
+    with pytest.raises(InjectedFault):
+        reach("outbox.after_commit", "remove")
+    (line,) = plan.with_name("plan.done").read_text().splitlines()
+    assert line.startswith("outbox.after_commit:remove raise 2 ")
+
+
+@pytest.mark.parametrize("line", ["miner.nowhere kill", "miner.signed explode", "miner.signed kill often"])
+def test_a_plan_that_cannot_be_followed_is_refused(line: str) -> None:
+    """Rather than a campaign that hurts nothing."""
+    with pytest.raises(ValueError, match=r"nowhere|explode|often"):
+        parse(line)
+
+
+def test_a_process_dies_where_it_was_told_to(tmp_path: Path) -> None:
+    """With the variable, which only whoever starts the process can set."""
+    plan = tmp_path / "plan"
+    plan.write_text(f"{POINT} kill 2\n")
+    code = (
+        f"from agent.fault_points import reach; [print(n, flush=True) or reach({POINT!r}) for n in range(9)]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": "", "AITBC_FAULT_POINTS": str(plan)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (-9, "0\n1\n")
