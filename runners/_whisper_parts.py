@@ -116,7 +116,10 @@ def resume(request: TranscribeRequest, context: Context, duration: float) -> Res
             parts=resumed.parts + 1,
             language=part.language,
             text=resumed.text + part.text,
-            segments=(*resumed.segments, *(item.model_dump(exclude_none=True) for item in part.segments)),
+            segments=(
+                *resumed.segments,
+                *(item.model_dump(mode="json", exclude_none=True) for item in part.segments),
+            ),
         )
     return resumed
 

@@ -86,9 +86,9 @@ def context(make_context, tmp_path):
     return make_context({"audio_url": audio})
 
 
-def part(context, number=1, request=REQUEST, **changes):
+def part(context, number=1, of=REQUEST, **changes):
     """Write a good checkpoint with these changes."""
-    identity = Identity.of(request, context.files["audio_url"])
+    identity = Identity.of(of, context.files["audio_url"])
     start = 10.0 * (number - 1)
     content = {
         "format": 1, "request": identity.request, "audio": identity.audio, "language": "en", "start": start,
@@ -205,7 +205,7 @@ def test_a_part_that_is_too_large_is_not_read(context, monkeypatch):
 @pytest.mark.parametrize("changes", [{"task": "translate"}, {"model": "base"}, {"temperature": 0.2}])
 def test_a_part_of_another_request_is_refused(context, changes):
     multilingual = TranscribeRequest(audio_url=URL, model="tiny")
-    part(context, 1, request=multilingual)
+    part(context, 1, of=multilingual)
     assert resume(multilingual, context, 60.0).parts == 1
     assert (
         resume(TranscribeRequest(**{"audio_url": URL, "model": "tiny", **changes}), context, 60.0).parts == 0
@@ -218,8 +218,8 @@ def test_words_must_make_up_their_segment(context):
     def words(*texts):
         return [{"word": text, "start": 0.5, "end": 1.0, "probability": 0.9} for text in texts]
 
-    part(context, 1, request=request, segments=[segment(words=words("Hello", "there."))])
+    part(context, 1, of=request, segments=[segment(words=words("Hello", "there."))])
     assert resume(request, context, 60.0).parts == 1
     for wrong in (words("Good", "bye."), [], [{**words("Hello there.")[0], "probability": 2}]):
-        part(context, 1, request=request, segments=[segment(words=wrong)])
+        part(context, 1, of=request, segments=[segment(words=wrong)])
         assert resume(request, context, 60.0).parts == 0
