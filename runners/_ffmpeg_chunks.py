@@ -70,6 +70,17 @@ class _Chunk:
     times: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """The pictures that are left to encode: their first one's time in the source, and its time in the output.
+
+    Both are in seconds of the output. Encoders count in pictures, so that they differ by less than the time of one.
+    """
+
+    source: float = 0.0
+    at: float = 0.0
+
+
 def chunk_seconds(request: TranscodeRequest, encoder: str | None, seconds: float) -> float | None:
     """Return how long the chunks of an output are, None if it is encoded in one piece.
 
@@ -91,17 +102,17 @@ def encode_in_chunks(
     """
     began = time.monotonic()
     encoding = _Encoding(tools, device, plan, length, source, context, began)
-    chunks, after = encoding.resume()
-    if after is not None:
-        encoding.encode(len(chunks), after)
+    chunks, rest = encoding.resume()
+    resumed_until = 0.0
+    if chunks:
+        resumed_until = plan.seconds if rest is None else rest.at
+    if rest is not None:
+        encoding.encode(len(chunks), rest)
         chunks += encoding.made()
     if not chunks:
         raise Fail("Nothing came out: the chosen part of the input holds no pictures.")
     encoding.join(chunks, made)
-    resumed = encoding.resumed
-    if not resumed:
-        return 0.0
-    return plan.seconds if after is None else after
+    return resumed_until
 
 
 class _Encoding:
@@ -117,7 +128,6 @@ class _Encoding:
         context: Context,
         began: float,
     ) -> None:
-        self.resumed = 0
         self._tools = tools
         self._device = device
         self._plan = plan
@@ -131,11 +141,11 @@ class _Encoding:
         self._pending: list[OutputFile] = []
         self._last = began
 
-    def resume(self) -> tuple[list[_Chunk], float | None]:
-        """Return the chunks of earlier runs that fit, and the time from which on to encode: None if nothing is missing."""
+    def resume(self) -> tuple[list[_Chunk], _Rest | None]:
+        """Return the chunks of earlier runs that fit, and what is left to encode: None if nothing is."""
         stream = self._plan.media.video
         if _name(0) not in self._context.checkpoints or stream is None:
-            return [], 0.0
+            return [], _Rest()
         form, times = self._trial(), self._times_of_source(stream)
         chunks: list[_Chunk] = []
         done = 0
@@ -145,22 +155,23 @@ class _Encoding:
                 break
             chunks.append(chunk)
             done += len(chunk.times)
-        self.resumed = len(chunks)
         if not chunks:
-            return [], 0.0
-        return chunks, times[done] if done < len(times) else None
+            return [], _Rest()
+        if done == len(times):
+            return chunks, None
+        return chunks, _Rest(times[done], times[done] + chunks[-1].times[-1] - times[done - 1])
 
-    def encode(self, number: int, after: float) -> None:
-        """Encode the pictures from `after` seconds on, to chunks from this number on."""
+    def encode(self, number: int, rest: _Rest) -> None:
+        """Encode the rest to chunks from this number on."""
         self._number = number
-        options = self._options(ORIGIN + after) | {
+        options = self._options(ORIGIN + rest.at) | {
             "f": "segment",
             "segment_format": "nut",
             "segment_time": f"{self._length:.3f}",
             "segment_start_number": str(number),
             "force_key_frames": f"expr:gte(t,n_forced*{self._length:.3f})",
         }
-        listen = report(self._plan, self._context, after)
+        listen = report(self._plan, self._context, rest.at)
 
         def on_line(line: str) -> None:
             self._collect()
@@ -168,7 +179,7 @@ class _Encoding:
 
         sandbox, target = self._sandbox()
         inside = sandbox.read(self._source, INPUT)
-        arguments = self._plan.pictures(inside, f"{target}/chunk_%04d.nut", after, options)
+        arguments = self._plan.pictures(inside, f"{target}/chunk_%04d.nut", rest.source, options)
         run_ffmpeg(sandbox, arguments, self._context, on_line=on_line)
         self._collect(ended=True)
 

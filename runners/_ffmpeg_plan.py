@@ -22,7 +22,7 @@ MUXERS = {"mkv": "matroska", "m4a": "ipod"}
 GIF_FPS = 15.0
 """Pictures per second of a GIF unless the request says otherwise; its timing cannot hold the usual 30 exactly."""
 
-SEEK_MARGIN = 0.0005
+SEEK_MARGIN = 0.0001
 """Seconds before a picture at which reading begins, so that rounding does not lose it; below the distance of two pictures."""
 
 
@@ -67,7 +67,8 @@ class Plan:
     def pictures(self, source: str, target: str, after: float, options: Mapping[str, str]) -> list[str]:
         """The command line that encodes only the pictures, from the one at `after` seconds of the output on.
 
-        `options` say how they are written to `target`; its timestamps begin with 0 if `after` is above 0.
+        `options` say how they are written to `target`. If `after` is above 0, its timestamps begin with 0, or with
+        `SEEK_MARGIN` where the frame rate is not known.
         """
         import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
 
@@ -75,9 +76,8 @@ class Plan:
             raise ValueError("the plan has no pictures")
         opened = ffmpeg.input(source, **self._input(max(0.0, after - SEEK_MARGIN)))
         stream = self._pictures(opened[str(self.media.video.index)])
-        if after:
-            stream = stream.filter("setpts", "PTS-STARTPTS")
         settings = video_options(self.encoder, self.request, self.threads) | dict(options)
+        settings.pop("tag:v", None)  # a name of the output's container, which is not this one
         return _compiled(ffmpeg.output(stream, target, **settings))
 
     def joined(self, chunks: Mapping[str, str], listed: str, source: str, target: str) -> list[str]:
