@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from runners._base import Context, Device, Fail, OutputFile, Tools
 from runners._ffmpeg_plan import Plan, report
@@ -47,6 +48,7 @@ _ROUNDING: Final = 1e-6
 """Seconds by which timestamps differ because they are written with six decimals."""
 
 _LIST: Final = "/chunks.txt"
+_STARTS: Final = "starts.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,13 @@ class _Chunk:
     path: Path
     form: _Form
     times: tuple[float, ...]
+
+
+class _Placed(NamedTuple):
+    """A chunk and when it begins, in seconds of the output."""
+
+    path: Path
+    start: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +112,14 @@ def encode_in_chunks(
     began = time.monotonic()
     encoding = _Encoding(tools, device, plan, length, source, context, began)
     chunks, rest = encoding.resume()
+    placed = [_Placed(chunk.path, chunk.times[0]) for chunk in chunks]
     resumed_until = 0.0
     if chunks:
         resumed_until = plan.seconds if rest is None else rest.at
     if rest is not None:
         encoding.encode(len(chunks), rest)
-        chunks += encoding.made()
-    if not chunks:
-        raise Fail("Nothing came out: the chosen part of the input holds no pictures.")
-    encoding.join(chunks, made)
+        placed += encoding.made(len(chunks), rest)
+    encoding.join(placed, made)
     return resumed_until
 
 
@@ -138,6 +146,7 @@ class _Encoding:
         self._scratch = context.work / "chunks"
         self._scratch.mkdir()
         self._number = 0
+        self._starts: Mapping[str, float] = {}
         self._pending: list[OutputFile] = []
         self._last = began
 
@@ -164,9 +173,12 @@ class _Encoding:
     def encode(self, number: int, rest: _Rest) -> None:
         """Encode the rest to chunks from this number on."""
         self._number = number
+        sandbox, target = self._sandbox()
         options = self._options(ORIGIN + rest.at) | {
             "f": "segment",
             "segment_format": "nut",
+            "segment_list": f"{target}/{_STARTS}",
+            "segment_list_type": "csv",
             "segment_time": f"{self._length:.3f}",
             "segment_start_number": str(number),
             "force_key_frames": f"expr:gte(t,n_forced*{self._length:.3f})",
@@ -177,21 +189,23 @@ class _Encoding:
             self._collect()
             listen(line)
 
-        sandbox, target = self._sandbox()
         inside = sandbox.read(self._source, INPUT)
         arguments = self._plan.pictures(inside, f"{target}/chunk_%04d.nut", rest.source, options)
         run_ffmpeg(sandbox, arguments, self._context, on_line=on_line)
         self._collect(ended=True)
+        self._starts = _starts(self._scratch / _STARTS)
 
-    def made(self) -> list[_Chunk]:
-        """Return the chunks of this run."""
-        names = sorted(path.name for path in self._context.output.glob("chunk_*.nut"))
-        chunks = [self._read(self._context.output / name) for name in names]
-        if any(chunk is None for chunk in chunks):
-            raise Fail("Nothing came out: ffmpeg wrote no pictures that it can read.")
-        return [chunk for chunk in chunks if chunk is not None]
+    def made(self, number: int, rest: _Rest) -> list[_Placed]:
+        """Return the chunks of this run, which begin with this number and the rest, and where each begins."""
+        paths = [self._context.output / _name(place) for place in range(number, self._number)]
+        if not paths:
+            raise Fail("Nothing came out: the chosen part of the input holds no pictures.")
+        # ffmpeg's list has no time for its first chunk: that of a video's first picture is in the chunk.
+        chunk = None if number else self._read(paths[0], decode=False)
+        first = rest.at if chunk is None else chunk.times[0]
+        return [_Placed(path, self._starts.get(path.name, first)) for path in paths]
 
-    def join(self, chunks: Sequence[_Chunk], made: Path) -> None:
+    def join(self, chunks: Sequence[_Placed], made: Path) -> None:
         """Write the output: the pictures of all chunks, and the sound of the source."""
         joined = self._context.work / "joined"
         joined.mkdir()
@@ -208,7 +222,7 @@ class _Encoding:
             "format_whitelist": "concat,nut",
             "f": "concat",
             "safe": "0",
-            "itsoffset": f"{max(0.0, chunks[0].times[0]):.6f}",
+            "itsoffset": f"{max(0.0, chunks[0].start):.6f}",
         }
         inside = sandbox.read(self._source, INPUT)
         arguments = self._plan.joined(reading, sandbox.read(listed, _LIST), inside, target)
@@ -284,12 +298,15 @@ class _Encoding:
             time for time in moved if time >= -_ROUNDING and (length is None or time < length - _ROUNDING)
         ]
 
-    def _read(self, path: Path) -> _Chunk | None:
-        """Decode a chunk and describe it; None for a file that is not one stream of pictures, whole and in order."""
+    def _read(self, path: Path, *, decode: bool = True) -> _Chunk | None:
+        """Describe a chunk; None for a file that is not one stream of pictures, in order and, if decoded, whole."""
         lines: list[str] = []
-        stream = "codec_type,codec_name,profile,width,height,pix_fmt,nb_read_frames,extradata_hash"
+        stream = (
+            "codec_type,codec_name,profile,width,height,pix_fmt,nb_read_frames,nb_read_packets,extradata_hash"
+        )
         entries = f"stream={stream}:packet=pts_time,flags"
-        options = ["-count_frames", "-show_data_hash", "sha256", "-show_entries", entries, "-of", "json=c=1"]
+        count = "-count_frames" if decode else "-count_packets"
+        options = [count, "-show_data_hash", "sha256", "-show_entries", entries, "-of", "json=c=1"]
         try:
             probe_lines(self._tools, path, self._context, options, lines.append)
             return _described(path, json.loads("\n".join(lines)))
@@ -302,7 +319,7 @@ def _described(path: Path, probed: Mapping[str, Any]) -> _Chunk | None:
     packets = probed["packets"]
     first = float(packets[0]["pts_time"])
     times = sorted(float(packet["pts_time"]) for packet in packets)
-    whole = stream["codec_type"] == "video" and int(stream["nb_read_frames"]) == len(times)
+    whole = stream["codec_type"] == "video" and _pictures(stream) == len(times)
     if not whole or times[0] != first or "K" not in packets[0]["flags"]:
         return None
     form = _Form(
@@ -310,6 +327,23 @@ def _described(path: Path, probed: Mapping[str, Any]) -> _Chunk | None:
         height=int(stream["height"]), pixels=str(stream.get("pix_fmt")), header=str(stream.get("extradata_hash")),
     )  # fmt: skip
     return _Chunk(path, form, tuple(time - ORIGIN for time in times))
+
+
+def _pictures(stream: Mapping[str, Any]) -> int:
+    """How many pictures were decoded, or how many packets were counted instead."""
+    return int(stream["nb_read_frames"] if "nb_read_frames" in stream else stream["nb_read_packets"])
+
+
+def _starts(listed: Path) -> dict[str, float]:
+    """Return when chunks begin, by name, as ffmpeg's list says; it gives none for the first."""
+    starts: dict[str, float] = {}
+    if listed.is_symlink() or not listed.is_file():  # an input that took over ffmpeg may have made it anything
+        return starts
+    for line in listed.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+        with suppress(ValueError):
+            name, start, _ = line.split(",")
+            starts[name] = float(start) - ORIGIN
+    return starts
 
 
 def _agree(made: Sequence[float], source: Sequence[float], done: int) -> bool:
@@ -321,13 +355,13 @@ def _agree(made: Sequence[float], source: Sequence[float], done: int) -> bool:
     return all(abs(one - other) <= 0.6 * distance for one, other in zip(made, expected, strict=True))
 
 
-def _listing(chunks: Sequence[_Chunk], folders: Mapping[Path, str]) -> str:
+def _listing(chunks: Sequence[_Placed], folders: Mapping[Path, str]) -> str:
     """The list of chunks for ffmpeg's concat demuxer, each as long as it is until the next begins."""
     lines = ["ffconcat version 1.0"]
     for number, chunk in enumerate(chunks):
         lines.append(f"file '{_quoted(f'{folders[chunk.path.parent]}/{chunk.path.name}')}'")
         if number + 1 < len(chunks):
-            lines.append(f"duration {chunks[number + 1].times[0] - chunk.times[0]:.6f}")
+            lines.append(f"duration {chunks[number + 1].start - chunk.start:.6f}")
     return "\n".join(lines) + "\n"
 
 
