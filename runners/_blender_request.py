@@ -150,8 +150,9 @@ class RenderedFrame(File):
 class RenderResult(BaseModel):
     """Output of the service.
 
-    `resumed_frames` are those that another run of the job had finished before. `warnings` say why the pictures may
-    differ from those that the client's own Blender makes.
+    `resumed_frames` are those that another run of the job had finished before, often on another miner: the signer vouches
+    that it was given them, not that it rendered them. `warnings` say why the pictures may differ from those that the client's
+    own Blender makes.
     """
 
     frames: list[RenderedFrame]

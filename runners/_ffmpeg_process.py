@@ -102,7 +102,7 @@ def last_timestamp(tools: Tools, file: Path, context: Context, stream: Stream) -
         numbers = [float(word) for word in line.split(",") if re.fullmatch(r"-?\d+(\.\d+)?", word)]
         last = max(last, sum(numbers[:2]))
 
-    _run_ffprobe(
+    probe_lines(
         tools,
         file,
         context,
@@ -121,7 +121,7 @@ def last_timestamp(tools: Tools, file: Path, context: Context, stream: Stream) -
 
 def _ffprobe(tools: Tools, file: Path, context: Context, *options: str) -> Mapping[str, Any]:
     lines: list[str] = []
-    _run_ffprobe(tools, file, context, ["-of", "json", *options], lines.append)
+    probe_lines(tools, file, context, ["-of", "json", *options], lines.append)
     try:
         described: Mapping[str, Any] = json.loads("\n".join(lines))
     except (json.JSONDecodeError, RecursionError):
@@ -129,9 +129,10 @@ def _ffprobe(tools: Tools, file: Path, context: Context, *options: str) -> Mappi
     return described
 
 
-def _run_ffprobe(
+def probe_lines(
     tools: Tools, file: Path, context: Context, options: Sequence[str], on_line: Callable[[str], None]
 ) -> None:
+    """Run ffprobe on a file from strangers; `on_line` gets what it prints. Raises `Fail` for what is no media file."""
     seconds = min(INSPECTION_SECONDS, context.timeout_seconds)
     memory = min(INSPECTION_MEMORY, tools.max_memory)
     sandbox = Sandbox(tools, Limits(memory=memory, output=2**20, seconds=seconds, cpu_seconds=seconds))

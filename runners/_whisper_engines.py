@@ -39,7 +39,7 @@ _BATCH = {"cuda": 8, "cpu": 2}
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What an engine heard. Segments are JSON objects as `_whisper_request.Segment` has them."""
+    """What an engine heard. Segments are JSON objects as `_whisper_request.Segment` has them; a space may precede `text`."""
 
     text: str
     language: str
@@ -49,11 +49,14 @@ class Transcript:
 class Listener(Protocol):
     """Told how far an engine is. Both methods may raise, which ends the transcription."""
 
-    def reached(self, seconds: float) -> None:
-        """The sound before `seconds` is done. Called at least once for every window, also while nothing is spoken."""
+    def reached(self, seconds: float, language: str | None) -> None:
+        """The sound before `seconds` is done, and all its segments were reported. `language` is None while unknown.
 
-    def heard(self, segment: Mapping[str, Any]) -> None:
-        """A segment is finished. Called in order."""
+        Called at least once for every window, also while nothing is spoken.
+        """
+
+    def heard(self, segment: Mapping[str, Any], text: str) -> None:
+        """A segment is finished; `text` is its text with the space that precedes it. Called in order."""
 
 
 class TranscriptionEngine(Protocol):
@@ -139,7 +142,7 @@ class OpenAIWhisper:
                 verbose=None,
             )
             segments = follower.finish(heard["segments"])
-        return Transcript(heard["text"].strip(), heard["language"], segments)
+        return Transcript(heard["text"], heard["language"], segments)
 
 
 @contextmanager
@@ -157,8 +160,8 @@ class _Follower:
     """Stands in for a model's `decode`, from where it sees how far `whisper.transcribe` has come.
 
     That function reports nothing but a progress bar, which stands still during silence. Its local variables `seek` (in
-    steps of 10 ms) and `all_segments` are what is needed; should a later version name them otherwise, segments are
-    told at the end and only the reports between are lost.
+    steps of 10 ms), `all_segments` and `language` are what is needed; should a later version name them otherwise, segments
+    are reported at the end, and only progress and checkpoints are lost.
     """
 
     def __init__(self, decode: Any, listener: Listener) -> None:
@@ -168,9 +171,9 @@ class _Follower:
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         frame = inspect.currentframe()
-        seek, segments = _progress_of_transcribe(frame)
+        seek, segments, language = _progress_of_transcribe(frame)
         self._tell(segments)
-        self._listener.reached(seek / 100)
+        self._listener.reached(seek / 100, language)
         return self._decode(*arguments, **options)
 
     def finish(self, segments: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
@@ -184,16 +187,19 @@ class _Follower:
             words = segment.get("words")
             told = _segment(segment["start"], segment["end"], segment["text"], words)
             self._told.append(told)
-            self._listener.heard(told)
+            self._listener.heard(told, segment["text"])
 
 
-def _progress_of_transcribe(frame: FrameType | None) -> tuple[int, Sequence[Mapping[str, Any]]]:
-    """`seek` and `all_segments` of the function `transcribe` that is being called, 0 and none if they are not found."""
+def _progress_of_transcribe(
+    frame: FrameType | None,
+) -> tuple[int, Sequence[Mapping[str, Any]], str | None]:
+    """Return `seek`, `all_segments` and `language` of the function `transcribe` in the stack; 0 and none without it."""
     while frame is not None:
         if frame.f_code.co_name == "transcribe" and "all_segments" in frame.f_locals:
-            return int(frame.f_locals.get("seek", 0)), frame.f_locals["all_segments"]
+            found = frame.f_locals
+            return int(found.get("seek", 0)), found["all_segments"], found.get("language")
         frame = frame.f_back
-    return 0, ()
+    return 0, (), None
 
 
 class FasterWhisper:
@@ -232,9 +238,20 @@ class FasterWhisper:
                 segment = _segment(passage.start, passage.end, passage.text, words)
                 text += passage.text
                 segments.append(segment)
-                listener.heard(segment)
-                listener.reached(float(passage.end))
-        return Transcript(text.strip(), information.language, segments)
+                listener.heard(segment, passage.text)
+                listener.reached(float(passage.end), information.language)
+        return Transcript(text, information.language, segments)
+
+
+def later(segment: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
+    """Return a segment whose times, and whose words' times, lie so many seconds later."""
+    if not seconds:
+        return segment
+    moved = {name: round(segment[name] + seconds, 3) for name in ("start", "end")}
+    words = segment.get("words")
+    return {**segment, **moved} | (
+        {} if words is None else {"words": [later(word, seconds) for word in words]}
+    )
 
 
 def _word(word: Any) -> Mapping[str, Any]:

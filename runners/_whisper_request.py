@@ -100,10 +100,15 @@ class Segment(BaseModel):
 
 
 class TranscribeResult(BaseModel):
-    """Output of the service. `duration` is the audio's, in seconds."""
+    """Output of the service. `duration` is the audio's, in seconds.
+
+    `resumed_until` stands in the results of a miner that took the job over: the segments before this time come from
+    another miner's run. The signer vouches that it was given them, not that it heard them.
+    """
 
     text: str
     language: str
     duration: float
     segments: list[Segment]
     files: list[File]
+    resumed_until: float | None = None

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
 from runners._base import (
     Benchmark,
+    Checkpoints,
     Context,
     Fail,
     File,
@@ -30,12 +28,13 @@ from runners._base import (
     ServiceDefinition,
     Tools,
 )
-from runners._ffmpeg_encoders import HARDWARE, audio_options, choose, version, video_options, working
+from runners._ffmpeg_chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
+from runners._ffmpeg_encoders import HARDWARE, choose, version, working
+from runners._ffmpeg_plan import SOUND_WEIGHT, Plan, report
 from runners._ffmpeg_process import INPUT as INPUT_PATH
 from runners._ffmpeg_process import (
     Media,
     generate,
-    input_options,
     inspect,
     job_limits,
     last_timestamp,
@@ -44,25 +43,21 @@ from runners._ffmpeg_process import (
 from runners._ffmpeg_request import MEDIA_TYPES, TranscodeRequest
 from runners.sandbox import Sandbox, unavailable
 
-SOUND_WEIGHT = Decimal("0.1")
-"""Units of one second of an output that has no pictures: as much as a picture of 0.1 megapixels."""
-
 
 class TranscodeResult(BaseModel):
-    """Output of the service. `codec` is the pictures', or the sound's where there are none; sizes in pixels."""
+    """Output of the service. `codec` is the pictures', or the sound's where there are none; sizes in pixels.
+
+    `resumed_until` stands in the results of a miner that took the job over: the pictures before this time, in seconds,
+    were encoded by another miner. The signer vouches that it was given them and that their times fit the input.
+    """
 
     file: File
     duration: float
     width: int | None
     height: int | None
     codec: str
+    resumed_until: float | None = None
 
-
-MUXERS = {"mkv": "matroska", "m4a": "ipod"}
-"""ffmpeg's names of the containers whose common name is another."""
-
-GIF_FPS = 15.0
-"""Pictures per second of a GIF unless the request says otherwise; its timing cannot hold the usual 30 exactly."""
 
 BENCHMARK_SIZE = (1280, 720)
 BENCHMARK_FPS = 30
@@ -87,6 +82,7 @@ DEFINITION = ServiceDefinition(
     output_model=TranscodeResult,
     requirements=Requirements(gpu="optional", memory=2 * 2**30, disk=2 * 2**30),
     route="ffmpeg/transcode",
+    checkpoints=Checkpoints("chunks", CHUNK_FILES),
 )
 
 
@@ -124,11 +120,16 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         context.check()
         kind = "video" if request.has_video else "audio"
         made = context.output / f"{kind}.{request.output_format}"
-        self._convert(plan, source, made, context)
+        length = chunk_seconds(request, plan.encoder, plan.seconds)
+        resumed_until = 0.0
+        if length is None:
+            self._convert(plan, source, made, context)
+        else:
+            resumed_until = encode_in_chunks(self.tools, self.device, plan, length, source, made, context)
         context.check()
         if not made.is_file() or made.stat().st_size == 0:
             raise Fail("Nothing came out: the chosen part of the input holds no pictures or sound.")
-        return _result(request, inspect(self.tools, made, context), made)
+        return _result(request, inspect(self.tools, made, context), made, resumed_until)
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
@@ -145,7 +146,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             scale=Decimal(BENCHMARK_FPS * 1_000_000) / (width * height),
         )
 
-    def _plan(self, request: TranscodeRequest, media: Media, source: Path, context: Context) -> _Plan:
+    def _plan(self, request: TranscodeRequest, media: Media, source: Path, context: Context) -> Plan:
         if request.has_video and media.video is None:
             raise Fail("The input has no video stream; choose an audio output_format such as 'mp3'.")
         if not request.has_video and media.audio is None:
@@ -160,112 +161,18 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             raise Fail(f"start ({request.start:g} s) is not before the end of the input ({duration:.3f} s).")
         seconds = min(request.length or duration, duration - request.start)
         encoder = choose(self.tools, self.device, request) if request.has_video else None
-        return _Plan(request, media, seconds, encoder, max(1, self.device.threads))
+        return Plan(request, media, seconds, encoder, max(1, self.device.threads))
 
-    def _convert(self, plan: _Plan, source: Path, made: Path, context: Context) -> None:
+    def _convert(self, plan: Plan, source: Path, made: Path, context: Context) -> None:
         limits = job_limits(self.tools, self.device, context.timeout_seconds)
         sandbox = Sandbox(self.tools, limits, self.device)
         target = f"{sandbox.write(context.output, '/output')}/{made.name}"
         arguments = plan.arguments(sandbox.read(source, INPUT_PATH), target)
         hardware = plan.encoder in HARDWARE.values()
-        run_ffmpeg(sandbox, arguments, context, on_line=_report(plan, context), hardware=hardware)
+        run_ffmpeg(sandbox, arguments, context, on_line=report(plan, context), hardware=hardware)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What will be done to one input. `seconds` is how long the output will be."""
-
-    request: TranscodeRequest
-    media: Media
-    seconds: float
-    encoder: str | None
-    threads: int
-
-    @property
-    def megapixels(self) -> Decimal:
-        """Of each output picture, as far as known before encoding; `SOUND_WEIGHT` where there are none."""
-        video = self.media.video
-        if self.encoder is None or video is None:
-            return SOUND_WEIGHT
-        width, height = self.request.size or (video.width, video.height)
-        return Decimal(width * height) / 1_000_000
-
-    def arguments(self, source: str, target: str) -> list[str]:
-        """The command line for this plan, after the name of the program."""
-        import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
-
-        request = self.request
-        options = input_options() | {"threads": str(self.threads)}
-        if request.start:
-            options["ss"] = f"{request.start:.6f}"
-        if request.length is not None:
-            options["t"] = f"{request.length:.6f}"
-        opened = ffmpeg.input(source, **options)
-        streams, settings = [], {"format": MUXERS.get(request.output_format, request.output_format)}
-        if self.encoder is not None and self.media.video is not None:
-            streams.append(self._pictures(opened[str(self.media.video.index)]))
-            settings |= video_options(self.encoder, request, self.threads)
-        if request.sound_codec != "none" and self.media.audio is not None:
-            streams.append(opened[str(self.media.audio.index)])
-            settings |= audio_options(request, self.media.audio.channels)
-        if request.output_format in ("mp4", "mov", "m4a"):
-            settings["movflags"] = "+faststart"
-        compiled: list[str] = ffmpeg.get_args(ffmpeg.output(*streams, target, **settings))
-        return compiled
-
-    def _pictures(self, stream: Any) -> Any:
-        """The graph from the decoded pictures to the encoder."""
-        if self.encoder == "copy" or self.media.video is None:
-            return stream
-        request, video = self.request, self.media.video
-        odd = video.width % 2 or video.height % 2
-        if not video.square_pixels or (odd and request.size is None):
-            stream = stream.filter("scale", "trunc(iw*sar/2)*2", "trunc(ih/2)*2").filter("setsar", "1")
-        if request.size is not None:
-            stream = _fit(stream, request.size, request.fit)
-        fps = request.fps or (GIF_FPS if self.encoder == "gif" else None)
-        if fps is not None:
-            stream = stream.filter("fps", f"{fps:g}")
-        if self.encoder == "gif":
-            pair = stream.filter_multi_output("split")
-            # A palette for each picture: one for all would hold the whole video in memory.
-            palette = pair[0].filter("palettegen", stats_mode="single")
-            stream = _with_palette(pair[1], palette)
-        return stream
-
-
-def _fit(stream: Any, size: tuple[int, int], fit: str) -> Any:
-    width, height = size
-    if fit == "stretch":
-        stream = stream.filter("scale", width, height)
-    else:
-        shape = {"force_original_aspect_ratio": "decrease", "force_divisible_by": 2}
-        stream = stream.filter("scale", width, height, **shape)
-    if fit == "pad":
-        stream = stream.filter("pad", width, height, "(ow-iw)/2", "(oh-ih)/2")
-    return stream.filter("setsar", "1")
-
-
-def _with_palette(stream: Any, palette: Any) -> Any:
-    import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
-
-    return ffmpeg.filter([stream, palette], "paletteuse", new=1)
-
-
-def _report(plan: _Plan, context: Context) -> Callable[[str], None]:
-    """A listener for the lines of `-progress`; 100 is kept for the end."""
-
-    def listen(line: str) -> None:
-        key, _, value = line.partition("=")
-        if key == "out_time_us" and value.strip().isdigit():
-            seconds = min(int(value) / 1e6, plan.seconds)
-            units = round(Decimal(str(seconds)) * plan.megapixels, 6)
-            context.progress(min(99.0, 100 * seconds / plan.seconds), units)
-
-    return listen
-
-
-def _result(request: TranscodeRequest, media: Media, made: Path) -> Result:
+def _result(request: TranscodeRequest, media: Media, made: Path, resumed_until: float) -> Result:
     stream = (media.video if request.has_video else None) or media.audio
     if stream is None or media.duration is None:
         raise Fail("Nothing came out: the chosen part of the input holds no pictures or sound.")
@@ -279,6 +186,8 @@ def _result(request: TranscodeRequest, media: Media, made: Path) -> Result:
         "height": stream.height if has_pictures else None,
         "codec": stream.codec,
     }
+    if resumed_until:
+        results["resumed_until"] = round(resumed_until, 6)
     return Result(results, round(Decimal(str(duration)) * weight, 6))
 
 

@@ -26,7 +26,16 @@ from runners._base import (
 )
 from runners._ffmpeg_process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
 from runners._memory import release_memory
-from runners._whisper_engines import SAMPLE_RATE, TranscriptionEngine, installed, open_engine, weights
+from runners._whisper_engines import (
+    SAMPLE_RATE,
+    Transcript,
+    TranscriptionEngine,
+    installed,
+    later,
+    open_engine,
+    weights,
+)
+from runners._whisper_parts import PART_FILES, PartWriter, Resumed, resume
 from runners._whisper_request import Engine, TranscribeRequest, TranscribeResult
 from runners._whisper_subtitles import write
 from runners.sandbox import Sandbox, unavailable
@@ -36,9 +45,6 @@ if TYPE_CHECKING:
 
 MAX_SECONDS = 6 * 3600
 """Longest audio of one job, in seconds; its samples and its spectrogram are held in memory (0.5 GB an hour)."""
-
-PART_FILES = {r"part_\d{4}\.json": "application/json"}
-"""The names of checkpoints."""
 
 BENCHMARK_TEXT = (
     "The machine that hears this sentence is being measured. It listens to a short passage of plain speech and writes "
@@ -110,14 +116,23 @@ class WhisperRunner(Runner[TranscribeRequest]):
         context.progress(0)
         engine = self._engine_for(request)
         context.check()
-        heard = engine.transcribe(samples, request, _Report(context, duration))
+        resumed = resume(request, context, duration)
+        report = _Report(
+            context,
+            duration,
+            resumed,
+            PartWriter(request, context, resumed, duration, self.tools.checkpoint_seconds),
+        )
+        heard = _transcribe_rest(engine, samples, request, resumed, report)
         context.check()
         results: dict[str, Any] = {
-            "text": heard.text,
+            "text": f"{resumed.text}{heard.text}".strip(),
             "language": heard.language,
             "duration": duration,
-            "segments": list(heard.segments),
+            "segments": report.segments,
         }
+        if resumed.parts:
+            results["resumed_until"] = resumed.until
         files = [write(context.output, form, results) for form in request.output_formats]
         return Result({**results, "files": files}, Decimal(str(duration)))
 
@@ -183,20 +198,52 @@ class WhisperRunner(Runner[TranscribeRequest]):
         return samples
 
 
-class _Report:
-    """Passes an engine's progress on to the job."""
+def _transcribe_rest(
+    engine: TranscriptionEngine,
+    samples: Samples,
+    request: TranscribeRequest,
+    resumed: Resumed,
+    report: _Report,
+) -> Transcript:
+    """Transcribe what earlier runs have not; the language is theirs."""
+    if not resumed.parts or resumed.language is None:
+        return engine.transcribe(samples, request, report)
+    report.repeat()
+    rest = samples[round(resumed.until * SAMPLE_RATE) :]
+    if not len(rest):
+        return Transcript("", resumed.language, ())
+    return engine.transcribe(rest, request.model_copy(update={"language": resumed.language}), report)
 
-    def __init__(self, context: Context, duration: float) -> None:
+
+class _Report:
+    """Passes an engine's progress on to the job. The engine's times begin where earlier runs ended."""
+
+    def __init__(self, context: Context, duration: float, resumed: Resumed, parts: PartWriter) -> None:
+        self.segments: list[Mapping[str, Any]] = []
         self._context = context
         self._duration = duration
+        self._resumed = resumed
+        self._parts = parts
 
-    def reached(self, seconds: float) -> None:
+    def reached(self, seconds: float, language: str | None) -> None:
         self._context.check()
-        done = min(seconds, self._duration)
+        done = min(self._resumed.until + seconds, self._duration)
         self._context.progress(min(99.0, 100 * done / self._duration), Decimal(str(round(done, 3))))
+        self._parts.border(self._resumed.until + seconds, language)
 
-    def heard(self, segment: Mapping[str, Any]) -> None:
+    def heard(self, segment: Mapping[str, Any], text: str) -> None:
         self._context.check()
+        moved = later(segment, self._resumed.until)
+        self._publish(moved)
+        self._parts.segment(moved, text)
+
+    def repeat(self) -> None:
+        """Publish the segments of earlier runs: each run's events make a whole transcript."""
+        for segment in self._resumed.segments:
+            self._publish(segment)
+
+    def _publish(self, segment: Mapping[str, Any]) -> None:
+        self.segments.append(segment)
         self._context.event("segment", {key: segment[key] for key in ("start", "end", "text")})
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
-from support.media import make_scene, make_video
+from support.media import SENTENCE, make_scene, make_speech, make_video, probe
 from support.scripted_miner import ScriptedMiner
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 
 FRAMES = 6
+
+TAKE_OVER_SECONDS = 180
+"""Within which a job whose miner was killed is done, also on a busy machine."""
 
 
 def coordinator_in(directory: Path) -> Agent:
@@ -32,6 +37,16 @@ def miner_of(coordinator: Agent, directory: Path, **environment: str) -> Agent:
     """A miner with a directory of its own."""
     token = coordinator.cli("enroll").stdout.strip()
     return Agent(directory, "start", "--coordinator", coordinator.url, "--enroll", token, **environment)
+
+
+@contextmanager
+def ended(agent: Agent) -> Iterator[None]:
+    """End an agent that is started in the block."""
+    try:
+        yield
+    finally:
+        if agent.process is not None and agent.process.poll() is None:
+            agent.stop()
 
 
 def test_a_file_that_another_miner_planted_is_not_signed(tmp_path: Path) -> None:
@@ -88,3 +103,74 @@ def test_another_miner_continues_after_the_frames_that_exist(tmp_path: Path) -> 
             bundle = client.receipts.export(job.job_id)
             verification = verify_bundle(bundle, coordinator.file["log_key"])
             assert verification.valid, verification.failures
+
+
+def take_over(coordinator: Agent, first: Agent, second: Agent, job_id: str) -> list[str]:
+    """Kill the first miner once it has handed over a checkpoint, and start the second. Return all checkpoints, in order."""
+    names: list[str] = []
+    for event in coordinator.client().jobs.events(job_id, timeout=TAKE_OVER_SECONDS):
+        if event.kind == "checkpoint":
+            names.append(event.data["name"])
+            if second.process is None:
+                first.kill()
+                second.start()
+    return names
+
+
+@pytest.mark.timeout(400)
+def test_another_miner_continues_a_transcription_after_the_segments_that_exist(tmp_path: Path) -> None:
+    """The second miner hears only what follows, says until when the segments are another's, and its receipt verifies."""
+    speech = make_speech(tmp_path / "speech.wav", " ".join([SENTENCE] * 10))
+    coordinator = coordinator_in(tmp_path)
+    with running(coordinator):
+        client = coordinator.client()
+        first, second = (
+            miner_of(coordinator, tmp_path / name, AITBC_RUNNERS__CHECKPOINT_SECONDS="0.01")
+            for name in ("first", "second")
+        )
+        with running(first), ended(second):
+            job = client.services.transcribe(speech, model="tiny.en", language="en")
+            names = take_over(coordinator, first, second, job.job_id)
+            done = client.jobs.wait(job.job_id, timeout=TAKE_OVER_SECONDS)
+            assert done.miner_id == second.file["miner_id"]
+        results = client.jobs.get_results(job.job_id).results
+        assert 0 < results["resumed_until"] < results["duration"]
+        assert len(names) == len(set(names)), "no part was made twice"
+        starts = [segment["start"] for segment in results["segments"]]
+        assert starts == sorted(starts)
+        assert starts[0] < results["resumed_until"] < starts[-1] + 10
+        assert results["text"].count("short message") >= 7
+        verification = verify_bundle(client.receipts.export(job.job_id), coordinator.file["log_key"])
+        assert verification.valid, verification.failures
+
+
+@pytest.mark.timeout(400)
+def test_another_miner_continues_a_transcoding_after_the_chunks_that_exist(tmp_path: Path) -> None:
+    """The second miner encodes only what follows. Every picture is there once, at its time, and the sound is whole."""
+    video = make_video(tmp_path / "input.mp4", seconds=45, size="480x270")
+    coordinator = coordinator_in(tmp_path)
+    with running(coordinator):
+        client = coordinator.client()
+        first, second = (
+            miner_of(coordinator, tmp_path / name, AITBC_RUNNERS__CHECKPOINT_SECONDS="0.01")
+            for name in ("first", "second")
+        )
+        with running(first), ended(second):
+            job = client.services.transcode(video, output_format="mp4", codec="hevc")
+            names = take_over(coordinator, first, second, job.job_id)
+            done = client.jobs.wait(job.job_id, timeout=TAKE_OVER_SECONDS)
+            assert done.miner_id == second.file["miner_id"]
+        results = client.jobs.get_results(job.job_id).results
+        assert 0 < results["resumed_until"] < results["duration"]
+        assert len(names) == len(set(names)), "no chunk was made twice"
+        assert results["duration"] == pytest.approx(45, abs=0.1)
+        made = tmp_path / "made.mp4"
+        client.artifacts.download(results["file"]["artifact_id"], to=made)
+        pictures, sound = (
+            next(stream for stream in probe(made)["streams"] if stream["codec_type"] == kind)
+            for kind in ("video", "audio")
+        )
+        assert (pictures["codec_name"], pictures["nb_frames"]) == ("hevc", "1125")
+        assert float(sound["duration"]) == pytest.approx(45, abs=0.1)
+        verification = verify_bundle(client.receipts.export(job.job_id), coordinator.file["log_key"])
+        assert verification.valid, verification.failures

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from platformdirs import user_cache_path
 
 from runners._base import Cancelled, Device, Model, OutputFile, Tools
 from runners._protocol import TO_PARENT, Configure, Message, encode
@@ -125,6 +126,16 @@ class RecordingContext:
         self.cancelled = True
         for callback in self.callbacks:
             callback()
+
+
+@pytest.fixture(scope="session")
+def models() -> Path:
+    """Where the Whisper model of the tests is."""
+    directory = Path(os.environ.get("AITBC_MODELS_DIR") or user_cache_path("aitbc") / "models")
+    for name in ("model.pt", "model.bin"):
+        if not (directory / "tiny.en" / name).is_file():
+            pytest.fail(f"The Whisper model tiny.en is not in {directory}; run `make setup`.")
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shutil
 import subprocess
 import sys
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 import whisper
 import whisper.tokenizer
-from platformdirs import user_cache_path
 from pydantic import ValidationError
 
 from runners._base import Cancelled, Fail, Model, Retry, Tools
@@ -26,15 +23,6 @@ URL = "https://example.com/audio.mp3"
 SENTENCE = (
     "Please transcribe this short message and send the result back to the coordinator before noon on Friday."
 )
-
-
-@pytest.fixture(scope="session")
-def models():
-    directory = Path(os.environ.get("AITBC_MODELS_DIR") or user_cache_path("aitbc") / "models")
-    for name in ("model.pt", "model.bin"):
-        if not (directory / "tiny.en" / name).is_file():
-            pytest.fail(f"The Whisper model tiny.en is not in {directory}; run `make setup`.")
-    return directory
 
 
 @pytest.fixture(scope="session")
