@@ -121,6 +121,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         source = context.files["input_url"]
         media = inspect(self.tools, source, context)
         plan = self._plan(request, media, source, context)
+        _require_memory(plan, self.tools.max_memory)
         context.check()
         kind = "video" if request.has_video else "audio"
         made = context.output / f"{kind}.{request.output_format}"
@@ -169,6 +170,17 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         arguments = plan.arguments(sandbox.read(source, INPUT_PATH), target)
         hardware = plan.encoder in HARDWARE.values()
         run_ffmpeg(sandbox, arguments, context, on_line=_report(plan, context), hardware=hardware)
+
+
+ENCODER_MEMORY = {
+    "libx264": 200 * 2**20,
+    "libx265": 200 * 2**20,
+    "libsvtav1": 150 * 2**20,
+    "libvpx-vp9": 140 * 2**20,
+}
+"""Bytes for each megapixel of the pictures that an encoder holds, measured with two threads; more threads take more."""
+FULL_PIPELINE_SECONDS = 4.0
+"""A shorter clip may have fewer pictures than the encoder would hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +244,20 @@ class _Plan:
             palette = pair[0].filter("palettegen", stats_mode="single")
             stream = _with_palette(pair[1], palette)
         return stream
+
+
+def _require_memory(plan: _Plan, most: int) -> None:
+    """Raise `Retry` where the size of the pictures alone takes more memory than a run may use, before any work is done."""
+    per_megapixel = ENCODER_MEMORY.get(plan.encoder or "")
+    if per_megapixel is None or plan.seconds < FULL_PIPELINE_SECONDS:
+        return
+    needed = int(plan.megapixels * per_megapixel)
+    if needed > most:
+        raise Retry(
+            f"Pictures of {plan.megapixels:.1f} megapixels take about {needed / 2**30:.1f} GiB to encode, and this miner gives "
+            f"a run at most {most / 2**30:.1f} GiB. Ask for a smaller resolution.",
+            code="NO_MEMORY",
+        )
 
 
 def _fit(stream: Any, size: tuple[int, int], fit: str) -> Any:
