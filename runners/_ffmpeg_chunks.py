@@ -337,7 +337,9 @@ def _pictures(stream: Mapping[str, Any]) -> int:
 def _starts(listed: Path) -> dict[str, float]:
     """Return when chunks begin, by name, as ffmpeg's list says; it gives none for the first."""
     starts: dict[str, float] = {}
-    if listed.is_symlink() or not listed.is_file():  # an input that took over ffmpeg may have made it anything
+    if (
+        listed.is_symlink() or not listed.is_file()
+    ):  # an input that took over ffmpeg may have made it anything
         return starts
     for line in listed.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
         with suppress(ValueError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from runners._base import Context
+from runners._base import Context, Retry
 from runners._ffmpeg_encoders import audio_options, video_options
 from runners._ffmpeg_process import Media, input_options
 from runners._ffmpeg_request import TranscodeRequest
@@ -24,6 +24,17 @@ GIF_FPS = 15.0
 
 SEEK_MARGIN = 0.0001
 """Seconds before a picture at which reading begins, so that rounding does not lose it; below the distance of two pictures."""
+
+
+ENCODER_MEMORY = {
+    "libx264": 200 * 2**20,
+    "libx265": 200 * 2**20,
+    "libsvtav1": 150 * 2**20,
+    "libvpx-vp9": 140 * 2**20,
+}
+"""Bytes for each megapixel of the pictures that an encoder holds, measured with two threads; more threads take more."""
+FULL_PIPELINE_SECONDS = 4.0
+"""A shorter clip may have fewer pictures than the encoder would hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,19 @@ class Plan:
             return SOUND_WEIGHT
         width, height = self.request.size or (video.width, video.height)
         return Decimal(width * height) / 1_000_000
+
+    def require_memory(self, most: int) -> None:
+        """Raise `Retry` where the size of the pictures alone takes more memory than a run may use, before any work is done."""
+        per_megapixel = ENCODER_MEMORY.get(self.encoder or "")
+        if per_megapixel is None or self.seconds < FULL_PIPELINE_SECONDS:
+            return
+        needed = int(self.megapixels * per_megapixel)
+        if needed > most:
+            raise Retry(
+                f"Pictures of {self.megapixels:.1f} megapixels take about {needed / 2**30:.1f} GiB to encode, and this miner gives "
+                f"a run at most {most / 2**30:.1f} GiB. Ask for a smaller resolution.",
+                code="NO_MEMORY",
+            )
 
     @property
     def metered(self) -> Decimal:

@@ -117,6 +117,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
         source = context.files["input_url"]
         media = inspect(self.tools, source, context)
         plan = self._plan(request, media, source, context)
+        plan.require_memory(self.tools.max_memory)
         context.check()
         kind = "video" if request.has_video else "audio"
         made = context.output / f"{kind}.{request.output_format}"

@@ -8,8 +8,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 
 from agent.coordinator.store import ledger
+from agent.coordinator.store.engine import Connection
+from agent.coordinator.store.tables import balances
+from agent.core.ledger import available
 from support.jobs import submit
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve
@@ -192,3 +197,32 @@ def test_the_operators_fee_is_kept_from_the_price(tmp_path: Path) -> None:
         assert Decimal(owner["balance"]) == price - fee
         assert Decimal(admin.get("/v1/wallet").json()["balance"]) == fee
         assert served.do(lambda context: context.database.read(ledger.faults)) == []
+
+
+def test_credits_beyond_64_bits_are_refused_and_the_largest_ones_examined_and_backed_up(
+    client: httpx.Client, admin: httpx.Client, served: Served, tmp_path: Path
+) -> None:
+    """Ten credits of nearly ten billion add up to more than an integer of the database holds."""
+    account_id = client.get("/v1/wallet").json()["account_id"]
+    path = f"/v1/admin/accounts/{account_id}/credit"
+    most = "9999999999.99999999"
+    accepted = 0
+    while (answer := admin.post(path, json={"amount": most})).status_code == 201:
+        accepted += 1
+        assert accepted < 10
+    assert answer.status_code == 422
+    fields = answer.json()["error"]["details"]["fields"]
+    left = fields["amount"].removeprefix("at most ").split()[0]
+    assert admin.post(path, json={"amount": left}).status_code == 201
+    assert admin.post(path, json={"amount": "0.00000001"}).status_code == 422
+    assert wallet(client)[0] > 80_000_000_000
+    assert served.do(lambda context: context.database.read(ledger.faults)) == []
+    with pytest.raises(IntegrityError):
+        served.do(lambda context: context.database.write(_overflow, account_id))
+    assert served.do(lambda context: context.database.read(ledger.faults)) == []
+
+
+def _overflow(connection: Connection, account_id: str) -> None:
+    """What a mistake elsewhere would do: the store refuses it, instead of going on with a fraction."""
+    amount = available(account_id)
+    connection.execute(update(balances).where(balances.c.ledger_account == amount).values(amount=2**63 - 1))

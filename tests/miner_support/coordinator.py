@@ -53,6 +53,9 @@ class FakeCoordinator:
         self.obeyed: list[str] = []
         self.heartbeat_wanted = False
         self.earnings: dict[str, Any] | None = None
+        self.excluded = False
+        self.clock_ahead = 0.0
+        self.refused_registrations = 0
         self.session = 0
         self.tokens: dict[str, int] = {}
         self.public_key = b""
@@ -131,6 +134,7 @@ class FakeCoordinator:
         service: str = "trial",
         model: str | None = None,
         checkpoints: Sequence[Mapping[str, Any]] = (),
+        max_cost: str = "1000",
         **parameters: Any,
     ) -> str:
         job_id = f"job_{secrets.token_hex(8)}"
@@ -139,7 +143,14 @@ class FakeCoordinator:
             "parameters": {"mode": mode, **parameters}, "files": files or {}, "resources": {}, "timeout_seconds": timeout,
         }  # fmt: skip
         self.queue.append(
-            {"job_id": job_id, "fence": 1, "service": service, "spec": spec, "checkpoints": list(checkpoints)}
+            {
+                "job_id": job_id,
+                "fence": 1,
+                "service": service,
+                "spec": spec,
+                "checkpoints": list(checkpoints),
+                "max_cost": max_cost,
+            }
         )
         await self.notify()
         return job_id
@@ -173,6 +184,8 @@ class FakeCoordinator:
         number = self.tokens.get(headers.get("authorization", "").removeprefix("Bearer "))
         if number is None:
             return refusal(401, "UNAUTHORIZED")
+        if self.excluded:
+            return refusal(403, "MINER_EXCLUDED")
         return None if number == self.session else refusal(409, "STALE_SESSION")
 
     async def _challenge(self, request: Request) -> Response:
@@ -185,6 +198,10 @@ class FakeCoordinator:
         public_key = b64decode(body["public_key"])
         payload = registration_payload(body["nonce"], self.origin, public_key)
         assert verify_detached(REGISTRATION_TYPE, payload, body["signature"], public_key)
+        if self.excluded:
+            self.refused_registrations += 1
+            await self.notify()
+            return _json(refusal(403, "MINER_EXCLUDED", "Excluded."))
         if self.enrolment not in (None, body["enrolment_token"]):
             return _json(refusal(403, "FORBIDDEN", "An enrolment token is needed."))
         first = self.public_key != public_key
@@ -212,10 +229,10 @@ class FakeCoordinator:
         return leases
 
     def _lease(self, job: dict[str, Any]) -> dict[str, Any]:
-        now = time.time()
+        now = time.time() + self.clock_ahead
         lease = {
             **job, "attempt": 1, "spec_digest": sha256_hex(canonical_json(job["spec"])),
-            "unit_price": "0.01", "max_cost": "1", "assigned_at": format_time(now), "lease_expires_at": format_time(now + 60),
+            "unit_price": "0.01", "assigned_at": format_time(now), "lease_expires_at": format_time(now + 60),
             "deadline": format_time(now + job["spec"]["timeout_seconds"]),
         }  # fmt: skip
         key = (job["job_id"], job["fence"])

@@ -42,6 +42,8 @@ class TrialInput(Strict):
         "garbage",
         "file",
         "forged",
+        "meter_and_fail",
+        "too_large",
         "fail",
         "retry",
         "events",
@@ -189,6 +191,14 @@ class TrialRunner(Runner[TrialInput]):
 
     def _fail(self, request: TrialInput, context: Context) -> dict[str, Any]:
         raise Fail("The text is wrong.", code="TEXT_WRONG")
+
+    def _meter_and_fail(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        for units in range(8):
+            context.progress(10, Decimal(units))
+        raise Fail("The text is wrong.", code="TEXT_WRONG")
+
+    def _too_large(self, request: TrialInput, context: Context) -> dict[str, Any]:
+        raise Retry("It does not fit.", code="OUT_OF_MEMORY")
 
     def _retry(self, request: TrialInput, context: Context) -> dict[str, Any]:
         raise Retry("The machine is tired.")

@@ -116,6 +116,28 @@ def test_a_key_is_made_listed_and_revoked(command: Any, agent: Agent) -> None:
     assert "revoked_at" in command("keys", "list", "--json").out
 
 
+def test_a_miner_is_excluded_listed_and_included(command: Any, agent: Agent) -> None:
+    token = json.loads(command("enroll", "--json").out)["enrolment_token"]
+    miner = ScriptedMiner(agent.url)
+    assert miner.register(enrolment_token=token).status_code == 200
+
+    def listed() -> dict[str, Any]:
+        rows = json.loads(command("miners", "list", "--json").out)
+        return next(row for row in rows if row["miner_id"] == miner.miner_id)
+
+    excluded = command("miners", "exclude", miner.miner_id, "--reason", "It lies.")
+    said = f"{miner.miner_id} is excluded; 0 running jobs went back into the queue.\n"
+    assert (excluded.code, excluded.out) == (0, said)
+    assert listed()["excluded_reason"] == "It lies."
+    assert "excluded" in command("miners", "list").out
+    assert miner.register().status_code == 403
+    assert command("miners", "include", miner.miner_id).out == f"{miner.miner_id} may take part again.\n"
+    assert listed()["excluded_at"] is None
+    assert miner.register().status_code == 200
+    unknown = f"miner_{'a' * 26}"
+    assert f"There is no miner {unknown}" in command("miners", "exclude", unknown).err
+
+
 def test_a_keys_secret_alone_is_on_standard_output(command: Any, agent: Agent) -> None:
     """So that it can go into a file or a variable."""
     made = command("keys", "create", "script")

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from agent.core.ledger import (
     FEES,
     ISSUED,
+    MAX_UNITS,
     MILLION,
     Entry,
     InsufficientFunds,
     Posting,
+    TooMuchMoney,
     available,
     credit,
     earned,
@@ -80,3 +82,12 @@ def test_an_entry_that_does_not_sum_to_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="sum to zero"):
         entry([Posting("x", 1), Posting("y", -2)])
     assert entry([Posting("x", 0), Posting("y", 0)]) == ()
+
+
+def test_no_more_is_issued_than_sums_of_it_can_be_counted_exactly() -> None:
+    """No account can have more than was issued, so no balance leaves 64 bits either."""
+    assert posted(credit("a", MAX_UNITS, 0)) == {ISSUED: -MAX_UNITS, available("a"): MAX_UNITS}
+    with pytest.raises(TooMuchMoney) as refused:
+        credit("a", 2, 1 - MAX_UNITS)
+    assert refused.value.most == 1
+    assert 2 * MAX_UNITS > 2**63 - 1 > MAX_UNITS

@@ -347,3 +347,14 @@ def test_through_the_child_process(start_child, tools, device, clip, tmp_path):
     assert (output / done.results["file"]["$file"]["path"]).is_file()
     assert done.results["units"] == float(done.units) == pytest.approx(0.008192, abs=0.0002)
     assert done.results["processing_time"] == done.processing_time > 0
+
+
+def test_pictures_too_large_for_the_machines_limit_are_refused_before_any_work(transcode, make_media):
+    """Another machine may have more memory; this one is not at fault, and has spent nothing."""
+    long = make_media(
+        "long.mkv", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=5:duration=8", "-c:v", "ffv1"
+    )
+    with pytest.raises(Retry) as refused:
+        transcode(long, output_format="mp4", codec="h264", resolution="8192x8192", fit="stretch")
+    assert refused.value.code == "NO_MEMORY"
+    assert "67.1 megapixels" in str(refused.value)

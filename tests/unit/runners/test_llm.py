@@ -496,3 +496,13 @@ def test_through_the_child_process(start_child, tiny, tools, device, tmp_path):
     assert ended["short"].results["usage"]["completion_tokens"] == 5
     assert ended["short"].weights[0].name == "model.safetensors"
     assert getattr(ended["long"], "kind", "done") in {"cancelled", "done"}
+
+
+def test_an_answer_ends_where_max_cost_ends(ask, make_context):
+    """The client gets the part that it pays for."""
+    context = make_context()
+    context.max_units = Decimal(40)
+    answer = ask(max_tokens=256, context=context)
+    assert answer["finish_reason"] == "length"
+    assert answer["usage"]["total_tokens"] == 40
+    assert answer["text"] == "The capital of"

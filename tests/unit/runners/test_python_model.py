@@ -518,3 +518,22 @@ def test_without_the_sandbox_no_model_runs(tools, device, make_context, tmp_path
 def test_probe_offers_python_where_the_sandbox_works(tools):
     assert shutil.which("bwrap")
     assert PythonModelRunner.probe(tools).available
+
+
+def test_more_memory_than_the_machine_gives_is_refused_before_any_work(predict):
+    """It would not be the client's fault to run into the machine's own limit, nor is asking for more the machine's."""
+    with pytest.raises(Retry) as refused:
+        predict("def predict(input): return 1", resources={"memory": "2Gi"})
+    assert refused.value.code == "NO_MEMORY"
+    assert "at most 1.0 GiB" in str(refused.value)
+
+
+def test_a_model_that_fails_has_metered_its_time(tools, device, make_context, tmp_path):
+    """Text that comes out through the error message is no free answer."""
+    source = tmp_path / "source"
+    source.write_text("import sys\ndef predict(input):\n    sum(range(10**7))\n    sys.exit('ANSWER')")
+    context = make_context({"model.source": source})
+    request = InferenceRequest.model_validate({"model": {"entrypoint": "model.py"}})
+    with pytest.raises(Fail):
+        PythonModelRunner(tools, device).run(request, context)
+    assert context.reported[-1][1] > 0
