@@ -369,15 +369,23 @@ def _failed_by_machines(connection: Connection, job_id: str) -> bool:
 
 
 async def upload_file(
-    context: Context, caller: Caller, job_id: str, name: str, media_type: str, chunks: AsyncIterable[bytes]
+    context: Context,
+    caller: Caller,
+    job_id: str,
+    name: str,
+    media_type: str,
+    chunks: AsyncIterable[bytes],
+    size: int | None = None,
 ) -> JobView:
     """Store a file that a job waits for, and release the job once its last file is there.
 
-    Raises `Conflict` if the job waits for no such file, `PayloadTooLarge` beyond what the account may store.
+    `size` is the file's length where it is announced. Raises `Conflict` if the job waits for no such file,
+    `PayloadTooLarge` beyond what the account may store, `InsufficientStorage`.
     """
     _awaited_field(context, await _find(context, caller, job_id), name)
-    stored = await context.artifacts.store(chunks, await storage.room(context, _account(caller)))
-    record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
+    budgets = [storage.account_budget(context, _account(caller))]
+    async with storage.receiving(context, budgets, chunks, size) as stored:
+        record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
     if record.missing_files is None:
         context.dispatcher.job_waiting()
     return view(record, await estimates(context), context.clock())
@@ -407,7 +415,7 @@ def _fill(
     record = own(store.find(connection, job_id), caller, job_id)
     path, missing = _awaited_field(context, record, name)
     file = ArtifactRecord(stored.artifact_id, stored.size, media_type)
-    storage.keep(connection, file, _account(caller), quota=context.settings.max_stored, now=context.clock())
+    artifact_store.add(connection, file, _account(caller), context.clock())
     artifact_store.link(connection, job_id, "input", [JobArtifact(stored.artifact_id, path, media_type)])
     reference = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
     spec, digest = submissions.specify(submissions.with_file(record.spec, path, reference))
