@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
@@ -60,12 +61,13 @@ def check_origin(scope: Scope) -> None:
     """Raise `Forbidden` for a request that a page of another origin made; a WebSocket's must say which page made it."""
     headers = Headers(scope=scope)
     site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    from_elsewhere = site not in (None, "same-origin", "none")
-    if origin is not None:
-        from_elsewhere = from_elsewhere or urlsplit(origin).netloc != headers.get("host")
-    elif scope["type"] == "websocket":
-        from_elsewhere = True
-    if from_elsewhere:
+    if site == "same-origin":  # the browser says so itself, and knows better where a proxy has rewritten Host
+        return
+    if origin is None:
+        from_elsewhere = scope["type"] == "websocket"
+    else:
+        from_elsewhere = urlsplit(origin).netloc != headers.get("host")
+    if from_elsewhere or site not in (None, "none"):
         raise Forbidden(
             "This request comes from a page of another site, which may not use the dashboard's session. "
             "Programs send an API key instead."
@@ -116,7 +118,8 @@ def _name(scope: Scope) -> str:
 def _role(scope: Scope) -> str:
     if scope["type"] == "websocket":
         text: str = scope["query_string"].decode("latin-1")
-        query = parse_qs(text, max_num_fields=_MAX_FIELDS)
-        return query.get("role", [""])[0]
+        with suppress(ValueError):  # too many fields
+            return parse_qs(text, max_num_fields=_MAX_FIELDS).get("role", [""])[0]
+        return ""
     role: str = Headers(scope=scope).get(ROLE_HEADER, "")
     return role

@@ -202,6 +202,20 @@ def test_a_miner_stores_only_for_a_job_whose_lease_it_holds(
     other.http.close()
 
 
+def test_a_miner_that_names_no_job_stores_for_those_that_it_runs(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    """As miners of version 0.1 do, also when two jobs come to the same file."""
+    for _ in range(2):
+        submit(client)
+    leases = miner.poll(slots=2)
+    stored = miner.http.post(f"{miner.url}/v1/artifacts", content=b"the same")
+    assert stored.status_code == 201
+    for lease in leases:
+        assert miner.complete(lease, with_file(stored.json())).status_code == 200
+    assert code(miner.http.post(f"{miner.url}/v1/artifacts", content=b"late")) == (422, "VALIDATION_ERROR")
+
+
 def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
 

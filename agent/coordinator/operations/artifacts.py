@@ -13,7 +13,7 @@ from agent.coordinator.store import artifacts as store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.run_outputs import RunOutput
-from agent.core.errors import Conflict, NotFound, PayloadTooLarge, StaleLease
+from agent.core.errors import Conflict, NotFound, PayloadTooLarge, StaleLease, ValidationFailed
 
 __all__ = ["ArtifactRecord", "delete", "find", "save", "save_output"]
 
@@ -41,35 +41,57 @@ async def save(
 async def save_output(
     context: Context,
     session: Session,
-    lease: tuple[str, int],
+    lease: tuple[str, int] | None,
     media_type: str,
     chunks: AsyncIterable[bytes],
     size: int | None = None,
 ) -> dict[str, Any]:
     """Store an output of a run; `lease` is its job's id and its fence. Returns `{artifact_id, size, media_type}`.
 
-    Raises `StaleLease` if the miner does not hold that lease, `PayloadTooLarge` beyond what a job or a miner may store,
-    `InsufficientStorage`.
+    Miners before version 0.2 name no lease: the file may then be an output of each job that the miner runs. Raises
+    `StaleLease` if the miner does not hold the lease, `ValidationFailed` if it holds none; `PayloadTooLarge` beyond what a job may store,
+    `InsufficientStorage` beyond what the miner or the disk may hold.
     """
-    job_id, fence = lease
-    await context.database.read(_check_lease, session, job_id, fence)
-    budgets = storage.run_budgets(context, job_id, session.miner_id)
+    leases = await context.database.read(_leases, session, lease)
+    budgets = storage.run_budgets(context, leases[0][0], session.miner_id)
     async with storage.receiving(context, budgets, chunks, size) as stored:
-        output = RunOutput(job_id, stored.artifact_id, session.miner_id, fence, media_type)
-        await context.database.write(_add_output, session, output, stored.size, context.clock())
+        outputs = [
+            RunOutput(job_id, stored.artifact_id, session.miner_id, fence, media_type)
+            for job_id, fence in leases
+        ]
+        await context.database.write(_add_outputs, session, lease, outputs, stored.size, context.clock())
     return {"artifact_id": stored.artifact_id, "size": stored.size, "media_type": media_type}
 
 
-def _check_lease(connection: Connection, session: Session, job_id: str, fence: int) -> None:
-    if not run_outputs.has_lease(connection, job_id, session.miner_id, fence):
-        raise StaleLease(job_id, fence)
+def _leases(connection: Connection, session: Session, lease: tuple[str, int] | None) -> list[tuple[str, int]]:
+    """The leases that an output may be of. Raises `StaleLease` if there is none, `ValidationFailed` if none is named."""
+    if lease is None:
+        leases = run_outputs.leases_of(connection, session.miner_id)
+        if not leases:
+            raise ValidationFailed(
+                "A miner stores files only for a job that it runs.",
+                {"job_id": "name the job, and its lease's fence"},
+            )
+        return leases
+    if not run_outputs.has_lease(connection, lease[0], session.miner_id, lease[1]):
+        raise StaleLease(*lease)
+    return [lease]
 
 
-def _add_output(connection: Connection, session: Session, output: RunOutput, size: int, now: float) -> None:
-    _check_lease(connection, session, output.job_id, output.fence)
-    run_outputs.add(connection, output, size, now)
-    if run_outputs.count_of_job(connection, output.job_id) > MAX_OUTPUTS:
-        raise PayloadTooLarge(f"The runs of a job may store {MAX_OUTPUTS} files.", {"limit": MAX_OUTPUTS})
+def _add_outputs(
+    connection: Connection,
+    session: Session,
+    lease: tuple[str, int] | None,
+    outputs: list[RunOutput],
+    size: int,
+    now: float,
+) -> None:
+    live = set(_leases(connection, session, lease))
+    for output in outputs:
+        if (output.job_id, output.fence) in live:
+            run_outputs.add(connection, output, size, now)
+        if run_outputs.count_of_job(connection, output.job_id) > MAX_OUTPUTS:
+            raise PayloadTooLarge(f"The runs of a job may store {MAX_OUTPUTS} files.", {"limit": MAX_OUTPUTS})
 
 
 async def delete(context: Context, caller: Caller, artifact_id: str) -> None:

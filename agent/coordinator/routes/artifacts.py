@@ -30,7 +30,6 @@ from agent.core.errors import (
     NotFound,
     RangeNotSatisfiable,
     StaleLease,
-    ValidationFailed,
 )
 from agent.core.media_types import clean_media_type
 
@@ -68,18 +67,13 @@ async def create(
 ) -> Artifact:
     """The body is the file, streamed; its id is its SHA-256. Its `Content-Length` is reserved before the first byte.
 
-    A miner stores files only for a job whose lease it holds, and names both: `?job_id=...&fence=...`.
+    A miner stores files only for a job whose lease it holds, and names it: `?job_id=...&fence=...`.
     """
     media_type = clean_media_type(request.headers.get("content-type"))
     size = announced_size(request)
     if isinstance(who, Caller):
         return Artifact(**await operations.save(context, who, media_type, request.stream(), size))
-    if job_id is None or fence is None:
-        raise ValidationFailed(
-            "A miner stores files only for a job that it runs.",
-            {"job_id": "name the job, and its lease's fence"},
-        )
-    lease = (job_id, fence)
+    lease = None if job_id is None or fence is None else (job_id, fence)
     return Artifact(**await operations.save_output(context, who, lease, media_type, request.stream(), size))
 
 

@@ -46,6 +46,12 @@ def has_lease(connection: Connection, job_id: str, miner_id: str, fence: int) ->
     return connection.execute(query).first() is not None
 
 
+def leases_of(connection: Connection, miner_id: str) -> list[tuple[str, int]]:
+    """Job ids and fences of the runs that the miner may still deliver, the oldest first."""
+    query = select(jobs.c.job_id, jobs.c.fence).where(jobs.c.lease_miner_id == miner_id)
+    return [(job_id, fence) for job_id, fence in connection.execute(query.order_by(jobs.c.job_id))]
+
+
 def add(connection: Connection, output: RunOutput, size: int, now: float) -> None:
     """Note a file that a run has stored; storing it again is fine. `size` is bytes."""
     artifact_store.ensure(connection, output.artifact_id, size, now)
