@@ -12,6 +12,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
+from agent.coordinator.operations import job_files
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.following import Told, follow
 from agent.coordinator.operations.streams import MAX_SEQ
@@ -145,7 +146,7 @@ async def upload_file(
 ) -> JobStatus:
     """The body is the file. The job is given to a miner once its last file is there."""
     media_type = clean_media_type(request.headers.get("content-type"))
-    job = await operations.upload_file(
+    job = await job_files.upload_file(
         context, caller, job_id, name, media_type, request.stream(), announced_size(request)
     )
     return JobStatus(**job)
