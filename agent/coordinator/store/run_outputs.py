@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.coordinator.store.tables import artifacts, jobs, job_checkpoints, run_outputs
+from agent.coordinator.store.tables import artifacts, job_checkpoints, jobs, run_outputs
 
 _FINAL = ("completed", "failed", "cancelled")
 
@@ -117,7 +117,8 @@ def settle_ended(connection: Connection, now: float, limit: int) -> list[str]:
     is_final = jobs.c.state.in_(_FINAL)
     is_live = and_(jobs.c.lease_miner_id == run_outputs.c.miner_id, jobs.c.fence == run_outputs.c.fence)
     is_kept = exists().where(
-        job_checkpoints.c.job_id == run_outputs.c.job_id, job_checkpoints.c.artifact_id == run_outputs.c.artifact_id
+        job_checkpoints.c.job_id == run_outputs.c.job_id,
+        job_checkpoints.c.artifact_id == run_outputs.c.artifact_id,
     )
     # A job without a lease has NULL there, and NULL is neither true nor false.
     is_over = or_(jobs.c.lease_miner_id.is_(None), not_(is_live))
