@@ -274,10 +274,11 @@ def test_what_a_run_stored_and_did_not_deliver_is_removed(
     served: Served, client: httpx.Client, miner: ScriptedMiner
 ) -> None:
     """Except the checkpoints, which the next run needs, and which are the client's when the job has ended."""
-    job_id = submit(client)
+    scene = {"blend_file_url": "https://example.com/a.blend", "frames": "1-9"}
+    job_id = client.post("/v1/services/blender/render", json=scene).json()["job_id"]
     (lease,) = miner.poll()
-    junk, kept = miner.upload(b"junk"), miner.upload(b"checkpoint")
-    output = {**kept, "name": "frame.png", "extra": {}}
+    junk, kept = miner.upload(b"junk"), miner.upload(b"checkpoint", "image/png")
+    output = {**kept, "name": "frame_0001.png", "extra": {"frame": 1}}
     assert miner.job(lease, "events", events=[{"kind": "output", "data": output}]).status_code == 204
     served.do(storage.settle_run_outputs)
     assert served.context.artifacts.path(junk["artifact_id"]).exists()  # the run may still name it

@@ -188,11 +188,7 @@ async def receiving(
 
 
 async def discard(context: Context, artifact_ids: Sequence[str]) -> None:
-    """Remove those of these artifacts that nothing refers to, with their bytes."""
-    if not artifact_ids:
-        return
-    await context.database.write(artifact_store.drop_unreferenced, artifact_ids)
-    # The rows are gone for good before any bytes are.
+    """Remove the bytes of those of these artifacts that the database does not know. Call it after their rows were dropped for good."""
     for path in await context.database.write(_set_aside, context, artifact_ids):
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
@@ -206,7 +202,14 @@ def _set_aside(connection: Connection, context: Context, artifact_ids: Sequence[
 
 async def settle_run_outputs(context: Context) -> None:
     """Remove what ended runs have stored and nobody needs, and count their jobs' checkpoints to the accounts."""
-    while ended := await context.database.write(run_outputs.settle_ended, context.clock(), BATCH):
+    visible = {
+        service_id
+        for service_id, definition in context.services.items()
+        if definition.checkpoints is not None and definition.checkpoints.outputs
+    }
+    while ended := await context.database.write(
+        run_outputs.settle_ended, context.clock(), BATCH, visible_services=visible
+    ):
         await discard(context, ended)
 
 

@@ -70,7 +70,7 @@ def needed_by(connection: Connection, artifact_id: str, account_id: str, limit: 
 
 
 def disown(connection: Connection, artifact_id: str, account_id: str) -> None:
-    """Forget that the artifact belongs to the account or to any of its jobs. Other accounts keep theirs."""
+    """Forget that the artifact belongs to the account or to any of its jobs, and the artifact if nobody else has it."""
     own_jobs = select(jobs.c.job_id).where(jobs.c.account_id == account_id)
     for table in (job_artifacts, job_checkpoints):
         connection.execute(
@@ -82,10 +82,11 @@ def disown(connection: Connection, artifact_id: str, account_id: str) -> None:
     if connection.execute(owned).rowcount:
         size = connection.execute(select(artifacts.c.size).where(artifacts.c.artifact_id == artifact_id))
         _count(connection, account_id, -size.scalar_one())
+    drop_unreferenced(connection, [artifact_id])
 
 
-def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> list[str]:
-    """Forget those of these artifacts that belong to no account and no job. Returns those that nothing is known of now."""
+def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> None:
+    """Forget those of these artifacts that belong to no account and no job."""
     referenced = or_(
         *(
             exists().where(table.c.artifact_id == artifacts.c.artifact_id)
@@ -93,7 +94,6 @@ def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> li
         )
     )
     connection.execute(delete(artifacts).where(artifacts.c.artifact_id.in_(artifact_ids), ~referenced))
-    return sorted(set(artifact_ids) - known(connection, artifact_ids))
 
 
 def _count(connection: Connection, owner: str, size: int) -> None:

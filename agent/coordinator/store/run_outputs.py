@@ -109,10 +109,13 @@ def hand_over(
     connection.execute(delete(run_outputs).where(run_outputs.c.job_id == job_id, stored))
 
 
-def settle_ended(connection: Connection, now: float, limit: int) -> list[str]:
-    """Forget what ended runs have stored. Returns the artifacts that may not be needed any more.
+def settle_ended(
+    connection: Connection, now: float, limit: int, *, visible_services: Collection[str]
+) -> list[str]:
+    """Forget what ended runs have stored. Returns these artifacts, of which some may be known no longer.
 
-    Checkpoints stay counted until their job has ended, and belong to its account then.
+    Checkpoints stay counted until their job has ended. Then those of services whose clients see them belong to the account;
+    the others are of no use any more.
     """
     is_final = jobs.c.state.in_(_FINAL)
     is_live = and_(jobs.c.lease_miner_id == run_outputs.c.miner_id, jobs.c.fence == run_outputs.c.fence)
@@ -125,7 +128,7 @@ def settle_ended(connection: Connection, now: float, limit: int) -> list[str]:
     query = (
         select(
             run_outputs.c.job_id, run_outputs.c.artifact_id, run_outputs.c.media_type, artifacts.c.size,
-            jobs.c.account_id, is_final.label("final"), is_kept.label("kept"),
+            jobs.c.account_id, jobs.c.service, is_kept.label("kept"),
         )
         .join(jobs, jobs.c.job_id == run_outputs.c.job_id)
         .join(artifacts, artifacts.c.artifact_id == run_outputs.c.artifact_id)
@@ -134,12 +137,20 @@ def settle_ended(connection: Connection, now: float, limit: int) -> list[str]:
     )  # fmt: skip
     rows = connection.execute(query).all()
     for row in rows:
-        if row.kept:
+        if row.kept and row.service in visible_services:
             record = ArtifactRecord(row.artifact_id, row.size, row.media_type)
             artifact_store.add(connection, record, row.account_id, now)
+        elif row.kept:
+            connection.execute(
+                delete(job_checkpoints).where(
+                    job_checkpoints.c.job_id == row.job_id, job_checkpoints.c.artifact_id == row.artifact_id
+                )
+            )
         connection.execute(
             delete(run_outputs).where(
                 run_outputs.c.job_id == row.job_id, run_outputs.c.artifact_id == row.artifact_id
             )
         )
-    return [row.artifact_id for row in rows]
+    ended = [row.artifact_id for row in rows]
+    artifact_store.drop_unreferenced(connection, ended)
+    return ended
