@@ -56,7 +56,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "miner": "Use the WebSocket `/v1/miners/session` instead of polls.",
     "address": "Calls with an API key have a budget of their own.",
     "failures": "Too many wrong API keys came from your address; check the key that you send.",
-    "logins": "Too many login links were tried from your address; make one with `aitbc-agent login`.",
+    "logins": "Too many sign-ins were tried from your address; make a login link with `aitbc-agent login`.",
     "joining": "Start the miners of a site one after the other.",
     "checking": "Receipts can be verified offline (`aitbc receipts verify`); calls with an API key have a budget of their own.",
     "connections": "Keep one WebSocket open, and send the key with its handshake.",

@@ -31,7 +31,7 @@ class RateLimitSettings(Section):
     failures: Rate = Rate(20, 60)
     """Wrong API keys from one address. Beyond it, only keys that were valid lately are listened to from there."""
     logins: Rate = Rate(60, 60)
-    """Tokens of dashboards' login links that one address tries. Apart from `failures`, so that somebody who makes tokens up
+    """Login links and keys with which browsers at one address sign in. Apart from `failures`, so that somebody who makes tokens up
     locks out no key."""
     joining: Rate = Rate(300, 60)
     """Challenges and registrations from one address: a site of a hundred miners that all start at once, with some retries."""
