@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -89,7 +90,7 @@ def backup(
     typer.echo(f"{directory}: {len(summary.files)} files, {summary.leaves} leaves of the log, {held}")
     if summary.lost:
         typer.echo(
-            f"{summary.lost} more files of jobs are not here any more, though the database names them.",
+            f"{summary.lost} more files of jobs are missing or damaged, though the database names them.",
             err=True,
         )
     typer.echo("It holds secret keys: keep it where only you can read it.")
@@ -104,6 +105,8 @@ def restore(
     """Put a backup back into a data directory that has no agent yet, and examine it."""
     settings = settings_from(data_dir, config)
     summary = _read_summary(directory)
+    if summary["artifacts"] is not None:
+        _check_artifacts(directory, summary["artifacts"])
     places = {name: _place(settings, name) for name in summary["files"]}
     with agent_file.exclusive(settings):
         there = [str(place) for place in places.values() if place.exists()]
@@ -172,6 +175,22 @@ def _examined(database: Path, directory: Path, settings: Settings) -> Examinatio
     return found
 
 
+def _check_artifacts(directory: Path, count: int) -> None:
+    """Compare every artifact of a backup with its digest. Raises `ConfigurationError`, also if there are fewer than `count`."""
+    blobs = {f"{blob.parent.name}{blob.name}": blob for blob in _blobs(directory / ARTIFACTS)}
+    changed = [blob for digest, blob in blobs.items() if _digest(blob) != digest]
+    if changed:
+        raise ConfigurationError(
+            f"{len(changed)} of {len(blobs)} files of jobs are not what was backed up, the first: {changed[0]}. Nothing was "
+            "restored. Use another backup, or replace them by undamaged copies: each is named after the SHA-256 of its content."
+        )
+    if len(blobs) < count:
+        raise ConfigurationError(
+            f"{count - len(blobs)} of {count} files of jobs are missing in {directory / ARTIFACTS}. Nothing was restored. "
+            "Use another backup."
+        )
+
+
 def _complete_artifacts(settings: Settings, database: Path, target: Path) -> tuple[int, int]:
     """Copy what came after the others were copied; how many artifacts are there, and how many are lost."""
     store = ArtifactDirectory(settings.data_dir / ARTIFACTS, max_size=0)
@@ -181,28 +200,48 @@ def _complete_artifacts(settings: Settings, database: Path, target: Path) -> tup
             digest = artifact_id.removeprefix("sha256:")
             place = target / ARTIFACTS / digest[:2] / digest[2:]
             try:
-                if not place.exists():
-                    _copy(store.path(artifact_id), place)
-                count += 1
+                there = place.exists() or _copy_artifact(store.path(artifact_id), place)
             except NotFound:
-                lost += 1
+                there = False
+            count += there
+            lost += not there
     return count, lost
 
 
 def _copy_artifacts(source: Path, target: Path) -> None:
-    for directory in source.glob("[0-9a-f][0-9a-f]"):
-        for blob in directory.iterdir():
-            _copy(blob, target / directory.name / blob.name)
+    for blob in _blobs(source):
+        _copy_artifact(blob, target / blob.parent.name / blob.name)
+
+
+def _blobs(root: Path) -> Iterator[Path]:
+    for directory in sorted(root.glob("[0-9a-f][0-9a-f]")):
+        yield from directory.iterdir()
+
+
+def _copy_artifact(blob: Path, target: Path) -> bool:
+    """Copy an artifact, and return whether it is whole. One that its owner has deleted meanwhile, or is damaged, is left out."""
+    try:
+        _copy(blob, target)
+    except FileNotFoundError:
+        return False
+    if _digest(target) == f"{blob.parent.name}{blob.name}":
+        return True
+    typer.echo(
+        f"{blob} is damaged: its content is not what its name says. It is left out; check the disk.", err=True
+    )
+    target.unlink()
+    return False
 
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a file durably, readable by its owner only."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as written, source.open("rb") as read:
-        shutil.copyfileobj(read, written, 1 << 20)
-        written.flush()
-        os.fsync(written.fileno())
+    with source.open("rb") as read:
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as written:
+            shutil.copyfileobj(read, written, 1 << 20)
+            written.flush()
+            os.fsync(written.fileno())
 
 
 def _digest(path: Path) -> str:

@@ -14,13 +14,17 @@ from agent.miner.control import ask
 def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Say whether the running agent works. Ends with exit code 1 if it does not, or is not ready yet.
 
-    A miner that is paused, or waits for its coordinator to come back, works: starting it anew would change nothing.
+    A miner that is paused or waits for its coordinator to come back works, and so does a coordinator whose disk is nearly
+    full: a restart would change nothing.
     """
     settings = settings_from(data_dir, config)
     agent = agent_file.read(settings)
     parts: dict[str, str] = {}
+    works = True
     if agent.admin_key is not None:
-        parts["coordinator"] = local_api.call(settings, "GET", "health")["status"]
+        answer = local_api.call(settings, "GET", "health")
+        parts["coordinator"] = answer["status"]
+        works = all(state == "healthy" for part, state in answer["services"].items() if part != "storage")
     if agent.miner_id is not None:
         miner = asyncio.run(ask(settings.data_dir, "status"))
         parts["miner"] = "stopping" if miner["stopping"] else f"ok, {miner['connection']}"
@@ -28,5 +32,5 @@ def health(data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson 
         print_json(parts)
     else:
         typer.echo("; ".join(f"{part}: {state}" for part, state in parts.items()))
-    if parts.get("coordinator", "ok") != "ok":
+    if not works:
         raise typer.Exit(1)

@@ -32,6 +32,7 @@ from agent.coordinator.log import PUBLISHED, Sequencer
 from agent.coordinator.measures import MEASURES
 from agent.coordinator.openapi.document import allowed, document
 from agent.coordinator.operations import (
+    browser_sessions,
     events,
     health,
     leases,
@@ -47,6 +48,7 @@ from agent.coordinator.operations.secret_file import load_secret
 from agent.coordinator.operations.submission import field_errors
 from agent.coordinator.rate_limits import RateLimits
 from agent.coordinator.routes import OPERATORS_ROUTERS, ROOT_ROUTERS, ROUTERS
+from agent.coordinator.space import Space
 from agent.coordinator.store.engine import Database, sqlite_path
 from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
@@ -138,6 +140,9 @@ def build_context(settings: Settings) -> Context:
         dispatcher=dispatcher,
         artifacts=artifacts,
         uploads=growing,
+        space=Space(
+            directory / "artifacts", database.path.parent, reserve=settings.coordinator.storage_reserve
+        ),
         signer=signer,
         witnesses=load_witnesses(settings.coordinator.witnesses),
         log=sequencer,
@@ -165,6 +170,8 @@ def build_app(context: Context) -> FastAPI:
             _watched(context, "database", health.pulse(context)),
             _watched(context, "upkeep", _upkeep(context)),
             _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
+            _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, storage.settle_run_outputs)),
+            _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
             _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, storage.remove_orphans)),
         ]
         context.dispatcher.job_waiting()

@@ -8,21 +8,27 @@ are old. Blocking file work runs in threads.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import re
 import tempfile
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from agent.core.errors import NotFound, PayloadTooLarge, ServiceUnavailable
+from agent.core.errors import ApiError, InsufficientStorage, NotFound, PayloadTooLarge, ServiceUnavailable
 from agent.fault_points import reach
 
 CHUNK: Final = 1 << 20
 ARTIFACT_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+Cover = Callable[[int], Awaitable[None]]
+"""Called before a file grows to so many bytes. Raises `ApiError` if it may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,10 @@ class ArtifactDirectory:
         self._root = root
         self._incoming = root / "incoming"
         self._max_size = max_size
-        # Between looking whether a blob is there, or how old it is, and acting on that.
+        # Between checking whether a blob is there, or how old it is, and acting on that.
         self._names = threading.Lock()
+        # Blobs whose rows are being written: nothing refers to them yet, and they must not be removed.
+        self._pinned: Counter[str] = Counter()
 
     def open(self) -> None:
         """Make the directory and remove what a crash left half written."""
@@ -49,25 +57,26 @@ class ArtifactDirectory:
         for left_over in self._incoming.iterdir():
             left_over.unlink()
 
-    async def store(self, chunks: AsyncIterable[bytes], room: int | None = None) -> Stored:
-        """Store a stream of at most `room` bytes (None: no limit but that of every artifact).
+    async def store(self, chunks: AsyncIterable[bytes], cover: Cover | None = None) -> Stored:
+        """Store a stream, and pin it: `unpin` it when its row is written, or is not going to be.
 
-        Raises `PayloadTooLarge` beyond a limit, `ServiceUnavailable` when the disk is full. Nothing is kept then.
+        Raises `PayloadTooLarge` beyond the limit of every artifact, what `cover` raises, `InsufficientStorage` when the disk
+        is full, `ServiceUnavailable` when it fails. Nothing is kept then.
         """
         handle, name = await asyncio.to_thread(tempfile.mkstemp, dir=self._incoming)
         path = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
-                digest, size = await self._receive(chunks, file, room)
+                digest, size = await self._receive(chunks, file, cover)
             await asyncio.to_thread(self._keep, path, digest)
             return Stored(f"sha256:{digest}", size)
         except OSError as error:
-            raise ServiceUnavailable(f"The coordinator cannot store files now: {error.strerror}.") from error
+            raise disk_error(error) from error
         finally:
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def _receive(
-        self, chunks: AsyncIterable[bytes], file: BinaryIO, room: int | None
+        self, chunks: AsyncIterable[bytes], file: BinaryIO, cover: Cover | None
     ) -> tuple[str, int]:
         digest = hashlib.sha256()
         size = 0
@@ -78,8 +87,8 @@ class ArtifactDirectory:
                 raise PayloadTooLarge(
                     f"An artifact may have at most {self._max_size} bytes.", {"limit": self._max_size}
                 )
-            if room is not None and size > room:
-                raise PayloadTooLarge(f"You may store only {room} bytes more.", {"room": room})
+            if cover is not None:
+                await cover(size)
             buffer += chunk
             if len(buffer) >= CHUNK:
                 await asyncio.to_thread(_append, file, digest, bytes(buffer))
@@ -89,7 +98,7 @@ class ArtifactDirectory:
         return digest.hexdigest(), size
 
     async def adopt(self, path: Path, artifact_id: str) -> None:
-        """Take over a synced file that has that content. Doing it again is fine. Raises `NotFound` when there is no such file."""
+        """Move a synced file with that content here, and pin it. Repeating it is fine. Raises `NotFound` when it is not there."""
         try:
             await asyncio.to_thread(self._keep, path, artifact_id.removeprefix("sha256:"))
         except FileNotFoundError:
@@ -106,9 +115,30 @@ class ArtifactDirectory:
                 os.utime(path)
                 target.parent.mkdir(exist_ok=True)
                 path.rename(target)
+            self._pinned[f"sha256:{digest}"] += 1
         sync_directory(target.parent)
         sync_directory(self._root)
         reach("artifact.kept")
+
+    def unpin(self, artifact_id: str) -> None:
+        """Undo one pin of `store` or `adopt`."""
+        with self._names:
+            self._pinned[artifact_id] -= 1
+            if self._pinned[artifact_id] <= 0:
+                del self._pinned[artifact_id]
+
+    def set_aside(self, artifact_id: str) -> Path | None:
+        """Take a blob out of reach, unless it is pinned or not there. Returns the file that is left to be removed."""
+        digest = artifact_id.removeprefix("sha256:")
+        aside = self._incoming / f"removed-{digest}"
+        with self._names:
+            if artifact_id in self._pinned:
+                return None
+            try:
+                (self._root / digest[:2] / digest[2:]).rename(aside)
+            except FileNotFoundError:
+                return None
+        return aside
 
     def older_than(self, moment: float) -> Iterator[str]:
         """The ids of blobs that were stored, or stored again, before `moment` (seconds since the epoch)."""
@@ -122,7 +152,7 @@ class ArtifactDirectory:
         """Remove a blob, unless it was stored again since `moment`. Whether it was removed."""
         path = self.path(artifact_id)
         with self._names:
-            if path.stat().st_mtime >= moment:
+            if path.stat().st_mtime >= moment or artifact_id in self._pinned:
                 return False
             path.unlink()
         return True
@@ -154,6 +184,15 @@ def _append(file: BinaryIO, digest: hashlib._Hash, data: bytes) -> None:
     file.write(data)
     file.flush()
     digest.update(data)
+
+
+def disk_error(error: OSError) -> ApiError:
+    """What a request is answered with when the disk refuses."""
+    if error.errno in _DISK_FULL:
+        return InsufficientStorage(
+            "The coordinator's disk is full. Try again later, or ask the operator to make room."
+        )
+    return ServiceUnavailable(f"The coordinator cannot store files now: {error.strerror}.")
 
 
 def sync_directory(path: Path) -> None:

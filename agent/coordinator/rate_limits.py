@@ -26,10 +26,11 @@ from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.coordinator import cookies
 from agent.coordinator.limits import answer_error
 from agent.coordinator.measures import RATE_LIMITED
 from agent.coordinator.operations import access, miners
-from agent.coordinator.operations.access import Caller
+from agent.coordinator.operations.access import BrowserCredential, Caller, Credential
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import SESSION_PREFIX, Session
 from agent.core.errors import ApiError, RateLimitExceeded, ServiceUnavailable, Unauthorized
@@ -39,7 +40,7 @@ from agent.settings import RateLimitSettings
 _ROOT: Final = "(/api)?/v1"
 _UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
 """What costs next to nothing: health, and the dashboard's files, a dozen of which make one page."""
-_LOGINS: Final = re.compile(rf"{_ROOT}/login")
+_LOGINS: Final = re.compile(rf"{_ROOT}/(login|session)")
 _JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
 _CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
 _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
@@ -55,7 +56,7 @@ _ADVICE: Final[Mapping[str, str]] = {
     "miner": "Use the WebSocket `/v1/miners/session` instead of polls.",
     "address": "Calls with an API key have a budget of their own.",
     "failures": "Too many wrong API keys came from your address; check the key that you send.",
-    "logins": "Too many login links were tried from your address; make one with `aitbc-agent login`.",
+    "logins": "Too many sign-ins were tried from your address; make a login link with `aitbc-agent login`.",
     "joining": "Start the miners of a site one after the other.",
     "checking": "Receipts can be verified offline (`aitbc receipts verify`); calls with an API key have a budget of their own.",
     "connections": "Keep one WebSocket open, and send the key with its handshake.",
@@ -209,14 +210,19 @@ class RateLimits:
             return []
         if isinstance(who, Session):
             return [await self._use("miner", who.miner_id)]
-        key = access.digest(secret)
+        key = access.fingerprint(secret)
         uses = [await self._use("client", key)]
         if not uses[0].refused and _begins_upload(scope):
             uses.append(await self._use("uploads", key))
         return uses
 
-    async def _who(self, secret: str, address: str) -> Caller | Session | None:
+    async def _who(self, secret: Credential, address: str) -> Caller | Session | None:
         """Who has this secret, None if it tells nobody. Raises as `_caller`."""
+        if isinstance(secret, BrowserCredential):
+            # A browser keeps the cookie of a session that has ended, which is no attempt at guessing.
+            with suppress(ApiError):
+                return await access.authenticate(self._context, secret)
+            return None
         if not secret.startswith(SESSION_PREFIX):
             with suppress(ServiceUnavailable):  # the coordinator stops; the route says it
                 return await self._caller(secret, address)
@@ -264,8 +270,8 @@ def _host(scope: Scope) -> str | None:
     return client[0] if client else None
 
 
-def _secret(scope: Scope) -> str | None:
-    """The API key or session token of a call, found where the routes find it; for a WebSocket also in `?token=`."""
+def _secret(scope: Scope) -> Credential | None:
+    """The key, token or cookie of a call, found where the routes find it; for a WebSocket also in `?token=`."""
     key = None
     for name, value in scope["headers"]:
         if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
@@ -277,14 +283,14 @@ def _secret(scope: Scope) -> str | None:
         key = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=_MAX_FIELDS).get(
             "token", [None]
         )[0]
-    return key or None
+    return key or cookies.credential_of(scope)
 
 
 def _policy_without_key(scope: Scope) -> str:
     path = scope["path"]
     if scope["type"] == "websocket":
         return "connections"
-    if _LOGINS.fullmatch(path):
+    if _LOGINS.fullmatch(path) and scope["method"] == "POST":
         return "logins"
     if _JOINING.fullmatch(path):
         return "joining"

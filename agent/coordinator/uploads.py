@@ -16,14 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from agent.coordinator.artifacts import CHUNK, sync_directory
+from agent.coordinator.artifacts import CHUNK, Cover, disk_error, sync_directory
 from agent.core.errors import (
+    ApiError,
     ChecksumMismatch,
     Conflict,
+    InsufficientStorage,
     Locked,
     NotFound,
     PayloadTooLarge,
-    ServiceUnavailable,
 )
 from agent.core.tus import CHECKSUMS, Checksum
 from agent.fault_points import reach
@@ -144,15 +145,17 @@ class GrowingFile:
         *,
         start: int,
         room: int,
+        cover: Cover,
         checksum: Checksum | None = None,
     ) -> None:
         """Put what comes behind the first `start` bytes, and `save` how far that is, at intervals and at the end.
 
-        With a checksum all of it is kept or nothing. Raises `Interrupted`, or `PayloadTooLarge` beyond `room` bytes, after
-        keeping what came before; `ChecksumMismatch`; `NotFound` when the file has lost what was kept;
-        `ServiceUnavailable` when the disk is full.
+        `cover` is asked before so many bytes of the body are written. With a checksum all of the body is kept or nothing.
+        Raises `Interrupted`, or `InsufficientStorage`, after keeping what came before; `PayloadTooLarge` beyond `room` bytes
+        or what `cover` allows, and `ChecksumMismatch`, after removing what came; `NotFound` when the file has lost what was
+        kept; `ServiceUnavailable` when the disk fails.
         """
-        body = _Body(chunks, self._state, room=room, silence_seconds=self._silence_seconds)
+        body = _Body(chunks, self._state, room=room, cover=cover, silence_seconds=self._silence_seconds)
         try:
             with await asyncio.to_thread(self._open, start) as file:
                 if checksum is None:
@@ -160,7 +163,7 @@ class GrowingFile:
                 else:
                     await self._append_checked(file, body, save, checksum)
         except OSError as error:
-            raise ServiceUnavailable(f"The coordinator cannot store files now: {error.strerror}.") from error
+            raise disk_error(error) from error
         if body.ended is not None:
             raise body.ended
 
@@ -189,6 +192,7 @@ class GrowingFile:
 
     async def _append(self, file: BinaryIO, body: _Body, save: Save) -> None:
         now = asyncio.get_running_loop().time
+        before = self._state.digest.copy(), self._state.hashed
         saved, saved_at = self._state.hashed, now()
         async for block in body.blocks():
             await asyncio.to_thread(self._write, file, block)
@@ -197,6 +201,12 @@ class GrowingFile:
                 reach("upload.synced")
                 await save(self._state.hashed)
                 saved, saved_at = self._state.hashed, now()
+        if isinstance(body.ended, PayloadTooLarge):
+            # Refused bytes leave the disk at once; what earlier requests brought stays.
+            self._state.digest, self._state.hashed = before
+            await save(self._state.hashed)
+            await asyncio.to_thread(file.truncate, self._state.hashed)
+            return
         await asyncio.to_thread(os.fsync, file.fileno())
         reach("upload.synced")
         await save(self._state.hashed)
@@ -210,6 +220,7 @@ class GrowingFile:
         matches = check.digest() == checksum.digest
         if body.ended is not None or not matches:
             self._state.digest, self._state.hashed = before
+            await asyncio.to_thread(file.truncate, self._state.hashed)
             raise body.ended or ChecksumMismatch("What arrived does not match its checksum; send it again.")
         await asyncio.to_thread(os.fsync, file.fileno())
         reach("upload.synced")
@@ -226,9 +237,17 @@ class _Body:
     """The body of one request. `ended` says why it ended before its end, once it has."""
 
     def __init__(
-        self, chunks: AsyncGenerator[bytes, None], state: _State, *, room: int, silence_seconds: float
+        self,
+        chunks: AsyncGenerator[bytes, None],
+        state: _State,
+        *,
+        room: int,
+        cover: Cover,
+        silence_seconds: float,
     ) -> None:
-        self.ended: Interrupted | PayloadTooLarge | None = None
+        self.ended: ApiError | None = None
+        self._cover = cover
+        self._arrived = 0
         self._chunks = chunks
         self._state = state
         self._room = room
@@ -246,7 +265,7 @@ class _Body:
                     yield bytes(buffer)
                     buffer.clear()
                     begun = now()
-        except (Interrupted, PayloadTooLarge) as error:
+        except (Interrupted, PayloadTooLarge, InsufficientStorage) as error:
             self.ended = error
         if buffer:
             yield bytes(buffer)
@@ -261,9 +280,11 @@ class _Body:
             raise self._silent() from None
         finally:
             self._state.silence = None
-        self._room -= len(chunk or b"")
-        if self._room < 0:
-            raise PayloadTooLarge("This is more than the upload's length, or than you may store.")
+        if chunk:
+            self._arrived += len(chunk)
+            if self._arrived > self._room:
+                raise PayloadTooLarge("This is more than the upload's length.", {"limit": self._room})
+            await self._cover(self._arrived)
         return chunk
 
     def _silent(self) -> Interrupted:

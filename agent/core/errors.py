@@ -29,6 +29,7 @@ AgentError
     ├── ChecksumMismatch        460 CHECKSUM_MISMATCH
     ├── InternalError           500 INTERNAL_ERROR
     ├── ServiceUnavailable      503 SERVICE_UNAVAILABLE
+    ├── InsufficientStorage     507 INSUFFICIENT_STORAGE
     └── AnswerFailed            502 MACHINE_FAULT
         ├── AnswerRefused       422 INPUT_INVALID
         ├── AnswerCancelled     409 JOB_CANCELLED
@@ -220,7 +221,7 @@ class PayloadTooLarge(ApiError):
 
     code = "PAYLOAD_TOO_LARGE"
     status = 413
-    remedy = "Upload files with `POST /v1/artifacts` instead of sending them in a body; delete what is not needed any more, or ask the operator for more room."
+    remedy = "Upload files with `POST /v1/artifacts` instead of sending them in a body; delete what is no longer needed (`DELETE /v1/artifacts/{id}`), or ask the operator for more room."
 
 
 class UnsupportedMediaType(ApiError):
@@ -303,6 +304,18 @@ class ServiceUnavailable(ApiError):
     code = "SERVICE_UNAVAILABLE"
     status = 503
     remedy = "Wait as long as `Retry-After` says, then repeat the request with the same `Idempotency-Key`."
+
+
+class InsufficientStorage(ApiError):
+    """The coordinator's disk is nearly full; `Retry-After` says when to try again. Nothing that was stored is lost."""
+
+    code = "INSUFFICIENT_STORAGE"
+    status = 507
+    remedy = (
+        "Wait as long as `Retry-After` says and send the file again. The operator frees space on the coordinator's disk, or "
+        "lowers `coordinator.storage_reserve`."
+    )
+    headers: Mapping[str, str] = {"Retry-After": "60"}
 
 
 class AnswerFailed(ApiError):

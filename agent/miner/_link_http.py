@@ -71,14 +71,20 @@ class HttpLink:
             raise Unreachable(_explain(self.url, error)) from error
         return response.status_code, self._parse(response)
 
-    async def upload(self, path: Path, media_type: str, size: int) -> tuple[int, Any]:
-        """Store a file of `size` bytes as an artifact. Raises `Unreachable`, and `OSError` if it cannot be read."""
+    async def upload(
+        self, path: Path, media_type: str, size: int, *, lease: tuple[str, int]
+    ) -> tuple[int, Any]:
+        """Store a file of `size` bytes as an output of the job that `lease` (job id and fence) is of. Raises `Unreachable`, and `OSError` if it cannot be read."""
         headers = {"Content-Type": media_type, "Content-Length": str(size)}
         timeout = httpx.Timeout(_TRANSFER_SECONDS, connect=_CONNECT_SECONDS, read=_UPLOAD_ANSWER_SECONDS)
         try:
             with path.open("rb") as file:
                 response = await self._client.post(
-                    "/v1/artifacts", content=_chunks(file), headers=headers, timeout=timeout
+                    "/v1/artifacts",
+                    params={"job_id": lease[0], "fence": lease[1]},
+                    content=_chunks(file),
+                    headers=headers,
+                    timeout=timeout,
                 )
         except httpx.HTTPError as error:
             raise Unreachable(_explain(self.url, error)) from error

@@ -203,10 +203,12 @@ class Link:
         path = "/v1/miners/heartbeat" if job_id is None else f"/v1/miners/jobs/{job_id}/{name}"
         return await self._post(path, body, limit=limit)
 
-    async def upload(self, path: Path, media_type: str, size: int) -> tuple[int, Any]:
-        """Store an output file of `size` bytes. Raises `Unreachable`, or `OSError` if the file cannot be read."""
+    async def upload(
+        self, path: Path, media_type: str, size: int, *, lease: tuple[str, int]
+    ) -> tuple[int, Any]:
+        """Store an output file of `size` bytes for the job that `lease` (job id and fence) is of. Raises `Unreachable`, or `OSError` if the file cannot be read."""
         token = self._http.token
-        return self._examined(await self._http.upload(path, media_type, size), token)
+        return self._examined(await self._http.upload(path, media_type, size, lease=lease), token)
 
     async def read(self, path: str, key: str) -> tuple[int, Any]:
         """Status and JSON of a `GET` with an API key, which the session's token is not. Raises `Unreachable`."""

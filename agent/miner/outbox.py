@@ -37,6 +37,8 @@ _SERVER_ERROR: Final = 500
 _TRANSIENT: Final = frozenset({401, 408, 425, 429})
 """Client errors that say "not now", or that the session must be opened again."""
 
+_STALE: Final = ("STALE_LEASE", "Another run of the job counts now, so this one is dropped.")
+
 _Key = tuple[str, int]
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
@@ -181,6 +183,8 @@ class Outbox:
         for artifact in entry.artifacts:
             if not artifact.uploaded:
                 refusal = await self._upload(entry, artifact)
+                if refusal == _STALE:
+                    return True
                 if refusal is not None:
                     return await self._give_up(entry, refusal) if refusal else False
         status, body = await self._link.call(entry.kind, entry.job_id, entry.body, limit=_RESULT_SECONDS)
@@ -197,11 +201,16 @@ class Outbox:
     async def _upload(self, entry: Entry, artifact: Artifact) -> tuple[str, str] | tuple[()] | None:
         """Store an output file. None when it is stored, () to try later, else code and message of what is wrong."""
         try:
-            status, body = await self._link.upload(artifact.path, artifact.media_type, artifact.size)
+            status, body = await self._link.upload(
+                artifact.path, artifact.media_type, artifact.size, lease=(entry.job_id, entry.fence)
+            )
         except OSError as error:
             return "OUTPUT_LOST", f"The output {artifact.name} cannot be read any more ({error.strerror})."
         if status >= _SERVER_ERROR or status in _TRANSIENT or error_code(body) == "STALE_SESSION":
             return ()
+        if error_code(body) == _STALE[0]:
+            _log.warning("outbox_lease_lost", job_id=entry.job_id, fence=entry.fence)
+            return _STALE
         if status >= _CLIENT_ERROR:
             return "OUTPUT_REFUSED", f"The coordinator does not store the output {artifact.name} ({status})."
         if not isinstance(body, dict) or body.get("artifact_id") != artifact.artifact_id:

@@ -297,7 +297,9 @@ class Work:
         try:
             async with self._handing_over:
                 artifact = await asyncio.to_thread(take, reference, self._directory / "output")
-                await self._place.link.upload(artifact.path, artifact.media_type, artifact.size)
+                await self._place.link.upload(
+                    artifact.path, artifact.media_type, artifact.size, lease=self.lease.key
+                )
                 data = {
                     "artifact_id": artifact.artifact_id,
                     "name": artifact.name,

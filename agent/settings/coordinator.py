@@ -31,7 +31,7 @@ class RateLimitSettings(Section):
     failures: Rate = Rate(20, 60)
     """Wrong API keys from one address. Beyond it, only keys that were valid lately are listened to from there."""
     logins: Rate = Rate(60, 60)
-    """Tokens of dashboards' login links that one address tries. Apart from `failures`, so that somebody who makes tokens up
+    """Login links and keys with which browsers at one address sign in. Apart from `failures`, so that somebody who makes tokens up
     locks out no key."""
     joining: Rate = Rate(300, 60)
     """Challenges and registrations from one address: a site of a hundred miners that all start at once, with some retries."""
@@ -163,7 +163,16 @@ class CoordinatorSettings(Section):
     max_checkpoint_bytes: Bytes = Bytes("20Gi")
     """Most that the checkpoints of one job may have together: as much as the largest artifact."""
     max_stored: Bytes = Bytes("1Ti")
-    """Most that one account may store in artifacts and unfinished uploads together: fifty files of the largest size."""
+    """Most that one account may store in artifacts, outputs of its jobs included, and uploads in progress together: fifty files
+    of the largest size."""
+    max_job_outputs: Bytes = Bytes("100Gi")
+    """Most that the miners of one job may store for it: a thousand frames of 100 MiB. The outputs count towards the client's
+    `max_stored` once the job has ended; a finished result is never refused for want of quota."""
+    max_miner_outputs: Bytes = Bytes("200Gi")
+    """Most that one miner may store for jobs that have not ended: two of the largest, so that a miner cannot fill the disk."""
+    storage_reserve: Bytes = Bytes("1Gi")
+    """Free space that uploads leave on the coordinator's disk. Below it they get 507 with Retry-After and health says degraded,
+    while the database goes on. A gigabyte is hours of a busy database; 0 switches the check off."""
     max_uploads_per_account: Annotated[int, Field(ge=1)] = 100
     """How many unfinished resumable uploads one account may have, so that a client in a loop cannot fill the disk."""
     upload_seconds: Annotated[float, Field(gt=0)] = 86_400
@@ -205,6 +214,9 @@ class CoordinatorSettings(Section):
     """How many orders may wait for one miner. They are sent with each of its heartbeats until it has obeyed."""
     login_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
     """How long a login link is good. Ten minutes: it is opened at once, and may be left in a terminal's history."""
+    session_seconds: Annotated[float, Field(gt=0, le=400 * 86_400)] = 14 * 86_400
+    """How long a browser stays signed in to the dashboard. Two weeks: long enough for daily use, and a forgotten browser in an
+    office ends by itself. Browsers keep no cookie for longer than 400 days."""
     dashboard: bool = True
     """Whether the dashboard is served, at `/dashboard/`."""
     trusted_proxies: tuple[NetworkSetting, ...] = ()

@@ -164,6 +164,8 @@ def test_an_output_must_have_been_stored_by_the_miner_that_tells_of_it(
     """Neither what is not there, nor what somebody else stored, nor with another size; and nothing is kept then."""
     job_id = submit(client)
     (lease,) = miner.poll()
+    submit(client)
+    other.poll()
     good = frame(miner, 1)
     for wrong in (
         {**good, "artifact_id": f"sha256:{'1' * 64}"},

@@ -53,13 +53,15 @@ expected-statuses = ["400", "401", "403", "404", "405", "409", "410", "412", "41
 def working(served: Served, miner: ScriptedMiner) -> Iterator[None]:
     """The miner completes whatever it gets, until the end; what nobody can run is cancelled after a second or two."""
     stop = threading.Event()
-    picture = {**miner.upload(b"a picture", "image/png"), "name": "picture.png"}
-    picture["url"] = f"/v1/artifacts/{picture['artifact_id']}"
 
     def work() -> None:
         while not stop.is_set():
             for lease in miner.poll(slots=4, wait=0.2):
-                miner.complete(lease, results(lease, picture))
+                stored = miner.store(b"a picture", "image/png", lease)
+                if stored.is_success:  # else it was cancelled meanwhile
+                    picture = {**stored.json(), "name": "picture.png"}
+                    picture["url"] = f"/v1/artifacts/{picture['artifact_id']}"
+                    miner.complete(lease, results(lease, picture))
 
     def give_up() -> None:
         waited: set[str] = set()

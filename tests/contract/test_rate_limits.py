@@ -60,7 +60,7 @@ def exhaust(miner: ScriptedMiner) -> None:
 
 
 def upload(miner: ScriptedMiner) -> httpx.Response:
-    return miner.http.post(f"{miner.url}/v1/artifacts", content=b"output")
+    return miner.store(b"output")
 
 
 def heartbeat(miner: ScriptedMiner, lease: dict[str, Any]) -> httpx.Response:

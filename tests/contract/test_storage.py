@@ -261,7 +261,9 @@ def stored_alone(served: Served, content: bytes) -> str:
         yield content
 
     async def store(context: Context) -> str:
-        return (await context.artifacts.store(one())).artifact_id
+        stored = await context.artifacts.store(one())
+        context.artifacts.unpin(stored.artifact_id)
+        return stored.artifact_id
 
     return served.do(store)
 

@@ -26,6 +26,7 @@ class Socket:
             open_timeout=LIMIT_SECONDS,
             **options,
         )
+        self._miner = miner
         self.received = 0
         self._pushes: deque[dict[str, Any]] = deque()
         self._answers: dict[Any, dict[str, Any]] = {}
@@ -74,6 +75,7 @@ class Socket:
 
     def lease(self) -> dict[str, Any]:
         lease: dict[str, Any] = self.push("lease")["lease"]
+        self._miner.leases.append(lease)
         return lease
 
     def nothing_comes(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -66,6 +66,8 @@ class ScriptedMiner:
     key: SigningKey = field(default_factory=SigningKey.generate)
     http: httpx.Client = field(init=False)
     registration: dict[str, Any] = field(default_factory=dict)
+    leases: list[dict[str, Any]] = field(default_factory=list)
+    prepared: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=f"{self.url}/v1/miners", timeout=30)
@@ -102,17 +104,41 @@ class ScriptedMiner:
     ) -> list[dict[str, Any]]:
         answer = self.http.post("/poll", json={"slots": slots, "wait": wait, "seats": list(seats)})
         answer.raise_for_status()
-        return answer.json()["leases"] if answer.status_code == 200 else []
+        leases = answer.json()["leases"] if answer.status_code == 200 else []
+        self.leases += leases
+        return leases
 
     def job(self, lease: dict[str, Any], call: str, **body: Any) -> httpx.Response:
         return self.http.post(f"/jobs/{lease['job_id']}/{call}", json={"fence": lease["fence"], **body})
 
-    def upload(self, data: bytes, media_type: str = "application/octet-stream") -> dict[str, Any]:
-        answer = self.http.post(
-            f"{self.url}/v1/artifacts", content=data, headers={"Content-Type": media_type}
-        )
+    def upload(
+        self,
+        data: bytes,
+        media_type: str = "application/octet-stream",
+        lease: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Store an output for a lease, the newest where none is named; before the first lease, when a result names it."""
+        if lease is None and not self.leases:
+            artifact_id = f"sha256:{hashlib.sha256(data).hexdigest()}"
+            self.prepared[artifact_id] = (data, media_type)
+            return {"artifact_id": artifact_id, "size": len(data), "media_type": media_type}
+        answer = self.store(data, media_type, lease)
         answer.raise_for_status()
         return answer.json()
+
+    def store(
+        self,
+        data: bytes | Iterator[bytes],
+        media_type: str = "application/octet-stream",
+        lease: dict[str, Any] | None = None,
+    ) -> httpx.Response:
+        lease = lease or self.leases[-1]
+        return self.http.post(
+            f"{self.url}/v1/artifacts",
+            params={"job_id": lease["job_id"], "fence": lease["fence"]},
+            content=data,
+            headers={"Content-Type": media_type},
+        )
 
     def statement(self, lease: dict[str, Any], results: dict[str, Any], **changes: Any) -> Statement:
         units = Decimal(str(results["units"]))
@@ -164,6 +190,9 @@ class ScriptedMiner:
         return {"fence": lease["fence"], "envelope": envelope, "results": results, "artifacts": files}
 
     def complete(self, lease: dict[str, Any], results: dict[str, Any]) -> httpx.Response:
+        for file in output_files(results):
+            if file.artifact_id in self.prepared:
+                self.upload(*self.prepared.pop(file.artifact_id), lease)
         return self.http.post(f"/jobs/{lease['job_id']}/result", json=self.result_body(lease, results))
 
 

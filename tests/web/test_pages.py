@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -50,7 +55,7 @@ def test_the_scripts_are_small_and_the_first_page_is_there_at_once(dashboard: Da
 
 
 def test_a_link_signs_in_once(browser: Browser, agent: Agent) -> None:
-    """Its keys are this window's; a second use is refused; signing out makes the keys useless."""
+    """Scripts cannot read what the browser keeps; a second use is refused; signing out ends the session at once."""
     link = agent.url + login_path(agent)
     with visit(browser, agent) as dashboard:
         page = dashboard.page
@@ -58,16 +63,87 @@ def test_a_link_signs_in_once(browser: Browser, agent: Agent) -> None:
         expect(page.get_by_role("heading", name="Overview")).to_be_visible()
         # It is neither in the address any more nor in the history.
         assert "login" not in page.url
-        key = page.evaluate("JSON.parse(localStorage.getItem('aitbc.keys'))[0].key")
-        bearer = {"Authorization": f"Bearer {key}"}
-        assert httpx.get(f"{agent.url}/v1/key", headers=bearer).status_code == 200
+        assert page.evaluate("document.cookie") == ""
+        assert "aitbc_" not in page.evaluate("JSON.stringify({...localStorage, ...sessionStorage})")
+        (cookie,) = page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        stolen = {"Cookie": f"{cookie['name']}={cookie['value']}", "X-Session-Role": "client"}
+        assert httpx.get(f"{agent.url}/v1/key", headers=stolen).status_code == 200
+        page.reload()
+        expect(page.get_by_role("heading", name="Overview")).to_be_visible()
         page.get_by_role("button", name="Sign out").first.click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-        assert httpx.get(f"{agent.url}/v1/key", headers=bearer).status_code == 401
+        assert page.context.cookies() == []
+        assert httpx.get(f"{agent.url}/v1/key", headers=stolen).status_code == 401
         assert not dashboard.faults
     with visit(browser, agent) as dashboard:
         dashboard.page.goto(link)
         expect(dashboard.page.locator(".toast")).to_contain_text("aitbc-agent login")
+
+
+def test_another_browser_is_signed_out(browser: Browser, agent: Agent) -> None:
+    """From the list of browsers; its page then asks to sign in again."""
+    with visit(browser, agent) as here, visit(browser, agent) as there:
+        there.sign_in()
+        page = here.sign_in().open("/keys")
+        table = page.get_by_role("table", name="Browsers")
+        expect(table.get_by_text("This one")).to_have_count(1)
+        table.get_by_role("button", name="Sign out this browser").last.click()
+        expect(page.locator(".toast")).to_contain_text("signed out")
+        there.page.goto(f"{agent.url}/dashboard/wallet")
+        expect(there.page.get_by_role("heading", name="Sign in")).to_be_visible()
+        expect(table.get_by_text("This one")).to_have_count(1)
+
+
+def test_a_page_of_another_origin_cannot_use_the_session(browser: Browser, agent: Agent) -> None:
+    """A page on another port of the same machine gets the cookie sent along, and is refused all the same."""
+    with visit(browser, agent) as dashboard, foreign_page() as address:
+        page = dashboard.sign_in().page
+        page.goto(address)
+        outcome = page.evaluate(
+            """async (url) => {
+              const headers = {"X-Session-Role": "client", "Content-Type": "text/plain"};
+              const tried = [{}, {headers}, {headers, method: "POST", body: "theirs"}];
+              const read = tried.map((init) =>
+                fetch(`${url}/v1/session`, {...init, credentials: "include"}).then((answer) => answer.text(), () => "refused"));
+              const socket = new Promise((resolve) => {
+                const opened = new WebSocket(`${url.replace("http", "ws")}/ws?role=client`);
+                opened.onmessage = ({data}) => resolve(JSON.parse(data).error?.code ?? data);
+                opened.onerror = () => resolve("refused");
+              });
+              const blind = await fetch(`${url}/v1/artifacts`, {
+                method: "POST", mode: "no-cors", credentials: "include", body: "theirs"}).then((answer) => answer.type);
+              return [...(await Promise.all(read)), await socket, blind];
+            }""",
+            agent.url,
+        )
+        assert outcome == ["refused", "refused", "refused", "FORBIDDEN", "opaque"]
+    key = {"X-API-Key": agent.file["client_key"]}
+    theirs = f"sha256:{hashlib.sha256(b'theirs').hexdigest()}"
+    assert httpx.get(f"{agent.url}/v1/artifacts/{theirs}", headers=key).status_code == 404
+
+
+@contextmanager
+def foreign_page() -> Iterator[str]:
+    """An empty page of another origin on this machine."""
+
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Empty) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_key_signs_in(browser: Browser, agent: Agent) -> None:

@@ -99,7 +99,7 @@ _GROUPS: Final = {
     ),
     "Artifacts": (
         "Input and output files, addressed by their SHA-256. A file can be read by the account that owns it, or that owns "
-        "a job which used or made it, and by the miner that holds the lease."
+        "a job which used or made it, and by the miner that holds the lease. Outputs belong to the account of their job."
     ),
     "Uploads": "Large files in pieces that survive a broken connection: tus 1.0 (docs/uploads.md).",
     "Marketplace": "Offers of miners, and what the network has done (docs/marketplace.md, docs/reputation.md).",
@@ -115,6 +115,7 @@ _GROUPS: Final = {
     ),
     "Miners": "Machines as their owners and the operator see them, and what their owners order them to do.",
     "Keys and logins": "The key with which you ask, further ones for your account, and the login links of the dashboard (docs/dashboard.md).",
+    "Sessions": "How a browser signs in to the dashboard and out again: a cookie, and no key in the page (docs/dashboard.md).",
     "Health": "Whether the coordinator works.",
     "Administration": "Accounts, keys, enrolment tokens and login links.",
     "Miner protocol": "What miners call. docs/miner-protocol.md explains it as a whole, with the WebSocket.",

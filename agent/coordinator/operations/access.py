@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access as store
+from agent.coordinator.store import browser_sessions as session_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.engine import Connection
@@ -22,7 +23,9 @@ CACHE_LIMIT: Final = 10_000
 MAX_ENROLMENT_SECONDS: Final = 30 * 86_400
 
 __all__ = [
+    "BrowserCredential",
     "Caller",
+    "Credential",
     "KeyRecord",
     "NewKey",
     "Role",
@@ -32,6 +35,7 @@ __all__ = [
     "create_key",
     "create_own_key",
     "digest",
+    "fingerprint",
     "list_keys",
     "make_secret",
     "new_key",
@@ -66,6 +70,18 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class BrowserCredential:
+    """What a browser's cookie holds, and the role in which the request acts."""
+
+    secret: str
+    role: Role
+
+
+Credential = str | BrowserCredential
+"""How a caller shows who it is: an API key, or a browser's session."""
+
+
+@dataclass(frozen=True, slots=True)
 class NewKey:
     """A key just made: the only time that its secret is seen."""
 
@@ -89,29 +105,45 @@ def make_secret(prefix: str) -> str:
     return f"aitbc_{prefix}_{secrets.token_urlsafe(32)}"
 
 
-async def authenticate(context: Context, secret: str | None) -> Caller:
-    """The caller with this key. Raises `Unauthorized`."""
-    if not secret:
+def fingerprint(credential: Credential) -> str:
+    """A name for a credential that does not give it away."""
+    if isinstance(credential, BrowserCredential):
+        return f"{digest(credential.secret)}/{credential.role}"
+    return digest(credential)
+
+
+async def authenticate(context: Context, credential: Credential | None) -> Caller:
+    """The caller with this key or session. Raises `Unauthorized`."""
+    if not credential:
         raise Unauthorized("Send your API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
-    sha256 = digest(secret)
+    name = fingerprint(credential)
     known: dict[str, tuple[float, Caller]] = context.caches.setdefault("keys", {})
-    cached = known.get(sha256)
+    cached = known.get(name)
     if cached is not None and context.clock() - cached[0] < CACHE_SECONDS:
         return cached[1]
-    record = await context.database.read(store.key_by_secret, sha256)
+    record = await _key(context, credential)
     if record is None:
-        known.pop(sha256, None)
+        known.pop(name, None)
+        if isinstance(credential, BrowserCredential):
+            raise Unauthorized("This session has ended, or does not have this role. Sign in again.")
         raise Unauthorized("This API key is not valid; it may have been revoked.")
     caller = Caller(Role(record.role), record.account_id, record.miner_id, record.name, record.key_id)
     if len(known) >= CACHE_LIMIT:
         known.clear()
-    known[sha256] = (context.clock(), caller)
+    known[name] = (context.clock(), caller)
     return caller
 
 
-def seen_lately(context: Context, secret: str) -> bool:
-    """Whether this key was valid when it was last looked up, and has not been revoked here since."""
-    return digest(secret) in context.caches.get("keys", {})
+async def _key(context: Context, credential: Credential) -> KeyRecord | None:
+    if isinstance(credential, BrowserCredential):
+        sha256, role = digest(credential.secret), credential.role.value
+        return await context.database.read(session_store.key_of, sha256, role, context.clock())
+    return await context.database.read(store.key_by_secret, digest(credential))
+
+
+def seen_lately(context: Context, credential: Credential) -> bool:
+    """Whether this was valid when it was last looked up, and has not been revoked here since."""
+    return fingerprint(credential) in context.caches.get("keys", {})
 
 
 def require(caller: Caller, *roles: Role) -> Caller:

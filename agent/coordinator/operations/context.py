@@ -12,6 +12,7 @@ from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
 from agent.coordinator.log import LogSigner, Sequencer
+from agent.coordinator.space import Space
 from agent.coordinator.store.engine import Connection, Database
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.uploads import UploadDirectory
@@ -41,6 +42,7 @@ class Context:
     dispatcher: Dispatcher
     artifacts: ArtifactDirectory
     uploads: UploadDirectory
+    space: Space
     signer: LogSigner
     link_key: bytes
     witnesses: tuple[str, ...]

@@ -9,10 +9,10 @@ from typing import Any
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.operations.wire import RunEvent, RunEvents, RunOutput, RunProgress
-from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
+from agent.coordinator.store import run_outputs
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
@@ -113,7 +113,7 @@ def _store(
         return account_id, False
     record = store.find(connection, job_id)
     declared = None if record is None else _declared(context, record)
-    _check(connection, declared, session, checkpoints)
+    _check(connection, declared, job_id, checkpoints)
     checkpoint_store.add(connection, job_id, list(checkpoints))
     _check_totals(connection, context.settings, job_id)
     return account_id, declared is not None and declared.outputs
@@ -129,7 +129,7 @@ def _account(connection: Connection, session: Session, job_id: str, fence: int) 
 def _check(
     connection: Connection,
     declared: Checkpoints | None,
-    session: Session,
+    job_id: str,
     checkpoints: Collection[Checkpoint],
 ) -> None:
     if declared is None:
@@ -137,7 +137,7 @@ def _check(
             "This service has no checkpoints.",
             {"events": "send no output before the result: a run of this service starts from the beginning"},
         )
-    stored = artifact_store.owned_by(connection, {item.artifact_id for item in checkpoints}, session.miner_id)
+    stored = run_outputs.sizes_of(connection, job_id, {item.artifact_id for item in checkpoints})
     faults = {
         item.name: f"store {item.artifact_id} with POST /v1/artifacts first, and name its size"
         for item in checkpoints

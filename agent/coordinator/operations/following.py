@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from agent.coordinator.feed import NUMBER_BITS
 from agent.coordinator.hub import Message
 from agent.coordinator.operations import jobs
-from agent.coordinator.operations.access import Caller
+from agent.coordinator.operations.access import Caller, Credential
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.estimates import NO_ESTIMATES, estimates
 from agent.coordinator.operations.events import outputs_so_far
@@ -35,7 +35,13 @@ class Told(NamedTuple):
 
 
 async def follow(
-    context: Context, caller: Caller, secret: str | None, job_id: str, *, after: int | None, silence: float
+    context: Context,
+    caller: Caller,
+    secret: Credential | None,
+    job_id: str,
+    *,
+    after: int | None,
+    silence: float,
 ) -> AsyncGenerator[Told | None]:
     """What happens to a job: everything after a number, or first its state and outputs, and what its run has told so far.
 

@@ -23,11 +23,12 @@ State = Literal["healthy", "unhealthy"]
 
 
 async def check(context: Context) -> dict[str, State]:
-    """The state of the database, the log and the dispatcher."""
+    """The state of the database, the log, the dispatcher, and the disk."""
     return {
         "database": _state(await _database_answers(context)),
         "blockchain": _state(await _log_continues(context)),
         "marketplace": _state(context.dispatcher.alive),
+        "storage": _state(not context.space.is_short),
     }
 
 

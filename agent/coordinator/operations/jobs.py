@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
 from agent.coordinator import lifecycle, tracing
-from agent.coordinator.artifacts import Stored
-from agent.coordinator.operations import marketplace, storage
+from agent.coordinator.operations import marketplace
 from agent.coordinator.operations import submission as submissions
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.estimates import Estimates, estimates
-from agent.coordinator.operations.references import ARTIFACT_SCHEME
 from agent.coordinator.operations.submission import JobRequest, Submission
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import counts
 from agent.coordinator.store import idempotency as idempotency_store
 from agent.coordinator.store import jobs as store
-from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
+from agent.coordinator.store.artifacts import JobArtifact
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import (
     Conflict,
@@ -91,7 +89,7 @@ def _repeatable(key: str | None, request: Mapping[str, Any]) -> Repeatable | Non
 async def _add(
     context: Context, caller: Caller, submission: Submission, repeatable: Repeatable | None
 ) -> JobView:
-    record = _new_record(context, _account(caller), submission)
+    record = _new_record(context, account_of(caller), submission)
     inputs = [JobArtifact(artifact, path, "") for path, artifact in submission.artifact_ids().items()]
     expected = await estimates(context)
     done = expected.waiting_job(record.service, record.model, record.created_at)
@@ -116,7 +114,8 @@ async def _add(
     return answer
 
 
-def _account(caller: Caller) -> str:
+def account_of(caller: Caller) -> str:
+    """The account that the caller's jobs belong to. Raises `Conflict` if it has none."""
     if caller.account_id is None:
         raise Conflict("Jobs belong to an account; use a client's key.")
     return caller.account_id
@@ -214,11 +213,12 @@ def _check_inputs(connection: Connection, account_id: str, inputs: list[JobArtif
 
 async def get(context: Context, caller: Caller, job_id: str) -> JobView:
     """The status of a job. Raises `JobNotFound`, also for somebody else's."""
-    record = await _find(context, caller, job_id)
+    record = await find(context, caller, job_id)
     return view(record, await estimates(context), context.clock())
 
 
-async def _find(context: Context, caller: Caller, job_id: str) -> JobRecord:
+async def find(context: Context, caller: Caller, job_id: str) -> JobRecord:
+    """The caller's job. Raises `JobNotFound`."""
     return own(await context.database.look(store.find, job_id), caller, job_id)
 
 
@@ -297,7 +297,7 @@ async def list_page(
 ) -> dict[str, Any]:
     """A page of the caller's jobs (of all jobs for an administrator), newest first."""
     service = submissions.service_of(context, job_type).service_id if job_type else None
-    account = None if caller.role is Role.ADMIN else _account(caller)
+    account = None if caller.role is Role.ADMIN else account_of(caller)
     records, total = await context.database.read(
         store.page,
         account,
@@ -366,52 +366,3 @@ def _failed_by_machines(connection: Connection, job_id: str) -> bool:
     if record is None or not ended or record.life.attempts < record.life.max_attempts:
         return False
     return ended[-1]["outcome"] in (Outcome.RETRIED, Outcome.EXPIRED)
-
-
-async def upload_file(
-    context: Context, caller: Caller, job_id: str, name: str, media_type: str, chunks: AsyncIterable[bytes]
-) -> JobView:
-    """Store a file that a job waits for, and release the job once its last file is there.
-
-    Raises `Conflict` if the job waits for no such file, `PayloadTooLarge` beyond what the account may store.
-    """
-    _awaited_field(context, await _find(context, caller, job_id), name)
-    stored = await context.artifacts.store(chunks, await storage.room(context, _account(caller)))
-    record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
-    if record.missing_files is None:
-        context.dispatcher.job_waiting()
-    return view(record, await estimates(context), context.clock())
-
-
-def _awaited_field(context: Context, record: JobRecord, name: str) -> tuple[str, list[str]]:
-    """The field that a file of this name fills, and all fields that still wait. Raises `Conflict`."""
-    if record.life.state is not JobState.SUBMITTED or record.missing_files is None:
-        raise Conflict(f"Job {record.job_id} does not wait for a file.", {"status": record.life.state.value})
-    missing: list[str] = json.loads(record.missing_files)
-    upload_field = context.services[record.service].upload_field
-    path = upload_field(json.loads(record.spec)["parameters"], name) if upload_field else missing[0]
-    if path not in missing:
-        raise Conflict(f"The job does not wait for a file for {path}.", {"missing_files": missing})
-    return path, missing
-
-
-def _fill(
-    connection: Connection,
-    context: Context,
-    caller: Caller,
-    job_id: str,
-    name: str,
-    media_type: str,
-    stored: Stored,
-) -> JobRecord:
-    record = own(store.find(connection, job_id), caller, job_id)
-    path, missing = _awaited_field(context, record, name)
-    file = ArtifactRecord(stored.artifact_id, stored.size, media_type)
-    storage.keep(connection, file, _account(caller), quota=context.settings.max_stored, now=context.clock())
-    artifact_store.link(connection, job_id, "input", [JobArtifact(stored.artifact_id, path, media_type)])
-    reference = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
-    spec, digest = submissions.specify(submissions.with_file(record.spec, path, reference))
-    missing.remove(path)
-    store.save_files(connection, job_id, spec, digest, json.dumps(missing) if missing else None)
-    filled = store.find(connection, job_id)
-    return own(filled, caller, job_id)

@@ -24,8 +24,8 @@ from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
 from agent.coordinator.store import receipts as receipt_store
-from agent.coordinator.store import standings
-from agent.coordinator.store.artifacts import JobArtifact
+from agent.coordinator.store import run_outputs, standings
+from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.receipts import ReceiptRecord
@@ -191,7 +191,7 @@ def _complete(
     # Never before the assignment, even where the coordinator's clock was set back meanwhile.
     completed_at = max(now, lease.assigned_at)
     _check_against_lease(context, record, session, lease, delivery.statement, completed_at)
-    _check_artifacts(connection, session, delivery)
+    sizes = _check_artifacts(connection, delivery)
     lifecycle.change(connection, record, event, now, progress=100.0, units=str(delivery.statement.units))
     store.add_results(connection, job_id, delivery.results)
     outputs = [
@@ -199,6 +199,11 @@ def _complete(
         for file in delivery.artifacts
     ]
     artifact_store.link(connection, job_id, "output", outputs)
+    if outputs:
+        stored = [
+            ArtifactRecord(file.artifact_id, sizes[file.artifact_id], file.media_type) for file in outputs
+        ]
+        run_outputs.hand_over(connection, job_id, stored, record.account_id, now)
     receipt_store.learn_duration(connection, record.service, record.model, now - lease.assigned_at)
     receipt = _receipt(context, lease, delivery, completed_at)
     receipt_store.add(connection, receipt)
@@ -265,24 +270,28 @@ def _input_digests(files: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
             yield path, reference.removeprefix(prefix)
 
 
-def _check_artifacts(connection: Connection, session: Session, delivery: Delivery) -> None:
+def _check_artifacts(connection: Connection, delivery: Delivery) -> dict[str, int]:
+    """The sizes of the output files in bytes. Raises `ReceiptInvalid` unless all were stored for this job."""
     stated = {f"sha256:{item.sha256}" for item in delivery.statement.subject[1:]}
     listed = {file.artifact_id for file in delivery.artifacts}
     missing = sorted(stated ^ listed)
+    sizes: dict[str, int] = {}
     if stated and not missing:
-        owned = artifact_store.owned_by(connection, stated, session.miner_id)
-        missing = sorted(stated - owned.keys() - _checkpoints(connection, delivery.statement.job_id))
+        job_id = delivery.statement.job_id
+        sizes = _checkpoints(connection, job_id) | run_outputs.sizes_of(connection, job_id, stated)
+        missing = sorted(stated - sizes.keys())
     if missing:
         raise ReceiptInvalid(
             "Every output file is stored before its result, and listed.",
             {"artifacts": ", ".join(missing[:20])},
         )
+    return sizes
 
 
-def _checkpoints(connection: Connection, job_id: str) -> set[str]:
+def _checkpoints(connection: Connection, job_id: str) -> dict[str, int]:
     """Results may name checkpoints of the job that another miner has stored."""
     found = checkpoint_store.of_jobs(connection, [job_id]).get(job_id, [])
-    return {checkpoint.artifact_id for checkpoint in found}
+    return {checkpoint.artifact_id: checkpoint.size for checkpoint in found}
 
 
 def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> ReceiptRecord:

@@ -49,16 +49,20 @@ def _add(
 
 async def login(context: Context, token: str) -> list[NewKey]:
     """Use a link's token: new keys, which it gives once. Raises `Unauthorized`."""
-    sha256 = digest(token)
-    # Made-up tokens are refused without troubling the database's writer.
-    if await context.database.read(store.find_login, sha256, context.clock()) is None:
-        raise _no_such_link()
-    made = await context.database.write(_login, context, sha256)
+    await check(context, token)
+    made = await context.database.write(redeem, context, digest(token))
     log.info("dashboard_logged_in", keys=[key.record.key_id for key in made])
     return made
 
 
-def _login(connection: Connection, context: Context, sha256: str) -> list[NewKey]:
+async def check(context: Context, token: str) -> None:
+    """Refuse a made-up token without troubling the database's writer. Raises `Unauthorized`."""
+    if await context.database.read(store.find_login, digest(token), context.clock()) is None:
+        raise _no_such_link()
+
+
+def redeem(connection: Connection, context: Context, sha256: str) -> list[NewKey]:
+    """Use a link and make its keys, within a transaction. Raises `Unauthorized`."""
     now = context.clock()
     found = store.find_login(connection, sha256, now)
     if found is None or not store.use_login(connection, sha256):

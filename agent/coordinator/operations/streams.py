@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.feed import ALL, EVERYBODY, NUMBER_BITS, account_topic, message_of, miner_topic
 from agent.coordinator.hub import RESYNC, Message, Subscription
-from agent.coordinator.operations.access import Caller, Role, authenticate, digest
+from agent.coordinator.operations.access import Caller, Credential, Role, authenticate, fingerprint
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events as store
 from agent.coordinator.store.events import StoredEvent
@@ -85,14 +85,14 @@ async def keep_numbers(context: Context) -> None:
 
 @asynccontextmanager
 async def open_stream(
-    context: Context, secret: str | None, wanted: Wanted, audience: Audience | None = None
+    context: Context, secret: Credential | None, wanted: Wanted, audience: Audience | None = None
 ) -> AsyncIterator[Stream]:
     """A stream for whoever has this key; `audience` narrows what its caller may hear.
 
     Raises `Unauthorized`, `RateLimitExceeded` if the key has too many streams, `ValidationFailed` for too many jobs.
     """
     caller = await authenticate(context, secret)
-    with _counted(context, digest(secret or "")):
+    with _counted(context, fingerprint(secret or "")):
         heard = audience or audience_of(caller)
         async with context.feed.watch(*heard.topics) as subscription:
             stream = Stream(context, secret, heard, subscription)
@@ -119,7 +119,7 @@ class Stream:
     """Messages for one caller, each with a `seq` higher than the one before. Use `open_stream`."""
 
     def __init__(
-        self, context: Context, secret: str | None, audience: Audience, subscription: Subscription
+        self, context: Context, secret: Credential | None, audience: Audience, subscription: Subscription
     ) -> None:
         self._context = context
         self._settings = context.settings.streams

@@ -11,6 +11,7 @@ from typing import Any, Final
 from agent.coordinator.operations import storage
 from agent.coordinator.operations.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import uploads as store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.uploads import UploadRecord
@@ -102,8 +103,14 @@ def _create(connection: Connection, context: Context, upload: UploadRecord) -> N
         raise RateLimitExceeded(
             f"You have {limit} unfinished uploads, which is the limit; finish or delete some."
         )
+    context.space.check_disk(upload.length or 0)
+    _check_quota(connection, context, upload.account_id, upload.length or 0)
     store.add(connection, upload)
-    storage.check_quota(connection, upload.account_id, context.settings.max_stored)
+
+
+def _check_quota(connection: Connection, context: Context, account_id: str, more: int) -> None:
+    """An upload of a known length is counted whole from its beginning, so that its parts need no further room."""
+    storage.account_budget(context, account_id).check(connection, context.space.held(account_id) + more)
 
 
 async def look(context: Context, caller: Caller, upload_id: str) -> UploadRecord:
@@ -143,15 +150,9 @@ async def append(
             )
         if length is not None:
             upload = await _with_length(context, upload, length)
-        limit = upload.length
-        if limit is None:
-            limit = offset + min(
-                await storage.room(context, upload.account_id), context.settings.max_artifact - offset
-            )
+        limit = context.settings.max_artifact if upload.length is None else upload.length
         if part.size is not None and part.size > limit - offset:
-            raise PayloadTooLarge(
-                "This is more than the upload's length, or than you may store.", {"limit": limit}
-            )
+            raise PayloadTooLarge("This is more than the upload's length.", {"limit": limit})
         if upload.finished_at is not None:
             return upload
         await _receive(context, upload, file, part, limit - offset)
@@ -169,8 +170,9 @@ async def _with_length(context: Context, upload: UploadRecord, length: int) -> U
 
 
 def _set_length(connection: Connection, context: Context, upload: UploadRecord, length: int) -> UploadRecord:
+    if upload.length is None:
+        _check_quota(connection, context, upload.account_id, length - upload.received)
     store.set_length(connection, upload.upload_id, length)
-    storage.check_quota(connection, upload.account_id, context.settings.max_stored)
     return _existing(connection, upload.upload_id)
 
 
@@ -182,16 +184,28 @@ def _existing(connection: Connection, upload_id: str) -> UploadRecord:
 
 
 async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, part: Part, room: int) -> None:
-    async def save(received: int) -> None:
-        artifact_id = f"sha256:{file.sha256}" if received == upload.length else None
-        expires_at = context.clock() + context.settings.upload_seconds
-        await context.database.write(store.save, upload.upload_id, received, artifact_id, expires_at)
+    budgets = [] if upload.length is not None else [storage.account_budget(context, upload.account_id)]
 
-    try:
-        await file.append(part.chunks, save, start=upload.received, room=room, checksum=part.checksum)
-    except NotFound:  # its file is lost: what is left of it helps nobody
-        await context.database.write(store.remove, upload.upload_id)
-        raise
+    async with storage.reserving(context, budgets, part.size) as reservation:
+
+        async def save(received: int) -> None:
+            artifact_id = f"sha256:{file.sha256}" if received == upload.length else None
+            expires_at = context.clock() + context.settings.upload_seconds
+            await context.database.write(store.save, upload.upload_id, received, artifact_id, expires_at)
+            reservation.recorded(received - upload.received)
+
+        try:
+            await file.append(
+                part.chunks,
+                save,
+                start=upload.received,
+                room=room,
+                cover=reservation.cover,
+                checksum=part.checksum,
+            )
+        except NotFound:  # its file is lost: what is left of it helps nobody
+            await context.database.write(store.remove, upload.upload_id)
+            raise
 
 
 async def _settled(context: Context, upload: UploadRecord, file: GrowingFile) -> UploadRecord:
@@ -205,7 +219,10 @@ async def _settled(context: Context, upload: UploadRecord, file: GrowingFile) ->
         raise
     media_type = clean_media_type(parse_metadata(upload.metadata).get("filetype"))
     record = ArtifactRecord(upload.artifact_id, upload.length, media_type)
-    finished = await context.database.write(_finish, context, upload, record)
+    try:
+        finished = await context.database.write(_finish, context, upload, record)
+    finally:
+        context.artifacts.unpin(upload.artifact_id)
     context.uploads.forget(upload.upload_id)
     return finished
 
@@ -215,7 +232,8 @@ def _finish(
 ) -> UploadRecord:
     now = context.clock()
     store.finish(connection, upload.upload_id, now)
-    storage.keep(connection, record, upload.account_id, quota=context.settings.max_stored, now=now)
+    # Its length has been counted since it was told, so there is no quota to check.
+    artifact_store.add(connection, record, upload.account_id, now)
     return _existing(connection, upload.upload_id)
 
 

@@ -17,6 +17,7 @@ from agent.coordinator.routes import (
     receipts,
     registry,
     services,
+    sessions,
     streams,
     uploads,
     wallet,
@@ -41,6 +42,7 @@ ROUTERS = (
     miner_session.router,
     machines.router,
     keys.router,
+    sessions.router,
     openai.router,
     admin.router,
 )

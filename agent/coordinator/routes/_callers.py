@@ -12,8 +12,9 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Header, Query, Request
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
+from agent.coordinator import cookies
 from agent.coordinator.operations import access, miners
-from agent.coordinator.operations.access import Caller, Role
+from agent.coordinator.operations.access import Caller, Credential, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import SESSION_PREFIX, Session
 from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
@@ -35,10 +36,12 @@ async def _context(request: Request) -> Context:
 
 
 async def _secret(
+    request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
     header: Annotated[str | None, Depends(_header)],
-) -> str | None:
-    return bearer.credentials if bearer is not None else header
+) -> Credential | None:
+    key = bearer.credentials if bearer is not None else header
+    return key if key is not None else cookies.checked_credential(request.scope)
 
 
 async def _token(
@@ -48,7 +51,7 @@ async def _token(
 
 
 ContextOf = Annotated[Context, Depends(_context)]
-Secret = Annotated[str | None, Depends(_secret)]
+Secret = Annotated[Credential | None, Depends(_secret)]
 _Token = Annotated[str | None, Depends(_token)]
 
 
@@ -76,16 +79,16 @@ async def _session(context: ContextOf, token: _Token) -> Session:
     return await miners.session_of(context, token)
 
 
-async def _any_secret(secret: Secret, _: _Token) -> str | None:
+async def _any_secret(secret: Secret, _: _Token) -> Credential | None:
     return secret
 
 
-AnySecret = Annotated[str | None, Depends(_any_secret)]
+AnySecret = Annotated[Credential | None, Depends(_any_secret)]
 
 
 async def client_or_session(context: ContextOf, secret: AnySecret) -> Caller | Session:
     """Whoever stores and reads artifacts. Raises `Unauthorized`, `Forbidden`."""
-    if secret is not None and secret.startswith(SESSION_PREFIX):
+    if isinstance(secret, str) and secret.startswith(SESSION_PREFIX):
         return await miners.session_of(context, secret)
     return await _client(context, secret)
 
@@ -109,6 +112,12 @@ async def _preferred_wait(
 
 
 PreferredWait = Annotated[int, Depends(_preferred_wait)]
+
+
+def announced_size(request: Request) -> int | None:
+    """The bytes of the body that its header announces; None where it comes in chunks."""
+    length = request.headers.get("content-length")
+    return int(length) if length is not None else None  # the server has refused what is no number
 
 
 async def disconnected(request: Request) -> None:

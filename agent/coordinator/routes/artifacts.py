@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
 from agent.coordinator.operations import artifacts as operations
 from agent.coordinator.operations import links
+from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.artifacts import ArtifactRecord
 from agent.coordinator.routes._answers import Artifact, ArtifactLink
 from agent.coordinator.routes._callers import (
@@ -19,10 +20,17 @@ from agent.coordinator.routes._callers import (
     Client,
     ClientOrSession,
     ContextOf,
+    announced_size,
     client_or_session,
 )
 from agent.core import fields
-from agent.core.errors import Conflict, NotFound, RangeNotSatisfiable
+from agent.core.errors import (
+    Conflict,
+    InsufficientStorage,
+    NotFound,
+    RangeNotSatisfiable,
+    StaleLease,
+)
 from agent.core.media_types import clean_media_type
 
 router = APIRouter(prefix="/artifacts", tags=["Artifacts"])
@@ -44,14 +52,44 @@ _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=errors(Conflict),
+    responses=errors(Conflict, StaleLease, InsufficientStorage),
     openapi_extra=FILE_BODY,
     summary="Store a file",
 )
-async def create(context: ContextOf, who: ClientOrSession, request: Request) -> Artifact:
-    """The body is the file, streamed; its id is its SHA-256."""
+async def create(
+    context: ContextOf,
+    who: ClientOrSession,
+    request: Request,
+    job_id: Annotated[
+        fields.JobId | None, Query(description="For miners: the job that the file is of")
+    ] = None,
+    fence: Annotated[int | None, Query(ge=1, description="For miners: the fence of the job's lease")] = None,
+) -> Artifact:
+    """The body is the file, streamed; its id is its SHA-256. Its `Content-Length` is reserved before the first byte.
+
+    A miner stores files only for a job whose lease it holds, and names it: `?job_id=...&fence=...`.
+    """
     media_type = clean_media_type(request.headers.get("content-type"))
-    return Artifact(**await operations.save(context, who, media_type, request.stream()))
+    size = announced_size(request)
+    if isinstance(who, Caller):
+        return Artifact(**await operations.save(context, who, media_type, request.stream(), size))
+    lease = None if job_id is None or fence is None else (job_id, fence)
+    return Artifact(**await operations.save_output(context, who, lease, media_type, request.stream(), size))
+
+
+@router.delete(
+    "/{artifact_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(NotFound, Conflict),
+    summary="Delete a file",
+)
+async def delete(context: ContextOf, caller: Client, artifact_id: fields.ArtifactId) -> None:
+    """Deletes a file of your account: one that you have stored, or an output of your jobs. It no longer counts to your quota.
+
+    409 while an unfinished job needs it. Results and receipts that name it stay valid: they hold its digest. Signed links
+    to it stop working, and the bytes go once no other account has the same file.
+    """
+    await operations.delete(context, caller, artifact_id)
 
 
 class LinkRequest(BaseModel):

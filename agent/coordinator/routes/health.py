@@ -16,7 +16,10 @@ router = APIRouter(tags=["Health"])
 
 @router.get("/health", summary="Whether the coordinator works")
 async def health(context: ContextOf) -> Health:
-    """Open without a key. `database`, `blockchain` (the log) and `marketplace` (the dispatcher) are looked at anew."""
+    """Open without a key. `database`, `blockchain` (the log), `marketplace` (the dispatcher) and `storage` (free disk space) are checked anew.
+
+    `storage` is unhealthy while the disk has less free space than `coordinator.storage_reserve`: uploads get 507, jobs go on.
+    """
     services = await operations.check(context)
     status: Literal["ok", "degraded"] = "ok" if set(services.values()) == {"healthy"} else "degraded"
     return Health(

@@ -12,17 +12,27 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
+from agent.coordinator.operations import job_files
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.following import Told, follow
 from agent.coordinator.operations.streams import MAX_SEQ
 from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
-from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, Limit, PreferredWait, Secret
+from agent.coordinator.routes._callers import (
+    Client,
+    ContextOf,
+    IdempotencyKey,
+    Limit,
+    PreferredWait,
+    Secret,
+    announced_size,
+)
 from agent.core import fields
 from agent.core.errors import (
     ApiError,
     Conflict,
     InsufficientBalance,
+    InsufficientStorage,
     InvalidJobType,
     JobAlreadyCompleted,
     JobNotCompleted,
@@ -123,7 +133,7 @@ async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> J
 @router.put(
     "/{job_id}/files/{name}",
     response_model_exclude_none=True,
-    responses=errors(JobNotFound, Conflict),
+    responses=errors(JobNotFound, Conflict, InsufficientStorage),
     openapi_extra=FILE_BODY,
     summary="Upload a file that a job waits for",
 )
@@ -136,7 +146,9 @@ async def upload_file(
 ) -> JobStatus:
     """The body is the file. The job is given to a miner once its last file is there."""
     media_type = clean_media_type(request.headers.get("content-type"))
-    job = await operations.upload_file(context, caller, job_id, name, media_type, request.stream())
+    job = await job_files.upload_file(
+        context, caller, job_id, name, media_type, request.stream(), announced_size(request)
+    )
     return JobStatus(**job)
 
 

@@ -14,6 +14,8 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agent.coordinator import cookies
+from agent.coordinator.operations.access import Credential
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.streams import Stream, Wanted, open_stream
 from agent.coordinator.operations.submission import field_errors
@@ -102,12 +104,13 @@ class _Connection:
             self._accepted = True
             await self._websocket.accept()
 
-    def _key(self) -> str | None:
+    def _key(self) -> Credential | None:
         headers = self._websocket.headers
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return token
-        return headers.get("x-api-key") or self._websocket.query_params.get("token")
+        key = headers.get("x-api-key") or self._websocket.query_params.get("token")
+        return key or cookies.checked_credential(self._websocket.scope)
 
     def _query(self) -> Wanted:
         parameters = self._websocket.query_params
@@ -115,7 +118,7 @@ class _Connection:
         for name in parameters:
             if name in ("types", "job_ids"):
                 values[name] = [part for value in parameters.getlist(name) for part in value.split(",")]
-            elif name != "token":
+            elif name not in ("token", "role"):
                 values[name] = parameters[name]
         return Wanted.model_validate(values)
 

@@ -20,6 +20,7 @@ from agent.core import fields, tus
 from agent.core.errors import (
     ChecksumMismatch,
     Conflict,
+    InsufficientStorage,
     Locked,
     NotFound,
     UnsupportedChecksum,
@@ -33,7 +34,9 @@ router = APIRouter(prefix="/uploads", tags=["Uploads"])
 Digits = Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")]
 """A number of bytes."""
 
-_PART_ERRORS: Final = (Conflict, ChecksumMismatch, UnsupportedChecksum, UnsupportedMediaType, Locked)
+_PART_ERRORS: Final = (
+    Conflict, ChecksumMismatch, UnsupportedChecksum, UnsupportedMediaType, Locked, InsufficientStorage,
+)  # fmt: skip
 _STATE: Final = headers(
     Upload_Offset="Bytes that have arrived",
     Upload_Length="Bytes in all, where that is known",

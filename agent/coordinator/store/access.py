@@ -40,7 +40,7 @@ class LoginRecord:
     admin: bool
 
 
-_KEY = (
+KEY_COLUMNS = (
     api_keys.c.key_id, api_keys.c.role, api_keys.c.account_id, api_keys.c.miner_id, api_keys.c.name, api_keys.c.created_at,
     api_keys.c.revoked_at,
 )  # fmt: skip
@@ -67,32 +67,32 @@ def account_exists(connection: Connection, account_id: str) -> bool:
 
 def add_key(connection: Connection, record: KeyRecord, sha256: str) -> None:
     """Store a new key."""
-    values = {column.name: getattr(record, column.name) for column in _KEY}
+    values = {column.name: getattr(record, column.name) for column in KEY_COLUMNS}
     connection.execute(insert(api_keys), {**values, "sha256": sha256})
 
 
 def key_by_secret(connection: Connection, sha256: str) -> KeyRecord | None:
     """The key with this secret, unless it is revoked."""
-    query = select(*_KEY).where(api_keys.c.sha256 == sha256, api_keys.c.revoked_at.is_(None))
+    query = select(*KEY_COLUMNS).where(api_keys.c.sha256 == sha256, api_keys.c.revoked_at.is_(None))
     row = connection.execute(query).one_or_none()
     return None if row is None else KeyRecord(*row)
 
 
 def key(connection: Connection, key_id: str) -> KeyRecord | None:
     """The key with this id, or None."""
-    row = connection.execute(select(*_KEY).where(api_keys.c.key_id == key_id)).one_or_none()
+    row = connection.execute(select(*KEY_COLUMNS).where(api_keys.c.key_id == key_id)).one_or_none()
     return None if row is None else KeyRecord(*row)
 
 
 def keys_of(connection: Connection, account_id: str) -> list[KeyRecord]:
     """The keys of an account that are valid, oldest first."""
-    query = select(*_KEY).where(api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
+    query = select(*KEY_COLUMNS).where(api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
     return [KeyRecord(*row) for row in connection.execute(query.order_by(api_keys.c.key_id))]
 
 
 def keys(connection: Connection) -> list[KeyRecord]:
     """All keys, oldest first, revoked ones included."""
-    return [KeyRecord(*row) for row in connection.execute(select(*_KEY).order_by(api_keys.c.key_id))]
+    return [KeyRecord(*row) for row in connection.execute(select(*KEY_COLUMNS).order_by(api_keys.c.key_id))]
 
 
 def revoke_key(connection: Connection, key_id: str, now: float) -> bool:

@@ -1,11 +1,11 @@
-"""Who may read which artifact. The bytes themselves are in `agent.coordinator.artifacts`."""
+"""Whose artifacts are, who may read them, and which are still needed. The bytes themselves are in `agent.coordinator.artifacts`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, exists, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, exists, insert, or_, select, update
 
 from agent.coordinator.store.tables import (
     artifact_owners,
@@ -13,8 +13,11 @@ from agent.coordinator.store.tables import (
     job_artifacts,
     job_checkpoints,
     jobs,
+    run_outputs,
     stored_bytes,
 )
+
+_UNFINISHED = ("submitted", "running")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,8 @@ class JobArtifact:
 
 
 def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) -> None:
-    """Note that `owner` (an account or a miner) has stored the artifact. Again is fine."""
-    known = select(artifacts.c.artifact_id).where(artifacts.c.artifact_id == record.artifact_id)
-    if connection.execute(known).first() is None:
-        connection.execute(
-            insert(artifacts), {"artifact_id": record.artifact_id, "size": record.size, "created_at": now}
-        )
+    """Note that the artifact belongs to `owner`, an account. Again is fine."""
+    ensure(connection, record.artifact_id, record.size, now)
     owned = select(artifact_owners.c.owner).where(
         artifact_owners.c.artifact_id == record.artifact_id, artifact_owners.c.owner == owner
     )
@@ -49,6 +48,52 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
         values = {"artifact_id": record.artifact_id, "owner": owner, "media_type": record.media_type}
         connection.execute(insert(artifact_owners), values)
         _count(connection, owner, record.size)
+
+
+def ensure(connection: Connection, artifact_id: str, size: int, now: float) -> None:
+    """Note that there is such an artifact. Again is fine."""
+    if artifact_id not in known(connection, [artifact_id]):
+        values = {"artifact_id": artifact_id, "size": size, "created_at": now}
+        connection.execute(insert(artifacts), values)
+
+
+def needed_by(connection: Connection, artifact_id: str, account_id: str, limit: int) -> list[str]:
+    """The account's unfinished jobs that need the artifact, as an input or as a checkpoint."""
+    needs = or_(
+        *(
+            exists().where(table.c.artifact_id == artifact_id, table.c.job_id == jobs.c.job_id)
+            for table in (job_artifacts, job_checkpoints)
+        )
+    )
+    query = select(jobs.c.job_id).where(jobs.c.account_id == account_id, jobs.c.state.in_(_UNFINISHED), needs)
+    return list(connection.execute(query.order_by(jobs.c.job_id).limit(limit)).scalars())
+
+
+def disown(connection: Connection, artifact_id: str, account_id: str) -> None:
+    """Forget that the artifact belongs to the account or to any of its jobs, and the artifact if nobody else has it."""
+    own_jobs = select(jobs.c.job_id).where(jobs.c.account_id == account_id)
+    for table in (job_artifacts, job_checkpoints):
+        connection.execute(
+            delete(table).where(table.c.artifact_id == artifact_id, table.c.job_id.in_(own_jobs))
+        )
+    owned = delete(artifact_owners).where(
+        artifact_owners.c.artifact_id == artifact_id, artifact_owners.c.owner == account_id
+    )
+    if connection.execute(owned).rowcount:
+        size = connection.execute(select(artifacts.c.size).where(artifacts.c.artifact_id == artifact_id))
+        _count(connection, account_id, -size.scalar_one())
+    drop_unreferenced(connection, [artifact_id])
+
+
+def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> None:
+    """Forget those of these artifacts that belong to no account and no job."""
+    referenced = or_(
+        *(
+            exists().where(table.c.artifact_id == artifacts.c.artifact_id)
+            for table in (artifact_owners, job_artifacts, job_checkpoints, run_outputs)
+        )
+    )
+    connection.execute(delete(artifacts).where(artifacts.c.artifact_id.in_(artifact_ids), ~referenced))
 
 
 def _count(connection: Connection, owner: str, size: int) -> None:
@@ -87,28 +132,19 @@ def link(connection: Connection, job_id: str, direction: str, files: Iterable[Jo
         connection.execute(insert(job_artifacts), list(rows.values()))
 
 
-def owned_by(connection: Connection, artifact_ids: Iterable[str], owner: str) -> dict[str, int]:
-    """Which of these artifacts `owner` has stored, with their sizes in bytes."""
-    query = (
-        select(artifacts.c.artifact_id, artifacts.c.size)
-        .join(artifact_owners, artifact_owners.c.artifact_id == artifacts.c.artifact_id)
-        .where(artifacts.c.artifact_id.in_(list(artifact_ids)), artifact_owners.c.owner == owner)
-    )
-    return dict(connection.execute(query).all())
-
-
 def readable_by_account(connection: Connection, artifact_id: str, account_id: str) -> ArtifactRecord | None:
     """The artifact if the account owns it or owns a job that used or made it."""
-    of_job = _of_job(artifact_id, jobs.c.account_id == account_id)
+    of_job = _is_of_job(artifact_id, (job_artifacts, job_checkpoints), jobs.c.account_id == account_id)
     return _readable(connection, artifact_id, owner=account_id, of_job=of_job)
 
 
 def readable_by_miner(
     connection: Connection, artifact_id: str, miner_id: str, session: int
 ) -> ArtifactRecord | None:
-    """The artifact if the miner stored it or holds the lease of a job that uses it or has it as a checkpoint."""
-    of_job = _of_job(
+    """The artifact if the miner holds the lease of a job that uses it or has it as a checkpoint, or stored it for such a job."""
+    of_job = _is_of_job(
         artifact_id,
+        (job_artifacts, job_checkpoints, run_outputs),
         jobs.c.state == "running",
         jobs.c.lease_miner_id == miner_id,
         jobs.c.lease_session == session,
@@ -116,12 +152,14 @@ def readable_by_miner(
     return _readable(connection, artifact_id, owner=miner_id, of_job=of_job)
 
 
-def _of_job(artifact_id: str, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+def _is_of_job(
+    artifact_id: str, tables: Iterable[Table], *conditions: ColumnElement[bool]
+) -> ColumnElement[bool]:
     """Whether the artifact belongs to a job for which the conditions hold."""
     return or_(
         *(
             exists().where(table.c.artifact_id == artifact_id, table.c.job_id == jobs.c.job_id, *conditions)
-            for table in (job_artifacts, job_checkpoints)
+            for table in tables
         )
     )
 

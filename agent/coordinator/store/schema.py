@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "money1"
+HEAD: Final = "storage_sessions"
 """The newest revision below `migrations/versions`."""
 
 log = structlog.get_logger()

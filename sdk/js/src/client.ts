@@ -10,11 +10,12 @@ import { Miners } from "./calls/miners.js";
 import { Receipts } from "./calls/receipts.js";
 import { Registry } from "./calls/registry.js";
 import { Services } from "./calls/services.js";
+import { Sessions } from "./calls/sessions.js";
 import { Wallet } from "./calls/wallet.js";
 import type { Health, StreamEvent } from "./models.js";
 import type { Login } from "./models_operations.js";
 import { type ListenOptions, listen } from "./stream.js";
-import { type CallOptions, type Fetch, fetchJson, type Session } from "./transport.js";
+import { type BrowserAccess, type CallOptions, type Fetch, fetchJson, type Session } from "./transport.js";
 
 const TIMEOUT_MS = 30_000;
 /** With their pauses they bridge a restart of the coordinator of some seconds. */
@@ -24,6 +25,8 @@ const RETRIES = 4;
 export interface ClientOptions {
   /** Without it `AITBC_API_KEY`, or the local agent's. */
   apiKey?: string | undefined;
+  /** In a page of the coordinator: act with the session of the browser (`client.sessions`) and not with a key. */
+  browser?: BrowserAccess | undefined;
   /** Without it `AITBC_BASE_URL` or the local agent; in a browser the server that the page came from. */
   baseUrl?: string | undefined;
   /** In place of the global `fetch`. */
@@ -48,7 +51,7 @@ export class AITBCClient {
   readonly jobs: Jobs;
   /** Each call creates a job of its kind. */
   readonly services: Services;
-  /** Files: upload, download, read, link. */
+  /** Files: upload, download, read, link, delete. */
   readonly artifacts: Artifacts;
   /** Fetch, export, ask the coordinator to verify. */
   readonly receipts: Receipts;
@@ -64,6 +67,8 @@ export class AITBCClient {
   readonly miners: Miners;
   /** The key that the client uses. */
   readonly keys: Keys;
+  /** How pages of the coordinator sign in and out. Programs use keys. */
+  readonly sessions: Sessions;
   /** What administrators do. */
   readonly admin: Admin;
   readonly #session: Session;
@@ -72,7 +77,8 @@ export class AITBCClient {
     const { baseUrl, apiKey } = findAddress(options.baseUrl, options.apiKey);
     const session: Session = {
       baseUrl,
-      apiKey,
+      apiKey: options.browser === undefined ? apiKey : undefined,
+      browser: options.browser,
       // Browsers want their `fetch` called as the window's own.
       fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
       WebSocket: options.WebSocket,
@@ -91,6 +97,7 @@ export class AITBCClient {
     this.wallet = new Wallet(session);
     this.miners = new Miners(session);
     this.keys = new Keys(session);
+    this.sessions = new Sessions(session);
     this.admin = new Admin(session);
   }
 

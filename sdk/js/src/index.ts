@@ -78,5 +78,5 @@ export { jobPrice, type NamedDigest, parseStatement, type Statement } from "./st
 export type { ListenOptions, StreamType } from "./stream.js";
 export { TextStream } from "./text.js";
 export { decodeEntries, parseTilePath, type Tile, tilePath } from "./tiles.js";
-export type { CallOptions, Fetch } from "./transport.js";
+export type { BrowserAccess, CallOptions, Fetch } from "./transport.js";
 export { VERSION } from "./version.js";

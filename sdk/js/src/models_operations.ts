@@ -161,6 +161,19 @@ export interface Login {
   keys: { role: KeyRole; key: string; keyId: string }[];
 }
 
+/** A browser that is signed in: the keys that it acts with, and when it ends. */
+export interface BrowserSession {
+  sessionId: string;
+  createdAt: string;
+  expiresAt: string;
+  keys: Key[];
+}
+
+/** This browser's session, and the token that its page sends with each request. */
+export interface OwnBrowserSession extends BrowserSession {
+  csrfToken: string;
+}
+
 /** A one-time token, and the path of the dashboard that uses it. */
 export interface NewLogin {
   token: string;

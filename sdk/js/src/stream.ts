@@ -93,7 +93,8 @@ class Connection {
     this.#silenceMs = session.timeoutMs + HEARTBEAT_MS;
     this.#unconfirmed = session.apiKey === undefined ? 1 : 2;
     // The two classes of sockets differ in more than is used here.
-    this.#socket = new Socket(`${session.baseUrl.replace(/^http/, "ws")}/v1/ws`) as WebSocket;
+    const role = session.browser === undefined ? "" : `?role=${session.browser.role}`;
+    this.#socket = new Socket(`${session.baseUrl.replace(/^http/, "ws")}/v1/ws${role}`) as WebSocket;
     this.#socket.onopen = () => {
       // Browsers cannot send headers here, and an address may end up in a log.
       if (session.apiKey !== undefined) this.#send({ type: "auth", token: session.apiKey });

@@ -8,10 +8,18 @@ import { VERSION } from "./version.js";
 /** Takes a request as the global `fetch` does. */
 export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
 
+/** The role in which a page acts with the browser's session, and the token that shows that it is the coordinator's page. */
+export interface BrowserAccess {
+  role: "client" | "miner" | "admin";
+  csrfToken: string;
+}
+
 /** What every call knows of its client. */
 export interface Session {
   readonly baseUrl: string;
   readonly apiKey: string | undefined;
+  /** How a page of the coordinator acts with the browser's session; undefined where it does not. */
+  readonly browser: BrowserAccess | undefined;
   readonly fetch: Fetch;
   /** The class of sockets to use; undefined where it has yet to be imported. */
   readonly WebSocket: typeof WebSocket | undefined;
@@ -38,6 +46,8 @@ export interface Call extends CallOptions {
   body?: Blob | Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array> | undefined;
   /** Whether sending it twice does no more than sending it once. */
   repeatable?: boolean | undefined;
+  /** Whether the browser's cookie goes with it also where the client does not act with a session. */
+  withCookie?: boolean | undefined;
   /** Milliseconds that the coordinator may be silent beyond the usual, because it holds the answer. */
   patienceMs?: number | undefined;
   /** Milliseconds that the silence may not exceed all the same. */
@@ -185,7 +195,7 @@ export async function open(session: Session, call: Call): Promise<Answer> {
       ...contentOf(session, call),
       method: call.method ?? "GET",
       signal: watch.signal,
-      credentials: "omit",
+      credentials: call.withCookie || session.browser !== undefined ? "same-origin" : "omit",
     });
     watch.touch();
     answer = new Answer(response, watch, call);
@@ -203,7 +213,10 @@ export async function open(session: Session, call: Call): Promise<Answer> {
 
 function contentOf(session: Session, call: Call): RequestInit & { duplex?: "half" } {
   const headers: Record<string, string> = { ...call.headers };
-  if (session.apiKey !== undefined) headers.Authorization = `Bearer ${session.apiKey}`;
+  if (session.browser !== undefined) {
+    headers["X-Session-Role"] = session.browser.role;
+    headers["X-CSRF-Token"] = session.browser.csrfToken;
+  } else if (session.apiKey !== undefined) headers.Authorization = `Bearer ${session.apiKey}`;
   // Browsers name themselves.
   if (nodeProcess() !== undefined) headers["User-Agent"] = `aitbc-javascript/${VERSION}`;
   if (call.json !== undefined) {

@@ -29,6 +29,52 @@ afterEach(() => {
 const CREATED = { job_id: "job_1", status: "submitted", created_at: "now", estimated_completion: "soon" };
 const JOB = { type: "ai-inference" };
 
+describe("sessions of browsers", () => {
+  test("a page acts with the cookie, its role and its token, and with no key", async () => {
+    const asked = vi.fn((input: string, init: RequestInit) => fetch(input, init));
+    const page = new AITBCClient({
+      apiKey: "key_1",
+      baseUrl,
+      browser: { role: "admin", csrfToken: "token_1" },
+      fetch: asked,
+    });
+    server.replies = [{ json: { jobs: [], total: 0, limit: 50, offset: 0 } }];
+    await page.jobs.list();
+    expect(asked.mock.calls[0]?.[1].credentials).toBe("same-origin");
+    expect(server.seen[0]?.headers).toMatchObject({ "x-session-role": "admin", "x-csrf-token": "token_1" });
+    expect(server.seen[0]?.headers.authorization).toBeUndefined();
+  });
+
+  test("cookies are left alone where there is a key", async () => {
+    const asked = vi.fn((input: string, init: RequestInit) => fetch(input, init));
+    server.replies = [{ json: { jobs: [], total: 0, limit: 50, offset: 0 } }];
+    await new AITBCClient({ apiKey: "key_1", baseUrl, fetch: asked }).jobs.list();
+    expect(asked.mock.calls[0]?.[1].credentials).toBe("omit");
+  });
+
+  test("a browser that is not signed in has no session", async () => {
+    server.replies = [(response) => response.writeHead(204).end()];
+    expect(await client.sessions.current()).toBeUndefined();
+    const session = {
+      session_id: "session_1",
+      created_at: "now",
+      expires_at: "later",
+      keys: [],
+      csrf_token: "t",
+    };
+    server.replies = [{ json: session }];
+    expect(await client.sessions.begin({ token: "login_1" })).toMatchObject({ csrfToken: "t" });
+    expect(JSON.parse(server.seen[1]?.body ?? "")).toEqual({ token: "login_1" });
+  });
+});
+
+test("a file is deleted", async () => {
+  server.replies = [(response) => response.writeHead(204).end()];
+  const artifactId = `sha256:${"1".repeat(64)}`;
+  await client.artifacts.delete(`artifact:${artifactId}`);
+  expect(server.seen[0]).toMatchObject({ method: "DELETE", path: `/v1/artifacts/${artifactId}` });
+});
+
 describe("names", () => {
   test("a body's own names become the API's, and nothing below them", async () => {
     server.replies = [{ status: 201, json: CREATED }];

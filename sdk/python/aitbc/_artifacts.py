@@ -134,6 +134,15 @@ def link(session: Session, /, artifact_id: str, *, seconds: float | None = None)
     return (yield from fetch(session, post_json(f"{path}/links", body, repeatable=True), ArtifactLink))
 
 
+def delete(session: Session, /, artifact_id: str) -> Flow[None]:
+    """Delete a file of the account: one that was uploaded, or an output of its jobs. Results and receipts stay valid.
+
+    Raises `Conflict` while a job that has not ended needs it, and what every call raises.
+    """
+    path, _ = _address(artifact_id)
+    yield from call(session, Request("DELETE", path, repeatable=False))
+
+
 def download(session: Session, /, artifact_id: str, to: str | Path) -> Flow[Path]:
     """Fetch an artifact into the file `to`, streamed and checked against its digest; the file's path.
 

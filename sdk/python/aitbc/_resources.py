@@ -158,21 +158,23 @@ class AsyncServices(_AsyncResource):
 
 
 class Artifacts(_Resource):
-    """Files: upload, download, read."""
+    """Files: upload, download, read, link, delete."""
 
     upload = _blocking(_artifacts.upload)
     download = _blocking(_artifacts.download)
     get = _blocking(_artifacts.get)
     link = _blocking(_artifacts.link)
+    delete = _blocking(_artifacts.delete)
 
 
 class AsyncArtifacts(_AsyncResource):
-    """Files: upload, download, read."""
+    """Files: upload, download, read, link, delete."""
 
     upload = _awaited(_artifacts.upload)
     download = _awaited(_artifacts.download)
     get = _awaited(_artifacts.get)
     link = _awaited(_artifacts.link)
+    delete = _awaited(_artifacts.delete)
 
 
 class Receipts(_Resource):

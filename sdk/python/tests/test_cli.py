@@ -62,6 +62,19 @@ def test_the_newest_job_is_called_last(quick, coordinator, signed) -> None:
     ]
 
 
+def test_artifacts_delete(quick, coordinator) -> None:
+    """Several at once, each once; one that is needed does not keep the others, and the command then fails."""
+    first, second = (f"sha256:{digit * 64}" for digit in "12")
+    coordinator.answers = {f"DELETE /v1/artifacts/{first}": {}}
+    done = quick("artifacts", "delete", first, first, "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"deleted": [first]})
+    assert coordinator.paths().count(f"DELETE /v1/artifacts/{first}") == 1
+    done = quick("artifacts", "delete", second, first, "--json")
+    assert json.loads(done.stdout) == {"deleted": [first]}
+    assert done.returncode != 0
+    assert quick("artifacts", "delete").returncode != 0
+
+
 def test_jobs_show_and_cancel(quick, coordinator) -> None:
     assert json.loads(quick("jobs", "show", "job_1", "--json").stdout) == {
         "job_id": "job_1", "status": "completed", "progress": 100,

@@ -104,6 +104,15 @@ def test_own_keys_and_login(calls, coordinator) -> None:
     assert coordinator.bodies == [{"name": "another"}, {"token": "token_1"}]
 
 
+def test_a_file_is_deleted(calls, coordinator) -> None:
+    """With or without the scheme that jobs name artifacts by."""
+    artifact_id = f"sha256:{'1' * 64}"
+    coordinator.answers = {f"DELETE /v1/artifacts/{artifact_id}": {}}
+    assert calls(lambda client: client.artifacts.delete(artifact_id)) is None
+    assert calls(lambda client: client.artifacts.delete(f"artifact:{artifact_id}")) is None
+    assert coordinator.paths() == [f"DELETE /v1/artifacts/{artifact_id}"] * 2
+
+
 def test_administration(calls, coordinator) -> None:
     account = {
         "account_id": "account_1",

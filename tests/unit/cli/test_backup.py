@@ -101,6 +101,47 @@ def test_a_damaged_backup_is_refused_with_the_file_that_is_wrong(
     assert not (tmp_path / "new").exists()
 
 
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_one_changed_bit_in_a_file_of_a_job_is_found(run: Any, served: Served, tmp_path: Path) -> None:
+    """Restoring says which file it is and what to do, and restores nothing."""
+    assert run("backup", tmp_path / "backup", "--artifacts", "--data-dir", data_of(served)).code == 0
+    blob = next((tmp_path / "backup/coordinator/artifacts").glob("[0-9a-f][0-9a-f]/*"))
+    flip_a_bit(blob)
+    done = run("restore", tmp_path / "backup", "--data-dir", tmp_path / "new")
+    assert done.code == 1
+    assert str(blob) in done.err.replace("\n", "")
+    assert "Use another backup" in " ".join(done.err.split())
+    assert not (tmp_path / "new").exists()
+    blob.unlink()
+    done = run("restore", tmp_path / "backup", "--data-dir", tmp_path / "new")
+    assert done.code == 1
+    assert "missing" in done.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_damaged_file_of_a_job_is_left_out_of_a_backup(run: Any, served: Served, tmp_path: Path) -> None:
+    """And named: the rest of the backup is good, and can be restored."""
+    store(served, b"a file that the disk will damage")
+    blob = max(
+        (data_of(served) / "coordinator/artifacts").glob("[0-9a-f][0-9a-f]/*"),
+        key=lambda it: it.stat().st_mtime,
+    )
+    flip_a_bit(blob)
+    try:
+        done = run("backup", tmp_path / "backup", "--artifacts", "--data-dir", data_of(served), "--json")
+        assert done.code == 0, done.err
+        assert json.loads(done.out)["lost"] == 1
+        assert "is damaged" in done.err
+        assert run("restore", tmp_path / "backup", "--data-dir", tmp_path / "new").code == 0
+    finally:
+        flip_a_bit(blob)
+
+
 def test_a_database_that_contradicts_itself_is_no_backup(run: Any, served: Served, tmp_path: Path) -> None:
     """A backup that fsck would refuse is not kept, since somebody would rely on it."""
     run("backup", tmp_path / "good", "--data-dir", data_of(served))

@@ -36,6 +36,7 @@ class ScriptedLink:
         self.answer = answer
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.uploads: list[Path] = []
+        self.leases: list[tuple[str, int]] = []
         self.upload_answer: Any = None
         self.running = self.most_running = 0
         self.called = asyncio.Event()
@@ -49,8 +50,11 @@ class ScriptedLink:
         self.called.set()
         return self._given(self.answer(name, job_id, body))
 
-    async def upload(self, path: Path, media_type: str, size: int) -> tuple[int, Any]:
+    async def upload(
+        self, path: Path, media_type: str, size: int, *, lease: tuple[str, int]
+    ) -> tuple[int, Any]:
         self.uploads.append(path)
+        self.leases.append(lease)
         path.read_bytes()
         return self._given(self.upload_answer or (201, {"artifact_id": f"sha256:{path.name}"}))
 
@@ -151,6 +155,7 @@ async def test_artifacts_go_first_and_once(tmp_path: Path) -> None:
         await outbox.put(result(artifacts=files, directory=directory))
         assert await outbox.flush(5)
     assert link.uploads == [directory / "a", directory / "b"]
+    assert link.leases == [("job_1", 1)] * 2
     assert len(link.calls) == 2
     assert not directory.exists()
 
@@ -175,6 +180,33 @@ async def test_undeliverable_output_fails_the_job(tmp_path: Path, upload: Any, c
         assert await outbox.flush(5)
     [(name, _, body)] = link.calls
     assert (name, body["code"]) == ("fail", code)
+
+
+async def test_outputs_of_a_lease_that_was_lost_are_dropped(tmp_path: Path) -> None:
+    """The job belongs to another run, so there is neither a result nor a failure to send."""
+    file = tmp_path / "a"
+    file.write_text("a")
+    link = ScriptedLink(lambda *_: (200, {}))
+    link.upload_answer = (409, {"error": {"code": "STALE_LEASE"}})
+    async with sending(tmp_path, link) as outbox:
+        await outbox.put(result(artifacts=(Artifact("sha256:a", file, "a", "text/plain", 1),)))
+        assert await outbox.flush(5)
+    assert link.calls == []
+
+
+async def test_a_full_disk_at_the_coordinator_delays_the_result(tmp_path: Path) -> None:
+    """The outbox tries again until there is room; nothing is lost."""
+    file = tmp_path / "a"
+    file.write_text("a")
+    link = ScriptedLink(lambda *_: (200, {}))
+    link.upload_answer = (507, {"error": {"code": "INSUFFICIENT_STORAGE"}})
+    async with sending(tmp_path, link) as outbox:
+        await outbox.put(result(artifacts=(Artifact("sha256:a", file, "a", "text/plain", 1),)))
+        assert not await outbox.flush(0.2)
+        assert link.calls == []
+        link.upload_answer = None
+        assert await outbox.flush(5)
+    assert [name for name, *_ in link.calls] == ["result"]
 
 
 async def test_damaged_file_is_explained(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from agent.coordinator.store.tables._metadata import metadata
 from agent.coordinator.store.tables.access import (
     accounts,
     api_keys,
+    browser_session_keys,
+    browser_sessions,
     challenges,
     enrolments,
     idempotency,
@@ -18,6 +20,7 @@ from agent.coordinator.store.tables.files import (
     artifacts,
     job_artifacts,
     job_checkpoints,
+    run_outputs,
     stored_bytes,
     uploads,
 )
@@ -46,6 +49,8 @@ __all__ = [
     "artifact_owners",
     "artifacts",
     "balances",
+    "browser_session_keys",
+    "browser_sessions",
     "challenges",
     "client_evidence",
     "client_failures",
@@ -74,6 +79,7 @@ __all__ = [
     "postings",
     "receipts",
     "results",
+    "run_outputs",
     "runs",
     "stored_bytes",
     "transactions",

@@ -51,6 +51,26 @@ logins = Table(
     Column("expires_at", Float, nullable=False, index=True),
 )
 
+# Browsers that are signed in: the SHA-256 of each one's cookie, and the keys that it acts with. A key of its `own` was made
+# for it and ends with it; another one was typed in.
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    Column("session_id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+)
+
+browser_session_keys = Table(
+    "browser_session_keys",
+    metadata,
+    Column("session_id", ForeignKey("browser_sessions.session_id"), primary_key=True),
+    Column("key_id", ForeignKey("api_keys.key_id"), primary_key=True),
+    Column("own", Boolean, nullable=False),
+    Index("ix_browser_session_keys_key_id", "key_id"),
+)
+
 challenges = Table(
     "challenges",
     metadata,

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    Integer,
     String,
     Table,
     Text,
@@ -24,7 +25,7 @@ artifacts = Table(
     Column("created_at", Float, nullable=False),
 )
 
-# Who stored an artifact: an account or a miner (`owner` is the id of either), and what they say it is.
+# Which account an artifact belongs to (`owner` is its id), and what media type it gave. Outputs belong to their job's account.
 artifact_owners = Table(
     "artifact_owners",
     metadata,
@@ -72,6 +73,18 @@ job_artifacts = Table(
     Column("name", String(255), primary_key=True),
     Column("media_type", Text, nullable=False),
     Index("ix_job_artifacts_artifact_id", "artifact_id"),
+)
+
+# What miners have stored for jobs that have not ended: each row names the lease that it was stored under.
+run_outputs = Table(
+    "run_outputs",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("artifact_id", ForeignKey("artifacts.artifact_id"), primary_key=True),
+    Column("miner_id", String(64), nullable=False, index=True),
+    Column("fence", Integer, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Index("ix_run_outputs_artifact_id", "artifact_id"),
 )
 
 # Files from which a later run can resume; `extra` is JSON. Those that the results name are job_artifacts as well.

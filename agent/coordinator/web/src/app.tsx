@@ -8,15 +8,16 @@ import { Page } from "./components/page.tsx";
 import { Skeleton } from "./components/skeleton.tsx";
 import { complain } from "./components/toast.tsx";
 import { BASE, PAGES, type PageEntry } from "./pages.ts";
-import { type Role, roles, signInWithLink } from "./session.ts";
+import { type Role, ready, resume, roles, signInWithLink } from "./session.ts";
 import { Shell } from "./shell.tsx";
 import { Login } from "./views/login.tsx";
 
 export function App() {
   const signingIn = useLoginLink();
+  useEffect(() => void resume(), []);
   return (
     <LocationProvider scope={BASE}>
-      <Shell>{signingIn ? <Skeleton lines={6} /> : <Pages />}</Shell>
+      <Shell>{signingIn || !ready.value ? <Skeleton lines={6} /> : <Pages />}</Shell>
     </LocationProvider>
   );
 }

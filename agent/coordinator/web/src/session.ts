@@ -1,102 +1,99 @@
-/** Who is using the dashboard: the keys of this browser, and the clients that work with them. */
-import { AITBCClient } from "@aitbc/client";
+/** Who is using the dashboard: the session of this browser, and the clients that work with it. */
+import { AITBCClient, type OwnBrowserSession } from "@aitbc/client";
 import { computed, signal } from "@preact/signals";
 
 export type Role = "client" | "miner" | "admin";
 
-interface HeldKey {
-  role: Role;
-  key: string;
-  keyId: string;
-  /** Whether it was made for this dashboard (by a login link), and so ends with its session. */
-  own: boolean;
-}
-
-const STORED = "aitbc.keys";
 const ROLES: Role[] = ["client", "miner", "admin"];
 
-const held = signal<HeldKey[]>(read());
-const clients = new Map<string, AITBCClient>();
+/** The session: `null` where the browser is not signed in, `undefined` until that is known. */
+const session = signal<OwnBrowserSession | null | undefined>(undefined);
+const clients = new Map<Role, AITBCClient>();
+const open = new AITBCClient({ baseUrl: location.origin });
 
 /** Why the last session ended by itself, for the login page. */
 export const ended = signal<string | undefined>(undefined);
 
-/** The roles that this browser has a key for. */
-export const roles = computed(() => ROLES.filter((role) => held.value.some((key) => key.role === role)));
+/** Whether it is known if the browser is signed in. */
+export const ready = computed(() => session.value !== undefined);
 
-/** The API with the key of a role. Only pages of that role are shown, so there is one. */
+/** The roles in which this browser may act. */
+export const roles = computed(() => {
+  const keys = session.value?.keys ?? [];
+  return ROLES.filter((role) => keys.some((key) => key.role === role));
+});
+
+/** The id of this browser's session. */
+export const ownSession = computed(() => session.value?.sessionId);
+
+/** The API in a role. Only pages of roles that the browser has are shown, so there is a session. */
 export function api(role: Role): AITBCClient {
-  const key = held.value.find((key) => key.role === role);
-  if (!key) throw new Error(`This needs a key of the role ${role}. Sign in with one.`);
-  return clientFor(key.key);
+  const csrfToken = session.value?.csrfToken;
+  if (!csrfToken || !roles.value.includes(role)) {
+    throw new Error(`This needs the role ${role}. Sign in with a key of that role.`);
+  }
+  const known = clients.get(role);
+  if (known) return known;
+  const client = new AITBCClient({ browser: { role, csrfToken }, baseUrl: location.origin, fetch: watched });
+  clients.set(role, client);
+  return client;
 }
 
 /** The API without a key: the registry, health, the log. */
 export function publicApi(): AITBCClient {
-  return clientFor("");
+  return open;
 }
 
-/** Use a one-time link: its keys are this dashboard's own. */
+/** Find out whether the browser is signed in. */
+export async function resume(): Promise<void> {
+  // Earlier versions kept keys here, where every script of the page could read them.
+  localStorage.removeItem("aitbc.keys");
+  const found = await open.sessions.current().catch(() => undefined);
+  // A login link may have been followed meanwhile.
+  if (session.value === undefined) session.value = found ?? null;
+}
+
+/** Use a one-time link: its keys end with the session. */
 export async function signInWithLink(token: string): Promise<void> {
-  const { keys } = await publicApi().login(token);
-  keep(keys.map((key) => ({ role: key.role, key: key.key, keyId: key.keyId, own: true })));
+  begin(await signingIn().sessions.begin({ token }));
 }
 
-/** Use a key that somebody has; it is forgotten at the end, not revoked. */
+/** Use a key that somebody has; it stays valid when the session ends. */
 export async function signInWithKey(key: string): Promise<void> {
-  const { role, keyId } = await clientFor(key).keys.me();
-  keep([{ role, key, keyId, own: false }]);
+  begin(await signingIn().sessions.begin({ key }));
 }
 
-/** Forget all keys; those of this dashboard are revoked. One that cannot be revoked now is forgotten all the same. */
+/** End the session. One that cannot be ended now, without a connection, is forgotten by the page all the same. */
 export async function signOut(): Promise<void> {
-  const own = held.value.filter((key) => key.own);
-  await Promise.allSettled(own.map((key) => clientFor(key.key).keys.revokeSelf()));
+  await signingIn()
+    .sessions.end()
+    .catch(() => undefined);
   forget();
 }
 
-function keep(keys: HeldKey[]): void {
-  const newRoles = new Set(keys.map((key) => key.role));
-  held.value = [...held.value.filter((key) => !newRoles.has(key.role)), ...keys];
+/** With the session there is, so that its other roles go on. */
+function signingIn(): AITBCClient {
+  const role = roles.value[0];
+  return role ? api(role) : open;
+}
+
+function begin(begun: OwnBrowserSession): void {
+  clients.clear();
   ended.value = undefined;
-  write();
+  session.value = begun;
 }
 
 function forget(reason?: string): void {
-  held.value = [];
   clients.clear();
   ended.value = reason;
-  write();
+  session.value = null;
 }
 
-function clientFor(key: string): AITBCClient {
-  const known = clients.get(key);
-  if (known) return known;
-  const client = new AITBCClient({ apiKey: key || undefined, baseUrl: location.origin, fetch: watched(key) });
-  clients.set(key, client);
-  return client;
-}
-
-/** Requests that notice when a key is not accepted any more. */
-function watched(key: string): typeof fetch {
-  return async (input, init) => {
-    const response = await fetch(input, init);
-    if (response.status === 401 && held.value.some((known) => known.key === key)) {
-      forget("Your key is not accepted any more. Sign in again.");
-    }
-    return response;
-  };
-}
-
-function read(): HeldKey[] {
-  try {
-    const value: unknown = JSON.parse(localStorage.getItem(STORED) ?? "[]");
-    return Array.isArray(value) ? (value as HeldKey[]) : [];
-  } catch {
-    return [];
+/** Requests that notice when the session has ended. A wrong key to sign in with does not end it. */
+async function watched(input: string, init: RequestInit): Promise<Response> {
+  const response = await fetch(input, init);
+  if (response.status === 401 && session.value && !new URL(input).pathname.endsWith("/v1/session")) {
+    forget("Your session has ended. Sign in again.");
   }
-}
-
-function write(): void {
-  localStorage.setItem(STORED, JSON.stringify(held.value));
+  return response;
 }

@@ -6,7 +6,7 @@ import { type DownloadOptions, downloadBlob, downloadTo, type Target } from "../
 import { FormatError, VerificationError } from "../errors.js";
 import { type OnProgress, type Source, sourceOf, type Uploadable } from "../files.js";
 import type { Artifact, ArtifactLink } from "../models.js";
-import { type CallOptions, fetchJson, type Session } from "../transport.js";
+import { type CallOptions, fetchBytes, fetchJson, type Session } from "../transport.js";
 
 /** Files of more bytes than this are uploaded so that they can go on; smaller ones are sent again as quickly. */
 const RESUMABLE = 8 * 2 ** 20;
@@ -19,7 +19,7 @@ export interface UploadOptions extends CallOptions {
   onProgress?: OnProgress | undefined;
 }
 
-/** Files: upload, download, read, link. */
+/** Files: upload, download, read, link, delete. */
 export class Artifacts {
   readonly #session: Session;
 
@@ -55,6 +55,16 @@ export class Artifacts {
   /** The bytes of a small artifact, checked against its digest. */
   async get(artifactId: string, options: DownloadOptions = {}): Promise<Uint8Array<ArrayBuffer>> {
     return new Uint8Array(await (await this.blob(artifactId, options)).arrayBuffer());
+  }
+
+  /**
+   * Delete a file of the account: one that was uploaded, or an output of its jobs. Results and receipts stay valid.
+   *
+   * Throws `Conflict` while a job that has not ended needs it.
+   */
+  async delete(artifactId: string, options: CallOptions = {}): Promise<void> {
+    const path = `/v1/artifacts/${identifier(artifactId)}`;
+    await fetchBytes(this.#session, { method: "DELETE", path, ...options });
   }
 
   /** A link that reads this artifact without a key, for an hour or so many `seconds`. Its `url` is a whole one. */

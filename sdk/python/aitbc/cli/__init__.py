@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from aitbc.cli import (
+    artifacts,
     chat,
     imagine,
     jobs,
@@ -47,6 +48,7 @@ app.command("transcode", rich_help_panel=_WORK)(transcode.transcode)
 app.command("render", rich_help_panel=_WORK)(render.render)
 app.command("run", rich_help_panel=_WORK)(run.run)
 app.add_typer(jobs.app, name="jobs", rich_help_panel=_ACCOUNT)
+app.add_typer(artifacts.app, name="artifacts", rich_help_panel=_ACCOUNT)
 app.add_typer(offers.app, name="offers", rich_help_panel=_ACCOUNT)
 app.add_typer(wallet.app, name="wallet", rich_help_panel=_ACCOUNT)
 app.add_typer(receipts.app, name="receipts", rich_help_panel=_PROOF)

@@ -1,5 +1,5 @@
-/** The keys of one's own account. */
-import type { Key } from "@aitbc/client";
+/** The keys of one's own account, and the browsers that are signed in to it. */
+import type { BrowserSession, Key } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Button } from "../components/button.tsx";
 import { Card } from "../components/card.tsx";
@@ -10,11 +10,11 @@ import { Page } from "../components/page.tsx";
 import { type Secret, SecretDialog } from "../components/secret.tsx";
 import { Badge } from "../components/status.tsx";
 import { Table } from "../components/table.tsx";
-import { Ago } from "../components/time.tsx";
+import { Ago, Clock } from "../components/time.tsx";
 import { notify } from "../components/toast.tsx";
 import { explain } from "../errors.ts";
 import { useLoad } from "../load.ts";
-import { api } from "../session.ts";
+import { api, ownSession } from "../session.ts";
 import "../styles/machine.css";
 
 export default function Keys() {
@@ -71,8 +71,52 @@ export default function Keys() {
           </Card>
         )}
       </Loaded>
+      <Browsers />
       <SecretDialog secret={secret} onClose={() => setSecret(null)} />
     </Page>
+  );
+}
+
+/** The browsers that are signed in to the account. */
+function Browsers() {
+  const sessions = useLoad((signal) => api("client").sessions.list({ signal }));
+  const end = async (session: BrowserSession) => {
+    await api("client").sessions.revoke(session.sessionId);
+    sessions.reload();
+    notify("The browser was signed out.");
+  };
+  return (
+    <Loaded from={sessions}>
+      {(list) => (
+        <Card title="Signed-in browsers">
+          <Table
+            caption="Browsers"
+            rows={list}
+            rowKey={(session) => session.sessionId}
+            columns={[
+              { title: "Signed in", cell: (session) => <Ago at={session.createdAt} /> },
+              { title: "Until", cell: (session) => <Clock at={session.expiresAt} /> },
+              {
+                title: "Sign out",
+                hideTitle: true,
+                align: "end",
+                shrink: true,
+                cell: (session) =>
+                  session.sessionId === ownSession.value ? (
+                    <Badge tone="good" icon="check">
+                      This one
+                    </Badge>
+                  ) : (
+                    <Button size="small" kind="plain" onClick={() => end(session)}>
+                      Sign out this browser
+                    </Button>
+                  ),
+              },
+            ]}
+          />
+        </Card>
+      )}
+    </Loaded>
   );
 }
 

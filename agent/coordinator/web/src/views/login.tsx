@@ -50,7 +50,7 @@ function KeyForm() {
           value={key}
           onInput={setKey}
           error={error}
-          help="The operator of the network gives you one. It is kept in this browser until you sign out."
+          help="The operator of the network gives you one. This browser keeps a session and not the key."
           required
         />
         <div class="row">

@@ -1,0 +1,148 @@
+"""`/v1/session` and `/v1/sessions`: how browsers sign in and out. Programs use API keys and need none of this."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Self
+
+from fastapi import APIRouter, Request, Response, status
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from agent.coordinator import cookies
+from agent.coordinator.openapi.declare import AUDIENCE, errors
+from agent.coordinator.operations import browser_sessions as operations
+from agent.coordinator.operations.browser_sessions import SessionRecord
+from agent.coordinator.routes._answers import Key
+from agent.coordinator.routes._callers import AnyCaller, ContextOf
+from agent.core import fields
+from agent.core.errors import Forbidden, NotFound, Unauthorized
+from agent.core.fields import Answer
+
+router = APIRouter(tags=["Sessions"])
+
+_NOT_STORED: Final = {"Cache-Control": "no-store"}
+_BROWSER: Final = {AUDIENCE: "a browser with the session's cookie"}
+
+
+class SignIn(BaseModel):
+    """What to sign in with: the token of a login link, or an API key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token: Annotated[str, Field(min_length=1, max_length=200, examples=["login_secret"])] | None = None
+    key: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.token is None) == (self.key is None):
+            raise ValueError("send either a login link's token or a key")
+        return self
+
+
+class BrowserSession(Answer):
+    """A session: the keys that it acts with, without their secrets, and when it ends."""
+
+    session_id: Annotated[str, Field(examples=["session_1234567890"])]
+    created_at: fields.Time
+    expires_at: fields.Time
+    keys: list[Key]
+
+
+class OwnBrowserSession(BrowserSession):
+    """The caller's session, and the token that its changing requests send as `X-CSRF-Token`."""
+
+    csrf_token: Annotated[str, Field(examples=["5f0c2f3a9d1e4b77"])]
+
+
+class BrowserSessionList(Answer):
+    """Sessions, oldest first."""
+
+    sessions: list[BrowserSession]
+
+
+def _shown(record: SessionRecord, secret: str) -> OwnBrowserSession:
+    return OwnBrowserSession(**operations.view(record), csrf_token=cookies.csrf_token(secret))
+
+
+@router.post(
+    "/session",
+    response_model_exclude_none=True,
+    responses=errors(Unauthorized, Forbidden),
+    openapi_extra={AUDIENCE: "everybody, also without a key"},
+    summary="Sign a browser in",
+)
+async def sign_in(
+    context: ContextOf, body: SignIn, request: Request, response: Response
+) -> OwnBrowserSession:
+    """Sets a cookie that scripts cannot read and other sites cannot use; the key itself is not kept in the browser.
+
+    With the cookie and the token of a session that there is, its other roles go on in the new one. Requests act with the
+    cookie when they name a role: `X-Session-Role: client`, `miner` or `admin`, or `?role=` on `/ws`.
+    """
+    scope = request.scope
+    cookies.check_origin(scope)
+    current = cookies.secret_of(scope)
+    if current is not None and not cookies.has_token(scope, current):
+        current = None
+    if body.token is not None:
+        secret, record = await operations.begin_with_link(context, body.token, current)
+    else:
+        secret, record = await operations.begin_with_key(context, body.key or "", current)
+    cookies.set_cookie(response, scope, secret, int(context.settings.session_seconds))
+    response.headers.update(_NOT_STORED)
+    return _shown(record, secret)
+
+
+@router.get(
+    "/session",
+    response_model=OwnBrowserSession,
+    response_model_exclude_none=True,
+    responses={204: {"description": "The browser is not signed in"}, **errors(Forbidden)},
+    openapi_extra=_BROWSER,
+    summary="Whose session is this?",
+)
+async def look(context: ContextOf, request: Request, response: Response) -> OwnBrowserSession | Response:
+    """The browser's session with its token, for a page that was loaded again; 204 where there is none."""
+    cookies.check_origin(request.scope)
+    secret = cookies.secret_of(request.scope)
+    record = None if secret is None else await operations.find(context, secret)
+    if secret is None or record is None:
+        return Response(status_code=status.HTTP_204_NO_CONTENT, headers=_NOT_STORED)
+    response.headers.update(_NOT_STORED)
+    return _shown(record, secret)
+
+
+@router.delete(
+    "/session",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(Forbidden),
+    openapi_extra=_BROWSER,
+    summary="Sign the browser out",
+)
+async def sign_out(context: ContextOf, request: Request) -> Response:
+    """The session ends at once, with the keys that a login link made for it."""
+    cookies.check_origin(request.scope)
+    secret = cookies.secret_of(request.scope)
+    if secret is not None:
+        cookies.check_token(request.scope, secret)
+        await operations.end(context, secret)
+    response = Response(status_code=status.HTTP_204_NO_CONTENT)
+    cookies.clear_cookie(response, request.scope)
+    return response
+
+
+@router.get("/sessions", response_model_exclude_none=True, summary="List browsers that are signed in")
+async def list_sessions(context: ContextOf, caller: AnyCaller) -> BrowserSessionList:
+    """Those with a key of your account or miner; an administrator sees all."""
+    records = await operations.list_sessions(context, caller)
+    return BrowserSessionList(sessions=[BrowserSession(**operations.view(record)) for record in records])
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    status_code=status.HTTP_204_NO_CONTENT,
+    responses=errors(NotFound),
+    summary="Sign another browser out",
+)
+async def end(context: ContextOf, caller: AnyCaller, session_id: str) -> None:
+    """The session ends at once."""
+    await operations.end_other(context, caller, session_id)

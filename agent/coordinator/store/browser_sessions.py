@@ -1,0 +1,120 @@
+"""Browsers that are signed in, and the keys that they act with. Of a cookie only its SHA-256 is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
+
+from agent.coordinator.store.access import KEY_COLUMNS, KeyRecord
+from agent.coordinator.store.tables import api_keys, browser_session_keys, browser_sessions
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """A key that a session acts with. One of its `own` was made for it."""
+
+    key: KeyRecord
+    own: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A browser's session with the keys that are valid. Times are seconds since the epoch."""
+
+    session_id: str
+    created_at: float
+    expires_at: float
+    keys: tuple[SessionKey, ...]
+
+
+def add(connection: Connection, record: SessionRecord, sha256: str) -> None:
+    """Store a new session."""
+    values = {
+        "session_id": record.session_id, "sha256": sha256, "created_at": record.created_at,
+        "expires_at": record.expires_at,
+    }  # fmt: skip
+    connection.execute(insert(browser_sessions), values)
+    keys = [
+        {"session_id": record.session_id, "key_id": held.key.key_id, "own": held.own} for held in record.keys
+    ]
+    connection.execute(insert(browser_session_keys), keys)
+
+
+def key_of(connection: Connection, sha256: str, role: str, now: float) -> KeyRecord | None:
+    """The key with which a session acts in a role; None once either is not valid any more."""
+    query = (
+        select(*KEY_COLUMNS)
+        .join(browser_session_keys, browser_session_keys.c.key_id == api_keys.c.key_id)
+        .join(browser_sessions, browser_sessions.c.session_id == browser_session_keys.c.session_id)
+        .where(browser_sessions.c.sha256 == sha256, browser_sessions.c.expires_at > now)
+        .where(api_keys.c.role == role, api_keys.c.revoked_at.is_(None))
+    )
+    row = connection.execute(query).first()
+    return None if row is None else KeyRecord(*row)
+
+
+def find(connection: Connection, sha256: str, now: float) -> SessionRecord | None:
+    """The session with this cookie, unless it has expired or none of its keys is valid."""
+    found = _sessions(connection, browser_sessions.c.sha256 == sha256, browser_sessions.c.expires_at > now)
+    return found[0] if found else None
+
+
+def of_owner(
+    connection: Connection, now: float, *, account_id: str | None = None, miner_id: str | None = None
+) -> list[SessionRecord]:
+    """The sessions with a key of the account or of the miner (of anybody, where neither is named), oldest first."""
+    conditions = [browser_sessions.c.expires_at > now]
+    if account_id is not None or miner_id is not None:
+        own = (
+            select(browser_session_keys.c.session_id)
+            .join(api_keys, api_keys.c.key_id == browser_session_keys.c.key_id)
+            .where(
+                api_keys.c.account_id == account_id
+                if account_id is not None
+                else api_keys.c.miner_id == miner_id
+            )
+        )
+        conditions.append(browser_sessions.c.session_id.in_(own))
+    return _sessions(connection, *conditions)
+
+
+def _sessions(connection: Connection, *conditions: ColumnElement[bool]) -> list[SessionRecord]:
+    query = (
+        select(
+            browser_sessions.c.session_id, browser_sessions.c.created_at, browser_sessions.c.expires_at,
+            browser_session_keys.c.own, *KEY_COLUMNS,
+        )
+        .join(browser_session_keys, browser_session_keys.c.session_id == browser_sessions.c.session_id)
+        .join(api_keys, api_keys.c.key_id == browser_session_keys.c.key_id)
+        .where(*conditions, api_keys.c.revoked_at.is_(None))
+        .order_by(browser_sessions.c.session_id, api_keys.c.key_id)
+    )  # fmt: skip
+    found: dict[str, SessionRecord] = {}
+    for session_id, created_at, expires_at, own, *key in connection.execute(query):
+        before = found[session_id].keys if session_id in found else ()
+        keys = (*before, SessionKey(KeyRecord(*key), own))
+        found[session_id] = SessionRecord(session_id, created_at, expires_at, keys)
+    return list(found.values())
+
+
+def expired(connection: Connection, now: float, limit: int) -> list[str]:
+    """The ids of sessions whose time is over."""
+    query = select(browser_sessions.c.session_id).where(browser_sessions.c.expires_at <= now)
+    return list(connection.execute(query.order_by(browser_sessions.c.expires_at).limit(limit)).scalars())
+
+
+def end(
+    connection: Connection, session_ids: Sequence[str], now: float, *, keeping: Iterable[str] = ()
+) -> None:
+    """Forget sessions, and revoke the keys that were made for them; `keeping` names keys that go on."""
+    made = select(browser_session_keys.c.key_id).where(
+        browser_session_keys.c.session_id.in_(session_ids),
+        browser_session_keys.c.own,
+        browser_session_keys.c.key_id.not_in(list(keeping)),
+    )
+    revoked = update(api_keys).where(api_keys.c.key_id.in_(made), api_keys.c.revoked_at.is_(None))
+    connection.execute(revoked.values(revoked_at=now))
+    for table in (browser_session_keys, browser_sessions):
+        connection.execute(delete(table).where(table.c.session_id.in_(session_ids)))

@@ -1,0 +1,55 @@
+"""`aitbc artifacts`: delete files that are no longer needed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aitbc.cli import _complete
+from aitbc.cli._exits import explain
+from aitbc.cli._options import JsonOption, client_of, find_job
+from aitbc.cli._output import complain, print_json, print_rows
+from aitbc.errors import AITBCError, APIError
+
+app = typer.Typer(help="The files that the account stores at the coordinator.", no_args_is_help=True)
+
+
+@app.command()
+def delete(
+    context: typer.Context,
+    artifacts: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARTIFACT]...", help="Ids of artifacts (sha256:...).")
+    ] = None,
+    job: Annotated[
+        str | None,
+        typer.Option(
+            "--job", metavar="JOB", help="All output files of this job.", autocompletion=_complete.jobs
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete files, which frees their space in the account's quota. Results and receipts that name them stay valid.
+
+    A file that an unfinished job needs is not deleted.
+    """
+    if not artifacts and job is None:
+        raise typer.BadParameter("name artifacts, or a job with --job")
+    deleted: list[str] = []
+    failed: list[AITBCError] = []
+    with client_of(context) as client:
+        named = list(artifacts or ())
+        if job is not None:
+            outputs = client.jobs.get_results(find_job(client, job), wait=False).output_files()
+            named += [file.artifact_id for file in outputs]
+        for artifact_id in dict.fromkeys(named):
+            try:
+                client.artifacts.delete(artifact_id)
+                deleted.append(artifact_id)
+            except APIError as error:
+                failed.append(error)
+    print_json({"deleted": deleted}) if as_json else print_rows(("DELETED",), [(one,) for one in deleted])
+    for refusal in failed[:-1]:
+        complain(explain(refusal))
+    if failed:
+        raise failed[-1]
