@@ -89,6 +89,7 @@ def build_context(settings: Settings) -> Context:
     database = Database(
         sqlite_path(limits.url, settings.data_dir),
         readers=limits.readers,
+        cache_size=int(limits.cache_size),
         max_batch=limits.max_batch,
         max_queue=limits.max_queue,
         meter=meter,

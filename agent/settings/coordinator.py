@@ -240,6 +240,9 @@ class DatabaseSettings(Section):
     """SQLAlchemy URL. None: a SQLite file in the data directory."""
     readers: Annotated[int, Field(ge=1, le=64)] = 4
     """Connections for reading beside the one that writes."""
+    cache_size: Annotated[Bytes, Field(ge=2**20)] = Bytes("64Mi")
+    """Most memory for pages of the database, of each connection; there are `readers` and two more. The default holds what some
+    thousands of jobs have written, and all connections together use at most 384 MiB."""
     max_batch: Annotated[int, Field(ge=1)] = 256
     """How many writes may share one transaction (group commit)."""
     max_queue: Annotated[int, Field(ge=1)] = 10_000

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from runners._base import Cancelled, Device, Retry, Tools
+from runners.sandbox import mark
 from runners.sandbox.watch import Ended, Limits, Outcome, watch
 
 TEMPORARY_SIZE = 64 * 2**20
@@ -154,7 +155,7 @@ class Sandbox:
         }
         if self.device is not None and (self.device.kind == "cpu" or self.device.uuid is not None):
             environment["CUDA_VISIBLE_DEVICES"] = self.device.uuid or ""
-        return {**environment, **self.environment}
+        return {**environment, **mark.inherited(), **self.environment}
 
 
 def unavailable(tools: Tools) -> str | None:

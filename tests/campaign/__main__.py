@@ -19,7 +19,7 @@ from campaign.processes import CampaignError
 from campaign.report import Report
 from campaign.world import World, can_mount
 
-PROGRESS_JOBS = 3
+PROGRESS_JOBS = 2
 """So many jobs end between two faults."""
 
 

@@ -49,6 +49,7 @@ def serve() -> None:
     import agent.cli.serve  # noqa: PLC0415 - after the runners are chosen
     import agent.miner.daemon  # noqa: F401, PLC0415
 
+    _try_out()
     threads = len(list(Path("/proc/self/task").iterdir()))
     assert threads == 1, f"{threads} threads, and only one of them would live on in a fork"
     for line in sys.stdin:
@@ -71,6 +72,15 @@ def _use_runners() -> None:
     from agent.miner.executor import local  # noqa: PLC0415
 
     local.HOST_COMMAND = (sys.executable, "-P", __file__, "--runner")  # type: ignore[misc]  # before its first use
+
+
+def _try_out() -> None:
+    """Find out once what this machine can do: runners remember it, and every life would take seconds for it again."""
+    from agent.miner.capabilities import tools  # noqa: PLC0415
+    from agent.settings import load_settings  # noqa: PLC0415
+
+    for runner in RUNNERS.values():
+        runner.probe(tools(load_settings()))
 
 
 def _fork(order: dict[str, Any]) -> int:

@@ -15,6 +15,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
+import psutil
+
 from campaign import checks
 from campaign.clients import Clients
 from campaign.network import Network
@@ -23,7 +25,7 @@ from campaign.program import CLOCK
 from support.media import make_video
 from support.receiver import Receiver
 
-LEASE_SECONDS: Final = 3.0
+LEASE_SECONDS: Final = 2.0
 PROGRESS_SECONDS: Final = 90.0
 """How long after a fault the next jobs may take to end. A miner that rests after three faults of its machine rests for 60 s."""
 GRACE_SECONDS: Final = 10.0
@@ -33,7 +35,7 @@ DISK_SIZE: Final = 8 * 2**30
 LEFT: Final = 64 * 2**10
 """Bytes that are free on a disk that is full."""
 CLIENTS: Final = 3
-MOST_OPEN: Final = 12
+MOST_OPEN: Final = 6
 
 ROOT: Final = Path(__file__).parents[2]
 COMMON: Final = {
@@ -47,7 +49,7 @@ COORDINATOR: Final = {
     "AITBC_COORDINATOR__DASHBOARD": "false",
     "AITBC_COORDINATOR__OPEN_ENROLMENT": "true",
     "AITBC_COORDINATOR__LEASE_SECONDS": str(LEASE_SECONDS),
-    "AITBC_COORDINATOR__HEARTBEAT_SECONDS": "0.5",
+    "AITBC_COORDINATOR__HEARTBEAT_SECONDS": "0.4",
     "AITBC_COORDINATOR__POLL_SECONDS": "2",
     "AITBC_COORDINATOR__LOCAL_CREDIT": "1000000",
     "AITBC_COORDINATOR__MAX_UPLOADS_PER_ACCOUNT": "100000",
@@ -168,7 +170,7 @@ class World:
         end = time.monotonic() + GRACE_SECONDS
         while (left := strays(known)) and time.monotonic() < end:
             time.sleep(PAUSE_SECONDS)
-        found += [f"a process that outlived its parent: {' '.join(stray.cmdline())}" for stray in left]
+        found += [f"a process that outlived its parent: {_description(stray)}" for stray in left]
         for stray in left:
             stray.kill()
         found += [f"a client was refused: {text}" for text in self.clients.refused]
@@ -178,6 +180,12 @@ class World:
         """Copy the data to where it stays when the disks are gone."""
         for name, mount in self.mounts.items():
             shutil.copytree(mount, self.folder / f"{name}.kept", ignore=shutil.ignore_patterns("*.sock"))
+
+
+def _description(process: psutil.Process) -> str:
+    with suppress(psutil.Error):
+        return f"{process.pid} {process.status()} for {time.time() - process.create_time():.0f} s: {process.cmdline()}"
+    return f"{process.pid}, which has ended meanwhile"
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:

@@ -33,6 +33,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_MILLISECONDS: Final = 10_000
+CACHE_SIZE: Final = 64 * 2**20
+"""Bytes of pages that a connection keeps, where the settings do not say."""
 CHECKPOINT_PAGES: Final = 4000
 """The writer checkpoints the WAL itself after about 16 MB; readers never do (see docs/architecture.md)."""
 
@@ -64,6 +66,7 @@ class Database:
         path: Path,
         *,
         readers: int = 4,
+        cache_size: int = CACHE_SIZE,
         max_batch: int = 256,
         max_queue: int = 10_000,
         meter: Meter | None = None,
@@ -77,7 +80,8 @@ class Database:
         self._max_queue = max_queue
         # It is written in C: a lock that the writer holds while it waits for the interpreter would stop the event loop too.
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._write_engine = _engine(path, readers=1, read_only=False)
+        self._write_engine = _engine(path, readers=1, read_only=False, cache_size=cache_size)
+        self._cache_size = cache_size
         self._read_engine: Engine | None = None
         self._look: Connection | None = None
         self._readers = readers
@@ -107,7 +111,9 @@ class Database:
             raise ConfigurationError(
                 f"The database {self.path} cannot be used: {error.orig}. Restore it from a backup, or move it away."
             ) from None
-        self._read_engine = _engine(self.path, readers=self._readers + 1, read_only=True)
+        self._read_engine = _engine(
+            self.path, readers=self._readers + 1, read_only=True, cache_size=self._cache_size
+        )
         self._look = self._read_engine.connect()
         self._thread.start()
 
@@ -268,7 +274,7 @@ def _resolve(writes: list[_Write]) -> None:
             write.future.set_result(write.value)
 
 
-def _engine(path: Path, *, readers: int, read_only: bool) -> Engine:
+def _engine(path: Path, *, readers: int, read_only: bool, cache_size: int = CACHE_SIZE) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=QueuePool,
@@ -284,7 +290,7 @@ def _engine(path: Path, *, readers: int, read_only: bool) -> Engine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA temp_store=MEMORY")
-        cursor.execute("PRAGMA cache_size=-65536")
+        cursor.execute(f"PRAGMA cache_size=-{cache_size // 1024}")  # negative: in KiB
         if read_only:
             cursor.execute("PRAGMA query_only=ON")
             cursor.execute("PRAGMA wal_autocheckpoint=0")

@@ -46,6 +46,7 @@ from runners._protocol import (
     encode,
     receive,
 )
+from runners.sandbox import mark
 
 START_SECONDS: Final = 60.0
 """How long a child may take to import its runner; engines are imported later, when a model is loaded."""
@@ -110,8 +111,10 @@ class Child:
         process: asyncio.subprocess.Process,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         output: ChildOutput,
+        marked: str,
     ) -> None:
         self.service = service
+        self.mark = marked
         self.device = device
         self.pid = process.pid
         self.idle_since = time.monotonic()
@@ -136,9 +139,19 @@ class Child:
 
     @classmethod
     async def start(
-        cls, service: str, device: Device, tools: Tools, *, command: Sequence[str], output: ChildOutput
+        cls,
+        service: str,
+        device: Device,
+        tools: Tools,
+        *,
+        command: Sequence[str],
+        output: ChildOutput,
+        marked: str,
     ) -> Self:
-        """Start a child and wait until it is ready. Raises `Retry` if it does not become so."""
+        """Start a child and wait until it is ready. Raises `Retry` if it does not become so.
+
+        It and all that it starts carry the mark `marked`.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             ours.setblocking(False)
@@ -151,7 +164,7 @@ class Child:
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.STDOUT,
                     start_new_session=True,
-                    env=_environment(device),
+                    env=_environment(device, marked),
                 )
             except OSError as error:
                 ours.close()
@@ -159,7 +172,7 @@ class Child:
                     f"No process could be started ({error.strerror}).", code="RUNNER_CRASHED"
                 ) from error
         streams = await asyncio.open_connection(sock=ours, limit=_BUFFER)
-        child = cls(service, device, process, streams, output)
+        child = cls(service, device, process, streams, output, marked)
         try:
             ready = await child._ask(
                 Configure(tools=tools, device=device), Ready, START_SECONDS, "RUNNER_CRASHED"
@@ -432,7 +445,8 @@ def _status(status: int) -> str:
     return f"killed by {name}, often for lack of memory" if name == "SIGKILL" else f"killed by {name}"
 
 
-def _environment(device: Device) -> dict[str, str]:
+def _environment(device: Device, marked: str) -> dict[str, str]:
     # The parent's environment is inherited (PATH, proxies, caches) but for our settings, which can hold secrets.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
-    return {**inherited, "CUDA_VISIBLE_DEVICES": device.uuid or "", "PYTHONUNBUFFERED": "1"}
+    own = {"CUDA_VISIBLE_DEVICES": device.uuid or "", "PYTHONUNBUFFERED": "1", mark.VARIABLE: marked}
+    return {**inherited, **own}

@@ -14,9 +14,9 @@ from agent.core.placement import gibibytes
 from agent.miner.background import Background
 from agent.miner.executor.child import Child
 from agent.miner.executor.output import ChildOutput
-from agent.miner.executor.records import ChildRecords
 from agent.miner.executor.tenants import card_key
 from runners._base import Device, Retry, Tools
+from runners.sandbox import mark
 
 MAX_PRESTARTED: Final = 3
 """How many children are started ahead; a machine that offers more services starts the others on demand."""
@@ -31,7 +31,7 @@ _log = structlog.get_logger(__name__)
 class ChildPool:
     """Starts children and keeps those that have no model. `on_end` hears of each that has ended, for whatever reason.
 
-    `directory` holds logs and records; `load_seconds` limits what a runner without models does before its first job, and
+    `directory` holds logs; `load_seconds` limits what a runner without models does before its first job, and
     `max_memory` (bytes) each child. The programs that runners start in their sandbox have limits of their own.
     """
 
@@ -51,7 +51,6 @@ class ChildPool:
         self._load_seconds = load_seconds
         self._max_memory = max_memory
         self._on_end = on_end
-        self._records = ChildRecords(directory / "children.json")
         self._outputs: dict[tuple[str, Device], ChildOutput] = {}
         self._children: set[Child] = set()
         self._spares: list[Child] = []
@@ -61,8 +60,9 @@ class ChildPool:
         self._closing = False
 
     def end_orphans(self) -> None:
-        """End children that a former life of the daemon left behind."""
-        self._records.end_orphans()
+        """End what runners of a former life of the daemon left behind. Blocking."""
+        for pid in mark.end_marked(mark.of_directory(self._directory)):
+            _log.warning("orphan_ended", pid=pid)
 
     def prestart(self, services: Mapping[str, bool], devices_of: Callable[[str], Sequence[Device]]) -> None:
         """Keep one child ready for each of the first few `services`, from now on; those without models first.
@@ -134,9 +134,8 @@ class ChildPool:
         self._closing = True
         await self._background.close()
         await asyncio.gather(*(child.close() for child in self._children))
-        for child in self._children:
-            self._records.remove(child.pid)
         self._children.clear()
+        await asyncio.to_thread(self.end_orphans)
         self._spares.clear()
         for output in self._outputs.values():
             output.close()
@@ -146,9 +145,15 @@ class ChildPool:
         if output is None:
             name = f"{service}-{card_key(device)}.log"
             output = self._outputs[service, device] = ChildOutput(self._directory / "logs" / name)
-        child = await Child.start(service, device, self._tools, command=self._command, output=output)
+        child = await Child.start(
+            service,
+            device,
+            self._tools,
+            command=self._command,
+            output=output,
+            marked=mark.make(self._directory),
+        )
         self._children.add(child)
-        self._records.add(child.pid)
         self._background.spawn(self._await_end(child), f"child-end-{child.pid}")
         if not self._background.has(_WATCH):
             self._background.spawn(self._watch_memory(), _WATCH)
@@ -169,7 +174,9 @@ class ChildPool:
         self._children.discard(child)
         if child in self._spares:
             self._spares.remove(child)
-        self._records.remove(child.pid)
+        await asyncio.to_thread(
+            mark.end_marked, child.mark
+        )  # what a sandbox that was just being made has left
         if child.runs == 0:
             self._ahead.pop(child.service, None)  # it did not even live until its first job: do not spin
         self._on_end(child)

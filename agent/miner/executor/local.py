@@ -66,7 +66,7 @@ class Working:
 class LocalExecutor:
     """`run` may be called for several jobs at once. `close` ends all children.
 
-    `directory` holds logs and records. `on_run_written(run_id, nanoseconds)` is called with the monotonic time at which
+    `directory` holds logs. `on_run_written(run_id, nanoseconds)` is called with the monotonic time at which
     a run was handed to its child, for measuring. `command` replaces the child's program in tests. `on_change` is called
     when the models that can be offered may have changed.
     """

@@ -26,6 +26,7 @@ from agent.miner.errors import RegistrationRefused, SessionSuperseded
 from miner_support import trial
 from miner_support.coordinator import FakeCoordinator, refusal
 from miner_support.trial import make_daemon, running, settings_for
+from runners.sandbox import mark
 
 pytestmark = pytest.mark.anyio
 
@@ -452,22 +453,40 @@ async def test_restart_ends_orphans_and_removes_leftovers(
 ) -> None:
     directory = tmp_path / "data/miner"
     (directory / "jobs/job_old_1/work").mkdir(parents=True)
-    orphan = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    orphan, stranger = (
+        subprocess.Popen(["sleep", "60"], start_new_session=True, env={mark.VARIABLE: mark.make(of)})
+        for of in (directory, tmp_path / "other/miner")
+    )
     try:
-        started = psutil.Process(orphan.pid).create_time()
-        (directory / "children.json").write_text(
-            f"[[{orphan.pid}, {started}], [{stranger.pid}, {started - 100}]]"
-        )
         async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
             assert orphan.wait(5) == -signal.SIGKILL
-            assert stranger.poll() is None, "a process that only has the same id is left alone"
+            assert stranger.poll() is None, "another miner's is left alone"
             assert not list((directory / "jobs").iterdir())
     finally:
         for process in (orphan, stranger):
             with suppress(ProcessLookupError):
                 process.kill()
             process.wait()
+
+
+@pytest.mark.chaos
+async def test_what_a_killed_runner_was_just_starting_ends_with_it(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """Bubblewrap asks the kernel to end it with its parent only some time after its start, and would live on."""
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        await coordinator.submit("wait", gate=str(tmp_path / "never"))
+        await until(lambda: any(child["busy"] and child["pid"] for child in daemon.status()["children"]))
+        (runner,) = (child["pid"] for child in daemon.status()["children"] if child["busy"])
+        environment = {mark.VARIABLE: psutil.Process(runner).environ()[mark.VARIABLE]}
+        started = subprocess.Popen(["sleep", "60"], start_new_session=True, env=environment)
+        try:
+            os.kill(runner, signal.SIGKILL)
+            assert await asyncio.to_thread(started.wait, 10) == -signal.SIGKILL
+        finally:
+            started.kill()
+            started.wait()
 
 
 async def test_full_outbox_stops_taking_work(coordinator: FakeCoordinator, tmp_path: Path) -> None:
