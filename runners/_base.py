@@ -207,12 +207,15 @@ class Tools:
     bubblewrap: str = "bwrap"
     models_dir: Path = Path("models")
     cache_dir: Path = Path("cache")
-    sandbox: Literal["required", "off"] = "required"
+    sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = "auto"
+    sandbox_first_user: int = 58_000
+    sandbox_users: int = 1000
     max_memory: int = 8 * 2**30
     max_output: int = 20 * 2**30
     batch: int = 8
     python_models: bool = True
     checkpoint_seconds: float = 30.0
+    python_models_in_landlock: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,7 @@ def _missing(tools: Tools) -> str | None:
     if tools.sandbox == "off":
         return (
             "Scenes are strangers' files that can make Blender write anywhere, so it runs only in the sandbox; set "
-            "runners.sandbox to 'required'."
+            "runners.sandbox to 'auto'."
         )
     if shutil.which(tools.blender) is None:
         return (

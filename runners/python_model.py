@@ -31,7 +31,7 @@ from runners._base import (
 from runners._protocol import check_json
 from runners._python_environment import environment
 from runners._python_request import InferenceRequest, InferenceResult, upload_field
-from runners.sandbox import Sandbox, python_prefix, unavailable
+from runners.sandbox import Sandbox, level, python_prefix, unavailable
 from runners.sandbox.watch import Ended, Limits, Outcome
 
 DEFAULT_MEMORY = 2 * 2**30
@@ -103,9 +103,8 @@ class PythonModelRunner(Runner[InferenceRequest]):
             return Probe(
                 available=False, reasons=("Python models are switched off; set runners.python_models.",)
             )
-        if tools.sandbox == "off":
-            reason = "Python models are strangers' code and run only in the sandbox; set runners.sandbox to 'required'."
-            return Probe(available=False, reasons=(reason,))
+        if (forbidden := _forbidden(tools)) is not None:
+            return Probe(available=False, reasons=(forbidden,))
         if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
             reason = "Python's venv and ensurepip are missing; install them (apt-get install python3-venv)."
             return Probe(available=False, reasons=(reason,))
@@ -115,8 +114,8 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
     def run(self, request: InferenceRequest, context: Context) -> Result:
         """See `Runner.run`. `Fail`: INPUT_MISSING, REQUIREMENTS_FAILED, MODEL_FAILED, LIMIT_EXCEEDED, TIMEOUT."""
-        if self.tools.sandbox == "off":
-            raise Retry("Python models run only in the sandbox.", code="SANDBOX_UNAVAILABLE")
+        if (forbidden := _forbidden(self.tools)) is not None:
+            raise Retry(forbidden, code="SANDBOX_UNAVAILABLE")
         if "model.source" not in context.files:
             raise Fail("The model's source is missing.", code="INPUT_MISSING")
         began = time.monotonic()
@@ -216,6 +215,21 @@ class PythonModelRunner(Runner[InferenceRequest]):
             cpu_seconds=seconds * threads,
             processes=MAX_PROCESSES,
         )
+
+
+def _forbidden(tools: Tools) -> str | None:
+    """Why the owner's settings let no model run on this machine, and what to set."""
+    match level(tools):
+        case "none":
+            return (
+                "Python models are strangers' code and run only in a sandbox; set runners.sandbox to 'auto'."
+            )
+        case "landlock" if not tools.python_models_in_landlock:
+            return (
+                "bubblewrap does not work here, and Python models run in the weaker Landlock sandbox only if you allow it; set "
+                "runners.python_models_in_landlock to true (see docs/sandbox.md), or let bubblewrap work."
+            )
+    return None
 
 
 def _size(quantity: str) -> int:

@@ -134,11 +134,14 @@ def tools(settings: Settings) -> Tools:
         models_dir=settings.models_dir,
         cache_dir=settings.cache_dir,
         sandbox=chosen.sandbox,
+        sandbox_first_user=chosen.sandbox_first_user,
+        sandbox_users=chosen.sandbox_users,
         max_memory=int(chosen.max_memory),
         max_output=int(chosen.max_output),
         batch=chosen.batch,
         python_models=chosen.python_models,
         checkpoint_seconds=chosen.checkpoint_seconds,
+        python_models_in_landlock=chosen.python_models_in_landlock,
     )
 
 

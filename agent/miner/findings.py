@@ -166,7 +166,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "sandbox_off": Kind(
         "warning",
         "The sandbox is switched off: programs that read strangers' files see this user's files.",
-        "Set runners.sandbox to required, unless the whole agent is isolated.",
+        "Set runners.sandbox to auto, unless the whole agent is isolated.",
     ),
     "service_unavailable": Kind(
         "warning",

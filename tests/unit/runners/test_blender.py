@@ -613,7 +613,7 @@ def test_probe_says_what_this_blender_can_do(tools):
     [
         ({"blender": "/nonexistent/blender"}, "set runners.blender"),
         ({"blender": "/bin/true"}, "not a Blender"),
-        ({"bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
+        ({"sandbox": "bubblewrap", "bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
         ({"sandbox": "off"}, "runners.sandbox"),
     ],
 )

@@ -493,7 +493,7 @@ def test_cancelling_ends_the_model_at_once(tools, device, make_context, tmp_path
     [
         ({"python_models": False}, "runners.python_models"),
         ({"sandbox": "off"}, "runners.sandbox"),
-        ({"bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
+        ({"sandbox": "bubblewrap", "bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
     ],
 )
 def test_probe_says_why_models_are_not_run_here(tools, change, words):
