@@ -67,6 +67,7 @@ class BlenderRunner(Runner[RenderRequest]):
     definition = DEFINITION
     name = "blender"
     version = "0.1.0"
+    sandboxed = True
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:

@@ -96,6 +96,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
     definition = DEFINITION
     name = "ffmpeg"
     version = "0.1.0"
+    sandboxed = True
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:

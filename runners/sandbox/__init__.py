@@ -15,7 +15,7 @@ import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -107,7 +107,7 @@ class Sandbox:
                 directory=prepared.directory,
                 environment=prepared.environment,
                 writable=prepared.writable,
-                on_line=on_line,
+                on_line=on_line and (lambda line: on_line(self._renamed(line))),
                 on_tick=on_tick,
                 on_cancel=on_cancel,
                 announce=prepared.announce,
@@ -117,7 +117,14 @@ class Sandbox:
             raise Cancelled
         if prepared.complaint and outcome.exit_code != 0 and outcome.stderr.startswith(prepared.complaint):
             raise Retry(f"The sandbox did not start: {outcome.stderr[:500]}", code="SANDBOX_UNAVAILABLE")
-        return outcome
+        return replace(outcome, stderr=self._renamed(outcome.stderr))
+
+    def _renamed(self, text: str) -> str:
+        """What a program says, with the paths of this machine as if they had been moved: clients see these messages."""
+        if not self._moved:
+            for _, host, inside in sorted(self._mounts, key=lambda mount: len(mount[1]), reverse=True):
+                text = text.replace(host, inside)
+        return text
 
     @property
     def _moved(self) -> bool:

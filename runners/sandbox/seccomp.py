@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ TERMINAL_INPUT: Final = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C, "TIOCSETD": 0x5
 
 NETLINK_ROUTE: Final = 0
 SOCKET_TYPE: Final = 0xF
+FILE_KIND: Final = 0o170000
 
 Network = Literal["own", "none", "host"]
 """own: a network namespace with nothing in it. none: no sockets but connected pairs. host: the machine's network."""
@@ -108,6 +110,10 @@ def allowed(network: Network, *, landlock: bool) -> list[Rule]:
     pairs = (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)
     rules += [Rule("socketpair", ((0, LOW, socket.AF_UNIX), (1, SOCKET_TYPE, kind))) for kind in pairs]
     if not landlock:
+        rules += [
+            Rule("mknod", ((1, FILE_KIND, stat.S_IFIFO),)),
+            Rule("mknodat", ((2, FILE_KIND, stat.S_IFIFO),)),
+        ]
         return [*rules, *(Rule(name) for name in WITH_NAMESPACES)]
     if network == "host":
         rules += [Rule("connect"), Rule("bind")]

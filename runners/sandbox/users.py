@@ -196,7 +196,9 @@ def _own(path: Path, user: int, group: int) -> None:
 def _let_through(directory: Path, group: int) -> None:
     """Add `group:GROUP:--x` to the directory's access control list."""
     entries = _entries(directory)
-    if any(tag == _NAMED_GROUP and number == group and rights & SEARCH for tag, rights, number in entries):
+    # A later chmod of the directory takes the entry's effect away by the mask, and leaves the entry.
+    open_masks = [rights for tag, rights, _ in entries if tag == _MASK and rights & SEARCH]
+    if open_masks and (_NAMED_GROUP, SEARCH, group) in entries:
         return
     others = [
         entry for entry in entries if entry[0] != _MASK and (entry[0], entry[2]) != (_NAMED_GROUP, group)

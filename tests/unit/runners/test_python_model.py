@@ -401,7 +401,8 @@ def test_attack_the_miners_identity_key_is_out_of_reach(predict, tmp_path):
         "  return {'answers': sorted(set(answers.values())), 'found': search('identity.key')}\n"
     )
     result, _ = predict(model, parameters={"path": str(path), "pid": os.getpid()})
-    assert result.results == {"answers": ["FileNotFoundError"], "found": []}
+    assert set(result.results["answers"]) <= {"FileNotFoundError", "PermissionError"}
+    assert result.results["found"] == []
     error = failure(
         predict, f"def predict(input): return open({str(path)!r}).read()", resources={"memory": "512Mi"}
     )
