@@ -21,7 +21,7 @@ from typing import Final, Literal
 
 from runners._base import Cancelled, Device, Retry, Tools
 from runners.sandbox import bubblewrap, landlock, seccomp, users
-from runners.sandbox._launch import CPU_GRACE, NO_USER, Orders
+from runners.sandbox._launch import CPU_GRACE
 from runners.sandbox._syscalls import fresh_session_keyring
 from runners.sandbox.watch import Ended, Limits, Outcome, watch
 
@@ -165,17 +165,16 @@ class Sandbox:
                     network=self.network,
                     devices=landlock.nvidia_devices() if self._gpu else (),
                 ) as rules,
-                seccomp.opened(seccomp.filters(network, landlock=True)) as (first, second),
+                landlock.launched(rules, network, user, self.limits, OPEN_FILES) as (words, descriptors),
             ):
                 if user is not None:
                     users.admit(user, [*self._readable, *writable])
-                orders = self._orders(rules.descriptor, first, second, user)
                 yield _Prepared(
-                    [*landlock.launcher(orders), *command],
+                    [*words, *command],
                     self._environment(temporary),
                     tuple(writable),
                     directory=directory or "/",
-                    descriptors=(rules.descriptor, first, second),
+                    descriptors=tuple(descriptors),
                     complaint="sandbox: ",
                 )
 
@@ -192,26 +191,8 @@ class Sandbox:
     @contextmanager
     def _own_user(self, writable: Sequence[Path]) -> Iterator[users.User | None]:
         first, count = self.tools.sandbox_first_user, self.tools.sandbox_users
-        sweep = not self._moved
-        with users.own_user(first, count, self._readable, writable, sweep=sweep) as user:
+        with users.own_user(first, count, self._readable, writable) as user:
             yield user
-
-    def _orders(self, ruleset: int, first: int, second: int, user: users.User | None) -> Orders:
-        limits = self.limits
-        return Orders(
-            ruleset=ruleset,
-            first_filter=first,
-            second_filter=second,
-            parent=os.getpid(),
-            user=NO_USER if user is None else user.id,
-            search=NO_USER if user is None else user.search,
-            proc=landlock.PROC_RIGHTS,
-            memory=limits.memory,
-            cpu=max(1, round(limits.cpu_seconds)),
-            output=limits.output,
-            files=OPEN_FILES,
-            processes=0 if user is None else limits.processes,
-        )
 
     @property
     def _gpu(self) -> bool:

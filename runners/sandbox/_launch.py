@@ -1,8 +1,9 @@
 """Locks itself in, then becomes the program: `python -I -S _launch.py NUMBERS PROGRAM [ARGUMENT ...]`.
 
 The second sandbox begins here, because the agent's own process must not be restricted and has threads, so that nothing of
-Python may run between its fork and the program. It imports little: each run waits for it. NUMBERS are integers with commas
-between, in the order of `Orders`.
+Python may run between its fork and the program. It imports little, since each run waits for it. NUMBERS are those of
+`landlock.Orders`, with commas between. Its process id is written to the last descriptor once nothing can go wrong any more
+but the program itself.
 """
 
 from __future__ import annotations
@@ -10,40 +11,21 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
-import signal
 import sys
-from typing import NamedTuple
 
 NO_USER = -1
-RESTRICT_SELF = 446
 ADD_RULE = 445
+RESTRICT_SELF = 446
 PATH_BENEATH = 1
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_SECCOMP = 22
 SECCOMP_MODE_FILTER = 2
+SIGKILL = 9
+SIGPIPE = 13
+SIGXFSZ = 25
 CPU_GRACE = 5
-
-
-class Orders(NamedTuple):
-    """What to do. Descriptors: of the ruleset, of the two filters, and of the pipe that is closed when all has been done.
-
-    `parent` is the process that must still be there; `user` is the user and group to become, or `NO_USER`, and `search` a
-    further group; `proc` are the rights for this process's own part of /proc. The limits are those of `setrlimit(2)`.
-    """
-
-    ruleset: int
-    first_filter: int
-    second_filter: int
-    parent: int
-    user: int
-    search: int
-    proc: int
-    memory: int
-    cpu: int
-    output: int
-    files: int
-    processes: int
+"""CPU seconds between the signal that says why and the one that cannot be ignored."""
 
 
 class PathBeneath(ctypes.Structure):
@@ -65,53 +47,63 @@ libc.syscall.restype = ctypes.c_long
 
 def main() -> None:
     """Carry out the orders. Ends with a message on standard error if one of them fails."""
-    orders = Orders(*map(int, sys.argv[1].split(",")))
-    command = sys.argv[2:]
-    for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored_by_python, signal.SIG_DFL)
-    filters = [_whole(orders.first_filter), _whole(orders.second_filter)]
-    _limit(orders)
-    if orders.user != NO_USER:
-        os.setgroups([orders.search])
-        os.setresgid(orders.user, orders.user, orders.user)
-        os.setresuid(orders.user, orders.user, orders.user)
+    numbers, *command = sys.argv[1:]
+    rules, first, second, ready, parent, user, search, proc, *limits = map(int, numbers.split(","))
+    for ignored_by_python in (SIGPIPE, SIGXFSZ):
+        libc.signal(ignored_by_python, None)
+    filters = [_whole(first), _whole(second)]
+    program = _found(command[0])
+    _limit(*limits)
+    if user != NO_USER:
+        os.setgroups([search])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
     # After the change of user, which forgets it.
-    _check(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
-    if os.getppid() != orders.parent:
+    _check(libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+    if os.getppid() != parent:
         sys.exit(1)
     _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-    _allow_own_proc(orders)
-    _check(libc.syscall(RESTRICT_SELF, orders.ruleset, 0))
+    _allow_own_proc(rules, proc)
+    _check(libc.syscall(RESTRICT_SELF, rules, 0))
+    os.write(ready, str(os.getpid()).encode())
     os.closerange(3, 2**31 - 1)
     for content in filters:
-        program = Program(len(content) // 8, content)
-        _check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0))
-    os.execvp(command[0], command)  # noqa: S606 - there is no shell
+        loaded = Program(len(content) // 8, content)
+        _check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(loaded), 0, 0))
+    os.execv(program, command)  # noqa: S606 - there is no shell
 
 
-def _limit(orders: Orders) -> None:
+def _found(name: str) -> str:
+    """The path of a program. `os.execvp` would look for it later, and import more when nothing can be read any more."""
+    if "/" in name:
+        return name
+    paths = [f"{directory}/{name}" for directory in os.environ.get("PATH", os.defpath).split(":")]
+    return next((path for path in paths if os.access(path, os.X_OK)), name)
+
+
+def _limit(memory: int, cpu: int, output: int, files: int, processes: int) -> None:
     limits = {
-        resource.RLIMIT_DATA: orders.memory,
-        resource.RLIMIT_FSIZE: orders.output,
-        resource.RLIMIT_NOFILE: orders.files,
+        resource.RLIMIT_DATA: memory,
+        resource.RLIMIT_FSIZE: output,
+        resource.RLIMIT_NOFILE: files,
         resource.RLIMIT_CORE: 0,
     }
-    if orders.processes:
-        limits[resource.RLIMIT_NPROC] = orders.processes
+    if processes:
+        limits[resource.RLIMIT_NPROC] = processes
     for name, value in limits.items():
         resource.setrlimit(name, (value, value))
-    resource.setrlimit(resource.RLIMIT_CPU, (orders.cpu, orders.cpu + CPU_GRACE))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + CPU_GRACE))
 
 
-def _allow_own_proc(orders: Orders) -> None:
+def _allow_own_proc(rules: int, rights: int) -> None:
     descriptor = os.open(f"/proc/{os.getpid()}", os.O_PATH | os.O_CLOEXEC)
-    rule = PathBeneath(orders.proc, descriptor)
-    _check(libc.syscall(ADD_RULE, orders.ruleset, PATH_BENEATH, ctypes.byref(rule), 0))
+    rule = PathBeneath(rights, descriptor)
+    _check(libc.syscall(ADD_RULE, rules, PATH_BENEATH, ctypes.byref(rule), 0))
     os.close(descriptor)
 
 
 def _whole(descriptor: int) -> bytes:
-    with os.fdopen(descriptor, "rb") as file:
+    with open(descriptor, "rb") as file:
         return file.read()
 
 

@@ -19,7 +19,7 @@ from typing import Final
 from runners._base import remembered
 from runners.sandbox import seccomp
 from runners.sandbox.landlock import SYSTEM_FILES
-from runners.sandbox.users import User
+from runners.sandbox.users import NOBODY, User
 
 TEMPORARY_SIZE: Final = 64 * 2**20
 """Bytes of /tmp and of /dev/shm inside the sandbox; both are memory."""
@@ -103,13 +103,13 @@ def started_by(
                 for word in ("--dir", str(Path(mount[2]).parent), *mount)
             ),
             *("--remount-ro", "/dev", "--remount-ro", "/"),
-            *("--chdir", "/" if user else grants.directory, "--clearenv"),
+            *("--chdir", grants.directory, "--clearenv"),
             *(word for item in grants.environment.items() for word in ("--setenv", *item)),
         ]
         arguments = seccomp.memory_file(b"".join(os.fsencode(word) + b"\0" for word in words))
         try:
             yield (
-                [bubblewrap, "--args", str(arguments), "--", *_becoming(user, grants.directory), *command],
+                [bubblewrap, "--args", str(arguments), "--", *_becoming(user), *command],
                 [*descriptors, arguments],
             )
         finally:
@@ -139,14 +139,14 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
             f"The sandbox program {bubblewrap!r} was not found; install bubblewrap (apt-get install bubblewrap) or "
             "set runners.bubblewrap to its path."
         )
-    user = User(65534, 65534) if os.geteuid() == 0 else None
+    user = User(NOBODY, NOBODY) if os.geteuid() == 0 else None
     last = ("--remount-ro", "/", "--")
     command = [
         bubblewrap,
         *isolation,
         *_system(),
         *last,
-        *_becoming(user, "/"),
+        *_becoming(user),
         "prlimit",
         "--core=0",
         "true",
@@ -166,24 +166,12 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
     )
 
 
-def _becoming(user: User | None, directory: str) -> list[str]:
-    """The command line that becomes the user, keeps no privilege and goes to a directory that may be open to this user alone.
-
-    It runs inside, so that mounts are made as root.
-    """
+def _becoming(user: User | None) -> list[str]:
+    """The command line that becomes the user and keeps no privilege. It runs inside, so that mounts are made as root."""
     if user is None:
         return []
     identity = ["--reuid", str(user.id), "--regid", str(user.id), "--groups", str(user.search)]
-    return [
-        "setpriv",
-        *identity,
-        "--inh-caps=-all",
-        "--ambient-caps=-all",
-        "--bounding-set=-all",
-        "env",
-        "--chdir",
-        directory,
-    ]
+    return ["setpriv", *identity, "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
 
 
 def _system() -> list[str]:

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import IntFlag
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from runners._base import remembered
 from runners.sandbox import _launch, seccomp
 from runners.sandbox._syscalls import syscall
+from runners.sandbox.users import NOBODY, User
+from runners.sandbox.watch import Limits
 
 CREATE_RULESET: Final = 444
 VERSION_FLAG: Final = 1
@@ -75,11 +79,9 @@ DEVICE: Final = Access.READ_FILE | Access.WRITE_FILE | Access.IOCTL_DEV
 OF_FILES: Final = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 """Rights that the kernel accepts for what is not a directory."""
 
-PROC_RIGHTS: Final = int(Access.READ_FILE | Access.READ_DIR)
-"""Rights of a program on its own part of /proc."""
-
 TRIAL_SECONDS: Final = 10.0
-_TRIAL_USER: Final = 65534
+END_SECONDS: Final = 2.0
+"""Time that killed processes have to disappear."""
 
 SYSTEM_FILES: Final = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
 """The loader's configuration, and Debian's choices among programs."""
@@ -179,9 +181,76 @@ def ruleset(
             os.close(descriptor)
 
 
-def launcher(orders: _launch.Orders) -> list[str]:
-    """The beginning of the command line."""
-    return [sys.executable, "-I", "-S", _launch.__file__, ",".join(map(str, orders))]
+class Orders(NamedTuple):
+    """What `_launch` does, in this order.
+
+    Descriptors: of the ruleset, of the two filters, and of the pipe to which it writes its process id. `parent` is the process that
+    must still be there; `user` is the user and group to become, or `NO_USER`, and `search` a further group; `proc` are the
+    rights for the program's own part of /proc. The limits are those of `setrlimit(2)`, `processes` 0 for none.
+    """
+
+    rules: int
+    first_filter: int
+    second_filter: int
+    ready: int
+    parent: int
+    user: int
+    search: int
+    proc: int
+    memory: int
+    cpu: int
+    output: int
+    files: int
+    processes: int
+
+
+@contextmanager
+def launched(
+    rules: Ruleset, network: seccomp.Network, user: User | None, limits: Limits, files: int
+) -> Iterator[tuple[list[str], list[int]]]:
+    """The beginning of the command line, and the descriptors to inherit. At the end no process of the program is left.
+
+    The filter lets none leave its process group.
+    """
+    with ExitStack() as stack:
+        first, second = stack.enter_context(seccomp.opened(seccomp.filters(network, landlock=True)))
+        reading, writing = os.pipe()
+        stack.callback(os.close, reading)
+        stack.callback(os.close, writing)
+        os.set_blocking(reading, False)
+        orders = Orders(
+            rules=rules.descriptor,
+            first_filter=first,
+            second_filter=second,
+            ready=writing,
+            parent=os.getpid(),
+            user=_launch.NO_USER if user is None else user.id,
+            search=_launch.NO_USER if user is None else user.search,
+            proc=int(Access.READ_FILE | Access.READ_DIR),
+            memory=limits.memory,
+            cpu=max(1, round(limits.cpu_seconds)),
+            output=limits.output,
+            files=files,
+            processes=0 if user is None else limits.processes,
+        )
+        words = [sys.executable, "-I", "-S", _launch.__file__, ",".join(map(str, orders))]
+        try:
+            yield words, [rules.descriptor, first, second, writing]
+        finally:
+            with suppress(BlockingIOError):
+                end_group(int(os.read(reading, 32)))
+
+
+def end_group(group: int) -> None:
+    """Kill a process group and wait until it is gone."""
+    end = time.monotonic() + END_SECONDS
+    with suppress(ProcessLookupError):
+        while time.monotonic() < end:
+            os.killpg(group, signal.SIGKILL)
+            with suppress(ChildProcessError):  # this process adopts orphans, or another does
+                while os.waitpid(-group, os.WNOHANG) != (0, 0):
+                    pass
+            time.sleep(0.001)
 
 
 def nvidia_devices() -> list[Path]:
@@ -214,31 +283,22 @@ def unavailable() -> str | None:
 
 
 def _failure() -> str | None:
-    user = _TRIAL_USER if os.geteuid() == 0 else _launch.NO_USER
-    limits = {"memory": 2**30, "cpu": 10, "output": 2**20, "files": 64, "processes": 0}
+    user = User(NOBODY, NOBODY) if os.geteuid() == 0 else None
+    limits = Limits(memory=2**30, output=2**20, seconds=TRIAL_SECONDS, cpu_seconds=TRIAL_SECONDS, processes=0)
     with (
         ruleset([], [], network=False, devices=()) as rules,
-        seccomp.opened(seccomp.filters("none", landlock=True)) as (first, second),
+        launched(rules, "none", user, limits, 64) as (words, descriptors),
     ):
-        orders = _launch.Orders(
-            ruleset=rules.descriptor,
-            first_filter=first,
-            second_filter=second,
-            parent=os.getpid(),
-            user=user,
-            search=user,
-            proc=PROC_RIGHTS,
-            **limits,
-        )
         try:
             done = subprocess.run(  # noqa: S603 - a fixed command
-                [*launcher(orders), "true"],
+                [*words, "true"],
                 capture_output=True,
                 text=True,
                 timeout=TRIAL_SECONDS,
                 check=False,
-                env={"PATH": "/usr/bin:/bin"},
-                pass_fds=(rules.descriptor, first, second),
+                env={"PATH": os.defpath},
+                pass_fds=descriptors,
+                start_new_session=True,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return f"The Landlock sandbox could not be started ({error})."

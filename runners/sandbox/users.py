@@ -32,6 +32,9 @@ DIRECTORY: Final = Path("/run/aitbc-sandbox")
 SWEEP_SECONDS: Final = 2.0
 """Time that killed processes have to disappear."""
 
+NOBODY: Final = 65534
+"""The user of trials, which need nothing of their own."""
+
 SEARCH: Final = 1
 """The right to pass through a directory, as a bit of its mode and in its access control list."""
 
@@ -63,12 +66,11 @@ class User:
 
 @contextmanager
 def own_user(
-    first: int, count: int, readable: Sequence[Path], writable: Sequence[Path], *, sweep: bool
+    first: int, count: int, readable: Sequence[Path], writable: Sequence[Path]
 ) -> Iterator[User | None]:
     """A user for one run who can read and write these paths; None where the agent is not root.
 
-    Afterwards what it wrote belongs to the agent, and with `sweep` its processes are ended first. Raises `Retry` if no id
-    is free.
+    Afterwards what it wrote belongs to the agent; none of its processes may be left by then. Raises `Retry` if no id is free.
     """
     if os.geteuid() != 0:
         yield None
@@ -79,8 +81,6 @@ def own_user(
         try:
             yield user
         finally:
-            if sweep:
-                user.end_processes()
             _take_back(loans)
             record.truncate(0)
 
@@ -118,7 +118,7 @@ def _hold(first: int, count: int) -> tuple[User, IO[str]]:
         user = User(number, first)
         if left:
             user.end_processes()
-        elif _named(number) or _processes(number):
+        elif _named(number) or _has_processes(number):
             record.close()
             continue
         _take_back([(Path(path), owner, group) for path, owner, group in left])
@@ -136,6 +136,16 @@ def _named(number: int) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _has_processes(number: int) -> bool:
+    """Whether something runs as this user, by the owners of /proc, which is quick. What hides from it is no program of ours."""
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.name.isdecimal() and entry.stat().st_uid == number:
+                    return True
+    return False
 
 
 def _processes(number: int) -> list[int]:
@@ -161,11 +171,12 @@ def _lend(user: User, readable: Sequence[Path], writable: Sequence[Path], record
     record.flush()
     for path in writable:
         _own(path, user.id, user.id)
-        path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRWXU)
+        # Bubblewrap goes to it before the program becomes the user. What lies above keeps others out.
+        path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRWXU | stat.S_IXOTH)
     for path in closed:
         _own(path, -1, user.id)
         if path.is_dir():
-            subprocess.run(["chmod", "-R", "g+rX", "--", str(path)], check=True, capture_output=True)  # noqa: S603, S607 - fixed
+            _run("chmod", "-R", "g+rX", "--", str(path))
         else:
             path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRGRP)
     return loans
@@ -190,7 +201,12 @@ def _own(path: Path, user: int, group: int) -> None:
     if path.is_symlink() or not path.is_dir() or not any(path.iterdir()):
         return
     owner = f"{'' if user < 0 else user}:{group}"
-    subprocess.run(["chown", "-RhP", "--", owner, str(path)], check=True, capture_output=True)  # noqa: S603, S607 - fixed
+    _run("chown", "-RhP", "--", owner, str(path))
+
+
+def _run(*command: str) -> None:
+    """Run one of the system's own programs, which walk trees of any depth."""
+    subprocess.run(command, check=True, capture_output=True, env={"PATH": os.defpath})  # noqa: S603 - fixed commands
 
 
 def _let_through(directory: Path, group: int) -> None:

@@ -123,12 +123,12 @@ def test_an_id_that_a_killed_agent_left_is_cleaned_before_it_is_used_again(tmp_p
         (users.DIRECTORY / str(first + 1)).write_text(
             json.dumps([(str(left), 0, 0), (str(tmp_path / "gone"), 0, 0)])
         )
-        with users.own_user(first, 3, [], [], sweep=True) as user:
+        with users.own_user(first, 3, [], []) as user:
             assert user is not None
             assert user.id == first + 1
             assert {path.stat().st_uid for path in (left, left / "file")} == {0}
             assert stray.wait(10) == -9
-            with pytest.raises(Retry, match="sandbox_users"), users.own_user(first, 3, [], [], sweep=True):
+            with pytest.raises(Retry, match="sandbox_users"), users.own_user(first, 3, [], []):
                 raise AssertionError("the other id is in use by a process that is not ours")
         assert foreign.poll() is None
     finally:
