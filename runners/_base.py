@@ -207,12 +207,15 @@ class Tools:
     bubblewrap: str = "bwrap"
     models_dir: Path = Path("models")
     cache_dir: Path = Path("cache")
-    sandbox: Literal["required", "off"] = "required"
+    sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = "auto"
+    sandbox_first_user: int = 58_000
+    sandbox_users: int = 1000
     max_memory: int = 8 * 2**30
     max_output: int = 20 * 2**30
     batch: int = 8
     python_models: bool = True
     checkpoint_seconds: float = 30.0
+    python_models_in_landlock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +379,7 @@ class Runner(ABC, Generic[RequestT]):
 
     One instance serves many jobs, one after the other; `load` is called when the model changes. Where `concurrent` is
     true, `run` is called from several threads at once, as often as `Probe.concurrency` said, and `load` and `close` only
-    while no run is under way.
+    while no run is under way. `sandboxed` says that what reads the client's files are programs in `runners.sandbox`.
 
     `vram` is how many bytes of the GPU's memory the next `load`, and the runs after it, may take: None where nothing
     limits it. A model that needs more at full speed saves memory at the cost of time, or raises `Retry`.
@@ -386,6 +389,7 @@ class Runner(ABC, Generic[RequestT]):
     name: ClassVar[str]
     version: ClassVar[str]
     concurrent: ClassVar[bool] = False
+    sandboxed: ClassVar[bool] = False
 
     def __init__(self, tools: Tools, device: Device) -> None:
         self.tools = tools

@@ -10,6 +10,7 @@ import gzip
 import json
 import re
 import secrets
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ SCRIPT_FAULT = 3
 """Exit status when our script inside Blender raised what it should not."""
 
 SCENE = "/input/scene.blend"
+JOB = "/job.json"
 OUTPUT = "/output"
 CHECKPOINTS = "/checkpoints"
 
@@ -106,34 +108,44 @@ def run_blender(
             on_line(line)
 
     # Pictures larger than a tile of Cycles are put together on the disk: the sandbox's /tmp would be too small.
-    environment = {"TMPDIR": OUTPUT} if output is not None else {}
+    environment: dict[str, str] = {}
     sandbox = Sandbox(tools, limits, device, environment)
     command = [_program(sandbox), "-b", "--factory-startup", "--disable-autoexec", "--offline-mode"]
     command += ["-t", str(max(1, device.threads)), "--python-exit-code", str(SCRIPT_FAULT)]
     with tempfile.TemporaryDirectory(prefix="aitbc-blender-") as directory:
-        written = Path(directory, "job.json")
-        written.write_text(json.dumps({**job, "mark": mark}), encoding="utf-8")
-        sandbox.read(written, _blender_script.JOB)
-        script = sandbox.read(Path(_blender_script.__file__), "/script.py")
+        places = {}
         if output is not None:
-            sandbox.write(output, OUTPUT)
+            places[OUTPUT] = environment["TMPDIR"] = sandbox.write(output, OUTPUT)
         if checkpoints is not None:
-            sandbox.read(checkpoints, CHECKPOINTS)
+            places[CHECKPOINTS] = sandbox.read(checkpoints, CHECKPOINTS)
         if scene is not None:
             command.append(sandbox.read(scene, SCENE))
-        command += ["-P", script, "--", "--cycles-device", backend or "CPU"]
+        written = Path(directory, "job.json")
+        written.write_text(json.dumps({**_placed(job, places), "mark": mark}), encoding="utf-8")
+        script = sandbox.read(Path(_blender_script.__file__), "/script.py")
+        command += ["-P", script, "--", "--cycles-device", backend or "CPU", sandbox.read(written, JOB)]
         return sandbox.run(command, on_line=listen, on_tick=on_tick, on_cancel=on_cancel)
+
+
+def _placed(value: Any, places: Mapping[str, str]) -> Any:
+    """A job with the paths at which Blender really sees `OUTPUT` and `CHECKPOINTS`."""
+    if isinstance(value, Mapping):
+        return {key: _placed(item, places) for key, item in value.items()}
+    if isinstance(value, str):
+        top, slash, rest = value[1:].partition("/")
+        return f"{places.get(f'/{top}', f'/{top}')}{slash}{rest}" if value.startswith("/") else value
+    return value
 
 
 def _program(sandbox: Sandbox) -> str:
     """Grant running Blender. Its own archive puts the program beside the folders that it needs, and nothing else is granted."""
     program = sandbox.program(sandbox.tools.blender)
-    home = Path(program).parent
+    home = Path(shutil.which(sandbox.tools.blender) or program).resolve().parent
     if home.is_relative_to("/usr"):
         return program
     for folder in home.iterdir():
         if folder.name == "lib" or (_RELEASE.fullmatch(folder.name) and (folder / "scripts").is_dir()):
-            sandbox.read(folder, str(folder))
+            sandbox.read(folder, str(Path(program).with_name(folder.name)))
     return program
 
 

@@ -1,6 +1,6 @@
 """Runs inside Blender, inside the sandbox: says what this Blender can do, or renders the frames of a job.
 
-A program of its own: nothing of ours is importable in there. Its instructions are the JSON file at `JOB`. What it has to
+A program of its own: nothing of ours is importable in there. Its instructions are the JSON file that its last argument names. What it has to
 say it prints, one JSON object a line behind a mark that the scene's author cannot know, so that no name in the file can
 pass for it. Everything in the loaded file is a stranger's: nothing of it is ever executed here or put into code.
 """
@@ -13,8 +13,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-JOB = "/job.json"
 
 MAX_NAMES = 20
 """Names from the file that one message lists."""
@@ -310,7 +308,7 @@ def main() -> None:
     """Entry point; an unexpected exception ends Blender with the status of --python-exit-code."""
     import bpy  # type: ignore[import-not-found]  # noqa: PLC0415 - exists only inside Blender
 
-    job = json.loads(Path(JOB).read_text(encoding="utf-8"))
+    job = json.loads(Path(sys.argv[-1]).read_text(encoding="utf-8"))
 
     def tell(**message: Any) -> None:
         sys.stdout.write(f"\n{job['mark']}{json.dumps(message)}\n")

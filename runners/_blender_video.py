@@ -50,14 +50,14 @@ def make_video(
     """
     scratch = context.work / "video"
     scratch.mkdir()
-    listed = context.work / "frames.txt"
-    listed.write_text(
-        "".join(f"file '{_FRAMES}/{frame.path.relative_to(context.output)}'\n" for frame in frames),
-        encoding="utf-8",
-    )
     options = video_options(encoder, _REQUEST, max(1, device.threads))
     sandbox = Sandbox(tools, job_limits(tools, device, max(1.0, seconds)), device)
-    sandbox.read(context.output, _FRAMES)
+    rendered = sandbox.read(context.output, _FRAMES)
+    listed = context.work / "frames.txt"
+    listed.write_text(
+        "".join(f"file '{rendered}/{frame.path.relative_to(context.output)}'\n" for frame in frames),
+        encoding="utf-8",
+    )
     target = f"{sandbox.write(scratch, '/output')}/{NAME}"
     # The list is ours and names only our frames, so the concat demuxer may be used on it.
     reading = ["-protocol_whitelist", "file", "-format_whitelist", "concat,png_pipe,jpeg_pipe,image2"]

@@ -1,12 +1,14 @@
 """Runs inside the sandbox: unpacks the client's model, calls its `predict`, and writes down what it returned.
 
 A program of its own that needs only Python itself; nothing of ours is importable in there. Its one argument is the path
-of a JSON file with `source`, `entrypoint`, `input`, `parameters`, `model` (the directory to unpack into) and `result`.
+of a JSON file with `source`, `entrypoint`, `input`, `parameters`, `model` (the directory to unpack into), `packages` (the
+directory of the packages that the model named) and `result`. It is started without Python's own search for packages.
 """
 
 import importlib.util
 import json
 import shutil
+import site
 import sys
 import tarfile
 import zipfile
@@ -35,6 +37,7 @@ def unpack(source: Path, entrypoint: str, directory: Path) -> Path:
 def main() -> None:
     """Entry point; ends with status 1 and a reason on standard error if there is no result."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    site.addsitedir(job["packages"])
     directory = Path(job["model"])
     directory.mkdir()
     root = unpack(Path(job["source"]), job["entrypoint"], directory)

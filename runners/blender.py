@@ -67,6 +67,7 @@ class BlenderRunner(Runner[RenderRequest]):
     definition = DEFINITION
     name = "blender"
     version = "0.1.0"
+    sandboxed = True
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
@@ -217,7 +218,7 @@ def _missing(tools: Tools) -> str | None:
     if tools.sandbox == "off":
         return (
             "Scenes are strangers' files that can make Blender write anywhere, so it runs only in the sandbox; set "
-            "runners.sandbox to 'required'."
+            "runners.sandbox to 'auto'."
         )
     if shutil.which(tools.blender) is None:
         return (

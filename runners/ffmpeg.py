@@ -41,7 +41,7 @@ from runners._ffmpeg_process import (
     run_ffmpeg,
 )
 from runners._ffmpeg_request import MEDIA_TYPES, TranscodeRequest
-from runners.sandbox import Sandbox, unavailable
+from runners.sandbox import Sandbox, level, unavailable
 
 
 class TranscodeResult(BaseModel):
@@ -92,6 +92,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
     definition = DEFINITION
     name = "ffmpeg"
     version = "0.1.0"
+    sandboxed = True
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
@@ -109,7 +110,7 @@ class FFmpegRunner(Runner[TranscodeRequest]):
             return Probe(available=False, version=release, reasons=(reason,))
         lacking = [codec for codec in ("h264", "hevc", "av1", "vp9") if codec not in encoders]
         reasons = [f"This ffmpeg cannot encode {codec}; a complete build can." for codec in lacking]
-        features = {"encoders": encoders, "sandbox": tools.sandbox}
+        features = {"encoders": encoders, "sandbox": level(tools)}
         return Probe(available=True, version=release, reasons=tuple(reasons), features=features)
 
     def run(self, request: TranscodeRequest, context: Context) -> Result:

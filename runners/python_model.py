@@ -8,6 +8,8 @@ import math
 import mimetypes
 import platform
 import re
+import sys
+import sysconfig
 import time
 from collections.abc import Mapping
 from decimal import Decimal
@@ -31,7 +33,7 @@ from runners._base import (
 from runners._protocol import check_json
 from runners._python_environment import environment
 from runners._python_request import InferenceRequest, InferenceResult, upload_field
-from runners.sandbox import Sandbox, python_prefix, unavailable
+from runners.sandbox import Sandbox, level, python_prefix, unavailable
 from runners.sandbox.watch import Ended, Limits, Outcome
 
 DEFAULT_MEMORY = 2 * 2**30
@@ -47,6 +49,8 @@ MAX_PROCESSES = 128
 
 STDERR_TAIL = 2000
 """Characters of the model's own complaint that its owner sees."""
+
+_PACKAGES = sysconfig.get_path("purelib", "venv", vars={"base": "."})
 
 _SIZES = {
     "": 1,
@@ -95,6 +99,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
     definition = DEFINITION
     name = "python"
     version = "0.1.0"
+    sandboxed = True
 
     @classmethod
     def probe(cls, tools: Tools) -> Probe:
@@ -103,9 +108,8 @@ class PythonModelRunner(Runner[InferenceRequest]):
             return Probe(
                 available=False, reasons=("Python models are switched off; set runners.python_models.",)
             )
-        if tools.sandbox == "off":
-            reason = "Python models are strangers' code and run only in the sandbox; set runners.sandbox to 'required'."
-            return Probe(available=False, reasons=(reason,))
+        if (forbidden := _forbidden(tools)) is not None:
+            return Probe(available=False, reasons=(forbidden,))
         if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
             reason = "Python's venv and ensurepip are missing; install them (apt-get install python3-venv)."
             return Probe(available=False, reasons=(reason,))
@@ -115,8 +119,8 @@ class PythonModelRunner(Runner[InferenceRequest]):
 
     def run(self, request: InferenceRequest, context: Context) -> Result:
         """See `Runner.run`. `Fail`: INPUT_MISSING, REQUIREMENTS_FAILED, MODEL_FAILED, LIMIT_EXCEEDED, TIMEOUT."""
-        if self.tools.sandbox == "off":
-            raise Retry("Python models run only in the sandbox.", code="SANDBOX_UNAVAILABLE")
+        if (forbidden := _forbidden(self.tools)) is not None:
+            raise Retry(forbidden, code="SANDBOX_UNAVAILABLE")
         if "model.source" not in context.files:
             raise Fail("The model's source is missing.", code="INPUT_MISSING")
         began = time.monotonic()
@@ -131,7 +135,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
         context.check()
         used = round(Decimal(str(elapsed if self.device.kind == "cuda" else outcome.cpu_seconds)), 6)
         context.progress(95.0, used)
-        _judge(outcome, home)
+        _judge(outcome)
         results = _returned(context.work / "scratch" / "result.json")
         if files := _written(context.output):
             results["files"] = files
@@ -154,12 +158,10 @@ class PythonModelRunner(Runner[InferenceRequest]):
         settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
         limits = self._limits(context.resources, seconds, threads)
         sandbox = Sandbox(self.tools, limits, self.device, environment=settings)
-        if not (prefix := python_prefix()).is_relative_to("/usr"):
-            sandbox.read(prefix, str(prefix))
-        python = f"{sandbox.read(home, str(home))}/bin/python"
+        python = _python(sandbox, settings)
         harness = sandbox.read(Path(_python_harness.__file__), "/harness.py")
         directory = sandbox.write(context.output, "/output")
-        job = sandbox.read(self._job(request, context, sandbox), "/job.json")
+        job = sandbox.read(self._job(request, context, home, sandbox), "/job.json")
         began = time.monotonic()
 
         def report(cpu_seconds: float) -> None:
@@ -168,13 +170,13 @@ class PythonModelRunner(Runner[InferenceRequest]):
             context.progress(min(95.0, 5 + 90 * elapsed / seconds), round(Decimal(str(used)), 6))
 
         return sandbox.run(
-            [python, "-I", "-B", harness, job],
+            [python, "-I", "-S", "-B", harness, job],
             directory=directory,
             on_tick=report,
             on_cancel=context.on_cancel,
         )
 
-    def _job(self, request: InferenceRequest, context: Context, sandbox: Sandbox) -> Path:
+    def _job(self, request: InferenceRequest, context: Context, home: Path, sandbox: Sandbox) -> Path:
         """The file that tells the harness what to do."""
         scratch = context.work / "scratch"
         scratch.mkdir()
@@ -187,6 +189,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
             "input": sandbox.read(source, f"/input/input{end}") if source is not None else None,
             "parameters": request.parameters,
             "model": f"{inside}/model",
+            "packages": f"{sandbox.read(home, '/environment')}/{_PACKAGES}",
             "result": f"{inside}/result.json",
         }
         path = context.work / "job.json"
@@ -218,6 +221,32 @@ class PythonModelRunner(Runner[InferenceRequest]):
         )
 
 
+def _python(sandbox: Sandbox, settings: dict[str, str]) -> str:
+    """Grant running this program's own Python, without the packages beside it, at a path that says nothing of the machine."""
+    prefix = python_prefix()
+    program = Path("bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
+    if prefix.is_relative_to("/usr"):
+        return str(prefix / program)
+    seen = sandbox.read(prefix, "/python")
+    settings["LD_LIBRARY_PATH"] = f"{seen}/lib"  # where its loader would look for it by the old path
+    return f"{seen}/{program}"
+
+
+def _forbidden(tools: Tools) -> str | None:
+    """Why the owner's settings let no model run on this machine, and what to set."""
+    match level(tools):
+        case "none":
+            return (
+                "Python models are strangers' code and run only in a sandbox; set runners.sandbox to 'auto'."
+            )
+        case "landlock" if not tools.python_models_in_landlock:
+            return (
+                "bubblewrap does not work here, and Python models run in the weaker Landlock sandbox only if you allow it; set "
+                "runners.python_models_in_landlock to true (see docs/sandbox.md), or let bubblewrap work."
+            )
+    return None
+
+
 def _size(quantity: str) -> int:
     """Bytes of a Kubernetes quantity such as "2Gi"."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMGT]i?|Ki)?", quantity)
@@ -234,7 +263,7 @@ def _cores(quantity: str) -> float:
     return float(found[1]) / (1000 if found[2] else 1)
 
 
-def _judge(outcome: Outcome, home: Path) -> None:
+def _judge(outcome: Outcome) -> None:
     """Raise `Fail` unless the model ran to its end."""
     limits = {Ended.MEMORY: "memory", Ended.PROCESSES: "processes", Ended.OUTPUT: "file space"}
     if outcome.ended in limits:
@@ -244,8 +273,7 @@ def _judge(outcome: Outcome, home: Path) -> None:
     if outcome.ended is Ended.DEADLINE:
         raise Fail("The model took longer than the job's timeout_seconds.", code="TIMEOUT")
     if outcome.exit_code != 0:
-        said = outcome.stderr.replace(str(home), "environment").replace(str(python_prefix()), "python")
-        reason = said.strip()[-STDERR_TAIL:] or f"It ended with status {outcome.exit_code}."
+        reason = outcome.stderr.strip()[-STDERR_TAIL:] or f"It ended with status {outcome.exit_code}."
         raise Fail(f"The model failed: {reason}", code="MODEL_FAILED")
 
 

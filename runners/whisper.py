@@ -80,6 +80,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
     definition = DEFINITION
     name = "whisper"
     version = "0.1.0"
+    sandboxed = True
 
     _engine: TranscriptionEngine | None = None
     _engine_name: Engine = "openai-whisper"

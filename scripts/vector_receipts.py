@@ -64,6 +64,7 @@ def statement(results: Json) -> Statement:
         service="video_transcoding", runner_name="ffmpeg", runner_version="0.1.0+7.1.3", model=NamedDigest("a model", "4" * 64),
         device_kind="cuda", device_name="A GPU", device_uuid="GPU-0", started_at="2026-11-24T15:00:00Z", finished_at="2026-11-24T15:00:03.250Z",
         units=units, unit="output second-megapixel", unit_price=unit_price, price=job_price(units, unit_price, Decimal(1)),
+        sandbox="bubblewrap",
     )  # fmt: skip
 
 
@@ -95,6 +96,7 @@ def receipts() -> Json:
     return {
         "log_key": log_key, "other_log_key": other_log, "film_base64": b64encode(FILM), "bundle": good, "text": text,
         "right_times": {name: _right(bundle_of(dataclasses.replace(signed, **times), RESULTS), log_key) for name, times in RIGHT_TIMES.items()},
+        "bundle_without_sandbox": bundle_of(dataclasses.replace(signed, sandbox=None), RESULTS),
         "failures_under_other_log": list(verify_bundle(good, other_log).failures), "cases": cases,
         "bytes": {"step": STEP, "failures": _bytes(text, log_key)},
     }  # fmt: skip
@@ -198,6 +200,8 @@ def _resigned(signed: Statement) -> dict[str, Any]:
         "a statement with a day that does not exist": bundle_of(signed, RESULTS, payload=text.replace("2026-11-24T15:00:00Z", "2026-11-31T15:00:00Z").encode()),
         "a statement with inputs in another order": bundle_of(signed, RESULTS, payload=text.replace('"name":"input_url"', '"name":"\U0010ffff"').encode()),
         "a statement that is not UTF-8": bundle_of(signed, RESULTS, payload=payload.replace(b"ffmpeg", b"ffmp\xffg")),
+        "a statement with a sandbox that is nothing": bundle_of(signed, RESULTS, payload=payload.replace(b'"sandbox":"bubblewrap"', b'"sandbox":null')),
+        "a statement with a malformed sandbox": bundle_of(signed, RESULTS, payload=payload.replace(b'"bubblewrap"', b'"Bubble wrap"')),
         "a statement of another type": bundle_of(signed, RESULTS, payload=payload.replace(b"job-receipt/v1", b"job-receipt/v2")),
     }  # fmt: skip
 

@@ -64,6 +64,7 @@ def _print_miner(console: Console, miner: dict[str, Any]) -> None:
             console.print(f"    [yellow]paused:[/] {gpu['paused']}")
     if not miner["gpus"]:
         console.print(f"  no GPU: {miner['gpu_reason']}")
+    console.print(f"  sandbox: {miner['sandbox'] or 'none works; see aitbc-agent doctor'}")
     console.print(f"  offers: {', '.join(miner['services']) or 'nothing'}")
     for service, reasons in miner["unavailable"].items():
         console.print(f"  [yellow]does not offer {service}:[/] {' '.join(reasons)}")

@@ -23,6 +23,7 @@ from agent.miner.scores import FILE_NAME, Score, advertised, read_scores
 from agent.settings import Settings
 from runners._base import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
 from runners._registry import broken, installed
+from runners.sandbox import level
 
 PROBE_SECONDS: Final = 20.0
 """How long a runner may take to say whether it works; encoding a test frame on a GPU takes a few seconds when cold."""
@@ -38,7 +39,7 @@ class ServiceOffer:
     """A service that this machine performs. `models` are on disk, `loaded` in memory; `unit_price` is money.
 
     `concurrency` jobs of one model are computed together in one slot. Models that are `withheld` cannot be had now.
-    `score` is what `aitbc-agent bench` measured, None if it did not, or with another version.
+    `sandbox` is what isolates the programs that its runs start, "none" if nothing does or none are started. `score` is what `aitbc-agent bench` measured, None if it did not, or with another version.
     """
 
     runner: str
@@ -50,6 +51,7 @@ class ServiceOffer:
     features: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 1
     withheld: tuple[str, ...] = ()
+    sandbox: str = "none"
     score: Mapping[str, Any] | None = None
 
     def to_wire(self) -> dict[str, Any]:
@@ -72,7 +74,7 @@ class ServiceOffer:
 class Capabilities:
     """What this machine can do.
 
-    Memory and disk are bytes. `unavailable` says why services are not offered, `hints` what would make offered ones
+    Memory and disk are bytes. `sandbox` is what isolates programs on this machine, None if none can be started. `unavailable` says why services are not offered, `hints` what would make offered ones
     faster, `gpu_reason` what is wrong with the cards. Children run on the `devices`, `slots` of them at the same time;
     those of services that never use a GPU on the `processor`.
     """
@@ -88,6 +90,7 @@ class Capabilities:
     devices: tuple[Device, ...]
     processor: Device
     slots: int
+    sandbox: str | None = None
 
     def with_models(
         self,
@@ -120,6 +123,7 @@ class Capabilities:
             "disk_free": self.disk_free,
             "gpus": [gpu.to_wire() for gpu in self.gpus],
             "slots": self.slots,
+            "sandbox": self.sandbox,
         }
 
 
@@ -134,11 +138,14 @@ def tools(settings: Settings) -> Tools:
         models_dir=settings.models_dir,
         cache_dir=settings.cache_dir,
         sandbox=chosen.sandbox,
+        sandbox_first_user=chosen.sandbox_first_user,
+        sandbox_users=chosen.sandbox_users,
         max_memory=int(chosen.max_memory),
         max_output=int(chosen.max_output),
         batch=chosen.batch,
         python_models=chosen.python_models,
         checkpoint_seconds=chosen.checkpoint_seconds,
+        python_models_in_landlock=chosen.python_models_in_landlock,
     )
 
 
@@ -199,6 +206,7 @@ class Machine:
             devices=devices,
             processor=_processor(slots),
             slots=slots,
+            sandbox=await asyncio.to_thread(level, tools(self._settings)),
         )
 
     async def _ask(self, service: str, runner: type[Runner[Any]]) -> Probe:
@@ -252,6 +260,7 @@ class Machine:
             features=MappingProxyType(dict(probe.features)),
             score=advertised(scores, definition.service_id, version, devices),
             concurrency=max(1, probe.concurrency),
+            sandbox=(level(tools(self._settings)) or "none") if runner.sandboxed else "none",
         )
 
 

@@ -163,10 +163,17 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Allow user namespaces (as root: sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap); in a "
         "container, see [containers.md](containers.md).",
     ),
+    "sandbox_weaker": Kind(
+        "warning",
+        "bubblewrap does not work here. Programs that read strangers' files are isolated with Landlock, which hides less; Python models "
+        "run in it only with runners.python_models_in_landlock.",
+        "{reason}",
+        "Let bubblewrap work ([sandbox.md](sandbox.md)), or accept it: set runners.sandbox to landlock.",
+    ),
     "sandbox_off": Kind(
         "warning",
         "The sandbox is switched off: programs that read strangers' files see this user's files.",
-        "Set runners.sandbox to required, unless the whole agent is isolated.",
+        "Set runners.sandbox to auto, unless the whole agent is isolated.",
     ),
     "service_unavailable": Kind(
         "warning",

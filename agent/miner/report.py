@@ -80,6 +80,7 @@ class Report:
                 for gpu in self.gpus.last
             ],
             "gpu_reason": self.offers.gpu_reason,
+            "sandbox": self.offers.sandbox,
             "services": sorted(self.offers.services),
             "unavailable": {service: list(reasons) for service, reasons in self.offers.unavailable.items()},
             "withheld": {service: dict(reasons) for service, reasons in self.withheld().items()},

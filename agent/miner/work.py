@@ -361,6 +361,7 @@ class Work:
             unit=self._place.units[lease.service](execution.device.kind),
             unit_price=lease.unit_price,
             price=job_price(collected.units, lease.unit_price, lease.max_cost),
+            sandbox=offer.sandbox,
         )
 
     def _result(self, collected: Collected, statement: Statement) -> Entry:

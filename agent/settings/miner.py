@@ -154,8 +154,15 @@ class RunnersSettings(Section):
     """The Blender program. Debian's renders on the processor only; Blender's own build has CUDA and OptiX."""
     bubblewrap: str = "bwrap"
     """The bubblewrap program that isolates programs which read strangers' files."""
-    sandbox: Literal["required", "off"] = "required"
-    """`required`: no service without its sandbox. `off` is for machines that isolate the whole agent by other means."""
+    sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = "auto"
+    """What isolates programs that read strangers' files (docs/sandbox.md). `auto`: bubblewrap, or Landlock where bubblewrap does not
+    work, as in most containers. `bubblewrap` and `landlock` demand one: no service without it. `off` is for machines that isolate the
+    whole agent by other means."""
+    sandbox_first_user: Annotated[int, Field(ge=1000, le=2**31)] = 58_000
+    """Where the agent is root, sandboxed programs run as users of their own, one for each run, with ids from this one on. The first is
+    a group of all of them. The default lies where Debian and systemd give out no ids, and within what containers usually have."""
+    sandbox_users: Annotated[int, Field(ge=2, le=100_000)] = 1000
+    """How many ids these are. More sandboxed programs than ids less one cannot run at the same time."""
     max_memory: Bytes = Bytes("8Gi")
     """Memory limit of one sandboxed program."""
     max_output: Bytes = Bytes("20Gi")
@@ -169,3 +176,6 @@ class RunnersSettings(Section):
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 30
     """How long a transcription or a transcoding works before it hands over its next checkpoint, so that another miner can go on from
     there. It is the most work that a lost machine costs; each checkpoint is an upload. Shorter jobs hand over nothing."""
+    python_models_in_landlock: bool = False
+    """Whether they are run in the Landlock sandbox too. It hides less of the machine (docs/sandbox.md), and a model is code that a
+    stranger wrote to do what it likes; the other services start only programs of yours."""

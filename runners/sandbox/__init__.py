@@ -1,9 +1,9 @@
 """Programs that read what strangers sent run in here: no network, no view of the owner's files, bounded resources.
 
-Bubblewrap gives the program its own namespaces and a file system of /usr and the few paths that it was granted.
-`prlimit` bounds each of its processes, and because per-process limits do not add up (and root is exempt from some), a
-watch over the whole process tree bounds their number, their memory and what they write. With the setting
-`runners.sandbox = "off"` the limits and the watch remain, and the rest does not.
+There are two sandboxes. `bubblewrap` needs namespaces and is the stronger; `landlock` needs no privilege and works in most
+containers. The setting `runners.sandbox` names one, or "auto" takes the first that works. `prlimit` bounds each process, and
+because per-process limits do not add up, a watch over the whole process tree bounds their number, their memory and what
+they write. With "off" the limits and the watch remain, and the rest does not.
 """
 
 from __future__ import annotations
@@ -12,29 +12,26 @@ import os
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final, Literal
 
 from runners._base import Cancelled, Device, Retry, Tools
-from runners.sandbox import mark
+from runners.sandbox import bubblewrap, landlock, mark, seccomp, users
+from runners.sandbox._launch import CPU_GRACE
+from runners.sandbox._syscalls import fresh_session_keyring
 from runners.sandbox.watch import Ended, Limits, Outcome, watch
-
-TEMPORARY_SIZE = 64 * 2**20
-"""Bytes of /tmp and of /dev/shm inside the sandbox; both are memory."""
 
 OPEN_FILES = 1024
 """Open files of one process."""
 
-CPU_GRACE = 5
-"""CPU seconds between the signal that says why and the one that cannot be ignored."""
+Level = Literal["bubblewrap", "landlock", "none"]
+"""What isolates a program."""
 
-AVAILABILITY_TIMEOUT = 10.0
-"""Seconds that the trial of bubblewrap may take; it takes 10 ms where it works."""
-
-_SYSTEM_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives")
+_LIBRARY_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -42,32 +39,35 @@ class Sandbox:
     """One run of one program. Grant it paths, then call `run`.
 
     `read` and `write` take a path of this machine and the absolute path at which the program shall see it, and return
-    the path to put on the command line: the latter in the sandbox, the former where the sandbox is off. With a CUDA
-    `device` the program sees the GPUs' device files, and of the GPUs only that device.
+    the path to put on the command line: the latter in bubblewrap, the former elsewhere. With a CUDA `device` the
+    program sees the GPUs' device files, and of the GPUs only that device. With `network` it can reach other machines.
     """
 
     tools: Tools
     limits: Limits
     device: Device | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    network: bool = False
     _mounts: list[tuple[str, str, str]] = field(default_factory=list)
+    _readable: list[Path] = field(default_factory=list)
     _writable: list[Path] = field(default_factory=list)
 
     def read(self, host: Path, inside: str) -> str:
         """Grant reading a file or directory. Links in `host` are followed now, outside the sandbox."""
         resolved = host.resolve(strict=True)
         self._mounts.append(("--ro-bind", str(resolved), inside))
-        return inside if self._isolated else str(resolved)
+        self._readable.append(resolved)
+        return inside if self._moved else str(resolved)
 
     def write(self, host: Path, inside: str) -> str:
         """Grant reading and writing a directory; what it holds counts against `limits.output`."""
         resolved = host.resolve(strict=True)
         self._mounts.append(("--bind", str(resolved), inside))
         self._writable.append(resolved)
-        return inside if self._isolated else str(resolved)
+        return inside if self._moved else str(resolved)
 
     def program(self, name: str) -> str:
-        """Grant running a program given by name or path, with its installation where that is not below /usr.
+        """Grant running a program given by name or path. One outside /usr comes alone, with the libraries that it is linked to.
 
         Raises `Retry` if it is not found.
         """
@@ -75,10 +75,11 @@ class Sandbox:
         if found is None:
             raise Retry(f"The program {name!r} was not found on this machine.", code="PROGRAM_MISSING")
         path = Path(found).resolve()
-        if not path.is_relative_to("/usr"):
-            installation = path.parent.parent if path.parent.name == "bin" else path
-            self._mounts.append(("--ro-bind", str(installation), str(installation)))
-        return str(path)
+        if path.is_relative_to("/usr"):
+            return str(path)
+        for library in _libraries(path):
+            self.read(library, _moved(library, path))
+        return self.read(path, _moved(path, path))
 
     def run(
         self,
@@ -96,55 +97,108 @@ class Sandbox:
         `Context.on_cancel`. The process tree is killed when the job is cancelled (raises `Cancelled`), when a limit is
         passed, and when a callback raises. Raises `Retry` if the sandbox itself does not work.
         """
-        if self._isolated and (reason := unavailable(self.tools)) is not None:
+        if (reason := unavailable(self.tools)) is not None:
             raise Retry(reason, code="SANDBOX_UNAVAILABLE")
-        outcome = watch(
-            self._command(command, directory),
-            self.limits,
-            directory=None if self._isolated else directory,
-            environment=self._environment(directory),
-            writable=tuple(self._writable),
-            on_line=on_line,
-            on_tick=on_tick,
-            on_cancel=on_cancel,
-            announce="--info-fd" if self._isolated else None,
-        )
+        start = {"bubblewrap": self._bubblewrapped, "landlock": self._landlocked, "none": self._unconfined}
+        with start[level(self.tools) or "bubblewrap"](command, directory) as prepared:
+            outcome = watch(
+                prepared.command,
+                self.limits,
+                directory=prepared.directory,
+                environment=prepared.environment,
+                writable=prepared.writable,
+                on_line=on_line and (lambda line: on_line(self._renamed(line))),
+                on_tick=on_tick,
+                on_cancel=on_cancel,
+                announce=prepared.announce,
+                descriptors=prepared.descriptors,
+            )
         if outcome.ended is Ended.CANCELLED:
             raise Cancelled
-        if self._isolated and outcome.exit_code != 0 and outcome.stderr.startswith("bwrap: "):
+        if prepared.complaint and outcome.exit_code != 0 and outcome.stderr.startswith(prepared.complaint):
             raise Retry(f"The sandbox did not start: {outcome.stderr[:500]}", code="SANDBOX_UNAVAILABLE")
-        return outcome
+        return replace(outcome, stderr=self._renamed(outcome.stderr))
+
+    def _renamed(self, text: str) -> str:
+        """What a program says, with the paths of this machine as if they had been moved: clients see these messages."""
+        if not self._moved:
+            for _, host, inside in sorted(self._mounts, key=lambda mount: len(mount[1]), reverse=True):
+                text = text.replace(host, inside)
+        return text
 
     @property
-    def _isolated(self) -> bool:
-        return self.tools.sandbox != "off"
+    def _moved(self) -> bool:
+        """Whether the program sees what it was granted at other paths."""
+        return level(self.tools) not in ("landlock", "none")
 
-    def _command(self, command: Sequence[str], directory: str | None) -> list[str]:
-        limited = [*_limits(self.limits, count_processes=self._isolated), *command]
-        if not self._isolated:
-            return ["setpriv", "--pdeathsig", "KILL", *limited]
-        devices = _nvidia_devices() if self.device is not None and self.device.kind == "cuda" else []
-        variables = [
-            word for item in self._environment(directory).items() for word in ("--setenv", item[0], item[1])
-        ]
-        # The outer ones first: a home below /work must not be hidden by the sandbox's own /work.
-        ordered = sorted(self._mounts, key=lambda mount: len(Path(mount[2]).parts))
-        mounts = [word for mount in ordered for word in mount]
-        return [
-            self.tools.bubblewrap,
-            *_isolation(self.tools),
-            *_system(),
-            *devices,
-            *mounts,
-            *("--remount-ro", "/dev", "--remount-ro", "/"),
-            *("--chdir", directory or "/"),
-            *("--clearenv", *variables),
-            "--",
-            *limited,
-        ]
+    @contextmanager
+    def _bubblewrapped(self, command: Sequence[str], directory: str | None) -> Iterator[_Prepared]:
+        fresh_session_keyring()
+        environment = self._environment("/tmp")  # noqa: S108 - the sandbox's own
+        grants = bubblewrap.Grants(self._mounts, environment, directory or "/", self._gpu, self.network)
+        limited = [*_limits(self.limits, count_processes=True), *command]
+        with (
+            self._own_user(self._writable) as user,
+            bubblewrap.started_by(self.tools.bubblewrap, grants, limited, user) as (line, descriptors),
+        ):
+            yield _Prepared(
+                line,
+                environment,
+                tuple(self._writable),
+                announce="--info-fd",
+                descriptors=tuple(descriptors),
+                complaint="bwrap: ",
+            )
 
-    def _environment(self, directory: str | None) -> dict[str, str]:
-        temporary = "/tmp" if self._isolated else (directory or "/tmp")  # noqa: S108 - the sandbox's own
+    @contextmanager
+    def _landlocked(self, command: Sequence[str], directory: str | None) -> Iterator[_Prepared]:
+        fresh_session_keyring()
+        network: seccomp.Network = "host" if self.network else "none"
+        with tempfile.TemporaryDirectory(prefix="aitbc-sandbox-", ignore_cleanup_errors=True) as temporary:
+            writable = [*self._writable, Path(temporary).resolve()]
+            readable = [*self._readable, *(map(Path, bubblewrap.NETWORK_FILES) if self.network else ())]
+            with (
+                self._own_user(writable) as user,
+                landlock.ruleset(
+                    [path for path in readable if path.exists()],
+                    writable,
+                    network=self.network,
+                    devices=landlock.nvidia_devices() if self._gpu else (),
+                ) as rules,
+                landlock.launched(rules, network, user, self.limits, OPEN_FILES) as (words, descriptors),
+            ):
+                if user is not None:
+                    users.admit(user, [*self._readable, *writable])
+                yield _Prepared(
+                    [*words, *command],
+                    self._environment(temporary),
+                    tuple(writable),
+                    directory=directory or "/",
+                    descriptors=tuple(descriptors),
+                    complaint="sandbox: ",
+                )
+
+    @contextmanager
+    def _unconfined(self, command: Sequence[str], directory: str | None) -> Iterator[_Prepared]:
+        limited = [*_limits(self.limits, count_processes=False), *command]
+        yield _Prepared(
+            ["setpriv", "--pdeathsig", "KILL", *limited],
+            self._environment(directory or "/tmp"),  # noqa: S108 - nothing better is known
+            tuple(self._writable),
+            directory=directory,
+        )
+
+    @contextmanager
+    def _own_user(self, writable: Sequence[Path]) -> Iterator[users.User | None]:
+        first, count = self.tools.sandbox_first_user, self.tools.sandbox_users
+        with users.own_user(first, count, self._readable, writable) as user:
+            yield user
+
+    @property
+    def _gpu(self) -> bool:
+        return self.device is not None and self.device.kind == "cuda"
+
+    def _environment(self, temporary: str) -> dict[str, str]:
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
@@ -158,75 +212,53 @@ class Sandbox:
         return {**environment, **mark.inherited(), **self.environment}
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """How to start a program. `complaint` begins what the sandbox itself writes to standard error."""
+
+    command: list[str]
+    environment: Mapping[str, str]
+    writable: tuple[Path, ...]
+    directory: str | None = None
+    announce: str | None = None
+    descriptors: tuple[int, ...] = ()
+    complaint: str | None = None
+
+
+def level(tools: Tools) -> Level | None:
+    """What isolates programs with these settings on this machine; None if they cannot be run."""
+    if tools.sandbox == "off":
+        return "none"
+    if tools.sandbox != "landlock" and bubblewrap.unavailable(tools.bubblewrap) is None:
+        return "bubblewrap"
+    if tools.sandbox != "bubblewrap" and landlock.unavailable() is None:
+        return "landlock"
+    return None
+
+
 def unavailable(tools: Tools) -> str | None:
     """Why programs cannot be run on this machine and what its owner can do, or None if they can.
 
-    Really starts bubblewrap once for each process and setting.
+    Really starts the sandbox, once for each process and setting.
     """
-    if tools.sandbox == "off":
-        missing = [name for name in ("setpriv", "prlimit") if shutil.which(name) is None]
-        return f"{missing[0]} was not found; install util-linux." if missing else None
-    return _trial(tools.bubblewrap, _isolation(tools))
-
-
-@cache
-def _trial(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
-    if shutil.which(bubblewrap) is None:
-        return (
-            f"The sandbox program {bubblewrap!r} was not found; install bubblewrap (apt-get install bubblewrap) or "
-            "set runners.bubblewrap to its path."
-        )
-    command = [bubblewrap, *isolation, *_system(), "--remount-ro", "/", "--", "prlimit", "--core=0", "true"]
-    try:
-        done = subprocess.run(  # noqa: S603 - a fixed command
-            command, capture_output=True, text=True, timeout=AVAILABILITY_TIMEOUT, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"bubblewrap could not be run ({error})."
-    if done.returncode == 0:
-        return None
-    return (
-        f"bubblewrap does not work here ({done.stderr.strip()[-300:]}); allow user namespaces "
-        "(sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap), or in a container "
-        "run it with --security-opt seccomp=unconfined --security-opt systempaths=unconfined."
-    )
-
-
-def _isolation(tools: Tools) -> tuple[str, ...]:
-    """Bubblewrap's flags; with nested user namespaces switched off where its version and the kernel can."""
-    base = ("--unshare-all", "--cap-drop", "ALL", "--die-with-parent", "--new-session")
-    hardened = (*base, "--unshare-user", "--disable-userns")
-    return hardened if _trial(tools.bubblewrap, hardened) is None else base
-
-
-def _system() -> list[str]:
-    """The mounts that every program needs: /usr read-only, the loader's configuration, devices, small memory disks."""
-    arguments = ["--ro-bind", "/usr", "/usr"]
-    for name in _SYSTEM_LINKS:
-        path = Path("/", name)
-        if path.is_symlink():
-            arguments += ["--symlink", str(path.readlink()), str(path)]
-        elif path.is_dir():
-            arguments += ["--ro-bind", str(path), str(path)]
-    for name in _SYSTEM_FILES:
-        arguments += ["--ro-bind-try", name, name]
-    size = ("--size", str(TEMPORARY_SIZE), "--tmpfs")
-    return [*arguments, "--proc", "/proc", "--dev", "/dev", *size, "/dev/shm", *size, "/tmp"]  # noqa: S108 - inside
-
-
-def _nvidia_devices() -> list[str]:
-    """Mounts for CUDA and NVENC: the device files, and /sys, in which the driver looks the cards up."""
-    arguments = ["--ro-bind", "/sys", "/sys"]
-    for path in sorted(Path("/dev").glob("nvidia*")):
-        arguments += ["--dev-bind-try", str(path), str(path)]
-    return arguments
+    match tools.sandbox:
+        case "off":
+            missing = [name for name in ("setpriv", "prlimit") if shutil.which(name) is None]
+            return f"{missing[0]} was not found; install util-linux." if missing else None
+        case "bubblewrap":
+            return bubblewrap.unavailable(tools.bubblewrap)
+        case "landlock":
+            return landlock.unavailable()
+    first = bubblewrap.unavailable(tools.bubblewrap)
+    second = first and landlock.unavailable()
+    return f"{first} The second sandbox does not work either: {second}" if second else None
 
 
 def _limits(limits: Limits, *, count_processes: bool) -> list[str]:
     """The `prlimit` command line. RLIMIT_DATA and not RLIMIT_AS: engines reserve much address space without using it.
 
-    The number of processes is limited only in a user namespace, where the count begins at zero; elsewhere it would
-    count the owner's other programs.
+    The number of processes is limited only where the count begins at zero, for a user of the run's own and in a user
+    namespace; elsewhere it would count the owner's other programs.
     """
     cpu = max(1, round(limits.cpu_seconds))
     words = [
@@ -238,6 +270,28 @@ def _limits(limits: Limits, *, count_processes: bool) -> list[str]:
         "--core=0",
     ]
     return [*words, f"--nproc={limits.processes}"] if count_processes else words
+
+
+def _moved(path: Path, program: Path) -> str:
+    """Where a program outside /usr, or a library of its own, is seen: below /program, with the same way between them."""
+    top = program.parent.parent if program.parent.name == "bin" else program.parent
+    return str(Path("/program", path.relative_to(top)) if path.is_relative_to(top) else path)
+
+
+def _libraries(program: Path) -> list[Path]:
+    """The shared libraries outside the system's directories that a program is linked to, as its loader finds them."""
+    try:
+        listed = subprocess.run(  # noqa: S603 - the owner's own program
+            ["ldd", str(program)],  # noqa: S607 - from util-linux's neighbour libc-bin
+            capture_output=True,
+            text=True,
+            timeout=_LIBRARY_SECONDS,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    paths = [Path(word) for line in listed.splitlines() for word in line.split() if word.startswith("/")]
+    return [path for path in paths if path.is_file() and not path.resolve().is_relative_to("/usr")]
 
 
 def python_prefix() -> Path:

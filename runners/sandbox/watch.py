@@ -102,11 +102,12 @@ def watch(
     on_tick: Callable[[float], None] | None,
     on_cancel: Callable[[Callable[[], None]], None] | None,
     announce: str | None = None,
+    descriptors: Sequence[int] = (),
 ) -> Outcome:
     """Run `command` in its own process group until it ends or has to. See `Sandbox.run` for the callbacks.
 
     `announce` is the program's flag that takes a file descriptor to which it writes `{"child-pid": N}`: a process that
-    does the work and may outlive the program by a moment.
+    does the work and may outlive the program by a moment. The program inherits the `descriptors`, and no others.
     """
     before = _children_cpu()
     announced, write_end = os.pipe()
@@ -120,7 +121,7 @@ def watch(
         cwd=directory,
         env=dict(environment),
         start_new_session=True,
-        pass_fds=(write_end,) if announce is not None else (),
+        pass_fds=(*descriptors, write_end) if announce is not None else descriptors,
     )
     os.close(write_end)
     first = _FirstProcess(announced)

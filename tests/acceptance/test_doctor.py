@@ -90,11 +90,11 @@ def test_a_small_disk_that_does_not_last(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_any_program(data_dir: Path, tmp_path: Path) -> None:
-    """Nothing can be isolated, which is a fault; and what the runners say stands beside."""
+    """There is nothing to isolate, and only Landlock to do it; and what the runners say stands beside."""
     code, found = findings(data_dir, PATH=str(tmp_path))
-    assert code == 1
+    assert code == 0
     assert "apt-get install ffmpeg" in found["ffmpeg_missing"]["remedy"]
-    assert "apt-get install bubblewrap" in found["sandbox_missing"]["remedy"]
+    assert "apt-get install bubblewrap" in found["sandbox_weaker"]["remedy"]
 
 
 def test_settings_that_are_wrong_are_found_one_by_one(data_dir: Path) -> None:

@@ -86,6 +86,7 @@ def _machine(context: Context, record: MinerRecord, seen_after: float) -> View:
         "cpu_cores": capabilities["cpu_cores"],
         "memory": capabilities["memory"],
         "disk_free": capabilities["disk_free"],
+        "sandbox": capabilities.get("sandbox"),
         "gpus": _gpus(record, capabilities),
         "services": [
             {**_service(service_id, offer), "unit": _unit(context, service_id, capabilities)}

@@ -83,7 +83,7 @@ class Service(_Message):
 
 
 class Capabilities(_Message):
-    """What a miner can do; sizes in bytes."""
+    """What a miner can do; sizes in bytes. `sandbox` isolates programs that read strangers' files: bubblewrap, landlock or none."""
 
     services: Annotated[dict[ShortText, Service], Field(max_length=MAX_SERVICES)]
     unavailable: Annotated[dict[ShortText, list[LongText]], Field(max_length=64)] = {}
@@ -92,6 +92,7 @@ class Capabilities(_Message):
     disk_free: Annotated[int, Field(ge=0)] = 0
     gpus: Annotated[list[Gpu], Field(max_length=64)] = []
     slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)]
+    sandbox: ShortText | None = None
 
 
 class KeyProof(_Message):
@@ -156,6 +157,7 @@ class Registration(KeyProof):
                 "memory": 25769803776,
                 "disk_free": 85899345920,
                 "slots": 1,
+                "sandbox": "bubblewrap",
             },
             "holding": [],
         }

@@ -133,7 +133,8 @@ class WaitingOrder(GivenOrder):
 class MinerDetails(Answer):
     """A machine. Sizes are bytes; `paused` is its reason for taking no work; `unavailable` says why services are not offered.
 
-    `idle` is where its last hour went, as shares that sum to 1; empty where the agent is too old to say.
+    `sandbox` is what isolates programs that read clients' files: bubblewrap, landlock or none; null where none works or the
+    agent is too old to say. `idle` is where its last hour went, as shares that sum to 1; empty where the agent is too old to say.
     """
 
     miner_id: fields.MinerId
@@ -148,6 +149,7 @@ class MinerDetails(Answer):
     cpu_cores: int = Field(examples=[16])
     memory: int = Field(examples=[68719476736])
     disk_free: int = Field(examples=[85899345920])
+    sandbox: str | None = Field(examples=["bubblewrap"])
     gpus: list[MachineGpu]
     services: list[MachineService]
     unavailable: dict[str, list[str]] = Field(

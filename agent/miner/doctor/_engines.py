@@ -16,7 +16,9 @@ from agent.settings import Settings
 from runners._base import Device, Retry
 from runners._blender_process import abilities
 from runners._ffmpeg_encoders import HARDWARE, hardware_works, listed
+from runners.sandbox import level
 from runners.sandbox import unavailable as sandbox_fault
+from runners.sandbox.bubblewrap import unavailable as bubblewrap_fault
 
 ANY_CARD: Final = Device("cuda", "any")
 
@@ -69,8 +71,10 @@ def sandbox(settings: Settings) -> list[Finding]:
     reason = sandbox_fault(chosen)
     if chosen.sandbox == "off" and reason is None:
         return [found("sandbox_off")]
+    if reason is None and chosen.sandbox == "auto" and level(chosen) == "landlock":
+        return [found("sandbox_weaker", reason=bubblewrap_fault(chosen.bubblewrap))]
     if reason is None:
-        return [ok("sandbox", "Programs that read strangers' files are isolated with bubblewrap.")]
+        return [ok("sandbox", f"Programs that read strangers' files are isolated with {level(chosen)}.")]
     if shutil.which(chosen.bubblewrap) is None:
         return [found("sandbox_missing", program=chosen.bubblewrap)]
     return [found("sandbox_forbidden", reason=reason)]

@@ -99,6 +99,8 @@ export interface MinerDetails {
   cpuCores: number;
   memory: number;
   diskFree: number;
+  /** What isolates programs that read clients' files: "bubblewrap", "landlock" or "none"; null where none works or it is not known. */
+  sandbox: string | null;
   gpus: MinerGpu[];
   services: MinerService[];
   /** Why services are not offered, by service. */

@@ -53,12 +53,16 @@ export interface Statement {
   unit: string;
   unitPrice: string;
   price: string;
+  /** What isolated the programs that read the client's files: "bubblewrap", "landlock" or "none"; null where the agent did not say. */
+  sandbox: string | null;
 }
 
+const SANDBOX = /^[a-z][a-z0-9-]{0,39}$/;
 const PREDICATE_FIELDS = [
   ...(["job_id", "miner_id", "fence", "origin", "spec_digest", "inputs", "service", "runner"] as const),
   ...(["model", "device", "started_at", "finished_at", "units", "unit", "unit_price", "price"] as const),
 ] as const;
+type PredicateField = (typeof PREDICATE_FIELDS)[number] | "sandbox";
 
 /**
  * Read a signed payload. Throws `FormatError` unless it is the canonical JSON of a statement of this network, with
@@ -67,12 +71,16 @@ const PREDICATE_FIELDS = [
 export function parseStatement(payload: Uint8Array): Statement {
   const parsed = parseJson(payload);
   const top = exact(parsed, ["_type", "subject", "predicateType", "predicate"], "The statement");
-  const predicate = exact(top.predicate, PREDICATE_FIELDS, "The statement's predicate");
+  const said = top.predicate;
+  const saysSandbox = typeof said === "object" && said !== null && Object.hasOwn(said, "sandbox");
+  const fields: readonly PredicateField[] = saysSandbox ? [...PREDICATE_FIELDS, "sandbox"] : PREDICATE_FIELDS;
+  const predicate = exact(said, fields, "The statement's predicate");
   const statement = {
     subject: digests(top.subject, "subject"),
     inputs: digests(predicate.inputs, "inputs"),
     model: predicate.model === null ? null : digest(predicate.model, "The statement's model"),
     ...readPredicate(predicate),
+    sandbox: saysSandbox ? text(predicate.sandbox, "The statement's sandbox", SANDBOX) : null,
   };
   if (statement.subject[0]?.name !== RESULT_NAME) {
     throw new FormatError(`The statement's first subject is not ${RESULT_NAME}.`);

@@ -21,6 +21,7 @@ const {
   film_base64,
   bundle,
   text,
+  bundle_without_sandbox,
   failures_under_other_log,
   right_times,
   cases,
@@ -31,6 +32,7 @@ const {
   film_base64: string;
   bundle: { format: string; receipt: JsonObject; results: JsonObject; proof: string };
   text: string;
+  bundle_without_sandbox: JsonObject;
   failures_under_other_log: string[];
   right_times: Record<string, JsonObject>;
   cases: Case[];
@@ -105,6 +107,12 @@ describe("changed bundles say what does not hold", () => {
       if (failures === null) expect(() => parseJson(changed)).toThrow();
     }
   });
+});
+
+test("the statement of an older agent that names no sandbox is valid", async () => {
+  const found = await verifyReceipt(bundle_without_sandbox, { logKey: log_key });
+  expect([found.valid, found.statement?.sandbox]).toEqual([true, null]);
+  expect((await verifyReceipt(bundle, { logKey: log_key })).statement?.sandbox).toBe("bubblewrap");
 });
 
 test("another log's key is refused with the reason", async () => {

@@ -89,6 +89,7 @@ class MinerDetails(Record):
     cpu_cores: int | None = None
     memory: int | None = None
     disk_free: int | None = None
+    sandbox: str | None = None
 
 
 class MinerList(Record):

@@ -26,6 +26,7 @@ RESULT_NAME = "result.json"
 MONEY_DECIMALS = 8
 UNIT_DECIMALS = 30
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{0,29}[1-9])?")
+_SANDBOX = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _CENT = Decimal(1).scaleb(-MONEY_DECIMALS)
 _EXACT = Context(prec=120, rounding=ROUND_CEILING)
 """Wide enough for the product of any two accepted decimals, so that only the last step rounds."""
@@ -48,7 +49,8 @@ class Statement:
     """One job as its miner performed it. Times are RFC 3339 UTC strings, amounts exact decimals.
 
     `subject` begins with `result.json` (the canonical results); the output files follow in the order of
-    `aitbc.outputs.output_files`. `inputs` are sorted by name. Raises `FormatError` when a value cannot be signed.
+    `aitbc.outputs.output_files`. `inputs` are sorted by name. `sandbox` says what isolated the programs that read the client's
+    files ("bubblewrap", "landlock" or "none"), None in statements of agents that did not say. Raises `FormatError` when a value cannot be signed.
     """
 
     subject: tuple[NamedDigest, ...]
@@ -71,6 +73,7 @@ class Statement:
     unit: str
     unit_price: Decimal
     price: Decimal
+    sandbox: str | None = None
 
     def __post_init__(self) -> None:
         if not self.subject or self.subject[0].name != RESULT_NAME:
@@ -96,6 +99,8 @@ class Statement:
             text(getattr(self, name), f"The statement's {name}")
         if self.device_uuid is not None:
             text(self.device_uuid, "The statement's device_uuid")
+        if self.sandbox is not None:
+            text(self.sandbox, "The statement's sandbox", _SANDBOX)
         utc_time(self.started_at, "The statement's started_at")
         utc_time(self.finished_at, "The statement's finished_at")
         parse_decimal(decimal_text(self.units), "The statement's units", UNIT_DECIMALS)
@@ -104,7 +109,7 @@ class Statement:
 
     def to_payload(self) -> bytes:
         """The canonical JSON that is signed."""
-        predicate = {
+        predicate: dict[str, Any] = {
             "job_id": self.job_id,
             "miner_id": self.miner_id,
             "fence": str(self.fence),
@@ -122,6 +127,8 @@ class Statement:
             "unit_price": money(self.unit_price),
             "price": money(self.price),
         }
+        if self.sandbox is not None:
+            predicate["sandbox"] = self.sandbox
         return canonical_json(
             {
                 "_type": STATEMENT_TYPE,
@@ -135,7 +142,9 @@ class Statement:
 def parse_statement(payload: bytes) -> Statement:
     """Read a signed payload. Raises `FormatError` unless it is byte for byte what `Statement.to_payload` writes."""
     top = exact(parse_json(payload), ("_type", "subject", "predicateType", "predicate"), "The statement")
-    predicate = exact(top["predicate"], _PREDICATE_FIELDS, "The statement's predicate")
+    said = top["predicate"]
+    optional = ("sandbox",) if isinstance(said, Mapping) and "sandbox" in said else ()
+    predicate = exact(said, (*_PREDICATE_FIELDS, *optional), "The statement's predicate")
     runner = exact(predicate["runner"], ("name", "version"), "The statement's runner")
     device = exact(predicate["device"], ("kind", "name", "uuid"), "The statement's device")
     model = predicate["model"]
@@ -160,6 +169,7 @@ def parse_statement(payload: bytes) -> Statement:
         unit=predicate["unit"],
         unit_price=parse_decimal(predicate["unit_price"], "The statement's unit_price"),
         price=parse_decimal(predicate["price"], "The statement's price"),
+        sandbox=text(predicate["sandbox"], "The statement's sandbox", _SANDBOX) if optional else None,
     )
     if statement.to_payload() != payload:
         raise FormatError("The statement is not in its canonical form, or not of this network's type.")

@@ -12,7 +12,7 @@ from aitbc.operation import Key, MinerDetails
 
 MINER: dict[str, Any] = {
     "miner_id": "miner_1", "name": "rig-1", "online": True, "seen_at": "now", "registered_at": "then", "session": 4, "agent_version": None,
-    "paused": None, "slots": 1, "cpu_cores": 16, "memory": 1, "disk_free": 2, "unavailable": {"video_transcoding": ["no ffmpeg"]},
+    "paused": None, "slots": 1, "cpu_cores": 16, "memory": 1, "disk_free": 2, "sandbox": "landlock", "unavailable": {"video_transcoding": ["no ffmpeg"]},
     "gpus": [{"uuid": "GPU-0", "index": 0, "name": None, "paused": "by hand"}],
     "services": [{"service_id": "llm_inference", "models": ["a"], "loaded": [], "withheld": [], "unit_price": "0.1", "unit": "token"}],
     "idle": [{"reason": "working", "share": 1}], "downloads": [], "jobs": [{"job_id": "job_1", "service_id": "s", "progress": 5, "started_at": None}],

@@ -21,7 +21,7 @@ from aitbc.log import open_checkpoint, parse_proof, receipt_leaf
 from aitbc.merkle import verify_consistency, verify_inclusion
 from aitbc.notes import find_cosignature, parse_note
 from aitbc.settlement import parse_settlement
-from aitbc.statement import job_price, money, parse_decimal
+from aitbc.statement import job_price, money, parse_decimal, parse_statement
 
 ROOT = Path(__file__).parents[3]
 
@@ -137,6 +137,15 @@ def test_times_within_the_allowed_skew_are_valid(receipts) -> None:
     assert receipts["right_times"]
     for name, bundle in receipts["right_times"].items():
         assert verify_bundle(bundle, receipts["log_key"]).failures == (), name
+
+
+def test_statement_of_an_older_agent_that_names_no_sandbox_is_valid(receipts) -> None:
+    assert verify_bundle(receipts["bundle_without_sandbox"], receipts["log_key"]).valid
+    payloads = [
+        b64decode(receipts[name]["receipt"]["envelope"]["payload"])
+        for name in ("bundle", "bundle_without_sandbox")
+    ]
+    assert [parse_statement(payload).sandbox for payload in payloads] == ["bubblewrap", None]
 
 
 def test_changed_bundles_say_what_does_not_hold(receipts) -> None:

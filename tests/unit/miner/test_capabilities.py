@@ -235,7 +235,16 @@ print(json.dumps([found.to_wire(), [[device.kind, device.uuid] for device in fou
         "compute_capability": "8.9",
         "driver": "570.86.15",
     }
-    assert set(wire) == {"services", "unavailable", "cpu_cores", "memory", "disk_free", "gpus", "slots"}
+    assert set(wire) == {
+        "services",
+        "unavailable",
+        "cpu_cores",
+        "memory",
+        "disk_free",
+        "gpus",
+        "slots",
+        "sandbox",
+    }
 
 
 def test_runners_get_the_programs_and_limits_of_the_settings(tmp_path: Path):

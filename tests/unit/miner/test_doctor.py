@@ -224,7 +224,10 @@ def test_what_torch_was_built_with_is_read_without_importing_it(
 
 
 def test_missing_programs_are_named_with_their_setting(data_dir: Path):
-    findings = examined(data_dir, runners={"ffmpeg": "/nowhere/ffmpeg", "bubblewrap": "/nowhere/bwrap"})
+    findings = examined(
+        data_dir,
+        runners={"ffmpeg": "/nowhere/ffmpeg", "sandbox": "bubblewrap", "bubblewrap": "/nowhere/bwrap"},
+    )
     assert findings["ffmpeg_missing"].message == "/nowhere/ffmpeg was not found."
     assert "runners.ffmpeg" in (findings["ffmpeg_missing"].remedy or "")
     assert "runners.bubblewrap" in (findings["sandbox_missing"].remedy or "")
@@ -234,9 +237,20 @@ def test_a_bubblewrap_that_may_not_make_namespaces_is_told_from_a_missing_one(da
     program = tmp_path / "bwrap"
     program.write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
     program.chmod(0o755)
-    finding = examined(data_dir, runners={"bubblewrap": str(program)})["sandbox_forbidden"]
+    finding = examined(data_dir, runners={"sandbox": "bubblewrap", "bubblewrap": str(program)})[
+        "sandbox_forbidden"
+    ]
     assert "No permissions to create a new namespace" in (finding.remedy or "")
     assert "user namespaces" in (finding.remedy or "")
+
+
+def test_the_weaker_sandbox_is_pointed_out_unless_it_was_chosen(data_dir: Path):
+    weaker = examined(data_dir, runners={"bubblewrap": "/nowhere/bwrap"})
+    assert "runners.bubblewrap" in (weaker["sandbox_weaker"].remedy or "")
+    assert "sandbox_missing" not in weaker
+    chosen = examined(data_dir, runners={"sandbox": "landlock"})
+    assert "sandbox_weaker" not in chosen
+    assert "landlock" in chosen["sandbox"].message
 
 
 def test_a_sandbox_that_is_off_is_pointed_out(data_dir: Path):

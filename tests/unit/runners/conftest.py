@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import socket
 import struct
@@ -18,6 +20,8 @@ from platformdirs import user_cache_path
 
 from runners._base import Cancelled, Device, Model, OutputFile, Tools
 from runners._protocol import TO_PARENT, Configure, Message, encode
+from runners.sandbox import Sandbox, unavailable
+from runners.sandbox.watch import Ended, Limits
 
 TIMEOUT = 60.0
 
@@ -219,3 +223,53 @@ def eventually() -> Callable[..., None]:
             time.sleep(0.02)
 
     return wait
+
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+ATTACK_LIMITS = Limits(memory=512 * 2**20, output=4 * 2**20, seconds=30, cpu_seconds=20, processes=24)
+
+TRIES = """
+import ctypes, json, os, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    ctypes.set_errno(0)
+    result = libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
+    return ctypes.get_errno() if result < 0 else 0
+def attempt(action, *arguments):
+    try: return action(*arguments) or "done"
+    except Exception as error: return type(error).__name__
+given = json.loads(sys.argv[1])
+def report(**answers): print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(params=["bubblewrap", "landlock"])
+def confined(tools, request):
+    """The tools with each of the two sandboxes."""
+    chosen = dataclasses.replace(tools, sandbox=request.param)
+    assert unavailable(chosen) is None
+    return chosen
+
+
+@pytest.fixture
+def attack(tmp_path):
+    """Runs Python code inside, beside a directory that it may write; returns what it reported."""
+
+    def run(tools, code, *, environment=None, on_line=None, **given):
+        sandbox = Sandbox(tools, ATTACK_LIMITS, environment=environment or {})
+        directory = tmp_path / "writable"
+        directory.mkdir(exist_ok=True)
+        seen = sandbox.write(directory, "/work")
+        lines = []
+
+        def listen(line):
+            lines.append(line)
+            if on_line is not None:
+                on_line(line)
+
+        command = [SYSTEM_PYTHON, "-I", "-c", TRIES + code, json.dumps(given)]
+        outcome = sandbox.run(command, directory=seen, on_line=listen)
+        assert (outcome.ended, outcome.exit_code) == (Ended.EXITED, 0), outcome.stderr
+        return json.loads(lines[-1])
+
+    return run

@@ -582,7 +582,7 @@ def test_of_an_installation_in_a_home_only_blender_is_seen(tools, tmp_path):
     home = tmp_path / "home"
     for name in ("4.5/scripts", "lib", "photos", "2024.08"):
         (home / name).mkdir(parents=True)
-    (home / "blender").write_text("#!/bin/sh\nls -A " + str(home))
+    (home / "blender").write_text("#!/bin/sh\nls -A ${0%/*}")
     (home / "blender").chmod(0o755)
     (home / "key").write_text("private")
     unpacked = dataclasses.replace(tools, blender=str(home / "blender"))
@@ -613,7 +613,7 @@ def test_probe_says_what_this_blender_can_do(tools):
     [
         ({"blender": "/nonexistent/blender"}, "set runners.blender"),
         ({"blender": "/bin/true"}, "not a Blender"),
-        ({"bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
+        ({"sandbox": "bubblewrap", "bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
         ({"sandbox": "off"}, "runners.sandbox"),
     ],
 )

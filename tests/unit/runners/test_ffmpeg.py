@@ -183,7 +183,7 @@ def test_a_text_file_is_refused(transcode, tmp_path):
     assert str(tmp_path) not in str(error)
 
 
-@pytest.mark.parametrize("sandbox", ["required", "off"])
+@pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock", "off"])
 def test_a_playlist_that_names_a_local_file_is_refused(tools, device, make_context, tmp_path, clip, sandbox):
     """An HLS playlist would make ffmpeg read any file it names, so it is no input format, sandbox or not."""
     file = tmp_path / "list.m3u8"
@@ -307,8 +307,8 @@ def test_probe_lists_only_encoders_that_work(tools):
     [
         ({"ffmpeg": "/nonexistent/ffmpeg"}, "set runners.ffmpeg"),
         ({"ffprobe": "/nonexistent/ffprobe"}, "set runners.ffprobe"),
-        ({"bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
-        ({"bubblewrap": "/bin/false"}, "does not work here"),
+        ({"sandbox": "bubblewrap", "bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
+        ({"sandbox": "bubblewrap", "bubblewrap": "/bin/false"}, "does not work here"),
         ({"ffmpeg": "/bin/true"}, "not a working ffmpeg"),
     ],
 )

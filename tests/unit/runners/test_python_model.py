@@ -401,7 +401,8 @@ def test_attack_the_miners_identity_key_is_out_of_reach(predict, tmp_path):
         "  return {'answers': sorted(set(answers.values())), 'found': search('identity.key')}\n"
     )
     result, _ = predict(model, parameters={"path": str(path), "pid": os.getpid()})
-    assert result.results == {"answers": ["FileNotFoundError"], "found": []}
+    assert set(result.results["answers"]) <= {"FileNotFoundError", "PermissionError"}
+    assert result.results["found"] == []
     error = failure(
         predict, f"def predict(input): return open({str(path)!r}).read()", resources={"memory": "512Mi"}
     )
@@ -493,7 +494,7 @@ def test_cancelling_ends_the_model_at_once(tools, device, make_context, tmp_path
     [
         ({"python_models": False}, "runners.python_models"),
         ({"sandbox": "off"}, "runners.sandbox"),
-        ({"bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
+        ({"sandbox": "bubblewrap", "bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
     ],
 )
 def test_probe_says_why_models_are_not_run_here(tools, change, words):

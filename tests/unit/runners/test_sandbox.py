@@ -17,7 +17,7 @@ LIMITS = Limits(memory=256 * 2**20, output=4 * 2**20, seconds=20, cpu_seconds=20
 PYTHON = "/usr/bin/python3"
 
 
-@pytest.fixture(params=["required", "off"])
+@pytest.fixture(params=["bubblewrap", "landlock", "off"])
 def either(tools, request):
     """The tools with the sandbox, and without it: the limits hold in both."""
     return dataclasses.replace(tools, sandbox=request.param)
@@ -173,7 +173,7 @@ def test_a_missing_program_is_the_machines_fault(tools):
 
 
 def test_without_bubblewrap_nothing_runs(tools):
-    broken = dataclasses.replace(tools, bubblewrap="/nonexistent/bwrap")
+    broken = dataclasses.replace(tools, sandbox="bubblewrap", bubblewrap="/nonexistent/bwrap")
     assert "install bubblewrap" in (unavailable(broken) or "")
     with pytest.raises(Retry) as caught:
         Sandbox(broken, LIMITS).run(["true"])

@@ -144,6 +144,7 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
             ["Processor", plural(machine.cpuCores, "core")],
             ["Memory", size(machine.memory)],
             ["Free disk", size(machine.diskFree)],
+            ["Sandbox", machine.sandbox ?? "none works"],
             ["Joined", <Ago key="joined" at={machine.registeredAt} />],
             ["Starts", `${machine.session} since then`],
           ]}

@@ -1,0 +1,120 @@
+"""Locks itself in, then becomes the program: `python -I -S _launch.py NUMBERS PROGRAM [ARGUMENT ...]`.
+
+The second sandbox begins here, because the agent's own process must not be restricted and has threads, so that nothing of
+Python may run between its fork and the program. It imports little, since each run waits for it. NUMBERS are those of
+`landlock.Orders`, with commas between. Its process id is written to the last descriptor once nothing can go wrong any more
+but the program itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import sys
+
+NO_USER = -1
+ADD_RULE = 445
+RESTRICT_SELF = 446
+PATH_BENEATH = 1
+PR_SET_PDEATHSIG = 1
+PR_SET_NO_NEW_PRIVS = 38
+PR_SET_SECCOMP = 22
+SECCOMP_MODE_FILTER = 2
+SIGKILL = 9
+SIGPIPE = 13
+SIGXFSZ = 25
+CPU_GRACE = 5
+"""CPU seconds between the signal that says why and the one that cannot be ignored."""
+
+
+class PathBeneath(ctypes.Structure):
+    """`struct landlock_path_beneath_attr`."""
+
+    _pack_ = 1
+    _fields_ = (("allowed_access", ctypes.c_uint64), ("parent_fd", ctypes.c_int32))
+
+
+class Program(ctypes.Structure):
+    """`struct sock_fprog`."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+
+
+def main() -> None:
+    """Carry out the orders. Ends with a message on standard error if one of them fails."""
+    numbers, *command = sys.argv[1:]
+    rules, first, second, ready, parent, user, search, proc, *limits = map(int, numbers.split(","))
+    for ignored_by_python in (SIGPIPE, SIGXFSZ):
+        libc.signal(ignored_by_python, None)
+    filters = [_whole(first), _whole(second)]
+    program = _found(command[0])
+    _limit(*limits)
+    if user != NO_USER:
+        os.setgroups([search])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+    # After the change of user, which forgets it.
+    _check(libc.prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
+    if os.getppid() != parent:
+        sys.exit(1)
+    _check(libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _allow_own_proc(rules, proc)
+    _check(libc.syscall(RESTRICT_SELF, rules, 0))
+    os.write(ready, str(os.getpid()).encode())
+    os.closerange(3, 2**31 - 1)
+    for content in filters:
+        loaded = Program(len(content) // 8, content)
+        _check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(loaded), 0, 0))
+    os.execv(program, command)  # noqa: S606 - there is no shell
+
+
+def _found(name: str) -> str:
+    """The path of a program. `os.execvp` would look for it later, and import more when nothing can be read any more."""
+    if "/" in name:
+        return name
+    paths = [f"{directory}/{name}" for directory in os.environ.get("PATH", os.defpath).split(":")]
+    return next((path for path in paths if os.access(path, os.X_OK)), name)
+
+
+def _limit(memory: int, cpu: int, output: int, files: int, processes: int) -> None:
+    limits = {
+        resource.RLIMIT_DATA: memory,
+        resource.RLIMIT_FSIZE: output,
+        resource.RLIMIT_NOFILE: files,
+        resource.RLIMIT_CORE: 0,
+    }
+    if processes:
+        limits[resource.RLIMIT_NPROC] = processes
+    for name, value in limits.items():
+        resource.setrlimit(name, (value, value))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + CPU_GRACE))
+
+
+def _allow_own_proc(rules: int, rights: int) -> None:
+    descriptor = os.open(f"/proc/{os.getpid()}", os.O_PATH | os.O_CLOEXEC)
+    rule = PathBeneath(rights, descriptor)
+    _check(libc.syscall(ADD_RULE, rules, PATH_BENEATH, ctypes.byref(rule), 0))
+    os.close(descriptor)
+
+
+def _whole(descriptor: int) -> bytes:
+    with open(descriptor, "rb") as file:
+        return file.read()
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except OSError as error:
+        sys.exit(f"sandbox: {error}")

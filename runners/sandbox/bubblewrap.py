@@ -1,0 +1,224 @@
+"""The first sandbox: bubblewrap gives a program its own namespaces and a file system of /usr and what it was granted.
+
+An agent that is root lets bubblewrap make them with its privileges, and the program then becomes a user of its own; any
+other agent's are made in a user namespace. What bubblewrap shall do goes through a descriptor, so that no path of the
+machine stands on a command line that the program can read in /proc.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from runners._base import remembered
+from runners.sandbox import seccomp
+from runners.sandbox.landlock import SYSTEM_FILES
+from runners.sandbox.users import NOBODY, User
+
+TEMPORARY_SIZE: Final = 64 * 2**20
+"""Bytes of /tmp and of /dev/shm inside the sandbox; both are memory."""
+
+TRIAL_SECONDS: Final = 10.0
+"""Time that the trial of bubblewrap may take; it takes 10 ms where it works."""
+
+SYSTEM_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+NETWORK_FILES: Final = (
+    *("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/gai.conf"),
+    *("/etc/ssl", "/etc/ca-certificates", "/etc/pki", "/usr/share/ca-certificates"),
+)
+"""What a program needs to find and to trust other machines."""
+
+_COMMON: Final = (
+    "--unshare-ipc",
+    "--unshare-pid",
+    "--unshare-uts",
+    "--unshare-cgroup-try",
+    "--die-with-parent",
+    "--new-session",
+)
+_AS_ROOT: Final = (
+    "--cap-drop",
+    "ALL",
+    "--cap-add",
+    "CAP_SETUID",
+    "--cap-add",
+    "CAP_SETGID",
+    "--cap-add",
+    "CAP_SETPCAP",
+)
+"""What is needed to become another user, and goes with it."""
+
+_AS_USER: Final = ("--cap-drop", "ALL", "--unshare-user")
+_NO_FURTHER_USERS: Final = "--disable-userns"
+
+_PROC_READ_ONLY: Final = ("sys", "sysrq-trigger", "irq", "bus", "fs", "asound", "acpi", "driver")
+_PROC_HIDDEN: Final = (
+    "kcore",
+    "keys",
+    "key-users",
+    "latency_stats",
+    "timer_list",
+    "sched_debug",
+    "kallsyms",
+    "modules",
+    "kmsg",
+)
+"""Of /proc, what speaks of the machine and not of the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What a program gets beside the system: mounts as (option, path here, path inside), and the variables of its environment."""
+
+    mounts: Sequence[tuple[str, str, str]] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directory: str = "/"
+    gpu: bool = False
+    network: bool = False
+
+
+@contextmanager
+def started_by(
+    bubblewrap: str, grants: Grants, command: Sequence[str], user: User | None
+) -> Iterator[tuple[list[str], list[int]]]:
+    """The command line that runs `command` inside, and the descriptors that it has to inherit."""
+    filters = seccomp.filters("host" if grants.network else "own", landlock=False)
+    with seccomp.opened(filters) as descriptors:
+        words = [
+            *_isolation(bubblewrap, network=grants.network),
+            *(word for descriptor in descriptors for word in ("--add-seccomp-fd", str(descriptor))),
+            *_system(),
+            *(_nvidia_devices() if grants.gpu else ()),
+            *(_shared(NETWORK_FILES) if grants.network else ()),
+            # The outer ones first: a home below /work must not be hidden by the sandbox's own /work.
+            *(
+                word
+                for mount in sorted(grants.mounts, key=_depth)
+                for word in ("--dir", str(Path(mount[2]).parent), *mount)
+            ),
+            *("--remount-ro", "/dev", "--remount-ro", "/"),
+            *("--chdir", grants.directory, "--clearenv"),
+            *(word for item in grants.environment.items() for word in ("--setenv", *item)),
+        ]
+        arguments = seccomp.memory_file(b"".join(os.fsencode(word) + b"\0" for word in words))
+        try:
+            yield (
+                [bubblewrap, "--args", str(arguments), "--", *_becoming(user), *command],
+                [*descriptors, arguments],
+            )
+        finally:
+            os.close(arguments)
+
+
+@remembered
+def unavailable(bubblewrap: str) -> str | None:
+    """Why bubblewrap cannot be used here and what to do about it, None if it can. Really starts it."""
+    return seccomp.unavailable() or _failure(bubblewrap, _isolation(bubblewrap, network=False))
+
+
+def _isolation(bubblewrap: str, *, network: bool) -> tuple[str, ...]:
+    """Bubblewrap's namespaces; with nested user namespaces switched off where its version and the kernel can."""
+    common = _COMMON if network else (*_COMMON, "--unshare-net")
+    if os.geteuid() == 0:
+        return (*common, *_AS_ROOT)
+    hardened = (*_AS_USER, _NO_FURTHER_USERS)
+    chosen = hardened if _failure(bubblewrap, (*_COMMON, *hardened)) is None else _AS_USER
+    return (*common, *chosen)
+
+
+@remembered
+def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
+    if shutil.which(bubblewrap) is None:
+        return (
+            f"The sandbox program {bubblewrap!r} was not found; install bubblewrap (apt-get install bubblewrap) or "
+            "set runners.bubblewrap to its path."
+        )
+    user = User(NOBODY, NOBODY) if os.geteuid() == 0 else None
+    last = ("--remount-ro", "/", "--")
+    command = [
+        bubblewrap,
+        *isolation,
+        *_system(),
+        *last,
+        *_becoming(user),
+        "prlimit",
+        "--core=0",
+        "true",
+    ]
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            command, capture_output=True, text=True, timeout=TRIAL_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"bubblewrap could not be run ({error})."
+    if done.returncode == 0:
+        return None
+    return (
+        f"bubblewrap does not work here ({done.stderr.strip()[-300:]}); allow user namespaces "
+        "(sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap), or in a container "
+        "run it with the options of docs/containers.md."
+    )
+
+
+def _becoming(user: User | None) -> list[str]:
+    """The command line that becomes the user and keeps no privilege. It runs inside, so that mounts are made as root."""
+    if user is None:
+        return []
+    identity = ["--reuid", str(user.id), "--regid", str(user.id), "--groups", str(user.search)]
+    return ["setpriv", *identity, "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"]
+
+
+def _system() -> list[str]:
+    """The mounts that every program needs: /usr read-only, the loader's configuration, devices, small memory disks."""
+    arguments = ["--ro-bind", "/usr", "/usr"]
+    for name in SYSTEM_LINKS:
+        path = Path("/", name)
+        if path.is_symlink():
+            arguments += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            arguments += ["--ro-bind", str(path), str(path)]
+    arguments += [
+        "--dir",
+        "/etc",
+        *_shared(SYSTEM_FILES),
+        "--proc",
+        "/proc",
+        *_closed_proc(),
+        "--dev",
+        "/dev",
+    ]
+    memory = ("--perms", "1777", "--size", str(TEMPORARY_SIZE), "--tmpfs")
+    return [*arguments, *memory, "/dev/shm", *memory, "/tmp"]  # noqa: S108 - inside
+
+
+def _closed_proc() -> list[str]:
+    """Mounts over those parts of /proc by which a program could learn about the machine or change it."""
+    arguments: list[str] = []
+    for name in _PROC_READ_ONLY:
+        arguments += ["--ro-bind-try", f"/proc/{name}", f"/proc/{name}"]
+    for name in _PROC_HIDDEN:
+        if Path("/proc", name).exists():
+            arguments += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    return arguments
+
+
+def _nvidia_devices() -> list[str]:
+    """Mounts for CUDA and NVENC: the device files, and /sys, in which the driver looks the cards up."""
+    arguments = ["--ro-bind", "/sys", "/sys"]
+    for path in sorted(Path("/dev").glob("nvidia*")):
+        arguments += ["--dev-bind-try", str(path), str(path)]
+    return arguments
+
+
+def _shared(paths: Sequence[str]) -> list[str]:
+    return [word for path in paths for word in ("--ro-bind-try", path, path)]
+
+
+def _depth(mount: tuple[str, str, str]) -> int:
+    return len(Path(mount[2]).parts)
