@@ -30,13 +30,18 @@ class TreeExceeded(Exception):
 def measure(directories: Iterable[Path], *, size: int, files: int) -> int:
     """Return the bytes that the directories hold together.
 
-    A file counts with its apparent size or its blocks, whichever is larger, since a sparse file is sent with its holes, and
-    once for each of its names. Raises `TreeExceeded` for more than `size` bytes, more than `files` entries, more than
+    A file counts once, with its apparent size or its blocks, whichever is larger: a sparse file is sent with its holes.
+    Raises `TreeExceeded` for more than `size` bytes, more than `files` entries, more than
     `MAX_DEPTH` levels, and for a directory that this process may not read.
     """
     total = 0
+    linked: set[tuple[int, int]] = set()
     for count, status in enumerate(_statuses(directories), 1):
-        total += max(status.st_size, status.st_blocks * 512) if not stat.S_ISDIR(status.st_mode) else 0
+        key = (status.st_dev, status.st_ino)
+        if not stat.S_ISDIR(status.st_mode) and key not in linked:
+            total += max(status.st_size, status.st_blocks * 512)
+            if status.st_nlink > 1:
+                linked.add(key)
         if total > size:
             raise TreeExceeded(f"more than {_readable(size)} of files")
         if count > files:

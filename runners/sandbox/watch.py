@@ -274,7 +274,7 @@ class _Tree:
         """Say what the processes have too much of; nothing if they stay within the limit."""
         limit, last, self._free = self._limits.memory, self._free, memory.available()
         if self._free < MACHINE_RESERVE and self._free_before - self._free > limit:
-            return "more memory than the machine has"
+            return "more memory than the machine has left"
         if held.hidden & self._hidden:
             return "processes that hide how much memory they have"
         self._hidden = held.hidden
@@ -284,15 +284,18 @@ class _Tree:
         memory.add_mapped(held, pids)
         private, shared = memory.proportional(pids)
         nameless = sum(held.shared.values()) + memory.memory_disks(self._first.pid)
-        return "more memory" if private + max(shared, nameless) > limit else ""
+        return "more memory than it may use" if private + max(shared, nameless) > limit else ""
 
     def _excess(self, unlinked: Iterable[int]) -> str:
         """Say what was written too much; nothing if it stays within the limits."""
+        room = self._limits.output - sum(unlinked)
+        if room < 0:
+            return "open files that were removed, and take more space than it may use"
         try:
-            size = files.measure(self._writable, size=self._limits.output, files=self._limits.files)
+            files.measure(self._writable, size=room, files=self._limits.files)
         except files.TreeExceeded as error:
             return str(error)
-        return "more file space" if size + sum(unlinked) > self._limits.output else ""
+        return ""
 
     def _processes(self) -> list[psutil.Process]:
         """The program, in the sandbox with bubblewrap's two, and its descendants."""

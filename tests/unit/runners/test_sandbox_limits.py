@@ -164,7 +164,7 @@ FILES = {
             kept.append(open("x", "wb")); os.unlink("x"); kept[-1].write(bytes(50 * 2**20)); kept[-1].flush()
         time.sleep(60)
         """,
-        "more file space",
+        "open files that were removed",
     ),
     "all at once before the first look": (
         """
