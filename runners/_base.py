@@ -211,7 +211,11 @@ class Tools:
     sandbox_first_user: int = 58_000
     sandbox_users: int = 1000
     max_memory: int = 8 * 2**30
-    max_output: int = 20 * 2**30
+    max_output: int = 10 * 2**30
+    max_file: int = 8 * 2**30
+    max_unpacked: int = 2 * 2**30
+    max_environment: int = 16 * 2**30
+    environments_quota: int = 48 * 2**30
     batch: int = 8
     python_models: bool = True
     checkpoint_seconds: float = 30.0

@@ -67,6 +67,7 @@ def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
     return Limits(
         memory=tools.max_memory,
         output=tools.max_output,
+        file=tools.max_file,
         seconds=seconds,
         cpu_seconds=seconds * max(1, device.threads) * 2,
         processes=256 + 16 * device.threads,

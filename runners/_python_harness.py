@@ -1,8 +1,9 @@
 """Runs inside the sandbox: unpacks the client's model, calls its `predict`, and writes down what it returned.
 
 A program of its own that needs only Python itself; nothing of ours is importable in there. Its one argument is the path
-of a JSON file with `source`, `entrypoint`, `input`, `parameters`, `model` (the directory to unpack into), `packages` (the
-directory of the packages that the model named) and `result`. It is started without Python's own search for packages.
+of a JSON file with `source`, `entrypoint`, `input`, `parameters`, `model` (the directory to unpack into), `max_unpacked`
+(bytes), `packages` (the directory of the packages that the model named) and `result`. It is started without Python's own
+search for packages.
 """
 
 import importlib.util
@@ -12,16 +13,23 @@ import site
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
+TOO_LARGE = 65
+"""Exit status after an archive that unpacks to more than it may."""
 
-def unpack(source: Path, entrypoint: str, directory: Path) -> Path:
+
+def unpack(source: Path, entrypoint: str, directory: Path, max_unpacked: int) -> Path:
     """Put the model's files below `directory`; returns the directory that holds the entrypoint."""
     if zipfile.is_zipfile(source):
         with zipfile.ZipFile(source) as archive:
-            archive.extractall(directory)  # noqa: S202 - in the sandbox, where the limits hold
+            check_sizes((member.file_size for member in archive.infolist()), max_unpacked)
+            archive.extractall(directory)  # noqa: S202 - a member never unpacks to more than it declares
     elif tarfile.is_tarfile(source):
         with tarfile.open(source) as archive:
+            sizes = (member.size for member in archive)
+            check_sizes(sizes, max_unpacked)
             archive.extractall(directory, filter="data")
     else:
         (directory / entrypoint).parent.mkdir(parents=True, exist_ok=True)
@@ -34,13 +42,25 @@ def unpack(source: Path, entrypoint: str, directory: Path) -> Path:
     sys.exit(f"The model's source holds no file {entrypoint}.")
 
 
+def check_sizes(sizes: Iterable[int], max_unpacked: int) -> None:
+    """End the program if an archive's files together are too large."""
+    total = 0
+    for size in sizes:
+        total += size
+        if total > max_unpacked:
+            sys.stderr.write(
+                f"The model's source unpacks to more than {max_unpacked:,} bytes (runners.max_unpacked).\n"
+            )
+            sys.exit(TOO_LARGE)
+
+
 def main() -> None:
     """Entry point; ends with status 1 and a reason on standard error if there is no result."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     site.addsitedir(job["packages"])
     directory = Path(job["model"])
     directory.mkdir()
-    root = unpack(Path(job["source"]), job["entrypoint"], directory)
+    root = unpack(Path(job["source"]), job["entrypoint"], directory, job["max_unpacked"])
     sys.path.insert(0, str(root))
     specification = importlib.util.spec_from_file_location("model", root / job["entrypoint"])
     if specification is None or specification.loader is None:

@@ -207,6 +207,7 @@ def _limits(tools: Tools, device: Device, seconds: float) -> Limits:
     return Limits(
         memory=tools.max_memory,
         output=tools.max_output,
+        file=tools.max_file,
         seconds=seconds,
         cpu_seconds=seconds * (threads + 1) * 2,
         processes=256 + 16 * threads,

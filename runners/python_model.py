@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import mimetypes
+import os
 import platform
 import re
 import sys
-import sysconfig
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from runners._base import (
     Tools,
 )
 from runners._protocol import check_json
-from runners._python_environment import environment
+from runners._python_environment import PACKAGES, environment
+from runners._python_environment import unavailable as environments_unavailable
 from runners._python_request import InferenceRequest, InferenceResult, upload_field
 from runners.sandbox import Sandbox, level, python_prefix, unavailable
 from runners.sandbox.watch import Ended, Limits, Outcome
@@ -45,12 +46,13 @@ MAX_RESULT = 8 * 2**20
 MAX_FILES = 100
 """Files that a run may leave as results."""
 
+MAX_NAME = 1000
+"""Characters of the path of a result, below the model's directory."""
+
 MAX_PROCESSES = 128
 
 STDERR_TAIL = 2000
 """Characters of the model's own complaint that its owner sees."""
-
-_PACKAGES = sysconfig.get_path("purelib", "venv", vars={"base": "."})
 
 _SIZES = {
     "": 1,
@@ -79,10 +81,10 @@ DEFINITION = ServiceDefinition(
     category="ai",
     description=(
         "Runs your own Python function predict(input, **parameters) without network, with the packages that you name, "
-        "and returns what it returns and the files that it writes. On a GPU its seconds are metered, elsewhere the CPU's."
+        "and returns what it returns and the files that it writes. The time that it holds a slot of the machine is metered."
     ),
     tags=("python", "inference", "model", "custom", "numpy", "torch"),
-    unit="gpu second (cpu second without a GPU)",
+    unit="second",
     unit_is_time=True,
     determinism="As deterministic as the model itself.",
     input_model=InferenceRequest,
@@ -110,10 +112,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
             )
         if (forbidden := _forbidden(tools)) is not None:
             return Probe(available=False, reasons=(forbidden,))
-        if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
-            reason = "Python's venv and ensurepip are missing; install them (apt-get install python3-venv)."
-            return Probe(available=False, reasons=(reason,))
-        if (reason_or_none := unavailable(tools)) is not None:
+        if (reason_or_none := environments_unavailable() or unavailable(tools)) is not None:
             return Probe(available=False, reasons=(reason_or_none,))
         return Probe(available=True, version=platform.python_version())
 
@@ -123,23 +122,29 @@ class PythonModelRunner(Runner[InferenceRequest]):
             raise Retry(forbidden, code="SANDBOX_UNAVAILABLE")
         if "model.source" not in context.files:
             raise Fail("The model's source is missing.", code="INPUT_MISSING")
-        began = time.monotonic()
-        with environment(self.tools, request.model.requirements, context) as home:
+        meter = _Meter(context)
+        try:
+            results = self._results(request, context, meter)
+        finally:
+            meter.report(meter.percent)  # also what fails is paid for the time that it took
+        return Result(results, meter.units())
+
+    def _results(self, request: InferenceRequest, context: Context, meter: _Meter) -> dict[str, Any]:
+        limits = self._limits(context.resources)
+        with environment(self.tools, request.model.requirements, context, meter.report) as home:
             context.check()
-            seconds = context.timeout_seconds - (time.monotonic() - began)
+            seconds = context.timeout_seconds - meter.seconds()
             if seconds <= 0:
                 raise Fail("The job took longer than its timeout_seconds.", code="TIMEOUT")
-            started = time.monotonic()
-            outcome = self._execute(request, context, home, seconds)
-            elapsed = time.monotonic() - started
+            cpu_seconds = seconds * self._threads(context.resources)
+            bounded = replace(limits, seconds=seconds, cpu_seconds=cpu_seconds)
+            outcome = self._execute(request, context, home, bounded, meter)
         context.check()
-        used = round(Decimal(str(elapsed if self.device.kind == "cuda" else outcome.cpu_seconds)), 6)
-        context.progress(95.0, used)
         _judge(outcome)
         results = _returned(context.work / "scratch" / "result.json")
-        if files := _written(context.output):
-            results["files"] = files
-        return Result(results, used)
+        if written := _written(context.output, self.tools.max_output):
+            results["files"] = written
+        return results
 
     @classmethod
     def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:  # noqa: ARG003 - the contract's signature
@@ -153,10 +158,11 @@ class PythonModelRunner(Runner[InferenceRequest]):
             counted="runs",
         )
 
-    def _execute(self, request: InferenceRequest, context: Context, home: Path, seconds: float) -> Outcome:
+    def _execute(
+        self, request: InferenceRequest, context: Context, home: Path, limits: Limits, meter: _Meter
+    ) -> Outcome:
         threads = self._threads(context.resources)
         settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-        limits = self._limits(context.resources, seconds, threads)
         sandbox = Sandbox(self.tools, limits, self.device, environment=settings)
         python = _python(sandbox, settings)
         harness = sandbox.read(Path(_python_harness.__file__), "/harness.py")
@@ -164,10 +170,8 @@ class PythonModelRunner(Runner[InferenceRequest]):
         job = sandbox.read(self._job(request, context, home, sandbox), "/job.json")
         began = time.monotonic()
 
-        def report(cpu_seconds: float) -> None:
-            elapsed = time.monotonic() - began
-            used = elapsed if self.device.kind == "cuda" else cpu_seconds
-            context.progress(min(95.0, 5 + 90 * elapsed / seconds), round(Decimal(str(used)), 6))
+        def report(_: float) -> None:
+            meter.report(min(95.0, 5 + 90 * (time.monotonic() - began) / limits.seconds))
 
         return sandbox.run(
             [python, "-I", "-S", "-B", harness, job],
@@ -188,8 +192,9 @@ class PythonModelRunner(Runner[InferenceRequest]):
             "entrypoint": request.model.entrypoint,
             "input": sandbox.read(source, f"/input/input{end}") if source is not None else None,
             "parameters": request.parameters,
+            "max_unpacked": self.tools.max_unpacked,
             "model": f"{inside}/model",
-            "packages": f"{sandbox.read(home, '/environment')}/{_PACKAGES}",
+            "packages": f"{sandbox.read(home, '/environment')}/{PACKAGES}",
             "result": f"{inside}/result.json",
         }
         path = context.work / "job.json"
@@ -201,7 +206,8 @@ class PythonModelRunner(Runner[InferenceRequest]):
         asked = resources.get("cpu")
         return min(available, max(1, math.ceil(_cores(asked)))) if asked else available
 
-    def _limits(self, resources: Mapping[str, str], seconds: float, threads: int) -> Limits:
+    def _limits(self, resources: Mapping[str, str]) -> Limits:
+        """The limits beside those of time. Raises `Fail` if the client asks for more than a run gets on this machine."""
         asked = resources.get("memory")
         if asked and _size(asked) > self.tools.max_memory:
             raise Retry(
@@ -212,12 +218,15 @@ class PythonModelRunner(Runner[InferenceRequest]):
         memory = min(_size(asked) if asked else DEFAULT_MEMORY, self.tools.max_memory)
         if self.device.kind == "cuda":
             memory = self.tools.max_memory  # CUDA maps far more main memory than it uses
+        cpu = resources.get("cpu")
         return Limits(
             memory=memory,
             output=self.tools.max_output,
-            seconds=seconds,
-            cpu_seconds=seconds * threads,
+            file=self.tools.max_file,
+            seconds=0.0,
+            cpu_seconds=0.0,
             processes=MAX_PROCESSES,
+            cpus=_cores(cpu) if cpu else None,
         )
 
 
@@ -230,6 +239,25 @@ def _python(sandbox: Sandbox, settings: dict[str, str]) -> str:
     seen = sandbox.read(prefix, "/python")
     settings["LD_LIBRARY_PATH"] = f"{seen}/lib"  # where its loader would look for it by the old path
     return f"{seen}/{program}"
+
+
+class _Meter:
+    """Counts the time for which a run holds its slot, in seconds, and reports it with the progress."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._began = time.monotonic()
+        self.percent = 0.0
+
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def units(self) -> Decimal:
+        return round(Decimal(str(self.seconds())), 6)
+
+    def report(self, percent: float) -> None:
+        self.percent = max(self.percent, percent)
+        self._context.progress(self.percent, self.units())
 
 
 def _forbidden(tools: Tools) -> str | None:
@@ -267,11 +295,14 @@ def _judge(outcome: Outcome) -> None:
     """Raise `Fail` unless the model ran to its end."""
     limits = {Ended.MEMORY: "memory", Ended.PROCESSES: "processes", Ended.OUTPUT: "file space"}
     if outcome.ended in limits:
-        raise Fail(f"The model used more {limits[outcome.ended]} than it may.", code="LIMIT_EXCEEDED")
+        excess = outcome.reason or f"more {limits[outcome.ended]} than it may use"
+        raise Fail(f"The model went over a limit: {excess}.", code="LIMIT_EXCEEDED")
     if outcome.ended is Ended.CPU:
         raise Fail("The model used more processor time than it may.", code="LIMIT_EXCEEDED")
     if outcome.ended is Ended.DEADLINE:
         raise Fail("The model took longer than the job's timeout_seconds.", code="TIMEOUT")
+    if outcome.exit_code == _python_harness.TOO_LARGE:
+        raise Fail(outcome.stderr.strip()[-STDERR_TAIL:], code="LIMIT_EXCEEDED")
     if outcome.exit_code != 0:
         reason = outcome.stderr.strip()[-STDERR_TAIL:] or f"It ended with status {outcome.exit_code}."
         raise Fail(f"The model failed: {reason}", code="MODEL_FAILED")
@@ -304,26 +335,38 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"it holds {name}, which JSON has not")
 
 
-def _written(directory: Path) -> list[OutputFile]:
+def _written(directory: Path, max_size: int) -> list[OutputFile]:
     """The regular files that the model left in its current directory, by name; links are not followed."""
     found: list[OutputFile] = []
+    total = 0
     try:
-        paths = _regular_files(directory)
+        for path in _regular_files(directory):
+            name = path.relative_to(directory).as_posix()
+            _check_name(name)
+            if len(found) == MAX_FILES:
+                raise Fail(f"The model left more than {MAX_FILES} files.", code="LIMIT_EXCEEDED")
+            with path.open("rb") as file:  # that it may not be read is its maker's fault, and must show now
+                total += os.fstat(file.fileno()).st_size
+            if total > max_size:
+                raise Fail(
+                    f"The model left files of more than {max_size:,} bytes together.", code="LIMIT_EXCEEDED"
+                )
+            media_type, _ = mimetypes.guess_type(name)
+            found.append(OutputFile(path, media_type or "application/octet-stream", name))
     except OSError as error:
         raise Fail(f"What the model wrote cannot be read: {error.strerror}.", code="MODEL_FAILED") from None
-    for path in paths:
-        name = path.relative_to(directory).as_posix()
-        try:
-            check_json(name)
-        except ValueError:
-            raise Fail(
-                "The model wrote a file whose name is not valid Unicode.", code="MODEL_FAILED"
-            ) from None
-        if len(found) == MAX_FILES:
-            raise Fail(f"The model left more than {MAX_FILES} files.", code="LIMIT_EXCEEDED")
-        media_type, _ = mimetypes.guess_type(name)
-        found.append(OutputFile(path, media_type or "application/octet-stream", name))
     return found
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_json(name)
+    except ValueError:
+        raise Fail("The model wrote a file whose name is not valid Unicode.", code="MODEL_FAILED") from None
+    if len(name) > MAX_NAME:
+        raise Fail(
+            f"The model wrote a file whose path has more than {MAX_NAME} characters.", code="LIMIT_EXCEEDED"
+        )
 
 
 def _regular_files(directory: Path) -> list[Path]:

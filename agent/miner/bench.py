@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import shutil
 import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import HOST_COMMAND, Execution, LocalExecutor
 from agent.miner.gpus import Gpus
 from agent.miner.models import ModelStore
-from agent.miner.premises import Premises
+from agent.miner.premises import Premises, discard
 from agent.miner.scores import FILE_NAME, Score, add_score, worthwhile_concurrency
 from agent.settings import Settings
 from runners._base import Benchmark, Device, Model, Retry, Runner, RunnerError
@@ -310,9 +309,9 @@ def _score(subject: _Subject, device: Device, rates: Mapping[int, tuple[float, f
 @contextmanager
 def _scratch(directory: Path) -> Iterator[Path]:
     """A directory for a while. Were this process killed, the next daemon would remove it with other leftovers."""
-    shutil.rmtree(directory, ignore_errors=True)
+    discard(directory)
     directory.mkdir(mode=0o700)
     try:
         yield directory
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        discard(directory)

@@ -7,7 +7,6 @@ durable when it returns; sending begins at once and goes on until the coordinato
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from agent.miner._outbox_database import Artifact, Entry, OutboxDatabase
 from agent.miner.backoff import Backoff
 from agent.miner.errors import Unreachable
 from agent.miner.link import Link
+from agent.miner.premises import discard
 from agent.miner.registration import error_code
 
 SENDERS: Final = 4
@@ -233,7 +233,7 @@ class Outbox:
         directory = await self._in_thread(lambda: self._database.remove(key))
         reach("miner.removed")
         if directory is not None:
-            await self._in_thread(lambda: shutil.rmtree(directory, ignore_errors=True))
+            await self._in_thread(lambda: discard(directory))
         self._delays.pop(key, None)
         self._keys.pop(key, None)
         if not self._keys:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 from typing import IO
@@ -12,6 +11,7 @@ from typing import IO
 import structlog
 
 from agent.core.errors import ConfigurationError
+from runners.sandbox import files
 
 _log = structlog.get_logger(__name__)
 
@@ -50,14 +50,26 @@ class Premises:
         self._lock = lock
 
     def remove_leftovers(self, needed: Collection[Path]) -> None:
-        """Delete the directories of jobs that a former life did not finish. Blocking."""
+        """Remove the directories of jobs that an earlier process did not finish, as far as that is possible. Blocking."""
         for directory in self.jobs.iterdir():
-            if directory not in needed:
+            if directory not in needed and discard(directory):
                 _log.info("leftover_removed", directory=directory.name)
-                shutil.rmtree(directory, ignore_errors=True)
 
     def leave(self) -> None:
         """Let others in."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def discard(directory: Path) -> bool:
+    """Remove a directory in which a job worked, whatever the job has made of it. Blocking.
+
+    Returns False, after a line in the log, if something could not be removed: that must stop neither the work nor a start.
+    """
+    try:
+        files.remove(directory)
+    except OSError as error:
+        _log.warning("directory_not_removed", directory=directory.name, error=error.strerror or str(error))
+        return False
+    return True

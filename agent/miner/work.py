@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-import shutil
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -35,6 +34,7 @@ from agent.miner.link import Link
 from agent.miner.models import ModelStore, ModelUnavailable
 from agent.miner.outbox import Entry, Outbox
 from agent.miner.outputs import Collected, collect, has_files, take
+from agent.miner.premises import discard
 from agent.settings import InputSettings
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
@@ -419,4 +419,4 @@ class Work:
 
     async def _remove(self, *directories: Path) -> None:
         for directory in directories:
-            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+            await asyncio.to_thread(discard, directory)

@@ -164,9 +164,21 @@ class RunnersSettings(Section):
     sandbox_users: Annotated[int, Field(ge=2, le=100_000)] = 1000
     """How many ids these are. More sandboxed programs than ids less one cannot run at the same time."""
     max_memory: Bytes = Bytes("8Gi")
-    """Memory limit of one sandboxed program."""
-    max_output: Bytes = Bytes("20Gi")
-    """Largest file that a sandboxed program may write."""
+    """Memory that one sandboxed run may take: all its processes and their shared memory together. A job that asks for more
+    (`resources.memory`) fails."""
+    max_output: Bytes = Bytes("10Gi")
+    """Disk space that one sandboxed run may take: all files that it writes together, scratch files and results. A file counts
+    with its apparent size, since a sparse file is stored with its holes."""
+    max_file: Bytes = Bytes("8Gi")
+    """Largest single file that a sandboxed run may write: two hours of video at 8 Mbit/s take 6.7 GiB."""
+    max_unpacked: Bytes = Bytes("2Gi")
+    """Size to which the archive of a client's Python model may unpack. It counts against `max_output` as well."""
+    max_environment: Bytes = Bytes("16Gi")
+    """Disk space that the requirements of one Python model may take: the environment and the packages fetched for it. PyTorch with
+    CUDA takes about 14 GiB of both."""
+    environments_quota: Annotated[Bytes, Field(gt=0)] = Bytes("48Gi")
+    """Disk space of the environments that are kept for Python models and of the packages kept to make others, together. Those
+    used least recently go first, so that `max_environment` is free for the next one."""
     batch: Annotated[int, Field(ge=1, le=256)] = 8
     """How many language model requests for one model are computed together, in one place for one job."""
     model_download: bool = True

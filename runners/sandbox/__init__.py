@@ -265,7 +265,7 @@ def _limits(limits: Limits, *, count_processes: bool) -> list[str]:
         "prlimit",
         f"--data={limits.memory}",
         f"--cpu={cpu}:{cpu + CPU_GRACE}",
-        f"--fsize={limits.output}",
+        f"--fsize={limits.output if limits.file is None else min(limits.file, limits.output)}",
         f"--nofile={OPEN_FILES}",
         "--core=0",
     ]

@@ -1,12 +1,12 @@
-"""Watches one process tree: reads what it says, and kills all of it on cancellation or when it passes a limit.
+"""Watches one process tree: reads what it prints, and kills all of it on cancellation or when it passes a limit.
 
-The kernel's per-process limits stop a single process; this stops many of them together.
+The kernel's per-process limits stop a single process; a control group stops many of them together, and where none can be
+had, this does.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import resource
 import selectors
@@ -14,13 +14,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import psutil
+
+from runners.sandbox import cgroups, files, memory
+from runners.sandbox.processes import FirstProcess
 
 STDERR_TAIL = 64 * 1024
 """Bytes of standard error that are kept: its end, where programs say why they gave up."""
@@ -41,8 +43,9 @@ TICK = 1.0
 PIPE_GRACE = 1.0
 """Seconds to read what is left in the pipes after the program ended, in case a stray process holds them open."""
 
-ORPHAN_GRACE = 2.0
-"""Seconds to wait for the sandbox's first process, which ends together with bubblewrap."""
+MACHINE_RESERVE = 256 * 2**20
+"""Bytes that the machine must have left. Below it, a run during which more memory went than it may use is ended: it holds
+memory that no look at its processes shows, for example in files that are on their way through a socket."""
 
 PR_SET_CHILD_SUBREAPER = 36
 """From `prctl(2)`: processes below this one whose parent ended become its children."""
@@ -64,9 +67,10 @@ class Ended(StrEnum):
 class Limits:
     """What one run may use.
 
-    `memory` (bytes) bounds each process and all together; `output` (bytes) each file and all together;
-    `seconds` is wall time, `cpu_seconds` the CPU time of a process; `processes` counts threads too where the kernel
-    counts, and only processes where the watch does; `files` how many it may leave in its writable directories.
+    `memory` (bytes) bounds each process and all together, shared memory included; `output` (bytes) all files together;
+    `file` (bytes) each of them, `output` where it is None; `seconds` is wall time, `cpu_seconds` the processor time of all
+    processes; `processes` counts threads too where the kernel counts, and only processes where the watch does; `files` how
+    many it may have in its writable directories; `cpus` how many processors it may keep busy, where the kernel can bound it.
     """
 
     memory: int
@@ -75,20 +79,24 @@ class Limits:
     cpu_seconds: float
     processes: int = 256
     files: int = 20_000
+    file: int | None = None
+    cpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a program ended. `exit_code` is 128 + N after signal N.
 
-    `cpu_seconds` are those of all its processes, exactly where this process called `adopt_orphans`, else what was seen
-    while it ran.
+    `cpu_seconds` are those of all its processes, exactly where there is a control group or this process called
+    `adopt_orphans`, else what was seen while it ran. `reason` says what it had too much of, in a few words, where `ended`
+    leaves that open ("more than 2 GiB of files").
     """
 
     ended: Ended
     exit_code: int
     stderr: str
     cpu_seconds: float
+    reason: str = ""
 
 
 def watch(
@@ -113,8 +121,9 @@ def watch(
     announced, write_end = os.pipe()
     if announce is not None:
         command = [command[0], announce, str(write_end), *command[1:]]
+    group = cgroups.create(memory=limits.memory, processes=limits.processes, cpus=limits.cpus)
     process = subprocess.Popen(  # noqa: S603 - the command is built by a runner, never by a shell
-        command,
+        command if group is None else group.entering(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -124,8 +133,7 @@ def watch(
         pass_fds=(*descriptors, write_end) if announce is not None else descriptors,
     )
     os.close(write_end)
-    first = _FirstProcess(announced)
-    tree = _Tree(process, first, limits, writable)
+    tree = _Tree(process, FirstProcess(announced), group, limits, writable)
     try:
         if on_cancel is not None:
             on_cancel(lambda: tree.kill(Ended.CANCELLED))
@@ -133,78 +141,9 @@ def watch(
     finally:
         tree.kill(Ended.EXITED)
         code = tree.reap()
-        first.reap()
     exit_code = 128 - code if code < 0 else code
-    return Outcome(
-        tree.verdict(exit_code), exit_code, stderr, max(tree.cpu_seconds, _children_cpu() - before)
-    )
-
-
-class _FirstProcess:
-    """The first process of a sandbox, as soon as bubblewrap has announced it. When it ends, the kernel ends all others."""
-
-    def __init__(self, announced: int) -> None:
-        self._pipe = os.fdopen(announced, "rb", buffering=0)
-        os.set_blocking(announced, False)
-        self._written = b""
-        self._pid: int | None = None
-        self._namespace: str | None = None
-        self._before = len(_all_processes())
-
-    def look(self) -> None:
-        """Read the announcement, once it has come."""
-        if self._pid is not None:
-            return
-        self._written += self._pipe.read(4096) or b""
-        try:
-            self._pid = int(json.loads(self._written)["child-pid"])
-        except (ValueError, KeyError, TypeError):
-            return
-        self._namespace = _process_namespace(self._pid)
-
-    def kill(self) -> None:
-        """End the sandbox at once, however many processes it holds."""
-        if self._pid is not None and self._is_it(self._pid):
-            _quietly(lambda: os.kill(self._pid or 0, signal.SIGKILL))
-
-    def holds_more_than(self, count: int) -> bool:
-        """Whether the sandbox has more processes; quick, and exact only when the machine has as many more than before."""
-        processes = _all_processes()
-        if self._namespace is None or len(processes) - self._before <= count // 2:
-            return False
-        found = 0
-        for pid in sorted(processes, reverse=True):
-            found += self._is_it(pid)
-            if found > count:
-                return True
-        return False
-
-    def reap(self) -> None:
-        """Wait for it if this process has adopted it; whoever else did will reap it."""
-        self.look()
-        self._pipe.close()
-        if self._pid is None:
-            return
-        end = time.monotonic() + ORPHAN_GRACE
-        with suppress(ChildProcessError):
-            while os.waitpid(self._pid, os.WNOHANG) == (0, 0) and time.monotonic() < end:
-                time.sleep(0.002)
-
-    def _is_it(self, pid: int) -> bool:
-        return self._namespace is not None and _process_namespace(pid) == self._namespace
-
-
-def _all_processes() -> list[int]:
-    with os.scandir("/proc") as entries:
-        return [int(entry.name) for entry in entries if entry.name.isdecimal()]
-
-
-def _process_namespace(pid: int) -> str | None:
-    """The name of a process's namespace of processes, None if it has ended or is not ours to look at."""
-    try:
-        return str(Path(f"/proc/{pid}/ns/pid").readlink())
-    except OSError:
-        return None
+    ended, reason = tree.verdict(exit_code)
+    return Outcome(ended, exit_code, stderr, max(tree.cpu_seconds, _children_cpu() - before), reason)
 
 
 class _Tree:
@@ -213,61 +152,88 @@ class _Tree:
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        first: _FirstProcess,
+        first: FirstProcess,
+        group: cgroups.Group | None,
         limits: Limits,
         writable: Sequence[Path],
     ) -> None:
         self.process = process
         self._first = first
+        self._group = group
         self._limits = limits
         self._writable = writable
         self._lock = threading.Lock()
         self._deadline = time.monotonic() + limits.seconds
         self._next_tick = time.monotonic() + TICK
-        self._next_glance = self._next_look = 0.0
+        self._next_check = self._next_inspection = 0.0
+        self._free_before = self._free = memory.available()
+        self._hidden: set[int] = set()
         self._ended: Ended | None = None
+        self._reason = ""
         self.cpu_seconds = 0.0
 
-    def kill(self, reason: Ended) -> None:
-        """Kill every process of the tree; the first reason counts. In the sandbox its first process takes all along."""
+    def kill(self, why: Ended, reason: str = "") -> None:
+        """Kill every process of the tree; the first cause counts. In the sandbox its first process takes all along."""
         with self._lock:
             if self.process.returncode is not None:
                 return
-            if self._ended is None and reason is not Ended.EXITED:
-                self._ended = reason
-            self._first.look()
+            if self._ended is None and why is not Ended.EXITED:
+                self._ended, self._reason = why, reason
+            if self._group is not None:
+                self._group.kill()
+            self._first.find()
             self._first.kill()
             for process in self._processes():
                 _quietly(process.kill)
             _quietly(lambda: os.killpg(self.process.pid, signal.SIGKILL))
 
     def reap(self) -> int:
-        """Wait for the killed or ended program and close its pipes."""
+        """Wait for the killed or ended program, close its pipes and remove its group."""
         code = self.process.wait()
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
+        self._first.reap()
+        if self._group is not None:
+            self.cpu_seconds = self._group.cpu_seconds()
+            if self._ended is None and self._group.ran_out_of_memory():
+                self._ended = Ended.MEMORY
+            self._group.remove()
         return code
 
-    def verdict(self, exit_code: int) -> Ended:
-        """Why it ended, given its exit code: the kernel ends what passes a limit by a signal."""
-        if self._ended is not None:
-            return self._ended
-        signals = {128 + signal.SIGXCPU: Ended.CPU, 128 + signal.SIGXFSZ: Ended.OUTPUT}
-        return signals.get(exit_code, Ended.EXITED)
+    def verdict(self, exit_code: int) -> tuple[Ended, str]:
+        """Return why it ended, and what it had too much of. The kernel ends a process that passes a limit by a signal.
 
-    def look(self, on_tick: Callable[[float], None] | None) -> None:
+        What it wrote is measured once more now that nothing changes it.
+        """
+        if self._ended is not None:
+            return self._ended, self._reason
+        if exit_code == 0 and (excess := self._excess([])):
+            return Ended.OUTPUT, excess
+        signals = {128 + signal.SIGXCPU: Ended.CPU, 128 + signal.SIGXFSZ: Ended.OUTPUT}
+        return signals.get(exit_code, Ended.EXITED), ""
+
+    def check(self, on_tick: Callable[[float], None] | None) -> None:
         """Compare the tree with its limits as often as each needs it, and kill it if it passed one."""
         now = time.monotonic()
-        if self._ended is not None or now < self._next_glance:
+        if self._ended is not None or now < self._next_check:
             return
-        self._next_glance = now + QUICK_POLL
-        self._first.look()
-        if self._first.holds_more_than(self._limits.processes):
+        self._next_check = now + QUICK_POLL
+        self._first.find()
+        if self._has_too_many_processes():
             self.kill(Ended.PROCESSES)
-        elif now >= self._next_look:
-            self._next_look = now + POLL
+        elif now >= self._next_inspection or self._memory_goes():
+            self._next_inspection = now + POLL
             self._inspect(on_tick)
+
+    def _has_too_many_processes(self) -> bool:
+        if self._group is not None:
+            return self._group.was_refused_processes()
+        return self._first.holds_more_than(self._limits.processes)
+
+    def _memory_goes(self) -> bool:
+        """Whether the machine has lost so much memory since the last inspection that the next is due now."""
+        return self._group is None and memory.available() < self._free - self._limits.memory // 4
 
     def _inspect(self, on_tick: Callable[[float], None] | None) -> None:
         now = time.monotonic()
@@ -275,18 +241,61 @@ class _Tree:
             self.kill(Ended.DEADLINE)
             return
         processes = self._processes()
-        if len(processes) > self._limits.processes:
+        pids = [process.pid for process in processes]
+        ticks = now >= self._next_tick
+        held = memory.open_files(pids)
+        if len(pids) > self._limits.processes:
             self.kill(Ended.PROCESSES)
-        elif _resident(processes) > self._limits.memory and _shared_once(processes) > self._limits.memory:
-            self.kill(Ended.MEMORY)
-        elif now >= self._next_tick:
+        elif self._group is None and (excess := self._memory_excess(pids, held, thorough=ticks)):
+            self.kill(Ended.MEMORY, excess)
+        elif ticks:
             self._next_tick = now + TICK
-            if _too_much_written(self._writable, self._limits):
-                self.kill(Ended.OUTPUT)
-                return
-            self.cpu_seconds = max(self.cpu_seconds, sum(_cpu(process) for process in processes))
-            if on_tick is not None:
-                on_tick(self.cpu_seconds)
+            self._tick(processes, held, on_tick)
+
+    def _tick(
+        self,
+        processes: Sequence[psutil.Process],
+        held: memory.Held,
+        on_tick: Callable[[float], None] | None,
+    ) -> None:
+        if excess := self._excess(held.unlinked.values()):
+            self.kill(Ended.OUTPUT, excess)
+            return
+        used = (
+            sum(_cpu(process) for process in processes) if self._group is None else self._group.cpu_seconds()
+        )
+        self.cpu_seconds = max(self.cpu_seconds, used)
+        if self.cpu_seconds > self._limits.cpu_seconds:
+            self.kill(Ended.CPU)
+        elif on_tick is not None:
+            on_tick(self.cpu_seconds)
+
+    def _memory_excess(self, pids: Sequence[int], held: memory.Held, *, thorough: bool) -> str:
+        """Say what the processes have too much of; nothing if they stay within the limit."""
+        limit, last, self._free = self._limits.memory, self._free, memory.available()
+        if self._free < MACHINE_RESERVE and self._free_before - self._free > limit:
+            return "more memory than the machine has left"
+        if held.hidden & self._hidden:
+            return "processes that hide how much memory they have"
+        self._hidden = held.hidden
+        thorough = thorough or self._free < last - limit // 4
+        if not thorough and memory.resident(pids) + sum(held.shared.values()) <= limit:
+            return ""
+        memory.add_mapped(held, pids)
+        private, shared = memory.proportional(pids)
+        nameless = sum(held.shared.values()) + memory.memory_disks(self._first.pid)
+        return "more memory than it may use" if private + max(shared, nameless) > limit else ""
+
+    def _excess(self, unlinked: Iterable[int]) -> str:
+        """Say what was written too much; nothing if it stays within the limits."""
+        room = self._limits.output - sum(unlinked)
+        if room < 0:
+            return "open files that were removed, and take more space than it may use"
+        try:
+            files.measure(self._writable, size=room, files=self._limits.files)
+        except files.TreeExceeded as error:
+            return str(error)
+        return ""
 
     def _processes(self) -> list[psutil.Process]:
         """The program, in the sandbox with bubblewrap's two, and its descendants."""
@@ -317,7 +326,7 @@ def _follow(
                 else:
                     tail += chunk
                     del tail[:-STDERR_TAIL]
-            tree.look(on_tick)
+            tree.check(on_tick)
             if tree.process.poll() is not None:
                 gone_since = gone_since or time.monotonic()
                 if time.monotonic() - gone_since > PIPE_GRACE:
@@ -333,7 +342,7 @@ def _await_exit(tree: _Tree, on_tick: Callable[[float], None] | None) -> None:
         try:
             tree.process.wait(QUICK_POLL)
         except subprocess.TimeoutExpired:
-            tree.look(on_tick)
+            tree.check(on_tick)
         else:
             return
 
@@ -371,56 +380,7 @@ def _cpu(process: psutil.Process) -> float:
         times = process.cpu_times()
     except psutil.Error:
         return 0.0
-    return float(times.user + times.system)
-
-
-def _resident(processes: Sequence[psutil.Process]) -> int:
-    """Resident bytes, counting what processes share once for each: quick, and never too low."""
-    total = 0
-    for process in processes:
-        try:
-            total += process.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
-
-
-def _shared_once(processes: Sequence[psutil.Process]) -> int:
-    """Resident bytes with each process's share of what is shared: exact and slow, so asked only when it matters."""
-    total = 0
-    for process in processes:
-        try:
-            total += process.memory_full_info().pss
-        except psutil.AccessDenied:
-            total += _resident([process])
-        except psutil.Error:
-            continue
-    return total
-
-
-def _too_much_written(directories: Sequence[Path], limits: Limits) -> bool:
-    total = 0
-    for count, size in enumerate(size for directory in directories for size in _sizes(directory)):
-        total += size
-        if total > limits.output or count >= limits.files:
-            return True
-    return False
-
-
-def _sizes(directory: Path) -> Iterator[int]:
-    """The bytes on disk of everything below a directory that a program may be changing meanwhile. Follows no link."""
-    try:
-        entries = os.scandir(directory)
-    except OSError:
-        return
-    with entries:
-        for entry in entries:
-            try:
-                yield entry.stat(follow_symlinks=False).st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _sizes(Path(entry.path))
-            except OSError:
-                continue
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def adopt_orphans() -> None:

@@ -23,6 +23,7 @@ from runners._base import Cancelled, Fail, Retry
 from runners._protocol import Run
 from runners._python_request import InferenceRequest, upload_field
 from runners.python_model import PythonModelRunner
+from runners.sandbox import files
 
 
 @pytest.fixture(scope="session")
@@ -100,23 +101,17 @@ def test_a_numpy_model_classifies_a_jpeg(predict, make_media):
     assert time.monotonic() - began < 10, "an environment that satisfies the requirements is used again"
 
 
-def test_cpu_seconds_are_metered_through_the_child_process(start_child, tools, device, tmp_path):
-    """All processor time of the sandbox counts, also that of the model's own children."""
+def test_the_slots_wall_time_is_metered_through_the_child_process(start_child, tools, device, tmp_path):
+    """A model that only waits holds the slot all the same."""
     output, work = tmp_path / "output", tmp_path / "work"
     output.mkdir()
     work.mkdir()
     source = tmp_path / "model.py"
-    source.write_text(
-        "import os, time\n"
-        "def burn():\n  end = time.process_time() + 0.4\n  while time.process_time() < end: pass\n"
-        "def predict(input):\n"
-        "  child = os.fork()\n  burn()\n"
-        "  if child == 0: os._exit(0)\n"
-        "  os.waitpid(child, 0)\n  return [1, 2]\n"
-    )
+    source.write_text("import time\ndef predict(input):\n  time.sleep(3)\n  return [1, 2]\n")
     child = start_child("ai_inference")
     child.configure(tools, device)
     parameters = {"model": {"type": "python", "entrypoint": "model.py"}}
+    began = time.monotonic()
     child.send(
         Run(
             run_id="r",
@@ -128,9 +123,33 @@ def test_cpu_seconds_are_metered_through_the_child_process(start_child, tools, d
         )
     )
     done = child.until("done", "error")
+    elapsed = time.monotonic() - began
     assert done.type == "done", done
     assert done.results["value"] == [1, 2]
-    assert 0.8 <= float(done.units) < 2.5
+    assert 3 <= float(done.units) <= elapsed
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("raise KeyError('x')", "MODEL_FAILED"),
+        ("time.sleep(60)", "TIMEOUT"),
+        ("bytearray(2**40)", "MODEL_FAILED"),
+    ],
+)
+def test_the_units_of_a_run_that_fails_are_reported(tools, device, make_context, tmp_path, end, code):
+    source = tmp_path / "model.py"
+    source.write_text(f"import time\ndef predict(input):\n  time.sleep(0.5)\n  {end}\n")
+    context = make_context({"model.source": source}, timeout=4)
+    began = time.monotonic()
+    with pytest.raises(Fail) as caught:
+        PythonModelRunner(tools, device).run(
+            InferenceRequest.model_validate({"model": {"entrypoint": "model.py"}}), context
+        )
+    assert caught.value.code == code
+    units = [float(units) for _, units in context.reported]
+    assert units == sorted(units)
+    assert 0.5 <= units[-1] <= time.monotonic() - began
 
 
 def archive(kind: str, directory: Path) -> Path:
@@ -352,7 +371,7 @@ def test_attack_many_files_over_the_limit(predict):
         "  for n in range(100): open(str(n), 'wb').write(bytes(2**20))\n"
         "  time.sleep(30)\n",
     )
-    assert (error.code, "file space" in str(error)) == ("LIMIT_EXCEEDED", True)
+    assert (error.code, "20 MiB of files" in str(error)) == ("LIMIT_EXCEEDED", True)
 
 
 def test_attack_a_zip_bomb_is_stopped(predict, tmp_path):
@@ -360,6 +379,62 @@ def test_attack_a_zip_bomb_is_stopped(predict, tmp_path):
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("model.py", b"#" * 100_000_000)
     assert failure(predict, bomb).code in ("LIMIT_EXCEEDED", "MODEL_FAILED")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_attack_a_small_archive_that_unpacks_to_much(tools, device, make_context, tmp_path, kind):
+    """It is refused before anything is unpacked."""
+    bomb = tmp_path / f"bomb.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
+            packed.writestr("model.py", b"def predict(input): return 1")
+            for number in range(3):
+                packed.writestr(f"zeros{number}", bytes(4 * 2**20))
+    else:
+        with tarfile.open(bomb, "w:gz") as packed:
+            for number in range(3):
+                member = tarfile.TarInfo(f"zeros{number}")
+                member.size = 4 * 2**20
+                packed.addfile(member, io.BytesIO(bytes(member.size)))
+    assert bomb.stat().st_size < 100_000
+    runner = PythonModelRunner(dataclasses.replace(tools, max_unpacked=10 * 2**20), device)
+    with pytest.raises(Fail) as caught:
+        runner.run(
+            InferenceRequest.model_validate({"model": {"entrypoint": "model.py"}}),
+            make_context({"model.source": bomb}),
+        )
+    assert (caught.value.code, "runners.max_unpacked" in str(caught.value)) == ("LIMIT_EXCEEDED", True)
+
+
+def test_attack_results_that_are_larger_together_than_they_may_be(predict):
+    """One file under many names is sent once for each."""
+    error = failure(
+        predict,
+        "import os\n"
+        "def predict(input):\n"
+        "  open('0', 'wb').write(bytes(2**20))\n"
+        "  for n in range(1, 50): os.link('0', str(n))\n",
+    )
+    assert (error.code, "together" in str(error)) == ("LIMIT_EXCEEDED", True)
+
+
+def test_attack_a_deep_tree_ends_the_run_and_not_the_miner(predict, tmp_path):
+    try:
+        error = failure(
+            predict,
+            "import os\ndef predict(input):\n  for _ in range(1500):\n    os.mkdir('d'); os.chdir('d')\n",
+        )
+    finally:
+        for path in tmp_path.iterdir():  # pytest's own removal fails on a deep tree
+            files.remove(path)
+    assert (error.code, "nested" in str(error)) == ("LIMIT_EXCEEDED", True)
+
+
+def test_more_memory_than_a_run_gets_here_is_no_fault_of_the_machine(predict):
+    """It is not lowered in silence either: another miner may have it."""
+    with pytest.raises(Retry) as caught:
+        predict("def predict(input): return 1", resources={"memory": "64Gi"})
+    assert caught.value.code == "NO_MEMORY"
 
 
 def test_attack_nothing_is_left_running(predict, eventually):
@@ -444,7 +519,7 @@ STUBBORN = {
     [
         ("forks", "more processes"),
         ("allocates", "more memory"),
-        ("writes", "more file space"),
+        ("writes", "MiB of files"),
         ("waits", "timeout_seconds"),
         ("computes", "timeout_seconds"),
     ],

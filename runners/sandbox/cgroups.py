@@ -1,0 +1,218 @@
+"""A control group (cgroup v2) for each run: the kernel itself bounds memory, processes and processor time.
+
+The kernel counts what a look at /proc misses (memory that nobody maps, processes that live for a moment), and it is faster.
+An agent may make groups below its own group if that was delegated to it (systemd's `Delegate=`, a container with a writable
+/sys/fs/cgroup), and as root below a group at the top. See the kernel's Documentation/admin-guide/cgroup-v2.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+OWN_GROUP = "agent"
+"""The group into which the agent moves itself: only groups without processes may have groups with controllers below them."""
+
+TOP_GROUP = "aitbc-agent"
+"""The group at the top of the hierarchy that an agent makes as root where nothing was delegated to it."""
+
+PERIOD = 100_000
+"""Microseconds over which processor time is shared out; the kernel's default."""
+
+ATTEMPTS = 20
+"""Attempts to move the agent's processes, which may start others meanwhile, and to remove a group that is still ending."""
+
+PAUSE = 0.05
+TRIAL_SECONDS = 10.0
+
+_REQUIRED = frozenset({"memory", "pids"})
+_WANTED = _REQUIRED | {"cpu"}
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The group of one run."""
+
+    path: Path
+
+    def entering(self, command: Sequence[str]) -> list[str]:
+        """Return a command that enters the group and becomes `command`, so that nothing of it runs outside."""
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.path / "cgroup.procs"), *command]
+
+    def kill(self) -> None:
+        """Kill all processes in the group at once (Linux 5.14)."""
+        with suppress(OSError):
+            (self.path / "cgroup.kill").write_text("1", encoding="ascii")
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the kernel ended a process of the group because of its memory."""
+        return self._number("memory.events", "oom_kill") > 0
+
+    def was_refused_processes(self) -> bool:
+        """Whether the kernel refused the group a process or thread."""
+        return self._number("pids.events", "max") > 0
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of all processes, also of those that have ended."""
+        return self._number("cpu.stat", "usage_usec") / 1e6
+
+    def remove(self) -> None:
+        """Remove the group. Its processes have been killed, and may take a moment to go."""
+        for _ in range(ATTEMPTS):
+            with suppress(FileNotFoundError):
+                try:
+                    self.path.rmdir()
+                except OSError as error:
+                    if error.errno != errno.EBUSY:
+                        return
+                    self.kill()
+                    time.sleep(PAUSE)
+                    continue
+            return
+
+    def _number(self, file: str, key: str) -> int:
+        try:
+            lines = (self.path / file).read_text(encoding="ascii").splitlines()
+        except OSError:
+            return 0
+        return next((int(line.split()[1]) for line in lines if line.startswith(f"{key} ")), 0)
+
+
+def create(*, memory: int, processes: int, cpus: float | None) -> Group | None:
+    """Return a new group with these limits (bytes, processes and threads, processors), None where none can be made."""
+    parent = base()
+    if parent is None:
+        return None
+    path = parent / f"run-{os.getpid()}-{next(_numbers)}"
+    try:
+        path.mkdir()
+        _write(path / "memory.max", memory)
+        _write(path / "memory.oom.group", 1)
+        _write(path / "pids.max", processes)
+        if (path / "memory.swap.max").exists():
+            _write(path / "memory.swap.max", 0)
+        if cpus is not None and (path / "cpu.max").exists():
+            _write(path / "cpu.max", f"{max(1000, round(cpus * PERIOD))} {PERIOD}")
+    except OSError:
+        Group(path).remove()
+        return None
+    return Group(path)
+
+
+@cache
+def base() -> Path | None:
+    """Return the group below which runs get their groups, None where this process may not make any.
+
+    The first call moves the processes of the agent's own group into a group below it (`OWN_GROUP`).
+    """
+    for candidate in _candidates():
+        with suppress(OSError, subprocess.SubprocessError):
+            _prepare(candidate)
+            _remove_stale(candidate)
+            _try(candidate)
+            return candidate
+    return None
+
+
+def _candidates() -> Iterator[Path]:
+    found = _own()
+    if found is None:
+        return
+    mount, own = found
+    if own.name == OWN_GROUP and own != mount:
+        yield own.parent
+    if own == mount or _is_delegated(own):
+        yield own
+    if os.geteuid() == 0:
+        yield mount / TOP_GROUP
+
+
+def _own() -> tuple[Path, Path] | None:
+    """Where cgroup v2 is mounted, and the group of this process there."""
+    try:
+        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    own = next((line.removeprefix("0::") for line in groups if line.startswith("0::")), None)
+    for line in mounts:
+        fields, _, kind = line.partition(" - ")
+        root, mount = fields.split()[3:5]
+        if own is not None and kind.startswith("cgroup2 ") and Path(own).is_relative_to(root):
+            return Path(mount), Path(mount) / Path(own).relative_to(root)
+    return None
+
+
+def _is_delegated(group: Path) -> bool:
+    """Whether systemd has left this group to the service in it (`Delegate=`); it marks such groups."""
+    for name in ("user.delegate", "trusted.delegate"):
+        with suppress(OSError):
+            if os.getxattr(group, name) == b"1":
+                return True
+    return False
+
+
+def _prepare(group: Path) -> None:
+    """Let groups below this one have the controllers. Raises `OSError` where that is not possible."""
+    if group.name == TOP_GROUP:
+        group.mkdir(exist_ok=True)
+    offered = set(_read(group / "cgroup.controllers").split())
+    if not offered >= _REQUIRED:
+        raise OSError(errno.ENOTSUP, "the group has no controllers for memory and processes")
+    missing = (_WANTED & offered) - set(_read(group / "cgroup.subtree_control").split())
+    if not missing:
+        return
+    for attempt in range(1, ATTEMPTS + 1):
+        if (group / "cgroup.type").exists():  # all but the machine's own top group must be empty
+            _move_processes(group)
+        try:
+            _write(group / "cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(missing)))
+        except OSError as error:
+            if error.errno != errno.EBUSY or attempt == ATTEMPTS:
+                raise
+            time.sleep(PAUSE)
+        else:
+            return
+
+
+def _move_processes(group: Path) -> None:
+    inner = group / OWN_GROUP
+    inner.mkdir(exist_ok=True)
+    for pid in _read(group / "cgroup.procs").split():
+        with suppress(ProcessLookupError):
+            _write(inner / "cgroup.procs", pid)
+
+
+def _remove_stale(group: Path) -> None:
+    """Remove the empty groups of processes that have been killed before they could."""
+    for path in group.glob("run-*-*"):
+        if not Path("/proc", path.name.split("-")[1]).exists():
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _try(group: Path) -> None:
+    trial = Group(group / f"run-{os.getpid()}-trial")
+    trial.path.mkdir()
+    try:
+        _write(trial.path / "memory.max", "max")
+        subprocess.run(trial.entering(["true"]), check=True, capture_output=True, timeout=TRIAL_SECONDS)  # noqa: S603 - a fixed command
+    finally:
+        trial.remove()
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="ascii")
+
+
+def _write(path: Path, value: int | str) -> None:
+    path.write_text(str(value), encoding="ascii")

@@ -1,0 +1,217 @@
+"""Directory trees that a stranger's program made: measured while it runs, removed afterwards.
+
+Such a tree may be deeper than a path can be long, unreadable, sparse, full of links, and changing. All functions work
+relative to a directory that is open already, follow no link, and use neither recursion nor long paths.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+MAX_DEPTH = 100
+"""Directories below each other in a tree that is measured, each of which takes two descriptors. Real
+packages and archives stay below 30."""
+
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_UNREADABLE = frozenset({errno.EACCES, errno.EPERM})
+
+
+class TreeExceeded(Exception):
+    """A tree is larger than it may be, or cannot be measured. The message says why, as the end of a sentence."""
+
+
+def measure(directories: Iterable[Path], *, size: int, files: int) -> int:
+    """Return the bytes that the directories hold together.
+
+    A file counts once, with its apparent size or its blocks, whichever is larger: a sparse file is sent with its holes.
+    Raises `TreeExceeded` for more than `size` bytes, more than `files` entries, more than
+    `MAX_DEPTH` levels, and for a directory that this process may not read.
+    """
+    total = 0
+    linked: set[tuple[int, int]] = set()
+    for count, status in enumerate(_statuses(directories), 1):
+        key = (status.st_dev, status.st_ino)
+        if not stat.S_ISDIR(status.st_mode) and key not in linked:
+            total += max(status.st_size, status.st_blocks * 512)
+            if status.st_nlink > 1:
+                linked.add(key)
+        if total > size:
+            raise TreeExceeded(f"more than {_readable(size)} of files")
+        if count > files:
+            raise TreeExceeded(f"more than {files:,} files and directories")
+    return total
+
+
+def _statuses(directories: Iterable[Path]) -> Iterator[os.stat_result]:
+    for directory in directories:
+        yield from _below(directory)
+
+
+def _below(directory: Path) -> Iterator[os.stat_result]:
+    """The status of each entry below a directory, depth first, with the directories open that lead to it."""
+    levels: list[_Level] = []
+    _enter(levels, os.fspath(directory), None)
+    try:
+        while levels:
+            name = levels[-1].next_name()
+            if name is None:
+                levels.pop().close()
+                continue
+            descriptor = levels[-1].descriptor
+            try:
+                status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            except OSError as error:
+                _accept(error)
+                continue
+            yield status
+            if stat.S_ISDIR(status.st_mode):
+                _enter(levels, name, descriptor)
+    finally:
+        for level in levels:
+            level.close()
+
+
+class _Level:
+    """An open directory and how far it has been read."""
+
+    def __init__(self, name: str, parent: int | None) -> None:
+        self.descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
+        self._entries = os.scandir(self.descriptor)
+
+    def next_name(self) -> str | None:
+        entry = next(self._entries, None)
+        return None if entry is None else entry.name
+
+    def close(self) -> None:
+        self._entries.close()
+        os.close(self.descriptor)
+
+
+def _enter(levels: list[_Level], name: str, parent: int | None) -> None:
+    if len(levels) > MAX_DEPTH:
+        raise TreeExceeded(f"directories nested more than {MAX_DEPTH} deep")
+    try:
+        levels.append(_Level(name, parent))
+    except OSError as error:
+        _accept(error)
+
+
+def _accept(error: OSError) -> None:
+    """Pass over an entry that has just gone; raise for one that cannot be measured."""
+    if error.errno in _UNREADABLE:
+        raise TreeExceeded("a directory that cannot be read") from None
+    if error.errno not in _VANISHED:
+        raise error
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a tree of any depth, whatever the modes of its directories. A missing path is no error.
+
+    Goes on after an entry that cannot be removed, and raises the first `OSError` at the end.
+    """
+    errors: list[OSError] = []
+    try:
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not _is_directory(path.name, parent):
+            os.unlink(path.name, dir_fd=parent)
+            return
+        with _opened(path.name, parent) as top:
+            _empty(top, errors)
+        os.rmdir(path.name, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        errors.append(error)
+    finally:
+        os.close(parent)
+    if errors:
+        raise errors[0]
+
+
+def _empty(top: int, errors: list[OSError]) -> None:
+    """Remove everything in the directory `top`.
+
+    Each directory is first moved up to the top, so that depth costs neither descriptors nor stack.
+    """
+    prefix = f".removing-{os.urandom(8).hex()}"
+    fresh_names = (f"{prefix}-{number}" for number in itertools.count())
+    pending = _remove_files(top, errors)
+    while pending:
+        name = pending.pop()
+        try:
+            with _opened(name, top) as descriptor:
+                for inner in _remove_files(descriptor, errors):
+                    fresh = next(fresh_names)
+                    try:
+                        os.rename(inner, fresh, src_dir_fd=descriptor, dst_dir_fd=top)
+                    except FileNotFoundError:
+                        continue
+                    except OSError as error:
+                        errors.append(error)
+                    else:
+                        pending.append(fresh)
+            os.rmdir(name, dir_fd=top)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            errors.append(error)
+
+
+def _remove_files(descriptor: int, errors: list[OSError]) -> list[str]:
+    """Remove the entries of a directory that are no directories. Returns the names of those that are, writable now."""
+    directories: list[str] = []
+    with os.scandir(descriptor) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        try:
+            if _is_directory(name, descriptor):
+                _make_accessible(name, descriptor)
+                directories.append(name)
+            else:
+                os.unlink(name, dir_fd=descriptor)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            errors.append(error)
+    return directories
+
+
+def _is_directory(name: str, parent: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+
+
+@contextmanager
+def _opened(name: str, parent: int) -> Iterator[int]:
+    _make_accessible(name, parent)
+    descriptor = os.open(name, _OPEN_DIRECTORY, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _make_accessible(name: str, parent: int) -> None:
+    """Give the owner all rights to a directory: moving it needs them, not only reading it."""
+    descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        if os.fstat(descriptor).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IRWXU)  # noqa: PTH101 - the only way to one opened by O_PATH
+    finally:
+        os.close(descriptor)
+
+
+def _readable(size: int) -> str:
+    for unit, power in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size >= power:
+            return f"{size / power:.4g} {unit}"
+    return f"{size} bytes"

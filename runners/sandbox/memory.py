@@ -1,0 +1,158 @@
+"""Main memory that a tree of processes holds, as far as /proc shows it.
+
+Resident pages are not all: a memfd that is written but not mapped, shared pages that were unmapped, and files in the
+sandbox's memory disks belong to no process. Where a control group counts memory (`cgroups`) none of this is needed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+BLOCK = 512
+_MEMORY_DISKS = ("tmp", "dev/shm")
+
+
+@dataclass(slots=True)
+class Held:
+    """What the processes hold beside their own pages. Sizes are bytes, by device and inode.
+
+    `shared` are files without a name in memory (memfd, System V segments, anonymous shared mappings), `unlinked` open
+    files on disk that have no name any more, and `hidden` the processes of this user that do not let their open files be seen.
+    """
+
+    shared: dict[tuple[int, int], int] = field(default_factory=dict)
+    unlinked: dict[tuple[int, int], int] = field(default_factory=dict)
+    hidden: set[int] = field(default_factory=set)
+
+
+def open_files(processes: Iterable[int]) -> Held:
+    """Return what the processes hold through open descriptors."""
+    held = Held()
+    for pid in processes:
+        try:
+            names = list(Path(f"/proc/{pid}/fd").iterdir())
+        except PermissionError:
+            if _hides(pid):
+                held.hidden.add(pid)
+            continue
+        except OSError:
+            continue
+        for name in names:
+            with suppress(OSError):
+                _add(held, name.stat())
+    return held
+
+
+def add_mapped(held: Held, processes: Iterable[int]) -> None:
+    """Add shared memory that is mapped and not open.
+
+    Its pages count where this process may ask for them (as root), else all that is mapped of it.
+    """
+    seen = set(held.shared)
+    for pid in processes:
+        try:
+            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            span, _, offset, device, inode, *_ = line.split(maxsplit=5)
+            major, _, minor = device.partition(":")
+            key = (os.makedev(int(major, 16), int(minor, 16)), int(inode))
+            if key[0] != _shared_memory_device() or key in seen:
+                continue
+            held.shared[key] = max(held.shared.get(key, 0), _mapped(pid, span, int(offset, 16)))
+
+
+def _mapped(pid: int, span: str, offset: int) -> int:
+    try:
+        return Path(f"/proc/{pid}/map_files/{span}").stat().st_blocks * BLOCK
+    except OSError:
+        begin, end = (int(word, 16) for word in span.split("-"))
+        return offset + end - begin
+
+
+def _add(held: Held, status: os.stat_result) -> None:
+    key = (status.st_dev, status.st_ino)
+    if status.st_dev == _shared_memory_device():
+        held.shared[key] = status.st_blocks * BLOCK
+    elif stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+        held.unlinked[key] = max(status.st_size, status.st_blocks * BLOCK)
+
+
+@cache
+def _shared_memory_device() -> int:
+    """The kernel's internal file system for memory without a name."""
+    descriptor = os.memfd_create("probe")
+    try:
+        return os.fstat(descriptor).st_dev
+    finally:
+        os.close(descriptor)
+
+
+def _hides(pid: int) -> bool:
+    """Whether a process is one of this user and no zombie: then only itself can have closed its /proc to us (`prctl(2)`)."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(errors="replace")
+    except OSError:
+        return False
+    fields = {name: rest.split() for name, _, rest in (line.partition(":") for line in text.splitlines())}
+    return fields["State"][0] not in "ZX" and int(fields["Uid"][0]) == os.getuid()
+
+
+def resident(processes: Sequence[int]) -> int:
+    """Return the resident bytes, counting what processes share once for each: quick, and never too low."""
+    total = 0
+    for pid in processes:
+        with suppress(OSError, IndexError):
+            total += int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * PAGE
+    return total
+
+
+def proportional(processes: Sequence[int]) -> tuple[int, int]:
+    """Return the bytes of private and file pages, and those of shared memory, each process with its share of both.
+
+    Takes a walk through the page tables, so ask only when it matters.
+    """
+    private = shared = 0
+    for pid in processes:
+        try:
+            text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+        except PermissionError:
+            private += resident([pid])
+            continue
+        except OSError:
+            continue
+        sizes = {
+            name: int(rest.split()[0]) * 1024
+            for name, _, rest in (line.partition(":") for line in text.splitlines()[1:])
+        }
+        shared += sizes.get("Pss_Shmem", 0)
+        private += sizes.get("Pss", 0) - sizes.get("Pss_Shmem", 0) + sizes.get("SwapPss", 0)
+    return private, shared
+
+
+def memory_disks(first: int | None) -> int:
+    """Return the bytes in the memory disks of the sandbox whose first process is `first`."""
+    total = 0
+    for name in _MEMORY_DISKS if first is not None else ():
+        inside = Path(f"/proc/{first}/root/{name}")
+        with suppress(OSError):
+            if inside.stat().st_dev != Path("/", name).stat().st_dev:
+                disk = os.statvfs(inside)
+                total += (disk.f_blocks - disk.f_bfree) * disk.f_frsize
+    return total
+
+
+def available() -> int:
+    """Return the bytes that the machine can still give to programs."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0

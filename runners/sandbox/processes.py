@@ -1,0 +1,93 @@
+"""The processes of one run, found through /proc."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+ORPHAN_GRACE = 2.0
+"""Seconds to wait for the sandbox's first process, which ends together with bubblewrap."""
+
+
+class FirstProcess:
+    """The first process of a sandbox, as soon as bubblewrap has announced it. When it ends, the kernel ends all others."""
+
+    def __init__(self, announced: int) -> None:
+        self._pipe = os.fdopen(announced, "rb", buffering=0)
+        os.set_blocking(announced, False)
+        self._written = b""
+        self.pid: int | None = None
+        self._namespace: str | None = None
+        self._before = len(_all_processes())
+
+    def find(self) -> None:
+        """Read the announcement, once it has come."""
+        if self.pid is not None:
+            return
+        self._written += self._pipe.read(4096) or b""
+        try:
+            self.pid = int(json.loads(self._written)["child-pid"])
+        except (ValueError, KeyError, TypeError):
+            return
+        self._namespace = _process_namespace(self.pid)
+
+    def kill(self) -> None:
+        """End the sandbox at once, however many processes it holds."""
+        if self.pid is not None and self._is_member(self.pid):
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    def holds_more_than(self, count: int) -> bool:
+        """Whether the sandbox has more processes; quick, and exact only when the machine has as many more than before."""
+        processes = _all_processes()
+        if self._namespace is None or len(processes) - self._before <= count // 2:
+            return False
+        found = 0
+        for pid in sorted(processes, reverse=True):
+            found += self._is_member(pid)
+            if found > count:
+                return True
+        return False
+
+    def reap(self) -> None:
+        """Wait until it has ended, and with it the whole sandbox; reap it if this process has adopted it."""
+        self.find()
+        self._pipe.close()
+        end = time.monotonic() + ORPHAN_GRACE
+        while self.pid is not None and self._goes_on(self.pid) and time.monotonic() < end:
+            time.sleep(0.002)
+
+    def _goes_on(self, pid: int) -> bool:
+        try:
+            return os.waitpid(pid, os.WNOHANG) == (0, 0)
+        except ChildProcessError:
+            return self._is_member(pid) and state(pid) not in "ZX"
+
+    def _is_member(self, pid: int) -> bool:
+        return self._namespace is not None and _process_namespace(pid) == self._namespace
+
+
+def _all_processes() -> list[int]:
+    with os.scandir("/proc") as entries:
+        return [int(entry.name) for entry in entries if entry.name.isdecimal()]
+
+
+def _process_namespace(pid: int) -> str | None:
+    """The name of a process's namespace of processes, None if it has ended or is not ours to look at."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return None
+
+
+def state(pid: int) -> str:
+    """The state of a process as the kernel abbreviates it (`proc_pid_stat(5)`); "X" if it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return "X"
+    return text.rpartition(")")[2].split()[0]

@@ -1,0 +1,99 @@
+"""What jobs leave behind in the miner's directory: it is removed whatever it is, and never stops a start."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from agent.miner.premises import Premises
+from runners.sandbox import files
+
+
+@pytest.fixture
+def premises(tmp_path: Path) -> Iterator[Premises]:
+    made = Premises(tmp_path / "miner")
+    made.enter()
+    yield made
+    made.leave()
+    files.remove(tmp_path / "miner")  # pytest's own removal fails on a deep tree
+
+
+def make_deep(directory: Path, depth: int) -> None:
+    """Directories below each other, the last of them closed."""
+    directory.mkdir()
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=here)
+        inner = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.fchmod(here, 0)
+    os.close(here)
+
+
+def test_attack_a_deep_tree_is_removed_at_the_start(premises: Premises) -> None:
+    make_deep(premises.jobs / "job_1", 1500)
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    premises.remove_leftovers(())
+    assert list(premises.jobs.iterdir()) == []
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
+def test_what_is_needed_stays(premises: Premises) -> None:
+    for name in ("job_1", "job_2"):
+        (premises.jobs / name / "output").mkdir(parents=True)
+    premises.remove_leftovers((premises.jobs / "job_1",))
+    assert [path.name for path in premises.jobs.iterdir()] == ["job_1"]
+
+
+def test_links_are_removed_and_not_followed(premises: Premises, tmp_path: Path) -> None:
+    (tmp_path / "owners").mkdir()
+    (tmp_path / "owners" / "file").write_text("mine")
+    (premises.jobs / "job_1").mkdir()
+    (premises.jobs / "job_1" / "link").symlink_to(tmp_path / "owners")
+    (premises.jobs / "job_2").symlink_to(tmp_path / "owners")
+    premises.remove_leftovers(())
+    assert list(premises.jobs.iterdir()) == []
+    assert (tmp_path / "owners" / "file").read_text() == "mine"
+
+
+def test_what_cannot_be_removed_is_logged_and_the_rest_goes(
+    premises: Premises, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("job_1", "job_2"):
+        (premises.jobs / name / "work").mkdir(parents=True)
+        for file in ("a", "stuck", "z"):
+            (premises.jobs / name / "work" / file).write_text("x")
+    unlink = os.unlink
+
+    def refuse(path: str, *, dir_fd: int | None = None) -> None:
+        if path == "stuck":
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(os, "unlink", refuse)
+        premises.remove_leftovers(())
+    assert {entry["directory"] for entry in logs if entry["event"] == "directory_not_removed"} == {
+        "job_1",
+        "job_2",
+    }
+    left = [path.name for path in premises.jobs.rglob("*") if path.is_file()]
+    assert left == ["stuck", "stuck"]
+
+
+def test_a_tree_that_changes_meanwhile_is_removed_all_the_same(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    for number in range(200):
+        (tree / str(number) / "inner").mkdir(parents=True)
+    others = threading.Thread(target=lambda: [files.remove(tree / str(number)) for number in range(200)])
+    others.start()
+    files.remove(tree)
+    others.join()
+    assert not tree.exists()

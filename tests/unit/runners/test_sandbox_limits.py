@@ -1,0 +1,269 @@
+"""What a hostile program tries against the limits of its run: memory that nobody maps, files that are hard to count."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from runners.sandbox import Sandbox, files
+from runners.sandbox.watch import Ended, Limits
+
+MIB = 2**20
+LIMITS = Limits(memory=256 * MIB, output=100 * MIB, seconds=30, cpu_seconds=60, processes=24)
+PYTHON = "/usr/bin/python3"
+NOBODY = 65534
+
+
+@pytest.fixture
+def directory():
+    """The directory that the program may write to, where other users can reach it.
+
+    Not below pytest's own, which are closed to others and whose removal fails on a deep tree.
+    """
+    above = Path(tempfile.mkdtemp(prefix="aitbc-limits-"))
+    above.chmod(0o755)
+    made = above / "writable"
+    made.mkdir()
+    yield made
+    files.remove(above)
+
+
+@pytest.fixture
+def attack(tools, directory):
+    """Runs a Python program in the sandbox, in a writable directory; returns the outcome and the time that it took."""
+
+    def run(source, **limits):
+        sandbox = Sandbox(tools, dataclasses.replace(LIMITS, **limits))
+        seen = sandbox.write(directory, "/work")
+        began = time.monotonic()
+        outcome = sandbox.run([PYTHON, "-c", textwrap.dedent(source)], directory=seen)
+        return outcome, time.monotonic() - began
+
+    return run
+
+
+MEMORY = {
+    "a memfd that is written and not mapped": """
+        import os, time
+        file = os.memfd_create("x")
+        for _ in range(1200): os.write(file, bytes(2**20))
+        time.sleep(60)
+    """,
+    "many memfds": """
+        import os, time
+        for _ in range(120):
+            file = os.memfd_create("x")
+            for _ in range(10): os.write(file, bytes(2**20))
+        time.sleep(60)
+    """,
+    "shared memory whose pages were unmapped": """
+        import mmap, time
+        for _ in range(12):
+            block = mmap.mmap(-1, 100 * 2**20)
+            for page in range(0, len(block), 4096): block[page] = 1
+            block.madvise(mmap.MADV_DONTNEED)
+            globals().setdefault("kept", []).append(block)
+        time.sleep(60)
+    """,
+    "shared memory that a child wrote and its parent holds": """
+        import mmap, os, time
+        block = mmap.mmap(-1, 600 * 2**20)
+        if os.fork() == 0:
+            for page in range(0, len(block), 4096): block[page] = 1
+            os._exit(0)
+        os.wait()
+        time.sleep(60)
+    """,
+    "a memfd of a process that hides": """
+        import ctypes, os, time
+        ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+        file = os.memfd_create("x")
+        for _ in range(600): os.write(file, bytes(2**20))
+        time.sleep(60)
+    """,
+    "the memory disks": """
+        import time
+        for place in ("/tmp/x", "/dev/shm/x"):
+            with open(place, "wb") as file:
+                for _ in range(60): file.write(bytes(2**20))
+        block = bytearray(b"x") * (160 * 2**20)
+        time.sleep(60)
+    """,
+}
+
+
+@pytest.mark.parametrize("source", MEMORY.values(), ids=MEMORY)
+def test_attack_memory_that_is_no_processs_own_counts(attack, source):
+    outcome, seconds = attack(source, output=2000 * MIB)
+    assert outcome.ended is Ended.MEMORY
+    assert seconds < LIMITS.seconds
+
+
+def test_attack_detached_system_v_segments(attack):
+    """Segments that nobody is attached to: refused, or counted."""
+    outcome, seconds = attack("""
+        import ctypes, time
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.shmat.restype = ctypes.c_void_p
+        libc.shmat.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int]
+        libc.shmdt.argtypes = [ctypes.c_void_p]
+        for _ in range(6):
+            segment = libc.shmget(0, 100 * 2**20, 0o1600)
+            if segment < 0: raise SystemExit("refused")
+            address = libc.shmat(segment, None, 0)
+            ctypes.memset(address, 1, 100 * 2**20)
+            libc.shmdt(address)
+        time.sleep(60)
+    """)
+    assert outcome.ended is Ended.MEMORY or outcome.stderr == "refused\n"
+    assert seconds < LIMITS.seconds
+
+
+FILES = {
+    "1,500 nested directories": (
+        """
+        import os, time
+        for _ in range(1500):
+            os.mkdir("d"); os.chdir("d")
+        time.sleep(60)
+        """,
+        "nested more than 100 deep",
+    ),
+    "large files below a path that is longer than a path may be": (
+        """
+        import os, time
+        for _ in range(40):
+            os.mkdir("d" * 200); os.chdir("d" * 200)
+        for n in range(9): open(str(n), "wb").write(bytes(50 * 2**20))
+        time.sleep(60)
+        """,
+        "more than 100 MiB",
+    ),
+    "sparse files": (
+        """
+        import os, time
+        for n in range(6):
+            with open(str(n), "wb") as file: file.truncate(90 * 2**20)
+        time.sleep(60)
+        """,
+        "more than 100 MiB",
+    ),
+    "files without a name": (
+        """
+        import os, time
+        kept = []
+        for n in range(6):
+            kept.append(open("x", "wb")); os.unlink("x"); kept[-1].write(bytes(50 * 2**20)); kept[-1].flush()
+        time.sleep(60)
+        """,
+        "open files that were removed",
+    ),
+    "all at once before the first look": (
+        """
+        for n in range(3): open(str(n), "wb").truncate(90 * 2**20)
+        """,
+        "more than 100 MiB",
+    ),
+    "too many directories": (
+        """
+        import os
+        for n in range(300): os.mkdir(str(n))
+        """,
+        "more than 200 files and directories",
+    ),
+}
+
+
+@pytest.mark.parametrize(("source", "reason"), FILES.values(), ids=FILES)
+def test_attack_files_that_are_hard_to_count(attack, source, reason):
+    outcome, seconds = attack(source, files=200)
+    assert outcome.ended is Ended.OUTPUT
+    assert reason in outcome.reason
+    assert seconds < LIMITS.seconds
+
+
+UNREADABLE = """
+    import os, time
+    os.mkdir("closed")
+    for n in range(4): open(f"closed/{n}", "wb").write(bytes(50 * 2**20))
+    os.chmod("closed", 0)
+    time.sleep(60)
+"""
+
+AS_USER = """
+import encodings.ascii, json, os, sys  # Python's own files may lie where only root can read them later
+from pathlib import Path
+from runners._base import Tools
+from runners.sandbox import Sandbox, files
+from runners.sandbox.watch import Limits
+directory, source, output = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+if os.getuid() == 0:
+    os.chown(directory, 65534, 65534)
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+os.chdir("/")
+sandbox = Sandbox(Tools(), Limits(memory=256 * 2**20, output=output, seconds=30, cpu_seconds=60, processes=24))
+seen = sandbox.write(directory, "/work")
+outcome = sandbox.run(["/usr/bin/python3", "-c", source], directory=seen)
+for entry in list(directory.iterdir()):
+    files.remove(entry)
+print(json.dumps([outcome.ended, outcome.reason, outcome.stderr, sorted(os.listdir(directory))]))
+"""
+
+
+@pytest.fixture
+def attack_as_user(directory):
+    """The same with an agent that is not root. Returns how the program ended and why, and what is left after a removal."""
+
+    def run(source):
+        done = subprocess.run(
+            [sys.executable, "-c", AS_USER, str(directory), textwrap.dedent(source), str(2000 * MIB)],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+def test_attack_a_directory_that_its_owner_may_not_read(attack):
+    """An agent that is root reads it all the same, and counts."""
+    outcome, _ = attack(UNREADABLE)
+    assert outcome.ended is Ended.OUTPUT
+
+
+@pytest.mark.parametrize(
+    ("source", "ended", "reason"),
+    [
+        (UNREADABLE, "output", "a directory that cannot be read"),
+        (FILES["1,500 nested directories"][0], "output", "nested"),
+        (MEMORY["a memfd that is written and not mapped"], "memory", ""),
+        (MEMORY["a memfd of a process that hides"], "memory", "hide"),
+        (MEMORY["shared memory whose pages were unmapped"], "memory", ""),
+    ],
+)
+def test_attack_on_an_agent_that_is_not_root(attack_as_user, source, ended, reason):
+    outcome, said, complaint, left = attack_as_user(source)
+    assert outcome == ended, complaint
+    assert reason in said
+    assert left == []
+
+
+def test_processor_time_of_all_processes_together_is_bounded(attack):
+    outcome, seconds = attack(
+        """
+        import os
+        for _ in range(3): os.fork()
+        while True: pass
+        """,
+        cpu_seconds=1,
+    )
+    assert outcome.ended is Ended.CPU
+    assert seconds < LIMITS.seconds
