@@ -5,7 +5,7 @@ None of the dependencies is a plain function: the framework would call it in a t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -138,6 +138,17 @@ AUDIENCES: Final[Mapping[Callable[..., Any], Audience]] = {
     ),
 }
 """By the dependency that lets callers in. A route without one is open to everybody."""
+
+GUARDS: Final[Mapping[Callable[..., Any], Callable[[Context, str | None], Awaitable[Caller | Session]]]] = {
+    _caller: _caller,
+    _client: _client,
+    _admin: _admin,
+    _owner: _owner,
+    _owner_or_admin: _owner_or_admin,
+    _session: _session,
+    _any_secret: client_or_session,
+}
+"""What each of these dependencies does with a key: returns whose it is, or raises the error that refuses it."""
 
 
 IdempotencyKey = Annotated[

@@ -14,6 +14,7 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agent.coordinator.connections import connection_of
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.streams import Stream, Wanted, open_stream
 from agent.coordinator.operations.submission import field_errors
@@ -80,6 +81,8 @@ class _Connection:
             await self._accept()
             secret = await self._first_message()
         async with open_stream(self._context, secret, wanted) as stream:
+            if (connection := connection_of(self._websocket.scope)) is not None:
+                connection.identify(stream.owner)
             # Accepted only now, so that whoever is connected misses nothing.
             await self._accept()
             if announced:
