@@ -47,8 +47,7 @@ class Hosts:
             }
         )
         self._below = tuple(name[1:] for name in self._names if name.startswith("*."))
-        # Where others reach it, it may have any name in their networks, and a page learns nothing that its owner could not ask for.
-        self._strict = bool(settings.hosts) or _is_loopback(settings.host)
+        self._loopback = _is_loopback(settings.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -69,10 +68,7 @@ class Hosts:
         host = hosts[0].decode("latin-1") if hosts else ""
         known = len(hosts) <= 1 and self._knows(_name(host))
         scope["known_host"] = known
-        client = scope.get("client")
-        # A proxy that the settings name decides itself for which names it passes requests on.
-        trusted = lies_in(client[0] if client else None, self._settings.trusted_proxies)
-        if not known and not trusted and (self._strict or len(hosts) > 1):
+        if not known and (len(hosts) > 1 or self._settings.hosts or self._is_local(scope)):
             self._meter.count(REFUSED, "host")
             shown = host[:100] if len(hosts) == 1 else "more than one name"
             raise UnknownHost(
@@ -81,6 +77,15 @@ class Hosts:
             )
         if scope["type"] == "websocket":
             self._check_origin(scope, host)
+
+    def _is_local(self, scope: Scope) -> bool:
+        """Whether the request can come from a page in a browser of this machine only, and from no proxy of the settings.
+
+        A proxy decides itself for which names it passes requests on. And where others reach the coordinator, it may have any name in
+        their networks, while a page learns nothing that its owner could not ask for.
+        """
+        client = scope.get("client")
+        return self._loopback and not lies_in(client[0] if client else None, self._settings.trusted_proxies)
 
     def _knows(self, name: str) -> bool:
         if ANY in self._names or name in self._names or name.endswith((f".{_LOCAL}", *self._below)):
@@ -92,12 +97,18 @@ class Hosts:
         origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
         allowed: Sequence[str] = self._settings.origins
         for origin in origins:
-            if urlsplit(origin).netloc.lower() == host.lower() or origin in allowed or ANY in allowed:
+            if _same(origin, host) or origin in allowed or ANY in allowed:
                 continue
             self._meter.count(REFUSED, "origin")
             raise Forbidden(
                 f"Pages of {origin[:100]!r} may not open WebSockets here; the operator can add it to the setting coordinator.origins."
             )
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether an origin is that of the requested host. Some proxies leave out the port of the host."""
+    page = urlsplit(origin)
+    return host.lower() in (page.netloc.lower(), page.hostname)
 
 
 def _name(host: str) -> str:

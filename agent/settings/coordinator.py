@@ -181,8 +181,9 @@ class CoordinatorSettings(Section):
     max_body_without_key: Bytes = Bytes("256Ki")
     """Largest body of a request without a valid key, where none is needed: registrations, and receipts to verify. Of other
     bodies without a key no more than this is read."""
-    max_json_values: Annotated[int, Field(ge=1000)] = 2_000_000
-    """Most values in one JSON body, since each costs some 60 bytes of memory: a transcript of a day has a tenth of it."""
+    max_json_values: Annotated[int, Field(ge=1000)] = 1_000_000
+    """Most values in a JSON body of more than 256 KiB, since each costs some 60 bytes of memory. A transcript of 24 hours, with the
+    time of every word, has fewer."""
     max_artifact: Bytes = Bytes("20Gi")
     """Largest artifact."""
     max_stored: Bytes = Bytes("1Ti")

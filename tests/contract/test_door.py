@@ -401,11 +401,11 @@ def test_many_keys_of_one_account_have_the_streams_of_one(tmp_path: Path) -> Non
 
 
 def test_streams_of_all_accounts_have_a_limit_too(tmp_path: Path) -> None:
-    with serve(tmp_path / "data", streams={"connections": 1}) as served:
-        with (
-            StreamSocket(served.url, served.client_key) as stream,
-            StreamSocket(served.url, served.other_key) as another,
-        ):
-            stream.subscribe()
-            code, error = another.refusal()
-            assert (code, error["code"]) == (4503, "SERVICE_UNAVAILABLE")
+    with (
+        serve(tmp_path / "data", streams={"connections": 1}) as served,
+        StreamSocket(served.url, served.client_key) as stream,
+        StreamSocket(served.url, served.other_key) as another,
+    ):
+        stream.subscribe()
+        code, error = another.refusal()
+        assert (code, error["code"]) == (4503, "SERVICE_UNAVAILABLE")
