@@ -9,13 +9,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
 import typer
-import uvicorn
 import uvloop
 
 from agent.cli import activity, agent_file, live, logs
@@ -29,6 +28,7 @@ from agent.coordinator.operations import health
 from agent.coordinator.operations.access import create_enrolment
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.logins import DASHBOARD, create_login
+from agent.coordinator.server import Server, listen
 from agent.core.errors import ConfigurationError
 from agent.core.liveness import Liveness
 from agent.settings import Settings
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from agent.miner.daemon import Daemon
 
 START_SECONDS: Final = 30.0
-CLOSE_SECONDS: Final = 5
-"""How long open requests may take to end after the miner has stopped."""
 ENROLMENT_SECONDS: Final = 600.0
 PATIENCE_SECONDS: Final = 20.0
 """How long a supervisor waits for the coordinator to be reached. Then the start counts as over, since a machine must boot while the
@@ -242,33 +240,11 @@ def on_signals(callback: Callable[[], None]) -> None:
         loop.add_signal_handler(number, callback)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the agent decides in which order its parts stop."""
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None]:
-        """Leave signals to the agent."""
-        yield
-
-
 @asynccontextmanager
 async def _serving(settings: Settings) -> AsyncIterator[tuple[str, Context, LocalKeys]]:
     listener, url = _listen(settings)
     context = build_context(settings)
-    server = _Server(
-        uvicorn.Config(
-            build_app(context),
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,  # the application reads them, from the proxies that the settings name
-            server_header=False,
-            ws_max_size=settings.coordinator.max_result,
-            ws_ping_interval=20,
-            ws_ping_timeout=20,
-            ws_per_message_deflate=False,
-            timeout_graceful_shutdown=CLOSE_SECONDS,
-        )
-    )
+    server = Server(build_app(context), settings.coordinator, context.connections)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http-server")
     try:
         await _started(server, serving)
@@ -291,7 +267,7 @@ def _collect_rarely() -> None:
     gc.set_threshold(GARBAGE_THRESHOLD, *gc.get_threshold()[1:])
 
 
-async def _started(server: _Server, serving: asyncio.Task[None]) -> None:
+async def _started(server: Server, serving: asyncio.Task[None]) -> None:
     async with asyncio.timeout(START_SECONDS):
         while not server.started:
             if serving.done():
@@ -302,9 +278,8 @@ async def _started(server: _Server, serving: asyncio.Task[None]) -> None:
 
 def _listen(settings: Settings) -> tuple[socket.socket, str]:
     host, port = settings.coordinator.host, settings.coordinator.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        listener = listen(host, port)
     except OSError as error:
         raise ConfigurationError(
             f"Cannot listen on {host} port {port}: {error.strerror}. Stop the program that uses it, or choose another with --port."

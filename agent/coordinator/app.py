@@ -23,11 +23,14 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from agent import __version__
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
+from agent.coordinator.bodies import Bodies
+from agent.coordinator.connections import Connections, raise_descriptor_limit
 from agent.coordinator.dashboard import BUILT, Dashboard, to_dashboard
 from agent.coordinator.dispatch import Dispatcher, Tolerated
 from agent.coordinator.feed import Feed, Recent
+from agent.coordinator.hosts import Hosts
 from agent.coordinator.hub import Hub
-from agent.coordinator.limits import BodyLimit, Failures, Refusals, RequestIds, Tus
+from agent.coordinator.limits import Failures, RequestIds, Tus
 from agent.coordinator.log import PUBLISHED, Sequencer
 from agent.coordinator.measures import MEASURES
 from agent.coordinator.openapi.document import allowed, document
@@ -81,7 +84,10 @@ log = structlog.get_logger()
 
 
 def build_context(settings: Settings) -> Context:
-    """Open the database, the artifacts and the log's key. Raises `ConfigurationError`."""
+    """Open the database, the artifacts and the log's key, and have the process allowed as many files as it may.
+
+    Raises `ConfigurationError`.
+    """
     directory = settings.data_dir / "coordinator"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     limits = settings.database
@@ -111,7 +117,7 @@ def build_context(settings: Settings) -> Context:
     )
     growing.open()
     stream = settings.coordinator.streams
-    hub = Hub(stream.queue, stream.queue_size)
+    hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
     signer = load_signer(key_file, settings.coordinator.origin)
     sequencer = Sequencer(
         database,
@@ -152,6 +158,9 @@ def build_context(settings: Settings) -> Context:
         catalogue=load_catalogue(settings.data_dir),
         clock=time.time,
         meter=meter,
+        connections=Connections(
+            settings.coordinator.connections, meter, descriptors=raise_descriptor_limit()
+        ),
     )
 
 
@@ -209,15 +218,16 @@ def build_app(context: Context) -> FastAPI:
     for router in OPERATORS_ROUTERS:
         app.include_router(router)
     _map_errors(app)
-    app.add_middleware(BodyLimit, limits=context.settings)
+    # Each stands before those above it.
+    app.add_middleware(Bodies, context=context)
     app.add_middleware(RateLimits, context=context)
     app.add_middleware(Tus)
     app.add_middleware(Failures)
-    app.add_middleware(Refusals)
-    app.add_middleware(RequestIds, meter=context.meter)
     if context.settings.trusted_proxies:
         trusted = [str(network) for network in context.settings.trusted_proxies]
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)
+    app.add_middleware(Hosts, settings=context.settings, meter=context.meter)
+    app.add_middleware(RequestIds, meter=context.meter)
     return app
 
 

@@ -16,6 +16,8 @@ QUEUE_LIMIT: Final = 1024
 """Messages that wait for one subscriber: all that one call of a miner may bring, ten seconds of a fast LLM's tokens."""
 QUEUE_SIZE: Final = 4 * 2**20
 """Bytes that wait for one subscriber, counted for messages that may be large."""
+TOTAL_SIZE: Final = 256 * 2**20
+"""Bytes that wait for all subscribers of a hub together."""
 
 Message = Mapping[str, Any]
 Filter = Callable[[Message], bool]
@@ -23,13 +25,26 @@ Filter = Callable[[Message], bool]
 RESYNC: Final[Message] = {"type": "resync"}
 
 
+class _Total:
+    """The bytes that wait for all subscribers of a hub. A message counts once for each of them, although they share it."""
+
+    __slots__ = ("limit", "size")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.size = 0
+
+
 class Subscription:
     """The messages of its topics since the subscription began. `wanted` chooses among them; all without."""
 
-    def __init__(self, limit: int = QUEUE_LIMIT, size_limit: int = QUEUE_SIZE) -> None:
+    def __init__(
+        self, limit: int = QUEUE_LIMIT, size_limit: int = QUEUE_SIZE, total: _Total | None = None
+    ) -> None:
         self.wanted: Filter | None = None
         self._limit = limit
         self._size_limit = size_limit
+        self._total = total or _Total(size_limit)
         self._waiting: deque[tuple[Message, int]] = deque()
         self._size = 0
         self._lagged = False
@@ -57,6 +72,7 @@ class Subscription:
         if self._waiting:
             message, size = self._waiting.popleft()
             self._size -= size
+            self._total.size -= size
             return message
         if self._lagged:
             self._lagged = False
@@ -71,6 +87,7 @@ class Subscription:
     def clear(self) -> None:
         """Forget what waits, and what was lost."""
         self._waiting.clear()
+        self._total.size -= self._size
         self._size = 0
         self._lagged = False
 
@@ -78,19 +95,25 @@ class Subscription:
         """Add a message. Once one was lost, so are all until the subscriber has read what it has: one gap, in one place."""
         if self._lagged or (self.wanted is not None and not self.wanted(message)):
             return
-        if len(self._waiting) >= self._limit or self._size + size > self._size_limit:
+        # Even with nothing left for all, whoever has taken everything gets one message: it keeps up.
+        full = bool(self._waiting) and self._total.size + size > self._total.limit
+        if full or len(self._waiting) >= self._limit or self._size + size > self._size_limit:
             self._lagged = True
         else:
             self._waiting.append((message, size))
             self._size += size
+            self._total.size += size
         self._news.set()
 
 
 class Hub:
     """Topics are strings: a job's id, or one of those that `feed` names. The limits are those of every subscription."""
 
-    def __init__(self, limit: int = QUEUE_LIMIT, size_limit: int = QUEUE_SIZE) -> None:
+    def __init__(
+        self, limit: int = QUEUE_LIMIT, size_limit: int = QUEUE_SIZE, total_size: int = TOTAL_SIZE
+    ) -> None:
         self._limits = limit, size_limit
+        self._total = _Total(total_size)
         self._topics: defaultdict[str, set[Subscription]] = defaultdict(set)
 
     @property
@@ -111,12 +134,13 @@ class Hub:
     @contextmanager
     def subscribe(self, *topics: str) -> Iterator[Subscription]:
         """Watch topics."""
-        subscription = Subscription(*self._limits)
+        subscription = Subscription(*self._limits, self._total)
         for topic in topics:
             self._topics[topic].add(subscription)
         try:
             yield subscription
         finally:
+            subscription.clear()
             for topic in topics:
                 self._topics[topic].discard(subscription)
                 if not self._topics[topic]:

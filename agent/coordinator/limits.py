@@ -1,117 +1,31 @@
-"""What stands before the application: a limit on bodies, refusals that are heard, an id for every request, the words of tus."""
+"""ASGI middleware around the application: an id for every request, errors that nobody expected, the headers of tus."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import secrets
 import time
-from contextlib import suppress
 from typing import Final
 
 import structlog
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator import tracing
 from agent.coordinator.measures import REQUEST_SECONDS, REQUESTS
 from agent.core import tus
-from agent.core.errors import ApiError, InternalError, PayloadTooLarge, UnsupportedVersion, error_body
+from agent.core.errors import ApiError, InternalError, Unauthorized, UnsupportedVersion, error_body
 from agent.core.tracing import trace_id_in
 from agent.measures import Meter
-from agent.settings import CoordinatorSettings
-
-# These stream to disk and keep the larger limit of artifacts themselves.
-_STREAMED: Final = re.compile(
-    r"(/api)?/v1/(artifacts|jobs/[^/]+/files/[^/]+|uploads(/[^/]+)?|audio/(transcriptions|translations))"
-)
-DRAIN_BYTES: Final = 64 * 2**20
-DRAIN_SECONDS: Final = 10.0
-DRAIN_SILENCE_SECONDS: Final = 0.5
-"""Who sends nothing for so long waits for the answer, or is gone."""
-
-MAX_RECEIPT: Final = 256 * 1024
 
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
-FIRST_ERROR: Final = 400
-
 _VERSIONED: Final = ("/v1", "/api/v1")
 _FILES: Final = "/dashboard"
 """What is served as files has one name for all."""
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
-_OPEN: Final = re.compile(r"(/api)?/v1/(receipts/verify|log/cosignature)")
-_RESULTS: Final = re.compile(r"(/api)?/v1/miners/jobs/[^/]+/result")
-
-
 log = structlog.get_logger()
-
-
-class BodyLimit:
-    """Answers 413 to a body over its limit, by its header or while it arrives, before it is in memory."""
-
-    def __init__(self, app: ASGIApp, limits: CoordinatorSettings) -> None:
-        self._app = app
-        self._limits = limits
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] != "http" or _STREAMED.fullmatch(scope["path"]):
-            await self._app(scope, receive, send)
-            return
-        limit = self._limit(scope["path"])
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > limit:
-            error = PayloadTooLarge(_message(limit), {"limit": limit})
-            await answer_error(scope, send, error, close=True)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > limit:
-                raise HTTPException(PayloadTooLarge.status, _message(limit))
-            return message
-
-        await self._app(scope, counted, send)
-
-    def _limit(self, path: str) -> int:
-        if _RESULTS.fullmatch(path):
-            return self._limits.max_result
-        # Anybody may have receipts and cosignatures verified, so they may be as long as receipts are.
-        return min(MAX_RECEIPT, self._limits.max_body) if _OPEN.fullmatch(path) else self._limits.max_body
-
-
-class Refusals:
-    """Reads on for a while before an error is answered: a client that still sends when the connection ends never sees it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        # Who waits to be asked for the body is refused without being asked.
-        if scope["type"] != "http" or b"expect" in dict(scope["headers"]):
-            await self._app(scope, receive, send)
-            return
-        unread = True
-
-        async def reading() -> Message:
-            nonlocal unread
-            message = await receive()
-            unread = message.get("more_body", False)
-            return message
-
-        async def answering(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] >= FIRST_ERROR and unread:
-                await _drain(receive)
-            await send(message)
-
-        await self._app(scope, reading, answering)
 
 
 class Tus:
@@ -223,31 +137,14 @@ def _template(scope: Scope) -> str:
     return f"/v1{path}" if scope["path"].startswith(_VERSIONED) and not path.startswith(_VERSIONED) else path
 
 
-async def _drain(receive: Receive) -> None:
-    """Read on and throw away, not more and not longer than the limits."""
-    drained = 0
-    with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_SECONDS):
-            while drained < DRAIN_BYTES:
-                async with asyncio.timeout(DRAIN_SILENCE_SECONDS):
-                    message = await receive()
-                drained += len(message.get("body", b""))
-                if not message.get("more_body"):
-                    return
-
-
-async def answer_error(scope: Scope, send: Send, error: ApiError, *, close: bool = False) -> None:
+async def answer_error(scope: Scope, send: Send, error: ApiError) -> None:
     """Answer an error in the one shape, before the application has seen the request."""
     shown = error_body(error.code, error.message, error.details, scope.get("request_id", ""))
     body = json.dumps(shown).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
-    if close:
-        headers.append((b"connection", b"close"))
+    if error.status == Unauthorized.status:
+        headers.append((b"www-authenticate", b"Bearer"))
     kind = "websocket.http.response" if scope["type"] == "websocket" else "http.response"
     await send({"type": f"{kind}.start", "status": error.status, "headers": headers})
     await send({"type": f"{kind}.body", "body": body})
-
-
-def _message(limit: int) -> str:
-    return f"The body may have at most {limit} bytes; upload files with POST /v1/artifacts."

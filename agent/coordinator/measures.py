@@ -23,6 +23,24 @@ REQUEST_SECONDS: Final = Measure(
 RATE_LIMITED: Final = Measure(
     "aitbc_coordinator_rate_limited_requests_total", "counter", "Requests that were answered 429, by policy.", ("policy",)
 )  # fmt: skip
+CONNECTIONS: Final = Measure(
+    "aitbc_coordinator_connections", "gauge", "Open connections: with_key once a request on it has brought a valid key, else without_key.",
+    ("kind",), read=True,
+)  # fmt: skip
+CONNECTIONS_LIMIT: Final = Measure(
+    "aitbc_coordinator_connections_limit", "gauge", "How many connections there may be, by the settings and the process's limit on open files.",
+    read=True,
+)  # fmt: skip
+CONNECTIONS_CLOSED: Final = Measure(
+    "aitbc_coordinator_connections_closed_total", "counter",
+    "Connections that were closed for a limit: address and full (too many), head, head_size and body (a request came too slowly or its "
+    "head was too large), send (an answer was not taken).", ("reason",),
+)  # fmt: skip
+REFUSED: Final = Measure(
+    "aitbc_coordinator_refused_requests_total", "counter",
+    "Requests that were refused before their body was read: key (none, or not a valid one), size (too large), host (unknown name), "
+    "origin (a foreign page's WebSocket).", ("reason",),
+)  # fmt: skip
 CLAIMED: Final = Measure(
     "aitbc_coordinator_jobs_claimed_total", "counter", "Leases given to miners, by service; a job that is run again counts again.",
     ("service",),
@@ -104,7 +122,7 @@ EARNED: Final = Measure(
 )  # fmt: skip
 
 MEASURES: Final = (
-    REQUESTS, REQUEST_SECONDS, RATE_LIMITED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
+    REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE,
     LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,
 )  # fmt: skip

@@ -27,6 +27,7 @@ from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator import cookies
+from agent.coordinator.connections import connection_of
 from agent.coordinator.limits import answer_error
 from agent.coordinator.measures import RATE_LIMITED
 from agent.coordinator.operations import access, miners
@@ -182,8 +183,7 @@ class RateLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        counted = self._settings.enabled and scope["type"] in ("http", "websocket")
-        if not counted or _UNCOUNTED.fullmatch(scope["path"]):
+        if scope["type"] not in ("http", "websocket") or _UNCOUNTED.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         uses = await self._count(scope)
@@ -194,16 +194,23 @@ class RateLimits:
         await self._app(scope, receive, _with_headers(send, uses) if uses else send)
 
     async def _count(self, scope: Scope) -> list[_Use]:
-        """Count the call against the budgets that it belongs to; the last one may refuse it."""
+        """Find out who calls, and count the call against the budgets that it belongs to; the last one may refuse it."""
         address = caller_address(_host(scope))
-        secret = _secret(scope)
+        secret = secret_of(scope)
         try:
             who = None if secret is None else await self._who(secret, address)
         except Unauthorized:
-            return [await self._use("failures", address)]
+            return [await self._use("failures", address)] if self._settings.enabled else []
         except RateLimitExceeded:
             return [await self._state("failures", address, refused=True)]
-        if who is None or secret is None:
+        if who is not None:
+            _identify(scope, who)
+        return await self._count_for(scope, who, secret or "", address) if self._settings.enabled else []
+
+    async def _count_for(
+        self, scope: Scope, who: Caller | Session | None, secret: Credential, address: str
+    ) -> list[_Use]:
+        if who is None:
             return [await self._use(_policy_without_key(scope), address)]
         free = isinstance(who, Session) and _SOCKET_CALLS.fullmatch(scope["path"])
         if free or self._is_unlimited(scope):
@@ -235,7 +242,7 @@ class RateLimits:
 
     async def _caller(self, secret: str, address: str) -> Caller:
         """Who has this key. Raises `Unauthorized`, or `RateLimitExceeded` where too many wrong ones came from."""
-        if not access.seen_lately(self._context, secret):
+        if self._settings.enabled and not access.seen_lately(self._context, secret):
             failures = self._budgets["failures"]
             if not await self._limiter.test(failures.item, address):
                 raise RateLimitExceeded("too many wrong keys")
@@ -270,7 +277,16 @@ def _host(scope: Scope) -> str | None:
     return client[0] if client else None
 
 
-def _secret(scope: Scope) -> Credential | None:
+def _identify(scope: Scope, who: Caller | Session) -> None:
+    """Note whose request and connection this is, for those who come after."""
+    scope["caller"] = who
+    connection = connection_of(scope)
+    if connection is not None and connection.owner is None:
+        owner, miner = (who.miner_id, True) if isinstance(who, Session) else (who.owner, False)
+        connection.identify(owner, miner=miner)
+
+
+def secret_of(scope: Scope) -> Credential | None:
     """The key, token or cookie of a call, found where the routes find it; for a WebSocket also in `?token=`."""
     key = None
     for name, value in scope["headers"]:

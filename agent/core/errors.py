@@ -12,6 +12,7 @@ AgentError
     ├── NotFound                404 NOT_FOUND
     │   └── JobNotFound         404 JOB_NOT_FOUND
     ├── MethodNotAllowed        405 METHOD_NOT_ALLOWED
+    ├── RequestTimeout          408 REQUEST_TIMEOUT
     ├── Conflict                409 CONFLICT
     │   ├── JobAlreadyCompleted 409 JOB_ALREADY_COMPLETED
     │   ├── JobNotCompleted     409 JOB_NOT_COMPLETED
@@ -22,10 +23,12 @@ AgentError
     ├── PayloadTooLarge         413 PAYLOAD_TOO_LARGE
     ├── UnsupportedMediaType    415 UNSUPPORTED_MEDIA_TYPE
     ├── RangeNotSatisfiable     416 RANGE_NOT_SATISFIABLE
+    ├── UnknownHost             421 UNKNOWN_HOST
     ├── ValidationFailed        422 VALIDATION_ERROR
     │   └── ReceiptInvalid      422 RECEIPT_INVALID
     ├── Locked                  423 LOCKED
     ├── RateLimitExceeded       429 RATE_LIMIT_EXCEEDED
+    ├── HeadTooLarge            431 HEAD_TOO_LARGE
     ├── ChecksumMismatch        460 CHECKSUM_MISMATCH
     ├── InternalError           500 INTERNAL_ERROR
     ├── ServiceUnavailable      503 SERVICE_UNAVAILABLE
@@ -158,6 +161,14 @@ class MethodNotAllowed(ApiError):
     remedy = "Use a method that the header `Allow` names."
 
 
+class RequestTimeout(ApiError):
+    """The request's head or body came too slowly; the connection was closed."""
+
+    code = "REQUEST_TIMEOUT"
+    status = 408
+    remedy = "Send the request in one go; upload large files over a slow line in parts (docs/uploads.md)."
+
+
 class Conflict(ApiError):
     """The state of the thing does not allow this."""
 
@@ -240,6 +251,16 @@ class RangeNotSatisfiable(ApiError):
     remedy = "Ask for a range within the size that the header `Content-Range` names."
 
 
+class UnknownHost(ApiError):
+    """The request names a host under which this coordinator is not known, so it may come from a foreign page in a browser."""
+
+    code = "UNKNOWN_HOST"
+    status = 421
+    remedy = (
+        "Use the coordinator's address or a name of `coordinator.hosts`; the operator can add the name there."
+    )
+
+
 class ValidationFailed(ApiError):
     """The request's content is wrong. `details["fields"]` names each field."""
 
@@ -280,6 +301,14 @@ class RateLimitExceeded(ApiError):
     ) -> None:
         super().__init__(message, details)
         self.headers = {"Retry-After": str(retry_after)}
+
+
+class HeadTooLarge(ApiError):
+    """The request's headers are over their limit."""
+
+    code = "HEAD_TOO_LARGE"
+    status = 431
+    remedy = "Send fewer or shorter headers, or a shorter path; the message names the limit."
 
 
 class ChecksumMismatch(ApiError):

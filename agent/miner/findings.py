@@ -106,6 +106,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "{processor}, {memory} of memory for this process.",
         "Offer small models only, or raise the memory limit of the container or service.",
     ),
+    "descriptors_low": Kind(
+        "warning",
+        "This process may have {limit} files open at most, which is room for few connections to a coordinator.",
+        "Raise the hard limit: LimitNOFILE= in a unit, --ulimit nofile= of a container, /etc/security/limits.conf for a login.",
+    ),
     "sqlite_wal_reset": Kind(
         "warning",
         "SQLite {version} can damage a database when several connections checkpoint at once. The agent never lets "

@@ -23,6 +23,7 @@ from pydantic_settings import (
 from agent.core.errors import ConfigurationError
 from agent.settings._section import Section
 from agent.settings.coordinator import (
+    ConnectionSettings,
     CoordinatorSettings,
     DatabaseSettings,
     RateLimitSettings,
@@ -37,6 +38,7 @@ from agent.settings.miner import InputSettings, MinerSettings, PauseSettings, Ru
 from agent.settings.sources import read_environment, read_file
 
 __all__ = [
+    "ConnectionSettings",
     "CoordinatorSettings",
     "DatabaseSettings",
     "Fault",

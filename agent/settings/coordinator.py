@@ -72,6 +72,32 @@ class WebhookSettings(Section):
     """How long finished messages can be looked at."""
 
 
+class ConnectionSettings(Section):
+    """Connections to the coordinator: how many there may be, and how long they may keep it waiting. See docs/limits.md."""
+
+    maximum: Annotated[int, Field(ge=1)] = 10_000
+    """Connections in all. Fewer fit where the process may open fewer files: half of what `reserved_descriptors` leaves."""
+    per_address: Annotated[int, Field(ge=1)] = 256
+    """Connections from one IPv4 address or IPv6 /64 on which no valid key has come yet; beyond it the oldest of them is
+    closed. Callers with a key, such as the miners of a site behind one address, do not count."""
+    per_account: Annotated[int, Field(ge=1)] = 1000
+    """Connections of one account or miner, at most a quarter of all. Further ones are treated as those without a key."""
+    reserved_descriptors: Annotated[int, Field(ge=16)] = 192
+    """File descriptors that connections leave to the database, files, the log and an embedded miner."""
+    head_seconds: Annotated[float, Field(gt=0)] = 15
+    """How long the head of a request may take to arrive, from its first byte or from the connection's beginning."""
+    max_head: Bytes = Bytes("64Ki")
+    """Largest head of a request: its path and headers."""
+    body_seconds: Annotated[float, Field(gt=0)] = 30
+    """How long the coordinator waits for a body in all, beside the time that the body takes at `body_rate`."""
+    body_rate: Annotated[int, Field(ge=1)] = 500
+    """Bytes per second of the slowest body that is accepted. A tenth of what a modem brought."""
+    idle_seconds: Annotated[int, Field(ge=1)] = 75
+    """How long a connection stays open after an answer; longer than common proxies keep theirs (60 s), so that they close first."""
+    send_seconds: Annotated[float, Field(gt=0)] = 60
+    """A client that takes nothing of its answer for so long is disconnected. It can resume streams and downloads."""
+
+
 class StreamSettings(Section):
     """Who follows what happens: `/ws` and the events of a job. See docs/streams.md."""
 
@@ -83,8 +109,13 @@ class StreamSettings(Section):
     """How many of the newest tokens, previews and progress messages are kept in memory for clients whose connection broke."""
     kept_size: Bytes = Bytes("32Mi")
     """Bytes of these in all."""
-    connections_per_key: Annotated[int, Field(ge=1)] = 256
-    """Streams of all kinds that one key may have open at a time; each costs a socket and up to `queue_size`."""
+    queued_size: Bytes = Bytes("256Mi")
+    """Bytes that wait for all clients together; beyond it a client that does not keep up counts as too slow."""
+    connections_per_account: Annotated[int, Field(ge=1)] = 256
+    """Streams of all kinds that the keys of one account or miner may have open together; each costs a socket and up to
+    `queue_size`."""
+    connections: Annotated[int, Field(ge=1)] = 4096
+    """Streams of all accounts together, at most half of all connections."""
     max_message: Bytes = Bytes("64Ki")
     """Largest message that a client may send on `/ws`; room for `max_job_ids`."""
     max_job_ids: Annotated[int, Field(ge=1)] = 1000
@@ -106,6 +137,13 @@ class CoordinatorSettings(Section):
     """Address to listen on. The default is loopback, since a coordinator without TLS should not face a network."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8420
     """TCP port; 0 takes a free one, which `agent.json` then names."""
+    hosts: tuple[Annotated[str, Field(pattern=r"^(\*|(\*\.)?[A-Za-z0-9_.-]+)$", max_length=253)], ...] = ()
+    """Names under which clients reach the coordinator, without ports; `*.example.org` for all below one, `*` for any. IP
+    addresses, `localhost` and this machine's name always work. Other names are refused where the coordinator listens on
+    loopback only, or where this is set: a page in a browser could point its own name here (DNS rebinding)."""
+    origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/]+)$", max_length=300)], ...] = ()
+    """Origins of web pages, such as `https://app.example.org`, that may open WebSockets here beside the coordinator's own; `*`
+    for any."""
     environment: str = "production"
     """What the health answer calls this installation."""
     origin: str | None = None
@@ -156,6 +194,12 @@ class CoordinatorSettings(Section):
     """How many jobs run at the same time of an account that causes too many failures. One: it can still find its mistake."""
     max_body: Bytes = Bytes("4Mi")
     """Largest JSON body of a request."""
+    max_body_without_key: Bytes = Bytes("256Ki")
+    """Largest body of a request without a valid key, where none is needed: registrations, and receipts to verify. Of other
+    bodies without a key no more than this is read."""
+    max_json_values: Annotated[int, Field(ge=1000)] = 1_000_000
+    """Most values in a JSON body of more than 256 KiB, since each costs some 60 bytes of memory. A transcript of 24 hours, with the
+    time of every word, has fewer."""
     max_artifact: Bytes = Bytes("20Gi")
     """Largest artifact."""
     max_checkpoints: Annotated[int, Field(ge=1)] = 10_000
@@ -228,6 +272,7 @@ class CoordinatorSettings(Section):
     rate_limits: RateLimitSettings = RateLimitSettings()
     webhooks: WebhookSettings = WebhookSettings()
     streams: StreamSettings = StreamSettings()
+    connections: ConnectionSettings = ConnectionSettings()
 
 
 class DatabaseSettings(Section):

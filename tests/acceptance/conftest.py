@@ -15,7 +15,10 @@ from support.media import make_speech, make_video
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     """A real agent: coordinator, miner and runners."""
-    agent = Agent(tmp_path_factory.mktemp("agent") / "data", "start", "--port", "0")
+    # Under this name the tests of the JavaScript SDK in a browser reach it.
+    names = '["coordinator.test"]'
+    directory = tmp_path_factory.mktemp("agent") / "data"
+    agent = Agent(directory, "start", "--port", "0", AITBC_COORDINATOR__HOSTS=names)
     with running(agent):
         yield agent
 

@@ -202,7 +202,7 @@ def test_a_message_that_makes_no_sense_is_answered_and_the_stream_goes_on(
 
 
 def test_limits_on_messages_filters_and_connections(tmp_path: Path) -> None:
-    limits = {"max_message": "1Ki", "max_job_ids": 2, "connections_per_key": 2}
+    limits = {"max_message": "1Ki", "max_job_ids": 2, "connections_per_account": 2}
     with serve(tmp_path / "data", streams=limits) as served:
         with StreamSocket(served.url, served.client_key) as stream:
             stream.send({"type": "subscribe", "job_ids": ["x" * 2000]})

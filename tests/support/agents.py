@@ -31,6 +31,8 @@ class Agent:
         self.data_dir = data_dir
         self.options = [command, "--data-dir", str(data_dir), *options]
         self.environment = environment
+        self.prefix: list[str] = []
+        """A program, with its options, that starts the agent."""
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
         self.lines: queue.Queue[str] = queue.Queue()
@@ -45,7 +47,7 @@ class Agent:
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [COMMAND, *self.options],
+                [*self.prefix, COMMAND, *self.options],
                 env={**environment, **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

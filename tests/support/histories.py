@@ -25,6 +25,7 @@ from sqlalchemy import select
 
 from agent.configuration import load_catalogue
 from agent.coordinator.artifacts import ArtifactDirectory
+from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
@@ -59,7 +60,7 @@ from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.ledger import available, escrow
 from agent.core.quantities import to_units
 from agent.measures import Meter
-from agent.settings import CoordinatorSettings, WebhookSettings
+from agent.settings import ConnectionSettings, CoordinatorSettings, WebhookSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload
@@ -163,6 +164,7 @@ class Histories(RuleBasedStateMachine):
             services={name: runner.definition for name, runner in installed().items()},
             catalogue=load_catalogue(),
             clock=self.clock,
+            connections=Connections(ConnectionSettings(), meter, descriptors=1024),
         )
 
     def do(self, work: Awaitable[T]) -> T:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -12,13 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
-import uvicorn
 import uvloop
 
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.operations import access, wallet
 from agent.coordinator.operations.access import Role
 from agent.coordinator.operations.context import Context
+from agent.coordinator.server import Server, listen
 from agent.settings import Settings
 
 T = TypeVar("T")
@@ -49,17 +48,9 @@ class Served:
 def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
     """Serve a coordinator whose data is in `data_dir`; keyword arguments are its settings."""
     settings = Settings(data_dir=data_dir, coordinator={"port": 0, **coordinator})
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     context = build_context(settings)
-    config = uvicorn.Config(
-        build_app(context),
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        ws_max_size=settings.coordinator.max_result,
-        timeout_graceful_shutdown=2,
-    )
-    server = uvicorn.Server(config)
+    server = Server(build_app(context), settings.coordinator, context.connections, close_seconds=2)
     loops: list[asyncio.AbstractEventLoop] = []
     started = threading.Event()
 

@@ -161,14 +161,15 @@ def _complete(operation: Json, route: APIRoute, method: str, components: Json) -
 
 
 def _audience(route: APIRoute) -> Audience | None:
-    found = [AUDIENCES[call] for call in _calls(route.dependant) if call in AUDIENCES]
+    found = [AUDIENCES[call] for call in calls(route.dependant) if call in AUDIENCES]
     return found[0] if found else None
 
 
-def _calls(dependant: Dependant) -> Iterator[Any]:
+def calls(dependant: Dependant) -> Iterator[Any]:
+    """Everything that a route depends on."""
     for dependency in dependant.dependencies:
         yield dependency.call
-        yield from _calls(dependency)
+        yield from calls(dependency)
 
 
 def _never_null(schema: Json) -> Json:

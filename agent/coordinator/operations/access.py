@@ -68,6 +68,11 @@ class Caller:
     name: str = ""
     key_id: str = ""
 
+    @property
+    def owner(self) -> str:
+        """Whose connections and streams count together: those of an account, of a miner, or of an administrator's key."""
+        return self.account_id or self.miner_id or self.key_id
+
 
 @dataclass(frozen=True, slots=True)
 class BrowserCredential:

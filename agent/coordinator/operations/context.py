@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.coordinator.artifacts import ArtifactDirectory
+from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed import Feed
 from agent.coordinator.hub import Hub
@@ -51,6 +52,7 @@ class Context:
     catalogue: Mapping[str, CatalogueEntry]
     clock: Callable[[], float]
     meter: Meter
+    connections: Connections
     caches: dict[str, Any] = field(default_factory=dict)
     liveness: Liveness = field(default_factory=Liveness)
 

@@ -27,6 +27,7 @@ async def exposition(context: Context) -> bytes:
         measures.QUEUE: found.claimable,
         measures.OLDEST_SECONDS: 0.0 if found.oldest is None else max(0.0, now - found.oldest),
         measures.SUBSCRIBERS: context.hub.subscribers(),
+        measures.CONNECTIONS_LIMIT: context.connections.limit,
         measures.WRITES_WAITING: context.database.waiting,
         measures.UNWRITABLE: context.database.fault is not None,
         measures.WEBHOOKS_DUE: found.webhooks_due,
@@ -39,7 +40,9 @@ async def exposition(context: Context) -> bytes:
         measures.PAID: float(from_units(found.paid)),
         measures.EARNED: float(from_units(found.earned)),
     }
-    return context.meter.text({**_jobs(found), **{name: {(): value} for name, value in plain.items()}})
+    connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
+    labelled = {**_jobs(found), measures.CONNECTIONS: connections}
+    return context.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
 
 
 def _jobs(found: Numbers) -> Mapping[Measure, Values]:

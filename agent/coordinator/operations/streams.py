@@ -18,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.feed import ALL, EVERYBODY, NUMBER_BITS, account_topic, message_of, miner_topic
 from agent.coordinator.hub import RESYNC, Message, Subscription
-from agent.coordinator.operations.access import Caller, Credential, Role, authenticate, fingerprint
+from agent.coordinator.operations.access import Caller, Credential, Role, authenticate
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events as store
 from agent.coordinator.store.events import StoredEvent
-from agent.core.errors import RateLimitExceeded, ValidationFailed
+from agent.core.errors import RateLimitExceeded, ServiceUnavailable, ValidationFailed
 
 StreamType = Literal["job_update", "marketplace_update", "receipt_created", "job_progress", "job_event"]
 CHANGES: Final[frozenset[StreamType]] = frozenset({"job_update", "marketplace_update", "receipt_created"})
@@ -89,38 +89,50 @@ async def open_stream(
 ) -> AsyncIterator[Stream]:
     """A stream for whoever has this key; `audience` narrows what its caller may hear.
 
-    Raises `Unauthorized`, `RateLimitExceeded` if the key has too many streams, `ValidationFailed` for too many jobs.
+    Raises `Unauthorized`, `RateLimitExceeded` if its owner has too many streams, `ServiceUnavailable` if there are too many
+    in all, `ValidationFailed` for too many jobs.
     """
     caller = await authenticate(context, secret)
-    with _counted(context, fingerprint(secret or "")):
+    with _counted(context, caller.owner):
         heard = audience or audience_of(caller)
         async with context.feed.watch(*heard.topics) as subscription:
             stream = Stream(context, secret, heard, subscription)
+            stream.owner = caller.owner
             stream.want(wanted)
             yield stream
 
 
 @contextmanager
-def _counted(context: Context, key: str) -> Iterator[None]:
+def _counted(context: Context, owner: str) -> Iterator[None]:
+    """Count a stream of an owner, all keys of which count together, or it would have as many streams as it makes keys."""
     streams: Counter[str] = context.caches.setdefault("streams", Counter())
-    limit = context.settings.streams.connections_per_key
-    if streams[key] >= limit:
-        raise RateLimitExceeded(f"This key has {limit} streams open, which is the limit; close some.")
-    streams[key] += 1
+    settings = context.settings.streams
+    # Connections may be fewer than the setting has in mind, and streams must leave some for calls.
+    most = max(1, min(settings.connections, context.connections.limit // 2))
+    limit = min(settings.connections_per_account, most)
+    if streams[owner] >= limit:
+        raise RateLimitExceeded(f"Your account has {limit} streams open, which is the limit; close some.")
+    if streams.total() >= most:
+        raise ServiceUnavailable(f"All {most} streams of this coordinator are in use; come back later.")
+    streams[owner] += 1
     try:
         yield
     finally:
-        streams[key] -= 1
-        if not streams[key]:
-            del streams[key]
+        streams[owner] -= 1
+        if not streams[owner]:
+            del streams[owner]
 
 
 class Stream:
-    """Messages for one caller, each with a `seq` higher than the one before. Use `open_stream`."""
+    """Messages for one caller, each with a `seq` higher than the one before. Use `open_stream`.
+
+    `owner` is the account, miner or key that it counts towards.
+    """
 
     def __init__(
         self, context: Context, secret: Credential | None, audience: Audience, subscription: Subscription
     ) -> None:
+        self.owner = ""
         self._context = context
         self._settings = context.settings.streams
         self._secret = secret

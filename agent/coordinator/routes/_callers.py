@@ -5,7 +5,7 @@ None of the dependencies is a plain function: the framework would call it in a t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -79,6 +79,10 @@ async def _session(context: ContextOf, token: _Token) -> Session:
     return await miners.session_of(context, token)
 
 
+async def _session_of(context: Context, secret: Credential | None) -> Session:
+    return await miners.session_of(context, secret if isinstance(secret, str) else None)
+
+
 async def _any_secret(secret: Secret, _: _Token) -> Credential | None:
     return secret
 
@@ -147,6 +151,19 @@ AUDIENCES: Final[Mapping[Callable[..., Any], Audience]] = {
     ),
 }
 """By the dependency that lets callers in. A route without one is open to everybody."""
+
+GUARDS: Final[
+    Mapping[Callable[..., Any], Callable[[Context, Credential | None], Awaitable[Caller | Session]]]
+] = {
+    _caller: _caller,
+    _client: _client,
+    _admin: _admin,
+    _owner: _owner,
+    _owner_or_admin: _owner_or_admin,
+    _session: _session_of,
+    _any_secret: client_or_session,
+}
+"""What each of these dependencies does with a key: returns whose it is, or raises the error that refuses it."""
 
 
 IdempotencyKey = Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import access, exclusion, logins, miners, wallet
 from agent.coordinator.operations.access import Role
@@ -18,7 +19,7 @@ from agent.core.fields import Answer
 from agent.core.jobs import JobState
 from agent.core.quantities import Money, format_time
 
-router = APIRouter(prefix="/admin", tags=["Administration"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/admin", tags=["Administration"])
 
 
 class _Request(BaseModel):

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, status
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
 from agent.coordinator.operations import artifacts as operations
 from agent.coordinator.operations import links
@@ -33,7 +34,7 @@ from agent.core.errors import (
 )
 from agent.core.media_types import clean_media_type
 
-router = APIRouter(prefix="/artifacts", tags=["Artifacts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/artifacts", tags=["Artifacts"])
 
 _ANY_BYTES: Final = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _FILE: Final = {"description": "The file, with its own media type", "content": _ANY_BYTES}

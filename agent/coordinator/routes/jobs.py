@@ -11,6 +11,7 @@ import structlog
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
 from agent.coordinator.operations import job_files
 from agent.coordinator.operations import jobs as operations
@@ -44,7 +45,7 @@ from agent.core.errors import (
 from agent.core.jobs import JobState
 from agent.core.media_types import clean_media_type
 
-router = APIRouter(prefix="/jobs", tags=["Jobs"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/jobs", tags=["Jobs"])
 
 KEEP_ALIVE_SECONDS = 15.0
 _EVENTS_EXAMPLE = (

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import access, logins
 from agent.coordinator.operations.access import Role
@@ -16,7 +17,7 @@ from agent.core import fields
 from agent.core.errors import Conflict, NotFound, Unauthorized
 from agent.core.fields import Answer
 
-router = APIRouter(tags=["Keys and logins"])
+router = APIRouter(route_class=LargeJsonRoute, tags=["Keys and logins"])
 
 
 class _Request(BaseModel):

@@ -9,13 +9,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import log as operations
 from agent.coordinator.routes._answers import CheckpointCosigned
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.errors import Conflict, Forbidden, NotFound
 
-router = APIRouter(prefix="/log", tags=["Log"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/log", tags=["Log"])
 
 _IMMUTABLE: Final = {"Cache-Control": "public, max-age=31536000, immutable"}
 _FRESH: Final = {"Cache-Control": "no-cache"}

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import machines, orders
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin
@@ -15,7 +16,7 @@ from agent.core.errors import Conflict, NotFound
 from agent.core.fields import Answer
 from agent.core.orders import Order, OrderKind
 
-router = APIRouter(prefix="/miners", tags=["Miners"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/miners", tags=["Miners"])
 
 LONGEST_PAUSE_SECONDS = 366 * 86_400
 GpuId = Annotated[

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, status
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import marketplace, statistics
 from agent.coordinator.operations import offers as operations
@@ -25,7 +26,7 @@ from agent.core.errors import (
 from agent.core.fields import Answer, example
 from agent.core.quantities import Money
 
-router = APIRouter(prefix="/marketplace", tags=["Marketplace"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/marketplace", tags=["Marketplace"])
 
 
 class OfferRequirements(Answer):

@@ -21,8 +21,8 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 async def metrics(context: ContextOf, request: Request, secret: Secret) -> Response:
     """For the addresses of `coordinator.metrics_readers`, and for administrators' keys from anywhere."""
     host = request.client.host if request.client else None
-    # What a proxy has forwarded comes from somebody else than the proxy.
-    direct = not any(name in request.headers for name in _FORWARDED)
+    # What a proxy has forwarded comes from somebody else than the proxy, and what names another host may come from a page in a browser.
+    direct = request.scope["known_host"] and not any(name in request.headers for name in _FORWARDED)
     if not (direct and lies_in(host, context.settings.metrics_readers)):
         access.require(await access.authenticate(context, secret), Role.ADMIN)
     return Response(await operations.exposition(context), media_type=MEDIA_TYPE)

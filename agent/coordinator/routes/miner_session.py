@@ -13,12 +13,14 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 
+from agent.coordinator.connections import connection_of
 from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.large_json import LARGE, decode_large
 from agent.coordinator.operations import leases, miners, protocol
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.operations.wire import MAX_SLOTS, SlotsMessage
-from agent.core.errors import ApiError, MinerExcluded, StaleSession, Unauthorized
+from agent.core.errors import ApiError, MinerExcluded, PayloadTooLarge, StaleSession, Unauthorized
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
 
@@ -29,6 +31,7 @@ CLOSING_CODES: Final[dict[type[ApiError], int]] = {
 }
 """Why a session is not valid, as the code with which its connection is closed."""
 BAD_MESSAGE: Final = 1007
+TOO_LARGE: Final = 1009
 MAX_CALLS: Final = 64
 """Calls of one miner that are worked on at the same time; further ones wait in the socket."""
 MAX_UNSENT: Final = 10_000
@@ -49,6 +52,8 @@ async def session(websocket: WebSocket) -> None:
     except (Unauthorized, MinerExcluded, StaleSession) as error:
         await _close(websocket, error)
     else:
+        if (connection := connection_of(websocket.scope)) is not None:
+            connection.grow(context.settings.max_result)
         await _Connection(context, websocket, who).serve()
 
 
@@ -100,9 +105,12 @@ class _Connection:
             if received["type"] == "websocket.disconnect":
                 return
             try:
-                message = orjson.loads(received.get("text") or received.get("bytes") or b"")
-            except orjson.JSONDecodeError:
+                message = await self._decoded(received.get("text") or received.get("bytes") or b"")
+            except (ValueError, RecursionError):
                 await self._websocket.close(BAD_MESSAGE, "not JSON")
+                return
+            except PayloadTooLarge as error:
+                await self._websocket.close(TOO_LARGE, error.message[:120])
                 return
             if not isinstance(message, dict):
                 await self._websocket.close(BAD_MESSAGE, "not an object")
@@ -114,6 +122,11 @@ class _Connection:
             task = asyncio.create_task(self._answer(message), name=f"miner-call-{message.get('call')}")
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
+
+    async def _decoded(self, message: str | bytes) -> Any:
+        if len(message) < LARGE:
+            return orjson.loads(message)
+        return await decode_large(message, self._context.settings.max_json_values)
 
     def _set_slots(self, message: Mapping[str, Any]) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response, status
 
 from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import events as run_events
 from agent.coordinator.operations import leases, miners
@@ -35,7 +36,7 @@ from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnec
 from agent.core import fields
 from agent.core.errors import ApiError, Forbidden, MinerExcluded, ReceiptInvalid, StaleLease, Unauthorized
 
-router = APIRouter(prefix="/miners", tags=["Miner protocol"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/miners", tags=["Miner protocol"])
 
 MATCHING_SECONDS: Final = 0.25
 """A poll waits at least so long, since bringing it together with a job takes a round of matching."""

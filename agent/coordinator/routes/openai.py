@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import DataEvent, errors, event_stream, headers
 from agent.coordinator.operations.openai import audio, chat, completions, images, models
 from agent.coordinator.operations.openai.form import form_schema
@@ -34,7 +35,7 @@ from agent.core.errors import (
 from runners._llm_request import InferenceResult
 from runners._whisper_request import TranscribeResult
 
-router = APIRouter(tags=["OpenAI-compatible"])
+router = APIRouter(route_class=LargeJsonRoute, tags=["OpenAI-compatible"])
 
 CLOSE_SECONDS: Final = 5.0
 """How long a stream that was left may take to cancel its job."""

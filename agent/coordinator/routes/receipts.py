@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import receipts as operations
 from agent.coordinator.routes._answers import Receipt, ReceiptVerification
@@ -15,7 +16,7 @@ from agent.core import fields
 from agent.core.errors import JobNotCompleted, JobNotFound
 from agent.core.fields import example
 
-router = APIRouter(prefix="/receipts", tags=["Receipts"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/receipts", tags=["Receipts"])
 
 
 class VerifyRequest(BaseModel):

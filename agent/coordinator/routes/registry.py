@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, RootModel
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import registry as operations
 from agent.coordinator.routes._callers import ContextOf
@@ -14,7 +15,7 @@ from agent.core import fields
 from agent.core.errors import NotFound
 from agent.core.fields import Answer, example
 
-router = APIRouter(prefix="/registry/services", tags=["Service registry"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/registry/services", tags=["Service registry"])
 
 
 class Hardware(Answer):

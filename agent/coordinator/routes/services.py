@@ -13,6 +13,7 @@ from fastapi import APIRouter, Body, Response, status
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors, headers
 from agent.coordinator.operations import jobs as operations
 from agent.coordinator.operations.submission import JobOptions
@@ -22,7 +23,7 @@ from agent.core.errors import Conflict, InsufficientBalance, NotFound, OfferNotA
 from runners._base import ServiceDefinition
 from runners._registry import installed
 
-router = APIRouter(prefix="/services", tags=["Services"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/services", tags=["Services"])
 
 
 class _ShownAs:

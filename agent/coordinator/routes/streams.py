@@ -15,6 +15,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.coordinator import cookies
+from agent.coordinator.connections import connection_of
 from agent.coordinator.operations.access import Credential
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.streams import Stream, Wanted, open_stream
@@ -82,6 +83,8 @@ class _Connection:
             await self._accept()
             secret = await self._first_message()
         async with open_stream(self._context, secret, wanted) as stream:
+            if (connection := connection_of(self._websocket.scope)) is not None:
+                connection.identify(stream.owner)
             # Accepted only now, so that whoever is connected misses nothing.
             await self._accept()
             if announced:

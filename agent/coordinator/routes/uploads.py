@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import body, errors, headers
 from agent.coordinator.operations import uploads as operations
 from agent.coordinator.operations.uploads import Interrupted, Part, UploadRecord
@@ -29,7 +30,7 @@ from agent.core.errors import (
     ValidationFailed,
 )
 
-router = APIRouter(prefix="/uploads", tags=["Uploads"])
+router = APIRouter(route_class=LargeJsonRoute, prefix="/uploads", tags=["Uploads"])
 
 Digits = Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")]
 """A number of bytes."""

@@ -7,6 +7,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import Field
 
+from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import webhooks as operations
 from agent.coordinator.routes._callers import Client, ContextOf
@@ -14,7 +15,7 @@ from agent.core import fields
 from agent.core.errors import Conflict, JobNotFound
 from agent.core.fields import Answer, example
 
-router = APIRouter(tags=["Webhooks"])
+router = APIRouter(route_class=LargeJsonRoute, tags=["Webhooks"])
 
 
 class WebhookSecret(Answer):

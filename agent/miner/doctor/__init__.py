@@ -36,6 +36,7 @@ async def examine(settings: Settings) -> list[Finding]:
         "secrets": _files.secrets,
         "disk": _files.disk,
         "memory": _machine.memory,
+        "descriptors": _machine.descriptors,
         "sqlite": _machine.sqlite,
         "gpu": lambda _: _machine.gpus(cards),
         "torch": lambda _: _machine.torch(cards),

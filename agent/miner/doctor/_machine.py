@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import resource
 import sqlite3
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from agent.miner.gpus import DRIVER_MISSING, Gpu
 from agent.settings import Settings
 
 _GOOD_MEMORY: Final = 4 * 2**30
+_GOOD_DESCRIPTORS: Final = 4096
 
 _PCI: Final = Path("/sys/bus/pci/devices")
 _NVIDIA: Final = "0x10de"
@@ -50,6 +52,15 @@ def memory(_settings: Settings) -> list[Finding]:
     if size < _GOOD_MEMORY:
         return [found("memory_low", processor=processor, memory=gib(size))]
     return [ok("memory", f"{processor}, {gib(size)} of memory for this process.")]
+
+
+def descriptors(_settings: Settings) -> list[Finding]:
+    """How many files and connections the agent may have open: it raises its soft limit to the hard one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < _GOOD_DESCRIPTORS:
+        return [found("descriptors_low", limit=str(hard))]
+    shown = "any number of" if hard == resource.RLIM_INFINITY else f"{hard}"
+    return [ok("descriptors", f"The agent may have {shown} files and connections open.")]
 
 
 def sqlite(_settings: Settings) -> list[Finding]:

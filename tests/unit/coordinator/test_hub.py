@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from agent.coordinator.hub import QUEUE_LIMIT, RESYNC, Hub
@@ -61,3 +63,25 @@ async def test_nobody_is_remembered_after_leaving() -> None:
     hub.publish({}, "job_1")
     assert await subscription.next(0.01) is None
     assert not hub._topics
+
+
+async def test_all_subscribers_share_one_limit_and_whoever_keeps_up_loses_nothing() -> None:
+    """A thousand slow readers hold no more than the limit together."""
+    hub = Hub(total_size=1000)
+    with ExitStack() as watching:
+        slow = [watching.enter_context(hub.subscribe("job_1")) for _ in range(5)]
+        quick = watching.enter_context(hub.subscribe("job_1"))
+        for number in range(50):
+            hub.publish({"number": number}, "job_1", size=100)
+            assert await quick.next(1) == {"number": number}
+        kept = []
+        for subscription in slow:
+            messages = []
+            while (message := await subscription.next(0.01)) is not RESYNC:
+                messages.append(message)
+            kept.append(len(messages))
+        assert sum(kept) <= 10 + len(slow)
+    with hub.subscribe("job_1") as later:  # what waited for those who have left does not count any more
+        for number in range(9):
+            hub.publish({"number": number}, "job_1", size=100)
+        assert [await later.next(1) for _ in range(9)] == [{"number": number} for number in range(9)]

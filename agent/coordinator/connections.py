@@ -1,0 +1,187 @@
+"""Which connections may stay open: one count for all of them, one for each address, one for each account.
+
+A connection is a *stranger's* until a request on it has brought a valid key. Strangers are limited by their address. A
+limit never turns a newcomer away while a stranger's connection can be closed in its place, the one that has been without
+a complete request for longest: whoever opens connections and leaves them loses these, and a caller that sends its request
+at once is served. Connections with a key are closed only where no stranger's is left, and only between two requests.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import structlog
+
+from agent.coordinator.measures import CONNECTIONS_CLOSED
+from agent.measures import Meter
+from agent.settings import ConnectionSettings
+
+MAX_DESCRIPTORS: Final = 65_536
+"""Descriptors beyond which the limit of the process is not raised: some programs walk through all that they may have."""
+FEWEST: Final = 16
+"""Connections that are allowed even where the reserve leaves less."""
+WARNING_SECONDS: Final = 60.0
+"""A flood of connections makes one line in the log per reason and minute."""
+
+log = structlog.get_logger()
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the soft limit on file descriptors to the hard one, at most `MAX_DESCRIPTORS`. Return the limit that holds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < highest:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+        soft = highest
+    return highest if soft == resource.RLIM_INFINITY else soft
+
+
+def most_connections(settings: ConnectionSettings, descriptors: int) -> int:
+    """Return how many connections fit below the limit on descriptors, the reserve left free.
+
+    Each counts twice, since a request may have a file open beside its socket.
+    """
+    return min(settings.maximum, max(FEWEST, (descriptors - settings.reserved_descriptors) // 2))
+
+
+class Connection:
+    """One open connection. `owner` is the account, miner or key that it belongs to, None while it is a stranger's."""
+
+    __slots__ = ("_all", "_close", "address", "grow", "miner", "owner", "proxied")
+
+    def __init__(
+        self, connections: Connections, address: str, close: Callable[[], None], *, proxied: bool
+    ) -> None:
+        self.address = address
+        self.owner: str | None = None
+        self.miner = False
+        self.proxied = proxied
+        self.grow: Callable[[int], None] = _no_messages
+        """Allow WebSocket messages of so many bytes."""
+        self._all = connections
+        self._close = close
+
+    def identify(self, owner: str, *, miner: bool = False) -> None:
+        """Note that a valid key of `owner` has come. Without effect where the owner has as many connections as it may."""
+        if self.owner is None and not self.proxied:
+            self._all.identify(self, owner, miner=miner)
+
+    def close(self) -> None:
+        """End it at once."""
+        self._close()
+
+
+def _no_messages(_: int) -> None:
+    """Plain HTTP has no messages."""
+
+
+def connection_of(scope: Mapping[str, Any]) -> Connection | None:
+    """The connection of an ASGI scope; None where another server than ours serves the application."""
+    found: Connection | None = scope.get("connection")
+    return found
+
+
+class Connections:
+    """All open connections of a server. `limit` is how many there may be."""
+
+    def __init__(self, settings: ConnectionSettings, meter: Meter, *, descriptors: int) -> None:
+        self.limit = most_connections(settings, descriptors)
+        self._per_address = min(settings.per_address, self.limit)
+        # However few connections there may be, one account leaves most of them to others, and all accounts some to strangers.
+        self._per_owner = min(settings.per_account, max(1, self.limit // 4))
+        self._all_owners = self.limit * 3 // 4
+        self._meter = meter
+        self._open: set[Connection] = set()
+        # Those that may be closed, the least recently useful first.
+        self._strangers: dict[Connection, None] = {}
+        self._idle: dict[Connection, None] = {}
+        self._of_address: dict[str, dict[Connection, None]] = {}
+        self._of_owner: Counter[str] = Counter()
+        self._clients = 0
+        self._warned: dict[str, float] = {}
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of strangers and of callers with a key."""
+        return {"without_key": len(self._strangers), "with_key": len(self._open) - len(self._strangers)}
+
+    def enter(self, connection: Connection, now: float) -> bool:
+        """Let a new connection in, in place of another one where there are too many. Return whether it may stay."""
+        if not connection.proxied:
+            neighbours = self._of_address.setdefault(connection.address, {})
+            if len(neighbours) >= self._per_address:
+                self._end(next(iter(neighbours)), "address", now)
+        if len(self._open) >= self.limit:
+            least = next(iter(self._strangers), None) or next(iter(self._idle), None)
+            if least is None:
+                self.closed("full", now, connection.address)
+                return False
+            self._end(least, "full", now)
+        self._open.add(connection)
+        if connection.proxied:
+            self._idle[connection] = None
+        else:
+            self._strangers[connection] = None
+            self._of_address.setdefault(connection.address, {})[connection] = None
+        return True
+
+    def identify(self, connection: Connection, owner: str, *, miner: bool) -> None:
+        """As `Connection.identify`."""
+        share_is_used_up = not miner and self._clients >= self._all_owners
+        if connection not in self._open or self._of_owner[owner] >= self._per_owner or share_is_used_up:
+            return
+        self._forget_stranger(connection)
+        connection.owner, connection.miner = owner, miner
+        self._of_owner[owner] += 1
+        self._clients += not miner
+
+    def begin(self, connection: Connection) -> None:
+        """A request has come on it."""
+        if connection.owner is not None or connection.proxied:
+            self._idle.pop(connection, None)
+        elif connection in self._strangers:
+            del self._strangers[connection]
+            self._strangers[connection] = None
+            neighbours = self._of_address[connection.address]
+            del neighbours[connection]
+            neighbours[connection] = None
+
+    def end(self, connection: Connection) -> None:
+        """The request was answered."""
+        if connection in self._open and (connection.owner is not None or connection.proxied):
+            self._idle[connection] = None
+
+    def leave(self, connection: Connection) -> None:
+        """The connection has ended."""
+        if connection not in self._open:
+            return
+        self._open.discard(connection)
+        self._idle.pop(connection, None)
+        if connection.owner is not None:
+            self._of_owner[connection.owner] -= 1
+            if not self._of_owner[connection.owner]:
+                del self._of_owner[connection.owner]
+            self._clients -= not connection.miner
+        elif not connection.proxied:
+            self._forget_stranger(connection)
+
+    def closed(self, reason: str, now: float, address: str) -> None:
+        """Count a connection that was ended for a limit, and log the first of a while."""
+        self._meter.count(CONNECTIONS_CLOSED, reason)
+        if now - self._warned.get(reason, -WARNING_SECONDS) >= WARNING_SECONDS:
+            self._warned[reason] = now
+            log.warning("connections_closed", reason=reason, address=address, open=len(self._open))
+
+    def _end(self, connection: Connection, reason: str, now: float) -> None:
+        self.closed(reason, now, connection.address)
+        self.leave(connection)
+        connection.close()
+
+    def _forget_stranger(self, connection: Connection) -> None:
+        self._strangers.pop(connection, None)
+        neighbours = self._of_address.get(connection.address, {})
+        neighbours.pop(connection, None)
+        if not neighbours:
+            self._of_address.pop(connection.address, None)
