@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.coordinator.limits import answer_error
 from agent.coordinator.measures import REFUSED
 from agent.coordinator.openapi.document import calls, routes
+from agent.coordinator.operations.access import Credential
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
 from agent.coordinator.rate_limits import secret_of
@@ -29,7 +30,7 @@ _VERIFIED: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature)")
 """Anybody may have these verified, so a key allows no larger ones."""
 _PREFIX: Final = re.compile(_ROOT)
 
-Guard = Callable[[Context, str | None], Awaitable[object]]
+Guard = Callable[[Context, Credential | None], Awaitable[object]]
 
 
 class _Guarded(NamedTuple):
