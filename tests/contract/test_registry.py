@@ -28,6 +28,12 @@ def registry(served: Served) -> Callable[..., Any]:
     return read
 
 
+RESUMES = {
+    "blender_rendering": "frames", "whisper_transcription": "segments", "video_transcoding": "chunks",
+}  # fmt: skip
+"""What another miner need not repeat; the other services start again."""
+
+
 def ids(answer: dict[str, Any]) -> list[str]:
     assert answer["total"] == len(answer["services"])
     return [service["service_id"] for service in answer["services"]]
@@ -45,6 +51,7 @@ def test_all_installed_services_are_listed(registry: Callable[..., Any]) -> None
         assert shown["tags"] == list(definition.tags)
         assert shown["unit"] == definition.unit
         assert shown["determinism"] == definition.determinism
+        assert shown["resumes"] == RESUMES.get(shown["service_id"])
         assert shown["route"] == (f"/v1/services/{definition.route}" if definition.route else None)
         assert shown["requirements"]["vram"] == definition.requirements.vram
 
