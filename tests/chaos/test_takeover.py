@@ -117,7 +117,7 @@ def take_over(coordinator: Agent, first: Agent, second: Agent, job_id: str) -> l
     return names
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 def test_another_miner_continues_a_transcription_after_the_segments_that_exist(tmp_path: Path) -> None:
     """The second miner hears only what follows, says until when the segments are another's, and its receipt verifies."""
     speech = make_speech(tmp_path / "speech.wav", " ".join([SENTENCE] * 16))
@@ -144,7 +144,7 @@ def test_another_miner_continues_a_transcription_after_the_segments_that_exist(t
         assert verification.valid, verification.failures
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(500)
 def test_another_miner_continues_a_transcoding_after_the_chunks_that_exist(tmp_path: Path) -> None:
     """The second miner encodes only what follows. Every picture is there once, at its time, and the sound is whole."""
     video = make_video(tmp_path / "input.mp4", seconds=45, size="480x270")
