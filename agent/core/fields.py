@@ -59,6 +59,7 @@ TransactionId = Annotated[str, Field(examples=["tx_1234567890"])]
 AccountId = Annotated[str, Field(examples=["account_1234567890"])]
 UploadId = Annotated[str, Field(examples=["upload_1234567890"])]
 KeyId = Annotated[str, Field(examples=["key_1234567890"])]
+SessionId = Annotated[str, Field(examples=["session_1234567890"])]
 OrderId = Annotated[str, Field(examples=["order_1234567890"])]
 ServiceId = Annotated[str, Field(examples=["llm_inference"])]
 ArtifactId = Annotated[

@@ -41,7 +41,7 @@ class SignIn(BaseModel):
 class BrowserSession(Answer):
     """A session: the keys that it acts with, without their secrets, and when it ends."""
 
-    session_id: Annotated[str, Field(examples=["session_1234567890"])]
+    session_id: fields.SessionId
     created_at: fields.Time
     expires_at: fields.Time
     keys: list[Key]
@@ -143,6 +143,6 @@ async def list_sessions(context: ContextOf, caller: AnyCaller) -> BrowserSession
     responses=errors(NotFound),
     summary="Sign another browser out",
 )
-async def end(context: ContextOf, caller: AnyCaller, session_id: str) -> None:
+async def end(context: ContextOf, caller: AnyCaller, session_id: fields.SessionId) -> None:
     """The session ends at once."""
     await operations.end_other(context, caller, session_id)
