@@ -298,7 +298,7 @@ def _python_model(place: Place) -> str:
         done = child.run({"model": {"entrypoint": "model.py"}}, {"model.source": source})
     if (done.results["status"], done.results["count"]) != (0, 1):
         raise Failed(f"cuInit answers {done.results['status']}, and {done.results['count']} cards are seen")
-    return f"one card is seen; {float(done.units):.2f} GPU seconds metered"
+    return f"one card is seen; {float(done.units):.2f} seconds metered"
 
 
 @CHECKS.add("torch in the sandbox", needs="device")

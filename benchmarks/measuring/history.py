@@ -37,7 +37,7 @@ SERVICES = {
     "whisper_transcription": ("tiny.en", "audio second", 0.2),
     "image_generation": ("untrained-diffusion", "megapixel-step", 0.15),
     "video_transcoding": (None, "output second-megapixel", 0.1),
-    "ai_inference": (None, "cpu second", 0.05),
+    "ai_inference": (None, "second", 0.05),
 }
 HELD = 1_000_000
 PAID = 250_000

@@ -6,10 +6,11 @@ sandbox's memory disks belong to no process. Where a control group counts memory
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ class Held:
     """What the processes hold beside their own pages. Sizes are bytes, by device and inode.
 
     `shared` are files without a name in memory (memfd, System V segments, anonymous shared mappings), `unlinked` open
-    files on disk that have no name any more, and `hidden` the processes of this user that do not let their open files be seen.
+    files on disk that have no name any more, and `hidden` the processes that do not let their open files be seen.
     """
 
     shared: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -37,16 +38,15 @@ def open_files(processes: Iterable[int]) -> Held:
     held = Held()
     for pid in processes:
         try:
-            names = list(Path(f"/proc/{pid}/fd").iterdir())
+            with _as_owner_of(pid):
+                for name in list(Path(f"/proc/{pid}/fd").iterdir()):
+                    with suppress(OSError):
+                        _add(held, name.stat())
         except PermissionError:
             if _hides(pid):
                 held.hidden.add(pid)
-            continue
         except OSError:
             continue
-        for name in names:
-            with suppress(OSError):
-                _add(held, name.stat())
     return held
 
 
@@ -58,7 +58,8 @@ def add_mapped(held: Held, processes: Iterable[int]) -> None:
     seen = set(held.shared)
     for pid in processes:
         try:
-            lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+            with _as_owner_of(pid):
+                lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
         except OSError:
             continue
         for line in lines:
@@ -96,14 +97,51 @@ def _shared_memory_device() -> int:
         os.close(descriptor)
 
 
+@contextmanager
+def _as_owner_of(pid: int) -> Iterator[None]:
+    """Let this thread look at a process as its user, if this process is root.
+
+    As root alone it may not where it lacks the capability CAP_SYS_PTRACE, as in many containers (`ptrace(2)`).
+    """
+    identity = _user_and_group(pid) if os.geteuid() == 0 else None
+    if identity is None:
+        yield
+        return
+    libc = _libc()
+    libc.setfsgid(identity[1])
+    libc.setfsuid(identity[0])
+    try:
+        yield
+    finally:
+        libc.setfsuid(os.geteuid())
+        libc.setfsgid(os.getegid())
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
+
+
+def _user_and_group(pid: int) -> tuple[int, int] | None:
+    """A process's user and group, None if they are ours or the process is gone."""
+    fields = _status(pid)
+    if "Uid" not in fields or int(fields["Uid"][0]) == os.getuid():
+        return None
+    return int(fields["Uid"][0]), int(fields["Gid"][0])
+
+
 def _hides(pid: int) -> bool:
-    """Whether a process is one of this user and no zombie: then only itself can have closed its /proc to us (`prctl(2)`)."""
+    """Whether a process that may not be looked at is no zombie: then it has closed its /proc itself (`prctl(2)`)."""
+    fields = _status(pid)
+    return "State" in fields and fields["State"][0] not in "ZX"
+
+
+def _status(pid: int) -> dict[str, list[str]]:
     try:
         text = Path(f"/proc/{pid}/status").read_text(errors="replace")
     except OSError:
-        return False
-    fields = {name: rest.split() for name, _, rest in (line.partition(":") for line in text.splitlines())}
-    return fields["State"][0] not in "ZX" and int(fields["Uid"][0]) == os.getuid()
+        return {}
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in text.splitlines())}
 
 
 def resident(processes: Sequence[int]) -> int:
@@ -123,7 +161,8 @@ def proportional(processes: Sequence[int]) -> tuple[int, int]:
     private = shared = 0
     for pid in processes:
         try:
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+            with _as_owner_of(pid):
+                text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
         except PermissionError:
             private += resident([pid])
             continue

@@ -47,6 +47,9 @@ MACHINE_RESERVE = 256 * 2**20
 """Bytes that the machine must have left. Below it, a run during which more memory went than it may use is ended: it holds
 memory that no look at its processes shows, for example in files that are on their way through a socket."""
 
+HIDING_GRACE = 1.0
+"""Seconds for which a process may not let itself be looked at: one that becomes another user does so until its `exec`."""
+
 PR_SET_CHILD_SUBREAPER = 36
 """From `prctl(2)`: processes below this one whose parent ended become its children."""
 
@@ -167,7 +170,7 @@ class _Tree:
         self._next_tick = time.monotonic() + TICK
         self._next_check = self._next_inspection = 0.0
         self._free_before = self._free = memory.available()
-        self._hidden: set[int] = set()
+        self._hidden_since: dict[int, float] = {}
         self._ended: Ended | None = None
         self._reason = ""
         self.cpu_seconds = 0.0
@@ -275,9 +278,10 @@ class _Tree:
         limit, last, self._free = self._limits.memory, self._free, memory.available()
         if self._free < MACHINE_RESERVE and self._free_before - self._free > limit:
             return "more memory than the machine has left"
-        if held.hidden & self._hidden:
+        now = time.monotonic()
+        self._hidden_since = {pid: self._hidden_since.get(pid, now) for pid in held.hidden}
+        if any(now - since > HIDING_GRACE for since in self._hidden_since.values()):
             return "processes that hide how much memory they have"
-        self._hidden = held.hidden
         thorough = thorough or self._free < last - limit // 4
         if not thorough and memory.resident(pids) + sum(held.shared.values()) <= limit:
             return ""

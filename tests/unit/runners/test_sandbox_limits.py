@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -202,14 +203,16 @@ AS_USER = """
 import encodings.ascii, json, os, sys  # Python's own files may lie where only root can read them later
 from pathlib import Path
 from runners._base import Tools
-from runners.sandbox import Sandbox, files
+from runners.sandbox import Sandbox, files, unavailable
 from runners.sandbox.watch import Limits
 directory, source, output = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-if os.getuid() == 0:
+tools = Tools(sandbox=sys.argv[4])
+unavailable(tools)  # loads what is needed
+if os.getuid() == 0 and sys.argv[5] == "user":
     os.chown(directory, 65534, 65534)
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 os.chdir("/")
-sandbox = Sandbox(Tools(), Limits(memory=256 * 2**20, output=output, seconds=30, cpu_seconds=60, processes=24))
+sandbox = Sandbox(tools, Limits(memory=256 * 2**20, output=output, seconds=30, cpu_seconds=60, processes=24))
 seen = sandbox.write(directory, "/work")
 outcome = sandbox.run(["/usr/bin/python3", "-c", source], directory=seen)
 for entry in list(directory.iterdir()):
@@ -222,9 +225,10 @@ print(json.dumps([outcome.ended, outcome.reason, outcome.stderr, sorted(os.listd
 def attack_as_user(directory):
     """The same with an agent that is not root. Returns how the program ended and why, and what is left after a removal."""
 
-    def run(source):
+    def run(source, sandbox="auto", become="user", prefix=()):
+        arguments = [str(directory), textwrap.dedent(source), str(2000 * MIB), sandbox, become]
         done = subprocess.run(
-            [sys.executable, "-c", AS_USER, str(directory), textwrap.dedent(source), str(2000 * MIB)],
+            [*prefix, sys.executable, "-c", AS_USER, *arguments],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -254,6 +258,17 @@ def test_attack_on_an_agent_that_is_not_root(attack_as_user, source, ended, reas
     assert outcome == ended, complaint
     assert reason in said
     assert left == []
+
+
+@pytest.mark.parametrize(
+    "name", ["a memfd that is written and not mapped", "a memfd of a process that hides"]
+)
+@pytest.mark.skipif(os.getuid() != 0, reason="only an agent that is root gives runs users of their own")
+def test_attack_on_an_agent_in_a_container(attack_as_user, name):
+    """It is root without the right to look at other users' processes, as container engines start programs by default."""
+    without = ("setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-sys_ptrace")
+    outcome, _, complaint, _ = attack_as_user(MEMORY[name], "landlock", "nobody", without)
+    assert outcome == "memory", complaint
 
 
 def test_processor_time_of_all_processes_together_is_bounded(attack):
