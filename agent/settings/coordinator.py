@@ -141,7 +141,7 @@ class CoordinatorSettings(Section):
     """Names under which clients reach the coordinator, without ports; `*.example.org` for all below one, `*` for any. IP
     addresses, `localhost` and this machine's name always work. Other names are refused where the coordinator listens on
     loopback only, or where this is set: a page in a browser could point its own name here (DNS rebinding)."""
-    origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/]+)$", max_length=300)], ...] = ()
+    origins: tuple[Annotated[str, Field(max_length=300)], ...] = ()
     """Origins of web pages, such as `https://app.example.org`, that may open WebSockets here beside the coordinator's own; `*`
     for any."""
     environment: str = "production"
