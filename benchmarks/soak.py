@@ -47,6 +47,8 @@ SAMPLE_SECONDS = 10.0
 END_SECONDS = 120.0
 MEGABYTE = 1_000_000
 JOBS = 10_000
+MEGABYTES_PER_10000_JOBS = 1.0
+"""How much memory may grow; and so much at least, since a short run cannot tell less from the allocator's noise."""
 DESCRIPTORS = 8
 """How many more may be open at one moment than at another: requests that are under way."""
 ENVIRONMENT = {
@@ -184,10 +186,12 @@ def judge(samples: Sequence[Sample], missing: int) -> tuple[dict[str, float], li
         **{f"{name}_descriptors_growth": value for name, value in descriptors.items()},
         "database_bytes_per_job": round(slope(settled, "database") / JOBS),
     }
+    jobs = settled[-1].jobs - settled[0].jobs
+    allowed = MEGABYTES_PER_10000_JOBS * max(1.0, JOBS / jobs)
     wrong = [
-        f"the memory of the {name} grows by {value:.2f} MB in 10,000 jobs"
+        f"the memory of the {name} grows by {value:.2f} MB in 10,000 jobs, allowed are {allowed:.2f}"
         for name, value in memory.items()
-        if name != "runner" and value >= 1
+        if name != "runner" and value >= allowed
     ]
     wrong += [
         f"the {name} has {value:g} descriptors more at the end"

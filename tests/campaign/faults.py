@@ -18,15 +18,13 @@ from campaign.world import LEASE_SECONDS, World, full, wait_for
 REACH_SECONDS: Final = 4.0
 """How long a planned point may take to be passed. Then the fault comes from outside."""
 
+TRANSACTIONS: Final = (
+    "_insert", "claim", "_complete", "_fail", "_heartbeat", "_cancel", "integrate", "_hold", "_store", "_create", "save",
+    "_finish", "_claim", "record",
+)  # fmt: skip
+"""Functions that the coordinator's database carries out, in the kinds of work that a campaign asks for."""
 COORDINATOR_POINTS: Final = (
-    *(
-        f"database.{when}_commit:{name}"
-        for when in ("before", "after")
-        for name in (
-            "_insert", "claim", "_complete", "_end_run", "_heartbeat", "_cancel", "integrate", "add", "keep", "_create",
-            "save", "_finish", "_claim", "record", "_expire_due",
-        )
-    ),
+    *(f"database.{when}_commit:{name}" for when in ("before", "after") for name in TRANSACTIONS),
     "database.before_commit", "database.after_commit",
     "artifact.writing", "artifact.received", "artifact.kept", "upload.writing", "upload.synced",
     "log.signed", "log.publishing", "webhook.claimed", "webhook.answered",

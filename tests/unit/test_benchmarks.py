@@ -68,3 +68,37 @@ def test_a_past_written_in_bulk_agrees_with_itself(tmp_path: Path, monkeypatch: 
     kept = database.read_now(lambda connection: connection.execute(select(job_counts)).all())
     assert sorted(counted) == sorted(kept)
     database.close()
+
+
+def test_a_soak_finds_what_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory by its slope, however noisy, descriptors by their level, and jobs that are missing."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import soak  # noqa: PLC0415 - its folder is on the path only now
+
+    def samples(**growth: float) -> list[soak.Sample]:
+        fields = [name for name in soak.Sample.__dataclass_fields__ if name not in ("seconds", "jobs")]
+        level = dict.fromkeys(fields, 100_000_000)
+        return [
+            soak.Sample(
+                seconds=number,
+                jobs=number * 1000,
+                **{
+                    name: int(value + growth.get(name, 0) * number + number % 2 * 50_000)
+                    for name, value in level.items()
+                },
+            )
+            for number in range(60)
+        ]
+
+    assert soak.judge(samples(), 0)[1] == []
+    assert soak.judge(samples(coordinator_memory=90_000, database=10**7), 0)[1] == []
+    for growth, fault in (
+        ({"coordinator_memory": 110_000}, "memory of the coordinator"),
+        ({"miner_memory": 110_000}, "memory of the miner"),
+        ({"miner_descriptors": 1}, "the miner has"),
+    ):
+        (found,) = soak.judge(samples(**growth), 0)[1]
+        assert fault in found
+    assert soak.judge(samples(), 3)[1] == ["3 jobs were not completed"]
+    figures, _ = soak.judge(samples(database=8_000_000), 0)
+    assert figures["database_bytes_per_job"] == pytest.approx(8000, rel=0.01)

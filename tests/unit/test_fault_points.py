@@ -13,6 +13,7 @@ import pytest
 
 from agent import fault_points
 from agent.fault_points import POINTS, InjectedFault, parse, reach
+from campaign.faults import COORDINATOR_POINTS, FULL_COORDINATOR, FULL_MINER, MINER_POINTS, TRANSACTIONS
 
 ROOT = Path(__file__).parents[2]
 POINT = "miner.signed"
@@ -42,6 +43,15 @@ def test_every_point_is_in_the_code_and_every_one_of_the_code_is_named() -> None
         for name in calls.findall(path.read_text())
     }
     assert used == set(POINTS)
+
+
+def test_a_campaign_draws_points_that_there_are() -> None:
+    """Also the transactions that it names: a function that has another name now would be waited for in vain."""
+    for point in (*COORDINATOR_POINTS, *MINER_POINTS, *FULL_COORDINATOR, *FULL_MINER):
+        parse(f"{point} kill")
+    sources = "\n".join(path.read_text() for path in (ROOT / "agent" / "coordinator").rglob("*.py"))
+    for name in TRANSACTIONS:
+        assert re.search(rf"database\.write\(\s*(?:\w+\.)*{name}\b", sources), name
 
 
 def test_a_fault_comes_once_at_the_planned_pass(plan: Path) -> None:
