@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from runners._base import Tools
 from runners.sandbox import Sandbox, unavailable
-from runners.sandbox.watch import Limits, watch
+from runners.sandbox.watch import Limits, adopt_orphans, watch
 
 LIMITS = Limits(memory=2**30, output=2**20, seconds=30, cpu_seconds=30)
 BARE = (
@@ -38,32 +39,47 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    adopt_orphans()
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(Path(folder), options.runs)
-    bare = statistics.median(measured["bare bubblewrap"])
-    figures = {name: round(statistics.median(times), 2) for name, times in measured.items()}
+    figures = {
+        name: {kind: round(statistics.median(each), 2) for kind, each in times.items()}
+        for name, times in measured.items()
+    }
+    bare = figures["bare bubblewrap"]
     if options.json:
         print(json.dumps(figures))
         return
     print(f"as {'root' if os.geteuid() == 0 else 'a user'}, {options.runs} rounds")
-    for name, median in figures.items():
-        print(f"{name:16} {median:7.2f} ms   {median - bare:+7.2f} ms")
+    print(f"{'milliseconds':16} {'elapsed':>9} {'more':>9} {'processor':>10} {'more':>9}")
+    for name, each in figures.items():
+        more = {kind: value - bare[kind] for kind, value in each.items()}
+        print(
+            f"{name:16} {each['elapsed']:9.2f} {more['elapsed']:+9.2f} {each['processor']:10.2f} {more['processor']:+9.2f}"
+        )
 
 
-def measure(directory: Path, runs: int) -> dict[str, list[float]]:
-    """Milliseconds of each start, by name."""
+def measure(directory: Path, runs: int) -> dict[str, dict[str, list[float]]]:
+    """Milliseconds of each start by name: elapsed, and of processor time, which hardly depends on what else runs."""
     starts: dict[str, Callable[[], None]] = {"bare bubblewrap": lambda: _bare(directory)}
     for setting in ("bubblewrap", "landlock", "off"):
         tools = Tools(sandbox=setting)
         if unavailable(tools) is None:
             starts[setting] = lambda tools=tools: _sandboxed(tools, directory)
-    times: dict[str, list[float]] = {name: [] for name in starts}
+    times: dict[str, dict[str, list[float]]] = {name: {"elapsed": [], "processor": []} for name in starts}
     for _ in range(runs):
         for name, start in starts.items():
-            began = time.perf_counter()
+            began, used = time.perf_counter(), _processor_seconds()
             start()
-            times[name].append((time.perf_counter() - began) * 1000)
+            times[name]["elapsed"].append((time.perf_counter() - began) * 1000)
+            times[name]["processor"].append((_processor_seconds() - used) * 1000)
     return times
+
+
+def _processor_seconds() -> float:
+    """Of this process and of those that it has waited for, sandboxes' first processes included."""
+    usages = (resource.getrusage(kind) for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def _bare(directory: Path) -> None:

@@ -19,6 +19,8 @@ RESTRICT_SELF = 446
 PATH_BENEATH = 1
 PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
+PR_CAPBSET_DROP = 24
+LAST_CAPABILITY = 63
 PR_SET_SECCOMP = 22
 SECCOMP_MODE_FILTER = 2
 SIGKILL = 9
@@ -55,6 +57,10 @@ def main() -> None:
     program = _found(command[0])
     _limit(*limits)
     if user != NO_USER:
+        for capability in range(LAST_CAPABILITY + 1):
+            libc.prctl(
+                PR_CAPBSET_DROP, capability, 0, 0, 0
+            )  # refused for those that the kernel does not know
         os.setgroups([search])
         os.setresgid(user, user, user)
         os.setresuid(user, user, user)

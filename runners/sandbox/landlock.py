@@ -229,7 +229,7 @@ def launched(
             proc=int(Access.READ_FILE | Access.READ_DIR),
             memory=limits.memory,
             cpu=max(1, round(limits.cpu_seconds)),
-            output=limits.output,
+            output=limits.output if limits.file is None else min(limits.file, limits.output),
             files=files,
             processes=0 if user is None else limits.processes,
         )

@@ -44,7 +44,7 @@ _USER, _GROUP, _NAMED_GROUP, _MASK, _OTHER = 0x01, 0x04, 0x08, 0x10, 0x20
 _NO_ID: Final = 0xFFFFFFFF
 
 Loan = tuple[Path, int, int]
-"""A path that was lent, and the user (-1: as it was) and group that get it back."""
+"""A directory that was lent, and the user and group that get it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,30 +163,38 @@ def _processes(number: int) -> list[int]:
 
 
 def _lend(user: User, readable: Sequence[Path], writable: Sequence[Path], record: IO[str]) -> list[Loan]:
-    closed = [path for path in readable if not _open_to_all(path)]
+    """Give writable directories to the user, and let the sandbox's group read what only the agent can.
+
+    The latter stays so, because runs at the same time may read the same.
+    """
     loans: list[Loan] = [(path, os.getuid(), os.getgid()) for path in writable]
-    loans += [(path, -1, path.stat().st_gid) for path in closed]
     record.truncate(0)
     record.write(json.dumps([(str(path), owner, group) for path, owner, group in loans]))
     record.flush()
-    for path in writable:
-        _own(path, user.id, user.id)
-        # Bubblewrap goes to it before the program becomes the user. What lies above keeps others out.
-        path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRWXU | stat.S_IXOTH)
-    for path in closed:
-        _own(path, -1, user.id)
-        if path.is_dir():
-            _run("chmod", "-R", "g+rX", "--", str(path))
-        else:
-            path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRGRP)
+    try:
+        for path in readable:
+            if not _is_open(path, user.search):
+                _own(path, -1, user.search)
+                _run("chmod", "-R", "g+rX", "--", str(path))
+        for path in writable:
+            _own(path, user.id, user.id)
+            # Bubblewrap goes to it before the program becomes the user. What lies above keeps others out.
+            path.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IRWXU | stat.S_IXOTH)
+    except (OSError, subprocess.CalledProcessError) as error:
+        _take_back(loans)
+        raise Retry(
+            f"The files of a run could not be lent to the user of its sandbox ({error}); use a file system with owners.",
+            code="SANDBOX_UNAVAILABLE",
+        ) from None
     return loans
 
 
-def _open_to_all(path: Path) -> bool:
-    """Whether every user may read it. Of a directory this is said by its own mode: installations are open in the whole."""
+def _is_open(path: Path, group: int) -> bool:
+    """Whether all or the group may read it. Of a directory its own mode says so for all that it holds."""
     status = path.stat()
     needed = stat.S_IROTH | (stat.S_IXOTH if stat.S_ISDIR(status.st_mode) else 0)
-    return status.st_mode & needed == needed
+    mode = status.st_mode | (status.st_mode >> 3 if status.st_gid == group else 0)
+    return mode & needed == needed
 
 
 def _take_back(loans: Sequence[Loan]) -> None:
@@ -200,7 +208,7 @@ def _own(path: Path, user: int, group: int) -> None:
     os.chown(path, user, group, follow_symlinks=False)
     if path.is_symlink() or not path.is_dir() or not any(path.iterdir()):
         return
-    owner = f"{'' if user < 0 else user}:{group}"
+    owner = f":{group}" if user < 0 else f"{user}:{group}"
     _run("chown", "-RhP", "--", owner, str(path))
 
 

@@ -186,6 +186,23 @@ def test_frames_are_handed_over_as_they_finish_and_become_a_video(render):
     ]  # fmt: skip
 
 
+def test_under_landlock_frames_and_video_are_the_same(tools, device, make_context, scenes):
+    """Paths are the machine's there, for Blender and for what ffmpeg reads; a scene that fails names none of them."""
+    landlock = dataclasses.replace(tools, sandbox="landlock")
+    assert BlenderRunner.probe(landlock).available
+    runner = BlenderRunner(landlock, device)
+    context = make_context({"blend_file_url": scenes / "scene.blend"})
+    request = RenderRequest(blend_file_url=URL, frames="1-2", video=True, fps=8, **SMALL)
+    result = runner.run(request, context)
+    assert [frame.name for frame in result.results["frames"]] == ["frame_0001.png", "frame_0002.png"]
+    assert describe(result.results["video"].path, "stream=codec_name,nb_frames") == "h264,2"
+    broken = context.work / "broken.blend"
+    broken.write_bytes((scenes / "scene.blend").read_bytes()[:3000])
+    with pytest.raises((Fail, Retry)) as caught:
+        runner.run(request, make_context({"blend_file_url": broken}))
+    assert str(context.work) not in str(caught.value)
+
+
 def test_progress_rises_through_the_samples_of_all_frames(render):
     result, context = render(frames=[1, 2], samples=48, resolution_x=320, resolution_y=180)
     percents = [percent for percent, _ in context.reported]

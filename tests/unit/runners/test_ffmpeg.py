@@ -318,9 +318,14 @@ def test_probe_says_what_to_do(tools, change, words):
     assert words in probe.reasons[0]
 
 
-def test_runs_without_the_sandbox_where_the_owner_switched_it_off(tools, device, make_context, clip):
+@pytest.mark.parametrize("sandbox", ["landlock", "off"])
+def test_runs_in_the_second_sandbox_and_in_none_where_the_owner_says_so(
+    tools, device, make_context, clip, sandbox
+):
     context = make_context({"input_url": clip})
-    runner = FFmpegRunner(dataclasses.replace(tools, sandbox="off"), device)
+    chosen = dataclasses.replace(tools, sandbox=sandbox)
+    runner = FFmpegRunner(chosen, device)
+    assert FFmpegRunner.probe(chosen).available
     assert runner.run(TranscodeRequest(input_url=URL, duration=0.2), context).results["codec"] == "h264"
 
 

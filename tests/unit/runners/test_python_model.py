@@ -237,6 +237,50 @@ def test_a_model_without_its_source_is_refused(tools, device, make_context):
     assert caught.value.code == "INPUT_MISSING"
 
 
+def test_under_landlock_a_model_runs_only_where_the_owner_allows_it(tools, device, make_context, tmp_path):
+    """With packages, files, threads and a process of its own; and no path of the machine in what it says."""
+    source = tmp_path / "model.py"
+    source.write_text(
+        "import json, multiprocessing, os, shutil, subprocess, sys, threading\n"
+        "import numpy as np\n"
+        "def predict(input):\n"
+        "  thread = threading.Thread(target=lambda: np.ones((300, 300)) @ np.ones((300, 300))); thread.start(); thread.join()\n"
+        "  open('a.txt', 'w').write('x'); shutil.copy('a.txt', 'b.txt')\n"
+        "  said = subprocess.run(['echo', 'said'], capture_output=True, text=True).stdout.strip()\n"
+        "  try: open('/etc/passwd')\n"
+        "  except OSError as error: reached = type(error).__name__\n"
+        "  print('at', sys.prefix, os.getcwd(), file=sys.stderr)\n"
+        "  return {'sum': float(np.arange(5).sum()), 'said': said, 'reached': reached}\n"
+    )
+    request = InferenceRequest.model_validate(
+        {"model": {"entrypoint": "model.py", "requirements": ["numpy"]}}
+    )
+    landlock = dataclasses.replace(tools, sandbox="landlock")
+    probe = PythonModelRunner.probe(landlock)
+    assert not probe.available
+    assert "runners.python_models_in_landlock" in probe.reasons[0]
+    with pytest.raises(Retry) as refused:
+        PythonModelRunner(landlock, device).run(request, make_context({"model.source": source}))
+    assert refused.value.code == "SANDBOX_UNAVAILABLE"
+    allowed = dataclasses.replace(landlock, python_models_in_landlock=True)
+    assert PythonModelRunner.probe(allowed).available
+    result = PythonModelRunner(allowed, device).run(
+        request, make_context({"model.source": source}, timeout=170)
+    )
+    files = [file.name for file in result.results["files"]]
+    assert (result.results["sum"], result.results["said"], result.results["reached"]) == (
+        10.0,
+        "said",
+        "PermissionError",
+    )
+    assert files == ["a.txt", "b.txt"]
+    source.write_text("import os\ndef predict(input): raise ValueError(os.getcwd())")
+    with pytest.raises(Fail) as caught:
+        PythonModelRunner(allowed, device).run(request, make_context({"model.source": source}, timeout=170))
+    assert str(tmp_path) not in str(caught.value)
+    assert str(tools.cache_dir) not in str(caught.value)
+
+
 # Attacks
 
 

@@ -88,23 +88,41 @@ def test_what_a_run_leaves_belongs_to_the_agent_however_it_is_hidden(attack, con
 
 
 @as_root
-def test_a_closed_file_is_readable_only_during_the_run(confined, tmp_path):
-    """A granted file that only the agent can read is lent to the run's group, and not to everybody."""
-    file = tmp_path / "input"
-    file.write_text("content")
-    file.chmod(0o600)
-    sandbox = Sandbox(confined, LIMITS)
-    path = sandbox.read(file, "/input/file")
-    lines = []
-    modes = []
+def test_closed_inputs_are_readable_to_sandboxes_alone_and_by_several_at_once(confined, tmp_path):
+    """Files and directories that only the agent can read, as an environment that jobs share may be."""
+    for name in ("file", "folder/deep/file"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (tmp_path / name).write_text("content")
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "folder").chmod(0o700)
 
-    def listen(line):
-        lines.append(line)
-        modes.append((file.stat().st_uid, stat.S_IMODE(file.stat().st_mode)))
+    def read_twice(name, between):
+        directory = tmp_path / name
+        directory.mkdir()
+        sandbox = Sandbox(confined, LIMITS)
+        file, folder = sandbox.read(tmp_path / "file", "/file"), sandbox.read(tmp_path / "folder", "/folder")
+        inside = sandbox.write(directory, "/work")
+        reading = f"cat {file} {folder}/deep/file; echo"
+        command = ["sh", "-c", f"{reading}; while [ ! -e {inside}/go ]; do sleep 0.01; done; {reading}"]
+        lines = []
 
-    assert sandbox.run(["cat", path], on_line=listen).exit_code == 0
-    assert (lines, modes) == (["content"], [(0, 0o640)])
-    assert (file.stat().st_uid, file.stat().st_gid) == (0, 0)
+        def listen(line):
+            lines.append(line)
+            if len(lines) == 1:
+                between()
+                (directory / "go").touch()
+
+        assert sandbox.run(command, on_line=listen).exit_code == 0
+        assert lines == ["contentcontent"] * 2
+
+    read_twice("outer", lambda: read_twice("inner", lambda: None))
+    for path in (tmp_path / "file", tmp_path / "folder/deep/file"):
+        status = path.stat()
+        assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (
+            0,
+            confined.sandbox_first_user,
+            0o640,
+        )
 
 
 @as_root
