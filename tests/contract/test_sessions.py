@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from agent.coordinator.operations import browser_sessions
@@ -279,10 +279,20 @@ def test_the_websocket_takes_the_cookie_from_a_page_of_this_origin(
         assert last_error(socket) == ("UNAUTHORIZED", 4401)
 
 
-@pytest.mark.parametrize("origin", [None, "https://evil.example", "http://127.0.0.1:1"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:1"])
 def test_the_websocket_refuses_pages_of_other_sites(served: Served, page: httpx.Client, origin: Any) -> None:
+    """Before it opens."""
     cookie = {"Cookie": page.headers["cookie"]}
-    with connect(socket_address(served), additional_headers=cookie, origin=origin) as socket:
+    with pytest.raises(InvalidStatus, match="HTTP 403"):
+        connect(socket_address(served), additional_headers=cookie, origin=origin).__enter__()
+
+
+def test_the_websocket_does_not_take_a_cookie_from_what_is_no_page(
+    served: Served, page: httpx.Client
+) -> None:
+    """Browsers always say which page opens a WebSocket."""
+    cookie = {"Cookie": page.headers["cookie"]}
+    with connect(socket_address(served), additional_headers=cookie) as socket:
         assert last_error(socket) == ("FORBIDDEN", 4403)
 
 
