@@ -65,6 +65,7 @@ _NOT_THIS_MACHINE: Final = frozenset(
         "MODEL_UNKNOWN",
         "NO_MEMORY",
         "OUT_OF_MEMORY",
+        "REQUIREMENTS_UNAVAILABLE",
         "SPEC_MISMATCH",
         "SERVICE_NOT_OFFERED",
     }
