@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 import orjson
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from agent.miner._link_http import is_loopback
 from agent.miner.errors import Unreachable
@@ -77,7 +77,7 @@ async def open_websocket(
         )
     except InvalidStatus as error:
         raise WebSocketRefused(str(error), error.response.status_code) from error
-    except (InvalidHandshake, InvalidURI, OSError, TimeoutError, EOFError) as error:
+    except (WebSocketException, OSError, TimeoutError, EOFError) as error:
         raise WebSocketRefused(f"{type(error).__name__}: {error}") from error
     return WebSocketLink(connection, token, on_lease, on_cancelled, on_heartbeat, slots)
 

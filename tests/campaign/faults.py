@@ -15,7 +15,7 @@ from campaign.network import Trouble
 from campaign.processes import AgentProcess
 from campaign.world import LEASE_SECONDS, World, full, wait_for
 
-REACH_SECONDS: Final = 4.0
+REACH_SECONDS: Final = 3.0
 """How long a planned point may take to be passed. Then the fault comes from outside."""
 
 TRANSACTIONS: Final = (

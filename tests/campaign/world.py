@@ -159,9 +159,16 @@ class World:
         return sum(self.counts().values()) - self.ended()
 
     def wait_ended(self, more: int, seconds: float = PROGRESS_SECONDS) -> None:
-        """Until `more` jobs have ended from now on. Raises `CampaignError` when that takes too long."""
+        """Until `more` jobs have ended from now on. Raises `CampaignError` when that takes too long, or an agent has died."""
         before = self.ended()
-        wait_for(lambda: self.ended() >= before + more, seconds, f"{more} more jobs to end")
+
+        def have_ended() -> bool:
+            for agent in self.agents:
+                if agent.has_ended():
+                    raise CampaignError(f"{agent.name} has ended by itself: {agent.last_words()}")
+            return self.ended() >= before + more
+
+        wait_for(have_ended, seconds, f"{more} more jobs to end")
 
     def check(self) -> list[str]:
         """What is wrong now."""

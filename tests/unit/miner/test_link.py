@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from agent.core.errors import ConfigurationError
 from agent.miner._link_http import is_loopback
+from agent.miner._link_websocket import WebSocketRefused, open_websocket
 from agent.miner.backoff import Backoff
 from agent.miner.errors import RegistrationRefused, Unreachable
 from agent.miner.identity import load_identity
@@ -196,3 +200,37 @@ def test_backoff_grows_with_jitter_up_to_a_bound() -> None:
     assert all(ceiling / 2 <= delay <= ceiling for delay, ceiling in zip(delays, ceilings, strict=True))
     backoff.reset()
     assert backoff.next() <= 1
+
+
+def test_a_connection_that_ends_before_the_handshake_is_refused_like_any_other() -> None:
+    """A coordinator that dies at that moment has accepted it in the kernel; a miner must not die with it.
+
+    On uvloop, as the agent runs: there the end is noticed before the request is written.
+    """
+
+    def hang_up() -> None:
+        with suppress(OSError):
+            while True:
+                listener.accept()[0].close()
+
+    async def attempt() -> None:
+        for _ in range(20):
+            with pytest.raises(WebSocketRefused):
+                await open_websocket(
+                    f"http://127.0.0.1:{listener.getsockname()[1]}",
+                    "token",
+                    on_lease=lambda _: None,
+                    on_cancelled=lambda *_: None,
+                    on_heartbeat=lambda: None,
+                    slots=lambda: (0, ()),
+                )
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=hang_up, daemon=True)
+    thread.start()
+    try:
+        uvloop.run(attempt())
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
