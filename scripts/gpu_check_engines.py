@@ -303,11 +303,10 @@ def _python_model(place: Place) -> str:
 
 @CHECKS.add("torch in the sandbox", needs="device")
 def _torch_in_sandbox(place: Place) -> str:
-    """What a stranger's model with torch among its requirements does: it computes on the card inside bubblewrap."""
+    """What a stranger's model with torch among its requirements does: it computes on the card inside the sandbox."""
     _need_module("torch", "torch")
     limits = Limits(memory=place.tools.max_memory, output=MIB, seconds=120, cpu_seconds=480)
     sandbox = Sandbox(place.tools, limits, place.device)
-    python = sandbox.program(sys.executable)
     folders = [Path(entry).resolve() for entry in sys.path if entry.endswith("site-packages")]
     for folder in {python_prefix(), *folders}:
         if not folder.is_relative_to("/usr"):
@@ -315,7 +314,7 @@ def _torch_in_sandbox(place: Place) -> str:
     code = f"import sys; sys.path += {[str(folder) for folder in folders]!r}; import torch; "
     code += f"print(torch.ones(8, device={place.device.kind!r}).sum().item())"
     said: list[str] = []
-    outcome = sandbox.run([python, "-I", "-c", code], on_line=said.append)
+    outcome = sandbox.run([str(Path(sys.executable).resolve()), "-I", "-c", code], on_line=said.append)
     if outcome.ended is not Ended.EXITED or outcome.exit_code != 0 or said[-1:] != ["8.0"]:
         raise Failed(f"{outcome.ended}, status {outcome.exit_code}: {outcome.stderr.strip()[-300:]}")
     return "8 ones are 8"
