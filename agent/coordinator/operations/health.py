@@ -23,13 +23,13 @@ State = Literal["healthy", "unhealthy"]
 
 
 async def check(context: Context) -> dict[str, State]:
-    """The state of the database, the log, the dispatcher, and the disk."""
-    return {
+    """The state of the database, the log and the dispatcher; of the disk, `storage`, only while it is nearly full."""
+    states: dict[str, State] = {
         "database": _state(await _database_answers(context)),
         "blockchain": _state(await _log_continues(context)),
         "marketplace": _state(context.dispatcher.alive),
-        "storage": _state(not context.space.is_short),
     }
+    return {**states, "storage": "unhealthy"} if context.space.is_short else states
 
 
 async def _database_answers(context: Context) -> bool:
