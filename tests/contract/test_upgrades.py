@@ -13,7 +13,7 @@ from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 
 RESULTS = {"text": "hello", "units": 1, "processing_time": 0.5}
-BEFORE = "money1"
+BEFORE = "0013"
 """The revision before outputs belonged to accounts."""
 
 

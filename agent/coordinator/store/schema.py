@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect, text
 
 from agent.core.errors import ConfigurationError
 
-HEAD: Final = "storage_sessions"
+HEAD: Final = "0014"
 """The newest revision below `migrations/versions`."""
 
 log = structlog.get_logger()

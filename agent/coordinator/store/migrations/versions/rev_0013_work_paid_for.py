@@ -7,8 +7,8 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
-revision = "money1"
-down_revision = "checkpoints_of_jobs"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 

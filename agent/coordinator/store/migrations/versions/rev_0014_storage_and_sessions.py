@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "storage_sessions"
-down_revision = "money1"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
