@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from runners._base import Cancelled, Device, Retry, Tools
+from runners._base import Cancelled, Device, Retry, Tools, forget_trials
 from runners.sandbox import bubblewrap, landlock, mark, seccomp, users
 from runners.sandbox._launch import CPU_GRACE
 from runners.sandbox._syscalls import fresh_session_keyring
@@ -116,7 +116,10 @@ class Sandbox:
         if outcome.ended is Ended.CANCELLED:
             raise Cancelled
         if prepared.complaint and outcome.exit_code != 0 and outcome.stderr.startswith(prepared.complaint):
-            raise Retry(f"The sandbox did not start: {outcome.stderr[:500]}", code="SANDBOX_UNAVAILABLE")
+            # Programs can write that line too, and must not make the machine look faulty: only a new trial is believed.
+            forget_trials()
+            if (reason := unavailable(self.tools)) is not None:
+                raise Retry(reason, code="SANDBOX_UNAVAILABLE")
         return replace(outcome, stderr=self._renamed(outcome.stderr))
 
     def _renamed(self, text: str) -> str:

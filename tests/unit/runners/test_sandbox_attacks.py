@@ -239,6 +239,14 @@ def test_attack_nothing_survives_the_run(attack, confined, eventually):
     eventually(lambda: not _running(mark), 5)
 
 
+@pytest.mark.parametrize("words", ["bwrap: nothing works", "sandbox: nothing works"])
+def test_attack_a_program_that_speaks_for_the_sandbox_is_not_believed(words, confined):
+    """Taken for the sandbox's own failure, its end would count as the machine's fault."""
+    sandbox = Sandbox(confined, LIMITS)
+    outcome = sandbox.run(["/bin/sh", "-c", f"echo {words!r} >&2; exit 1"])
+    assert (outcome.exit_code, outcome.stderr.strip()) == (1, words)
+
+
 def _number(name):
     return pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name)
 
