@@ -3,10 +3,10 @@
 
 scripts/fuzz.py                        ten minutes for each target, two at a time
 scripts/fuzz.py note proof --minutes 1
-scripts/fuzz.py --merge                writes what went new ways through the code to tests/fuzzing/corpus
+scripts/fuzz.py --keep                 writes what went new ways through the code to tests/fuzzing/corpus
 
 What a run finds lies in build/fuzz: `corpus/TARGET` has the inputs that reached code which no other input reached, `TARGET.log` what
-the fuzzer printed, and `TARGET-crash-...` an input that raised what it must not. With the fix, `--merge` takes that input along.
+the fuzzer printed, and `TARGET-crash-...` an input that raised what it must not. With the fix, `--keep` takes that input along.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,6 +26,8 @@ MAX_CORPUS_BYTES = 1500
 """Of one input that the tests keep, so that the corpus stays small."""
 SLOW_SECONDS = 5
 """An input that takes longer counts as a crash: it would stop an event loop."""
+MAX_CORPUS = 120
+"""Inputs of a target that one call adds to the corpus of the tests."""
 AT_ONCE = 2
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -72,18 +73,19 @@ def search(name: str, minutes: float) -> bool:
     return status == 0
 
 
-def merge(name: str) -> bool:
-    """Keep the fewest inputs that go all the ways that were found. Returns whether that worked."""
+def keep(name: str) -> bool:
+    """Write the shortest of the inputs that went new ways to the corpus of the tests."""
     from fuzzing.corpus import read_corpus, write_corpus  # noqa: PLC0415 - `fuzz` needs it instrumented
 
-    with tempfile.TemporaryDirectory() as directory:
-        status = run(name, "-merge=1", directory, str(BUILD / "corpus" / name))
-        chosen = [path.read_bytes() for path in Path(directory).iterdir()]
+    found = [path.read_bytes() for path in (BUILD / "corpus" / name).glob("*")]
     crashes = [path.read_bytes() for path in BUILD.glob(f"{name}-*-*") if path.is_file()]
-    small = [data for data in chosen if len(data) <= MAX_CORPUS_BYTES]
-    count = write_corpus(name, [*(entry.data for entry in read_corpus(name)), *small, *crashes])
+    known = [entry.data for entry in read_corpus(name)]
+    short = sorted(
+        (data for data in found if len(data) <= MAX_CORPUS_BYTES), key=lambda data: (len(data), data)
+    )
+    count = write_corpus(name, [*known, *short[:MAX_CORPUS], *crashes])
     print(f"fuzz: {name:16} {count} inputs", flush=True)
-    return status == 0
+    return True
 
 
 def main() -> int:
@@ -97,14 +99,12 @@ def main() -> int:
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=f"any of {', '.join(TARGETS)}")
     parser.add_argument("--minutes", type=float, default=10, help="for each target (10)")
-    parser.add_argument(
-        "--merge", action="store_true", help="write what was found to the corpus of the tests"
-    )
+    parser.add_argument("--keep", action="store_true", help="write what was found to the corpus of the tests")
     chosen = parser.parse_args()
     if unknown := set(chosen.targets) - set(TARGETS):
         parser.error(f"there is no target {', '.join(sorted(unknown))}; there are: {', '.join(TARGETS)}")
     BUILD.mkdir(parents=True, exist_ok=True)
-    work = merge if chosen.merge else partial(search, minutes=chosen.minutes)
+    work = keep if chosen.keep else partial(search, minutes=chosen.minutes)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return 0 if all(list(pool.map(work, chosen.targets or TARGETS))) else 1
 
