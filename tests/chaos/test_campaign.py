@@ -12,7 +12,7 @@ import pytest
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 TESTS = Path(__file__).parents[1]
-SECONDS = 80
+SECONDS = 75
 """Of faults; the start and the end, with all its checks, take the rest of two minutes."""
 
 
