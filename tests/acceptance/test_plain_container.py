@@ -1,0 +1,106 @@
+"""In a container that its runtime gives everybody: parts of /proc are covered, a filter of system calls holds, nothing is added.
+
+Such are rented machines with a GPU, Kubernetes' pods and `docker run` without options. No new /proc can be mounted there, so
+bubblewrap does not work; the agent's second sandbox has to.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support import containers, plain_container
+from support.escapes.judgement import ATTEMPTS, SANDBOXES, got_out
+
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.timeout(700),
+    pytest.mark.skipif(
+        containers.missing() is not None, reason=f"no containers here: {containers.missing()}"
+    ),
+]
+
+USER = 10001
+DEMO_SECONDS = 600
+ESCAPE_SECONDS = 120
+BASE = "/tmp/escapes"  # noqa: S108 - the container's own
+CARD = "--device=/dev/null:/dev/nvidia0"
+"""A device with a card's name, which a job of the processor must not have."""
+
+PATH = f"{plain_container.PROJECT}/.venv/bin:/usr/bin:/bin:/usr/sbin"
+PACKAGES = ("numpy", "pillow")
+WHEELS = "/wheels"
+SERVED = f"""
+python -m http.server --bind 127.0.0.1 --directory {WHEELS} 8999 >/dev/null 2>&1 &
+exec "$@"
+"""
+SERVICES = (
+    "ai_inference", "blender_rendering", "image_generation", "llm_inference", "video_transcoding", "whisper_transcription",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all containers of these tests share."""
+
+    directory: Path
+    project: Callable[[int], Path]
+    models: Path
+    wheels: Path
+
+
+@pytest.fixture(scope="module")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
+    """The image, a package index and a copy of the project for each user."""
+    directory = tmp_path_factory.mktemp("plain")
+    plain_container.build(directory)
+    copies: dict[int, Path] = {}
+
+    def project(uid: int) -> Path:
+        if uid not in copies:
+            copies[uid] = plain_container.copy_project(directory / f"project-{uid}", uid)
+        return copies[uid]
+
+    models = plain_container.copy_models(directory / "models")
+    return Surroundings(directory, project, models, plain_container.index(directory / "wheels", *PACKAGES))
+
+
+@pytest.mark.parametrize(("uid", "profile"), [(0, "podman's"), (USER, "strict")])
+def test_the_demo_ends_well(surroundings: Surroundings, uid: int, profile: str) -> None:
+    """`make demo` as on any machine: six services, and six receipts that verify."""
+    options = [
+        f"--volume={surroundings.wheels}:{WHEELS}:ro",
+        f"--volume={surroundings.models}:{plain_container.MODELS}:ro",
+    ]
+    if profile == "strict":
+        strict = plain_container.strict_profile(surroundings.directory / "strict.json")
+        options.append(f"--security-opt=seccomp={strict}")
+    done = plain_container.run(
+        surroundings.project(uid), uid, ["sh", "-c", SERVED, "sh", "make", "demo"], *options,
+        timeout=DEMO_SECONDS, PIP_INDEX_URL="http://127.0.0.1:8999/simple", PATH=PATH,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert done.stdout.count("verified:") == len(SERVICES)
+    assert all(service in done.stdout for service in SERVICES)
+
+
+@pytest.mark.parametrize("uid", [0, USER])
+def test_nothing_gets_out_of_a_job(surroundings: Surroundings, uid: int) -> None:
+    """A stranger's model makes all its attempts in the sandbox that works here."""
+    configuration = {"base": BASE, "sandboxes": {"landlock": SANDBOXES["landlock"]}, "control": False}
+    attack = (f"mkdir {BASE} && exec python -m support.escapes.agent_process", json.dumps(configuration))
+    done = plain_container.run(
+        surroundings.project(uid), uid, ["sh", "-c", f'{attack[0]} "$0"', attack[1]], CARD,
+        timeout=ESCAPE_SECONDS, PATH=PATH, PYTHONPATH=f"{plain_container.PROJECT}/tests",
+        AITBC_SECRET=secrets.token_hex(16), TMPDIR=BASE,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    came = json.loads(done.stdout.splitlines()[-1])["landlock"]
+    assert (came["signals"], came["changed"]) == (0, [])
+    assert set(came["attempts"]) == set(ATTEMPTS)
+    assert got_out(came["attempts"], "landlock") == {}
