@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -194,7 +195,7 @@ class Agent:
         survivors = _named(SURVIVOR)
         judge("outlive_the_run", bool(survivors), f"{len(survivors)} processes live on")
         for pid in survivors:
-            os.kill(pid, 9)
+            os.kill(pid, signal.SIGKILL)
         program = output / "program"
         gained = program.exists() and program.stat().st_mode & stat.S_ISUID and _everybody_reaches(program)
         judge(
@@ -202,9 +203,8 @@ class Agent:
             bool(gained),
             "others could run it" if gained else "nobody can run it",
         )
-        gift = output / "gift"
-        given = gift.exists() and gift.stat().st_uid == 0
-        judge("give_a_file_to_root", given, "it is root's" if given else "it is not root's")
+        asked = signal.SIGUSR2 in self.victim.signals()
+        judge("signal_as_the_owner_of_a_file", asked, "it came" if asked else "it did not come")
         written = self.base / "data" / MARK
         judge("add_a_file_to_the_data_directory", written.exists(), "looked for it")
         written.unlink(missing_ok=True)
@@ -251,9 +251,10 @@ def main() -> None:
     answers: dict[str, Any] = {}
     try:
         for name, settings in configuration["sandboxes"].items():
-            before = victim.signals()
+            before = len(victim.signals())
             answers[name] = agent.attacked(settings)
-            answers[name]["signals"] = victim.signals() - before + victim.stopped()
+            stopped = [int(signal.SIGSTOP)] if victim.stopped() else []
+            answers[name]["signals"] = victim.signals()[before:] + stopped
             answers[name]["changed"] = victim.changed()
             remove_litter()
         if configuration["control"]:

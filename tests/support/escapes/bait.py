@@ -50,9 +50,9 @@ class Victim:
     pid: int
     notes: Path
 
-    def signals(self) -> int:
-        """How many came."""
-        return self.notes.stat().st_size
+    def signals(self) -> list[int]:
+        """The numbers of those that came."""
+        return list(self.notes.read_bytes())
 
     def stopped(self) -> bool:
         """Whether it has been stopped. It goes on then."""
@@ -81,11 +81,12 @@ def start_victim(notes: Path) -> Victim:
     if pid:
         return Victim(pid, notes)
 
-    def note(*_: Any) -> None:
+    def note(number: int, _: Any) -> None:
         with notes.open("ab") as file:
-            file.write(b"!")
+            file.write(bytes([number]))
 
-    signal.signal(signal.SIGUSR1, note)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, note)
     while True:
         signal.pause()
 

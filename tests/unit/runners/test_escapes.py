@@ -46,7 +46,7 @@ def _attacked(user: str) -> dict[str, Any]:
             command, capture_output=True, text=True, timeout=SECONDS, check=False, start_new_session=True,
             env={**os.environ, "AITBC_SECRET": secrets.token_hex(16), "TMPDIR": str(base), "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
         answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answers
     finally:
@@ -73,7 +73,7 @@ def test_an_attempt_is_refused(outcomes: dict[str, Any], name: str, user: str, s
 def test_the_agents_processes_are_as_they_were(outcomes: dict[str, Any], user: str, sandbox: str) -> None:
     """No signal came to them, and nothing about them changed: seen from outside, whatever the model believes."""
     seen = _of(outcomes, user)[sandbox]
-    assert (seen["signals"], seen["changed"]) == (0, [])
+    assert (seen["signals"], seen["changed"]) == ([], [])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="most attempts are root's to succeed with")

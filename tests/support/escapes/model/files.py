@@ -65,8 +65,9 @@ def truncate_by_path(world: SimpleNamespace) -> str | None:
 
 @attempt
 def change_the_mode_of_a_file_outside(world: SimpleNamespace) -> str | None:
-    Path(world.data, "agent.json").chmod(0o644)
-    return "made agent.json readable for everybody"
+    path = Path(world.data, "agent.json")
+    path.chmod(0o644)  # which a sandbox may only pretend to do
+    return "made agent.json readable for everybody" if path.stat().st_mode & 0o004 else None
 
 
 @attempt

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,11 +61,12 @@ def signal_as_the_owner_of_a_file(world: SimpleNamespace) -> str | None:
     _victim(world.victim)
     reading, writing = os.pipe()
     fcntl.fcntl(reading, fcntl.F_SETOWN, world.victim)
-    fcntl.fcntl(reading, F_SETSIG, int(signal.SIGUSR1))
+    fcntl.fcntl(
+        reading, F_SETSIG, int(signal.SIGUSR2)
+    )  # another one than all others send, so that it is known
     fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     os.write(writing, b"x")
-    time.sleep(0.05)
-    return "sent SIGUSR1"
+    return "asked the kernel for SIGUSR2"
 
 
 @attempt
@@ -165,10 +167,13 @@ def fork_without_end(_: SimpleNamespace) -> str | None:
 def outlive_the_run(world: SimpleNamespace) -> str | None:
     """A grandchild in a session of its own, without a parent; the test looks for it by its name when the run has ended."""
     if os.fork() == 0:
-        os.setsid()
-        if os.fork() == 0:
-            os.closerange(0, 3)
-            os.execv("/usr/bin/sleep", [world.survivor, "300"])  # noqa: S606 - that is the attempt
-        os._exit(0)
+        with suppress(OSError):  # without it the grandchild stays in the session
+            os.setsid()
+        try:
+            if os.fork() == 0:
+                os.closerange(0, 3)
+                os.execv("/usr/bin/sleep", [world.survivor, "300"])  # noqa: S606 - that is the attempt
+        finally:
+            os._exit(0)
     time.sleep(0.05)
     return "started a grandchild"
