@@ -15,14 +15,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import psutil
 
-from runners.sandbox import cgroups, files, memory
-from runners.sandbox.processes import FirstProcess
+from runners.sandbox import cgroups, files, memory, processes
+from runners.sandbox.processes import ORPHAN_GRACE, FirstProcess
 
 STDERR_TAIL = 64 * 1024
 """Bytes of standard error that are kept: its end, where programs say why they gave up."""
@@ -169,14 +171,22 @@ class _Tree:
         self._deadline = time.monotonic() + limits.seconds
         self._next_tick = time.monotonic() + TICK
         self._next_check = self._next_inspection = 0.0
+        self._before = processes.count()
         self._free_before = self._free = memory.available()
         self._hidden_since: dict[int, float] = {}
         self._ended: Ended | None = None
         self._reason = ""
         self.cpu_seconds = 0.0
 
+    def has_ended(self) -> bool:
+        """Whether the program has ended. It is not reaped here: its number is its group's, and must not become another's."""
+        return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
     def kill(self, why: Ended, reason: str = "") -> None:
-        """Kill every process of the tree; the first cause counts. In the sandbox its first process takes all along."""
+        """Kill every process of the tree, also when the program itself has ended; the first cause counts.
+
+        In the sandbox its first process takes all along.
+        """
         with self._lock:
             if self.process.returncode is not None:
                 return
@@ -186,13 +196,15 @@ class _Tree:
                 self._group.kill()
             self._first.find()
             self._first.kill()
-            for process in self._processes():
-                _quietly(process.kill)
-            _quietly(lambda: os.killpg(self.process.pid, signal.SIGKILL))
+            _quietly(partial(os.killpg, self.process.pid, signal.SIGKILL))
+            if not self.has_ended():
+                for pid in self._pids():
+                    _quietly(partial(os.kill, pid, signal.SIGKILL))
 
     def reap(self) -> int:
         """Wait for the killed or ended program, close its pipes and remove its group."""
         code = self.process.wait()
+        self._reap_orphans()
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -203,6 +215,14 @@ class _Tree:
                 self._ended = Ended.MEMORY
             self._group.remove()
         return code
+
+    def _reap_orphans(self) -> None:
+        """Wait for the killed processes of the group that this process has adopted."""
+        end = time.monotonic() + ORPHAN_GRACE
+        with suppress(ChildProcessError):
+            while time.monotonic() < end:
+                if os.waitpid(-self.process.pid, os.WNOHANG) == (0, 0):
+                    time.sleep(0.002)
 
     def verdict(self, exit_code: int) -> tuple[Ended, str]:
         """Return why it ended, and what it had too much of. The kernel ends a process that passes a limit by a signal.
@@ -232,7 +252,10 @@ class _Tree:
     def _has_too_many_processes(self) -> bool:
         if self._group is not None:
             return self._group.was_refused_processes()
-        return self._first.holds_more_than(self._limits.processes)
+        if self._first.pid is not None:
+            return self._first.holds_more_than(self._limits.processes)
+        limit = self._limits.processes
+        return processes.count() - self._before > limit // 2 and len(self._pids()) > limit
 
     def _memory_goes(self) -> bool:
         """Whether the machine has lost so much memory since the last inspection that the next is due now."""
@@ -243,8 +266,7 @@ class _Tree:
         if now >= self._deadline:
             self.kill(Ended.DEADLINE)
             return
-        processes = self._processes()
-        pids = [process.pid for process in processes]
+        pids = self._pids()
         ticks = now >= self._next_tick
         held = memory.open_files(pids)
         if len(pids) > self._limits.processes:
@@ -253,20 +275,18 @@ class _Tree:
             self.kill(Ended.MEMORY, excess)
         elif ticks:
             self._next_tick = now + TICK
-            self._tick(processes, held, on_tick)
+            self._tick(pids, held, on_tick)
 
     def _tick(
         self,
-        processes: Sequence[psutil.Process],
+        pids: Sequence[int],
         held: memory.Held,
         on_tick: Callable[[float], None] | None,
     ) -> None:
         if excess := self._excess(held.unlinked.values()):
             self.kill(Ended.OUTPUT, excess)
             return
-        used = (
-            sum(_cpu(process) for process in processes) if self._group is None else self._group.cpu_seconds()
-        )
+        used = sum(_cpu(pid) for pid in pids) if self._group is None else self._group.cpu_seconds()
         self.cpu_seconds = max(self.cpu_seconds, used)
         if self.cpu_seconds > self._limits.cpu_seconds:
             self.kill(Ended.CPU)
@@ -301,13 +321,12 @@ class _Tree:
             return str(error)
         return ""
 
-    def _processes(self) -> list[psutil.Process]:
-        """The program, in the sandbox with bubblewrap's two, and its descendants."""
-        try:
-            first = psutil.Process(self.process.pid)
-            return [first, *first.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+    def _pids(self) -> list[int]:
+        """The program, in the sandbox with bubblewrap's two, its descendants, and those of them that lost their parents.
+
+        No process of the second sandbox can leave the program's session.
+        """
+        return processes.tree(self.process.pid)
 
 
 def _follow(
@@ -331,7 +350,7 @@ def _follow(
                     tail += chunk
                     del tail[:-STDERR_TAIL]
             tree.check(on_tick)
-            if tree.process.poll() is not None:
+            if tree.has_ended():
                 gone_since = gone_since or time.monotonic()
                 if time.monotonic() - gone_since > PIPE_GRACE:
                     break
@@ -342,13 +361,11 @@ def _follow(
 
 def _await_exit(tree: _Tree, on_tick: Callable[[float], None] | None) -> None:
     """A program may close its pipes and go on; it is watched until it has ended."""
-    while True:
-        try:
-            tree.process.wait(QUICK_POLL)
-        except subprocess.TimeoutExpired:
-            tree.check(on_tick)
-        else:
-            return
+    pause = 0.001
+    while not tree.has_ended():
+        time.sleep(pause)
+        pause = min(2 * pause, QUICK_POLL)
+        tree.check(on_tick)
 
 
 class _Lines:
@@ -373,15 +390,13 @@ class _Lines:
 
 def _quietly(action: Callable[[], None]) -> None:
     """Do something to a process that may just have ended."""
-    try:
+    with suppress(ProcessLookupError):
         action()
-    except (ProcessLookupError, psutil.NoSuchProcess):
-        return
 
 
-def _cpu(process: psutil.Process) -> float:
+def _cpu(pid: int) -> float:
     try:
-        times = process.cpu_times()
+        times = psutil.Process(pid).cpu_times()
     except psutil.Error:
         return 0.0
     return float(times.user + times.system + times.children_user + times.children_system)

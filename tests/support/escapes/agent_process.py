@@ -27,8 +27,10 @@ from typing import Any
 
 from support.escapes.bait import (
     Victim,
+    join_keyring,
     leave_small_numbers,
     plant,
+    plant_key,
     remove_litter,
     remove_segment,
     start_victim,
@@ -40,7 +42,7 @@ MODEL = Path(__file__).with_name("model") / "model.py"
 ENTRYPOINT = str(MODEL.relative_to(TESTS))
 SECONDS = 60
 SURVIVOR = f"aitbc-survivor-{os.getpid()}"
-ALONE = ("fork_without_end",)
+ALONE = ("fork_without_end", "fork_orphans_without_end")
 """Attempts that may end the whole run."""
 
 
@@ -99,6 +101,7 @@ class Agent:
         output.mkdir(parents=True)
         (public / "input").write_text(self.facts["secret"])
         facts = {**self.facts, "neighbour": str(public), "neighbour_process": self.victim.pid}
+        join_keyring()  # which each run of a sandbox has left
         left = self._directly(public, act="litter", facts=facts)["left"]
         attempts = self._directly(public, act="attack", facts=facts)["attempts"]
         return {"attempts": self._judged(attempts, output, [output / "stolen"]), "litter": left}
@@ -187,6 +190,7 @@ class Agent:
 
     def _judged(self, attempts: dict[str, Any], output: Path, delivered: list[Path]) -> dict[str, Any]:
         """The same with what can only be seen from outside."""
+        self.victim.catch_up()
 
         def judge(name: str, out: bool, how: str) -> None:
             if name in attempts:
@@ -244,8 +248,10 @@ def main() -> None:
     configuration = json.loads(given if given.startswith("{") else Path(given).read_text())
     leave_small_numbers()
     base = Path(configuration["base"])
+    secret = os.environ["AITBC_SECRET"]
+    keys = plant_key(secret)
     victim = start_victim(base / "signals")
-    facts = plant(base, os.environ["AITBC_SECRET"], victim)
+    facts = plant(base, secret, victim, keys)
     os.chdir(base / "data")  # as a service's is
     agent = Agent(base, facts, victim)
     answers: dict[str, Any] = {}
@@ -253,8 +259,7 @@ def main() -> None:
         for name, settings in configuration["sandboxes"].items():
             before = len(victim.signals())
             answers[name] = agent.attacked(settings)
-            stopped = [int(signal.SIGSTOP)] if victim.stopped() else []
-            answers[name]["signals"] = victim.signals()[before:] + stopped
+            answers[name]["signals"] = victim.signals()[before:]
             answers[name]["changed"] = victim.changed()
             remove_litter()
         if configuration["control"]:

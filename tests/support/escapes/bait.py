@@ -25,8 +25,14 @@ GREETING = "hello from outside"
 HIGHEST_SMALL_NUMBER = 300
 """Process numbers up to here are in use inside a namespace, where they mean other processes than outside."""
 
+SECONDS = 60
+
+CATCH_UP = signal.SIGTERM
+"""Comes after the others: pending signals are handled in the order of their numbers."""
+
 _SESSION_KEYRING = -3
-_JOIN_SESSION = 1
+_JOIN_SESSION, _SET_PERMISSIONS = 1, 5
+_ALL_OF_THE_USERS = 0x3F3F0000
 
 
 def leave_small_numbers() -> None:
@@ -51,14 +57,22 @@ class Victim:
     notes: Path
 
     def signals(self) -> list[int]:
-        """The numbers of those that came."""
-        return list(self.notes.read_bytes())
+        """The numbers of those that came, without those that `catch_up` sends."""
+        return [number for number in self.notes.read_bytes() if number != CATCH_UP]
 
-    def stopped(self) -> bool:
-        """Whether it has been stopped. It goes on then."""
-        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
-        os.kill(self.pid, signal.SIGCONT)
-        return state in "Tt"
+    def catch_up(self) -> None:
+        """Wait until it has noted all signals that were sent. If it was stopped, that is noted as SIGSTOP, and it goes on."""
+        if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt":
+            with self.notes.open("ab") as notes:
+                notes.write(bytes([signal.SIGSTOP]))
+            os.kill(self.pid, signal.SIGCONT)
+        size = self.notes.read_bytes().count(CATCH_UP)
+        os.kill(self.pid, CATCH_UP)
+        end = time.monotonic() + SECONDS
+        while self.notes.read_bytes().count(CATCH_UP) == size:
+            if time.monotonic() > end:
+                raise TimeoutError("the agent's process does not answer")
+            time.sleep(0.005)
 
     def changed(self) -> list[str]:
         """What about it is not as it was."""
@@ -81,18 +95,19 @@ def start_victim(notes: Path) -> Victim:
     if pid:
         return Victim(pid, notes)
 
-    def note(number: int, _: Any) -> None:
-        with notes.open("ab") as file:
-            file.write(bytes([number]))
+    written = os.open(notes, os.O_WRONLY | os.O_APPEND)  # now: the number of open files is attacked too
 
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
+    def note(number: int, _: Any) -> None:
+        os.write(written, bytes([number]))
+
+    for number in (signal.SIGUSR1, signal.SIGUSR2, CATCH_UP):
         signal.signal(number, note)
     while True:
         signal.pause()
 
 
-def plant(base: Path, secret: str, victim: Victim) -> dict[str, Any]:
-    """Make all of it below `base`. Returns the facts that an attacker may know."""
+def plant(base: Path, secret: str, victim: Victim, keys: dict[str, Any]) -> dict[str, Any]:
+    """Make all of it below `base`. Returns the facts that an attacker may know, with what `plant_key` returned."""
     home, data = base / "home", base / "data"
     for directory in (home, data):
         directory.mkdir(mode=0o700)
@@ -122,7 +137,7 @@ def plant(base: Path, secret: str, victim: Victim) -> dict[str, Any]:
         "segment": _segment(secret),
         "terminal": _terminal(),
         "victim": victim.pid,
-        **_keys(secret),
+        **keys,
     }
 
 
@@ -166,15 +181,26 @@ def _terminal() -> str:
     return os.ttyname(slave)
 
 
-def _keys(secret: str) -> dict[str, Any]:
-    """A keyring of a session, with a key; where the surroundings allow none, a key that nobody has."""
+def plant_key(secret: str) -> dict[str, Any]:
+    """Give this session a keyring with a key; where the surroundings allow none, a key that nobody has.
+
+    The processes that are started later keep it.
+    """
     name = f"aitbc:{os.getpid()}"
-    try:
-        call("keyctl", _JOIN_SESSION, 0)
+    number = 1
+    if join_keyring():
         number = call("add_key", b"user", name.encode(), secret.encode(), len(secret), _SESSION_KEYRING)
-    except OSError:
-        number = 1
     return {"key": name, "key_number": number}
+
+
+def join_keyring() -> bool:
+    """Make the agent's own keyring that of this session. Returns whether that can be done here."""
+    try:
+        keyring = call("keyctl", _JOIN_SESSION, f"aitbc:{os.getpid()}".encode())
+        call("keyctl", _SET_PERMISSIONS, keyring, _ALL_OF_THE_USERS)  # without them it could not be joined again
+    except OSError:
+        return False
+    return True
 
 
 def _disk() -> tuple[tuple[int, int], str]:

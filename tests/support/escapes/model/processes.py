@@ -17,6 +17,7 @@ from support.escapes.model.attempts import attempt, call, holds_secret
 F_SETSIG = 10
 PTRACE_SEIZE = 0x4206
 CHILDREN = 300
+ORPHANS_SECONDS = 30
 
 
 def _victim(pid: int) -> None:
@@ -161,6 +162,24 @@ def fork_without_end(_: SimpleNamespace) -> str | None:
         for child in made:
             os.waitpid(child, 0)
     return f"ran {len(made)} processes"
+
+
+@attempt
+def fork_orphans_without_end(_: SimpleNamespace) -> str | None:
+    """The same with processes whose parents have ended, which a look at children and their children does not find."""
+    reading, writing = os.pipe()
+    for _ in range(CHILDREN):
+        if (child := os.fork()) == 0:
+            try:
+                if os.fork() == 0:
+                    os.write(writing, b"!")
+                    time.sleep(ORPHANS_SECONDS)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+    time.sleep(1)  # for whoever may want to stop this
+    ran = len(os.read(reading, 2 * CHILDREN))
+    return f"ran {ran} orphans" if ran == CHILDREN else None
 
 
 @attempt
