@@ -18,6 +18,13 @@ START_SECONDS = 60
 STATUS_SECONDS = 30
 STOP_SECONDS = 60
 
+SETTINGS = {
+    "AITBC_LOG__FORMAT": "text",
+    # In most containers there is only the weaker sandbox, in which an owner has to allow clients' models. This agent's one client
+    # is the demo, whose model is demo_classifier.py.
+    "AITBC_RUNNERS__PYTHON_MODELS_IN_LANDLOCK": "true",
+}
+
 
 class DemoError(Exception):
     """Something is not as it should be. The message says what."""
@@ -42,7 +49,7 @@ def running_agent(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**environment(), "AITBC_LOG__FORMAT": "text"},
+                env={**environment(), **SETTINGS},
                 start_new_session=True,
             )
         try:

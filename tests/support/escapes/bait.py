@@ -197,7 +197,9 @@ def join_keyring() -> bool:
     """Make the agent's own keyring that of this session. Returns whether that can be done here."""
     try:
         keyring = call("keyctl", _JOIN_SESSION, f"aitbc:{os.getpid()}".encode())
-        call("keyctl", _SET_PERMISSIONS, keyring, _ALL_OF_THE_USERS)  # without them it could not be joined again
+        call(
+            "keyctl", _SET_PERMISSIONS, keyring, _ALL_OF_THE_USERS
+        )  # without them it could not be joined again
     except OSError:
         return False
     return True
