@@ -40,6 +40,12 @@ from support.escapes.model.files import MARK
 TESTS = Path(__file__).parents[2]
 MODEL = Path(__file__).with_name("model") / "model.py"
 ENTRYPOINT = str(MODEL.relative_to(TESTS))
+DIRECTLY = """
+import json, sys
+from support.escapes.model.model import predict
+with open(sys.argv[1]) as orders, open(sys.argv[2], "w") as answer:
+    json.dump(predict(None, **json.load(orders)), answer)
+"""
 SECONDS = 60
 SURVIVOR = f"aitbc-survivor-{os.getpid()}"
 ALONE = ("fork_without_end", "fork_orphans_without_end")
@@ -169,24 +175,16 @@ class Agent:
         return found[-1]
 
     def _directly(self, directory: Path, **parameters: Any) -> Any:
-        """What the sandbox runs, without it; with the environment and the descriptors of this process."""
-        from runners import _python_harness  # noqa: PLC0415
-
-        scratch = directory / f"scratch-{parameters['act']}"
-        scratch.mkdir()
-        job = {
-            "source": str(self.source), "entrypoint": ENTRYPOINT, "input": str(self.source), "parameters": parameters,
-            "model": str(scratch / "model"), "result": str(scratch / "result.json"),
-        }  # fmt: skip
-        orders = directory / "job.json"
-        orders.write_text(json.dumps(job))
+        """Have the model do this without a sandbox, with the environment and the descriptors of this process."""
+        orders, answer = directory / "orders.json", directory / "answer.json"
+        orders.write_text(json.dumps(parameters))
         (python,) = (self.base / "data" / "cache" / "python-environments").glob("*/bin/python")
         subprocess.run(
-            [python, "-I", "-B", _python_harness.__file__, orders],
+            [python, "-B", "-c", DIRECTLY, orders, answer],
             cwd=directory / "output", timeout=SECONDS, check=True, close_fds=False,
-            env={**os.environ, "HOME": str(directory)},
+            env={**os.environ, "HOME": str(directory), "PYTHONPATH": str(TESTS)},
         )  # fmt: skip
-        return json.loads((scratch / "result.json").read_text())
+        return json.loads(answer.read_text())
 
     def _judged(self, attempts: dict[str, Any], output: Path, delivered: list[Path]) -> dict[str, Any]:
         """The same with what can only be seen from outside."""

@@ -15,7 +15,14 @@ SANDBOXES: Mapping[str, Mapping[str, Any]] = {
 }
 PAGE = Path(__file__).parents[3] / "docs" / "sandbox.md"
 
-NAMED: Mapping[tuple[str, str], str] = {}
+NAMED: Mapping[tuple[str, str], str] = {
+    ("bubblewrap", "see_a_path_of_the_machine_in_mountinfo"): (
+        "A program in bubblewrap sees in `/proc/self/mountinfo` under which paths of the machine its files lie."
+    ),
+    ("landlock", "see_that_a_file_exists"): (
+        "A program in the Landlock sandbox sees whether a path exists, and a file's size, owner and times."
+    ),
+}
 """By sandbox and attempt: the sentence of docs/sandbox.md that says so."""
 
 ABSENT: Mapping[str, str] = {

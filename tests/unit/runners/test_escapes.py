@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from support.escapes.judgement import ABSENT, ATTEMPTS, INSIDE_ONLY, SANDBOXES, got_out
+from support.escapes.judgement import ABSENT, ATTEMPTS, INSIDE_ONLY, NAMED, PAGE, SANDBOXES, got_out
 from support.other_user import NOBODY, as_user
 
 TESTS = Path(__file__).parents[2]
@@ -88,3 +88,13 @@ def test_an_attempt_succeeds_where_there_is_no_sandbox(outcomes: dict[str, Any],
     if name in ABSENT and all(attempt["absent"] for attempt in made):
         pytest.skip(f"{ABSENT[name]}: {made[0]['how']}")
     pytest.fail(f"it would be refused anyway: {[attempt['how'] for attempt in made]}")
+
+
+@pytest.mark.parametrize(("sandbox", "name"), NAMED)
+def test_what_gets_out_is_named_in_the_documentation(
+    outcomes: dict[str, Any], sandbox: str, name: str
+) -> None:
+    """And does get out, so that nothing is named that is refused by now."""
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert NAMED[sandbox, name] in page
+    assert all(of[sandbox]["attempts"][name]["out"] for of in outcomes.values())

@@ -24,6 +24,11 @@ def _write(path: str) -> str:
     return f"wrote to {path}"
 
 
+def packages() -> str:
+    """The directory of the packages that a model named, which later jobs share."""
+    return next(path for path in sys.path if path.endswith("-packages") and Path(path).is_dir())
+
+
 @attempt
 def read_the_owners_home(world: SimpleNamespace) -> str | None:
     return holds_secret(Path(world.home, "private.txt").read_bytes(), world)
@@ -149,7 +154,7 @@ def change_the_jobs_own_orders(world: SimpleNamespace) -> str | None:
 
 @attempt
 def change_the_environment_of_later_jobs(_: SimpleNamespace) -> str | None:
-    return _write(str(Path(sys.prefix, "lib")))
+    return _write(packages())
 
 
 @attempt

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 from support.escapes.model.attempts import attempt, call, holds_secret
+from support.escapes.model.files import packages
 
 LITTER = "left by the job before"
 KEY = 0x41495442
@@ -25,7 +25,7 @@ def litter(facts: dict[str, object]) -> list[str]:
     ways: dict[str, Callable[[], object]] = {
         **{place: lambda place=place: Path(place, NAME).write_text(LITTER) for place in PLACES},
         "home": lambda: Path(os.environ["HOME"], NAME).write_text(LITTER),
-        "environment": lambda: Path(sys.prefix, NAME).write_text(LITTER),
+        "environment": lambda: Path(packages(), NAME).write_text(LITTER),
         "memory": lambda: call("shmget", KEY, 64, IPC_CREAT | 0o666),
         "semaphores": lambda: call("semget", KEY, 1, IPC_CREAT | 0o666),
         "messages": lambda: call("msgget", KEY, IPC_CREAT | 0o666),
@@ -68,7 +68,7 @@ def find_a_file_at_home(_: SimpleNamespace) -> str | None:
 
 @attempt
 def find_a_file_in_the_environment(_: SimpleNamespace) -> str | None:
-    return _litter_in(sys.prefix)
+    return _litter_in(packages())
 
 
 @attempt
