@@ -39,6 +39,7 @@ SERVED = f"""
 python -m http.server --bind 127.0.0.1 --directory {WHEELS} 8999 >/dev/null 2>&1 &
 exec "$@"
 """
+SHIPPED = plain_container.PROJECT / "configs" / "seccomp.json"
 SERVICES = (
     "ai_inference", "blender_rendering", "image_generation", "llm_inference", "video_transcoding", "whisper_transcription",
 )  # fmt: skip
@@ -52,6 +53,19 @@ class Surroundings:
     project: Callable[[int], Path]
     models: Path
     wheels: Path
+
+    def filter(self, name: str) -> list[str]:
+        """The container's options: podman's defaults, a stricter filter of system calls as others have, or ours for bubblewrap."""
+        if name == "strict":
+            return [
+                f"--security-opt=seccomp={plain_container.strict_profile(self.directory / 'strict.json')}"
+            ]
+        if name == "shipped":
+            return [
+                f"--security-opt=seccomp={SHIPPED}", "--security-opt=unmask=ALL", "--security-opt=no-new-privileges",
+                "--cap-drop=ALL",
+            ]  # fmt: skip
+        return []
 
 
 @pytest.fixture(scope="module")
@@ -70,18 +84,15 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
     return Surroundings(directory, project, models, plain_container.index(directory / "wheels", *PACKAGES))
 
 
-@pytest.mark.parametrize(("uid", "profile"), [(0, "podman's"), (USER, "strict")])
-def test_the_demo_ends_well(surroundings: Surroundings, uid: int, profile: str) -> None:
+@pytest.mark.parametrize(("uid", "filtered"), [(0, "podman's"), (USER, "strict")])
+def test_the_demo_ends_well(surroundings: Surroundings, uid: int, filtered: str) -> None:
     """`make demo` as on any machine: six services, and six receipts that verify."""
     options = [
         f"--volume={surroundings.wheels}:{WHEELS}:ro",
         f"--volume={surroundings.models}:{plain_container.MODELS}:ro",
     ]
-    if profile == "strict":
-        strict = plain_container.strict_profile(surroundings.directory / "strict.json")
-        options.append(f"--security-opt=seccomp={strict}")
     done = plain_container.run(
-        surroundings.project(uid), uid, ["sh", "-c", SERVED, "sh", "make", "demo"], *options,
+        surroundings.project(uid), uid, ["sh", "-c", SERVED, "sh", "make", "demo"], *options, *surroundings.filter(filtered),
         timeout=DEMO_SECONDS, PIP_INDEX_URL="http://127.0.0.1:8999/simple", PATH=PATH,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
@@ -89,18 +100,30 @@ def test_the_demo_ends_well(surroundings: Surroundings, uid: int, profile: str) 
     assert all(service in done.stdout for service in SERVICES)
 
 
-@pytest.mark.parametrize("uid", [0, USER])
-def test_nothing_gets_out_of_a_job(surroundings: Surroundings, uid: int) -> None:
-    """A stranger's model makes all its attempts in the sandbox that works here."""
-    configuration = {"base": BASE, "sandboxes": {"landlock": SANDBOXES["landlock"]}, "control": False}
-    attack = (f"mkdir {BASE} && exec python -m support.escapes.agent_process", json.dumps(configuration))
+@pytest.mark.parametrize(
+    ("uid", "filtered", "sandboxes"),
+    [
+        (0, "podman's", ("landlock",)),
+        (USER, "strict", ("landlock",)),
+        (USER, "shipped", ("bubblewrap", "landlock")),
+    ],
+)
+def test_nothing_gets_out_of_a_job(
+    surroundings: Surroundings, uid: int, filtered: str, sandboxes: tuple[str, ...]
+) -> None:
+    """A stranger's model makes all its attempts: with the defaults, and with what docs/containers.md gives bubblewrap."""
+    chosen = {name: SANDBOXES[name] for name in sandboxes}
+    configuration = json.dumps({"base": BASE, "sandboxes": chosen, "control": False})
+    attack = f'mkdir {BASE} && exec python -m support.escapes.agent_process "$0"'
     done = plain_container.run(
-        surroundings.project(uid), uid, ["sh", "-c", f'{attack[0]} "$0"', attack[1]], CARD,
+        surroundings.project(uid), uid, ["sh", "-c", attack, configuration], CARD, *surroundings.filter(filtered),
         timeout=ESCAPE_SECONDS, PATH=PATH, PYTHONPATH=f"{plain_container.PROJECT}/tests",
         AITBC_SECRET=secrets.token_hex(16), TMPDIR=BASE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    came = json.loads(done.stdout.splitlines()[-1])["landlock"]
-    assert (came["signals"], came["changed"]) == ([], [])
-    assert set(came["attempts"]) == set(ATTEMPTS)
-    assert got_out(came["attempts"], "landlock") == {}
+    made = json.loads(done.stdout.splitlines()[-1])
+    assert set(made) == set(sandboxes)
+    for sandbox, came in made.items():
+        assert (came["signals"], came["changed"]) == ([], [])
+        assert set(came["attempts"]) == set(ATTEMPTS)
+        assert got_out(came["attempts"], sandbox) == {}

@@ -17,10 +17,10 @@ PAGE = Path(__file__).parents[3] / "docs" / "sandbox.md"
 
 NAMED: Mapping[tuple[str, str], str] = {
     ("bubblewrap", "see_a_path_of_the_machine_in_mountinfo"): (
-        "A program in bubblewrap sees in `/proc/self/mountinfo` under which paths of the machine its files lie."
+        "`/proc/self/mountinfo` shows, for each granted path, where it lies **in its file system**"
     ),
     ("landlock", "see_that_a_file_exists"): (
-        "A program in the Landlock sandbox sees whether a path exists, and a file's size, owner and times."
+        "`stat`, `readlink` and `access` are not checked: whether a path exists, its size, owner, times"
     ),
 }
 """By sandbox and attempt: the sentence of docs/sandbox.md that says so."""
