@@ -178,7 +178,9 @@ def test_no_wall_of_the_runtime_is_taken_away(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     assert not re.search(r"unconfined|unmasked|privileged: true", text, re.IGNORECASE)
     for named in re.findall(r"seccomp=([\w.]+)", text):
-        assert json.loads((file.parent / named).read_text(encoding="utf-8"))["defaultAction"] == "SCMP_ACT_ERRNO"
+        assert (
+            json.loads((file.parent / named).read_text(encoding="utf-8"))["defaultAction"] == "SCMP_ACT_ERRNO"
+        )
 
 
 def test_the_settings_that_are_set_exist() -> None:

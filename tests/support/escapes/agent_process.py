@@ -178,11 +178,12 @@ class Agent:
         """Have the model do this without a sandbox, with the environment and the descriptors of this process."""
         orders, answer = directory / "orders.json", directory / "answer.json"
         orders.write_text(json.dumps(parameters))
-        (python,) = (self.base / "data" / "cache" / "python-environments").glob("*/bin/python")
+        packages = directory / "packages"
+        packages.mkdir(exist_ok=True)
         subprocess.run(
-            [python, "-B", "-c", DIRECTLY, orders, answer],
+            [sys.executable, "-B", "-c", DIRECTLY, orders, answer],
             cwd=directory / "output", timeout=SECONDS, check=True, close_fds=False,
-            env={**os.environ, "HOME": str(directory), "PYTHONPATH": str(TESTS)},
+            env={**os.environ, "HOME": str(directory), "PYTHONPATH": f"{TESTS}:{packages}"},
         )  # fmt: skip
         return json.loads(answer.read_text())
 

@@ -25,8 +25,9 @@ def _write(path: str) -> str:
 
 
 def packages() -> str:
-    """The directory of the packages that a model named, which later jobs share."""
-    return next(path for path in sys.path if path.endswith("-packages") and Path(path).is_dir())
+    """The directory of the packages that a model named, or of the environment that has none; later jobs share it."""
+    (path,) = (Path(path) for path in sys.path if Path(path).name == "packages")
+    return str(path if path.is_dir() else path.parent)
 
 
 @attempt
@@ -252,8 +253,8 @@ def read_the_agents_memory(world: SimpleNamespace) -> str | None:
 def see_a_path_of_the_machine_in_a_command_line(world: SimpleNamespace) -> str | None:
     for path in _others():
         try:
-            if world.data.encode() in (path / "cmdline").read_bytes():
-                return f"the data directory's path stands in {path}/cmdline"
+            if world.base.encode() in (path / "cmdline").read_bytes():
+                return f"a path of the machine stands in {path}/cmdline"
         except OSError:
             continue
     return None
