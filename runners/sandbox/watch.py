@@ -24,7 +24,7 @@ from pathlib import Path
 import psutil
 
 from runners.sandbox import cgroups, files, memory, processes
-from runners.sandbox.processes import ORPHAN_GRACE, FirstProcess
+from runners.sandbox.processes import FirstProcess
 
 STDERR_TAIL = 64 * 1024
 """Bytes of standard error that are kept: its end, where programs say why they gave up."""
@@ -178,15 +178,8 @@ class _Tree:
         self._reason = ""
         self.cpu_seconds = 0.0
 
-    def has_ended(self) -> bool:
-        """Whether the program has ended. It is not reaped here: its number is its group's, and must not become another's."""
-        return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
     def kill(self, why: Ended, reason: str = "") -> None:
-        """Kill every process of the tree, also when the program itself has ended; the first cause counts.
-
-        In the sandbox its first process takes all along.
-        """
+        """Kill every process of the tree; the first cause counts. In the sandbox its first process takes all along."""
         with self._lock:
             if self.process.returncode is not None:
                 return
@@ -196,15 +189,13 @@ class _Tree:
                 self._group.kill()
             self._first.find()
             self._first.kill()
+            for pid in self._pids():
+                _quietly(partial(os.kill, pid, signal.SIGKILL))
             _quietly(partial(os.killpg, self.process.pid, signal.SIGKILL))
-            if not self.has_ended():
-                for pid in self._pids():
-                    _quietly(partial(os.kill, pid, signal.SIGKILL))
 
     def reap(self) -> int:
         """Wait for the killed or ended program, close its pipes and remove its group."""
         code = self.process.wait()
-        self._reap_orphans()
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -215,14 +206,6 @@ class _Tree:
                 self._ended = Ended.MEMORY
             self._group.remove()
         return code
-
-    def _reap_orphans(self) -> None:
-        """Wait for the killed processes of the group that this process has adopted."""
-        end = time.monotonic() + ORPHAN_GRACE
-        with suppress(ChildProcessError):
-            while time.monotonic() < end:
-                if os.waitpid(-self.process.pid, os.WNOHANG) == (0, 0):
-                    time.sleep(0.002)
 
     def verdict(self, exit_code: int) -> tuple[Ended, str]:
         """Return why it ended, and what it had too much of. The kernel ends a process that passes a limit by a signal.
@@ -350,7 +333,7 @@ def _follow(
                     tail += chunk
                     del tail[:-STDERR_TAIL]
             tree.check(on_tick)
-            if tree.has_ended():
+            if tree.process.poll() is not None:
                 gone_since = gone_since or time.monotonic()
                 if time.monotonic() - gone_since > PIPE_GRACE:
                     break
@@ -361,11 +344,13 @@ def _follow(
 
 def _await_exit(tree: _Tree, on_tick: Callable[[float], None] | None) -> None:
     """A program may close its pipes and go on; it is watched until it has ended."""
-    pause = 0.001
-    while not tree.has_ended():
-        time.sleep(pause)
-        pause = min(2 * pause, QUICK_POLL)
-        tree.check(on_tick)
+    while True:
+        try:
+            tree.process.wait(QUICK_POLL)
+        except subprocess.TimeoutExpired:
+            tree.check(on_tick)
+        else:
+            return
 
 
 class _Lines:
