@@ -29,6 +29,9 @@ from demo_screen import console, fact, headline, show_end_of, watch
 from demo_work import FOLDER, ROOT, Work, expect
 
 WORKS: tuple[type[Work], ...] = (Transcoding, Transcription, Picture, Render, Prediction, Answer)
+SANDBOXES = {
+    "landlock": "Landlock, since bubblewrap does not work here; the demo allows its own model in it (docs/sandbox.md)"
+}
 AGENT_LOG = FOLDER / "agent.log"
 
 
@@ -67,6 +70,7 @@ def run(works: Sequence[Work]) -> None:
         LOG_KEY.write_text(agent["log_key"] + "\n")
         fact("address", agent["url"])
         fact("miner", agent["miner_id"])
+        fact("sandbox", SANDBOXES.get(agent["sandbox"], agent["sandbox"]))
 
         headline("A client, with something to send")
         for work in works:

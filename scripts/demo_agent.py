@@ -14,9 +14,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 60
+START_SECONDS = 120
 STATUS_SECONDS = 30
 STOP_SECONDS = 60
+
+SETTINGS = {
+    "AITBC_LOG__FORMAT": "text",
+    # In most containers there is only the weaker sandbox, in which an owner has to allow clients' models. This agent's one client
+    # is the demo, whose model is demo_classifier.py.
+    "AITBC_RUNNERS__PYTHON_MODELS_IN_LANDLOCK": "true",
+}
 
 
 class DemoError(Exception):
@@ -27,7 +34,7 @@ class DemoError(Exception):
 def running_agent(
     log_file: Path, services: Sequence[str]
 ) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, Any]]]:
-    """A standalone agent on a free port with an empty data directory, and what its `agent.json` says.
+    """A standalone agent on a free port with an empty data directory, and what its `agent.json` says, with the name of its sandbox.
 
     Its output goes to `log_file`. Raises `DemoError` if it does not get ready, or cannot offer one of `services`.
     """
@@ -42,12 +49,12 @@ def running_agent(
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**environment(), "AITBC_LOG__FORMAT": "text"},
+                env={**environment(), **SETTINGS},
                 start_new_session=True,
             )
         try:
             agent = wait_until_ready(process, Path(data_directory) / "agent.json")
-            require([program, "status", "--data-dir", data_directory, "--json"], services)
+            agent["sandbox"] = require([program, "status", "--data-dir", data_directory, "--json"], services)
             yield process, agent
         finally:
             end(process)
@@ -75,17 +82,22 @@ def wait_until_ready(process: subprocess.Popen[bytes], agent_file: Path) -> dict
     return agent
 
 
-def require(status_command: list[str], services: Sequence[str]) -> None:
-    """Raise `DemoError` with the agent's own reasons if it does not offer one of `services`: its job would only wait."""
+def require(status_command: list[str], services: Sequence[str]) -> str:
+    """Return which sandbox the agent has.
+
+    Raises `DemoError` with the agent's own reasons if it does not offer one of `services`: its job would only wait.
+    """
     done = subprocess.run(
         status_command, check=False, capture_output=True, text=True, timeout=STATUS_SECONDS, env=environment()
     )
     if done.returncode != 0:
         raise DemoError(f"aitbc-agent status ended with status {done.returncode}: {done.stderr}")
-    unavailable = json.loads(done.stdout)["miner"]["unavailable"]
+    miner = json.loads(done.stdout)["miner"]
+    unavailable = miner["unavailable"]
     for service in services:
         if service in unavailable:
             raise DemoError(f"this machine does not offer {service}. {' '.join(unavailable[service])}")
+    return str(miner["sandbox"])
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

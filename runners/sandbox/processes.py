@@ -71,6 +71,32 @@ class FirstProcess:
         return self._namespace is not None and _process_namespace(pid) == self._namespace
 
 
+def count() -> int:
+    """How many processes the machine has."""
+    return len(_all_processes())
+
+
+def tree(leader: int) -> list[int]:
+    """The processes below the leader of a session, and those of its session whose parents have ended."""
+    children: dict[int, list[int]] = {}
+    pending: list[int] = []
+    for pid in _all_processes():
+        try:
+            text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        except OSError:
+            continue
+        _, parent, _, session = text.rpartition(")")[2].split()[:4]
+        children.setdefault(int(parent), []).append(pid)
+        if int(session) == leader:
+            pending.append(pid)
+    found: set[int] = set()
+    while pending:
+        if (pid := pending.pop()) not in found:
+            found.add(pid)
+            pending += children.get(pid, [])
+    return sorted(found)
+
+
 def _all_processes() -> list[int]:
     with os.scandir("/proc") as entries:
         return [int(entry.name) for entry in entries if entry.name.isdecimal()]

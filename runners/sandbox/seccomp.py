@@ -33,7 +33,7 @@ ALWAYS: Final = _names(
     gettimeofday getuid getxattr ioctl ioprio_get kill landlock_add_rule landlock_create_ruleset landlock_restrict_self lgetxattr link
     linkat listxattr llistxattr lseek lstat madvise map_shadow_stack mbind membarrier memfd_create mincore mkdir mkdirat mlock mlock2
     mlockall mmap mprotect mremap mseal msync munlock munlockall munmap nanosleep newfstatat open openat openat2 pause pidfd_open
-    pidfd_send_signal pipe pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll prctl pread64 preadv preadv2 prlimit64 pselect6
+    pidfd_send_signal pipe pipe2 pkey_alloc pkey_free pkey_mprotect poll ppoll prctl pread64 preadv preadv2 pselect6
     pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv recvfrom recvmmsg recvmsg rename renameat renameat2
     restart_syscall rmdir rseq rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
     rt_tgsigqueueinfo sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam
@@ -49,7 +49,7 @@ ALWAYS: Final = _names(
 WITH_NAMESPACES: Final = _names(
     """
     accept accept4 bind chmod chown connect fchmodat fchmodat2 fchownat futimesat inotify_add_watch inotify_init inotify_init1
-    inotify_rm_watch ioprio_set lchown listen lremovexattr lsetxattr removexattr sched_setaffinity sched_setattr sched_setparam
+    inotify_rm_watch ioprio_set lchown listen lremovexattr lsetxattr prlimit64 removexattr sched_setaffinity sched_setattr sched_setparam
     sched_setscheduler setpgid setpriority setsid setxattr truncate utime utimensat utimes
     """
 )
@@ -118,7 +118,8 @@ def allowed(network: Network, *, landlock: bool) -> list[Rule]:
     if network == "host":
         rules += [Rule("connect"), Rule("bind")]
     rules.append(Rule("utimensat", ((1, 2**64 - 1, 0),)))  # without a path: of an open file
-    rules += [Rule(name, ((0, LOW, 0),)) for name in ("sched_setaffinity", "sched_setscheduler")]  # of itself
+    # Of the calling process itself: Landlock lets a program change the limits of its user's other processes.
+    rules += [Rule(name, ((0, LOW, 0),)) for name in ("prlimit64", "sched_setaffinity", "sched_setscheduler")]
     return rules
 
 

@@ -15,13 +15,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import psutil
 
-from runners.sandbox import cgroups, files, memory
+from runners.sandbox import cgroups, files, memory, processes
 from runners.sandbox.processes import FirstProcess
 
 STDERR_TAIL = 64 * 1024
@@ -169,6 +171,7 @@ class _Tree:
         self._deadline = time.monotonic() + limits.seconds
         self._next_tick = time.monotonic() + TICK
         self._next_check = self._next_inspection = 0.0
+        self._before = processes.count()
         self._free_before = self._free = memory.available()
         self._hidden_since: dict[int, float] = {}
         self._ended: Ended | None = None
@@ -186,9 +189,9 @@ class _Tree:
                 self._group.kill()
             self._first.find()
             self._first.kill()
-            for process in self._processes():
-                _quietly(process.kill)
-            _quietly(lambda: os.killpg(self.process.pid, signal.SIGKILL))
+            for pid in self._pids():
+                _quietly(partial(os.kill, pid, signal.SIGKILL))
+            _quietly(partial(os.killpg, self.process.pid, signal.SIGKILL))
 
     def reap(self) -> int:
         """Wait for the killed or ended program, close its pipes and remove its group."""
@@ -232,7 +235,10 @@ class _Tree:
     def _has_too_many_processes(self) -> bool:
         if self._group is not None:
             return self._group.was_refused_processes()
-        return self._first.holds_more_than(self._limits.processes)
+        if self._first.pid is not None:
+            return self._first.holds_more_than(self._limits.processes)
+        limit = self._limits.processes
+        return processes.count() - self._before > limit // 2 and len(self._pids()) > limit
 
     def _memory_goes(self) -> bool:
         """Whether the machine has lost so much memory since the last inspection that the next is due now."""
@@ -243,8 +249,7 @@ class _Tree:
         if now >= self._deadline:
             self.kill(Ended.DEADLINE)
             return
-        processes = self._processes()
-        pids = [process.pid for process in processes]
+        pids = self._pids()
         ticks = now >= self._next_tick
         held = memory.open_files(pids)
         if len(pids) > self._limits.processes:
@@ -253,20 +258,18 @@ class _Tree:
             self.kill(Ended.MEMORY, excess)
         elif ticks:
             self._next_tick = now + TICK
-            self._tick(processes, held, on_tick)
+            self._tick(pids, held, on_tick)
 
     def _tick(
         self,
-        processes: Sequence[psutil.Process],
+        pids: Sequence[int],
         held: memory.Held,
         on_tick: Callable[[float], None] | None,
     ) -> None:
         if excess := self._excess(held.unlinked.values()):
             self.kill(Ended.OUTPUT, excess)
             return
-        used = (
-            sum(_cpu(process) for process in processes) if self._group is None else self._group.cpu_seconds()
-        )
+        used = sum(_cpu(pid) for pid in pids) if self._group is None else self._group.cpu_seconds()
         self.cpu_seconds = max(self.cpu_seconds, used)
         if self.cpu_seconds > self._limits.cpu_seconds:
             self.kill(Ended.CPU)
@@ -301,13 +304,12 @@ class _Tree:
             return str(error)
         return ""
 
-    def _processes(self) -> list[psutil.Process]:
-        """The program, in the sandbox with bubblewrap's two, and its descendants."""
-        try:
-            first = psutil.Process(self.process.pid)
-            return [first, *first.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+    def _pids(self) -> list[int]:
+        """The program, in the sandbox with bubblewrap's two, its descendants, and those of them that lost their parents.
+
+        No process of the second sandbox can leave the program's session.
+        """
+        return processes.tree(self.process.pid)
 
 
 def _follow(
@@ -373,15 +375,13 @@ class _Lines:
 
 def _quietly(action: Callable[[], None]) -> None:
     """Do something to a process that may just have ended."""
-    try:
+    with suppress(ProcessLookupError):
         action()
-    except (ProcessLookupError, psutil.NoSuchProcess):
-        return
 
 
-def _cpu(process: psutil.Process) -> float:
+def _cpu(pid: int) -> float:
     try:
-        times = process.cpu_times()
+        times = psutil.Process(pid).cpu_times()
     except psutil.Error:
         return 0.0
     return float(times.user + times.system + times.children_user + times.children_system)

@@ -1,7 +1,7 @@
 """The image, built on an empty Debian: what is in it, and a container of it that does a job and ends in order.
 
-The container has what docs/containers.md gives one: a root file system that cannot be written, no capabilities, and no
-network at all.
+The container has what docs/containers.md gives one: the shipped filter of system calls, a root file system that cannot be
+written, no capabilities, and no network at all.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ WORKPLACE = "/tmp"  # noqa: S108 - the container's own
 OPTIONS = (
     "--env=AITBC_MINER__DRAIN_SECONDS=90",  # enough for the long job on a busy machine
     "--read-only", "--network=none", "--cap-drop=ALL",
-    "--security-opt=no-new-privileges", "--security-opt=seccomp=unconfined", "--security-opt=unmask=ALL",
+    "--security-opt=no-new-privileges", f"--security-opt=seccomp={containers.ROOT / 'configs' / 'seccomp.json'}",
 )  # fmt: skip
 
 LONG_JOB = """

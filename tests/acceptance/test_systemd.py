@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from support.agents import COMMAND
+from support.escapes.judgement import ATTEMPTS, SANDBOXES, got_out
 from support.media import make_video, probe
 from support.nspawn import Journal, Machine, booted, missing
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 UNITS = Path(__file__).parents[2] / "systemd"
+TESTS = Path(__file__).parents[1]
 AITBC = COMMAND.with_name("aitbc")
 DATA = "/var/lib/aitbc-agent"
 UNIT = "aitbc-agent.service"
@@ -97,8 +99,8 @@ def installed(box: Box) -> Iterator[Box]:
 @pytest.mark.parametrize(
     ("unit", "options", "exposure"),
     [
-        (UNIT, (), 45),
-        ("aitbc-coordinator.service", (), 30),
+        (UNIT, (), 36),
+        ("aitbc-coordinator.service", (), 11),
         (f"user/{UNIT}", ("--user",), None),
     ],
 )
@@ -152,6 +154,40 @@ def test_a_real_job_is_done_inside_the_walls(installed: Box) -> None:
         "--codec", "h264", "--resolution", "320x180", **installed.agents_client(),
     )  # fmt: skip
     assert probe(installed.shared / "out.mp4")["streams"][0]["width"] == 320
+
+
+def test_nothing_gets_out_of_a_job_inside_the_walls(installed: Box) -> None:
+    """A stranger's model makes all its attempts in a service that has every wall of the agent's, as the same user."""
+    walls = installed.machine.run("systemctl", "cat", UNIT).stdout
+    base, answers = f"{DATA}/escapes", installed.shared / "escapes.json"
+    configuration = json.dumps({"base": base, "sandboxes": SANDBOXES, "control": False})
+    attack = f"""
+[Service]
+Type=oneshot
+ExecStart=
+ExecStart={sys.executable} -m support.escapes.agent_process {DATA}/escapes.json
+Environment=PYTHONPATH={TESTS} AITBC_SECRET=the-agents-own TMPDIR=/tmp
+RuntimeDirectory=
+Restart=no
+WatchdogSec=0
+StandardOutput=file:{answers}
+"""
+    unit = "\n".join(line for line in walls.splitlines() if not line.startswith("RuntimeDirectory=")) + attack
+    installed.machine.run("sh", "-c", 'printf "%s" "$0" >/run/systemd/system/escapes.service', unit)
+    installed.machine.run("sh", "-c", f'printf "%s" "$0" >{DATA}/escapes.json', configuration)
+    installed.machine.run("chmod", "a+r", f"{DATA}/escapes.json")
+    installed.machine.run("install", "-d", "-o", "aitbc-agent", "-g", "aitbc-agent", base)
+    installed.machine.run("systemctl", "daemon-reload")
+    started = installed.machine.run("systemctl", "start", "escapes.service", check=False)
+    said = installed.machine.run("journalctl", "--unit=escapes.service", "--output=cat").stdout
+    installed.machine.run("rm", "-rf", base, f"{DATA}/escapes.json")
+    assert started.returncode == 0, said
+    made = json.loads(answers.read_text())
+    assert set(made) == set(SANDBOXES)
+    for sandbox, came in made.items():
+        assert (came["signals"], came["changed"]) == ([], [])
+        assert set(came["attempts"]) == set(ATTEMPTS)
+        assert got_out(came["attempts"], sandbox) == {}
 
 
 def test_a_hung_agent_is_killed_and_started_again(installed: Box) -> None:

@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from support.bare_root import ACCOUNTS, make_root
+
 BOOT_SECONDS = 60
 CALL_SECONDS = 120
 _PROJECT = Path(__file__).parents[2]
-_ACCOUNTS = Path("/usr/share/base-passwd")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 
 
@@ -32,7 +33,7 @@ def missing() -> str | None:
         return "booting a machine with systemd-nspawn takes root"
     if shutil.which("systemd-nspawn") is None:
         return "systemd-nspawn is missing (Debian: apt-get install systemd-container)"
-    if not _ACCOUNTS.is_dir():
+    if not ACCOUNTS.is_dir():
         return "this is not a Debian, of which the machine is made"
     return None
 
@@ -147,14 +148,7 @@ def booted(directory: Path, *, writable: Sequence[Path] = ()) -> Iterator[Machin
 
 
 def _make_root(root: Path) -> Path:
-    for name in ("etc", "usr", "proc", "sys", "dev", "run", "tmp", "var", "home"):
-        (root / name).mkdir(parents=True)
-    (root / "root").mkdir(mode=0o700)
-    for name in ("bin", "sbin", "lib", "lib64"):
-        (root / name).symlink_to(f"usr/{name}")
-    for name in ("passwd", "group"):
-        shutil.copy(_ACCOUNTS / f"{name}.master", root / "etc" / name)
-    shutil.copy("/etc/nsswitch.conf", root / "etc")
+    make_root(root)
     shutil.copytree("/etc/pam.d", root / "etc/pam.d")
     shutil.copy("/usr/lib/os-release", root / "etc/os-release")
     (root / "etc/machine-id").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -169,6 +170,17 @@ def test_compose_takes_the_file(profile: str) -> None:
         assert 60 * minutes >= drain + DELIVERY_SECONDS
         assert ("gpus" in service) is (name != "coordinator")
         assert "/data" in {volume.partition(":")[2] for volume in service["volumes"]}
+
+
+@pytest.mark.parametrize("file", [COMPOSE, *FILES], ids=lambda file: file.name)
+def test_no_wall_of_the_runtime_is_taken_away(file: Path) -> None:
+    """The runtime's filters and masks hold; a filter that is named lies beside the file."""
+    text = file.read_text(encoding="utf-8")
+    assert not re.search(r"unconfined|unmasked|privileged: true", text, re.IGNORECASE)
+    for named in re.findall(r"seccomp=([\w.]+)", text):
+        assert (
+            json.loads((file.parent / named).read_text(encoding="utf-8"))["defaultAction"] == "SCMP_ACT_ERRNO"
+        )
 
 
 def test_the_settings_that_are_set_exist() -> None:

@@ -1,0 +1,50 @@
+"""Which attempts there are, and which of them are known to get out and named in the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from support.escapes.model.model import ATTEMPTS as _ALL
+
+ATTEMPTS = tuple(_ALL)
+SANDBOXES: Mapping[str, Mapping[str, Any]] = {
+    "bubblewrap": {"sandbox": "bubblewrap"},
+    "landlock": {"sandbox": "landlock", "python_models_in_landlock": True},
+}
+PAGE = Path(__file__).parents[3] / "docs" / "sandbox.md"
+
+NAMED: Mapping[tuple[str, str], str] = {
+    ("bubblewrap", "see_a_path_of_the_machine_in_mountinfo"): (
+        "`/proc/self/mountinfo` shows, for each granted path, where it lies **in its file system**"
+    ),
+    ("landlock", "see_that_a_file_exists"): (
+        "`stat`, `readlink` and `access` are not checked: whether a path exists, its size, owner, times"
+    ),
+}
+"""By sandbox and attempt: the sentence of docs/sandbox.md that says so."""
+
+ABSENT: Mapping[str, str] = {
+    "load_a_kernel": "this kernel starts no other",
+    "load_a_module": "this kernel has no modules",
+    "open_a_socket_to_the_kernels_ciphers": "this kernel offers no ciphers",
+    "open_sysrq_trigger": "this kernel has no such trigger",
+    "reach_the_machines_ports": "this kernel gives no ports away",
+    "use_a_card_that_was_not_granted": "this machine has no card",
+}
+"""Attempts that some kernels and machines leave nothing to try of, and what is missing then."""
+
+INSIDE_ONLY: Mapping[str, str] = {
+    "see_a_path_of_the_machine_in_mountinfo": "without a sandbox none of the machine's directories is mounted anywhere else",
+}
+"""Attempts that mean nothing without a sandbox, and why."""
+
+
+def got_out(attempts: Mapping[str, Mapping[str, Any]], sandbox: str) -> dict[str, str]:
+    """What succeeded and is not named: the attempt, and its evidence."""
+    return {
+        name: attempt["how"]
+        for name, attempt in attempts.items()
+        if attempt["out"] and (sandbox, name) not in NAMED
+    }

@@ -1,0 +1,31 @@
+"""The model that tries to get out. `parameters["act"]` is what it does: attack, litter, or wait beside an attacker."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from support.escapes.model import devices, files, kernel, left_overs, network, processes
+from support.escapes.model.attempts import ATTEMPTS, perform
+
+KINDS = (devices, files, kernel, left_overs, network, processes)
+"""Importing them registers their attempts."""
+
+
+def predict(input: str | None, **parameters: Any) -> Any:  # noqa: A002 - the service's signature
+    """Do what is asked for, and return what came of it."""
+    facts = parameters.get("facts", {})
+    if parameters["act"] == "litter":
+        return {"left": left_overs.litter(facts)}
+    if parameters["act"] == "wait":
+        Path("started").write_text(str(os.getpid()))
+        time.sleep(parameters["seconds"])
+        return {}
+    spared = parameters.get("spared", ())
+    return {
+        "attempts": perform(
+            parameters.get("names") or [name for name in ATTEMPTS if name not in spared], facts
+        )
+    }
