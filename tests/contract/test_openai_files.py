@@ -165,7 +165,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_file_leaves_nothing(
     """No job, no file, and no failure in the log."""
     where = urlsplit(served.url)
     beginning = (
-        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n"
+        f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: {where.netloc}\r\nContent-Length: 100000\r\n"
         f"X-API-Key: {served.client_key}\r\nContent-Type: multipart/form-data; boundary=x\r\n\r\n"
         '--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF'
     )
