@@ -136,7 +136,8 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
         settlement = None
         if item.moved:
             progress = int(item.values.get("progress", item.before.progress))
-            told.append(_told(item.before, item.life, item.miner_id, progress, now))
+            cost = _price(item) if item.finished else None
+            told.append(_told(item.before, item.life, item.miner_id, progress, now, cost))
         if item.finished:
             settlement, news = _settle(connection, item, now)
             told += news + _free_place(connection, item, now)
@@ -233,7 +234,9 @@ def _move(item: Change) -> tuple[counts.Place, counts.Place]:
     return (account, service, item.before.life.state.value), (account, service, item.life.state.value)
 
 
-def _told(record: JobRecord, life: Job, miner_id: str | None, progress: int, now: float) -> NewEvent:
+def _told(
+    record: JobRecord, life: Job, miner_id: str | None, progress: int, now: float, cost: int | None = None
+) -> NewEvent:
     data: dict[str, Any] = {
         "job_id": life.job_id,
         "status": life.state.value,
@@ -246,6 +249,8 @@ def _told(record: JobRecord, life: Job, miner_id: str | None, progress: int, now
         data["started_at"] = format_time(life.started_at)
     if miner_id is not None:
         data["miner_id"] = miner_id
+    if cost is not None:
+        data["cost"] = _money(cost)
     if life.state is JobState.FAILED and life.failure is not None:
         data["error"] = {"code": life.failure.code, "message": life.failure.message}
     # The owner of a miner that has just lost a job hears of it too.

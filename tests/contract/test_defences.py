@@ -132,7 +132,7 @@ def test_an_older_sessions_connection_does_not_displace_a_newer_one(
             deliver=lambda _: True,
             cancelled=lambda *_: None,
             heartbeat=lambda: None,
-            close=lambda: closed.append(session),
+            close=lambda _: closed.append(session),
             capabilities=capabilities(),
         )
 

@@ -255,6 +255,17 @@ def test_a_head_that_does_not_come_ends_the_connection(tmp_path: Path) -> None:
         assert metric(served, "aitbc_coordinator_connections_closed_total", reason="head") == 4
 
 
+def test_the_deadlines_of_requests_do_not_hold_for_websockets(tmp_path: Path) -> None:
+    """Else an answer in HTTP would come in the middle of the stream's frames."""
+    with (
+        serve(tmp_path / "data", **limited(head_seconds=0.2, body_seconds=0.2)) as served,
+        StreamSocket(served.url, served.client_key) as stream,
+    ):
+        with pytest.raises(TimeoutError):
+            stream.connection.recv(timeout=1)
+        assert stream.connection.ping().wait(10)
+
+
 def _slowly(text: str) -> Iterator[str]:
     for letter in text:
         yield letter

@@ -157,8 +157,8 @@ def test_tokens_cost_no_write(client: httpx.Client, served: Served, miner: Scrip
     submit(client)
     (lease,) = miner.poll()
     token = {"kind": "token", "data": {"text": "a"}}
-    stored = miner.upload(b"a frame")
-    output = {**stored, "name": "frame.png"}
+    stored = miner.upload(b"{}", "application/json")
+    output = {**stored, "name": "part_0001.json"}
     for events, writes in (
         ([token] * 100, 0),
         ([token, {"kind": "progress", "data": {"progress": 5}}], 1),

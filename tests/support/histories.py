@@ -45,6 +45,7 @@ from agent.coordinator.operations.wire import (
     RunRelease,
     RunResult,
 )
+from agent.coordinator.space import Space
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import counts, tables
 from agent.coordinator.store import events as event_store
@@ -155,6 +156,7 @@ class Histories(RuleBasedStateMachine):
             meter=meter,
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
+            space=Space(self.directory / "artifacts", self.directory, reserve=0),
             signer=signer,
             witnesses=(),
             log=Sequencer(

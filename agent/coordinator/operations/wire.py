@@ -13,7 +13,7 @@ from agent.coordinator.dispatch import MAX_LEASES
 from agent.core.fields import example
 from agent.core.matching import Batch
 from agent.core.quantities import UNIT_DECIMALS, Money
-from runners._protocol import check_json
+from runners._protocol import MAX_DEPTH, check_json
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]
 Percent = Annotated[float, Field(ge=0, le=100)]
@@ -29,13 +29,23 @@ Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
 
 
-def _checked(value: dict[str, Any]) -> dict[str, Any]:
-    check_json(value)
-    return value
+def _shallow(value: dict[str, Any]) -> dict[str, Any]:
+    """Raise `ValueError` for deeper nesting than programs that write JSON bear."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return value
+    raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
-JsonObject = Annotated[dict[str, Any], AfterValidator(_checked)]
-"""What a miner's programs say freely. It is stored and sent on, so it has to be JSON that everybody can write and read."""
+JsonObject = Annotated[dict[str, Any], AfterValidator(_shallow)]
+"""What a miner's programs say freely. It is stored and sent on, so its nesting is bounded."""
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$", examples=["job_1234567890"])]
 
 
@@ -316,6 +326,7 @@ class RunOutput(OutputArtifact):
     @field_validator("extra")
     @classmethod
     def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_json(value)  # it stands in later leases, so it must be possible to send it
         if len(json.dumps(value)) > MAX_EXTRA:
             raise ValueError(f"extra may have at most {MAX_EXTRA} bytes")
         return value
