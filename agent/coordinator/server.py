@@ -199,6 +199,8 @@ class _Http(HttpToolsProtocol):
         if self._refused:
             return
         super().data_received(data)
+        if self.transport.get_protocol() is not self:
+            return  # it has become a WebSocket, and no request follows
         if self._in_body:
             self._body_arrives(len(data))
         elif self._in_head:

@@ -409,3 +409,15 @@ def test_streams_of_all_accounts_have_a_limit_too(tmp_path: Path) -> None:
         stream.subscribe()
         code, error = another.refusal()
         assert (code, error["code"]) == (4503, "SERVICE_UNAVAILABLE")
+
+
+def test_a_websocket_is_no_request_whose_head_is_late(tmp_path: Path) -> None:
+    """A miner's session stays open however long it is silent; what was sent with the handshake begins no new request."""
+    with serve(tmp_path / "data", open_enrolment=True, **limited(head_seconds=0.3)) as served:
+        miner = ScriptedMiner(served.url)
+        assert miner.register().status_code == 200
+        with Socket(miner) as session:
+            assert session.call("heartbeat", body={"leases": [], "gpus": []})[0] == 200
+            with pytest.raises(TimeoutError):
+                session.connection.recv(timeout=1)
+            assert session.call("heartbeat", body={"leases": [], "gpus": []})[0] == 200
