@@ -255,17 +255,6 @@ def test_a_head_that_does_not_come_ends_the_connection(tmp_path: Path) -> None:
         assert metric(served, "aitbc_coordinator_connections_closed_total", reason="head") == 4
 
 
-def test_the_deadlines_of_requests_do_not_hold_for_websockets(tmp_path: Path) -> None:
-    """Else an answer in HTTP would come in the middle of the stream's frames."""
-    with (
-        serve(tmp_path / "data", **limited(head_seconds=0.2, body_seconds=0.2)) as served,
-        StreamSocket(served.url, served.client_key) as stream,
-    ):
-        with pytest.raises(TimeoutError):
-            stream.connection.recv(timeout=1)
-        assert stream.connection.ping().wait(10)
-
-
 def _slowly(text: str) -> Iterator[str]:
     for letter in text:
         yield letter
@@ -420,3 +409,15 @@ def test_streams_of_all_accounts_have_a_limit_too(tmp_path: Path) -> None:
         stream.subscribe()
         code, error = another.refusal()
         assert (code, error["code"]) == (4503, "SERVICE_UNAVAILABLE")
+
+
+def test_a_websocket_is_no_request_whose_head_is_late(tmp_path: Path) -> None:
+    """A miner's session stays open however long it is silent; what was sent with the handshake begins no new request."""
+    with serve(tmp_path / "data", open_enrolment=True, **limited(head_seconds=0.3)) as served:
+        miner = ScriptedMiner(served.url)
+        assert miner.register().status_code == 200
+        with Socket(miner) as session:
+            assert session.call("heartbeat", body={"leases": [], "gpus": []})[0] == 200
+            with pytest.raises(TimeoutError):
+                session.connection.recv(timeout=1)
+            assert session.call("heartbeat", body={"leases": [], "gpus": []})[0] == 200

@@ -155,6 +155,14 @@ async def submit_all(served: Served) -> None:
                 group.create_task(submit_some())
 
 
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    """A coordinator that takes no offence at failures and released jobs, of which there are many here."""
+    tolerated = {"releases_tolerated": 10_000, "client_failures_tolerated": 10_000}
+    with serve(tmp_path / "data", open_enrolment=True, **tolerated) as served:
+        yield served
+
+
 @pytest.mark.timeout(LIMIT_SECONDS + 30)
 def test_a_client_that_drops_200_times_during_2000_jobs_sees_every_change_once_and_in_order(
     served: Served, miner: ScriptedMiner
