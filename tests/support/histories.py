@@ -46,13 +46,12 @@ from agent.coordinator.operations.wire import (
     RunResult,
 )
 from agent.coordinator.space import Space
-from agent.coordinator.store import artifacts as artifact_store
-from agent.coordinator.store import counts, tables
+from agent.coordinator.store import counts, run_outputs, tables
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger as ledger_store
-from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.store.run_outputs import RunOutput
 from agent.coordinator.store.schema import prepare
 from agent.coordinator.uploads import UploadDirectory
 from agent.coordinator.webhooks import WebhookSender
@@ -118,6 +117,12 @@ IDENTITIES = [
 ]
 which = st.integers(0, MINERS - 1)
 pick = st.integers(0, 50)
+
+
+def store_output(connection: Connection, output: RunOutput, size: int, now: float) -> None:
+    """What an upload of a miner does."""
+    if run_outputs.has_lease(connection, output.job_id, output.miner_id, output.fence):
+        run_outputs.add(connection, output, size, now)
 
 
 class Histories(RuleBasedStateMachine):
@@ -374,10 +379,12 @@ class Histories(RuleBasedStateMachine):
     def hand_over(self, pick: int, frame: int) -> None:
         """A checkpoint before the end: whoever runs the job later is given it, whatever becomes of this run."""
         miner, session, lease = self.one(pick)
-        artifact = ArtifactRecord(f"sha256:{frame:064}", frame, "application/json")
-        self.do(self.context.database.write(artifact_store.add, artifact, session.miner_id, self.clock()))
+        stored = RunOutput(
+            lease["job_id"], f"sha256:{frame:064}", session.miner_id, lease["fence"], "application/json"
+        )
+        self.do(self.context.database.write(store_output, stored, frame, self.clock()))
         output = {
-            "artifact_id": artifact.artifact_id, "name": f"part_{frame % 2:04}.json", "media_type": "application/json", "size": frame,
+            "artifact_id": stored.artifact_id, "name": f"part_{frame % 2:04}.json", "media_type": "application/json", "size": frame,
             "extra": {"frame": frame},
         }  # fmt: skip
         told = RunEvents.model_validate(

@@ -137,7 +137,7 @@ def test_every_metric_is_watched_by_somebody() -> None:
 
 def test_labels_are_of_few_values() -> None:
     """No label names a thing of which there may be any number."""
-    bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "place", "gpu", "name"}  # fmt: skip
+    bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "place", "gpu", "name", "reason", "kind"}  # fmt: skip
     for measure in MEASURES.values():
         assert set(measure.labels) <= bounded, measure.name
 

@@ -64,7 +64,9 @@ async def create(
     job_id: Annotated[
         fields.JobId | None, Query(description="For miners: the job that the file is of")
     ] = None,
-    fence: Annotated[int | None, Query(ge=1, description="For miners: the fence of the job's lease")] = None,
+    fence: Annotated[
+        int | None, Query(ge=1, le=2**53 - 1, description="For miners: the fence of the job's lease")
+    ] = None,
 ) -> Artifact:
     """The body is the file, streamed; its id is its SHA-256. Its `Content-Length` is reserved before the first byte.
 

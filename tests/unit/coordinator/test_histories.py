@@ -146,7 +146,7 @@ def test_a_job_under_an_offer_comes_back_to_its_miner_after_a_failure(market: Ma
         market.claim(slots=1, lost=False)
         ((miner, lease),) = market.leases_of("working")
         assert (miner, lease["attempt"]) == (market.miners[0], attempt)
-        market.fail(0, kind="retry", repeated=False)
+        market.fail(0, kind="retry", units=None, repeated=False)
         market.wait(20.0, expire=True)
     assert market.job(market.job_ids[0]).life.state is JobState.FAILED
     assert places(market) == 1
