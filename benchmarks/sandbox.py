@@ -10,6 +10,7 @@ to its return to the agent. Root and other users have different ways, so say as 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -65,7 +66,7 @@ def measure(directory: Path, runs: int) -> dict[str, dict[str, list[float]]]:
     for setting in ("bubblewrap", "landlock", "off"):
         tools = Tools(sandbox=setting)
         if unavailable(tools) is None:
-            starts[setting] = lambda tools=tools: _sandboxed(tools, directory)
+            starts[setting] = functools.partial(_sandboxed, tools, directory)
     times: dict[str, dict[str, list[float]]] = {name: {"elapsed": [], "processor": []} for name in starts}
     for _ in range(runs):
         for name, start in starts.items():
@@ -84,7 +85,6 @@ def _processor_seconds() -> float:
 
 def _bare(directory: Path) -> None:
     command = BARE.format(directory=directory).split()
-    nothing = dict.fromkeys(("on_line", "on_tick", "on_cancel"))
     outcome = watch(
         command,
         LIMITS,
@@ -92,7 +92,9 @@ def _bare(directory: Path) -> None:
         environment=dict(os.environ),
         writable=(),
         announce="--info-fd",
-        **nothing,
+        on_line=None,
+        on_tick=None,
+        on_cancel=None,
     )
     if outcome.exit_code != 0:
         raise subprocess.SubprocessError(outcome.stderr)

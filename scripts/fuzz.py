@@ -5,7 +5,7 @@ scripts/fuzz.py                        ten minutes for each target, two at a tim
 scripts/fuzz.py note proof --minutes 1
 scripts/fuzz.py --keep                 writes what went new ways through the code to tests/fuzzing/corpus
 
-What a run finds lies in build/fuzz: `corpus/TARGET` has the inputs that reached code which no other input reached, `TARGET.log` what
+Needs the extra `fuzz`: .venv/bin/pip install -e '.[fuzz]'. What a run finds lies in build/fuzz: `corpus/TARGET` has the inputs that reached code which no other input reached, `TARGET.log` what
 the fuzzer printed, and `TARGET-crash-...` an input that raised what it must not. With the fix, `--keep` takes that input along.
 """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -95,7 +95,7 @@ def receipts() -> Json:
     text = canonical_json(good).decode()
     return {
         "log_key": log_key, "other_log_key": other_log, "film_base64": b64encode(FILM), "bundle": good, "text": text,
-        "right_times": {name: _right(bundle_of(dataclasses.replace(signed, **times), RESULTS), log_key) for name, times in RIGHT_TIMES.items()},
+        "right_times": {name: _right(bundle_of(_at(signed, times), RESULTS), log_key) for name, times in RIGHT_TIMES.items()},
         "bundle_without_sandbox": bundle_of(dataclasses.replace(signed, sandbox=None), RESULTS),
         "failures_under_other_log": list(verify_bundle(good, other_log).failures), "cases": cases,
         "bytes": {"step": STEP, "failures": _bytes(text, log_key)},
@@ -177,6 +177,15 @@ def _changed(good: Json) -> dict[str, Any]:
     return cases  # fmt: skip
 
 
+def _at(signed: Statement, times: Mapping[str, str]) -> Statement:
+    """The statement with other times."""
+    return dataclasses.replace(
+        signed,
+        started_at=times.get("started_at", signed.started_at),
+        finished_at=times.get("finished_at", signed.finished_at),
+    )
+
+
 def _resigned(signed: Statement) -> dict[str, Any]:
     """Bundles whose parts were all signed anew, by keys that are right or wrong, and do not agree all the same."""
     payload = signed.to_payload()
@@ -187,7 +196,7 @@ def _resigned(signed: Statement) -> dict[str, Any]:
         signed, subject=(signed.subject[0], NamedDigest("other.mp4", sha256_hex(FILM)))
     )
     return {
-        **{name: bundle_of(dataclasses.replace(signed, **times), RESULTS) for name, times in WRONG_TIMES.items()},
+        **{name: bundle_of(_at(signed, times), RESULTS) for name, times in WRONG_TIMES.items()},
         "a price above units x unit_price": bundle_of(costly, RESULTS),
         "units that are not those of the results": bundle_of(more_units, RESULTS),
         "a file that is not in the results": bundle_of(other_name, RESULTS),
