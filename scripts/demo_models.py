@@ -52,7 +52,7 @@ class Prediction(Work):
 
     def prepare(self) -> tuple[str, str]:
         """See `Work.prepare`."""
-        gradient = f"gradients=size=320x240:c0={SKY}:c1={SUN}:x0=0:y0=0:x1=0:y1=240"
+        gradient = f"gradients=size=320x240:c0={SKY}:c1={SUN}:x0=0:y0=0:x1=0:y1=240:seed=1"
         program("ffmpeg", "-v", "error", "-f", "lavfi", "-i", gradient, "-frames:v", "1", str(self.picture))
         return self.picture.name, f"an evening sky, {kilobytes(self.picture)}"
 
