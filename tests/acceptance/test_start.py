@@ -27,7 +27,8 @@ SERVICES = [
     "video_transcoding",
     "whisper_transcription",
 ]
-START_SECONDS = 4.0  # about 1 s on a quiet machine; processors that others share take up to three times as long
+START_SECONDS = 4.0
+"""About 1 s on a quiet machine; processors that others share take up to three times as long."""
 ATTEMPTS = 3
 
 BLOCKER = f"""
