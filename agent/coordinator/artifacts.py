@@ -169,14 +169,19 @@ class ArtifactDirectory:
 
     async def read(self, artifact_id: str, start: int, length: int) -> AsyncIterator[bytes]:
         """`length` bytes from `start`, in pieces."""
-        file = await asyncio.to_thread(self.path(artifact_id).open, "rb")
-        try:
-            await asyncio.to_thread(file.seek, start)
-            while length > 0 and (chunk := await asyncio.to_thread(file.read, min(CHUNK, length))):
-                length -= len(chunk)
+        file, chunk = await asyncio.to_thread(_open_at, self.path(artifact_id), start, min(CHUNK, length))
+        with file:
+            while chunk:
                 yield chunk
-        finally:
-            file.close()
+                length -= len(chunk)
+                chunk = await asyncio.to_thread(file.read, min(CHUNK, length)) if length > 0 else b""
+
+
+def _open_at(path: Path, start: int, size: int) -> tuple[BinaryIO, bytes]:
+    """Open a file for reading on from there, and read its first piece."""
+    file = path.open("rb")
+    file.seek(start)
+    return file, file.read(size)
 
 
 def _append(file: BinaryIO, digest: hashlib._Hash, data: bytes) -> None:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
-from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator.limits import answer_error
 from agent.coordinator.measures import REFUSED
-from agent.coordinator.openapi.document import calls, routes
-from agent.coordinator.operations.access import Credential
+from agent.coordinator.openapi.document import guard_of, routes
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import Session
-from agent.coordinator.rate_limits import secret_of
-from agent.coordinator.routes._callers import GUARDS
+from agent.coordinator.routes._callers import Guard
 from agent.core.errors import ApiError, PayloadTooLarge
 
 _ROOT: Final = "(/api)?/v1"
@@ -29,8 +26,6 @@ _RESULTS: Final = re.compile(rf"{_ROOT}/miners/jobs/[^/]+/result")
 _VERIFIED: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature)")
 """Anybody may have these verified, so a key allows no larger ones."""
 _PREFIX: Final = re.compile(_ROOT)
-
-Guard = Callable[[Context, Credential | None], Awaitable[object]]
 
 
 class _Guarded(NamedTuple):
@@ -91,7 +86,7 @@ class Bodies:
         if (guard := next(guards, None)) is None:
             return
         try:
-            await guard(self._context, secret_of(scope))
+            await guard.check(self._context, scope)
         except ApiError:
             self._context.meter.count(REFUSED, "key")
             raise
@@ -113,13 +108,8 @@ class Bodies:
 
 def _guarded() -> Iterator[_Guarded]:
     for _, route in routes():
-        if guard := _guard(route):
+        if guard := guard_of(route):
             yield _Guarded(route.path_regex, frozenset(route.methods or ()), guard)
-
-
-def _guard(route: APIRoute) -> Guard | None:
-    found: list[Any] = [GUARDS[call] for call in calls(route.dependant) if call in GUARDS]
-    return found[0] if found else None
 
 
 def _declared(scope: Scope) -> int | None:

@@ -37,13 +37,10 @@ def credential_of(scope: Scope) -> BrowserCredential | None:
     return BrowserCredential(secret, role) if secret and role else None
 
 
-def checked_credential(scope: Scope) -> BrowserCredential | None:
-    """As `credential_of`, for a request that may act with it. Raises `Forbidden` for one that another site caused."""
-    credential = credential_of(scope)
-    if credential is not None:
-        check_origin(scope)
-        check_token(scope, credential.secret)
-    return credential
+def check(scope: Scope, credential: BrowserCredential) -> None:
+    """Raise `Forbidden` for a request that another site caused."""
+    check_origin(scope)
+    check_token(scope, credential.secret)
 
 
 def secret_of(scope: Scope) -> str | None:

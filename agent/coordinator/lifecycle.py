@@ -113,10 +113,11 @@ def claim(connection: Connection, claims: Sequence[tuple[JobRecord, Claim, int]]
 def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     """Store changes of jobs, and what follows from them."""
     by_columns: defaultdict[tuple[str, ...], list[tuple[Job, dict[str, Any]]]] = defaultdict(list)
+    costs = {item.life.job_id: _price(item) for item in changes if item.finished}
     for item in changes:
         values = {**item.values, "miner_id": item.miner_id}
-        if item.finished:
-            values["cost"] = _price(item)
+        if item.life.job_id in costs:
+            values["cost"] = costs[item.life.job_id]
         by_columns[tuple(values)].append((item.life, values))
         if _revived(item):
             store.drop_run(connection, item.life.job_id, item.life.fence)
@@ -133,15 +134,14 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     counts.move(connection, [_move(item) for item in moved])
     told: list[NewEvent] = []
     for item in changes:
-        settlement = None
+        settlement, cost = None, costs.get(item.life.job_id)
         if item.moved:
             progress = int(item.values.get("progress", item.before.progress))
-            cost = _price(item) if item.finished else None
             told.append(_told(item.before, item.life, item.miner_id, progress, now, cost))
-        if item.finished:
-            settlement, news = _settle(connection, item, now)
+        if cost is not None:
+            settlement, news = _settle(connection, item, cost, now)
             told += news + _free_place(connection, item, now)
-        if item.finished and item.before.webhook_url is not None:
+        if cost is not None and item.before.webhook_url is not None:
             webhooks.enqueue(connection, _message(item, item.before.webhook_url, now), item.before.created_at)
         _note(connection, item, settlement, now)
     events.add(connection, told, now)
@@ -271,10 +271,11 @@ def _message(item: Change, url: str, now: float) -> Delivery:
     )
 
 
-def _settle(connection: Connection, item: Change, now: float) -> tuple[Settlement | None, list[NewEvent]]:
+def _settle(
+    connection: Connection, item: Change, price: int, now: float
+) -> tuple[Settlement | None, list[NewEvent]]:
     """Pay the miner for what it did, give the rest back. Jobs from before there was money have nothing to settle."""
     record = item.before
-    price = _price(item)
     settlement = settle(record.account_id, item.miner_id, record.max_cost, price, record.fee_ppm)
     payee = item.miner_id if settlement.paid else None
     if not ledger.close_payment(connection, record.job_id, payee, settlement, now):

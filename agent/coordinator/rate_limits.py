@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qs
 
 import structlog
 from limits import RateLimitItemPerSecond
@@ -26,7 +25,7 @@ from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.coordinator import cookies
+from agent.coordinator import credentials
 from agent.coordinator.connections import connection_of
 from agent.coordinator.limits import answer_error
 from agent.coordinator.measures import RATE_LIMITED
@@ -48,7 +47,6 @@ _UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^
 _SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
 """What miners say over their WebSocket as well, where nothing is counted: a miner that has only HTTP loses neither
 leases nor results to a limit, and its watchers no tokens."""
-_BEARER: Final = b"bearer "
 _FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
 
 _ADVICE: Final[Mapping[str, str]] = {
@@ -64,7 +62,6 @@ _ADVICE: Final[Mapping[str, str]] = {
 }
 
 _PER_KEY: Final = frozenset({"client", "uploads", "miner"})
-_MAX_FIELDS: Final = 20
 
 log = structlog.get_logger()
 
@@ -196,7 +193,7 @@ class RateLimits:
     async def _count(self, scope: Scope) -> list[_Use]:
         """Find out who calls, and count the call against the budgets that it belongs to; the last one may refuse it."""
         address = caller_address(_host(scope))
-        secret = secret_of(scope)
+        secret = credentials.of_request(scope)
         try:
             who = None if secret is None else await self._who(secret, address)
         except Unauthorized:
@@ -284,22 +281,6 @@ def _identify(scope: Scope, who: Caller | Session) -> None:
     if connection is not None and connection.owner is None:
         owner, miner = (who.miner_id, True) if isinstance(who, Session) else (who.owner, False)
         connection.identify(owner, miner=miner)
-
-
-def secret_of(scope: Scope) -> Credential | None:
-    """The key, token or cookie of a call, found where the routes find it; for a WebSocket also in `?token=`."""
-    key = None
-    for name, value in scope["headers"]:
-        if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
-            if bearer := str(value[len(_BEARER) :], "latin-1").strip():
-                return bearer
-        elif name == b"x-api-key":
-            key = str(value, "latin-1")
-    if key is None and scope["type"] == "websocket":
-        key = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=_MAX_FIELDS).get(
-            "token", [None]
-        )[0]
-    return key or cookies.credential_of(scope)
 
 
 def _policy_without_key(scope: Scope) -> str:

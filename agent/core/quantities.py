@@ -9,6 +9,7 @@ import base64
 import re
 from datetime import UTC, datetime
 from decimal import ROUND_UP, Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final, Self
 
 from pydantic import GetCoreSchemaHandler
@@ -112,6 +113,7 @@ class Bytes(int):
         return cls(value)
 
 
+@lru_cache(256)  # of one moment, a change of a job writes half a dozen
 def format_time(moment: float) -> str:
     """Seconds since the epoch as RFC 3339 UTC with milliseconds and `Z`."""
     text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")

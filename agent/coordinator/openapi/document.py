@@ -22,7 +22,7 @@ from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, SCHEMAS, Da
 from agent.coordinator.openapi.examples import NoExampleError, example_of
 from agent.coordinator.openapi.guide import DESCRIPTION, SUMMARY, tags
 from agent.coordinator.routes import ROUTERS
-from agent.coordinator.routes._callers import AUDIENCES, Audience
+from agent.coordinator.routes._callers import Guard
 from agent.core.errors import (
     AnswerFailed,
     ApiError,
@@ -72,6 +72,15 @@ HEADERS: Final[Json] = {
         "required": True,
         "schema": {"type": "string"},
         "example": "Bearer",
+    },
+}
+SECURITY_SCHEMES: Final[Json] = {
+    "key": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
+    "keyHeader": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "`X-API-Key: KEY`"},
+    "session": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "`Authorization: Bearer TOKEN` of a miner's session",
     },
 }
 _ON_EVERY_ANSWER: Final = ("X-Request-ID", "RateLimit-Policy", "RateLimit")
@@ -125,6 +134,7 @@ def document() -> Json:
     components = made["components"]
     _add_shared(components)
     components["headers"] = HEADERS
+    components["securitySchemes"] = SECURITY_SCHEMES
     for path, route in routes():
         for method in route.methods or ():
             _complete(made["paths"][path][method.lower()], route, method, components)
@@ -145,31 +155,32 @@ def _add_shared(components: Json) -> None:
 
 def _complete(operation: Json, route: APIRoute, method: str, components: Json) -> None:
     """Add what follows from how the route was declared."""
-    audience = _audience(route)
+    guard = guard_of(route)
     module = route.endpoint.__module__.rpartition(".")[2]
     operation["operationId"] = f"{module}_{route.name}"
-    operation.setdefault(AUDIENCE, EVERYBODY if audience is None else audience.words)
-    operation.setdefault("security", [])
+    operation.setdefault(AUDIENCE, EVERYBODY if guard is None else guard.words)
+    operation["security"] = [] if guard is None else [{scheme: []} for scheme in guard.schemes]
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _never_null(parameter["schema"])
     _complete_body(operation, route, components)
     _complete_answers(operation, components)
-    _add_error_answers(operation, route, audience)
+    _add_error_answers(operation, route, guard)
     if method == "HEAD":
         for response in operation["responses"].values():
             response.pop("content", None)
 
 
-def _audience(route: APIRoute) -> Audience | None:
-    found = [AUDIENCES[call] for call in calls(route.dependant) if call in AUDIENCES]
+def guard_of(route: APIRoute) -> Guard | None:
+    """What lets a route's callers in; None for a route that is open to everybody."""
+    found = [call for call in _calls(route.dependant) if isinstance(call, Guard)]
     return found[0] if found else None
 
 
-def calls(dependant: Dependant) -> Iterator[Any]:
+def _calls(dependant: Dependant) -> Iterator[Any]:
     """Everything that a route depends on."""
     for dependency in dependant.dependencies:
         yield dependency.call
-        yield from calls(dependency)
+        yield from _calls(dependency)
 
 
 def _never_null(schema: Json) -> Json:
@@ -210,8 +221,8 @@ def _add_example(media_type: str, content: Json, components: Json) -> None:
             content["example"] = example_of(content["schema"], components["schemas"])
 
 
-def _add_error_answers(operation: Json, route: APIRoute, audience: Audience | None) -> None:
-    kinds: set[type[ApiError]] = {*ALWAYS, *(audience.errors if audience else ())}
+def _add_error_answers(operation: Json, route: APIRoute, guard: Guard | None) -> None:
+    kinds: set[type[ApiError]] = {*ALWAYS, *(guard.errors if guard else ())}
     if "{" in route.path_format:
         kinds.add(NotFound)  # a value that makes another path
     if "requestBody" in operation:

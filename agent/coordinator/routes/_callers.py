@@ -1,18 +1,19 @@
 """Who is asking, as parameters of routes, and whether they are still there.
 
-None of the dependencies is a plain function: the framework would call it in a thread, at every request.
+None of the dependencies is a plain function: the framework would call it in a thread, at every request. None has dependencies of
+its own: the framework takes longer to resolve one than all of them need for their work.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import Depends, Header, Query, Request
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import Scope
 
-from agent.coordinator import cookies
+from agent.coordinator import credentials
 from agent.coordinator.operations import access, miners
 from agent.coordinator.operations.access import Caller, Credential, Role
 from agent.coordinator.operations.context import Context
@@ -21,13 +22,26 @@ from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
 
 MAX_WAIT_SECONDS: Final = 60
 
-_bearer = HTTPBearer(scheme_name="key", auto_error=False, description="`Authorization: Bearer KEY`")
-_header = APIKeyHeader(
-    scheme_name="keyHeader", name="X-API-Key", auto_error=False, description="`X-API-Key: KEY`"
-)
-_session_bearer = HTTPBearer(
-    scheme_name="session", auto_error=False, description="`Authorization: Bearer TOKEN` of a miner's session"
-)
+_KEY_SCHEMES: Final = ("key", "keyHeader")
+_SESSION_SCHEME: Final = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Lets a route's callers in: a dependency that returns who calls. A route without one is open to everybody.
+
+    `check` raises the error that refuses a request. `words`, `errors` and `schemes` say in the API's document who may call,
+    what everybody else is answered, and how to send a key.
+    """
+
+    check: Callable[[Context, Scope], Awaitable[Caller | Session | None]]
+    words: str
+    errors: tuple[type[ApiError], ...]
+    schemes: tuple[str, ...] = _KEY_SCHEMES
+
+    async def __call__(self, request: Request) -> Caller | Session | None:
+        """Return who calls."""
+        return await self.check(request.app.state.context, request.scope)
 
 
 async def _context(request: Request) -> Context:
@@ -35,66 +49,43 @@ async def _context(request: Request) -> Context:
     return context
 
 
-async def _secret(
-    request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    header: Annotated[str | None, Depends(_header)],
-) -> Credential | None:
-    key = bearer.credentials if bearer is not None else header
-    return key if key is not None else cookies.checked_credential(request.scope)
+async def _credential(request: Request) -> Credential | None:
+    return credentials.checked(request.scope)
 
 
-async def _token(
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_session_bearer)],
-) -> str | None:
-    return bearer.credentials if bearer is not None else None
+async def _caller_of(context: Context, scope: Scope) -> Caller:
+    credential = credentials.checked(scope)
+    known = scope.get("caller")  # by the middleware that counts calls
+    return known if isinstance(known, Caller) else await access.authenticate(context, credential)
 
 
-ContextOf = Annotated[Context, Depends(_context)]
-Secret = Annotated[Credential | None, Depends(_secret)]
-_Token = Annotated[str | None, Depends(_token)]
+async def _session_of(context: Context, scope: Scope) -> Session:
+    known, credential = scope.get("caller"), credentials.of_request(scope)
+    if isinstance(known, Session):
+        return known
+    return await miners.session_of(context, credential if isinstance(credential, str) else None)
 
 
-async def _caller(context: ContextOf, secret: Secret) -> Caller:
-    return await access.authenticate(context, secret)
+async def _client_or_session_of(context: Context, scope: Scope) -> Caller | Session:
+    credential = credentials.of_request(scope)
+    if isinstance(credential, str) and credential.startswith(SESSION_PREFIX):
+        return await _session_of(context, scope)
+    return access.require(await _caller_of(context, scope), Role.CLIENT, Role.ADMIN)
 
 
-async def _client(context: ContextOf, secret: Secret) -> Caller:
-    return access.require(await access.authenticate(context, secret), Role.CLIENT, Role.ADMIN)
+def _with_role(words: str, *roles: Role) -> Guard:
+    async def check(context: Context, scope: Scope) -> Caller:
+        return access.require(await _caller_of(context, scope), *roles)
+
+    return Guard(check, words, (Unauthorized, Forbidden))
 
 
-async def _admin(context: ContextOf, secret: Secret) -> Caller:
-    return access.require(await access.authenticate(context, secret), Role.ADMIN)
-
-
-async def _owner(context: ContextOf, secret: Secret) -> Caller:
-    return access.require(await access.authenticate(context, secret), Role.MINER)
-
-
-async def _owner_or_admin(context: ContextOf, secret: Secret) -> Caller:
-    return access.require(await access.authenticate(context, secret), Role.MINER, Role.ADMIN)
-
-
-async def _session(context: ContextOf, token: _Token) -> Session:
-    return await miners.session_of(context, token)
-
-
-async def _session_of(context: Context, secret: Credential | None) -> Session:
-    return await miners.session_of(context, secret if isinstance(secret, str) else None)
-
-
-async def _any_secret(secret: Secret, _: _Token) -> Credential | None:
-    return secret
-
-
-AnySecret = Annotated[Credential | None, Depends(_any_secret)]
-
-
-async def client_or_session(context: ContextOf, secret: AnySecret) -> Caller | Session:
-    """Whoever stores and reads artifacts. Raises `Unauthorized`, `Forbidden`."""
-    if isinstance(secret, str) and secret.startswith(SESSION_PREFIX):
-        return await miners.session_of(context, secret)
-    return await _client(context, secret)
+CLIENT_OR_SESSION: Final = Guard(
+    _client_or_session_of,
+    "a client's or an administrator's key, or a miner's session token",
+    (Unauthorized, Forbidden, StaleSession),
+    (*_KEY_SCHEMES, _SESSION_SCHEME),
+)
 
 
 async def _preferred_wait(
@@ -130,42 +121,6 @@ async def disconnected(request: Request) -> None:
         pass
 
 
-@dataclass(frozen=True, slots=True)
-class Audience:
-    """Who may make a call, in words for the API's document, and what everybody else is answered."""
-
-    words: str
-    errors: tuple[type[ApiError], ...]
-
-
-AUDIENCES: Final[Mapping[Callable[..., Any], Audience]] = {
-    _caller: Audience("any key", (Unauthorized,)),
-    _client: Audience("a client's or an administrator's key", (Unauthorized, Forbidden)),
-    _admin: Audience("an administrator's key", (Unauthorized, Forbidden)),
-    _owner: Audience("the key of a miner's owner", (Unauthorized, Forbidden)),
-    _owner_or_admin: Audience("the key of a miner's owner, or an administrator's", (Unauthorized, Forbidden)),
-    _session: Audience("a miner's session token", (Unauthorized, StaleSession)),
-    _any_secret: Audience(
-        "a client's or an administrator's key, or a miner's session token",
-        (Unauthorized, Forbidden, StaleSession),
-    ),
-}
-"""By the dependency that lets callers in. A route without one is open to everybody."""
-
-GUARDS: Final[
-    Mapping[Callable[..., Any], Callable[[Context, Credential | None], Awaitable[Caller | Session]]]
-] = {
-    _caller: _caller,
-    _client: _client,
-    _admin: _admin,
-    _owner: _owner,
-    _owner_or_admin: _owner_or_admin,
-    _session: _session_of,
-    _any_secret: client_or_session,
-}
-"""What each of these dependencies does with a key: returns whose it is, or raises the error that refuses it."""
-
-
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -175,10 +130,20 @@ IdempotencyKey = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most")]
-AnyCaller = Annotated[Caller, Depends(_caller)]
-Client = Annotated[Caller, Depends(_client)]
-Admin = Annotated[Caller, Depends(_admin)]
-Owner = Annotated[Caller, Depends(_owner)]
-OwnerOrAdmin = Annotated[Caller, Depends(_owner_or_admin)]
-MinerSession = Annotated[Session, Depends(_session)]
-ClientOrSession = Annotated[Caller | Session, Depends(client_or_session)]
+ContextOf = Annotated[Context, Depends(_context)]
+MaybeCredential = Annotated[Credential | None, Depends(_credential)]
+AnyCaller = Annotated[Caller, Depends(Guard(_caller_of, "any key", (Unauthorized,)))]
+Client = Annotated[
+    Caller, Depends(_with_role("a client's or an administrator's key", Role.CLIENT, Role.ADMIN))
+]
+Admin = Annotated[Caller, Depends(_with_role("an administrator's key", Role.ADMIN))]
+Owner = Annotated[Caller, Depends(_with_role("the key of a miner's owner", Role.MINER))]
+OwnerOrAdmin = Annotated[
+    Caller,
+    Depends(_with_role("the key of a miner's owner, or an administrator's", Role.MINER, Role.ADMIN)),
+]
+MinerSession = Annotated[
+    Session,
+    Depends(Guard(_session_of, "a miner's session token", (Unauthorized, StaleSession), (_SESSION_SCHEME,))),
+]
+ClientOrSession = Annotated[Caller | Session, Depends(CLIENT_OR_SESSION)]

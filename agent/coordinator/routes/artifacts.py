@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Header, Query, Request, status
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import QueryParams
+from starlette.types import Scope
 
 from agent.coordinator.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
@@ -15,14 +18,15 @@ from agent.coordinator.operations import artifacts as operations
 from agent.coordinator.operations import links
 from agent.coordinator.operations.access import Caller
 from agent.coordinator.operations.artifacts import ArtifactRecord
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.miners import Session
 from agent.coordinator.routes._answers import Artifact, ArtifactLink
 from agent.coordinator.routes._callers import (
-    AnySecret,
+    CLIENT_OR_SESSION,
     Client,
     ClientOrSession,
     ContextOf,
     announced_size,
-    client_or_session,
 )
 from agent.core import fields
 from agent.core.errors import (
@@ -117,18 +121,25 @@ async def create_link(
     return ArtifactLink(**await links.create(context, caller, artifact_id, seconds))
 
 
+async def _reader_of(context: Context, scope: Scope) -> Caller | Session | None:
+    """Who reads; None for a request that shows a link in place of a key."""
+    if "signature" in QueryParams(scope["query_string"]):
+        return None
+    return await CLIENT_OR_SESSION.check(context, scope)
+
+
 async def _readable(
     context: ContextOf,
-    secret: AnySecret,
+    reader: Annotated[Caller | Session | None, Depends(replace(CLIENT_OR_SESSION, check=_reader_of))],
     artifact_id: fields.ArtifactId,
     expires: Annotated[int, Query(description="Of a signed link: when it ends")] = 0,
     signature: Annotated[str | None, Query(description="Of a signed link, in place of a key")] = None,
     media_type: Annotated[str | None, Query(alias="type", description="Of a signed link")] = None,
 ) -> ArtifactRecord:
     """The artifact, if the caller may read it or has a link to it."""
-    if signature is not None:
-        return await links.follow(context, links.Link(artifact_id, expires, media_type), signature)
-    return await operations.find(context, await client_or_session(context, secret), artifact_id)
+    if reader is None:
+        return await links.follow(context, links.Link(artifact_id, expires, media_type), signature or "")
+    return await operations.find(context, reader, artifact_id)
 
 
 @router.head(

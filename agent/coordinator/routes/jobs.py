@@ -24,8 +24,8 @@ from agent.coordinator.routes._callers import (
     ContextOf,
     IdempotencyKey,
     Limit,
+    MaybeCredential,
     PreferredWait,
-    Secret,
     announced_size,
 )
 from agent.core import fields
@@ -165,7 +165,7 @@ async def upload_file(
 async def events(
     context: ContextOf,
     caller: Client,
-    secret: Secret,
+    secret: MaybeCredential,
     job_id: fields.JobId,
     after: Annotated[int | None, Query(ge=0, lt=MAX_SEQ, description="Go on after this `id`")] = None,
     last_event_id: Annotated[

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from agent.coordinator.operations import access
 from agent.coordinator.operations import measures as operations
 from agent.coordinator.operations.access import Role
-from agent.coordinator.routes._callers import ContextOf, Secret
+from agent.coordinator.routes._callers import ContextOf, MaybeCredential
 from agent.core.rates import lies_in
 from agent.measures import MEDIA_TYPE
 
@@ -18,7 +18,7 @@ _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip")
 
 
 @router.get("/metrics", include_in_schema=False)
-async def metrics(context: ContextOf, request: Request, secret: Secret) -> Response:
+async def metrics(context: ContextOf, request: Request, secret: MaybeCredential) -> Response:
     """For the addresses of `coordinator.metrics_readers`, and for administrators' keys from anywhere."""
     host = request.client.host if request.client else None
     # What a proxy has forwarded comes from somebody else than the proxy, and what names another host may come from a page in a browser.

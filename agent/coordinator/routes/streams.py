@@ -14,9 +14,8 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.coordinator import cookies
+from agent.coordinator import credentials
 from agent.coordinator.connections import connection_of
-from agent.coordinator.operations.access import Credential
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.streams import Stream, Wanted, open_stream
 from agent.coordinator.operations.submission import field_errors
@@ -77,7 +76,7 @@ class _Connection:
             pass
 
     async def _serve(self) -> None:
-        secret, wanted = self._key(), self._query()
+        secret, wanted = credentials.checked(self._websocket.scope), self._query()
         announced = secret is None
         if secret is None:
             await self._accept()
@@ -106,14 +105,6 @@ class _Connection:
         if not self._accepted:
             self._accepted = True
             await self._websocket.accept()
-
-    def _key(self) -> Credential | None:
-        headers = self._websocket.headers
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "bearer":
-            return token
-        key = headers.get("x-api-key") or self._websocket.query_params.get("token")
-        return key or cookies.checked_credential(self._websocket.scope)
 
     def _query(self) -> Wanted:
         parameters = self._websocket.query_params

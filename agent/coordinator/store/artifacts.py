@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, exists, insert, or_, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Table,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.tables import (
     artifact_owners,
     artifacts,
@@ -18,6 +33,52 @@ from agent.coordinator.store.tables import (
 )
 
 _UNFINISHED = ("submitted", "running")
+
+
+def _query(*readable: ColumnElement[bool]) -> Prepared:
+    """Size and media type of the artifact `artifact_id`, if one of the conditions holds or there is none.
+
+    The media type is what `owner` said of it, else what a miner said who stored it.
+    """
+    said = (
+        select(artifact_owners.c.media_type).where(
+            artifact_owners.c.artifact_id == _ARTIFACT, artifact_owners.c.owner == _OWNER
+        ),
+        select(job_artifacts.c.media_type).where(
+            job_artifacts.c.artifact_id == _ARTIFACT, job_artifacts.c.direction == "output"
+        ),
+        select(job_checkpoints.c.media_type).where(job_checkpoints.c.artifact_id == _ARTIFACT),
+    )
+    media_type = func.coalesce(*(query.limit(1).scalar_subquery() for query in said), _UNKNOWN_MEDIA_TYPE)
+    query = select(artifacts.c.size, media_type).where(artifacts.c.artifact_id == _ARTIFACT)
+    return Prepared(query.where(or_(*readable)) if readable else query)
+
+
+def _is_of_job(tables: Iterable[Table], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether the artifact belongs to a job for which the conditions hold."""
+    return or_(
+        *(
+            exists().where(table.c.artifact_id == _ARTIFACT, table.c.job_id == jobs.c.job_id, *conditions)
+            for table in tables
+        )
+    )
+
+
+_ARTIFACT: BindParameter[str] = bindparam("artifact_id")
+_OWNER: BindParameter[str] = bindparam("owner")
+_UNKNOWN_MEDIA_TYPE = "application/octet-stream"
+_owns = exists().where(artifact_owners.c.artifact_id == _ARTIFACT, artifact_owners.c.owner == _OWNER)
+_of_account = _query(_owns, _is_of_job((job_artifacts, job_checkpoints), jobs.c.account_id == _OWNER))
+_of_miner = _query(
+    _owns,
+    _is_of_job(
+        (job_artifacts, job_checkpoints, run_outputs),
+        jobs.c.state == "running",
+        jobs.c.lease_miner_id == _OWNER,
+        jobs.c.lease_session == bindparam("session"),
+    ),
+)
+_of_anybody = _query()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,64 +195,23 @@ def link(connection: Connection, job_id: str, direction: str, files: Iterable[Jo
 
 def readable_by_account(connection: Connection, artifact_id: str, account_id: str) -> ArtifactRecord | None:
     """The artifact if the account owns it or owns a job that used or made it."""
-    of_job = _is_of_job(artifact_id, (job_artifacts, job_checkpoints), jobs.c.account_id == account_id)
-    return _readable(connection, artifact_id, owner=account_id, of_job=of_job)
+    return _record(_of_account, connection, artifact_id, owner=account_id)
 
 
 def readable_by_miner(
     connection: Connection, artifact_id: str, miner_id: str, session: int
 ) -> ArtifactRecord | None:
     """The artifact if the miner holds the lease of a job that uses it or has it as a checkpoint, or stored it for such a job."""
-    of_job = _is_of_job(
-        artifact_id,
-        (job_artifacts, job_checkpoints, run_outputs),
-        jobs.c.state == "running",
-        jobs.c.lease_miner_id == miner_id,
-        jobs.c.lease_session == session,
-    )
-    return _readable(connection, artifact_id, owner=miner_id, of_job=of_job)
-
-
-def _is_of_job(
-    artifact_id: str, tables: Iterable[Table], *conditions: ColumnElement[bool]
-) -> ColumnElement[bool]:
-    """Whether the artifact belongs to a job for which the conditions hold."""
-    return or_(
-        *(
-            exists().where(table.c.artifact_id == artifact_id, table.c.job_id == jobs.c.job_id, *conditions)
-            for table in tables
-        )
-    )
+    return _record(_of_miner, connection, artifact_id, owner=miner_id, session=session)
 
 
 def find(connection: Connection, artifact_id: str) -> ArtifactRecord | None:
     """The artifact whoever owns it, for administrators."""
-    return _readable(connection, artifact_id, owner=None, of_job=None)
+    return _record(_of_anybody, connection, artifact_id, owner="")
 
 
-def _readable(
-    connection: Connection, artifact_id: str, *, owner: str | None, of_job: ColumnElement[bool] | None
+def _record(
+    query: Prepared, connection: Connection, artifact_id: str, **values: Any
 ) -> ArtifactRecord | None:
-    query = select(artifacts.c.size).where(artifacts.c.artifact_id == artifact_id)
-    if owner is not None and of_job is not None:
-        owns = exists().where(artifact_owners.c.artifact_id == artifact_id, artifact_owners.c.owner == owner)
-        query = query.where(or_(owns, of_job))
-    size = connection.execute(query).scalar_one_or_none()
-    if size is None:
-        return None
-    return ArtifactRecord(artifact_id, size, _media_type(connection, artifact_id, owner))
-
-
-def _media_type(connection: Connection, artifact_id: str, owner: str | None) -> str:
-    own = select(artifact_owners.c.media_type).where(
-        artifact_owners.c.artifact_id == artifact_id, artifact_owners.c.owner == owner
-    )
-    made = select(job_artifacts.c.media_type).where(
-        job_artifacts.c.artifact_id == artifact_id, job_artifacts.c.direction == "output"
-    )
-    checkpoint = select(job_checkpoints.c.media_type).where(job_checkpoints.c.artifact_id == artifact_id)
-    for query in (own, made, checkpoint):
-        found: str | None = connection.execute(query.limit(1)).scalar_one_or_none()
-        if found is not None:
-            return found
-    return "application/octet-stream"
+    row = query.row(connection, {"artifact_id": artifact_id, **values})
+    return None if row is None else ArtifactRecord(artifact_id, *row)
