@@ -23,8 +23,8 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from runners._base import Device, Model, Tools
-from runners._protocol import TO_PARENT, Configure, Exit, Load, Message, Run, encode
+from runners.api import Device, Model, Tools
+from runners.host.protocol import TO_PARENT, Configure, Exit, Load, Message, Run, encode
 
 MODEL = "smollm2-135m-instruct"
 REQUESTS = 8
@@ -42,7 +42,7 @@ class Child:
         command = [
             sys.executable,
             "-m",
-            "runners._host",
+            "runners.host",
             "--service",
             "llm_inference",
             "--fd",

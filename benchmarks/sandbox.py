@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runners._base import Tools
+from runners.api import Tools
 from runners.sandbox import Sandbox, unavailable
 from runners.sandbox.watch import Limits, adopt_orphans, watch
 

@@ -27,7 +27,7 @@ import structlog
 import gpu_check_child  # noqa: F401 - it makes the checkout importable, so it comes first
 from agent.miner.gpus import Gpu, Gpus
 from gpu_check_report import Checks, Failed, Line, NotChecked, Place, perform
-from runners._base import Device, Tools
+from runners.api import Device, Tools
 
 PROGRAM_SECONDS: Final = 120.0
 _CORES: Final = os.cpu_count() or 1

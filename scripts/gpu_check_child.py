@@ -23,8 +23,8 @@ for directory in (ROOT, ROOT / "sdk" / "python"):
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
 
-from runners._base import Device, Model, Runner, Tools  # noqa: E402 - the path is made above
-from runners._protocol import (  # noqa: E402 - the path is made above
+from runners.api import Device, Model, Runner, Tools  # noqa: E402 - the path is made above
+from runners.host.protocol import (  # noqa: E402 - the path is made above
     TO_PARENT,
     Configure,
     Done,
@@ -163,7 +163,7 @@ class Child:
 
 
 if __name__ == "__main__":
-    from runners import _host
+    from runners.host import process as host
 
-    _host.find = find  # type: ignore[attr-defined]  # the child's own door to the runners, which are not installed
-    _host.main()
+    host.find = find  # type: ignore[attr-defined]  # the child's own door to the runners, which are not installed
+    host.main()

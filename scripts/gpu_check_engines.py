@@ -19,8 +19,8 @@ import platformdirs
 from agent.miner.gpus import Gpus
 from gpu_check_child import Child, ChildError, find
 from gpu_check_report import Checks, Failed, NotChecked, Place
-from runners._base import Benchmark, Model, RunnerError
-from runners._protocol import Done
+from runners.api import Benchmark, Model, RunnerError
+from runners.host.protocol import Done
 from runners.sandbox import Sandbox, python_prefix
 from runners.sandbox.watch import Ended, Limits
 
@@ -73,7 +73,8 @@ def _transcribe(place: Place, engine: str, module: str) -> str:
         child.run(parameters, benchmark.files)  # to warm up
         done = child.run(parameters, benchmark.files)
     spoken = {
-        word.strip(".").lower() for word in importlib.import_module("runners.whisper").BENCHMARK_TEXT.split()
+        word.strip(".").lower()
+        for word in importlib.import_module("runners.whisper.runner").BENCHMARK_TEXT.split()
     }
     heard = {word.strip(".,").lower() for word in done.results["text"].split()}
     if len(spoken & heard) < 0.9 * len(spoken):

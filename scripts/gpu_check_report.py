@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from runners._base import Device, Tools
+from runners.api import Device, Tools
 
 
 class NotChecked(Exception):

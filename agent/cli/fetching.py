@@ -24,7 +24,7 @@ from agent.miner.downloads import Downloads, OnProgress, limits
 from agent.miner.models import ModelStore
 from agent.miner.shelf import Shelf, size_of
 from agent.settings import Settings
-from runners._base import RunnerError
+from runners.api import RunnerError
 
 _INTERRUPTED: Final = 130
 """What a shell answers for a program that Ctrl-C ended."""

@@ -70,7 +70,7 @@ from agent.core.errors import (
 )
 from agent.measures import Meter
 from agent.settings import Settings
-from runners._registry import installed
+from runners.registry import installed
 
 UPKEEP_SECONDS: Final = 1.0
 UPKEEP_SILENCE_SECONDS: Final = 120.0

@@ -29,9 +29,9 @@ from agent.miner.models import ModelStore
 from agent.miner.premises import Premises, discard
 from agent.miner.scores import FILE_NAME, Score, add_score, worthwhile_concurrency
 from agent.settings import Settings
-from runners._base import Benchmark, Device, Model, Retry, Runner, RunnerError
-from runners._protocol import Run
-from runners._registry import installed
+from runners.api import Benchmark, Device, Model, Retry, Runner, RunnerError
+from runners.host.protocol import Run
+from runners.registry import installed
 
 PREPARATION_SECONDS: Final = 120.0
 """How long a runner may take to make its test input."""

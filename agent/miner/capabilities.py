@@ -21,8 +21,8 @@ from agent.miner.gpus import Gpu, Gpus
 from agent.miner.models import ModelStore
 from agent.miner.scores import FILE_NAME, Score, advertised, read_scores
 from agent.settings import Settings
-from runners._base import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
-from runners._registry import broken, installed
+from runners.api import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
+from runners.registry import broken, installed
 from runners.sandbox import level
 
 PROBE_SECONDS: Final = 20.0

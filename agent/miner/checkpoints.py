@@ -16,7 +16,7 @@ import structlog
 from agent.miner.inputs import ArtifactSource, fetch
 from agent.miner.lease import Checkpoint, Lease
 from agent.settings import InputSettings
-from runners._base import Checkpoints, RunnerError
+from runners.api import Checkpoints, RunnerError
 
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -46,8 +46,8 @@ from agent.miner.withheld import Withheld
 from agent.miner.work import Workplace
 from agent.miner.workload import Workload
 from agent.settings import Settings
-from runners._base import Runner, forget_trials
-from runners._registry import installed
+from runners.api import Runner, forget_trials
+from runners.registry import installed
 
 _FLUSH_SECONDS: Final = 10.0
 _HURRIED_FLUSH_SECONDS: Final = 2.0

@@ -15,7 +15,7 @@ import structlog
 
 from agent.miner.errors import Unreachable
 from agent.miner.link import Link
-from runners._protocol import plain_units
+from runners.host.protocol import plain_units
 
 INTERVAL: Final = 0.1
 """Seconds between two messages about one job: somebody reads the tokens as they come."""

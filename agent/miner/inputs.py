@@ -33,7 +33,7 @@ from agent.network import (
     internet,
 )
 from agent.settings import InputSettings
-from runners._base import Fail, Retry
+from runners.api import Fail, Retry
 
 ArtifactSource = Callable[[str], AbstractAsyncContextManager[httpx.Response]]
 """Opens the coordinator's `GET /v1/artifacts/{id}` as a stream, with the session's token; takes "sha256:<hex>"."""

@@ -13,8 +13,8 @@ from agent.miner.capabilities import tools
 from agent.miner.models import ModelStore
 from agent.miner.shelf import FETCHED_MARK, Shelf, arrived, size_of
 from agent.settings import Settings
-from runners._base import Device, Runner
-from runners._registry import installed
+from runners.api import Device, Runner
+from runners.registry import installed
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from agent.core.quantities import Money, parse_time
 from agent.core.tracing import TRACE_ID
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import FormatError
-from runners._protocol import UNIT_STEP
+from runners.host.protocol import UNIT_STEP
 
 
 def _read_time(value: object) -> float:

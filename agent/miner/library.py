@@ -13,7 +13,7 @@ import structlog
 
 from agent.miner.downloads import Downloads, OnProgress
 from agent.miner.models import ModelStore, ModelUnavailable
-from runners._base import Model, RunnerError
+from runners.api import Model, RunnerError
 
 OnModel = Callable[[str, int, int | None], None]
 """Told the name of a model that a job waits for, how many bytes of it are here, and of how many."""

@@ -15,7 +15,7 @@ import rfc8785
 
 from agent.core.catalogue import CatalogueEntry
 from agent.miner.digests import DigestCache
-from runners._base import Model, Retry
+from runners.api import Model, Retry
 
 _CACHE_FILE: Final = ".digests.json"
 

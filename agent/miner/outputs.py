@@ -17,8 +17,15 @@ from typing import Any, Final
 
 from agent.miner.outbox import Artifact
 from aitbc.outputs import output_files
-from runners._base import Fail, Retry
-from runners._protocol import Done, FileReference, ProtocolError, file_references, plain_units, replace_files
+from runners.api import Fail, Retry
+from runners.host.protocol import (
+    Done,
+    FileReference,
+    ProtocolError,
+    file_references,
+    plain_units,
+    replace_files,
+)
 
 _MAX_NAME: Final = 200
 """Characters of a name or media type that the coordinator takes."""

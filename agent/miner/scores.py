@@ -17,7 +17,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agent.core.quantities import format_money
-from runners._base import Device
+from runners.api import Device
 
 FILE_NAME: Final = "benchmark.json"
 """Below the miner's directory."""

@@ -48,8 +48,8 @@ from aitbc.statement import (
     money,
     uncapped_price,
 )
-from runners._base import Checkpoints, Fail, Model, Retry, RunnerError
-from runners._protocol import FileReference, ProtocolError, Run
+from runners.api import Checkpoints, Fail, Model, Retry, RunnerError
+from runners.host.protocol import FileReference, ProtocolError, Run
 
 _MAX_MESSAGE: Final = 2000
 _DONE: Final = 100.0

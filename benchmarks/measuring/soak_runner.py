@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from runners._base import Context, Probe, Result, Runner, ServiceDefinition, Strict, Tools
+from runners.api import Context, Probe, Result, Runner, ServiceDefinition, Strict, Tools
 
 SERVICE = "soak_echo"
 ENTRY_POINTS = "[aitbc.runners]\nsoak_echo = soak_runner:EchoRunner\n"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from runners._base import Cancelled, Device, Retry, Tools, forget_trials
+from runners.api import Cancelled, Device, Retry, Tools, forget_trials
 from runners.sandbox import bubblewrap, landlock, mark, seccomp, users
 from runners.sandbox._launch import CPU_GRACE
 from runners.sandbox._syscalls import fresh_session_keyring

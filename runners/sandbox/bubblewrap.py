@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runners._base import remembered
+from runners.api import remembered
 from runners.sandbox import seccomp
 from runners.sandbox.landlock import SYSTEM_FILES
 from runners.sandbox.users import NOBODY, User

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from runners._base import remembered
+from runners.api import remembered
 from runners.sandbox import _launch, seccomp
 from runners.sandbox._syscalls import syscall
 from runners.sandbox.users import NOBODY, User

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from runners._base import Retry
+from runners.api import Retry
 
 DIRECTORY: Final = Path("/run/aitbc-sandbox")
 """Where ids are held, on a file system that is empty after a restart of the machine."""

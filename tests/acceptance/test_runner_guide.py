@@ -108,7 +108,7 @@ def test_its_own_tests_pass(package: Path, installed: Path, tmp_path: Path) -> N
 def test_the_daemon_reads_it_without_its_engine(installed: Path) -> None:
     code = (
         "import sys; sys.modules['PIL'] = None\n"
-        "from runners._registry import installed\n"
+        "from runners.registry import installed\n"
         f"assert installed()['{SERVICE}'].definition.unit == 'input megapixel'\n"
     )
     subprocess.run(

@@ -36,10 +36,10 @@ RUNNERS = {SERVICE: WorkRunner, FFmpegRunner.definition.service_id: FFmpegRunner
 
 def run_host() -> None:
     """Be a runner's process."""
-    import runners._host  # noqa: PLC0415 - only here
+    import runners.host.process  # noqa: PLC0415 - only here
 
-    runners._host.find = lambda service: RUNNERS[service]
-    runners._host.main()
+    runners.host.process.find = lambda service: RUNNERS[service]
+    runners.host.process.main()
 
 
 def serve() -> None:
@@ -66,9 +66,9 @@ def _use_clock(path: Path) -> None:
 
 
 def _use_runners() -> None:
-    import runners._registry  # noqa: PLC0415
+    import runners.registry  # noqa: PLC0415
 
-    runners._registry._discover = lambda: (RUNNERS, {})  # type: ignore[assignment]  # a cached function
+    runners.registry._discover = lambda: (RUNNERS, {})  # type: ignore[assignment]  # a cached function
     from agent.miner.executor import local  # noqa: PLC0415
 
     local.HOST_COMMAND = (sys.executable, "-P", __file__, "--runner")  # type: ignore[misc]  # before its first use

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from runners._base import (
+from runners.api import (
     Context,
     Fail,
     InputFile,

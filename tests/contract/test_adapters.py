@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from agent.core.catalogue import CatalogueEntry
-from runners._base import ServiceDefinition, Strict
+from runners.api import ServiceDefinition, Strict
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served
 

@@ -17,7 +17,7 @@ from agent.coordinator.operations import estimates
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue
 from agent.core.jobs import JobState
-from runners._registry import installed
+from runners.registry import installed
 from support.jobs import submit
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served, serve

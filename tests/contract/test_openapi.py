@@ -23,7 +23,7 @@ from agent.coordinator.routes import ROUTERS
 from agent.coordinator.routes._answers import JobCancelled
 from agent.core.errors import answerable
 from agent.core.fields import MalformedAnswerError
-from runners import _registry
+from runners import registry
 from support.server import Served
 
 ROOT = Path(__file__).parents[2]
@@ -247,7 +247,7 @@ def test_every_error_of_the_reference_can_be_answered() -> None:
 def test_a_service_call_shows_what_it_takes() -> None:
     """The runner's own input and, beside it, the options of any job."""
     schemas = document()["components"]["schemas"]
-    for runner in _registry.installed().values():
+    for runner in registry.installed().values():
         definition = runner.definition
         if definition.route is None:
             continue

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from agent.coordinator.operations import supply
-from runners import _registry
+from runners.registry import installed
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served
 
@@ -41,12 +41,12 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 def test_all_installed_services_are_listed(registry: Callable[..., Any]) -> None:
     """As their runners define them, under both prefixes."""
-    installed = _registry.installed()
+    definitions = installed()
     answer = registry()
-    assert ids(answer) == sorted(installed)
+    assert ids(answer) == sorted(definitions)
     assert {"ai_inference", "video_transcoding", "whisper_transcription"} <= set(ids(answer))
     for shown in answer["services"]:
-        definition = installed[shown["service_id"]].definition
+        definition = definitions[shown["service_id"]].definition
         assert shown["name"] == definition.name
         assert shown["tags"] == list(definition.tags)
         assert shown["unit"] == definition.unit
@@ -88,7 +88,7 @@ def test_a_service_in_full(registry: Callable[..., Any], served: Served, service
 
 
 def test_the_schema_describes_what_a_request_may_say(registry: Callable[..., Any]) -> None:
-    for service_id, runner in _registry.installed().items():
+    for service_id, runner in installed().items():
         schema = registry(f"/{service_id}/schema")
         assert schema.pop("$schema") == "https://json-schema.org/draft/2020-12/schema"
         assert schema.pop("$id").endswith(f"/v1/registry/services/{service_id}/schema")
@@ -98,7 +98,7 @@ def test_the_schema_describes_what_a_request_may_say(registry: Callable[..., Any
 
 
 def test_the_requirements_name_what_each_model_takes(registry: Callable[..., Any]) -> None:
-    for service_id, runner in _registry.installed().items():
+    for service_id, runner in installed().items():
         needs = registry(f"/{service_id}/requirements")
         wanted = runner.definition.requirements
         assert (needs["gpu"], needs["vram"], needs["memory"]) == (wanted.gpu, wanted.vram, wanted.memory)
@@ -113,7 +113,7 @@ def test_an_unknown_service_is_answered_with_what_there_is(registry: Callable[..
     error = registry(f"/whisper-transcriptoin{part}", status=404)["error"]
     assert error["code"] == "NOT_FOUND"
     assert "Did you mean whisper_transcription?" in error["message"]
-    assert error["details"]["known"] == sorted(_registry.installed())
+    assert error["details"]["known"] == sorted(installed())
 
 
 def test_miners_that_offer_a_service_now_are_counted(

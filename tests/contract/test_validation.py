@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from agent.coordinator.operations import estimates, supply
-from runners import _registry
+from runners import registry
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served
 
@@ -191,11 +191,11 @@ def test_it_says_what_real_requests_say(validate: Callable[..., Any], client: ht
 @pytest.mark.parametrize("service_id", sorted(GOOD))
 def test_what_is_published_is_what_validates(served: Served, service_id: str) -> None:
     """JSON Schema and model agree on every example."""
-    assert GOOD.keys() == BAD.keys() == _registry.installed().keys()
+    assert GOOD.keys() == BAD.keys() == registry.installed().keys()
     schema = httpx.get(f"{served.url}/v1/registry/services/{service_id}/schema").json()
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
-    model = _registry.installed()[service_id].definition.input_model
+    model = registry.installed()[service_id].definition.input_model
     for data in GOOD[service_id]:
         validator.validate(data)
         model.model_validate_json(json.dumps(data), strict=True)  # as requests are

@@ -40,7 +40,8 @@ from aitbc.receipts import verify_bundle
 from aitbc.settlement import parse_settlement
 from aitbc.statement import PAYLOAD_TYPE, parse_statement
 from aitbc.tiles import parse_tile_path
-from runners._protocol import ProtocolError, check_json, receive
+from runners.host.protocol import ProtocolError, receive
+from runners.plain_json import check_json
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 _LENGTH = struct.Struct(">I")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import runners._host
+import runners.host.process
 from miner_support.runner import BatchRunner, TrialRunner
 
-runners._host.find = lambda service: BatchRunner if service == "batch" else TrialRunner
-runners._host.main()
+runners.host.process.find = lambda service: BatchRunner if service == "batch" else TrialRunner
+runners.host.process.main()

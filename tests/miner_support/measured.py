@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import runners._host
-from runners._base import (
+import runners.host.process
+from runners.api import (
     Benchmark,
     Context,
     Fail,
@@ -161,5 +161,5 @@ RUNNERS: dict[str, type[Runner[Any]]] = {
 }
 
 if __name__ == "__main__":
-    runners._host.find = RUNNERS.__getitem__
-    runners._host.main()
+    runners.host.process.find = RUNNERS.__getitem__
+    runners.host.process.main()

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import runners._host
-from runners._base import Context, Model, Probe, Result, Runner, ServiceDefinition, Strict, Tools
+import runners.host.process
+from runners.api import Context, Model, Probe, Result, Runner, ServiceDefinition, Strict, Tools
 
 HOST = (sys.executable, __file__)
 
@@ -75,5 +75,5 @@ def _file(model: Model) -> Path:
 
 
 if __name__ == "__main__":
-    runners._host.find = lambda _service: ModelRunner
-    runners._host.main()
+    runners.host.process.find = lambda _service: ModelRunner
+    runners.host.process.main()

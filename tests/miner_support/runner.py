@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from runners._base import (
+from runners.api import (
     Checkpoints,
     Context,
     Fail,

@@ -18,7 +18,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
-from runners._base import Model, Result
+from runners.api import Model, Result
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 NAME = "untrained-diffusion"

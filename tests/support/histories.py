@@ -65,7 +65,7 @@ from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
-from runners._registry import installed
+from runners.registry import installed
 from support.scripted_miner import ScriptedMiner, capabilities
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from aitbc.dsse import sign_detached, sign_envelope
 from aitbc.keys import miner_id, registration_payload
 from aitbc.outputs import output_files
 from aitbc.statement import PAYLOAD_TYPE, REGISTRATION_TYPE, RESULT_NAME, NamedDigest, Statement, job_price
-from runners._registry import installed
+from runners.registry import installed
 
 GPU = {
     "uuid": "GPU-1",

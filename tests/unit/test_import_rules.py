@@ -21,9 +21,9 @@ VERDICT = re.compile(r"^(.+?) (KEPT|BROKEN)\b", re.MULTILINE)
 
 # Contract, file in which the breach is planted, the breach.
 BREACHES = [
-    ("The SDK and the runners import nothing of ours", "runners/whisper.py", "import aitbc.errors"),
-    ("The SDK and the runners import nothing of ours", "aitbc/keys.py", "import runners._base"),
-    ("The SDK and the runners do not know the agent", "runners/_registry.py", "import agent.core.errors"),
+    ("The SDK and the runners import nothing of ours", "runners/whisper/parts.py", "import aitbc.errors"),
+    ("The SDK and the runners import nothing of ours", "aitbc/keys.py", "import runners.api"),
+    ("The SDK and the runners do not know the agent", "runners/registry.py", "import agent.core.errors"),
     ("The SDK and the runners do not know the agent", "aitbc/keys.py", "import agent.core.errors"),
     ("The agent's layers", "agent/coordinator/hub.py", "import agent.miner.backoff"),
     ("The agent's layers", "agent/miner/backoff.py", "import agent.coordinator.hub"),
@@ -34,7 +34,10 @@ BREACHES = [
     ("The coordinator's layers", "agent/coordinator/dispatch.py", "import agent.coordinator.operations.context"),
     ("The coordinator's layers", "agent/coordinator/operations/health.py", "import agent.coordinator.routes.health"),
     ("Routes do not import each other", "agent/coordinator/routes/health.py", "import agent.coordinator.routes.jobs"),
-    ("Runners do not import each other", "runners/ffmpeg.py", "import runners.whisper"),
+    ("Runners do not import each other", "runners/ffmpeg/plan.py", "import runners.whisper"),
+    ("Runners do not import each other", "runners/blender/video.py", "import runners.whisper.parts"),
+    ("The runners' layers", "runners/sandbox/watch.py", "import runners.registry"),
+    ("The runners' layers", "runners/ffmpeg/process.py", "import runners.host.protocol"),
     ("The core is pure", "agent/core/jobs.py", "import time"),
     ("The core is pure", "agent/core/matching.py", "def late():\n    from os import environ"),
     ("SQL only in the store", "agent/coordinator/operations/health.py", "import sqlalchemy"),

@@ -24,7 +24,7 @@ from agent.core.liveness import Liveness
 from agent.core.quantities import format_time, make_id
 from agent.measures import Meter
 from agent.settings import CoordinatorSettings
-from runners._base import ServiceDefinition
+from runners.api import ServiceDefinition
 
 
 @dataclass(frozen=True, slots=True)

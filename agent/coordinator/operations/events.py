@@ -19,7 +19,7 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.core.errors import StaleLease, ValidationFailed
 from agent.core.media_types import clean_media_type
 from agent.settings import CoordinatorSettings
-from runners._base import Checkpoints
+from runners.api import Checkpoints
 
 
 async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:

@@ -35,7 +35,7 @@ from agent.core.errors import (
 from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
 from agent.core.quantities import format_money, format_time, from_units, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
-from runners._base import ServiceDefinition
+from runners.api import ServiceDefinition
 
 JobView = dict[str, Any]
 

@@ -18,7 +18,7 @@ from agent.coordinator.operations.supply import Supply, supply
 from agent.core.errors import NotFound, ValidationFailed
 from agent.core.near_names import hint, nearest
 from agent.core.quantities import format_money, parse_money
-from runners._base import ServiceDefinition
+from runners.api import ServiceDefinition
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 SCHEMA_ID: Final = "https://aitbc.bubuit.net/api/v1/registry/services/{}/schema"

@@ -18,8 +18,8 @@ from agent.core.near_names import hint
 from agent.core.quantities import Money, parse_quantity
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import VerificationError
-from runners._base import ServiceDefinition
-from runners._protocol import check_json
+from runners.api import ServiceDefinition
+from runners.plain_json import check_json
 
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
 

@@ -13,7 +13,7 @@ from agent.coordinator.dispatch import MAX_LEASES
 from agent.core.fields import example
 from agent.core.matching import Batch
 from agent.core.quantities import UNIT_DECIMALS, Money
-from runners._protocol import MAX_DEPTH, check_json
+from runners.plain_json import MAX_DEPTH, check_json
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]
 Percent = Annotated[float, Field(ge=0, le=100)]

@@ -32,8 +32,8 @@ from agent.core.errors import (
     OfferNotAvailable,
     error_body,
 )
-from runners._llm_request import InferenceResult
-from runners._whisper_request import TranscribeResult
+from runners.llm.request import InferenceResult
+from runners.whisper.request import TranscribeResult
 
 router = APIRouter(route_class=LargeJsonRoute, tags=["OpenAI-compatible"])
 

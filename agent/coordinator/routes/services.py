@@ -20,8 +20,8 @@ from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.routes._answers import JobCreated
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from agent.core.errors import Conflict, InsufficientBalance, NotFound, OfferNotAvailable
-from runners._base import ServiceDefinition
-from runners._registry import installed
+from runners.api import ServiceDefinition
+from runners.registry import installed
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/services", tags=["Services"])
 

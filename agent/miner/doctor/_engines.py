@@ -13,9 +13,9 @@ from agent.miner.findings import Finding, found, ok
 from agent.miner.gpus import Gpus
 from agent.miner.models import ModelStore
 from agent.settings import Settings
-from runners._base import Device, Retry
-from runners._blender_process import abilities
-from runners._ffmpeg_encoders import HARDWARE, hardware_works, listed
+from runners.api import Device, Retry
+from runners.blender.process import abilities
+from runners.ffmpeg.encoders import HARDWARE, hardware_works, listed
 from runners.sandbox import level
 from runners.sandbox import unavailable as sandbox_fault
 from runners.sandbox.bubblewrap import unavailable as bubblewrap_fault

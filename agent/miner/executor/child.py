@@ -22,8 +22,8 @@ import psutil
 import structlog
 
 from agent.miner.executor.output import ChildOutput
-from runners._base import Device, Fail, Model, Retry, Tools
-from runners._protocol import (
+from runners.api import Device, Fail, Model, Retry, Tools
+from runners.host.protocol import (
     Cancel,
     Checkpoint,
     Configure,

@@ -15,7 +15,7 @@ from agent.miner.background import Background
 from agent.miner.executor.child import Child
 from agent.miner.executor.output import ChildOutput
 from agent.miner.executor.tenants import card_key
-from runners._base import Device, Retry, Tools
+from runners.api import Device, Retry, Tools
 from runners.sandbox import mark
 
 MAX_PRESTARTED: Final = 3

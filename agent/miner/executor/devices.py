@@ -11,7 +11,7 @@ from agent.miner import hardware
 from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.tenants import card_key
 from agent.miner.gpus import Gpu
-from runners._base import Device
+from runners.api import Device
 
 _PLENTY = 2**63
 

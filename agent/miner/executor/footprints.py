@@ -12,7 +12,7 @@ import structlog
 
 from agent.core.catalogue import CatalogueEntry
 from agent.core.placement import Demand
-from runners._base import Device, ServiceDefinition
+from runners.api import Device, ServiceDefinition
 
 CONTEXT: Final = 512 * 2**20
 """Bytes that a process takes of a GPU for CUDA itself and its libraries, whatever it computes."""

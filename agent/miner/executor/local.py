@@ -28,10 +28,10 @@ from agent.miner.executor.residence import Residence
 from agent.miner.executor.tenants import Tenant, card_key
 from agent.miner.measures import MEASURES
 from agent.settings import MinerSettings
-from runners._base import Device, Model, Retry, Tools
-from runners._protocol import Done, Run, RunnerIdentity
+from runners.api import Device, Model, Retry, Tools
+from runners.host.protocol import Done, Run, RunnerIdentity
 
-HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners._host")
+HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
 """`-P`: a module in the current directory must not take the place of an engine's."""
 MEMORY_SHARE: Final = 0.9
 """How much of the machine's memory one child may take, unless `miner.child_memory` says otherwise."""

@@ -37,7 +37,7 @@ from agent.miner.executor.tenants import Tenant, card_key
 from agent.miner.faults import ModelGuard
 from agent.miner.measures import PLACEMENTS
 from agent.settings import MinerSettings
-from runners._base import Device, Model, Retry
+from runners.api import Device, Model, Retry
 
 RECLAIM_SECONDS: Final = 3.0
 """How long the driver may take to count the memory of a process that has ended as free."""

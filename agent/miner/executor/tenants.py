@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.core.placement import Resident
 from agent.miner.executor.child import Child
-from runners._base import Device, Model, Retry
+from runners.api import Device, Model, Retry
 
 
 @dataclass(eq=False, slots=True)

@@ -3,7 +3,7 @@
 Started as `python -m support.escapes.agent_process CONFIGURATION`, a JSON file or text:
 
     base        an empty directory of this user's, below directories that everybody may enter
-    sandboxes   by name: settings (`runners._base.Tools`) with each of which the model runs
+    sandboxes   by name: settings (`runners.api.Tools`) with each of which the model runs
     control     whether the model also runs without any sandbox, as a program that this user started
 
 The secret comes in the environment as AITBC_SECRET. Prints what came of each run as JSON, under the sandbox's name or "control".
@@ -53,7 +53,7 @@ ALONE = ("fork_without_end", "fork_orphans_without_end")
 
 
 class Run:
-    """What a runner gets of one job (`runners._base.Context`)."""
+    """What a runner gets of one job (`runners.api.Context`)."""
 
     def __init__(self, directory: Path, source: Path) -> None:
         self.files: Mapping[str, Path] = {"model.source": source, "input.source": source}
@@ -113,9 +113,9 @@ class Agent:
         return {"attempts": self._judged(attempts, output, [output / "stolen"]), "litter": left}
 
     def _start(self, settings: Mapping[str, Any], **parameters: Any) -> tuple[Callable[[], Any], Run]:
-        from runners._base import Device, Tools  # noqa: PLC0415 - once this process has its number
-        from runners._python_request import InferenceRequest  # noqa: PLC0415
+        from runners.api import Device, Tools  # noqa: PLC0415 - once this process has its number
         from runners.python_model import PythonModelRunner  # noqa: PLC0415
+        from runners.python_model.request import InferenceRequest  # noqa: PLC0415
 
         self.count += 1
         run = Run(self.base / "data" / f"run{self.count}", self.source)
@@ -131,7 +131,7 @@ class Agent:
         return start(), run
 
     def _alone(self, settings: Mapping[str, Any], name: str, facts: dict[str, Any]) -> dict[str, Any]:
-        from runners._base import Fail  # noqa: PLC0415
+        from runners.api import Fail  # noqa: PLC0415
 
         try:
             result, _ = self._run(settings, act="attack", names=[name], facts=facts)
@@ -143,7 +143,7 @@ class Agent:
     @contextmanager
     def _neighbour(self, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Another job, which runs meanwhile."""
-        from runners._base import Cancelled  # noqa: PLC0415
+        from runners.api import Cancelled  # noqa: PLC0415
 
         start, run = self._start(settings, act="wait", seconds=SECONDS)
         (run.output / "input").write_text(self.facts["secret"])

@@ -23,7 +23,7 @@ from agent.miner.scores import Score, add_score, advertised, read_scores
 from agent.settings import Settings
 from miner_support.measured import CONCURRENCY, PROGRAM, RUNNERS, SECONDS
 from miner_support.trial import settings_for
-from runners._base import Device
+from runners.api import Device
 
 SCORE = Score(
     service="s",

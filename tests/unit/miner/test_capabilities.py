@@ -19,7 +19,7 @@ from agent.miner.gpus import Gpu, Gpus
 from agent.miner.models import ModelStore
 from agent.settings import Settings
 from nvml_shim.shim import TWO_CARDS, NvmlShim
-from runners._base import Context, Probe, Requirements, Result, Runner, ServiceDefinition, Strict, Tools
+from runners.api import Context, Probe, Requirements, Result, Runner, ServiceDefinition, Strict, Tools
 
 GIB = 2**30
 CARD = Gpu("GPU-1", 0, "Card", 24 * GIB, 23 * GIB, "8.9", "570", None, None, None)

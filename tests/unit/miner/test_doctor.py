@@ -17,7 +17,7 @@ from agent.miner.doctor import _engines, _machine
 from agent.miner.doctor._machine import Cards, has_wal_reset_fault
 from agent.miner.gpus import DRIVER_MISSING, Gpu
 from miner_support.examined import examined
-from runners._base import Probe, Tools
+from runners.api import Probe, Tools
 from runners.ffmpeg import FFmpegRunner
 
 

@@ -22,8 +22,8 @@ from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
 from agent.settings import MinerSettings
 from miner_support.trial import HOST
-from runners._base import Device, Fail, Retry, Tools
-from runners._protocol import Run
+from runners.api import Device, Fail, Retry, Tools
+from runners.host.protocol import Run
 
 pytestmark = pytest.mark.anyio
 CPU = Device(kind="cpu", name="cpu")

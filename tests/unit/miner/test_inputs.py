@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from agent.miner.inputs import FetchedFile, InputRefused, InputUnavailable, fetch
 from agent.network import Network
 from agent.settings import InputSettings
-from runners._base import Fail, Retry
+from runners.api import Fail, Retry
 
 CONTENT = bytes(range(256)) * 9000  # more than two of the buffers in which it is written
 PUBLIC = "93.184.215.14"

@@ -15,7 +15,7 @@ import rfc8785
 
 from agent.core.catalogue import CatalogueEntry
 from agent.miner.models import ModelStore, ModelUnknown
-from runners._base import Model, Retry
+from runners.api import Model, Retry
 
 
 def entry(name: str, service: str = "whisper_transcription") -> CatalogueEntry:

@@ -26,8 +26,8 @@ from agent.miner.gpus import Gpu
 from agent.settings import MinerSettings
 from miner_support.runner import BatchRunner, TrialRunner
 from miner_support.trial import HOST
-from runners._base import Device, Model, Retry, Tools
-from runners._protocol import Run
+from runners.api import Device, Model, Retry, Tools
+from runners.host.protocol import Run
 
 pytestmark = pytest.mark.anyio
 GIBIBYTE = 2**30

@@ -16,8 +16,8 @@ from agent.miner.identity import ApiKeyStore, load_identity
 from agent.miner.lease import Lease, digest_agrees
 from agent.miner.outputs import collect
 from aitbc.canonical import canonical_json, sha256_hex
-from runners._base import Fail, Retry
-from runners._protocol import Done
+from runners.api import Fail, Retry
+from runners.host.protocol import Done
 
 
 def done(results: dict[str, Any], units: str = "1") -> Done:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from platformdirs import user_cache_path
 
-from runners._base import Cancelled, Device, Model, OutputFile, Tools
-from runners._protocol import TO_PARENT, Configure, Message, encode
+from runners.api import Cancelled, Device, Model, OutputFile, Tools
+from runners.host.protocol import TO_PARENT, Configure, Message, encode
 from runners.sandbox import Sandbox, unavailable
 from runners.sandbox.watch import Ended, Limits
 
@@ -34,7 +34,7 @@ class Parent:
         ours.settimeout(TIMEOUT)
         self.connection = ours
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runners._host", "--service", service, "--fd", str(theirs.fileno())],
+            [sys.executable, "-m", "runners.host", "--service", service, "--fd", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env={**os.environ, **(environment or {})},
             stdout=subprocess.PIPE,
@@ -85,7 +85,7 @@ class Parent:
 
 
 class RecordingContext:
-    """A `runners._base.Context` that remembers what a runner reported."""
+    """A `runners.api.Context` that remembers what a runner reported."""
 
     def __init__(
         self, directory: Path, files: Mapping[str, Path], timeout: float, resources: Mapping[str, str]

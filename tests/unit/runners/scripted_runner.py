@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from pydantic import BaseModel
 
-from runners._base import (
+from runners.api import (
     Checkpoints,
     Fail,
     File,

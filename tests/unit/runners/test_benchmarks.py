@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from runners import _whisper_request
-from runners._base import Benchmark, Device, Retry, Tools
-from runners._registry import installed
+from runners.api import Benchmark, Device, Retry, Tools
 from runners.ffmpeg import FFmpegRunner
 from runners.python_model import PythonModelRunner
-from runners.whisper import BENCHMARK_TEXT, WhisperRunner
+from runners.registry import installed
+from runners.whisper import WhisperRunner
+from runners.whisper import request as whisper_request
+from runners.whisper.runner import BENCHMARK_TEXT
 
 
 def made_by(runner: Any, tools: Tools, directory: Path) -> tuple[Benchmark, Any]:
@@ -68,7 +69,7 @@ def test_a_python_model_is_run(
 def test_the_spoken_passage_fits_into_one_window(tools: Tools, tmp_path: Path) -> None:
     """Whisper hears 30 seconds at a time; and no letter means something to ffmpeg."""
     benchmark, request = made_by(WhisperRunner, tools, tmp_path)
-    assert isinstance(request, _whisper_request.TranscribeRequest)
+    assert isinstance(request, whisper_request.TranscribeRequest)
     probed = subprocess.run(
         ["ffprobe", "-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", str(benchmark.files["audio_url"])],
         check=True, capture_output=True, text=True, timeout=30,

@@ -18,12 +18,12 @@ import pytest
 from PIL import Image, ImageChops
 from pydantic import ValidationError
 
-from runners._base import Cancelled, Device, Fail, Retry
-from runners._blender_process import _program
-from runners._blender_rendering import Rendering
-from runners._blender_request import RenderRequest
-from runners._protocol import Run
+from runners.api import Cancelled, Device, Fail, Retry
 from runners.blender import BlenderRunner
+from runners.blender.process import _program
+from runners.blender.rendering import Rendering
+from runners.blender.request import RenderRequest
+from runners.host.protocol import Run
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Limits
 

@@ -11,9 +11,10 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
-from runners._base import Cancelled, Device, Fail, Retry
-from runners._protocol import Run
-from runners.ffmpeg import FFmpegRunner, TranscodeRequest
+from runners.api import Cancelled, Device, Fail, Retry
+from runners.ffmpeg import FFmpegRunner
+from runners.ffmpeg.request import TranscodeRequest
+from runners.host.protocol import Run
 
 URL = "https://example.com/video.mp4"
 

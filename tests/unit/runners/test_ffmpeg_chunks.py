@@ -8,10 +8,11 @@ import time
 
 import pytest
 
-from runners import _ffmpeg_chunks
-from runners._ffmpeg_plan import Plan
-from runners._ffmpeg_process import inspect
-from runners.ffmpeg import FFmpegRunner, TranscodeRequest
+from runners.ffmpeg import FFmpegRunner
+from runners.ffmpeg import chunks as ffmpeg_chunks
+from runners.ffmpeg.plan import Plan
+from runners.ffmpeg.process import inspect
+from runners.ffmpeg.request import TranscodeRequest
 
 URL = "https://example.com/video.mp4"
 SECONDS = 24
@@ -94,7 +95,7 @@ def test_a_run_resumes_after_the_chunks_of_another(transcode, monkeypatch, field
     assert "resumed_until" not in whole
     assert next(iter(chunks)) == "chunk_0000.nut"
     resumed, second = transcode({"chunk_0000.nut": chunks["chunk_0000.nut"]}, **fields)
-    monkeypatch.setattr(_ffmpeg_chunks, "MIN_SECONDS", 1000.0)
+    monkeypatch.setattr(ffmpeg_chunks, "MIN_SECONDS", 1000.0)
     plain, third = transcode(**fields)
     assert third.handed_over == []
     assert resumed.pop("resumed_until") == pytest.approx(10, abs=0.1)
@@ -122,7 +123,7 @@ def taken(tools, device, make_context, video):
             TranscodeRequest(input_url=URL, codec="h264"),
             inspect(tools, video, context), float(SECONDS), "libx264", device.threads,
         )  # fmt: skip
-        encoding = _ffmpeg_chunks._Encoding(tools, device, plan, 10.0, video, context, time.monotonic())
+        encoding = ffmpeg_chunks._Encoding(tools, device, plan, 10.0, video, context, time.monotonic())
         return len(encoding.resume()[0])
 
     return run
@@ -171,13 +172,13 @@ def test_what_is_no_good_chunk_is_encoded_again(transcode, taken, tmp_path):
 def test_what_is_encoded_in_one_piece(fields, seconds):
     request = TranscodeRequest(input_url=URL, **fields)
     encoder = {"h264": "libx264", "av1": "libsvtav1", "copy": "copy"}.get(request.video_codec)
-    assert _ffmpeg_chunks.chunk_seconds(request, encoder, seconds) is None
+    assert ffmpeg_chunks.chunk_seconds(request, encoder, seconds) is None
 
 
 @pytest.mark.parametrize(("seconds", "length"), [(20, 10), (60, 10), (7200, 72), (86_400, 600)])
 def test_chunks_grow_with_the_video(seconds, length):
     request = TranscodeRequest(input_url=URL, codec="h264")
-    assert _ffmpeg_chunks.chunk_seconds(request, "libx264", seconds) == length
+    assert ffmpeg_chunks.chunk_seconds(request, "libx264", seconds) == length
 
 
 def test_a_run_that_is_quick_hands_nothing_over(transcode):

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runners._base import Model
-from runners._protocol import MAX_FRAME, Cancel, Exit, Load, Run, Unload
+from runners.api import Model
+from runners.host.protocol import MAX_FRAME, Cancel, Exit, Load, Run, Unload
 
 TIMEOUT = 30
 
@@ -275,12 +275,12 @@ PARENT = """
 import socket, subprocess, sys
 ours, theirs = socket.socketpair()
 # The grandchild keeps our end open, so that only the death of its parent can end it.
-child = subprocess.Popen([sys.executable, "-m", "runners._host", "--service", "scripted", "--fd", str(theirs.fileno())],
+child = subprocess.Popen([sys.executable, "-m", "runners.host", "--service", "scripted", "--fd", str(theirs.fileno())],
                          pass_fds=[theirs.fileno(), ours.fileno()])
 sys.path.insert(0, sys.argv[1])
 from conftest import Parent
-from runners._base import Device, Tools
-from runners._protocol import Configure, encode
+from runners.api import Device, Tools
+from runners.host.protocol import Configure, encode
 ours.sendall(encode(Configure(tools=Tools(), device=Device("cpu", "x"))))
 ours.recv(1)
 print(child.pid, flush=True)
@@ -309,8 +309,8 @@ def test_the_child_dies_with_a_parent_that_was_killed(environment, eventually):
 def test_the_child_imports_only_its_own_runner():
     """Starting must stay quick: no engine, and none of the other runners."""
     code = (
-        "import sys, runners._host\n"
-        "from runners._registry import find\n"
+        "import sys, runners.host.process\n"
+        "from runners.registry import find\n"
         "find('video_transcoding')\n"
         "print(*sorted(sys.modules))"
     )

@@ -21,12 +21,13 @@ from platformdirs import user_cache_path
 from pydantic import BaseModel, Field, ValidationError
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from runners._base import Cancelled, Fail, Model, Retry, Tools
-from runners._llm_grammar import restrict
-from runners._llm_sampling import choose
-from runners._llm_text import TextStream
-from runners._protocol import Cancel, Load, Run
-from runners.llm import InferenceRequest, LLMRunner
+from runners.api import Cancelled, Fail, Model, Retry, Tools
+from runners.host.protocol import Cancel, Load, Run
+from runners.llm import LLMRunner
+from runners.llm.engines.grammar import restrict
+from runners.llm.engines.sampling import choose
+from runners.llm.request import InferenceRequest
+from runners.llm.text import TextStream
 
 NAME = "smollm2-135m-instruct"
 QUESTION = "What is the capital of France?"
@@ -464,7 +465,7 @@ def test_the_batch_shrinks_to_the_memory_that_there_is(tiny, tools, device, make
 
 def test_probe_imports_no_engine(tools):
     code = (
-        "import sys\nfrom runners._base import Tools\nfrom runners.llm import LLMRunner\n"
+        "import sys\nfrom runners.api import Tools\nfrom runners.llm import LLMRunner\n"
         "probe = LLMRunner.probe(Tools(batch=5))\nassert probe.available, probe.reasons\nassert probe.concurrency == 5\n"
         "assert not {'torch', 'transformers', 'numpy', 'xgrammar', 'vllm'} & set(sys.modules)\n"
     )

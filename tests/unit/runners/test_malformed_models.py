@@ -14,8 +14,8 @@ from platformdirs import user_cache_path
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from runners._base import Device, Model, Retry, Tools
-from runners._llm_loading import load
+from runners.api import Device, Model, Retry, Tools
+from runners.llm.engines.loading import load
 from runners.stable_diffusion import StableDiffusionRunner
 
 CPU = Device(kind="cpu", name="cpu")

@@ -17,10 +17,12 @@ class Blocker:
 
 sys.meta_path.insert(0, Blocker())
 import runners
-for module in pkgutil.iter_modules(runners.__path__, "runners."):
+for module in pkgutil.walk_packages(runners.__path__, "runners."):
+    if module.name.endswith(".__main__"):
+        continue
     importlib.import_module(module.name)
     print(module.name)
-from runners._registry import installed
+from runners.registry import installed
 for service, runner in installed().items():
     print(service, len(runner.definition.input_model.model_json_schema()["properties"]))
     print(len(runner.definition.output_model.model_json_schema()["properties"]), sorted(runner.definition.file_fields()))
@@ -35,9 +37,9 @@ def test_every_module_imports_without_any_engine():
         "runners.whisper",
         "runners.ffmpeg",
         "runners.python_model",
-        "runners._blender_script",
+        "runners.blender.script",
         "runners.stable_diffusion",
-        "runners._host",
+        "runners.host.process",
         "ai_inference",
         "blender_rendering",
     ):

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from runners._base import Device, Model, Tools
-from runners._protocol import (
+from runners.api import Device, Model, Tools
+from runners.host.protocol import (
     TO_CHILD,
     TO_PARENT,
     Configure,
@@ -25,13 +25,13 @@ from runners._protocol import (
     Progress,
     ProtocolError,
     Run,
-    check_json,
     encode,
     file_references,
     plain_units,
     receive,
     replace_files,
 )
+from runners.plain_json import check_json
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ import pytest
 from pydantic import ValidationError
 
 from agent.miner.identity import load_identity
-from runners._base import Cancelled, Fail, Retry
-from runners._protocol import Run
-from runners._python_request import InferenceRequest, upload_field
+from runners.api import Cancelled, Fail, Retry
+from runners.host.protocol import Run
 from runners.python_model import PythonModelRunner
+from runners.python_model.request import InferenceRequest, upload_field
 from runners.sandbox import files
 
 

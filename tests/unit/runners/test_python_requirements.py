@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from runners import _python_environment
-from runners._base import Fail, Retry
-from runners._python_environment import environment
-from runners._python_index import index
+from runners.api import Fail, Retry
+from runners.python_model import environment as python_environment
+from runners.python_model.environment import environment
+from runners.python_model.index import index
 from runners.sandbox import files
 
 
@@ -117,7 +117,7 @@ def owners(serve, monkeypatch, tmp_path) -> Server:
     monkeypatch.setenv("PIP_NO_INDEX", "")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
     monkeypatch.setattr(
-        "runners._python_index._files", lambda: iter([config])
+        "runners.python_model.index._files", lambda: iter([config])
     )  # this machine's own settings would come first
     return server
 
@@ -236,7 +236,7 @@ def test_waiting_for_another_jobs_installation_is_reported(tools, owners, make_c
     owners.offer(("wanted", wheel("wanted")))
     store(tools).mkdir(parents=True)
     reports = threading.Semaphore(0)
-    with _python_environment._locked(
+    with python_environment._locked(
         store(tools) / "install", 2, make_context({}, timeout=60), lambda _: None
     ):
         thread = threading.Thread(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runners._registry import find, installed
+from runners.registry import find, installed
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def with_packages(tmp_path):
                 f"[aitbc.runners]\n{package} = {module}:ScriptedRunner\n"
             )
             shutil.copy(Path(__file__).with_name("scripted_runner.py"), tmp_path / f"{module}.py")
-        code = f"from runners._registry import find, installed\nprint({expression})"
+        code = f"from runners.registry import find, installed\nprint({expression})"
         environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
         return subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
@@ -56,7 +56,7 @@ def test_two_packages_for_one_service_are_an_error_that_names_both(with_packages
 
 def test_a_broken_package_does_not_hide_the_others(with_packages, tmp_path):
     """It is left out, and the reason names it."""
-    code = "(sorted(installed()), __import__('runners._registry')._registry.broken())"
+    code = "(sorted(installed()), __import__('runners.registry')._registry.broken())"
     information = tmp_path / "broken-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from runners._base import Cancelled, Device, Retry
+from runners.api import Cancelled, Device, Retry
 from runners.sandbox import Sandbox, unavailable
 from runners.sandbox.watch import Ended, Limits
 

@@ -202,7 +202,7 @@ UNREADABLE = """
 AS_USER = """
 import encodings.ascii, json, os, sys  # Python's own files may lie where only root can read them later
 from pathlib import Path
-from runners._base import Tools
+from runners.api import Tools
 from runners.sandbox import Sandbox, files, unavailable
 from runners.sandbox.watch import Limits
 directory, source, output = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

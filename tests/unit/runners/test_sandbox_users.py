@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from runners._base import Retry
+from runners.api import Retry
 from runners.sandbox import Sandbox, level, seccomp, unavailable, users
 from runners.sandbox.watch import Limits
 

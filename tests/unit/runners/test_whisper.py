@@ -14,10 +14,11 @@ import whisper
 import whisper.tokenizer
 from pydantic import ValidationError
 
-from runners._base import Cancelled, Fail, Model, Retry, Tools
-from runners._protocol import Load, Run
-from runners._whisper_request import LANGUAGES
-from runners.whisper import BENCHMARK_TEXT, TranscribeRequest, WhisperRunner
+from runners.api import Cancelled, Fail, Model, Retry, Tools
+from runners.host.protocol import Load, Run
+from runners.whisper import WhisperRunner
+from runners.whisper.request import LANGUAGES, TranscribeRequest
+from runners.whisper.runner import BENCHMARK_TEXT
 
 URL = "https://example.com/audio.mp3"
 SENTENCE = (
@@ -221,7 +222,7 @@ def test_a_model_that_is_only_there_for_the_other_engine_is_loaded_into_it(model
 
 def test_probe_imports_no_engine(tools):
     code = (
-        "import sys\nfrom runners._base import Tools\nfrom runners.whisper import WhisperRunner\n"
+        "import sys\nfrom runners.api import Tools\nfrom runners.whisper import WhisperRunner\n"
         "probe = WhisperRunner.probe(Tools())\nassert probe.available, probe.reasons\nassert probe.version\n"
         "assert not {'torch', 'whisper', 'faster_whisper', 'numpy'} & set(sys.modules)\n"
     )

@@ -8,11 +8,11 @@ import subprocess
 
 import pytest
 
-from runners import _whisper_parts
-from runners._base import Device, Model, Tools
-from runners._whisper_parts import Identity, PartWriter, Resumed, resume
-from runners._whisper_request import TranscribeResult
-from runners.whisper import TranscribeRequest, WhisperRunner
+from runners.api import Device, Model, Tools
+from runners.whisper import WhisperRunner
+from runners.whisper import parts as whisper_parts
+from runners.whisper.parts import Identity, PartWriter, Resumed, resume
+from runners.whisper.request import TranscribeRequest, TranscribeResult
 
 URL = "https://example.com/audio.mp3"
 PASSAGE = (
@@ -199,7 +199,7 @@ def test_a_file_that_is_no_part_is_refused(context, content):
 def test_a_part_that_is_too_large_is_not_read(context, monkeypatch):
     part(context, 1)
     size = context.checkpoints["part_0001.json"].stat().st_size
-    monkeypatch.setattr(_whisper_parts, "MAX_PART_BYTES", size - 1)
+    monkeypatch.setattr(whisper_parts, "MAX_PART_BYTES", size - 1)
     assert resume(REQUEST, context, 60.0).parts == 0
 
 

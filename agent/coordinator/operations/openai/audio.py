@@ -17,7 +17,7 @@ from agent.coordinator.operations.references import ARTIFACT_SCHEME
 from agent.coordinator.operations.submission import JobOptions
 from agent.core.errors import ValidationFailed
 from agent.core.fields import example
-from runners._whisper_request import Segment, TranscribeResult
+from runners.whisper.request import Segment, TranscribeResult
 
 SERVICE: Final = "whisper_transcription"
 

@@ -12,7 +12,7 @@ from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, service
 from agent.coordinator.operations.submission import JobOptions
 from agent.core.fields import example
-from runners._llm_request import (
+from runners.llm.request import (
     MAX_NEW_TOKENS,
     MAX_STOPS,
     MAX_TEXT,

@@ -12,7 +12,7 @@ from agent.coordinator.operations.openai.chat import SERVICE, TextRequest
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, service
 from agent.core.fields import example
-from runners._llm_request import MAX_TEXT, InferenceResult, Usage
+from runners.llm.request import MAX_TEXT, InferenceResult, Usage
 
 DEFAULT_MAX_TOKENS: Final = 16
 """What this call of OpenAI's has always had as its default."""

@@ -16,7 +16,7 @@ from agent.coordinator.operations.openai.serving import Asked, ask, made_file, s
 from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.fields import example
-from runners._diffusion_request import (
+from runners.stable_diffusion.request import (
     MAX_GUIDANCE,
     MAX_IMAGES,
     MAX_LORAS,

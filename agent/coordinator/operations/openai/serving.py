@@ -30,7 +30,7 @@ from agent.core.errors import (
 from agent.core.jobs import FINAL, JobState
 from agent.core.near_names import hint
 from agent.core.quantities import parse_time
-from runners._base import ServiceDefinition
+from runners.api import ServiceDefinition
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 

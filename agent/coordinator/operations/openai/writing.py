@@ -14,7 +14,7 @@ from agent.coordinator.operations import jobs
 from agent.coordinator.operations.openai.serving import Asked, drop, made
 from agent.core.errors import AnswerChanged, ApiError
 from agent.core.jobs import FINAL
-from runners._llm_request import InferenceResult
+from runners.llm.request import InferenceResult
 
 KEEP_ALIVE_SECONDS: Final = 15.0
 """A stream says so often that it is still there, which keeps proxies from closing it."""

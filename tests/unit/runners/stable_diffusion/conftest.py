@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from runners._base import Device, Model
-from runners._diffusion_request import GenerateRequest
+from runners.api import Device, Model
 from runners.stable_diffusion import StableDiffusionRunner
+from runners.stable_diffusion.request import GenerateRequest
 from support.diffusion import NAME, make_lora, make_untrained
 
 

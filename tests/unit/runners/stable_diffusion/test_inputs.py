@@ -13,13 +13,20 @@ from PIL import Image, ImageDraw
 from pydantic import ValidationError
 
 from agent.configuration import load_catalogue
-from runners._base import Device, Fail, Model, Retry
-from runners._diffusion_files import FAMILIES, examine
-from runners._diffusion_images import MAX_INPUT_BYTES, fitted, preview, read_image, read_mask
-from runners._diffusion_memory import Savings, choose_savings, needs_tiling, precision, room, working_bytes
-from runners._diffusion_pipeline import model_options
-from runners._diffusion_request import Abilities, GenerateRequest, ModelOptions, decide
-from runners._memory import CONTEXT_BYTES, memory_fraction
+from runners.api import Device, Fail, Model, Retry
+from runners.stable_diffusion.files import FAMILIES, examine
+from runners.stable_diffusion.images import MAX_INPUT_BYTES, fitted, preview, read_image, read_mask
+from runners.stable_diffusion.memory import (
+    Savings,
+    choose_savings,
+    needs_tiling,
+    precision,
+    room,
+    working_bytes,
+)
+from runners.stable_diffusion.pipeline import model_options
+from runners.stable_diffusion.request import Abilities, GenerateRequest, ModelOptions, decide
+from runners.torch_memory import CONTEXT_BYTES, memory_fraction
 
 URL = "https://example.com/picture.png"
 GIB = 2**30

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from runners._base import Fail, Model, Retry
-from runners._diffusion_request import adapters
+from runners.api import Fail, Model, Retry
+from runners.stable_diffusion.request import adapters
 from support.diffusion import contents, make_lora, pixels, with_loras
 
 

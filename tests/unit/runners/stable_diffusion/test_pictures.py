@@ -13,12 +13,12 @@ from typing import get_args
 import pytest
 from PIL import Image, ImageChops
 
-from runners._base import Cancelled, Fail, Model, Retry
-from runners._diffusion_images import PREVIEW_BYTES, PREVIEW_SIDE
-from runners._diffusion_memory import Savings
-from runners._diffusion_request import GenerateRequest, Scheduler
-from runners._protocol import Load, Run
+from runners.api import Cancelled, Fail, Model, Retry
+from runners.host.protocol import Load, Run
 from runners.stable_diffusion import StableDiffusionRunner
+from runners.stable_diffusion.images import PREVIEW_BYTES, PREVIEW_SIDE
+from runners.stable_diffusion.memory import Savings
+from runners.stable_diffusion.request import GenerateRequest, Scheduler
 from support.diffusion import NAME, contents, make_family, pixels, with_loras
 
 URL = "https://example.com/picture.png"
@@ -174,7 +174,7 @@ def test_progress_and_units_rise_with_each_step(generate, make_context):
 
 def test_previews_are_small_pictures_of_the_work(generate, make_context, monkeypatch):
     """One for each step but the last, which the picture itself follows; here with no time between them."""
-    monkeypatch.setattr("runners.stable_diffusion.PREVIEW_SECONDS", 0)
+    monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
     context = make_context()
     generate(context, size="320x160", num_images=2, steps=3)
     previews = [data for kind, data in context.events if kind == "preview"]
@@ -189,7 +189,7 @@ def test_previews_are_small_pictures_of_the_work(generate, make_context, monkeyp
 
 
 def test_previews_keep_their_distance_in_time(generate, make_context, monkeypatch):
-    monkeypatch.setattr("runners.stable_diffusion.PREVIEW_SECONDS", 3600)
+    monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 3600)
     context = make_context()
     generate(context, num_images=2)
     assert [(kind, data["step"]) for kind, data in context.events] == [("preview", 1)]
@@ -301,7 +301,7 @@ def test_the_benchmark_is_a_request(tools, tmp_path, generate, model):
 
 def test_probe_imports_no_engine():
     code = (
-        "import sys\nfrom runners._base import Tools\nfrom runners.stable_diffusion import StableDiffusionRunner as R\n"
+        "import sys\nfrom runners.api import Tools\nfrom runners.stable_diffusion import StableDiffusionRunner as R\n"
         "probe = R.probe(Tools())\nassert probe.available, probe.reasons\nassert probe.version\n"
         "assert not {'torch', 'diffusers', 'transformers', 'PIL', 'numpy'} & set(sys.modules)\n"
         "sys.modules['diffusers'] = sys.modules['peft'] = None\nprobe = R.probe(Tools())\nassert not probe.available\n"

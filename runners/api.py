@@ -1,0 +1,432 @@
+"""The contract between a runner and the program that hosts it.
+
+A runner is one class in one module. The coordinator reads only its `definition` (so the module must import without
+its engine: import torch and friends inside functions); a miner calls `probe` in the daemon and everything else in a
+child process that belongs to this runner alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core import core_schema
+
+from runners.checkpoints import Checkpoints as Checkpoints  # noqa: PLC0414 - exported as part of the contract
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+FILE_MARK = "x-aitbc-file"
+"""The JSON Schema keyword that marks an input field as the address of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """Marks an input field that names a file: `Annotated[str, InputFile()]`.
+
+    The client sends an https URL, `artifact:sha256:<hex>`, or where the field's type allows it an `Inline` text. The
+    miner brings it to disk before `run` and gives its path in `Context.files[path of the field]`; the field itself
+    keeps what the client sent. With `upload` the field may be None at first: the client then uploads the file to the
+    job, which waits for it. A field inside a nested model has a dotted path: "model.source".
+    """
+
+    upload: bool = False
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), FILE_MARK: True}
+
+
+class RunnerError(Exception):
+    """A run ended without a result. Raise one of its two subclasses."""
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+
+    default_code: ClassVar[str] = "RUNNER_ERROR"
+
+
+class Fail(RunnerError):
+    """The input's fault: the job fails for good, on every miner. The message tells the client what to change."""
+
+    default_code = "INPUT_INVALID"
+
+
+class Retry(RunnerError):
+    """The machine's fault: the job is given to another miner. The message tells this miner's owner what is wrong."""
+
+    default_code = "MACHINE_FAULT"
+
+
+class Cancelled(Exception):
+    """Raised by `Context.check` once the job has been cancelled. A runner lets it pass."""
+
+
+class Strict(BaseModel):
+    """Base of all input models: unknown fields are errors, values do not change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def shown_as(example: Mapping[str, Any]) -> ConfigDict:
+    """The configuration of an input model that shows this example of a whole request in its JSON Schema."""
+    return ConfigDict(json_schema_extra={"examples": [dict(example)]})
+
+
+class Inline(Strict):
+    """A small text file that travels inside the request."""
+
+    inline: str = Field(max_length=1_000_000)
+
+
+class File(BaseModel):
+    """An output file as the client sees it. Use it in output models where a run puts an `OutputFile`.
+
+    `size` is in bytes. The fields of `OutputFile.extra` stand beside these.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    artifact_id: str
+    url: str
+    media_type: str
+    size: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a machine needs before it can offer a service.
+
+    Sizes are bytes. `gpu` says whether a GPU is needed, used when there is one, or never used.
+    """
+
+    gpu: Literal["required", "optional", "unused"] = "optional"
+    vram: int = 0
+    memory: int = 0
+    disk: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDefinition:
+    """What the registry says about a service.
+
+    `unit` is the metering unit in words ("audio second"). `determinism` says how two results for one request compare:
+    "exact", or in words what may differ. `route` is the path below `/v1/services/`. `model_field` names the input
+    field that holds a catalogue name, None if the service has no models. `body_fields` are the fields of the job body
+    that make the service's input; when empty, the input is what stands under `parameters`. `upload_field(input, name)`
+    says which file field an uploaded file of that name fills. `cpu_unit` is the unit where there is no GPU, if another.
+    `unit_is_time` says that units are seconds of the run's own duration, of which no run can meter more than have passed.
+    `adapters(input)` names the catalogue's adapters (LoRA and the like) that a request uses beside its model;
+    `size(input)` says in few words what of a request decides how much GPU memory it takes ("1024x1024"). `checkpoints` says
+    how a run resumes the work of an earlier one; without it, a job whose miner is lost starts again.
+    """
+
+    service_id: str
+    name: str
+    category: str
+    description: str
+    tags: tuple[str, ...]
+    unit: str
+    determinism: str
+    input_model: type[BaseModel]
+    output_model: type[BaseModel]
+    requirements: Requirements = Requirements()
+    route: str | None = None
+    model_field: str | None = None
+    body_fields: tuple[str, ...] = ()
+    upload_field: Callable[[Mapping[str, Any], str], str] | None = None
+    cpu_unit: str | None = None
+    unit_is_time: bool = False
+    adapters: Callable[[Mapping[str, Any]], Sequence[str]] | None = None
+    size: Callable[[Mapping[str, Any]], str] | None = None
+    checkpoints: Checkpoints | None = None
+
+    def unit_on(self, device_kind: str) -> str:
+        """The metering unit of a run on a device of this kind ("cuda" or "cpu")."""
+        return self.cpu_unit if device_kind == "cpu" and self.cpu_unit else self.unit
+
+    def file_fields(self) -> dict[str, InputFile]:
+        """The input fields that hold the address of a file, by dotted path."""
+        return dict(_all_file_fields(self.input_model))
+
+
+_TRIALS: list[Callable[[], None]] = []
+
+
+def remembered(trial: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Decorates a trial of this machine, say whether an encoder works: its outcome is kept until `forget_trials`."""
+    kept = cache(trial)
+    _TRIALS.append(kept.cache_clear)
+    return cast("Callable[_P, _T]", kept)
+
+
+def forget_trials() -> None:
+    """Have all trials made again: the machine has changed, a driver was loaded."""
+    for forget in _TRIALS:
+        forget()
+
+
+@cache
+def _all_file_fields(model: type[BaseModel]) -> tuple[tuple[str, InputFile], ...]:
+    return tuple(_file_fields(model))
+
+
+def _file_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, InputFile]]:
+    for name, info in model.model_fields.items():
+        path = f"{prefix}{name}"
+        marks = [mark for mark in info.metadata if isinstance(mark, InputFile)]
+        if marks:
+            yield path, marks[0]
+            continue
+        for option in (info.annotation, *get_args(info.annotation)):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                yield from _file_fields(option, f"{path}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Programs, folders and limits of this machine, from the settings `runners.*`. Sizes are bytes, times seconds.
+
+    `batch` is how many runs of one model may share it at the same time, in runners that can do so. `checkpoint_seconds` is
+    how long a run works between two checkpoints.
+    """
+
+    ffmpeg: str = "ffmpeg"
+    ffprobe: str = "ffprobe"
+    blender: str = "blender"
+    bubblewrap: str = "bwrap"
+    models_dir: Path = Path("models")
+    cache_dir: Path = Path("cache")
+    sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = "auto"
+    sandbox_first_user: int = 58_000
+    sandbox_users: int = 1000
+    max_memory: int = 8 * 2**30
+    max_output: int = 10 * 2**30
+    max_file: int = 8 * 2**30
+    max_unpacked: int = 2 * 2**30
+    max_environment: int = 16 * 2**30
+    environments_quota: int = 48 * 2**30
+    batch: int = 8
+    python_models: bool = True
+    checkpoint_seconds: float = 30.0
+    python_models_in_landlock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Whether this machine can offer the service.
+
+    `reasons` are sentences for the owner: why not, and what to do about it; or, where `available`, what is missing for
+    more speed. `version` is the engine's ("7.1.3"). `features` is free-form, e.g. encoders that work. `concurrency` is
+    how many runs of one model the runner does at the same time in one child; above 1 only if it is `concurrent`.
+    """
+
+    available: bool
+    version: str = ""
+    reasons: tuple[str, ...] = ()
+    features: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Where a child process runs: one GPU by UUID, or the CPU with a number of threads.
+
+    `memory` is the card's VRAM in bytes, `compute_capability` NVIDIA's ("8.9"); 0 and None on a CPU.
+    """
+
+    kind: Literal["cuda", "cpu"]
+    name: str
+    uuid: str | None = None
+    threads: int = 1
+    memory: int = 0
+    compute_capability: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A catalogue entry as it lies on this machine. `path` is a directory; `source` is the entry's repository.
+
+    `options` are the entry's own settings for its runner, such as the number of steps that the model was made for.
+    """
+
+    name: str
+    path: Path
+    source: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that the run wrote below `Context.output`. Put it into the results where the client should find it.
+
+    The client sees `{artifact_id, url, media_type, size, name}` and what `extra` holds.
+    """
+
+    path: Path
+    media_type: str
+    name: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run answers: `results` as the output model says (with `OutputFile` where files are), and metered units.
+
+    The host adds `processing_time` and `units` to what the client sees.
+    """
+
+    results: Mapping[str, Any]
+    units: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A typical request that measures a machine, and how its speed is told.
+
+    `parameters` are a request's, without the model (the program that measures fills it in); `files` the input files by
+    field. The speed is `scale` x units / seconds, in `metric` ("token/s"). Where the unit is time itself, units tell
+    nothing of speed: `counted` "runs" puts the number of runs in their place ("run/s").
+    """
+
+    parameters: Mapping[str, Any]
+    metric: str
+    files: Mapping[str, Path] = field(default_factory=dict)
+    scale: Decimal = Decimal(1)
+    counted: Literal["units", "runs"] = "units"
+
+
+class Context(Protocol):
+    """What a run may use. Every method is quick and may be called from any thread of the child."""
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """The fetched input files by field name."""
+
+    @property
+    def output(self) -> Path:
+        """An empty directory for output files."""
+
+    @property
+    def work(self) -> Path:
+        """An empty directory for scratch files; deleted after the run."""
+
+    @property
+    def adapters(self) -> Mapping[str, Model]:
+        """The adapters that the request names, by catalogue name (see `ServiceDefinition.adapters`)."""
+
+    @property
+    def checkpoints(self) -> Mapping[str, Path]:
+        """Checkpoints of earlier runs of this job, by name, in a directory of their own; only read them.
+
+        Another miner made them, so they are a stranger's files. Copy what is reused to `output`, and let the results say
+        which parts were resumed: this miner signs them.
+        """
+
+    @property
+    def resources(self) -> Mapping[str, str]:
+        """The job's `resources` as the client sent them (Kubernetes quantities)."""
+
+    @property
+    def timeout_seconds(self) -> float:
+        """Time left until the job's hard deadline when the run began."""
+
+    @property
+    def max_units(self) -> Decimal | None:
+        """The units that the client pays for at most; None without a limit. The run is ended when it reports more.
+
+        A runner that can give a useful part of its result ends by itself before.
+        """
+
+    def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
+        """Report progress, 0 to 100, and the units metered so far. Being alive means calling this.
+
+        They are what the client pays for if the run ends by the client's choice or fault.
+        """
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Send something to whoever watches the job: a token, a preview, a finished segment."""
+
+    def checkpoint(self, file: OutputFile) -> None:
+        """Hand over a file below `output` before the run ends; it must not change any more.
+
+        It is stored while the run goes on. If another miner takes the job over, its run finds the file in `checkpoints`. A
+        checkpoint is not a result: name it in the results as well if it is one. Raises `ValueError` unless
+        `ServiceDefinition.checkpoints` accepts the file.
+        """
+
+    def check(self) -> None:
+        """Raise `Cancelled` if the job was cancelled. Call it between steps."""
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        """Call `callback()` (from another thread) when the job is cancelled, e.g. to end a program that runs.
+
+        It is called at once, in this thread, if the job has been cancelled already.
+        """
+
+
+RequestT = TypeVar("RequestT", bound=BaseModel)
+
+
+class Runner(ABC, Generic[RequestT]):
+    """Performs one service in a child process bound to one device.
+
+    One instance serves many jobs, one after the other; `load` is called when the model changes. Where `concurrent` is
+    true, `run` is called from several threads at once, as often as `Probe.concurrency` said, and `load` and `close` only
+    while no run is under way. `sandboxed` says that what reads the client's files are programs in `runners.sandbox`.
+
+    `vram` is how many bytes of the GPU's memory the next `load`, and the runs after it, may take: None where nothing
+    limits it. A model that needs more at full speed saves memory at the cost of time, or raises `Retry`.
+    """
+
+    definition: ClassVar[ServiceDefinition]
+    name: ClassVar[str]
+    version: ClassVar[str]
+    concurrent: ClassVar[bool] = False
+    sandboxed: ClassVar[bool] = False
+
+    def __init__(self, tools: Tools, device: Device) -> None:
+        self.tools = tools
+        self.device = device
+        self.vram: int | None = None
+
+    @classmethod
+    @abstractmethod
+    def probe(cls, tools: Tools) -> Probe:
+        """Say whether this machine can offer the service. Runs in the daemon: quick, and without heavy imports."""
+
+    def load(self, model: Model | None) -> None:
+        """Load a model. Raises `Retry` if it cannot be loaded on this machine. The former model is dropped first."""
+
+    @abstractmethod
+    def run(self, request: RequestT, context: Context) -> Result:
+        """Do the work. Raises `Fail` for a bad input, `Retry` for a fault of the machine."""
+
+    def weights(self, model: Model) -> tuple[Path, ...]:  # noqa: ARG002 - the default for runners without models
+        """The files whose digests identify the weights of `model`, with those of the last run's adapters, in a fixed order."""
+        return ()
+
+    def vram_peak(self) -> int:
+        """Most bytes of GPU memory that this process took since `load`, its runs included; 0 if it cannot say.
+
+        The placement learns from it how much room a model needs.
+        """
+        return 0
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:  # noqa: ARG003 - the default
+        """A typical request, with its input files made in `directory`; None for a runner that cannot be measured."""
+        return None
+
+    def close(self) -> None:
+        """Free what `load` took. Called when the model is unloaded and before the child ends; a `load` may follow."""

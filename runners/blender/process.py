@@ -1,0 +1,300 @@
+"""Starts Blender in the sandbox, and explains how it ended.
+
+A .blend file is a program of sorts: besides its scripts, which stay off, it names files to read and write, and Blender
+has more doors to Python than its own switch closes. So Blender never runs outside the sandbox.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runners.api import Device, Fail, Retry, RunnerError, Tools, remembered
+from runners.blender import script as blender_script
+from runners.sandbox import Sandbox
+from runners.sandbox.watch import Ended, Limits, Outcome
+
+OLDEST = (4, 2)
+"""The first version of Blender that has --offline-mode."""
+
+TRIAL_SECONDS = 15.0
+"""Seconds that finding out about Blender may take, and again a trial of EEVEE."""
+
+TRIAL_MEMORY = 8 * 2**30
+TRIAL_OUTPUT = 16 * 2**20
+
+SCRIPT_FAULT = 3
+"""Exit status when our script inside Blender raised what it should not."""
+
+SCENE = "/input/scene.blend"
+JOB = "/job.json"
+OUTPUT = "/output"
+CHECKPOINTS = "/checkpoints"
+
+SOFTWARE_RENDERERS = ("llvmpipe", "softpipe", "swrast", "software")
+"""Parts of the names under which OpenGL runs on the processor, where EEVEE takes minutes for a small picture."""
+
+_MAGIC = (b"BLENDER", b"\x28\xb5\x2f\xfd")
+_GZIP = b"\x1f\x8b"
+_RELEASE = re.compile(r"\d+\.\d+")
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What this machine's Blender can do. `backends` are the kinds of GPU devices that work for Cycles, best first.
+
+    `hindrance` says why a GPU that is there is of no use for Cycles.
+    """
+
+    version: tuple[int, ...]
+    denoiser: bool
+    backends: tuple[str, ...]
+    hindrance: str | None = None
+
+
+def check_magic(file: Path) -> None:
+    """Raise `Fail` unless a file begins as .blend files do, plain or compressed."""
+    with file.open("rb") as opened:
+        start = opened.read(7)
+    if start[:2] == _GZIP:
+        try:
+            with gzip.open(file) as opened:
+                start = opened.read(7)
+        except (OSError, EOFError):
+            start = b""
+    if not start.startswith(_MAGIC):
+        raise Fail("The input is no .blend file; save the scene in Blender and send that file.")
+
+
+def run_blender(
+    tools: Tools,
+    device: Device,
+    job: Message,
+    limits: Limits,
+    *,
+    backend: str | None = None,
+    scene: Path | None = None,
+    output: Path | None = None,
+    checkpoints: Path | None = None,
+    on_message: Callable[[str], None],
+    on_line: Callable[[str], None] = lambda _: None,
+    on_tick: Callable[[float], None] | None = None,
+    on_cancel: Callable[[Callable[[], None]], None] | None = None,
+) -> Outcome:
+    """Run `blender_script` with a job, on the GPU with a Cycles `backend`, else on the processor.
+
+    It sees `scene` at `SCENE`, `output` (which it may write) at `OUTPUT`, and `checkpoints` at `CHECKPOINTS`. `on_message` gets what
+    the script tells, JSON. Raises `Cancelled`, and `Retry` if Blender or the sandbox is not there.
+    """
+    if tools.sandbox == "off":
+        raise Retry("Blender runs only in the sandbox.", code="SANDBOX_UNAVAILABLE")
+    mark = secrets.token_hex(16)
+
+    def listen(line: str) -> None:
+        if line.startswith(mark):
+            on_message(line[len(mark) :])
+        else:
+            on_line(line)
+
+    # Pictures larger than a tile of Cycles are put together on the disk: the sandbox's /tmp would be too small.
+    environment: dict[str, str] = {}
+    sandbox = Sandbox(tools, limits, device, environment)
+    command = [_program(sandbox), "-b", "--factory-startup", "--disable-autoexec", "--offline-mode"]
+    command += ["-t", str(max(1, device.threads)), "--python-exit-code", str(SCRIPT_FAULT)]
+    with tempfile.TemporaryDirectory(prefix="aitbc-blender-") as directory:
+        places = {}
+        if output is not None:
+            places[OUTPUT] = environment["TMPDIR"] = sandbox.write(output, OUTPUT)
+        if checkpoints is not None:
+            places[CHECKPOINTS] = sandbox.read(checkpoints, CHECKPOINTS)
+        if scene is not None:
+            command.append(sandbox.read(scene, SCENE))
+        written = Path(directory, "job.json")
+        written.write_text(json.dumps({**_placed(job, places), "mark": mark}), encoding="utf-8")
+        script = sandbox.read(Path(blender_script.__file__), "/script.py")
+        command += ["-P", script, "--", "--cycles-device", backend or "CPU", sandbox.read(written, JOB)]
+        return sandbox.run(command, on_line=listen, on_tick=on_tick, on_cancel=on_cancel)
+
+
+def _placed(value: Any, places: Mapping[str, str]) -> Any:
+    """A job with the paths at which Blender really sees `OUTPUT` and `CHECKPOINTS`."""
+    if isinstance(value, Mapping):
+        return {key: _placed(item, places) for key, item in value.items()}
+    if isinstance(value, str):
+        top, slash, rest = value[1:].partition("/")
+        return f"{places.get(f'/{top}', f'/{top}')}{slash}{rest}" if value.startswith("/") else value
+    return value
+
+
+def _program(sandbox: Sandbox) -> str:
+    """Grant running Blender. Its own archive puts the program beside the folders that it needs, and nothing else is granted."""
+    program = sandbox.program(sandbox.tools.blender)
+    home = Path(shutil.which(sandbox.tools.blender) or program).resolve().parent
+    if home.is_relative_to("/usr"):
+        return program
+    for folder in home.iterdir():
+        if folder.name == "lib" or (_RELEASE.fullmatch(folder.name) and (folder / "scripts").is_dir()):
+            sandbox.read(folder, str(Path(program).with_name(folder.name)))
+    return program
+
+
+def _version(tools: Tools) -> tuple[int, ...]:
+    """Blender's version, asked in a way that every version knows. Raises `Retry` if it does not run here."""
+    lines: list[str] = []
+    sandbox = Sandbox(tools, _trial_limits(tools))
+    outcome = sandbox.run([_program(sandbox), "--version"], on_line=lines.append)
+    found = re.match(r"Blender (\d+)\.(\d+)(?:\.(\d+))?", lines[0] if lines else "")
+    if found is None:
+        raise Retry(
+            f"{tools.blender!r} is not a Blender that runs in the sandbox: {last_line(outcome)}",
+            code="PROGRAM_MISSING",
+        )
+    return tuple(int(number or 0) for number in found.groups())
+
+
+@remembered
+def abilities(tools: Tools, device: Device) -> Abilities:
+    """What this machine's Blender can do on a device. Raises `Retry` if it does not run here."""
+    told: dict[str, Any] = {}
+    outcome = run_blender(
+        tools,
+        device,
+        {"task": "describe"},
+        _trial_limits(tools),
+        on_message=lambda text: told.update(json.loads(text)),
+    )
+    if "version" not in told:
+        if (release := _version(tools)) < OLDEST:
+            text = ".".join(map(str, release))
+            raise Retry(f"Blender {text} is too old; version 4.2 or newer is needed.", code="PROGRAM_MISSING")
+        raise Retry(f"Blender does not run on this machine: {last_line(outcome)}", code="PROGRAM_MISSING")
+    backends = tuple(told["backends"]) if device.kind == "cuda" else ()
+    hindrance = None
+    if device.kind == "cuda" and not backends:
+        hindrance = (
+            "This build of Blender holds no code for NVIDIA's cards, so Cycles renders on the processor; install "
+            "Blender's own build and set runners.blender to its path."
+            if not told["kernels"]
+            else "Blender finds no card that it can use, so Cycles renders on the processor; check NVIDIA's driver."
+        )
+    return Abilities(tuple(told["version"]), told["denoiser"], backends, hindrance)
+
+
+@remembered
+def eevee_works(tools: Tools, device: Device) -> bool:
+    """Whether EEVEE draws on this machine's GPU, found out by drawing one tiny picture."""
+    if device.kind != "cuda":
+        return False
+    told: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="aitbc-blender-") as directory:
+        try:
+            run_blender(
+                tools, device, {"task": "try_eevee", "target": f"{OUTPUT}/trial.png"}, _trial_limits(tools),
+                output=Path(directory), on_message=lambda text: told.update(json.loads(text)),
+            )  # fmt: skip
+        except RunnerError:
+            return False
+    renderer = str(told.get("renderer", "")).lower()
+    return bool(renderer) and not any(name in renderer for name in SOFTWARE_RENDERERS)
+
+
+def save_default_scene(tools: Tools, target: Path) -> None:
+    """Write the scene that Blender starts with into a file. Raises `Retry` if that does not work."""
+    job = {"task": "save", "target": f"{OUTPUT}/{target.name}"}
+    outcome = run_blender(
+        tools,
+        Device("cpu", "any"),
+        job,
+        _trial_limits(tools),
+        output=target.parent,
+        on_message=lambda _: None,
+    )
+    if not target.is_file():
+        raise Retry(f"Blender saved no scene: {last_line(outcome)}", code="MACHINE_FAULT")
+
+
+def _trial_limits(tools: Tools) -> Limits:
+    return Limits(
+        memory=min(TRIAL_MEMORY, tools.max_memory),
+        output=TRIAL_OUTPUT,
+        seconds=TRIAL_SECONDS,
+        cpu_seconds=TRIAL_SECONDS * 16,
+    )
+
+
+def explain_refusal(message: str, fault: str, code: str | None, *, gpu: bool) -> Fail | Retry:
+    """What our script refused, as the error to raise. `fault` is the input's, the machine's or told by the engine."""
+    message = message[:2000]
+    if fault == "input":
+        return Fail(message, code=code)
+    if fault == "machine":
+        return Retry(message, code=code)
+    reason = " ".join(dict.fromkeys(message.replace("Error: ", "").split("\n"))).strip()[:500]
+    for sign, error in _ENGINE_FAULTS.items():
+        if sign in reason.lower():
+            return error(reason)
+    if gpu:
+        return Retry(f"Rendering on the GPU failed at {reason}", code="GPU_FAILED")
+    return Fail(f"Blender could not render {reason}", code="RENDER_FAILED")
+
+
+def _memory_fault(reason: str) -> Retry:
+    return Retry(
+        f"Not enough memory for this scene; raise runners.max_memory. {reason}", code="OUT_OF_MEMORY"
+    )
+
+
+_ENGINE_FAULTS: Mapping[str, Callable[[str], Fail | Retry]] = {
+    "no camera": lambda _: Fail("The scene has no camera; add one, or name one of its cameras in camera."),
+    "out of memory": _memory_fault,
+    "out of gpu memory": _memory_fault,
+    "cannot save": lambda reason: Retry(f"A picture could not be written: {reason}", code="DISK_FULL"),
+}
+"""What a part of the engine's complaint means, in small letters."""
+
+_LIMITS: Mapping[Ended, Callable[[str], Fail | Retry]] = {
+    Ended.MEMORY: _memory_fault,
+    Ended.OUTPUT: lambda _: Fail("The frames are larger than this miner allows.", code="OUTPUT_TOO_LARGE"),
+    Ended.DEADLINE: lambda _: Fail("The job took longer than its timeout_seconds.", code="TIMEOUT"),
+    Ended.CPU: lambda _: Fail("The job took longer than its timeout_seconds.", code="TIMEOUT"),
+    Ended.PROCESSES: lambda _: Fail(
+        "The scene made Blender start more processes than it may.", code="LIMIT_EXCEEDED"
+    ),
+}
+
+
+def explain_end(outcome: Outcome, complaint: str | None, *, opened: bool, gpu: bool) -> Fail | Retry:
+    """Why Blender ended without a result, as the error to raise.
+
+    `complaint` is the last error that it printed, `opened` whether the scene had been read by then.
+    """
+    reason = (complaint or last_line(outcome)).replace(SCENE, "input")[:300]
+    if outcome.ended in _LIMITS:
+        return _LIMITS[outcome.ended]("")
+    if "bad_alloc" in outcome.stderr or outcome.exit_code == 128 + signal.SIGKILL:
+        return _memory_fault(reason)
+    if outcome.exit_code == SCRIPT_FAULT:
+        return Retry(f"Setting up the scene failed: {reason}", code="RUNNER_CRASHED")
+    if opened:
+        message = f"Blender gave up on this scene with status {outcome.exit_code}: {reason}"
+        return Retry(message, code="GPU_FAILED") if gpu else Fail(message, code="RENDER_FAILED")
+    if "newer version" in reason:
+        return Retry(f"This machine's Blender is too old for the file: {reason}", code="ENGINE_OUTDATED")
+    return Fail(f"Blender could not open the file: {reason}")
+
+
+def last_line(outcome: Outcome) -> str:
+    """The end of what Blender wrote to standard error."""
+    lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()]
+    return lines[-1] if lines else f"it ended with status {outcome.exit_code} and gave no reason"

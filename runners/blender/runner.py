@@ -1,0 +1,229 @@
+"""Blender renders: frames of a scene, on OptiX or CUDA where this machine's build and card have it, and videos of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from runners.api import (
+    Benchmark,
+    Checkpoints,
+    Context,
+    Device,
+    Probe,
+    Requirements,
+    Result,
+    Retry,
+    Runner,
+    ServiceDefinition,
+    Tools,
+)
+from runners.blender.process import (
+    CHECKPOINTS,
+    OUTPUT,
+    Message,
+    abilities,
+    check_magic,
+    eevee_works,
+    explain_end,
+    explain_refusal,
+    run_blender,
+    save_default_scene,
+)
+from runners.blender.rendering import Rendering, frame_name
+from runners.blender.request import FRAME_FILES, MAX_PIXELS, MAX_SAMPLES, RenderRequest, RenderResult
+from runners.blender.video import make_video, video_encoder
+from runners.sandbox import unavailable
+from runners.sandbox.watch import Limits
+
+DEFINITION = ServiceDefinition(
+    service_id="blender_rendering",
+    name="Blender",
+    category="rendering",
+    description=(
+        "Renders frames of a .blend file with Cycles or EEVEE, one or many, and makes a video of them if asked to. Each "
+        "frame can be had as soon as it is finished. Scripts in the file are never run. Metered by megapixels times "
+        "samples of all frames."
+    ),
+    tags=("blender", "cycles", "eevee", "render", "3d", "animation", "optix"),
+    unit="megapixel-sample",
+    determinism=(
+        "Cycles on a processor gives the same pixels each time with the same version of Blender; GPUs and other versions "
+        "differ by noise too small to see."
+    ),
+    input_model=RenderRequest,
+    output_model=RenderResult,
+    requirements=Requirements(gpu="optional", memory=4 * 2**30, disk=2 * 2**30),
+    route="blender/render",
+    checkpoints=Checkpoints("frames", FRAME_FILES, outputs=True),
+)
+
+
+class BlenderRunner(Runner[RenderRequest]):
+    """Performs `blender_rendering`. It has no models; each run is one process of Blender, and one of ffmpeg for a video."""
+
+    definition = DEFINITION
+    name = "blender"
+    version = "0.1.0"
+    sandboxed = True
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:
+        """See `Runner.probe`. Starts Blender once, and where there is an NVIDIA card once more to try EEVEE on it."""
+        if (missing := _missing(tools)) is not None:
+            return Probe(available=False, reasons=(missing,))
+        device = Device("cuda" if Path("/dev/nvidiactl").exists() else "cpu", "any")
+        try:
+            found = abilities(tools, device)
+        except Retry as error:
+            reason = f"{error} Install Blender (apt-get install blender) or set runners.blender to its path."
+            return Probe(available=False, reasons=(reason,))
+        engines = ["cycles", "eevee"] if eevee_works(tools, device) else ["cycles"]
+        reasons = [found.hindrance] if found.hindrance else []
+        video = shutil.which(tools.ffmpeg) is not None
+        if not video:
+            reasons.append(
+                "Videos of frames need ffmpeg; install it (apt-get install ffmpeg) or set runners.ffmpeg."
+            )
+        features = {
+            "engines": engines,
+            "devices": [*found.backends, "CPU"],
+            "denoiser": found.denoiser,
+            "video": video,
+        }
+        return Probe(
+            available=True,
+            version=".".join(map(str, found.version)),
+            reasons=tuple(reasons),
+            features=features,
+        )
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark | None:
+        """See `Runner.benchmark`: Blender's default scene."""
+        scene = directory / "default.blend"
+        save_default_scene(tools, scene)
+        parameters = {
+            "blend_file_url": "https://example.com/default.blend",
+            "engine": "cycles",
+            "resolution_x": 960,
+            "resolution_y": 540,
+            "samples": 32,
+            "denoise": False,
+        }
+        return Benchmark(parameters, "megapixel-sample/s", {"blend_file_url": scene})
+
+    def run(self, request: RenderRequest, context: Context) -> Result:
+        """See `Runner.run`.
+
+        `Fail`: INPUT_INVALID, RENDER_FAILED, OUTPUT_TOO_LARGE, LIMIT_EXCEEDED, TIMEOUT. `Retry`: what this machine lacks.
+        """
+        began = time.monotonic()
+        scene = context.files["blend_file_url"]
+        check_magic(scene)
+        device, backend = self._device(request)
+        encoder = video_encoder(self.tools, device) if request.video else None
+        job = self._job(request, context, device, backend)
+        rendering = Rendering(request, context, self.tools.max_output)
+        rendering.scratch.mkdir()
+        outcome = run_blender(
+            self.tools,
+            device,
+            job,
+            _limits(self.tools, device, context.timeout_seconds - (time.monotonic() - began)),
+            backend=backend,
+            scene=scene,
+            output=rendering.scratch,
+            checkpoints=next((path.parent for path in context.checkpoints.values()), None),
+            on_message=rendering.on_message,
+            on_line=rendering.on_line,
+            on_tick=rendering.on_tick,
+            on_cancel=context.on_cancel,
+        )
+        context.check()
+        gpu = device.kind == "cuda"
+        if (refusal := rendering.refusal) is not None:
+            raise explain_refusal(refusal.message, refusal.fault, refusal.code, gpu=gpu)
+        if not rendering.complete:
+            raise explain_end(outcome, rendering.complaint, opened=rendering.opened, gpu=gpu)
+        results = rendering.results()
+        if encoder is not None:
+            seconds = context.timeout_seconds - (time.monotonic() - began)
+            fps = request.fps or rendering.fps
+            results["video"] = make_video(
+                self.tools, device, encoder, rendering.frames, fps, seconds, context, rendering.units
+            )
+        return Result(results, rendering.units)
+
+    def _device(self, request: RenderRequest) -> tuple[Device, str | None]:
+        """Where a job is rendered, and Cycles' name of the kind of GPU, None on the processor."""
+        if self.device.kind == "cuda" and request.device != "cpu":
+            backends = abilities(self.tools, self.device).backends
+            return self.device, backends[0] if backends else None
+        threads = self.device.threads if self.device.kind == "cpu" else os.cpu_count() or 1
+        return Device("cpu", self.device.name, threads=threads), None
+
+    def _job(self, request: RenderRequest, context: Context, device: Device, backend: str | None) -> Message:
+        """What our script inside Blender is told."""
+        engines = ["cycles"]
+        if request.engine != "cycles" and eevee_works(self.tools, device):
+            engines.append("eevee")
+        frames = request.chosen_frames
+        made = {
+            frame: f"{CHECKPOINTS}/{path.name}"
+            for frame in frames or ()
+            if (path := context.checkpoints.get(frame_name(frame, request))) is not None
+        }
+        return {
+            "task": "render",
+            "engine": request.engine,
+            "engines": engines,
+            "gpu": backend is not None,
+            "gpu_only": request.device == "gpu",
+            "denoiser": abilities(self.tools, device).denoiser,
+            "scene": request.scene,
+            "camera": request.camera,
+            "frames": frames,
+            "made": made,
+            "output": OUTPUT,
+            "width": request.resolution_x,
+            "height": request.resolution_y,
+            "samples": request.samples,
+            "seed": request.seed,
+            "transparent": request.transparent,
+            "denoise": request.denoise,
+            "format": request.output_format,
+            "depth": request.depth,
+            "quality": request.quality,
+            "max_pixels": MAX_PIXELS,
+            "max_samples": MAX_SAMPLES,
+        }
+
+
+def _limits(tools: Tools, device: Device, seconds: float) -> Limits:
+    threads = max(1, device.threads)
+    return Limits(
+        memory=tools.max_memory,
+        output=tools.max_output,
+        file=tools.max_file,
+        seconds=seconds,
+        cpu_seconds=seconds * (threads + 1) * 2,
+        processes=256 + 16 * threads,
+    )
+
+
+def _missing(tools: Tools) -> str | None:
+    """What must be there before anything can be tried, as a sentence for the owner."""
+    if tools.sandbox == "off":
+        return (
+            "Scenes are strangers' files that can make Blender write anywhere, so it runs only in the sandbox; set "
+            "runners.sandbox to 'auto'."
+        )
+    if shutil.which(tools.blender) is None:
+        return (
+            f"{tools.blender} was not found; install Blender (apt-get install blender, or for CUDA and OptiX Blender's "
+            "own build) or set runners.blender to its path."
+        )
+    return unavailable(tools)

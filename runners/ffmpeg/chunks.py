@@ -1,0 +1,375 @@
+"""Encodes a long video in chunks, which are checkpoints: a later run on another miner encodes only what is missing.
+
+One process of ffmpeg encodes all pictures and begins a new file at a key frame every few seconds, so that a run that is not
+interrupted loses no quality at the seams. At the end the chunks are joined without encoding them again, with the sound, which is
+encoded in one piece: it cannot click. Chunks are in NUT, which keeps every timestamp exactly.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from runners.api import Context, Device, Fail, OutputFile, Tools
+from runners.ffmpeg.plan import Plan, report
+from runners.ffmpeg.process import INPUT, Stream, job_limits, probe_lines, run_ffmpeg
+from runners.ffmpeg.request import TranscodeRequest
+from runners.sandbox import Sandbox
+
+CHUNK_FILES: Final = {r"chunk_\d{4}\.nut": "video/x-nut"}
+"""The names of checkpoints as regular expressions, with their media type."""
+
+ENCODERS: Final[Mapping[str, Mapping[str, str]]] = {
+    "libx264": {"forced-idr": "1"},
+    "libx265": {"forced-idr": "1", "x265-params": "log-level=error:open-gop=0"},
+    "libvpx-vp9": {},
+}
+"""The encoders whose chunks can be joined, with the options that let a chunk be decoded without the one before."""
+
+CONTAINERS: Final = ("mp4", "mov", "mkv", "webm")
+
+MIN_SECONDS: Final = 20.0
+"""Shorter videos are encoded in one piece: beginning again costs little."""
+
+MAX_SECONDS: Final = 24 * 3600.0
+CHUNK_SECONDS: Final = (10.0, 600.0)
+CHUNKS: Final = 100
+"""Shortest and longest chunk in seconds; between them, a video has about so many."""
+
+ORIGIN: Final = 10.0
+"""The timestamp, in seconds, of the beginning in chunks: times of decoding lie before it, and NUT has none below zero."""
+
+_ROUNDING: Final = 1e-6
+"""Seconds by which timestamps differ because they are written with six decimals."""
+
+_LIST: Final = "/chunks.txt"
+_STARTS: Final = "starts.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What must be the same in all chunks of a video. `header` is the digest of the decoder's configuration."""
+
+    codec: str
+    profile: str
+    width: int
+    height: int
+    pixels: str
+    header: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """A chunk on disk; `times` are those of its pictures in seconds of the output, in order."""
+
+    path: Path
+    form: _Form
+    times: tuple[float, ...]
+
+
+class _Placed(NamedTuple):
+    """A chunk and when it begins, in seconds of the output."""
+
+    path: Path
+    start: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """The pictures that are left to encode: their first one's time in the source, and its time in the output.
+
+    Both are in seconds of the output. Encoders count in pictures, so that they differ by less than the time of one.
+    """
+
+    source: float = 0.0
+    at: float = 0.0
+
+
+def chunk_seconds(request: TranscodeRequest, encoder: str | None, seconds: float) -> float | None:
+    """Return how long the chunks of an output are, None if it is encoded in one piece.
+
+    With a frame rate of its own an output is not made in chunks: which picture it repeats depends on those before.
+    """
+    suited = encoder in ENCODERS and request.output_format in CONTAINERS and request.fps is None
+    if not suited or not MIN_SECONDS <= seconds <= MAX_SECONDS:
+        return None
+    shortest, longest = CHUNK_SECONDS
+    return min(max(seconds / CHUNKS, shortest), longest)
+
+
+def encode_in_chunks(
+    tools: Tools, device: Device, plan: Plan, length: float, source: Path, made: Path, context: Context
+) -> float:
+    """Make the file `made`. Return the second up to which its pictures come from an earlier run, 0 without one.
+
+    Raises `Fail` or `Retry` as `run_ffmpeg` does.
+    """
+    began = time.monotonic()
+    encoding = _Encoding(tools, device, plan, length, source, context, began)
+    chunks, rest = encoding.resume()
+    placed = [_Placed(chunk.path, chunk.times[0]) for chunk in chunks]
+    resumed_until = 0.0
+    if chunks:
+        resumed_until = plan.seconds if rest is None else rest.at
+    if rest is not None:
+        encoding.encode(len(chunks), rest)
+        placed += encoding.made(len(chunks), rest)
+    encoding.join(placed, made)
+    return resumed_until
+
+
+class _Encoding:
+    """One run that encodes in chunks."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        device: Device,
+        plan: Plan,
+        length: float,
+        source: Path,
+        context: Context,
+        began: float,
+    ) -> None:
+        self._tools = tools
+        self._device = device
+        self._plan = plan
+        self._length = length
+        self._source = source
+        self._context = context
+        self._began = began
+        self._scratch = context.work / "chunks"
+        self._scratch.mkdir()
+        self._number = 0
+        self._starts: Mapping[str, float] = {}
+        self._pending: list[OutputFile] = []
+        self._last = began
+
+    def resume(self) -> tuple[list[_Chunk], _Rest | None]:
+        """Return the chunks of earlier runs that fit, and what is left to encode: None if nothing is."""
+        stream = self._plan.media.video
+        if _name(0) not in self._context.checkpoints or stream is None:
+            return [], _Rest()
+        form, times = self._trial(), self._times_of_source(stream)
+        chunks: list[_Chunk] = []
+        done = 0
+        while form is not None and (path := self._context.checkpoints.get(_name(len(chunks)))) is not None:
+            chunk = self._read(path)
+            if chunk is None or chunk.form != form or not _agree(chunk.times, times, done):
+                break
+            chunks.append(chunk)
+            done += len(chunk.times)
+        if not chunks:
+            return [], _Rest()
+        if done == len(times):
+            return chunks, None
+        return chunks, _Rest(times[done], times[done] + chunks[-1].times[-1] - times[done - 1])
+
+    def encode(self, number: int, rest: _Rest) -> None:
+        """Encode the rest to chunks from this number on."""
+        self._number = number
+        sandbox, target = self._sandbox()
+        options = self._options(ORIGIN + rest.at) | {
+            "f": "segment",
+            "segment_format": "nut",
+            "segment_list": f"{target}/{_STARTS}",
+            "segment_list_type": "csv",
+            "segment_time": f"{self._length:.3f}",
+            "segment_start_number": str(number),
+            "force_key_frames": f"expr:gte(t,n_forced*{self._length:.3f})",
+        }
+        listen = report(self._plan, self._context, rest.at)
+
+        def on_line(line: str) -> None:
+            self._collect()
+            listen(line)
+
+        inside = sandbox.read(self._source, INPUT)
+        arguments = self._plan.pictures(inside, f"{target}/chunk_%04d.nut", rest.source, options)
+        run_ffmpeg(sandbox, arguments, self._context, on_line=on_line)
+        self._collect(ended=True)
+        self._starts = _starts(self._scratch / _STARTS)
+
+    def made(self, number: int, rest: _Rest) -> list[_Placed]:
+        """Return the chunks of this run, which begin with this number and the rest, and where each begins."""
+        paths = [self._context.output / _name(place) for place in range(number, self._number)]
+        if not paths:
+            raise Fail("Nothing came out: the chosen part of the input holds no pictures.")
+        # ffmpeg's list has no time for its first chunk: that of a video's first picture is in the chunk.
+        chunk = None if number else self._read(paths[0], decode=False)
+        first = rest.at if chunk is None else chunk.times[0]
+        return [_Placed(path, self._starts.get(path.name, first)) for path in paths]
+
+    def join(self, chunks: Sequence[_Placed], made: Path) -> None:
+        """Write the output: the pictures of all chunks, and the sound of the source."""
+        joined = self._context.work / "joined"
+        joined.mkdir()
+        sandbox = Sandbox(self._tools, self._limits(), self._device)
+        folders = {self._context.output: sandbox.read(self._context.output, "/chunks")}
+        for folder in {path.parent for path in self._context.checkpoints.values()}:
+            folders[folder] = sandbox.read(folder, "/checkpoints")
+        listed = self._context.work / "chunks.txt"
+        listed.write_text(_listing(chunks, folders), encoding="utf-8")
+        target = f"{sandbox.write(joined, '/output')}/{made.name}"
+        # The list is ours and names only chunks, so the concat demuxer may be used on it.
+        reading = {
+            "protocol_whitelist": "file",
+            "format_whitelist": "concat,nut",
+            "f": "concat",
+            "safe": "0",
+            "itsoffset": f"{max(0.0, chunks[0].start):.6f}",
+        }
+        inside = sandbox.read(self._source, INPUT)
+        arguments = self._plan.joined(reading, sandbox.read(listed, _LIST), inside, target)
+        units = self._plan.metered
+        run_ffmpeg(sandbox, arguments, self._context, on_line=lambda _: self._context.progress(99.0, units))
+        (joined / made.name).replace(made)
+
+    def _collect(self, *, ended: bool = False) -> None:
+        """Take finished chunks out of ffmpeg's reach, and hand them over if the last time is long enough ago."""
+        while self._finished(ended=ended):
+            name = _name(self._number)
+            target = self._context.output / name
+            (self._scratch / name).replace(target)
+            if target.is_symlink() or not target.is_file():
+                raise Fail("The input made ffmpeg write what it does not write by itself.")
+            self._pending.append(OutputFile(target, "video/x-nut", name))
+            self._number += 1
+        if not ended and time.monotonic() - self._last >= self._tools.checkpoint_seconds:
+            for file in self._pending:
+                self._context.checkpoint(file)
+            if self._pending:
+                self._last = time.monotonic()
+            self._pending.clear()
+
+    def _finished(self, *, ended: bool) -> bool:
+        """Whether the chunk that is expected next is whole: ffmpeg has begun the one after it, or ended."""
+        current, following = (self._scratch / _name(self._number + step) for step in (0, 1))
+        return current.exists() and (ended or following.exists())
+
+    def _options(self, offset: float) -> dict[str, str]:
+        """Options for chunks whose timestamps begin at `offset` seconds."""
+        extra = ENCODERS[self._plan.encoder or ""]
+        return {**extra, "fps_mode": "vfr", "output_ts_offset": f"{offset:.6f}", "map_metadata": "-1"}
+
+    def _sandbox(self) -> tuple[Sandbox, str]:
+        sandbox = Sandbox(self._tools, self._limits(), self._device)
+        return sandbox, sandbox.write(self._scratch, "/output")
+
+    def _limits(self) -> Any:
+        left = self._context.timeout_seconds - (time.monotonic() - self._began)
+        return job_limits(self._tools, self._device, max(1.0, left))
+
+    def _trial(self) -> _Form | None:
+        """Return the form of the chunks that this machine makes: others cannot be joined with them."""
+        sandbox, target = self._sandbox()
+        options = self._options(ORIGIN) | {"f": "nut", "frames:v": "1"}
+        inside = sandbox.read(self._source, INPUT)
+        run_ffmpeg(sandbox, self._plan.pictures(inside, f"{target}/trial.nut", 0.0, options), self._context)
+        trial = self._read(self._scratch / "trial.nut")
+        return None if trial is None else trial.form
+
+    def _times_of_source(self, stream: Stream) -> list[float]:
+        """Return when the source's pictures appear, in seconds of the output, in order."""
+        times: list[float] = []
+        start = 0.0
+
+        def note(line: str) -> None:
+            nonlocal start
+            kind, _, values = line.partition(",")
+            first, _, flags = values.partition(",")
+            if kind == "format" and first not in ("", "N/A"):
+                start = float(first)
+            elif kind == "packet" and "D" not in flags and first not in ("", "N/A"):
+                times.append(float(first))
+
+        entries = "packet=pts_time,flags:format=start_time"
+        selected = ["-select_streams", str(stream.index), "-show_entries", entries, "-of", "csv"]
+        probe_lines(self._tools, self._source, self._context, selected, note)
+        shift = start + self._plan.request.start
+        length = self._plan.request.length
+        moved = sorted(time - shift for time in times)
+        return [
+            time for time in moved if time >= -_ROUNDING and (length is None or time < length - _ROUNDING)
+        ]
+
+    def _read(self, path: Path, *, decode: bool = True) -> _Chunk | None:
+        """Describe a chunk; None for a file that is not one stream of pictures, in order and, if decoded, whole."""
+        lines: list[str] = []
+        stream = (
+            "codec_type,codec_name,profile,width,height,pix_fmt,nb_read_frames,nb_read_packets,extradata_hash"
+        )
+        entries = f"stream={stream}:packet=pts_time,flags"
+        count = "-count_frames" if decode else "-count_packets"
+        options = [count, "-show_data_hash", "sha256", "-show_entries", entries, "-of", "json=c=1"]
+        try:
+            probe_lines(self._tools, path, self._context, options, lines.append)
+            return _described(path, json.loads("\n".join(lines)))
+        except (Fail, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+
+def _described(path: Path, probed: Mapping[str, Any]) -> _Chunk | None:
+    (stream,) = probed["streams"]
+    packets = probed["packets"]
+    first = float(packets[0]["pts_time"])
+    times = sorted(float(packet["pts_time"]) for packet in packets)
+    whole = stream["codec_type"] == "video" and _pictures(stream) == len(times)
+    if not whole or times[0] != first or "K" not in packets[0]["flags"]:
+        return None
+    form = _Form(
+        codec=str(stream["codec_name"]), profile=str(stream.get("profile")), width=int(stream["width"]),
+        height=int(stream["height"]), pixels=str(stream.get("pix_fmt")), header=str(stream.get("extradata_hash")),
+    )  # fmt: skip
+    return _Chunk(path, form, tuple(time - ORIGIN for time in times))
+
+
+def _pictures(stream: Mapping[str, Any]) -> int:
+    """How many pictures were decoded, or how many packets were counted instead."""
+    return int(stream["nb_read_frames"] if "nb_read_frames" in stream else stream["nb_read_packets"])
+
+
+def _starts(listed: Path) -> dict[str, float]:
+    """Return when chunks begin, by name, as ffmpeg's list says; it gives none for the first."""
+    starts: dict[str, float] = {}
+    if (
+        listed.is_symlink() or not listed.is_file()
+    ):  # an input that took over ffmpeg may have made it anything
+        return starts
+    for line in listed.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+        with suppress(ValueError):
+            name, start, _ = line.split(",")
+            starts[name] = float(start) - ORIGIN
+    return starts
+
+
+def _agree(made: Sequence[float], source: Sequence[float], done: int) -> bool:
+    """Whether a chunk has the pictures of the source after the first `done`, one for one, each at its time."""
+    expected = source[done : done + len(made)]
+    if not made or len(expected) != len(made):
+        return False
+    distance = (source[-1] - source[0]) / max(1, len(source) - 1)
+    return all(abs(one - other) <= 0.6 * distance for one, other in zip(made, expected, strict=True))
+
+
+def _listing(chunks: Sequence[_Placed], folders: Mapping[Path, str]) -> str:
+    """The list of chunks for ffmpeg's concat demuxer, each as long as it is until the next begins."""
+    lines = ["ffconcat version 1.0"]
+    for number, chunk in enumerate(chunks):
+        lines.append(f"file '{_quoted(f'{folders[chunk.path.parent]}/{chunk.path.name}')}'")
+        if number + 1 < len(chunks):
+            lines.append(f"duration {chunks[number + 1].start - chunk.start:.6f}")
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(path: str) -> str:
+    return path.replace("'", "'\\''")
+
+
+def _name(number: int) -> str:
+    return f"chunk_{number:04}.nut"

@@ -1,0 +1,168 @@
+"""Which encoders this machine's ffmpeg really has, and how each is told about quality and bitrate.
+
+A build lists the NVENC encoders wherever it was compiled with them, so those are believed only after a picture was
+encoded with one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+
+from runners.api import Device, Fail, Retry, RunnerError, Tools, remembered
+from runners.ffmpeg.process import GLOBAL_OPTIONS
+from runners.ffmpeg.request import TranscodeRequest
+from runners.sandbox import Sandbox
+from runners.sandbox.watch import Limits
+
+TRIAL_SECONDS = 20.0
+"""Seconds for a short run of ffmpeg: a listing, or one frame on a GPU that first has to wake."""
+
+TRIAL_MEMORY = 4 * 2**30
+
+SOFTWARE: Mapping[str, tuple[str, ...]] = {
+    "h264": ("libx264",),
+    "hevc": ("libx265",),
+    "av1": ("libsvtav1", "libaom-av1"),
+    "vp9": ("libvpx-vp9",),
+}
+"""Encoders that run on the CPU by codec, the preferred first."""
+
+HARDWARE: Mapping[str, str] = {"h264": "h264_nvenc", "hevc": "hevc_nvenc", "av1": "av1_nvenc"}
+
+AUDIO: Mapping[str, str] = {
+    "aac": "aac",
+    "opus": "libopus",
+    "mp3": "libmp3lame",
+    "flac": "flac",
+    "pcm": "pcm_s16le",
+    "copy": "copy",
+}
+
+_DEFAULT_CRF = {"libx264": 23, "libx265": 28, "libsvtav1": 35, "libaom-av1": 32, "libvpx-vp9": 32}
+_DEFAULT_CQ = {"h264_nvenc": 23, "hevc_nvenc": 26, "av1_nvenc": 32}
+_SPEED: Mapping[str, Mapping[str, str]] = {
+    "libx264": {"preset": "medium"},
+    "libx265": {"preset": "medium", "x265-params": "log-level=error"},
+    "libsvtav1": {"preset": "8"},
+    "libaom-av1": {"cpu-used": "6", "row-mt": "1"},
+    "libvpx-vp9": {"deadline": "good", "cpu-used": "4", "row-mt": "1"},
+}
+
+
+def short_run(tools: Tools, program: str, *arguments: str, device: Device | None = None) -> tuple[int, str]:
+    """Run ffmpeg or ffprobe on nothing of anybody's; returns its exit code and standard output.
+
+    Raises `Retry` if it or the sandbox is missing.
+    """
+    lines: list[str] = []
+    memory = min(TRIAL_MEMORY, tools.max_memory)
+    limits = Limits(memory=memory, output=2**20, seconds=TRIAL_SECONDS, cpu_seconds=TRIAL_SECONDS * 4)
+    sandbox = Sandbox(tools, limits, device)
+    outcome = sandbox.run([sandbox.program(program), *arguments], on_line=lines.append)
+    return outcome.exit_code, "\n".join(lines)
+
+
+def version(tools: Tools, program: str) -> str:
+    """The version that a program reports, e.g. "7.1.3". Raises `Retry` if it does not run."""
+    code, text = short_run(tools, program, "-version")
+    found = re.match(r"ff\w+ version n?(\d+(?:\.\d+)*|\S+)", text)
+    if code != 0 or found is None:
+        raise Retry(f"{program!r} is not a working ffmpeg program.", code="PROGRAM_MISSING")
+    return found[1]
+
+
+@cache
+def listed(tools: Tools) -> frozenset[str]:
+    """The names of all encoders that ffmpeg was built with."""
+    code, text = short_run(tools, tools.ffmpeg, "-hide_banner", "-encoders")
+    if code != 0:
+        raise Retry("ffmpeg did not list its encoders.", code="PROGRAM_MISSING")
+    return frozenset(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\S+)", text, flags=re.MULTILINE))
+
+
+@remembered
+def hardware_works(tools: Tools, encoder: str, device: Device | None) -> bool:
+    """Whether one frame can be encoded with an NVENC encoder; on `device`, or with None on any of this machine's."""
+    if encoder not in listed(tools):
+        return False
+    probe_device = device or Device("cuda", "any")
+    picture = ("-f", "lavfi", "-i", "color=black:size=256x256:rate=25:duration=0.04")
+    try:
+        code, _ = short_run(
+            tools,
+            tools.ffmpeg,
+            *GLOBAL_OPTIONS,
+            *picture,
+            *("-frames:v", "1", "-c:v", encoder, "-f", "null", "-"),
+            device=probe_device,
+        )
+    except RunnerError:
+        return False
+    return code == 0
+
+
+def working(tools: Tools, device: Device | None = None) -> dict[str, list[str]]:
+    """The encoders that work by codec, hardware first; codecs without any are left out."""
+    found: dict[str, list[str]] = {}
+    for codec, software in SOFTWARE.items():
+        hardware = HARDWARE.get(codec, "")
+        names = [hardware] if hardware and hardware_works(tools, hardware, device) else []
+        names += [name for name in software if name in listed(tools)]
+        if names:
+            found[codec] = names
+    return found
+
+
+def choose(tools: Tools, device: Device, request: TranscodeRequest) -> str:
+    """The encoder for the pictures of a job. Raises `Retry` where another machine may have what this one lacks."""
+    codec = request.video_codec
+    if codec in ("copy", "gif"):
+        return codec
+    if codec is None:
+        raise Fail(f"{request.output_format!r} holds no pictures.")
+    hardware = HARDWARE.get(codec)
+    wanted = request.hardware != "off" and device.kind == "cuda"
+    if wanted and hardware is not None and hardware_works(tools, hardware, device):
+        return hardware
+    if request.hardware == "required":
+        raise Retry(f"No hardware encoder for {codec} works on {device.name}.", code="HARDWARE_UNAVAILABLE")
+    for name in SOFTWARE[codec]:
+        if name in listed(tools):
+            return name
+    raise Retry(f"This machine's ffmpeg has no encoder for {codec}.", code="ENCODER_UNAVAILABLE")
+
+
+def video_options(encoder: str, request: TranscodeRequest, threads: int) -> dict[str, str]:
+    """Output options of ffmpeg for the pictures."""
+    options = {"c:v": encoder}
+    if encoder in ("copy", "gif"):
+        return options
+    options |= {"pix_fmt": "yuv420p"} | dict(_SPEED.get(encoder, {}))
+    if encoder not in _DEFAULT_CQ:
+        options["threads"] = str(threads)
+    if request.video_codec == "hevc" and request.output_format in ("mp4", "mov"):
+        options["tag:v"] = "hvc1"
+    return options | _rate(encoder, request)
+
+
+def _rate(encoder: str, request: TranscodeRequest) -> dict[str, str]:
+    if request.bitrate is not None:
+        return {"b:v": request.bitrate}
+    if encoder in _DEFAULT_CQ:
+        quality = request.quality if request.quality is not None else _DEFAULT_CQ[encoder]
+        return {"preset": "p5", "rc": "vbr", "cq": str(quality), "b:v": "0"}
+    quality = request.quality if request.quality is not None else _DEFAULT_CRF[encoder]
+    constant = {"crf": str(quality)}
+    return constant | {"b:v": "0"} if encoder.startswith(("libvpx", "libaom")) else constant
+
+
+def audio_options(request: TranscodeRequest, channels: int) -> dict[str, str]:
+    """Output options of ffmpeg for the sound. Opus gets stereo from more channels: it refuses some layouts."""
+    options = {"c:a": AUDIO[request.sound_codec]}
+    if request.audio_bitrate is not None:
+        options["b:a"] = request.audio_bitrate
+    if request.sound_codec == "opus" and channels > 2:  # noqa: PLR2004 - stereo
+        options["ac"] = "2"
+    return options

@@ -1,0 +1,212 @@
+"""What is done to one input: the command lines of ffmpeg, described with ffmpeg-python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from runners.api import Context, Retry
+from runners.ffmpeg.encoders import audio_options, video_options
+from runners.ffmpeg.process import Media, input_options
+from runners.ffmpeg.request import TranscodeRequest
+
+SOUND_WEIGHT = Decimal("0.1")
+"""Units of one second of an output that has no pictures: as much as a picture of 0.1 megapixels."""
+
+
+MUXERS = {"mkv": "matroska", "m4a": "ipod"}
+"""ffmpeg's names of the containers whose common name is another."""
+
+GIF_FPS = 15.0
+"""Pictures per second of a GIF unless the request says otherwise; its timing cannot hold the usual 30 exactly."""
+
+SEEK_MARGIN = 0.0001
+"""Seconds before a picture at which reading begins, so that rounding does not lose it; below the distance of two pictures."""
+
+
+ENCODER_MEMORY = {
+    "libx264": 200 * 2**20,
+    "libx265": 200 * 2**20,
+    "libsvtav1": 150 * 2**20,
+    "libvpx-vp9": 140 * 2**20,
+}
+"""Bytes for each megapixel of the pictures that an encoder holds, measured with two threads; more threads take more."""
+FULL_PIPELINE_SECONDS = 4.0
+"""A shorter clip may have fewer pictures than the encoder would hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be done to one input. `seconds` is how long the output will be."""
+
+    request: TranscodeRequest
+    media: Media
+    seconds: float
+    encoder: str | None
+    threads: int
+
+    @property
+    def megapixels(self) -> Decimal:
+        """Of each output picture, as far as known before encoding; `SOUND_WEIGHT` where there are none."""
+        video = self.media.video
+        if self.encoder is None or video is None:
+            return SOUND_WEIGHT
+        width, height = self.request.size or (video.width, video.height)
+        return Decimal(width * height) / 1_000_000
+
+    def require_memory(self, most: int) -> None:
+        """Raise `Retry` where the size of the pictures alone takes more memory than a run may use, before any work is done."""
+        per_megapixel = ENCODER_MEMORY.get(self.encoder or "")
+        if per_megapixel is None or self.seconds < FULL_PIPELINE_SECONDS:
+            return
+        needed = int(self.megapixels * per_megapixel)
+        if needed > most:
+            raise Retry(
+                f"Pictures of {self.megapixels:.1f} megapixels take about {needed / 2**30:.1f} GiB to encode, and this miner gives "
+                f"a run at most {most / 2**30:.1f} GiB. Ask for a smaller resolution.",
+                code="NO_MEMORY",
+            )
+
+    @property
+    def metered(self) -> Decimal:
+        """Units of the whole output, as far as known before encoding."""
+        return round(Decimal(str(self.seconds)) * self.megapixels, 6)
+
+    def arguments(self, source: str, target: str) -> list[str]:
+        """The command line for this plan, after the name of the program."""
+        import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        opened = ffmpeg.input(source, **self._input())
+        streams, settings = [], self._container()
+        if self.encoder is not None and self.media.video is not None:
+            streams.append(self._pictures(opened[str(self.media.video.index)]))
+            settings |= video_options(self.encoder, self.request, self.threads)
+        if (sound := self._sound(opened)) is not None:
+            streams.append(sound)
+            settings |= self._sound_options()
+        return _compiled(ffmpeg.output(*streams, target, **settings))
+
+    def pictures(self, source: str, target: str, after: float, options: Mapping[str, str]) -> list[str]:
+        """The command line that encodes only the pictures, from the one at `after` seconds of the output on.
+
+        `options` say how they are written to `target`. If `after` is above 0, its timestamps begin with 0, or with
+        `SEEK_MARGIN` where the frame rate is not known.
+        """
+        import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        if self.encoder is None or self.media.video is None:
+            raise ValueError("the plan has no pictures")
+        opened = ffmpeg.input(source, **self._input(max(0.0, after - SEEK_MARGIN)))
+        stream = self._pictures(opened[str(self.media.video.index)])
+        settings = video_options(self.encoder, self.request, self.threads) | dict(options)
+        settings.pop("tag:v", None)  # a name of the output's container, which is not this one
+        return _compiled(ffmpeg.output(stream, target, **settings))
+
+    def joined(self, chunks: Mapping[str, str], listed: str, source: str, target: str) -> list[str]:
+        """The command line that joins encoded pictures with the sound, metadata and chapters of the source.
+
+        The pictures are those of the list of chunks `listed`, which is read with the options `chunks`.
+        """
+        import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        pictures = ffmpeg.input(listed, **chunks)
+        opened = ffmpeg.input(source, **self._input())
+        streams, settings = [pictures["v:0"]], self._container() | {"c:v": "copy"}
+        if self.request.video_codec == "hevc" and self.request.output_format in ("mp4", "mov"):
+            settings["tag:v"] = "hvc1"
+        if (sound := self._sound(opened)) is not None:
+            streams.append(sound)
+            settings |= self._sound_options()
+        if self.media.video is not None:
+            settings["map_metadata:s:v:0"] = f"1:s:{self.media.video.index}"
+        settings |= {"map_metadata:g": "1:g", "map_chapters": "1"}
+        # Named, since nothing of the source may be mapped: ffmpeg-python leaves out inputs without streams.
+        made = ffmpeg.output(*streams, target, **settings)
+        compiled = _compiled(made)
+        if sound is None:
+            options = [word for name, value in self._input().items() for word in (f"-{name}", value)]
+            place = compiled.index("-i") + 2
+            compiled[place:place] = [*options, "-i", source]
+        return compiled
+
+    def _input(self, after: float = 0.0) -> dict[str, str]:
+        """Options for reading the source, from `after` seconds of the output on."""
+        options = input_options() | {"threads": str(self.threads)}
+        if self.request.start + after:
+            options["ss"] = f"{self.request.start + after:.6f}"
+        if self.request.length is not None:
+            options["t"] = f"{self.request.length - after:.6f}"
+        return options
+
+    def _container(self) -> dict[str, str]:
+        form = self.request.output_format
+        settings = {"format": MUXERS.get(form, form)}
+        return settings | ({"movflags": "+faststart"} if form in ("mp4", "mov", "m4a") else {})
+
+    def _sound(self, opened: Any) -> Any | None:
+        if self.request.sound_codec == "none" or self.media.audio is None:
+            return None
+        return opened[str(self.media.audio.index)]
+
+    def _sound_options(self) -> dict[str, str]:
+        return {} if self.media.audio is None else audio_options(self.request, self.media.audio.channels)
+
+    def _pictures(self, stream: Any) -> Any:
+        """The graph from the decoded pictures to the encoder."""
+        if self.encoder == "copy" or self.media.video is None:
+            return stream
+        request, video = self.request, self.media.video
+        odd = video.width % 2 or video.height % 2
+        if not video.square_pixels or (odd and request.size is None):
+            stream = stream.filter("scale", "trunc(iw*sar/2)*2", "trunc(ih/2)*2").filter("setsar", "1")
+        if request.size is not None:
+            stream = _fit(stream, request.size, request.fit)
+        fps = request.fps or (GIF_FPS if self.encoder == "gif" else None)
+        if fps is not None:
+            stream = stream.filter("fps", f"{fps:g}")
+        if self.encoder == "gif":
+            pair = stream.filter_multi_output("split")
+            # A palette for each picture: one for all would hold the whole video in memory.
+            palette = pair[0].filter("palettegen", stats_mode="single")
+            stream = _with_palette(pair[1], palette)
+        return stream
+
+
+def _fit(stream: Any, size: tuple[int, int], fit: str) -> Any:
+    width, height = size
+    if fit == "stretch":
+        stream = stream.filter("scale", width, height)
+    else:
+        shape = {"force_original_aspect_ratio": "decrease", "force_divisible_by": 2}
+        stream = stream.filter("scale", width, height, **shape)
+    if fit == "pad":
+        stream = stream.filter("pad", width, height, "(ow-iw)/2", "(oh-ih)/2")
+    return stream.filter("setsar", "1")
+
+
+def _with_palette(stream: Any, palette: Any) -> Any:
+    import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    return ffmpeg.filter([stream, palette], "paletteuse", new=1)
+
+
+def _compiled(output: Any) -> list[str]:
+    import ffmpeg  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    arguments: list[str] = ffmpeg.get_args(output)
+    return arguments
+
+
+def report(plan: Plan, context: Context, after: float = 0.0) -> Callable[[str], None]:
+    """A listener for the lines of `-progress`, of a run that begins `after` seconds; 100 is kept for the end."""
+
+    def listen(line: str) -> None:
+        key, _, value = line.partition("=")
+        if key == "out_time_us" and value.strip().isdigit():
+            seconds = min(after + int(value) / 1e6, plan.seconds)
+            units = round(Decimal(str(seconds)) * plan.megapixels, 6)
+            context.progress(min(99.0, 100 * seconds / plan.seconds), units)
+
+    return listen

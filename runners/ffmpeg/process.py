@@ -1,0 +1,249 @@
+"""Runs ffmpeg and ffprobe on files from strangers: sandboxed, without network, only containers that hold media.
+
+Playlists and the like (HLS, DASH, concat) are not among the input formats: they name other files and addresses.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runners.api import Context, Device, Fail, Retry, Tools
+from runners.sandbox import Sandbox
+from runners.sandbox.watch import Ended, Limits, Outcome
+
+PROTOCOLS = "file,pipe"
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpegts,mpeg,mpegvideo,m4v,mxf,nut,ivf,obu,"
+    "h264,hevc,dv,rm,ogg,wav,w64,aiff,caf,au,mp3,flac,aac,ac3,eac3,amr,ape,wv,tta,gif,apng,yuv4mpegpipe"
+)
+"""Demuxers that a file may be read with; each reads that one file and no other."""
+
+INSPECTION_SECONDS = 120.0
+INSPECTION_MEMORY = 2 * 2**30
+
+MAX_SIDE = 16384
+MAX_PIXELS = 8192 * 8192
+"""Larger pictures are refused before a decoder sees them: they exist to exhaust memory."""
+
+INPUT = "/input/media"
+
+GENERATION_SECONDS = 60.0
+GENERATION_SIZE = 2**28
+"""Most seconds, and most bytes, of making a short test input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream of a media file. `index` is its number in the file."""
+
+    index: int
+    kind: str
+    codec: str
+    width: int = 0
+    height: int = 0
+    square_pixels: bool = True
+    channels: int = 0
+    duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """What ffprobe says about a file; `duration` in seconds, None where the file does not say."""
+
+    format: str
+    duration: float | None
+    video: Stream | None
+    audio: Stream | None
+
+
+def job_limits(tools: Tools, device: Device, seconds: float) -> Limits:
+    """What one run of ffmpeg may use within a job that has `seconds` left."""
+    return Limits(
+        memory=tools.max_memory,
+        output=tools.max_output,
+        file=tools.max_file,
+        seconds=seconds,
+        cpu_seconds=seconds * max(1, device.threads) * 2,
+        processes=256 + 16 * device.threads,
+    )
+
+
+def input_options() -> dict[str, str]:
+    """Options that stand before every input file."""
+    return {"protocol_whitelist": PROTOCOLS, "format_whitelist": FORMATS}
+
+
+def inspect(tools: Tools, file: Path, context: Context) -> Media:
+    """Read a file's streams with ffprobe. Raises `Fail` (INPUT_INVALID) if it is no media file that we read."""
+    media = parse_probe(_ffprobe(tools, file, context, "-show_format", "-show_streams"))
+    if media.video is not None:
+        width, height = media.video.width, media.video.height
+        if max(width, height) > MAX_SIDE or width * height > MAX_PIXELS:
+            raise Fail(
+                f"The picture is too large ({width}x{height}); at most {MAX_SIDE} a side and 67 megapixels."
+            )
+    return media
+
+
+def last_timestamp(tools: Tools, file: Path, context: Context, stream: Stream) -> float:
+    """Seconds from the beginning to the end of a stream's last packet, read from the packets themselves.
+
+    For files that do not say how long they are, as browsers record them. 0 if there are no packets.
+    """
+    last = 0.0
+
+    def note(line: str) -> None:
+        nonlocal last
+        numbers = [float(word) for word in line.split(",") if re.fullmatch(r"-?\d+(\.\d+)?", word)]
+        last = max(last, sum(numbers[:2]))
+
+    probe_lines(
+        tools,
+        file,
+        context,
+        [
+            "-select_streams",
+            str(stream.index),
+            "-show_entries",
+            "packet=pts_time,duration_time",
+            "-of",
+            "csv=p=0",
+        ],
+        note,
+    )
+    return last
+
+
+def _ffprobe(tools: Tools, file: Path, context: Context, *options: str) -> Mapping[str, Any]:
+    lines: list[str] = []
+    probe_lines(tools, file, context, ["-of", "json", *options], lines.append)
+    try:
+        described: Mapping[str, Any] = json.loads("\n".join(lines))
+    except (json.JSONDecodeError, RecursionError):
+        raise Fail("The input could not be read as a media file.") from None
+    return described
+
+
+def probe_lines(
+    tools: Tools, file: Path, context: Context, options: Sequence[str], on_line: Callable[[str], None]
+) -> None:
+    """Run ffprobe on a file from strangers; `on_line` gets what it prints. Raises `Fail` for what is no media file."""
+    seconds = min(INSPECTION_SECONDS, context.timeout_seconds)
+    memory = min(INSPECTION_MEMORY, tools.max_memory)
+    sandbox = Sandbox(tools, Limits(memory=memory, output=2**20, seconds=seconds, cpu_seconds=seconds))
+    program = sandbox.program(tools.ffprobe)
+    path = sandbox.read(file, INPUT)
+    restrictions = [word for name, value in input_options().items() for word in (f"-{name}", value)]
+    outcome = sandbox.run(
+        [program, "-hide_banner", "-loglevel", "error", *restrictions, *options, "-i", path],
+        on_line=on_line,
+        on_cancel=context.on_cancel,
+    )
+    if outcome.ended is not Ended.EXITED:
+        raise Fail(f"The input could not be read within the limits ({outcome.ended}).")
+    if outcome.exit_code != 0:
+        raise Fail(f"The input could not be read as a media file: {last_line(outcome.stderr, path)}")
+
+
+def parse_probe(described: Mapping[str, Any]) -> Media:
+    """The answer of ffprobe as `Media`. Of several streams of a kind the first counts; cover pictures are no video."""
+    container = described.get("format", {})
+    streams = [_stream(entry) for entry in described.get("streams", [])]
+    video = next((stream for stream in streams if stream.kind == "video"), None)
+    audio = next((stream for stream in streams if stream.kind == "audio"), None)
+    lengths = [stream.duration for stream in (video, audio) if stream is not None and stream.duration]
+    duration = _number(container.get("duration")) or (max(lengths) if lengths else None)
+    return Media(container.get("format_name", ""), duration, video, audio)
+
+
+def _stream(entry: Mapping[str, Any]) -> Stream:
+    picture = entry.get("disposition", {}).get("attached_pic") == 1
+    width, height = int(entry.get("width", 0)), int(entry.get("height", 0))
+    return Stream(
+        index=int(entry["index"]),
+        kind="picture" if picture else entry.get("codec_type", "unknown"),
+        codec=entry.get("codec_name", "unknown"),
+        width=width,
+        height=height,
+        square_pixels=entry.get("sample_aspect_ratio", "1:1") in ("1:1", "0:1", "N/A"),
+        channels=int(entry.get("channels", 0)),
+        duration=_number(entry.get("duration")),
+    )
+
+
+def _number(text: object) -> float | None:
+    if isinstance(text, str):
+        with suppress(ValueError):
+            return float(text)
+    return None
+
+
+def run_ffmpeg(
+    sandbox: Sandbox,
+    arguments: Sequence[str],
+    context: Context,
+    *,
+    on_line: Callable[[str], None] | None = None,
+    hardware: bool = False,
+) -> None:
+    """Run ffmpeg with the arguments after its name. Raises `Fail` or `Retry` saying why it gave up."""
+    command = [sandbox.program(sandbox.tools.ffmpeg), *GLOBAL_OPTIONS, *arguments]
+    outcome = sandbox.run(command, on_line=on_line, on_cancel=context.on_cancel)
+    if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:
+        raise explain(outcome, hardware=hardware)
+
+
+GLOBAL_OPTIONS = ("-nostdin", "-y", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1")
+
+
+def generate(tools: Tools, target: Path, *arguments: str) -> Path:
+    """Make the file `target` from ffmpeg's own sources, such as "testsrc2", to measure a machine with.
+
+    `arguments` say what; input and codec. Returns `target`. Raises `Retry` if this ffmpeg cannot make it.
+    """
+    memory = min(INSPECTION_MEMORY, tools.max_memory)
+    seconds = GENERATION_SECONDS
+    sandbox = Sandbox(
+        tools, Limits(memory=memory, output=GENERATION_SIZE, seconds=seconds, cpu_seconds=seconds * 8)
+    )
+    path = f"{sandbox.write(target.parent, '/output')}/{target.name}"
+    outcome = sandbox.run([sandbox.program(tools.ffmpeg), *GLOBAL_OPTIONS, *arguments, path])
+    if outcome.ended is not Ended.EXITED or outcome.exit_code != 0:
+        reason = last_line(outcome.stderr, path) if outcome.ended is Ended.EXITED else str(outcome.ended)
+        raise Retry(
+            f"This ffmpeg cannot make the test input ({reason}); install a complete build (apt-get install ffmpeg).",
+            code="PROGRAM_MISSING",
+        )
+    return target
+
+
+def explain(outcome: Outcome, *, hardware: bool) -> Fail | Retry:
+    """Why ffmpeg ended without a result, as the error to raise."""
+    memory = "Cannot allocate memory" in outcome.stderr or "malloc of size" in outcome.stderr
+    if outcome.ended is Ended.MEMORY or memory:
+        return Retry("Not enough memory for this job; raise runners.max_memory.", code="OUT_OF_MEMORY")
+    if outcome.ended is Ended.OUTPUT or "File too large" in outcome.stderr:
+        return Fail("The output is larger than this miner allows.", code="OUTPUT_TOO_LARGE")
+    if "No space left on device" in outcome.stderr:
+        return Retry("The disk is full.", code="DISK_FULL")
+    if outcome.ended in (Ended.DEADLINE, Ended.CPU):
+        return Fail("The job took longer than its timeout_seconds.", code="TIMEOUT")
+    message = last_line(outcome.stderr, INPUT)
+    if hardware:
+        return Retry(f"The hardware encoder failed: {message}", code="HARDWARE_FAILED")
+    return Fail(f"ffmpeg could not convert this input: {message}")
+
+
+def last_line(stderr: str, path: str) -> str:
+    """The end of ffmpeg's complaint, without this machine's paths and addresses in memory."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    if not lines:
+        return "it gave no reason"
+    line = re.sub(r"\s*@ 0x[0-9a-f]+", "", lines[-1])
+    return line.replace(path, "input")[:300]

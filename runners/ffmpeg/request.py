@@ -1,0 +1,171 @@
+"""What a transcoding job may ask for, and which codecs fit into which containers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from runners.api import InputFile, Strict, shown_as
+
+Container = Literal["mp4", "webm", "mkv", "mov", "gif", "mp3", "m4a", "ogg", "flac", "wav"]
+VideoCodec = Literal["h264", "hevc", "av1", "vp9", "copy"]
+AudioCodec = Literal["aac", "opus", "mp3", "flac", "copy", "none"]
+
+VIDEO_CODECS: dict[str, tuple[str, ...]] = {
+    "mp4": ("h264", "hevc", "av1", "vp9", "copy"),
+    "mov": ("h264", "hevc", "copy"),
+    "mkv": ("h264", "hevc", "av1", "vp9", "copy"),
+    "webm": ("vp9", "av1", "copy"),
+}
+"""Video codecs by container, the default first. GIF has its own codec, the other containers hold only audio."""
+
+AUDIO_CODECS: dict[str, tuple[str, ...]] = {
+    "mp4": ("aac", "mp3", "opus", "flac", "copy", "none"),
+    "mov": ("aac", "mp3", "copy", "none"),
+    "mkv": ("aac", "opus", "mp3", "flac", "copy", "none"),
+    "webm": ("opus", "copy", "none"),
+    "gif": ("none",),
+    "mp3": ("mp3", "copy"),
+    "m4a": ("aac", "copy"),
+    "ogg": ("opus", "flac", "copy"),
+    "flac": ("flac", "copy"),
+    "wav": (),
+}
+"""Audio codecs by container, the default first. WAV always holds 16-bit PCM."""
+
+MEDIA_TYPES: dict[str, str] = {
+    "mp4": "video/mp4",
+    "webm": "video/webm",
+    "mkv": "video/x-matroska",
+    "mov": "video/quicktime",
+    "gif": "image/gif",
+    "mp3": "audio/mpeg",
+    "m4a": "audio/mp4",
+    "ogg": "audio/ogg",
+    "flac": "audio/flac",
+    "wav": "audio/wav",
+}
+
+SIDE = (16, 8192)
+"""Smallest and largest width and height in pixels."""
+
+MAX_CRF = {"h264": 51, "hevc": 51, "av1": 63, "vp9": 63}
+"""Largest `quality` by codec."""
+
+_RATE = r"^[1-9]\d{0,6}(\.\d{1,3})?[kM]?$"
+
+
+class TranscodeRequest(Strict):
+    """Input of the service `video_transcoding`. Times are seconds of the input.
+
+    With `codec` or `audio_codec` "copy" the stream is taken over as it is, which is fast and loses nothing; a trimmed
+    copy begins at the last key frame before `start`. `resolution` gives the exact size of the output: `fit` "pad"
+    keeps the picture's shape and fills the rest with black bars, "stretch" distorts it, "contain" keeps the shape and
+    gives up the exact size (the picture fits inside). `quality` is the constant rate factor (less is better).
+    """
+
+    model_config = shown_as(
+        {
+            "input_url": "https://example.com/video.mp4",
+            "output_format": "mp4",
+            "codec": "h264",
+            "resolution": "1920x1080",
+        }
+    )
+
+    input_url: Annotated[str, InputFile()] = Field(min_length=1, max_length=4096)
+    output_format: Container = "mp4"
+    codec: VideoCodec | None = Field(default=None, description="Default: the container's usual codec.")
+    resolution: str | None = Field(default=None, pattern=r"^\d{2,4}x\d{2,4}$", examples=["1920x1080"])
+    fit: Literal["pad", "contain", "stretch"] = "pad"
+    fps: float | None = Field(default=None, ge=1, le=240, allow_inf_nan=False)
+    bitrate: str | None = Field(default=None, pattern=_RATE, examples=["2500k", "4M"])
+    quality: int | None = Field(default=None, ge=0, le=63)
+    audio_codec: AudioCodec | None = Field(default=None, description="Default: the container's usual codec.")
+    audio_bitrate: str | None = Field(default=None, pattern=_RATE, examples=["128k"])
+    start: float = Field(default=0, ge=0, allow_inf_nan=False)
+    duration: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    end: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    hardware: Literal["auto", "off", "required"] = "auto"
+
+    @property
+    def has_video(self) -> bool:
+        """Whether the container holds pictures."""
+        return self.output_format in VIDEO_CODECS or self.output_format == "gif"
+
+    @property
+    def video_codec(self) -> str | None:
+        """The codec to encode pictures with; None where the container holds none."""
+        if self.output_format == "gif":
+            return "gif"
+        return self.codec or next(iter(VIDEO_CODECS.get(self.output_format, ())), None)
+
+    @property
+    def sound_codec(self) -> str:
+        """The codec to encode sound with, or "none"."""
+        if self.output_format == "wav":
+            return "pcm"
+        return self.audio_codec or AUDIO_CODECS[self.output_format][0]
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height of the output, if asked for."""
+        if self.resolution is None:
+            return None
+        width, height = self.resolution.split("x")
+        return int(width), int(height)
+
+    @property
+    def length(self) -> float | None:
+        """Seconds of the input to take from `start`; None for the rest of it."""
+        return self.end - self.start if self.end is not None else self.duration
+
+    @model_validator(mode="after")
+    def _codecs_fit(self) -> Self:
+        container = self.output_format
+        video, audio = VIDEO_CODECS.get(container, ()), AUDIO_CODECS[container]
+        if self.codec is not None and self.codec not in video:
+            fitting = f"codecs that fit: {', '.join(video)}" if video else "leave codec out"
+            raise ValueError(f"codec {self.codec!r} does not fit into {container!r}; {fitting}")
+        if self.audio_codec is not None and self.audio_codec not in audio:
+            fitting = f"audio codecs that fit: {', '.join(audio)}" if audio else "leave audio_codec out"
+            raise ValueError(f"audio_codec {self.audio_codec!r} does not fit into {container!r}; {fitting}")
+        return self
+
+    @model_validator(mode="after")
+    def _picture_fits(self) -> Self:
+        asked = [
+            name for name in ("resolution", "fps", "bitrate", "quality") if getattr(self, name) is not None
+        ]
+        if asked and not self.has_video:
+            raise ValueError(f"{asked[0]} has no meaning for {self.output_format!r}, which holds only sound")
+        if asked and self.codec == "copy":
+            raise ValueError(f"{asked[0]} needs encoding; leave it out or choose another codec than 'copy'")
+        if self.output_format == "gif" and (self.bitrate is not None or self.quality is not None):
+            raise ValueError("bitrate and quality have no meaning for 'gif'")
+        if self.hardware == "required" and self.video_codec not in ("h264", "hevc", "av1"):
+            raise ValueError("hardware 'required' needs codec h264, hevc or av1")
+        for side in self.size or ():
+            if side % 2 or not SIDE[0] <= side <= SIDE[1]:
+                raise ValueError(f"both sides of resolution must be even and from {SIDE[0]} to {SIDE[1]}")
+        return self
+
+    @model_validator(mode="after")
+    def _rates_fit(self) -> Self:
+        if self.bitrate is not None and self.quality is not None:
+            raise ValueError("give bitrate or quality, not both")
+        limit = MAX_CRF.get(self.video_codec or "", 63)
+        if self.quality is not None and self.quality > limit:
+            raise ValueError(f"quality of {self.video_codec} is at most {limit}")
+        if self.audio_bitrate is not None and self.sound_codec in ("flac", "pcm", "copy", "none"):
+            raise ValueError(f"audio_bitrate has no meaning for audio codec {self.sound_codec!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _trim_fits(self) -> Self:
+        if self.duration is not None and self.end is not None:
+            raise ValueError("give duration or end, not both")
+        if self.end is not None and self.end <= self.start:
+            raise ValueError("end must be after start")
+        return self

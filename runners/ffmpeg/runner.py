@@ -1,0 +1,205 @@
+"""Video and audio transcoding with ffmpeg, on NVENC where the card has it.
+
+ffmpeg-python describes what to do with the streams; the process itself runs in our sandbox, because its input comes
+from strangers.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from decimal import Decimal
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from runners.api import (
+    Benchmark,
+    Checkpoints,
+    Context,
+    Fail,
+    File,
+    OutputFile,
+    Probe,
+    Requirements,
+    Result,
+    Retry,
+    Runner,
+    ServiceDefinition,
+    Tools,
+)
+from runners.ffmpeg.chunks import CHUNK_FILES, chunk_seconds, encode_in_chunks
+from runners.ffmpeg.encoders import HARDWARE, choose, version, working
+from runners.ffmpeg.plan import SOUND_WEIGHT, Plan, report
+from runners.ffmpeg.process import INPUT as INPUT_PATH
+from runners.ffmpeg.process import (
+    Media,
+    generate,
+    inspect,
+    job_limits,
+    last_timestamp,
+    run_ffmpeg,
+)
+from runners.ffmpeg.request import MEDIA_TYPES, TranscodeRequest
+from runners.sandbox import Sandbox, level, unavailable
+
+
+class TranscodeResult(BaseModel):
+    """Output of the service. `codec` is the pictures', or the sound's where there are none; sizes in pixels.
+
+    `resumed_until` stands in the results of a miner that took the job over: the pictures before this time, in seconds,
+    were encoded by another miner. The signer vouches that it was given them and that their times fit the input.
+    """
+
+    file: File
+    duration: float
+    width: int | None
+    height: int | None
+    codec: str
+    resumed_until: float | None = None
+
+
+BENCHMARK_SIZE = (1280, 720)
+BENCHMARK_FPS = 30
+BENCHMARK_SECONDS = 4
+"""The clip that measures a machine: long enough to outweigh the start of ffmpeg, short enough for a slow processor."""
+
+DEFINITION = ServiceDefinition(
+    service_id="video_transcoding",
+    name="FFmpeg transcoding",
+    category="media",
+    description=(
+        "Converts video and audio between formats, codecs and sizes, and trims. Metered by what comes out: seconds "
+        "times megapixels of the picture; an output without pictures counts 0.1 for each second."
+    ),
+    tags=("ffmpeg", "video", "audio", "transcode", "nvenc", "h264", "hevc", "av1", "vp9"),
+    unit="output second-megapixel",
+    determinism=(
+        "Duration, size and codec are the same each time; the bytes may differ between versions of ffmpeg, between "
+        "encoders, and with the number of threads."
+    ),
+    input_model=TranscodeRequest,
+    output_model=TranscodeResult,
+    requirements=Requirements(gpu="optional", memory=2 * 2**30, disk=2 * 2**30),
+    route="ffmpeg/transcode",
+    checkpoints=Checkpoints("chunks", CHUNK_FILES),
+)
+
+
+class FFmpegRunner(Runner[TranscodeRequest]):
+    """Performs `video_transcoding`. It has no models; each run is one process of ffmpeg."""
+
+    definition = DEFINITION
+    name = "ffmpeg"
+    version = "0.1.0"
+    sandboxed = True
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:
+        """See `Runner.probe`. Starts ffmpeg, ffprobe and, where the build lists NVENC, one trial encode for each codec."""
+        if (missing := _missing(tools)) is not None:
+            return Probe(available=False, reasons=(missing,))
+        try:
+            release = version(tools, tools.ffmpeg)
+            version(tools, tools.ffprobe)
+            encoders = working(tools)
+        except Retry as error:
+            return Probe(available=False, reasons=(f"{error} Check runners.ffmpeg and runners.ffprobe.",))
+        if not encoders:
+            reason = "This ffmpeg has no video encoder that we use; install a complete build (apt-get install ffmpeg)."
+            return Probe(available=False, version=release, reasons=(reason,))
+        lacking = [codec for codec in ("h264", "hevc", "av1", "vp9") if codec not in encoders]
+        reasons = [f"This ffmpeg cannot encode {codec}; a complete build can." for codec in lacking]
+        features = {"encoders": encoders, "sandbox": level(tools)}
+        return Probe(available=True, version=release, reasons=tuple(reasons), features=features)
+
+    def run(self, request: TranscodeRequest, context: Context) -> Result:
+        """See `Runner.run`. Raises `Fail` with INPUT_INVALID, OUTPUT_TOO_LARGE or TIMEOUT, `Retry` for this machine."""
+        source = context.files["input_url"]
+        media = inspect(self.tools, source, context)
+        plan = self._plan(request, media, source, context)
+        plan.require_memory(self.tools.max_memory)
+        context.check()
+        kind = "video" if request.has_video else "audio"
+        made = context.output / f"{kind}.{request.output_format}"
+        length = chunk_seconds(request, plan.encoder, plan.seconds)
+        resumed_until = 0.0
+        if length is None:
+            self._convert(plan, source, made, context)
+        else:
+            resumed_until = encode_in_chunks(self.tools, self.device, plan, length, source, made, context)
+        context.check()
+        if not made.is_file() or made.stat().st_size == 0:
+            raise Fail("Nothing came out: the chosen part of the input holds no pictures or sound.")
+        return _result(request, inspect(self.tools, made, context), made, resumed_until)
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
+        """See `Runner.benchmark`: 720p to H.264. Raises `Retry` if the clip cannot be made."""
+        width, height = BENCHMARK_SIZE
+        picture = f"testsrc2=size={width}x{height}:rate={BENCHMARK_FPS}:duration={BENCHMARK_SECONDS}"
+        # MPEG-4 part 2 is part of every build and cheap to decode, so that what is measured is the encoder.
+        codec = ("-c:v", "mpeg4", "-q:v", "4", "-pix_fmt", "yuv420p")
+        clip = generate(tools, directory / "clip.mkv", "-f", "lavfi", "-i", picture, *codec)
+        return Benchmark(
+            parameters={"input_url": "artifact:benchmark", "codec": "h264", "audio_codec": "none"},
+            metric="fps",
+            files={"input_url": clip},
+            scale=Decimal(BENCHMARK_FPS * 1_000_000) / (width * height),
+        )
+
+    def _plan(self, request: TranscodeRequest, media: Media, source: Path, context: Context) -> Plan:
+        if request.has_video and media.video is None:
+            raise Fail("The input has no video stream; choose an audio output_format such as 'mp3'.")
+        if not request.has_video and media.audio is None:
+            raise Fail("The input has no audio stream.")
+        leading = (media.video if request.has_video else None) or media.audio
+        duration = media.duration
+        if duration is None and leading is not None:
+            duration = last_timestamp(self.tools, source, context, leading)
+        if not duration or duration <= 0:
+            raise Fail("The input has no duration: it holds no pictures or sound to convert.")
+        if request.start >= duration:
+            raise Fail(f"start ({request.start:g} s) is not before the end of the input ({duration:.3f} s).")
+        seconds = min(request.length or duration, duration - request.start)
+        encoder = choose(self.tools, self.device, request) if request.has_video else None
+        return Plan(request, media, seconds, encoder, max(1, self.device.threads))
+
+    def _convert(self, plan: Plan, source: Path, made: Path, context: Context) -> None:
+        limits = job_limits(self.tools, self.device, context.timeout_seconds)
+        sandbox = Sandbox(self.tools, limits, self.device)
+        target = f"{sandbox.write(context.output, '/output')}/{made.name}"
+        arguments = plan.arguments(sandbox.read(source, INPUT_PATH), target)
+        hardware = plan.encoder in HARDWARE.values()
+        run_ffmpeg(sandbox, arguments, context, on_line=report(plan, context), hardware=hardware)
+
+
+def _result(request: TranscodeRequest, media: Media, made: Path, resumed_until: float) -> Result:
+    stream = (media.video if request.has_video else None) or media.audio
+    if stream is None or media.duration is None:
+        raise Fail("Nothing came out: the chosen part of the input holds no pictures or sound.")
+    duration = round(media.duration, 6)
+    has_pictures = stream.kind == "video"
+    weight = Decimal(stream.width * stream.height) / 1_000_000 if has_pictures else SOUND_WEIGHT
+    results = {
+        "file": OutputFile(made, MEDIA_TYPES[request.output_format], made.name),
+        "duration": duration,
+        "width": stream.width if has_pictures else None,
+        "height": stream.height if has_pictures else None,
+        "codec": stream.codec,
+    }
+    if resumed_until:
+        results["resumed_until"] = round(resumed_until, 6)
+    return Result(results, round(Decimal(str(duration)) * weight, 6))
+
+
+def _missing(tools: Tools) -> str | None:
+    """What must be installed before anything can be tried, as a sentence for the owner."""
+    if importlib.util.find_spec("ffmpeg") is None:
+        return "The Python package ffmpeg-python is missing; install the extra: pip install 'aitbc-agent[ffmpeg]'."
+    for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe)):
+        if shutil.which(program) is None:
+            return (
+                f"{program} was not found; install ffmpeg (apt-get install ffmpeg) or set runners.{setting}."
+            )
+    return unavailable(tools)

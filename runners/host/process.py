@@ -1,0 +1,415 @@
+"""The child process that a runner lives in: `python -m runners.host --service ID --fd N`.
+
+An engine that runs out of memory, crashes or hangs takes only this process with it, never the miner. N is the inherited
+end of a socket pair on which both speak `runners.host.protocol`; standard output and error belong to the engine's own
+chatter. The process ends with its parent: by a signal from the kernel, and when the socket closes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import math
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from runners.api import Cancelled, Checkpoints, Fail, Model, OutputFile, Result, Retry, Runner
+from runners.host.protocol import (
+    Cancel,
+    Checkpoint,
+    Configure,
+    Done,
+    Error,
+    Event,
+    Exit,
+    FileReference,
+    ForChild,
+    Load,
+    Loaded,
+    Log,
+    Message,
+    Progress,
+    ProtocolError,
+    Ready,
+    Run,
+    RunnerIdentity,
+    Unloaded,
+    encode,
+    plain_units,
+    read_message,
+)
+from runners.plain_json import FILE_KEY, MAX_DEPTH, check_json
+from runners.registry import find
+from runners.sandbox.watch import adopt_orphans
+
+QUEUE_LIMIT = 64
+"""Messages that may wait behind a run. A parent sends one run at a time, so more is a fault of its."""
+
+PROGRESS_INTERVAL = 0.1
+"""Seconds between two progress messages of a run; those between are dropped, since each is the whole truth."""
+
+PR_SET_PDEATHSIG = 1
+"""From `prctl(2)`: the signal that this process gets when the thread that started it ends."""
+
+OOM_SCORE = 500
+"""How much rather the kernel ends this process than others, from -1000 to 1000."""
+
+MAX_CODE = 64
+"""Characters of a runner's code that are logged."""
+
+EXIT_PROTOCOL = 2
+"""Exit status after a frame that is no message."""
+
+
+class _RunContext:
+    """`runners.api.Context` over the socket."""
+
+    def __init__(self, message: Run, send: Callable[[Message], None], declared: Checkpoints | None) -> None:
+        self.files: Mapping[str, Path] = message.files
+        self.adapters: Mapping[str, Model] = message.adapters
+        self.checkpoints: Mapping[str, Path] = message.checkpoints
+        self.output = message.output
+        self.work = message.work
+        self.resources: Mapping[str, str] = message.resources
+        self.timeout_seconds = message.timeout_seconds
+        self.max_units = message.max_units
+        self.trace_id = message.trace_id
+        self._run_id = message.run_id
+        self._send = send
+        self._declared = declared
+        self._lock = threading.Lock()
+        self._cancelled = False
+        self._callbacks: list[Callable[[], None]] = []
+        self._last_progress = float("-inf")
+        self._unsent: Progress | None = None
+
+    def progress(self, percent: float, units: Decimal = Decimal(0)) -> None:
+        now = time.monotonic()
+        bounded = 0.0 if math.isnan(percent) else min(max(float(percent), 0.0), 100.0)
+        message = Progress(run_id=self._run_id, progress=bounded, units=units)
+        with self._lock:
+            if now - self._last_progress < PROGRESS_INTERVAL:
+                self._unsent = message
+                return
+            self._last_progress, self._unsent = now, None
+        self._send(message)
+
+    def flush(self) -> None:
+        """Send the newest progress if it was held back: the run ends without a result, and its units count."""
+        with self._lock:
+            message, self._unsent = self._unsent, None
+        if message is not None:
+            self._send(message)
+
+    def event(self, kind: str, data: Mapping[str, Any]) -> None:
+        check_json(dict(data))
+        self._send(Event(run_id=self._run_id, kind=kind, data=dict(data)))
+
+    def checkpoint(self, file: OutputFile) -> None:
+        if self._declared is None or not self._declared.accepts(file.name, file.media_type):
+            raise ValueError(f"The service's definition declares no checkpoint {file.name!r}.")
+        self._send(Checkpoint(run_id=self._run_id, file=_reference(file, self.output)))
+
+    def check(self) -> None:
+        if self._cancelled:
+            raise Cancelled
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        with self._lock:
+            if not self._cancelled:
+                self._callbacks.append(callback)
+                return
+        callback()
+
+    def cancel(self) -> None:
+        """Mark the run as cancelled and call every callback once, whatever the others do."""
+        with self._lock:
+            if self._cancelled:
+                return
+            self._cancelled = True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            try:
+                callback()
+            except Exception:  # noqa: BLE001 - one faulty callback must not keep the others from being called
+                traceback.print_exc()
+
+
+class _Host:
+    """Carries out the parent's messages one after the other; only `Cancel` is obeyed while a run is under way.
+
+    The runs of a concurrent runner get a thread each; whatever else comes waits until they have ended.
+    """
+
+    def __init__(self, service_id: str, connection: socket.socket) -> None:
+        self._runner_class = find(service_id)
+        self._runner: Runner[Any] | None = None
+        self._connection = connection
+        self._send_lock = threading.Lock()
+        self._inbox: queue.Queue[ForChild] = queue.Queue(QUEUE_LIMIT)
+        self._runs: dict[str, _RunContext] = {}
+        self._threads: list[threading.Thread] = []
+        self._model: Model | None = None
+
+    def serve(self) -> None:
+        """Serve until `Exit`. Returns after the runner was closed."""
+        threading.Thread(target=self._read, name="protocol-reader", daemon=True).start()
+        while True:
+            message = self._inbox.get()
+            if isinstance(message, Run):
+                self._begin(message)
+                continue
+            self._await_runs()
+            match message:
+                case Exit():
+                    break
+                case Configure():
+                    self._guarded(None, partial(self._configure, message))
+                case Load():
+                    self._guarded(None, partial(self._load, message))
+                case _:
+                    self._guarded(None, self._unload)
+        if self._runner is not None:
+            self._runner.close()
+
+    def _begin(self, message: Run) -> None:
+        if not self._runner_class.concurrent:
+            self._complete(message)
+            return
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=self._complete, args=(message,), name=message.run_id, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _complete(self, message: Run) -> None:
+        self._guarded(message.run_id, partial(self._run, message))
+        self._runs.pop(message.run_id, None)
+
+    def _await_runs(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
+
+    def _read(self) -> None:
+        """Read frames until the parent closes, then end the process: nobody is left to work for."""
+        status = 0
+        try:
+            while (message := read_message(self._connection)) is not None:
+                self._accept(message)
+        except (ProtocolError, queue.Full):
+            traceback.print_exc()
+            status = EXIT_PROTOCOL
+        except OSError:
+            status = 0
+        for context in list(self._runs.values()):
+            context.cancel()
+        os._exit(status)
+
+    def _accept(self, message: ForChild) -> None:
+        match message:
+            case Cancel():
+                context = self._runs.get(message.run_id)
+                if context is not None:
+                    context.cancel()
+            case Run():
+                declared = self._runner_class.definition.checkpoints
+                self._runs[message.run_id] = _RunContext(message, self._send, declared)
+                self._inbox.put_nowait(message)
+            case _:
+                self._inbox.put_nowait(message)
+
+    def _send(self, message: Message) -> None:
+        frame = encode(message)
+        with self._send_lock:
+            self._connection.sendall(frame)
+
+    def _guarded(self, run_id: str | None, action: Callable[[], None]) -> None:
+        """Do `action` and turn whatever it raises into the one `Error` message that the parent expects."""
+        try:
+            action()
+        except Cancelled:
+            self._failed(run_id, "cancelled", "CANCELLED", "The job was cancelled.")
+        except Fail as error:
+            self._failed(run_id, "fail", error.code, str(error))
+        except Retry as error:
+            self._failed(run_id, "retry", error.code, str(error))
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)
+        except Exception as error:  # noqa: BLE001 - the boundary: an engine may raise anything
+            traceback.print_exc()
+            summary = traceback.format_exception_only(error)[-1].strip()
+            self._failed(run_id, "retry", "RUNNER_CRASHED", summary[:2000])
+
+    def _failed(
+        self, run_id: str | None, kind: Literal["fail", "retry", "cancelled"], code: str, message: str
+    ) -> None:
+        if run_id is not None:
+            self._runs[run_id].flush()
+            self._note(run_id, "ended", outcome=kind, code=code[:MAX_CODE])
+        self._send(Error(run_id=run_id, kind=kind, code=code, message=message))
+
+    def _note(self, run_id: str, event: str, **fields: str | float | None) -> None:
+        """A line for the miner's log, under the id that follows the job."""
+        self._send(
+            Log(run_id=run_id, event=event, fields={"trace_id": self._runs[run_id].trace_id, **fields})
+        )
+
+    def _configure(self, message: Configure) -> None:
+        self._runner = self._runner_class(message.tools, message.device)
+        self._send(Ready(runner=RunnerIdentity(name=self._runner.name, version=self._runner.version)))
+
+    def _configured(self) -> Runner[Any]:
+        if self._runner is None:
+            raise Retry("The child was not configured before its first work.", code="RUNNER_CRASHED")
+        return self._runner
+
+    def _load(self, message: Load) -> None:
+        runner = self._configured()
+        began = time.monotonic()
+        self._model = None
+        runner.vram = message.vram
+        runner.load(message.model)
+        self._model = message.model
+        name = message.model.name if message.model is not None else None
+        seconds = round(time.monotonic() - began, 3)
+        self._send(Loaded(model=name, seconds=seconds, vram=runner.vram_peak()))
+
+    def _unload(self) -> None:
+        self._configured().close()
+        self._model = None
+        self._send(Unloaded())
+
+    def _run(self, message: Run) -> None:
+        runner = self._configured()
+        context = self._runs[message.run_id]
+        context.check()
+        request = self._request(message.parameters)
+        model = self._model.name if self._model is not None else None
+        self._note(message.run_id, "started", model=model)
+        began = time.monotonic()
+        result = runner.run(request, context)
+        seconds = round(time.monotonic() - began, 3)
+        context.check()
+        units = Decimal(plain_units(result.units))
+        results = self._results(result, context.output)
+        results |= {"processing_time": seconds, "units": _number(units)}
+        self._note(message.run_id, "ended", outcome="done", seconds=seconds, units=plain_units(units))
+        weights = runner.weights(self._model) if self._model is not None else ()
+        self._send_done(
+            Done(
+                run_id=message.run_id, results=results, units=units, processing_time=seconds, weights=list(weights),
+                vram=runner.vram_peak(),
+            )
+        )  # fmt: skip
+
+    def _send_done(self, message: Done) -> None:
+        try:
+            frame = encode(message)
+        except ProtocolError:
+            raise Fail(
+                "The results are larger than 16 MiB; write large data to files.", code="RESULT_TOO_LARGE"
+            ) from None
+        with self._send_lock:
+            self._connection.sendall(frame)
+
+    def _request(self, parameters: Mapping[str, Any]) -> Any:
+        try:
+            return self._runner_class.definition.input_model.model_validate(parameters)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise Fail(f"{'.'.join(map(str, first['loc'])) or 'parameters'}: {first['msg']}") from None
+
+    def _results(self, result: Result, output: Path) -> dict[str, Any]:
+        """The results as they go over the wire, after checking them against the service's output model."""
+        marked = _replace(result.results, lambda file: _mark(file, output))
+        self._runner_class.definition.output_model.model_validate(_replace(result.results, _seen_by_client))
+        if not isinstance(marked, dict):
+            raise TypeError("A runner's results must be an object.")
+        return marked
+
+
+def _replace(value: Any, replacement: Callable[[OutputFile], dict[str, Any]], depth: int = 0) -> Any:
+    """A copy of results with what `replacement` returns for each output file; everything else must be plain JSON."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"Results are nested more than {MAX_DEPTH} levels deep.")
+    match value:
+        case OutputFile():
+            return replacement(value)
+        case Mapping():
+            check_json(dict.fromkeys(value))
+            return {key: _replace(item, replacement, depth + 1) for key, item in value.items()}
+        case list() | tuple():
+            return [_replace(item, replacement, depth + 1) for item in value]
+        case _:
+            check_json(value)
+            return value
+
+
+def _seen_by_client(file: OutputFile) -> dict[str, Any]:
+    """An output file in the shape of `runners.api.File`, with what only the miner will know left blank."""
+    known = {"media_type": file.media_type, "size": file.path.stat().st_size, "name": file.name}
+    return {**file.extra, "artifact_id": "", "url": "", **known}
+
+
+def _mark(file: OutputFile, output: Path) -> dict[str, Any]:
+    """What stands for an output file in results on the wire."""
+    return {FILE_KEY: _reference(file, output).model_dump()}
+
+
+def _reference(file: OutputFile, output: Path) -> FileReference:
+    """An output file on the wire. Refuses links and whatever lies outside `output`.
+
+    A runner may run a client's own code: a link in its output directory must not make the miner publish another file.
+    """
+    if file.path.is_symlink() or not file.path.is_file():
+        raise ValueError("An output is no regular file.")
+    relative = file.path.resolve(strict=True).relative_to(output.resolve(strict=True))
+    check_json(dict(file.extra))
+    return FileReference(
+        path=relative.as_posix(), media_type=file.media_type, name=file.name, extra=dict(file.extra)
+    )
+
+
+def _number(units: Decimal) -> int | float:
+    """Metered units as the JSON number that a client sees."""
+    return int(units) if units == units.to_integral_value() else float(units)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to kill this process when the thread that started it ends (`prctl(2)`)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _be_ended_first() -> None:
+    """Ask the kernel to end this process before the miner when memory runs out (`proc_pid_oom_score_adj(5)`)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE), encoding="ascii")
+
+
+def main() -> None:
+    """Entry point of the child."""
+    parser = argparse.ArgumentParser(prog="python -m runners.host")
+    parser.add_argument("--service", required=True)
+    parser.add_argument("--fd", required=True, type=int)
+    arguments = parser.parse_args()
+    _die_with_parent()
+    _be_ended_first()
+    adopt_orphans()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
+    connection = socket.socket(fileno=arguments.fd)
+    connection.set_inheritable(False)
+    with suppress(BrokenPipeError, ConnectionResetError):
+        _Host(arguments.service, connection).serve()

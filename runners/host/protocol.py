@@ -1,0 +1,327 @@
+"""What a miner and a runner's child process say to each other, and how it is put into bytes.
+
+One socket pair joins them. Each message is a frame: its length as four bytes, big-endian, then that many bytes of
+JSON. The child reads blocking (`read_message`), the miner through asyncio (`receive`); both use the same models, so a
+message that one side would not understand cannot be sent by the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+
+from runners.api import Device, Model, Tools
+from runners.plain_json import FILE_KEY
+
+MAX_FRAME = 16 * 2**20
+"""Bytes of JSON in one frame. Results are small: what is large goes into files."""
+
+_LENGTH = struct.Struct(">I")
+
+
+UNIT_STEP = Decimal("0.000001")
+"""Metered units have at most six decimals."""
+
+
+def plain_units(units: Decimal) -> str:
+    """A metered amount as it stands on the wire: "12.5", never "1.25E+1"; at most six decimals, rounded half to even.
+
+    Raises `ValueError` for negative amounts and for what is no number.
+    """
+    if not units.is_finite() or units < 0:
+        raise ValueError(f"metered units must be zero or more, not {units}")
+    text = format(units.quantize(UNIT_STEP), "f")
+    return text.rstrip("0").rstrip(".")
+
+
+MAX_UNITS = Decimal(10) ** 20
+
+Units = Annotated[Decimal, Field(ge=0, lt=MAX_UNITS), PlainSerializer(plain_units, return_type=str)]
+
+
+class ProtocolError(Exception):
+    """The other side sent something that is no message. The connection cannot be used any more."""
+
+
+class Message(BaseModel):
+    """Base of all messages; `type` says which one it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Configure(Message):
+    """First message to a child: this machine's programs and limits, and the device that the child is bound to."""
+
+    type: Literal["configure"] = "configure"
+    tools: Tools
+    device: Device
+
+
+class Load(Message):
+    """Load this model, or with None whatever the runner needs before its first run; `vram` as in `Runner.vram`."""
+
+    type: Literal["load"] = "load"
+    model: Model | None
+    vram: int | None = None
+
+
+class Run(Message):
+    """Do one job. `files` are fetched inputs by field; `output` and `work` are empty directories.
+
+    Several runs are under way at the same time only if the runner is `concurrent`.
+    """
+
+    type: Literal["run"] = "run"
+    run_id: str
+    parameters: dict[str, Any]
+    files: dict[str, Path] = {}
+    adapters: dict[str, Model] = {}
+    checkpoints: dict[str, Path] = {}
+    output: Path
+    work: Path
+    resources: dict[str, str] = {}
+    timeout_seconds: float = Field(gt=0)
+    max_units: Decimal | None = Field(default=None, ge=0)
+    trace_id: str | None = None
+
+
+class Cancel(Message):
+    """Stop that run; ignored when it has ended."""
+
+    type: Literal["cancel"] = "cancel"
+    run_id: str
+
+
+class Unload(Message):
+    """Give back what `Load` took; the child stays."""
+
+    type: Literal["unload"] = "unload"
+
+
+class Exit(Message):
+    """End, after the runs that are under way."""
+
+    type: Literal["exit"] = "exit"
+
+
+class RunnerIdentity(Message):
+    """A runner's name and version as they stand in receipts."""
+
+    name: str
+    version: str
+
+
+class Ready(Message):
+    """The child has imported its runner and takes work."""
+
+    type: Literal["ready"] = "ready"
+    runner: RunnerIdentity
+
+
+class Loaded(Message):
+    """A model is loaded. `vram` is what this process took of the GPU's memory, in bytes, 0 if it cannot say."""
+
+    type: Literal["loaded"] = "loaded"
+    model: str | None
+    seconds: float
+    vram: int = Field(default=0, ge=0)
+
+
+class Unloaded(Message):
+    """The runner holds no model any more."""
+
+    type: Literal["unloaded"] = "unloaded"
+
+
+class Progress(Message):
+    """How far a run is (0 to 100) and what it has metered so far."""
+
+    type: Literal["progress"] = "progress"
+    run_id: str
+    progress: float = Field(ge=0, le=100)
+    units: Units
+
+
+class Event(Message):
+    """Something for those who watch the job: a token, a preview, a finished segment."""
+
+    type: Literal["event"] = "event"
+    run_id: str
+    kind: str
+    data: dict[str, Any]
+
+
+class Log(Message):
+    """A line for the miner's log about a run: an event and plain fields, never what a client sent or gets."""
+
+    type: Literal["log"] = "log"
+    run_id: str
+    event: str = Field(pattern=r"^[a-z_]{1,64}$")
+    fields: dict[
+        Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")],
+        bool | int | float | Annotated[str, Field(max_length=200)] | None,
+    ] = Field(default={}, max_length=16)
+
+
+class Done(Message):
+    """A run's results, with `{"$file": FileReference}` where output files are, and what was metered.
+
+    `results` already holds `processing_time` and `units`, as numbers. `weights` are the files that the run used;
+    `vram` is the most that this process has taken since it loaded the model.
+    """
+
+    type: Literal["done"] = "done"
+    run_id: str
+    results: dict[str, Any]
+    units: Units
+    processing_time: float
+    weights: list[Path] = []
+    vram: int = Field(default=0, ge=0)
+
+
+class Error(Message):
+    """A run (or, with `run_id` None, loading or unloading) ended without a result. The child stays usable."""
+
+    type: Literal["error"] = "error"
+    run_id: str | None
+    kind: Literal["fail", "retry", "cancelled"]
+    code: str
+    message: str
+
+
+class FileReference(Message):
+    """An output file in results. `path` is relative to the run's output directory and has no `..` in it."""
+
+    path: str
+    media_type: str
+    name: str
+    extra: dict[str, Any] = {}
+
+    def below(self, output: Path) -> Path:
+        """Where the file lies, given the run's output directory. Raises `ProtocolError` if it is not inside."""
+        relative = PurePosixPath(self.path)
+        if relative.is_absolute() or ".." in relative.parts or not relative.parts:
+            raise ProtocolError("A result names a file outside the run's output directory.")
+        return output / relative
+
+
+class Checkpoint(Message):
+    """A run hands over a file from which a later run can resume."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    run_id: str
+    file: FileReference
+
+
+ForChild: TypeAlias = Configure | Load | Run | Cancel | Unload | Exit
+FromChild: TypeAlias = Ready | Loaded | Unloaded | Progress | Event | Checkpoint | Log | Done | Error
+
+ToChild = Annotated[ForChild, Field(discriminator="type")]
+ToParent = Annotated[FromChild, Field(discriminator="type")]
+
+TO_CHILD: TypeAdapter[ForChild] = TypeAdapter(ToChild)
+TO_PARENT: TypeAdapter[FromChild] = TypeAdapter(ToParent)
+
+
+def encode(message: Message) -> bytes:
+    """The frame of a message. Raises `ProtocolError` if it would be too large."""
+    body = message.model_dump_json().encode()
+    if len(body) > MAX_FRAME:
+        raise ProtocolError(f"A message of {len(body)} bytes is larger than the limit of {MAX_FRAME}.")
+    return _LENGTH.pack(len(body)) + body
+
+
+def _decode(adapter: TypeAdapter[Any], body: bytes) -> Any:
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()[:3]
+        )
+        raise ProtocolError(f"A frame is no message: {problems}.") from None
+
+
+def _length(header: bytes) -> int:
+    length: int = _LENGTH.unpack(header)[0]
+    if not 0 < length <= MAX_FRAME:
+        raise ProtocolError(f"A frame says that it has {length} bytes.")
+    return length
+
+
+def read_message(connection: socket.socket) -> ForChild | None:
+    """The next message to a child, waiting for it; None when the parent has closed. Raises `ProtocolError`."""
+    header = _read_exactly(connection, _LENGTH.size)
+    if header is None:
+        return None
+    body = _read_exactly(connection, _length(header))
+    if body is None:
+        raise ProtocolError("The parent closed in the middle of a frame.")
+    message: ForChild = _decode(TO_CHILD, body)
+    return message
+
+
+def _read_exactly(connection: socket.socket, count: int) -> bytes | None:
+    received = bytearray()
+    while len(received) < count:
+        chunk = connection.recv(min(count - len(received), 1 << 20))
+        if not chunk:
+            if received:
+                raise ProtocolError("The parent closed in the middle of a frame.")
+            return None
+        received += chunk
+    return bytes(received)
+
+
+async def receive(stream: asyncio.StreamReader) -> FromChild | None:
+    """The next message from a child, waiting for it without a limit; None when the child has ended.
+
+    Raises `ProtocolError`, after which the child should be ended.
+    """
+    try:
+        header = await stream.readexactly(_LENGTH.size)
+        body = await stream.readexactly(_length(header))
+    except asyncio.IncompleteReadError as error:
+        if error.partial:
+            raise ProtocolError("The child closed in the middle of a frame.") from None
+        return None
+    message: FromChild = _decode(TO_PARENT, body)
+    return message
+
+
+def file_references(results: Any) -> Iterator[FileReference]:
+    """The output files of `Done.results` in the order in which they stand there. Raises `ProtocolError`."""
+    if isinstance(results, dict):
+        if FILE_KEY in results:
+            yield _reference(results)
+            return
+        for item in results.values():
+            yield from file_references(item)
+    elif isinstance(results, list):
+        for item in results:
+            yield from file_references(item)
+
+
+def replace_files(results: Any, replacement: Callable[[FileReference], Mapping[str, Any]]) -> Any:
+    """A copy of `Done.results` with what `replacement` returns in the place of each output file."""
+    if isinstance(results, dict):
+        if FILE_KEY in results:
+            reference = _reference(results)
+            return {**reference.extra, **replacement(reference)}
+        return {key: replace_files(item, replacement) for key, item in results.items()}
+    if isinstance(results, list):
+        return [replace_files(item, replacement) for item in results]
+    return results
+
+
+def _reference(marked: Mapping[str, Any]) -> FileReference:
+    try:
+        return FileReference.model_validate(marked[FILE_KEY])
+    except ValidationError as error:
+        raise ProtocolError(f"A file in the results is malformed: {error.error_count()} problems.") from None

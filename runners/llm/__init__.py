@@ -1,0 +1,5 @@
+"""Text from language models."""
+
+from runners.llm.runner import LLMRunner
+
+__all__ = ["LLMRunner"]

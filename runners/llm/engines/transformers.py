@@ -1,0 +1,255 @@
+"""Language models in transformers, with continuous batching: requests join and leave between any two tokens.
+
+transformers has a batching manager of its own. It has one source of random numbers for all requests and no place for a
+grammar or stop strings, so the loop over the model is ours; models, caches and tokenizers are its.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Sequence as Series
+from typing import Any
+
+from runners.api import Device, Fail, Model, Retry, RunnerError, Tools
+from runners.llm.engines.base import check_context
+from runners.llm.engines.batch import Batch
+from runners.llm.engines.grammar import Grammars, restrict
+from runners.llm.engines.loading import Loaded, load
+from runners.llm.engines.sampling import choose
+from runners.llm.engines.sequence import Sequence
+from runners.llm.prompt import PromptReader
+from runners.llm.request import InferenceRequest
+from runners.torch_memory import hold_budget, memory_faults, memory_peak, release_memory
+
+MAX_WAITING = 256
+"""Requests that may wait for a place in the batch; the host sends no more than `Tools.batch` at once."""
+
+STEP_SECONDS = 0.5
+"""About how long one part of a prompt may hold up the others' tokens, and a cancellation."""
+
+PROMPT_COLUMNS = (32, 4096)
+"""Fewest and most columns of prompts that are read in one step."""
+
+RESERVE = 512 * 2**20
+"""Bytes of the budget that are left to the model's intermediate results."""
+
+END_SECONDS = 60.0
+IDLE_SECONDS = 60.0
+
+
+class TransformersEngine:
+    """See `LanguageEngine`. One thread owns the model."""
+
+    def __init__(self, model: Model, device: Device, tools: Tools, vram: int | None) -> None:
+        hold_budget(device, vram)
+        self._loaded: Loaded | None = None
+        loaded = load(model, device)
+        self._loaded = loaded
+        self._device = device
+        self._prompts = PromptReader(loaded.tokenizer)
+        self._grammars: Grammars | None = None
+        self._grammars_lock = threading.Lock()
+        self._places = tools.batch
+        self._cache_tokens = self._room(loaded, tools, vram) // loaded.cache_bytes
+        self._waiting: deque[Sequence] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="language-model", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: InferenceRequest) -> Sequence:
+        """See `LanguageEngine.submit`."""
+        loaded = self._ready()
+        prompt = self._prompts.read(request)
+        check_context(len(prompt), request, loaded.context)
+        if len(prompt) + request.max_tokens > self._cache_tokens:
+            raise Retry("The request does not fit into the memory beside the model.", code="OUT_OF_MEMORY")
+        schema = request.schema_text
+        matcher = None if schema is None else self._compiler(loaded).matcher(schema)
+        sequence = Sequence(request, prompt, loaded, matcher, self._thread.is_alive)
+        with self._changed:
+            if len(self._waiting) >= MAX_WAITING or self._closing:
+                raise Retry("Too many requests wait for this model.")
+            self._waiting.append(sequence)
+            self._changed.notify()
+        return sequence
+
+    def vram_peak(self) -> int:
+        """See `LanguageEngine.vram_peak`."""
+        return memory_peak(self._device)
+
+    def close(self) -> None:
+        """See `LanguageEngine.close`."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(END_SECONDS)
+        self._loaded = self._grammars = None
+        release_memory(self._device)
+
+    def _ready(self) -> Loaded:
+        if self._loaded is None or not self._thread.is_alive():
+            raise Retry("The model is not loaded.", code="MODEL_UNAVAILABLE")
+        return self._loaded
+
+    def _compiler(self, loaded: Loaded) -> Grammars:
+        with self._grammars_lock:
+            if self._grammars is None:
+                self._grammars = Grammars(loaded)
+            return self._grammars
+
+    @staticmethod
+    def _room(loaded: Loaded, tools: Tools, vram: int | None) -> int:
+        """Bytes that the cache of all rows may take: on a CPU what one program of a job may."""
+        if loaded.model.device.type == "cpu":
+            return tools.max_memory
+        import torch  # noqa: PLC0415 - the coordinator has no engine
+
+        free = torch.cuda.mem_get_info()[0] if vram is None else vram - torch.cuda.memory_reserved()
+        return max(0, int(free) - RESERVE)
+
+    # What follows runs in the engine's thread.
+
+    def _work(self) -> None:
+        loaded = self._ready()
+        steps = _Steps(loaded, self._places, self._cache_tokens)
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closing or steps.busy, IDLE_SECONDS)
+                if self._closing:
+                    break
+                chosen = steps.admit(self._waiting)
+            steps.step(chosen)
+        steps.fail(Retry("The model was unloaded."), self._waiting)
+
+
+class _Steps:
+    """The rows that are answered, the rows whose prompts are read meanwhile, and one step of both."""
+
+    def __init__(self, loaded: Loaded, places: int, cache_tokens: int) -> None:
+        self._loaded = loaded
+        self._places = places
+        self._cache_tokens = cache_tokens
+        self._answering: Batch[Sequence] | None = None
+        self._reading: Batch[Sequence] | None = None
+        self._prompt_columns = 256
+        self._told = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return self._answering is not None or self._reading is not None
+
+    def admit(self, waiting: deque[Sequence]) -> list[Sequence]:
+        """Take those whose turn it is from the queue; tell the others now and then that it moves."""
+        chosen = list[Sequence]()
+        while self._reading is None and waiting:
+            if not waiting[0].cancelled:
+                if not self._fits([*chosen, waiting[0]]):
+                    break
+                chosen.append(waiting[0])
+            waiting.popleft()
+        now = time.monotonic()
+        if now - self._told > 1:
+            self._told = now
+            for sequence in waiting:
+                sequence.read(0)
+        return chosen
+
+    def step(self, chosen: Series[Sequence]) -> None:
+        """Begin with the chosen ones; do one part of the prompts and one token of the answers.
+
+        A fault ends all that is under way, but not the engine.
+        """
+        import torch  # noqa: PLC0415 - the coordinator has no engine
+
+        try:
+            with memory_faults(), torch.inference_mode():
+                if chosen:
+                    self._reading = self._begin(chosen)
+                self._reading = self._drop(self._reading)
+                self._read_prompts()
+                self._answering = self._drop(self._answering)
+                if self._answering is not None:
+                    self._answering = self._next_tokens(self._answering, self._answering.read(1))
+        except RunnerError as error:
+            self.fail(error, chosen)
+        except Exception as error:  # noqa: BLE001 - a model may raise anything, and the thread must live on
+            traceback.print_exc()
+            self.fail(Retry(f"The model failed: {type(error).__name__}.", code="RUNNER_CRASHED"), chosen)
+
+    def _begin(self, chosen: Series[Sequence]) -> Batch[Sequence]:
+        for sequence in chosen:
+            sequence.count(self._loaded.vocabulary, self._loaded.model.device)
+        return Batch(self._loaded.model, chosen)
+
+    def fail(self, error: Exception, waiting: Series[Sequence]) -> None:
+        """End everything that is under way."""
+        batches = [batch for batch in (self._answering, self._reading) if batch is not None]
+        self._answering = self._reading = None
+        for sequence in [*(one for batch in batches for one in batch.sequences), *waiting]:
+            if not sequence.finished:
+                sequence.fail(error)
+
+    def _fits(self, chosen: Series[Sequence]) -> bool:
+        """Whether these can be read together, and there is room for them until the last row ends."""
+        longest = max(len(sequence.prompt) for sequence in chosen)
+        if len(chosen) > 1 and longest * len(chosen) > self._prompt_columns:
+            return False
+        active = [] if self._answering is None else self._answering.sequences
+        columns = longest if self._answering is None else max(longest, self._answering.columns)
+        rows = [*active, *chosen]
+        columns += max(sequence.remaining for sequence in rows)
+        return len(rows) <= self._places and (len(rows) == 1 or len(rows) * columns <= self._cache_tokens)
+
+    def _read_prompts(self) -> None:
+        if self._reading is None:
+            return
+        rows = len(self._reading.sequences)
+        began = time.monotonic()
+        logits = self._reading.read(max(1, self._prompt_columns // rows))
+        seconds = time.monotonic() - began
+        for sequence in self._reading.sequences:
+            sequence.read(max(0, len(sequence.prompt) - self._reading.unread))
+        fewest, most = PROMPT_COLUMNS
+        if seconds > STEP_SECONDS:
+            self._prompt_columns = max(fewest, self._prompt_columns // 2)
+        elif seconds < STEP_SECONDS / 4:
+            self._prompt_columns = min(most, self._prompt_columns * 2)
+        if self._reading.unread:
+            return
+        begun, self._reading = self._next_tokens(self._reading, logits), None
+        if self._answering is None:
+            self._answering = begun
+        elif begun is not None:
+            self._answering.join(begun)
+
+    def _next_tokens(self, batch: Batch[Sequence], logits: Any) -> Batch[Sequence] | None:
+        """Give each row its next token. Returns the batch of those that go on, None if none does."""
+        stuck = restrict(logits, [sequence.matcher for sequence in batch.sequences])
+        for row in stuck:
+            batch.sequences[row].fail(Fail("No value fits response_schema: it allows nothing at this point."))
+            logits[row] = 0
+        tokens = choose(logits, batch.sequences)
+        for sequence, token in zip(batch.sequences, tokens, strict=True):
+            if not sequence.finished:
+                sequence.accept(token)
+        batch.append(tokens)
+        return self._drop(batch)
+
+    @staticmethod
+    def _drop(batch: Batch[Sequence] | None) -> Batch[Sequence] | None:
+        """The batch without rows that have ended or were cancelled; None if no row is left."""
+        if batch is None:
+            return None
+        rows = [
+            row
+            for row, sequence in enumerate(batch.sequences)
+            if not sequence.finished and not sequence.cancelled
+        ]
+        if not rows:
+            return None
+        batch.keep(rows)
+        return batch

@@ -1,0 +1,37 @@
+"""Which files on disk make a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runners.api import Model
+
+GGUF = "model.gguf"
+
+_DESCRIPTIONS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
+"""Files beside the weights that change what a model answers."""
+
+
+def weights(model: Model) -> tuple[Path, ...]:
+    """The files on disk that make a model, in a fixed order; empty if it is not there in a format that we load.
+
+    A pickle (`.bin`, `.pt`) is never loaded: it could run a stranger's code.
+    """
+    tensors = sorted(model.path.glob("*.safetensors")) if (model.path / "config.json").is_file() else []
+    if tensors:
+        return (*tensors, *(path for name in _DESCRIPTIONS if (path := model.path / name).is_file()))
+    found = gguf_file(model)
+    return () if found is None else (found,)
+
+
+def gguf_file(model: Model) -> Path | None:
+    """The GGUF file of a model's directory: `model.gguf`, or the only one."""
+    named = model.path / GGUF
+    files = [named] if named.is_file() else list(model.path.glob("*.gguf"))
+    return files[0] if len(files) == 1 else None

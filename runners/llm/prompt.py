@@ -1,0 +1,93 @@
+"""From what a request says to the tokens that a model reads."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from runners.api import Fail
+from runners.llm.request import InferenceRequest
+
+
+class PromptReader:
+    """Turns requests into tokens with one model's tokenizer, a transformers one. Safe to use from several threads.
+
+    A conversation is put into the model's chat template. What a template adds may be control tokens; the words of a
+    message never are: a message that contains the text of one ("<|im_end|>") stays words, in pieces, so that nobody
+    ends his own turn and speaks as somebody else.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()  # a tokenizer holds its options, also those of one call, in itself
+        control = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+        control |= set(tokenizer.all_special_tokens)
+        self._control_ids = frozenset(tokenizer.convert_tokens_to_ids(sorted(control)))
+        longest_first = sorted((text for text in control if text), key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def read(self, request: InferenceRequest) -> list[int]:
+        """The tokens of a request's prompt. Raises `Fail` if the model cannot be asked like that."""
+        with self._lock:
+            tokens = self._tokens(request)
+        if not tokens:
+            raise Fail("The prompt is empty: it has not one token.")
+        return tokens
+
+    def _tokens(self, request: InferenceRequest) -> list[int]:
+        templated = self._tokenizer.chat_template is not None
+        if request.prompt is None and not templated:
+            raise Fail(
+                f"The model {request.model!r} has no chat template; send a prompt instead of messages."
+            )
+        if request.prompt is not None and (request.raw or not templated):
+            return list(self._tokenizer(request.prompt)["input_ids"])
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+        return self._conversation(messages or [{"role": "user", "content": request.prompt or ""}])
+
+    def _conversation(self, messages: list[dict[str, str]]) -> list[int]:
+        quoted: dict[str, str] = {}
+        marked = [{**message, "content": self._mark(message["content"], quoted)} for message in messages]
+        text = self._render(marked)
+        if not quoted:
+            return self._encode(text)
+        tokens = list[int]()
+        for part in re.split(f"({'|'.join(quoted)})", text):
+            tokens += self._encode_words(quoted[part]) if part in quoted else self._encode(part)
+        return tokens
+
+    def _mark(self, content: str, quoted: dict[str, str]) -> str:
+        """`content` with an unguessable mark in the place of each control token's text, which goes to `quoted`."""
+
+        def replace(found: re.Match[str]) -> str:
+            mark = f"mark{secrets.token_hex(16)}"
+            quoted[mark] = found.group()
+            return mark
+
+        return self._control.sub(replace, content)
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        from jinja2.exceptions import TemplateError  # noqa: PLC0415 - the coordinator has no engine
+
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            raise Fail(f"The model's chat template refuses these messages: {error}"[:500]) from None
+        return text
+
+    def _encode(self, text: str, **options: Any) -> list[int]:
+        encoded: Mapping[str, list[int]] = self._tokenizer(text, add_special_tokens=False, **options)
+        return list(encoded["input_ids"])
+
+    def _encode_words(self, text: str) -> list[int]:
+        tokens = self._encode(text, split_special_tokens=True)
+        if self._control_ids.isdisjoint(tokens):
+            return tokens
+        raise Fail(
+            f"A message contains {text!r}, which this model would take as a control token; leave it out."
+        )

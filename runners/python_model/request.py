@@ -1,0 +1,80 @@
+"""What a job with the client's own Python model may ask for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from runners.api import File, Inline, InputFile, Strict
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+"""Ends of the names of files that hold a model of several files."""
+
+_VERSION = r"(?:===|==|~=|!=|>=|<=|>|<)\s*[A-Za-z0-9.*+!_-]+"
+_REQUIREMENT = re.compile(
+    rf"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]+\])?\s*(?:{_VERSION}(?:\s*,\s*{_VERSION})*)?"
+)
+
+
+def _requirement(text: str) -> str:
+    if len(text) > 200 or not _REQUIREMENT.fullmatch(text):  # noqa: PLR2004 - far longer than any real one
+        raise ValueError(
+            f"{text[:50]!r} is no package name with an optional version, such as 'numpy' or 'numpy>=2'"
+        )
+    return re.sub(r"\s+", "", text)
+
+
+class PythonModel(Strict):
+    """The client's program.
+
+    `entrypoint` is the file that defines `predict(input, **parameters)`; `source` is that file, or an archive that
+    holds it. `requirements` are package names with optional versions; they are installed from wheels only.
+    """
+
+    type: Literal["python"] = "python"
+    entrypoint: str = Field(
+        max_length=200, pattern=r"^(?:[A-Za-z0-9_-][A-Za-z0-9_.-]*/){0,8}[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py$"
+    )
+    requirements: tuple[Annotated[str, AfterValidator(_requirement)], ...] = Field(default=(), max_length=50)
+    source: Annotated[str | Inline | None, InputFile(upload=True)] = None
+
+
+class ModelInput(Strict):
+    """The file that `predict` gets. `format` becomes the end of its name."""
+
+    type: str = Field(default="file", max_length=50)
+    format: str | None = Field(default=None, pattern=r"^[A-Za-z0-9]{1,10}$")
+    source: Annotated[str | Inline | None, InputFile(upload=True)] = None
+
+
+class ModelOutput(Strict):
+    """How `predict` answers: with what JSON can hold."""
+
+    type: Literal["json"] = "json"
+
+
+class InferenceRequest(Strict):
+    """Input of the service `ai_inference`. `parameters` are keyword arguments of `predict`."""
+
+    model: PythonModel
+    input: ModelInput | None = None
+    output: ModelOutput = ModelOutput()
+    parameters: dict[str, Any] = Field(default={}, max_length=200)
+
+
+class InferenceResult(BaseModel):
+    """Output of the service: what `predict` returned (under `value` unless it is an object), and files it wrote."""
+
+    model_config = ConfigDict(extra="allow")
+
+    files: list[File] | None = None
+
+
+def upload_field(request: Mapping[str, Any], name: str) -> str:
+    """Which field an uploaded file fills: the entrypoint or an archive is the model, anything else its input."""
+    model = request.get("model")
+    entrypoint = model.get("entrypoint") if isinstance(model, Mapping) else None
+    return "model.source" if name == entrypoint or name.lower().endswith(ARCHIVES) else "input.source"

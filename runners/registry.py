@@ -1,0 +1,64 @@
+"""Which runners are installed: ours and those of third parties, through the entry-point group `aitbc.runners`."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from runners.api import Runner
+
+GROUP = "aitbc.runners"
+
+
+class DuplicateRunner(Exception):
+    """Two installed packages provide a runner for the same service."""
+
+
+def find(service_id: str) -> type[Runner[Any]]:
+    """The runner class of one service, importing the others only if no entry point bears the service's id.
+
+    Raises `LookupError` if no installed package provides the service.
+    """
+    for point in entry_points(group=GROUP, name=service_id):
+        runner: type[Runner[Any]] = point.load()
+        if runner.definition.service_id == service_id:
+            return runner
+    if service_id not in installed():
+        raise LookupError(f"No installed package provides a runner for the service {service_id!r}.")
+    return installed()[service_id]
+
+
+def installed() -> dict[str, type[Runner[Any]]]:
+    """All runner classes by service id, in the order of their ids; those that cannot be imported are left out.
+
+    Raises `DuplicateRunner` naming both packages if two provide the same service.
+    """
+    return dict(_discover()[0])
+
+
+def broken() -> dict[str, str]:
+    """Runners that are installed but cannot be imported: the reason by the entry point's name."""
+    return dict(_discover()[1])
+
+
+@cache
+def _discover() -> tuple[dict[str, type[Runner[Any]]], dict[str, str]]:
+    found: dict[str, tuple[EntryPoint, type[Runner[Any]]]] = {}
+    faults: dict[str, str] = {}
+    for point in sorted(set(entry_points(group=GROUP)), key=lambda point: (point.name, point.value)):
+        try:
+            runner: type[Runner[Any]] = point.load()
+        except Exception as error:  # noqa: BLE001 - a stranger's package; one that is broken must not stop the others
+            faults[point.name] = (
+                f"The runner {point.value} cannot be imported ({error}); install it again or remove it."
+            )
+            continue
+        service_id = runner.definition.service_id
+        if service_id in found and found[service_id][1] is not runner:
+            raise DuplicateRunner(
+                f"The service {service_id!r} is provided by both {found[service_id][0].value} and {point.value}; "
+                "uninstall one of them."
+            )
+        found[service_id] = (point, runner)
+    return {service_id: runner for service_id, (_, runner) in sorted(found.items())}, faults

@@ -1,0 +1,161 @@
+"""Pictures as files: those that strangers send, and those that a run makes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runners.api import Fail
+from runners.stable_diffusion.request import OutputFormat
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+INPUT_FORMATS = ("PNG", "JPEG", "WEBP")
+MAX_INPUT_BYTES = 32 * 2**20
+MAX_INPUT_PIXELS = 40_000_000
+"""Pixels of an input picture; decoded, one copy takes 160 MB, and for a moment there are three."""
+
+MASKED = 128
+"""The grey level of a mask from which a pixel is drawn anew, as diffusers has it."""
+
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+"""Eight bits a channel. The others lose their light and dark when they are made smaller."""
+
+PREVIEW_SIDE = 256
+PREVIEW_BYTES = 64_000
+"""Most pixels on a preview's longer side, and most characters of its base64."""
+
+_PREVIEW_QUALITIES = (75, 50, 25)
+"""Tried in turn. At the last one even noise of 256 x 256 pixels stays below `PREVIEW_BYTES`."""
+
+_EXIF_IFD = 0x8769
+_USER_COMMENT = 0x9286
+"""Tags of the Exif standard (CIPA DC-008)."""
+
+
+def read_image(path: Path, field: str) -> Image.Image:
+    """A stranger's picture as RGB, upright, on white where it is transparent. Raises `Fail` naming the field."""
+    from PIL import Image, ImageOps  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    if path.stat().st_size > MAX_INPUT_BYTES:
+        raise Fail(f"{field}: the file is larger than {MAX_INPUT_BYTES // 2**20} MiB.")
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", Image.DecompressionBombWarning
+        )  # our own limit is lower than Pillow's
+        try:
+            with Image.open(path, formats=INPUT_FORMATS) as image:
+                _check_header(image, field)
+                image.verify()
+            with Image.open(path, formats=INPUT_FORMATS) as image:  # `verify` leaves nothing to read
+                image.load()
+                upright = ImageOps.exif_transpose(image).convert("RGBA")
+        except (Fail, MemoryError):
+            raise
+        except Image.DecompressionBombError as error:
+            raise _too_many_pixels(field) from error
+        except Exception as error:
+            # Whatever Pillow's decoders raise on a damaged file, it is the file's fault.
+            raise Fail(f"{field}: this is no whole PNG, JPEG or WebP picture.") from error
+    white = Image.new("RGBA", upright.size, "white")
+    return Image.alpha_composite(white, upright).convert("RGB")
+
+
+def _check_header(image: Image.Image, field: str) -> None:
+    width, height = image.size
+    if width * height > MAX_INPUT_PIXELS:
+        raise _too_many_pixels(field)
+    if image.mode not in _MODES:
+        raise Fail(f"{field}: send a picture with 8 bits a channel.")
+
+
+def _too_many_pixels(field: str) -> Fail:
+    return Fail(f"{field}: the picture has more than {MAX_INPUT_PIXELS // 10**6} megapixels.")
+
+
+def read_mask(path: Path, size: tuple[int, int]) -> Image.Image:
+    """A stranger's mask as grey levels, white where the picture of that size is drawn anew. Raises `Fail`."""
+    mask = read_image(path, "mask_url").convert("L")
+    if mask.size != size:
+        wanted, got = (f"{width}x{height}" for width, height in (size, mask.size))
+        raise Fail(f"mask_url: the mask is {got} and the picture {wanted}; they must have the same size.")
+    if not mask.point(lambda level: level >= MASKED, "1").getbbox():
+        raise Fail("mask_url: the mask marks nothing; make white what is to be drawn anew.")
+    return mask
+
+
+def fitted(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The picture at this size; what its shape has more than that is cut off on both sides."""
+    from PIL import Image, ImageOps  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+
+
+def composed(drawn: Image.Image, original: Image.Image, mask: Image.Image) -> Image.Image:
+    """The drawn picture where the mask is white and the original where it is black, to the pixel.
+
+    A diffusion model gives back the whole picture, and decoding alone changes every pixel of it a little.
+    """
+    from PIL import Image  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    return Image.composite(drawn, original, mask)
+
+
+def write_image(
+    image: Image.Image, path: Path, form: OutputFormat, quality: int, record: Mapping[str, Any]
+) -> None:
+    """Write a picture with the parameters that made it.
+
+    PNG: text chunks `parameters`, as the web interface of AUTOMATIC1111 writes it and many programs read it, and
+    `aitbc`, the record as JSON. JPEG and WebP: the former in Exif's UserComment.
+    """
+    from PIL import Image, PngImagePlugin  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+    text = _parameters(record)
+    if form == "png":
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_text("parameters", text)
+        chunks.add_text("aitbc", json.dumps(record, sort_keys=True))
+        image.save(path, "PNG", pnginfo=chunks)
+        return
+    exif = Image.Exif()
+    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + text.encode("utf-16-be")
+    image.save(path, form.upper(), quality=quality, exif=exif)
+
+
+def _parameters(record: Mapping[str, Any]) -> str:
+    lines = [record["prompt"]]
+    if record["negative_prompt"]:
+        lines.append(f"Negative prompt: {record['negative_prompt']}")
+    fields = {
+        "Steps": record["steps"],
+        "Sampler": record["scheduler"],
+        "CFG scale": f"{record['guidance']:g}",
+        "Seed": record["seed"],
+        "Size": f"{record['width']}x{record['height']}",
+        "Model": record["model"],
+    }
+    if record["strength"] is not None:
+        fields["Denoising strength"] = f"{record['strength']:g}"
+    if record["loras"]:
+        fields["Loras"] = " ".join(f"{lora['name']}:{lora['scale']:g}" for lora in record["loras"])
+    return "\n".join([*lines, ", ".join(f"{name}: {value}" for name, value in fields.items())])
+
+
+def preview(image: Image.Image) -> str:
+    """A small JPEG in base64, at most `PREVIEW_BYTES` long."""
+    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    encoded = ""
+    for quality in _PREVIEW_QUALITIES:
+        stream = io.BytesIO()
+        image.save(stream, "JPEG", quality=quality)
+        encoded = base64.b64encode(stream.getvalue()).decode()
+        if len(encoded) <= PREVIEW_BYTES:
+            break
+    return encoded

@@ -1,0 +1,278 @@
+"""Pictures from words with Stable Diffusion and FLUX."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import time
+from collections.abc import Mapping
+from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from runners.api import (
+    Benchmark,
+    Context,
+    Model,
+    OutputFile,
+    Probe,
+    Requirements,
+    Result,
+    Retry,
+    Runner,
+    ServiceDefinition,
+    Tools,
+)
+from runners.stable_diffusion.files import FAMILIES, examine, lora_file
+from runners.stable_diffusion.images import composed, fitted, preview, read_image, read_mask, write_image
+from runners.stable_diffusion.pipeline import DiffusionModel, Step, model_options
+from runners.stable_diffusion.request import (
+    DEFAULT_QUALITY,
+    MAX_SEED,
+    GenerateRequest,
+    GenerateResult,
+    Generation,
+    Scheduler,
+    adapters,
+    decide,
+    picture_size,
+)
+from runners.torch_memory import memory_faults, memory_peak, release_memory
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PREVIEW_SECONDS = 1.0
+"""Least time between two previews of a job."""
+
+_PACKAGES = {
+    "diffusers": "diffusers",
+    "torch": "torch",
+    "transformers": "transformers",
+    "accelerate": "accelerate",
+    "peft": "peft",
+    "safetensors": "safetensors",
+    "PIL": "pillow",
+}
+"""The modules that a run imports, and the packages that hold them."""
+
+_NVIDIA_DEVICES = (Path("/dev/nvidiactl"), Path("/dev/dxg"))
+"""What NVIDIA's driver shows on Linux, and below Windows. The benchmark is chosen where no engine may be imported."""
+
+DEFINITION = ServiceDefinition(
+    service_id="image_generation",
+    name="Image generation",
+    category="image",
+    description="Makes pictures from words, or from words and a picture, with Stable Diffusion and FLUX models.",
+    tags=(
+        "stable-diffusion",
+        "sdxl",
+        "flux",
+        "image",
+        "text-to-image",
+        "image-to-image",
+        "inpainting",
+        "lora",
+    ),
+    unit="megapixel-step",
+    determinism="The same seed gives the same pixels on one device; between kinds of devices they differ a little.",
+    input_model=GenerateRequest,
+    output_model=GenerateResult,
+    requirements=Requirements(gpu="optional", vram=2 * 2**30, memory=2 * 2**30, disk=2 * 2**30),
+    route="stable-diffusion/generate",
+    model_field="model",
+    adapters=adapters,
+    size=picture_size,
+)
+
+
+class StableDiffusionRunner(Runner[GenerateRequest]):
+    """Performs `image_generation`. Pictures of a job are made one after the other, so that each can be made again alone."""
+
+    definition = DEFINITION
+    name = "stable-diffusion"
+    version = "0.1.0"
+
+    _loaded: DiffusionModel | None = None
+    _model: Model | None = None
+    _lora_files: tuple[Path, ...] = ()
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - it needs no program of the machine
+        """See `Runner.probe`. Looks for packages without importing them."""
+        missing = [
+            package for module, package in _PACKAGES.items() if importlib.util.find_spec(module) is None
+        ]
+        if missing:
+            reason = f"missing: {', '.join(missing)}; install the extra: pip install 'aitbc-agent[stable-diffusion]'."
+            return Probe(available=False, reasons=(reason,))
+        features = {"pipelines": sorted(FAMILIES), "schedulers": list(get_args(Scheduler))}
+        return Probe(available=True, version=_version("diffusers"), features=features)
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:  # noqa: ARG003 - it has no input files
+        """See `Runner.benchmark`. Smaller where there is no GPU, or it would take minutes."""
+        typical = {"prompt": "A lighthouse on a cliff at sunset, oil painting", "seed": 1, "num_images": 1}
+        work = {"size": "512x512", "steps": 20} if _has_gpu() else {"size": "256x256", "steps": 4}
+        return Benchmark({**typical, **work}, metric="megapixel-step/s")
+
+    def load(self, model: Model | None) -> None:
+        """See `Runner.load`. Raises `Retry`: MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
+        self.close()
+        if model is None:
+            return
+        self._loaded = DiffusionModel(model, self.device, self.vram)
+        self._model = model
+
+    def run(self, request: GenerateRequest, context: Context) -> Result:
+        """See `Runner.run`. Raises `Fail` for parameters that the model does not have and for what is no picture."""
+        loaded = self._loaded
+        if loaded is None or self._model is None or self._model.name != request.model:
+            raise Retry(f"The model {request.model!r} is not loaded.", code="MODEL_UNAVAILABLE")
+        pictures = _read_pictures(request, context)
+        options = loaded.options
+        chosen = [_adapter(lora.name, context) for lora in request.loras]
+        for adapter in chosen:
+            options = options.changed_by(model_options(adapter))
+        files = [lora_file(adapter) for adapter in chosen]
+        picture = pictures.get("image")
+        size = None if picture is None else picture.size
+        generation = decide(request, loaded.abilities, options, secrets.randbelow(MAX_SEED + 1), size)
+        warnings = loaded.cut_prompts(request)
+        context.progress(0)
+        context.check()
+        pictures = {
+            name: fitted(image, generation.width, generation.height) for name, image in pictures.items()
+        }
+        report = _Report(request, generation, context)
+        self._lora_files = tuple(files)
+        images: list[OutputFile] = []
+        with loaded.adapted(list(zip(request.loras, files, strict=True))):
+            for index in range(request.num_images):
+                with memory_faults():
+                    drawn = loaded.draw(request, generation, generation.seed + index, pictures, report.step)
+                if "mask_image" in pictures:
+                    drawn = composed(drawn, pictures["image"], pictures["mask_image"])
+                images.append(_write(drawn, index, request, generation, loaded, context.output))
+                report.finish()
+        results: dict[str, Any] = {"images": images}
+        if warnings:
+            results["warnings"] = list(warnings)
+        return Result(results, report.units)
+
+    def weights(self, model: Model) -> tuple[Path, ...]:
+        """See `Runner.weights`: the safetensors that were read, then those of the last run's LoRAs as it named them."""
+        if self._loaded is not None and self._model == model:
+            return (*self._loaded.files.weights, *self._lora_files)
+        return examine(model).weights
+
+    def vram_peak(self) -> int:
+        """See `Runner.vram_peak`."""
+        return memory_peak(self.device) if self._loaded is not None else 0
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self._loaded = self._model = None
+        self._lora_files = ()
+        release_memory(self.device)
+
+
+class _Report:
+    """Passes the steps of a job's pictures on to the job."""
+
+    def __init__(self, request: GenerateRequest, generation: Generation, context: Context) -> None:
+        self._context = context
+        self._count = request.num_images
+        self._generation = generation
+        self._finished = 0
+        self._steps = 0
+        self._steps_before = 0
+        self._last_preview = float("-inf")
+
+    @property
+    def units(self) -> Decimal:
+        """Megapixel-steps done so far."""
+        steps = self._steps_before + self._steps
+        return Decimal(self._generation.width * self._generation.height * steps) / 1_000_000
+
+    def step(self, step: Step) -> None:
+        """Tell of a step. Raises `Cancelled`."""
+        self._context.check()
+        # PNDM evaluates the model once more than it has steps; the client pays for those it asked for.
+        self._steps = min(step.number, self._generation.steps_done)
+        percent = 100 * (self._finished + step.number / step.total) / self._count
+        self._context.progress(min(99.0, percent), self.units)
+        now = time.monotonic()
+        if step.number == step.total or now - self._last_preview < PREVIEW_SECONDS:
+            return
+        sketch = step.sketch()
+        if sketch is None:
+            return
+        self._last_preview = now
+        data = {"media_type": "image/jpeg", "step": step.number, "steps": step.total}
+        self._context.event("preview", {"image": preview(sketch), "image_index": self._finished, **data})
+
+    def finish(self) -> None:
+        """A picture is written."""
+        self._context.check()
+        self._finished += 1
+        self._steps_before, self._steps = self._steps_before + self._steps, 0
+
+
+def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, Image.Image]:
+    """The input pictures under diffusers' names for them."""
+    if request.image_url is None:
+        return {}
+    picture = read_image(context.files["image_url"], "image_url")
+    if request.mask_url is None:
+        return {"image": picture}
+    return {"image": picture, "mask_image": read_mask(context.files["mask_url"], picture.size)}
+
+
+def _adapter(name: str, context: Context) -> Model:
+    adapter = context.adapters.get(name)
+    if adapter is None:
+        raise Retry(f"The LoRA {name!r} is not on this machine.", code="MODEL_UNAVAILABLE")
+    return adapter
+
+
+def _write(
+    image: Image.Image,
+    index: int,
+    request: GenerateRequest,
+    generation: Generation,
+    loaded: DiffusionModel,
+    directory: Path,
+) -> OutputFile:
+    """One finished picture as an output file that says how it was made."""
+    seed = generation.seed + index
+    record = {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "model": request.model,
+        "width": image.width,
+        "height": image.height,
+        "steps": generation.steps,
+        "guidance": generation.guidance,
+        "seed": seed,
+        "scheduler": loaded.scheduler_name(generation.scheduler),
+        "strength": generation.strength,
+        "loras": [lora.model_dump() for lora in request.loras],
+    }
+    form = request.output_format
+    path = directory / f"image_{index}.{form}"
+    write_image(image, path, form, request.quality or DEFAULT_QUALITY, record)
+    extra = {"seed": seed, "width": image.width, "height": image.height}
+    return OutputFile(path, f"image/{form}", path.name, extra)
+
+
+def _has_gpu() -> bool:
+    return any(path.exists() for path in _NVIDIA_DEVICES)
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"

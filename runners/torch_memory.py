@@ -1,0 +1,66 @@
+"""Memory of the GPU and of the machine: what a runner may take, what it took, and how engines say that it ran out.
+
+torch is imported only where a GPU is used, and only inside functions: the coordinator imports runners without it.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from runners.api import Device, Retry
+
+CONTEXT_BYTES = 512 * 2**20
+"""GPU memory that CUDA's context and kernels take in each process beside what torch allocates; it differs by driver
+and card, between 300 and 500 MiB."""
+
+
+@contextmanager
+def memory_faults() -> Iterator[None]:
+    """Turns the engines' ways of saying that memory ran out into `Retry` with OUT_OF_MEMORY."""
+    try:
+        yield
+    except MemoryError as error:
+        raise Retry("The model does not fit into memory.", code="OUT_OF_MEMORY") from error
+    except RuntimeError as error:  # torch.OutOfMemoryError and CTranslate2's are kinds of it
+        if "out of memory" not in str(error).lower():
+            raise
+        raise Retry("The model does not fit into the GPU's memory.", code="OUT_OF_MEMORY") from error
+
+
+def memory_fraction(vram: int | None, total: int) -> float:
+    """The share of a card's `total` bytes that torch may allocate in a process that may take `vram` bytes of it."""
+    if vram is None or total <= 0:
+        return 1.0
+    return min(1.0, max(0.0, (vram - CONTEXT_BYTES) / total))
+
+
+def hold_budget(device: Device, vram: int | None) -> None:
+    """Make torch refuse to allocate more than `vram` bytes, and measure its peak from now on."""
+    if device.kind != "cuda":
+        return
+    import torch  # noqa: PLC0415 - see the module's docstring
+
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(memory_fraction(vram, total))
+    torch.cuda.reset_peak_memory_stats()
+
+
+def memory_peak(device: Device) -> int:
+    """Most bytes of the GPU's memory that this process took since `hold_budget`; 0 on a CPU."""
+    if device.kind != "cuda":
+        return 0
+    import torch  # noqa: PLC0415 - see the module's docstring
+
+    return int(torch.cuda.max_memory_reserved()) + CONTEXT_BYTES
+
+
+def release_memory(device: Device) -> None:
+    """Give back the GPU's memory of what nothing refers to any more. Harmless where torch is missing."""
+    gc.collect()
+    if device.kind == "cuda":
+        with suppress(ImportError):
+            import torch  # noqa: PLC0415 - see the module's docstring
+
+            torch.cuda.empty_cache()

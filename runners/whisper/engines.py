@@ -1,0 +1,281 @@
+"""The two engines that transcribe: openai-whisper (PyTorch) and faster-whisper (CTranslate2).
+
+Both get the sound as samples and never a file: given a file, they would start a decoder on it outside our sandbox.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from runners.api import Device, Model, Retry
+from runners.torch_memory import memory_faults
+from runners.whisper.request import Engine, TranscribeRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Samples = NDArray[np.float32]
+
+SAMPLE_RATE = 16_000
+"""Samples a second that Whisper hears, in one channel."""
+
+CHECKPOINT = "model.pt"
+"""The file of openai-whisper's weights in a model's directory."""
+
+CTRANSLATE2_FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt")
+"""The files of faster-whisper's weights, as far as a model has them."""
+
+_BATCH = {"cuda": 8, "cpu": 2}
+"""30-second windows that faster-whisper decodes at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What an engine heard. Segments are JSON objects as `_whisper_request.Segment` has them; a space may precede `text`."""
+
+    text: str
+    language: str
+    segments: Sequence[Mapping[str, Any]]
+
+
+class Listener(Protocol):
+    """Told how far an engine is. Both methods may raise, which ends the transcription."""
+
+    def reached(self, seconds: float, language: str | None) -> None:
+        """The sound before `seconds` is done, and all its segments were reported. `language` is None while unknown.
+
+        Called at least once for every window, also while nothing is spoken.
+        """
+
+    def heard(self, segment: Mapping[str, Any], text: str) -> None:
+        """A segment is finished; `text` is its text with the space that precedes it. Called in order."""
+
+
+class TranscriptionEngine(Protocol):
+    """A loaded model."""
+
+    @property
+    def weights(self) -> tuple[Path, ...]:
+        """The files that its weights were read from."""
+
+    def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> Transcript:
+        """Transcribe samples between -1 and 1 at `SAMPLE_RATE`."""
+
+
+def weights(engine: Engine, model: Model) -> tuple[Path, ...]:
+    """The files on disk that an engine would load; empty if the model is not there in that engine's format."""
+    names = (CHECKPOINT,) if engine == "openai-whisper" else CTRANSLATE2_FILES
+    found = tuple(path for name in names if (path := model.path / name).is_file())
+    return found if found and found[0].name == names[0] else ()
+
+
+def installed(engine: Engine) -> bool:
+    """Whether an engine's package is installed, without importing it."""
+    module = "whisper" if engine == "openai-whisper" else "faster_whisper"
+    return importlib.util.find_spec(module) is not None
+
+
+def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
+    """Load a model. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
+    if not installed(engine):
+        raise Retry(f"{engine} is not installed on this machine.", code="ENGINE_MISSING")
+    if not weights(engine, model):
+        raise Retry(
+            f"The model {model.name!r} is not on this machine in the format of {engine}; put it there with "
+            f"'aitbc-agent models pull {model.name}'.",
+            code="MODEL_UNAVAILABLE",
+        )
+    with memory_faults():
+        try:
+            return (
+                OpenAIWhisper(model, device) if engine == "openai-whisper" else FasterWhisper(model, device)
+            )
+        except MemoryError:
+            raise
+        except Exception as error:
+            if "out of memory" in str(error).lower():
+                raise
+            # A damaged or foreign file makes the loaders raise almost anything.
+            raise Retry(
+                f"The model {model.name!r} could not be loaded by {engine}: {type(error).__name__}: {error}"[
+                    :500
+                ],
+                code="MODEL_UNAVAILABLE",
+            ) from error
+
+
+class OpenAIWhisper:
+    """A model in openai-whisper: half precision on a GPU, single on a CPU."""
+
+    def __init__(self, model: Model, device: Device) -> None:
+        import torch  # noqa: PLC0415 - the coordinator imports this module without the engine
+        import whisper  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        torch.set_num_threads(max(1, device.threads))
+        self.weights = weights("openai-whisper", model)
+        self._half = device.kind == "cuda"
+        self._model: Any = whisper.load_model(str(self.weights[0]), device=device.kind)
+        # Loading by path leaves out which attention heads follow the timing of words.
+        heads = whisper._ALIGNMENT_HEADS.get(model.name)  # noqa: SLF001 - no public name for the table
+        if heads is not None:
+            self._model.set_alignment_heads(heads)
+
+    def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> Transcript:
+        """See `TranscriptionEngine`."""
+        with memory_faults(), _followed(self._model, listener) as follower:
+            heard = self._model.transcribe(
+                samples,
+                language=request.language,
+                task=request.task,
+                temperature=request.temperatures,
+                initial_prompt=request.initial_prompt,
+                word_timestamps=request.word_timestamps,
+                fp16=self._half,
+                verbose=None,
+            )
+            segments = follower.finish(heard["segments"])
+        return Transcript(heard["text"], heard["language"], segments)
+
+
+@contextmanager
+def _followed(model: Any, listener: Listener) -> Iterator[_Follower]:
+    """Calls of `model.decode`, one for each window and temperature, also tell the listener."""
+    follower = _Follower(model.decode, listener)
+    model.decode = follower
+    try:
+        yield follower
+    finally:
+        del model.decode
+
+
+class _Follower:
+    """Stands in for a model's `decode`, from where it sees how far `whisper.transcribe` has come.
+
+    That function reports nothing but a progress bar, which stands still during silence. Its local variables `seek` (in
+    steps of 10 ms), `all_segments` and `language` are what is needed; should a later version name them otherwise, segments
+    are reported at the end, and only progress and checkpoints are lost.
+    """
+
+    def __init__(self, decode: Any, listener: Listener) -> None:
+        self._decode = decode
+        self._listener = listener
+        self._told: list[Mapping[str, Any]] = []
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        frame = inspect.currentframe()
+        seek, segments, language = _progress_of_transcribe(frame)
+        self._tell(segments)
+        self._listener.reached(seek / 100, language)
+        return self._decode(*arguments, **options)
+
+    def finish(self, segments: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Tell what was not told yet; returns all segments."""
+        self._tell(segments)
+        return self._told
+
+    def _tell(self, segments: Sequence[Mapping[str, Any]]) -> None:
+        spoken = [segment for segment in segments if segment["text"].strip()]
+        for segment in spoken[len(self._told) :]:
+            words = segment.get("words")
+            told = _segment(segment["start"], segment["end"], segment["text"], words)
+            self._told.append(told)
+            self._listener.heard(told, segment["text"])
+
+
+def _progress_of_transcribe(
+    frame: FrameType | None,
+) -> tuple[int, Sequence[Mapping[str, Any]], str | None]:
+    """Return `seek`, `all_segments` and `language` of the function `transcribe` in the stack; 0 and none without it."""
+    while frame is not None:
+        if frame.f_code.co_name == "transcribe" and "all_segments" in frame.f_locals:
+            found = frame.f_locals
+            return int(found.get("seek", 0)), found["all_segments"], found.get("language")
+        frame = frame.f_back
+    return 0, (), None
+
+
+class FasterWhisper:
+    """A model in faster-whisper, several windows at once."""
+
+    def __init__(self, model: Model, device: Device) -> None:
+        from faster_whisper import BatchedInferencePipeline, WhisperModel  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        self.weights = weights("faster-whisper", model)
+        self._batch = _BATCH[device.kind]
+        loaded = WhisperModel(
+            str(model.path),
+            device=device.kind,
+            compute_type="float16" if device.kind == "cuda" else "float32",
+            cpu_threads=max(1, device.threads),
+            local_files_only=True,
+        )
+        self._pipeline: Any = BatchedInferencePipeline(loaded)
+
+    def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> Transcript:
+        """See `TranscriptionEngine`."""
+        text, segments = "", list[Mapping[str, Any]]()
+        with memory_faults():
+            passages, information = self._pipeline.transcribe(
+                samples,
+                language=request.language,
+                task=request.task,
+                temperature=list(request.temperatures),
+                initial_prompt=request.initial_prompt,
+                word_timestamps=request.word_timestamps,
+                without_timestamps=False,
+                batch_size=self._batch,
+            )
+            for passage in passages:
+                words = [_word(word) for word in passage.words] if passage.words is not None else None
+                segment = _segment(passage.start, passage.end, passage.text, words)
+                text += passage.text
+                segments.append(segment)
+                listener.heard(segment, passage.text)
+                listener.reached(float(passage.end), information.language)
+        return Transcript(text, information.language, segments)
+
+
+def later(segment: Mapping[str, Any], seconds: float) -> Mapping[str, Any]:
+    """Return a segment whose times, and whose words' times, lie so many seconds later."""
+    if not seconds:
+        return segment
+    moved = {name: round(segment[name] + seconds, 3) for name in ("start", "end")}
+    words = segment.get("words")
+    return {**segment, **moved} | (
+        {} if words is None else {"words": [later(word, seconds) for word in words]}
+    )
+
+
+def _word(word: Any) -> Mapping[str, Any]:
+    """A word of faster-whisper in the shape in which openai-whisper has it."""
+    return {"word": word.word, "start": word.start, "end": word.end, "probability": word.probability}
+
+
+def _segment(
+    start: float, end: float, text: str, words: Sequence[Mapping[str, Any]] | None
+) -> Mapping[str, Any]:
+    """A segment as JSON: engines give NumPy numbers, which are not."""
+    segment: dict[str, Any] = {
+        "start": round(float(start), 3),
+        "end": round(float(end), 3),
+        "text": text.strip(),
+    }
+    if words is not None:
+        segment["words"] = [
+            {
+                "word": word["word"].strip(),
+                "start": round(float(word["start"]), 3),
+                "end": round(float(word["end"]), 3),
+                "probability": round(float(word["probability"]), 4),
+            }
+            for word in words
+        ]
+    return segment

@@ -1,0 +1,232 @@
+"""The finished parts of a transcript: handed over as checkpoints, and read by a later run of the job on another miner.
+
+A part holds the segments between two of the engine's own borders, so taking it changes nothing in a run that is not
+interrupted. A run that resumes knows neither the sound nor the words before its border: a word there may differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError
+
+from runners.api import Context, OutputFile, Strict
+from runners.whisper.request import LANGUAGES, TranscribeRequest
+
+PART_FILES: Final = {r"part_\d{4}\.json": "application/json"}
+"""The names of checkpoints as regular expressions, with their media type."""
+
+MAX_PARTS: Final = 9999
+MAX_PART_BYTES: Final = 8 * 2**20
+MAX_SEGMENTS: Final = 20_000
+MAX_WORDS: Final = 1000
+"""Most parts of a job, bytes and segments of a part, words of a segment: far more than speech has."""
+
+TEXT_PER_SECOND: Final = 200
+TEXT_MARGIN: Final = 2000
+"""Most characters in a part, for each second of it and beside that. Whisper writes at most 224 tokens for a window."""
+
+TIME_MARGIN: Final = 0.5
+"""Seconds by which a segment's times may lie outside its part: engines round them."""
+
+_Time = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Text = Annotated[str, StringConstraints(max_length=TEXT_MARGIN * 2)]
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Checked(Strict):
+    """No conversions: a checkpoint says exactly what it means, or is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _Word(_Checked):
+    word: _Text
+    start: _Time
+    end: _Time
+    probability: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class _Segment(_Checked):
+    start: _Time
+    end: _Time
+    text: _Text
+    words: Annotated[tuple[_Word, ...], Field(max_length=MAX_WORDS, strict=False)] | None = None
+
+
+class Part(_Checked):
+    """One checkpoint. Times are seconds of the audio; `text` is the segments' with the spaces between them."""
+
+    format: Literal[1]
+    request: _Digest
+    audio: _Digest
+    language: str
+    start: _Time
+    end: _Time
+    text: Annotated[str, StringConstraints(max_length=MAX_PART_BYTES)]
+    segments: Annotated[tuple[_Segment, ...], Field(max_length=MAX_SEGMENTS, strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What earlier runs have transcribed: everything before `until`, in seconds. `parts` is how many checkpoints that were."""
+
+    until: float = 0.0
+    parts: int = 0
+    language: str | None = None
+    text: str = ""
+    segments: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a part belongs to: the digests of the request and of the audio file."""
+
+    request: str
+    audio: str
+
+    @classmethod
+    def of(cls, request: TranscribeRequest, audio: Path) -> Identity:
+        """Hash the request and the file."""
+        asked = json.dumps(request.model_dump(mode="json"), sort_keys=True).encode()
+        with audio.open("rb") as file:
+            return cls(hashlib.sha256(asked).hexdigest(), hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def resume(request: TranscribeRequest, context: Context, duration: float) -> Resumed:
+    """Return what the checkpoints hold, up to the first that is missing or does not fit; `duration` is the audio's."""
+    resumed = Resumed()
+    if not context.checkpoints:
+        return resumed
+    identity = Identity.of(request, context.files["audio_url"])
+    while (path := context.checkpoints.get(_name(resumed.parts + 1))) is not None:
+        part = _read(path)
+        if part is None or not _fits(part, request, identity, resumed, duration):
+            break
+        resumed = Resumed(
+            until=part.end,
+            parts=resumed.parts + 1,
+            language=part.language,
+            text=resumed.text + part.text,
+            segments=(
+                *resumed.segments,
+                *(item.model_dump(mode="json", exclude_none=True) for item in part.segments),
+            ),
+        )
+    return resumed
+
+
+def _name(number: int) -> str:
+    return f"part_{number:04}.json"
+
+
+def _read(path: Path) -> Part | None:
+    with path.open("rb") as file:
+        content = file.read(MAX_PART_BYTES + 1)
+    if len(content) > MAX_PART_BYTES:
+        return None
+    try:
+        return Part.model_validate_json(content)
+    except ValidationError:
+        return None
+
+
+def _fits(
+    part: Part, request: TranscribeRequest, identity: Identity, before: Resumed, duration: float
+) -> bool:
+    """Whether a part belongs to this job, follows what is `before` it, and could be a transcript."""
+    return (
+        (part.request, part.audio) == (identity.request, identity.audio)
+        and part.language in LANGUAGES
+        and part.language == (request.language or before.language or part.language)
+        and part.start == before.until
+        and part.start < part.end <= duration
+        and len(part.text) <= TEXT_MARGIN + TEXT_PER_SECOND * (part.end - part.start)
+        and _plain(part.text)
+        and _letters(part.text) == _letters("".join(segment.text for segment in part.segments))
+        and _in_order(part.segments, part.start - TIME_MARGIN, part.end + TIME_MARGIN)
+        and all(_words_fit(segment, wanted=request.word_timestamps) for segment in part.segments)
+    )
+
+
+def _words_fit(segment: _Segment, *, wanted: bool) -> bool:
+    if segment.words is None or not wanted:
+        return segment.words is None and not wanted
+    spoken = _letters("".join(word.word for word in segment.words))
+    bounds = segment.start - TIME_MARGIN, segment.end + TIME_MARGIN
+    return spoken == _letters(segment.text) and _in_order(segment.words, *bounds)
+
+
+def _in_order(items: Sequence[_Segment | _Word], first: float, last: float) -> bool:
+    """Whether each item ends after it begins and begins no earlier than the one before, between the two times."""
+    for item in items:
+        if not first <= item.start <= item.end <= last:
+            return False
+        first = item.start
+    return True
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"\s+", "", text)
+
+
+def _plain(text: str) -> bool:
+    """Whether a text holds no control characters, line separators or halves of characters."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
+class PartWriter:
+    """Hands over the parts of one run. `every` is the least time between two, in seconds of work.
+
+    It is told of each segment, and of the engine's borders: times before which all segments are known.
+    """
+
+    def __init__(
+        self, request: TranscribeRequest, context: Context, resumed: Resumed, duration: float, every: float
+    ) -> None:
+        self._request = request
+        self._context = context
+        self._duration = duration
+        self._every = every
+        self._start = resumed.until
+        self._number = resumed.parts
+        self._segments: list[Mapping[str, Any]] = []
+        self._text = ""
+        self._last = time.monotonic()
+        self._identity: Identity | None = None
+
+    def segment(self, segment: Mapping[str, Any], text: str) -> None:
+        """Take a finished segment, and its text with the space before it."""
+        self._segments.append(segment)
+        self._text += text
+
+    def border(self, seconds: float, language: str | None) -> None:
+        """Hand over the segments before this time if the last part was handed over long enough ago."""
+        end = round(seconds, 3)
+        if language is None or not self._start < end <= self._duration or self._number >= MAX_PARTS:
+            return
+        if time.monotonic() - self._last < self._every:
+            return
+        self._hand_over(end, language)
+        self._segments, self._text, self._start = [], "", end
+        self._last = time.monotonic()
+
+    def _hand_over(self, end: float, language: str) -> None:
+        if self._identity is None:
+            self._identity = Identity.of(self._request, self._context.files["audio_url"])
+        self._number += 1
+        part = {
+            "format": 1, "request": self._identity.request, "audio": self._identity.audio, "language": language,
+            "start": self._start, "end": end, "text": self._text, "segments": self._segments,
+        }  # fmt: skip
+        path = self._context.output / _name(self._number)
+        path.write_text(json.dumps(part, ensure_ascii=False), encoding="utf-8")
+        self._context.checkpoint(OutputFile(path, "application/json", path.name))

@@ -1,0 +1,114 @@
+"""What a transcription job may ask for and what it answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from runners.api import File, InputFile, Strict, shown_as
+
+Engine = Literal["openai-whisper", "faster-whisper"]
+Subtitle = Literal["txt", "srt", "vtt", "json"]
+
+_LANGUAGE_CODES = (
+    "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu hy id "
+    "is it ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si "
+    "sk sl sn so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
+)
+
+LANGUAGES = frozenset(_LANGUAGE_CODES.split())
+"""The languages that Whisper was trained on, as it writes their codes."""
+
+ENGLISH_SUFFIX = ".en"
+"""The end of the names of models that know only English."""
+
+
+class TranscribeRequest(Strict):
+    """Input of the service `whisper_transcription`.
+
+    `language` is an ISO 639 code, None to detect it. `task` "translate" gives English text. The results always hold
+    the text and its segments; each of `output_formats` adds a file. With a `temperature` above 0 the text varies;
+    whatever it is, a passage that comes out badly is tried again with higher ones.
+    """
+
+    model_config = shown_as(
+        {
+            "audio_url": "https://example.com/audio.mp3",
+            "model": "base",
+            "language": "en",
+            "task": "transcribe",
+        }
+    )
+
+    audio_url: Annotated[str, InputFile()] = Field(min_length=1, max_length=4096)
+    model: str = Field(default="base", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", examples=["en"])
+    task: Literal["transcribe", "translate"] = "transcribe"
+    word_timestamps: bool = False
+    output_formats: tuple[Subtitle, ...] = Field(default=(), max_length=4)
+    engine: Engine = "openai-whisper"
+    initial_prompt: str | None = Field(default=None, max_length=2000)
+    temperature: float = Field(default=0, ge=0, le=1, allow_inf_nan=False)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """The temperatures to try one after the other."""
+        steps = round((1 - self.temperature) / 0.2)
+        return tuple(round(self.temperature + 0.2 * step, 2) for step in range(steps + 1))
+
+    @model_validator(mode="after")
+    def _language_fits(self) -> Self:
+        if self.language is not None and self.language not in LANGUAGES:
+            raise ValueError(
+                f"language {self.language!r} is none of Whisper's: {', '.join(sorted(LANGUAGES))}"
+            )
+        if not self.model.endswith(ENGLISH_SUFFIX):
+            return self
+        multilingual = self.model.removesuffix(ENGLISH_SUFFIX)
+        if self.language not in (None, "en"):
+            raise ValueError(
+                f"model {self.model!r} knows only English; use {multilingual!r} for {self.language!r}"
+            )
+        if self.task == "translate":
+            raise ValueError(f"model {self.model!r} knows only English; use {multilingual!r} to translate")
+        return self
+
+    @model_validator(mode="after")
+    def _formats_differ(self) -> Self:
+        if len(set(self.output_formats)) != len(self.output_formats):
+            raise ValueError("output_formats names a format twice")
+        return self
+
+
+class Word(BaseModel):
+    """One word of a segment, in seconds from the beginning. `probability` is the engine's own estimate."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+class Segment(BaseModel):
+    """A passage of the text, in seconds from the beginning. `words` only if asked for."""
+
+    start: float
+    end: float
+    text: str
+    words: list[Word] | None = None
+
+
+class TranscribeResult(BaseModel):
+    """Output of the service. `duration` is the audio's, in seconds.
+
+    `resumed_until` stands in the results of a miner that took the job over: the segments before this time come from
+    another miner's run. The signer vouches that it was given them, not that it heard them.
+    """
+
+    text: str
+    language: str
+    duration: float
+    segments: list[Segment]
+    files: list[File]
+    resumed_until: float | None = None

@@ -1,0 +1,270 @@
+"""Speech to text with Whisper."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Mapping
+from decimal import Decimal
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runners.api import (
+    Benchmark,
+    Checkpoints,
+    Context,
+    Fail,
+    Model,
+    Probe,
+    Requirements,
+    Result,
+    Retry,
+    Runner,
+    ServiceDefinition,
+    Tools,
+)
+from runners.ffmpeg.process import INPUT, generate, input_options, inspect, job_limits, run_ffmpeg
+from runners.sandbox import Sandbox, unavailable
+from runners.torch_memory import release_memory
+from runners.whisper.engines import (
+    SAMPLE_RATE,
+    Transcript,
+    TranscriptionEngine,
+    installed,
+    later,
+    open_engine,
+    weights,
+)
+from runners.whisper.parts import PART_FILES, PartWriter, Resumed, resume
+from runners.whisper.request import Engine, TranscribeRequest, TranscribeResult
+from runners.whisper.subtitles import write
+
+if TYPE_CHECKING:
+    from runners.whisper.engines import Samples
+
+MAX_SECONDS = 6 * 3600
+"""Longest audio of one job, in seconds; its samples and its spectrogram are held in memory (0.5 GB an hour)."""
+
+BENCHMARK_TEXT = (
+    "The machine that hears this sentence is being measured. It listens to a short passage of plain speech and writes "
+    "down what was said as quickly as it can. Then it does so again and again until the figures agree. Music or "
+    "silence would not do because a model that finds no words to write is done in a fraction of the time that real "
+    "speech takes."
+)
+"""Without punctuation that ffmpeg's filter syntax would read as its own; about 20 seconds when spoken."""
+
+BENCHMARK_VOICE = "rms"
+"""The voice that the smallest model understands word for word: passages that it does not are decoded several times."""
+
+DEFINITION = ServiceDefinition(
+    service_id="whisper_transcription",
+    name="Whisper transcription",
+    category="audio",
+    description="Turns speech into text with times, or into English text, with OpenAI's Whisper models.",
+    tags=("whisper", "speech", "audio", "transcription", "translation", "subtitles"),
+    unit="audio second",
+    determinism="The text may differ in single words between engines and devices, and with a temperature above 0.",
+    input_model=TranscribeRequest,
+    output_model=TranscribeResult,
+    requirements=Requirements(gpu="optional", vram=2**30, memory=2 * 2**30, disk=2**30),
+    route="whisper/transcribe",
+    model_field="model",
+    checkpoints=Checkpoints("segments", PART_FILES),
+)
+
+
+class WhisperRunner(Runner[TranscribeRequest]):
+    """Performs `whisper_transcription`. One model in one engine is loaded at a time."""
+
+    definition = DEFINITION
+    name = "whisper"
+    version = "0.1.0"
+    sandboxed = True
+
+    _engine: TranscriptionEngine | None = None
+    _engine_name: Engine = "openai-whisper"
+    _model: Model | None = None
+
+    @classmethod
+    def probe(cls, tools: Tools) -> Probe:
+        """See `Runner.probe`. Looks for packages without importing them, and tries the sandbox."""
+        reasons = [reason for reason in _missing(tools) if reason]
+        if reasons:
+            return Probe(available=False, reasons=tuple(reasons))
+        engines = [name for name in ("openai-whisper", "faster-whisper") if installed(name)]
+        hint = "For more speed install the extra faster-whisper: pip install 'aitbc-agent[faster-whisper]'."
+        return Probe(
+            available=True,
+            version=_version("openai-whisper"),
+            reasons=() if "faster-whisper" in engines else (hint,),
+            features={"engines": engines},
+        )
+
+    def load(self, model: Model | None) -> None:
+        """Load a model into the engine whose files are there; `run` changes the engine if a request names the other."""
+        self.close()
+        if model is None:
+            return
+        only_faster = not weights("openai-whisper", model) and bool(weights("faster-whisper", model))
+        engine: Engine = "faster-whisper" if only_faster and installed("faster-whisper") else "openai-whisper"
+        self._open(engine, model)
+
+    def run(self, request: TranscribeRequest, context: Context) -> Result:
+        """See `Runner.run`. Raises `Fail` with INPUT_INVALID for what is no audio."""
+        samples = self._decode(context)
+        duration = round(len(samples) / SAMPLE_RATE, 3)
+        context.progress(0)
+        engine = self._engine_for(request)
+        context.check()
+        resumed = resume(request, context, duration)
+        report = _Report(
+            context,
+            duration,
+            resumed,
+            PartWriter(request, context, resumed, duration, self.tools.checkpoint_seconds),
+        )
+        heard = _transcribe_rest(engine, samples, request, resumed, report)
+        context.check()
+        results: dict[str, Any] = {
+            "text": f"{resumed.text}{heard.text}".strip(),
+            "language": heard.language,
+            "duration": duration,
+            "segments": report.segments,
+        }
+        if resumed.parts:
+            results["resumed_until"] = resumed.until
+        files = [write(context.output, form, results) for form in request.output_formats]
+        return Result({**results, "files": files}, Decimal(str(duration)))
+
+    @classmethod
+    def benchmark(cls, tools: Tools, directory: Path) -> Benchmark:
+        """See `Runner.benchmark`: a passage that ffmpeg itself speaks. Raises `Retry` if this build has no voice."""
+        voice = ("-f", "lavfi", "-i", f"flite=voice={BENCHMARK_VOICE}:text='{BENCHMARK_TEXT}'")
+        speech = generate(tools, directory / "speech.wav", *voice, "-ar", str(SAMPLE_RATE))
+        return Benchmark(
+            parameters={"audio_url": "artifact:benchmark", "language": "en"},
+            metric="audio second/s",
+            files={"audio_url": speech},
+        )
+
+    def weights(self, model: Model) -> tuple[Path, ...]:
+        """See `Runner.weights`: the files that the loaded engine read, or that it would read."""
+        if self._engine is not None and self._model == model:
+            return self._engine.weights
+        return weights(self._engine_name, model)
+
+    def close(self) -> None:
+        """See `Runner.close`."""
+        self._engine = self._model = None
+        release_memory(self.device)
+
+    def _open(self, engine: Engine, model: Model) -> None:
+        self.close()
+        self._engine = open_engine(engine, model, self.device)
+        self._engine_name, self._model = engine, model
+
+    def _engine_for(self, request: TranscribeRequest) -> TranscriptionEngine:
+        model = self._model
+        if model is None or model.name != request.model:
+            model = Model(request.model, self.tools.models_dir / request.model)
+        if self._engine is None or self._model != model or self._engine_name != request.engine:
+            self._open(request.engine, model)
+        if self._engine is None:
+            raise Retry(f"The model {request.model!r} is not loaded.", code="MODEL_UNAVAILABLE")
+        return self._engine
+
+    def _decode(self, context: Context) -> Samples:
+        """The input's sound as samples, decoded by ffmpeg in the sandbox."""
+        import numpy as np  # noqa: PLC0415 - the coordinator imports this module without the engine
+
+        source = context.files["audio_url"]
+        media = inspect(self.tools, source, context)
+        if media.audio is None:
+            raise Fail("The input has no audio stream.")
+        if media.duration is not None and media.duration > MAX_SECONDS:
+            raise Fail(f"The audio is longer than {MAX_SECONDS // 3600} hours; send it in parts.")
+        sandbox = Sandbox(self.tools, job_limits(self.tools, self.device, context.timeout_seconds))
+        decoded = context.work / "samples.raw"
+        target = f"{sandbox.write(context.work, '/work')}/{decoded.name}"
+        path = sandbox.read(source, INPUT)
+        restrictions = [word for name, value in input_options().items() for word in (f"-{name}", value)]
+        selection = ["-map", f"0:{media.audio.index}", "-t", str(MAX_SECONDS)]
+        form = ["-ac", "1", "-ar", str(SAMPLE_RATE), "-f", "s16le"]
+        run_ffmpeg(sandbox, [*restrictions, "-i", path, *selection, *form, target], context)
+        if not decoded.is_file() or decoded.stat().st_size == 0:
+            raise Fail("The input's audio has no length.")
+        samples: Samples = np.fromfile(decoded, dtype=np.int16).astype(np.float32) / 32768.0
+        decoded.unlink()
+        return samples
+
+
+def _transcribe_rest(
+    engine: TranscriptionEngine,
+    samples: Samples,
+    request: TranscribeRequest,
+    resumed: Resumed,
+    report: _Report,
+) -> Transcript:
+    """Transcribe what earlier runs have not; the language is theirs."""
+    if not resumed.parts or resumed.language is None:
+        return engine.transcribe(samples, request, report)
+    report.repeat()
+    rest = samples[round(resumed.until * SAMPLE_RATE) :]
+    if not len(rest):
+        return Transcript("", resumed.language, ())
+    return engine.transcribe(rest, request.model_copy(update={"language": resumed.language}), report)
+
+
+class _Report:
+    """Passes an engine's progress on to the job. The engine's times begin where earlier runs ended."""
+
+    def __init__(self, context: Context, duration: float, resumed: Resumed, parts: PartWriter) -> None:
+        self.segments: list[Mapping[str, Any]] = []
+        self._context = context
+        self._duration = duration
+        self._resumed = resumed
+        self._parts = parts
+
+    def reached(self, seconds: float, language: str | None) -> None:
+        self._context.check()
+        done = min(self._resumed.until + seconds, self._duration)
+        self._context.progress(min(99.0, 100 * done / self._duration), Decimal(str(round(done, 3))))
+        self._parts.border(self._resumed.until + seconds, language)
+
+    def heard(self, segment: Mapping[str, Any], text: str) -> None:
+        self._context.check()
+        moved = later(segment, self._resumed.until)
+        self._publish(moved)
+        self._parts.segment(moved, text)
+
+    def repeat(self) -> None:
+        """Publish the segments of earlier runs: each run's events make a whole transcript."""
+        for segment in self._resumed.segments:
+            self._publish(segment)
+
+    def _publish(self, segment: Mapping[str, Any]) -> None:
+        self.segments.append(segment)
+        self._context.event("segment", {key: segment[key] for key in ("start", "end", "text")})
+
+
+def _missing(tools: Tools) -> list[str | None]:
+    """What this machine lacks, as sentences for its owner."""
+    missing: list[str | None] = [
+        f"{package} is missing; install the extra: pip install 'aitbc-agent[whisper]'."
+        for module, package in (("whisper", "openai-whisper"), ("torch", "torch"))
+        if importlib.util.find_spec(module) is None
+    ]
+    missing += [
+        f"{program} was not found; install ffmpeg (apt-get install ffmpeg) or set runners.{setting}."
+        for setting, program in (("ffmpeg", tools.ffmpeg), ("ffprobe", tools.ffprobe))
+        if shutil.which(program) is None
+    ]
+    return [*missing, unavailable(tools)]
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"
