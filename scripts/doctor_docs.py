@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from agent.miner.findings import KINDS
+from agent.miner.doctor.diagnostics import KINDS
 
 PAGE = Path(__file__).parents[1] / "docs" / "doctor.md"
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 import structlog
 
 import gpu_check_child  # noqa: F401 - it makes the checkout importable, so it comes first
-from agent.miner.gpus import Gpu, Gpus
+from agent.miner.machine.gpus import Gpu, Gpus
 from gpu_check_report import Checks, Failed, Line, NotChecked, Place, perform
 from runners.api import Device, Tools
 

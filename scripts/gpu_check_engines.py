@@ -16,7 +16,7 @@ from typing import Final
 
 import platformdirs
 
-from agent.miner.gpus import Gpus
+from agent.miner.machine.gpus import Gpus
 from gpu_check_child import Child, ChildError, find
 from gpu_check_report import Checks, Failed, NotChecked, Place
 from runners.api import Benchmark, Model, RunnerError

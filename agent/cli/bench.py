@@ -15,7 +15,7 @@ from agent.cli import logs
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.core.quantities import format_money, parse_money
 from agent.miner.bench import Bench, Report
-from agent.miner.scores import Score, suggested_prices
+from agent.miner.machine.scores import Score, suggested_prices
 
 DEFAULT_PER_HOUR: Final = "0.25"
 """What a busy machine earns in an hour at the suggested prices unless its owner says otherwise.

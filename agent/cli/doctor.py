@@ -15,7 +15,7 @@ from rich.table import Table
 from agent.cli import logs
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.core.errors import ConfigurationError
-from agent.miner.findings import Finding, found
+from agent.miner.doctor.diagnostics import Finding, found
 from agent.settings import Settings
 
 MARKS: Final = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "ok": "[green]ok[/]"}

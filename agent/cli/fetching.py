@@ -20,9 +20,9 @@ from rich.progress import (
 
 from agent.cli import logs
 from agent.core.errors import AgentError
-from agent.miner.downloads import Downloads, OnProgress, limits
-from agent.miner.models import ModelStore
-from agent.miner.shelf import Shelf, size_of
+from agent.miner.models.downloads import Downloads, OnProgress, limits
+from agent.miner.models.locks import Shelf, size_of
+from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import RunnerError
 

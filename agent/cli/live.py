@@ -24,7 +24,7 @@ from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 
 from agent.cli.panel import View, draw
-from agent.miner.background import Background
+from agent.miner.tasks import Background
 
 if TYPE_CHECKING:
     from agent.miner.daemon import Daemon

@@ -16,9 +16,9 @@ from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_
 from agent.configuration import load_catalogue, load_owners_catalogue, owners_catalogue_file
 from agent.core.errors import AgentError
 from agent.miner.control import ControlUnavailable, ask
-from agent.miner.inventory import Inventory, ListedModel, loaded_models
-from agent.miner.models import ModelStore
-from agent.miner.shelf import Shelf
+from agent.miner.models.locks import Shelf
+from agent.miner.models.store import ModelStore
+from agent.miner.status.inventory import Inventory, ListedModel, loaded_models
 from agent.settings import Settings
 
 app = typer.Typer(help="Models.", no_args_is_help=True)

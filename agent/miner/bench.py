@@ -21,13 +21,13 @@ from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.core.quantities import format_time
 from agent.deadline import call_within
-from agent.miner.capabilities import Capabilities, Machine, ServiceOffer, tools
+from agent.miner.data_dir import Premises, discard
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import HOST_COMMAND, Execution, LocalExecutor
-from agent.miner.gpus import Gpus
-from agent.miner.models import ModelStore
-from agent.miner.premises import Premises, discard
-from agent.miner.scores import FILE_NAME, Score, add_score, worthwhile_concurrency
+from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
+from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.scores import FILE_NAME, Score, add_score, worthwhile_concurrency
+from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import Benchmark, Device, Model, Retry, Runner, RunnerError
 from runners.host.protocol import Run

@@ -16,35 +16,35 @@ import structlog
 from agent.configuration import load_catalogue
 from agent.core.liveness import Liveness
 from agent.measures import Meter
-from agent.miner.activity import Activity
-from agent.miner.background import Background
-from agent.miner.capabilities import Capabilities, Machine, tools
 from agent.miner.control import ControlServer
-from agent.miner.downloads import Downloads, limits
-from agent.miner.earnings import Earnings
-from agent.miner.errors import SessionSuperseded
+from agent.miner.data_dir import Premises
+from agent.miner.executor.availability import Withheld
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.local import HOST_COMMAND, LocalExecutor
-from agent.miner.gpus import Gpus
-from agent.miner.heartbeat import Heartbeat
 from agent.miner.identity import ApiKeyStore, Identity, load_identity
-from agent.miner.library import Library
-from agent.miner.link import Link, LinkCallbacks
+from agent.miner.link.client import Link, LinkCallbacks
+from agent.miner.link.errors import SessionSuperseded
+from agent.miner.link.heartbeat import Heartbeat
+from agent.miner.link.registration import Registration
+from agent.miner.machine.capabilities import Capabilities, Machine, tools
+from agent.miner.machine.gpus import Gpus
 from agent.miner.measures import MEASURES
-from agent.miner.metrics import MetricsServer, read
-from agent.miner.models import ModelStore
+from agent.miner.models.downloads import Downloads, limits
+from agent.miner.models.locks import Shelf
+from agent.miner.models.provider import Library
+from agent.miner.models.store import ModelStore
 from agent.miner.orders import Orders
-from agent.miner.outbox import Outbox
-from agent.miner.pauses import Pauses
-from agent.miner.premises import Premises
-from agent.miner.registration import Registration
-from agent.miner.report import Report
-from agent.miner.shelf import Shelf
-from agent.miner.supervision import supervise
-from agent.miner.withheld import Withheld
-from agent.miner.work import Workplace
-from agent.miner.workload import Workload
+from agent.miner.pausing.pauses import Pauses
+from agent.miner.runs.outbox import Outbox
+from agent.miner.runs.run import Workplace
+from agent.miner.runs.slots import Workload
+from agent.miner.status.earnings import Earnings
+from agent.miner.status.prometheus import MetricsServer, read
+from agent.miner.status.report import Report
+from agent.miner.status.utilization import Activity
+from agent.miner.status.watchdog import supervise
+from agent.miner.tasks import Background
 from agent.settings import Settings
 from runners.api import Runner, forget_trials
 from runners.registry import installed

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import structlog
 
-from agent.miner.library import Library
-from agent.miner.pauses import GpuUnknown, Pauses
+from agent.miner.models.provider import Library
+from agent.miner.pausing.pauses import GpuUnknown, Pauses
 
 MAX_SECONDS: Final = 366 * 86400
 _MAX_ID: Final = 100

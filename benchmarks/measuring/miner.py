@@ -2,7 +2,7 @@
 
     python -m measuring.miner URL SLOTS
 
-It speaks over the miner's own link (`agent.miner.link`), so registration, slots, leases and results are what a real
+It speaks over the miner's own link (`agent.miner.link.client`), so registration, slots, leases and results are what a real
 miner sends; what is left out are the runner and the outbox. Every result that was taken becomes a line of standard output:
 the job's id, and CLOCK_MONOTONIC in nanoseconds when its lease came, its result was sent, and the answer was there.
 """
@@ -22,9 +22,9 @@ import uvloop
 from nacl.signing import SigningKey
 
 from agent.miner.identity import Identity
-from agent.miner.lease import digest_agrees
-from agent.miner.link import Link, LinkCallbacks
-from agent.miner.registration import Registration
+from agent.miner.link.client import Link, LinkCallbacks
+from agent.miner.link.registration import Registration
+from agent.miner.runs.lease import digest_agrees
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
 from aitbc.keys import miner_id

@@ -76,7 +76,7 @@ def _use_runners() -> None:
 
 def _try_out() -> None:
     """Find out once what this machine can do: runners remember it, and every life would take seconds for it again."""
-    from agent.miner.capabilities import tools  # noqa: PLC0415
+    from agent.miner.machine.capabilities import tools  # noqa: PLC0415
     from agent.settings import load_settings  # noqa: PLC0415
 
     for runner in RUNNERS.values():

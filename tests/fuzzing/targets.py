@@ -26,7 +26,7 @@ from agent.core.quantities import Bytes, parse_decimal, parse_money, parse_quant
 from agent.core.schedules import parse_window
 from agent.core.tracing import trace_id_in
 from agent.core.tus import parse_checksum, parse_metadata
-from agent.miner.lease import Lease, digest_agrees
+from agent.miner.runs.lease import Lease, digest_agrees
 from agent.settings.sources import parse_file
 from aitbc.attestation import verify_attestation
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.miner.doctor import examine
-from agent.miner.findings import KINDS, Finding
+from agent.miner.doctor.diagnostics import KINDS, Finding
 from agent.settings import Settings
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.miner._outbox_database import Entry, OutboxDatabase
+from agent.miner.runs.outbox_database import Entry, OutboxDatabase
 from campaign import checks
 from support.jobs import submit
 from support.scripted_miner import ScriptedMiner

@@ -25,11 +25,14 @@ BREACHES = [
     ("The SDK and the runners import nothing of ours", "aitbc/keys.py", "import runners.api"),
     ("The SDK and the runners do not know the agent", "runners/registry.py", "import agent.core.errors"),
     ("The SDK and the runners do not know the agent", "aitbc/keys.py", "import agent.core.errors"),
-    ("The agent's layers", "agent/coordinator/hub.py", "import agent.miner.backoff"),
-    ("The agent's layers", "agent/miner/backoff.py", "import agent.coordinator.hub"),
-    ("The agent's layers", "agent/settings/__init__.py", "import agent.miner.backoff"),
-    ("The agent's layers", "agent/miner/backoff.py", "import agent.cli.options"),
-    ("The agent's layers", "agent/core/addresses.py", "import agent.miner.errors"),
+    ("The agent's layers", "agent/coordinator/hub.py", "import agent.miner.link.backoff"),
+    ("The agent's layers", "agent/miner/link/backoff.py", "import agent.coordinator.hub"),
+    ("The agent's layers", "agent/settings/__init__.py", "import agent.miner.link.backoff"),
+    ("The agent's layers", "agent/miner/link/backoff.py", "import agent.cli.options"),
+    ("The agent's layers", "agent/core/addresses.py", "import agent.miner.link.errors"),
+    ("The miner's layers", "agent/miner/models/store.py", "import agent.miner.machine.gpus"),
+    ("The miner's layers", "agent/miner/link/client.py", "import agent.miner.executor.local"),
+    ("The miner's layers", "agent/miner/runs/run.py", "import agent.miner.status.report"),
     ("The coordinator's layers", "agent/coordinator/hub.py", "import agent.coordinator.dispatch"),
     ("The coordinator's layers", "agent/coordinator/dispatch.py", "import agent.coordinator.operations.context"),
     ("The coordinator's layers", "agent/coordinator/operations/health.py", "import agent.coordinator.routes.health"),
@@ -42,8 +45,8 @@ BREACHES = [
     ("The core is pure", "agent/core/matching.py", "def late():\n    from os import environ"),
     ("SQL only in the store", "agent/coordinator/operations/health.py", "import sqlalchemy"),
     ("FastAPI only in app and routes", "agent/coordinator/operations/health.py", "from fastapi import Request"),
-    ("NVML only in gpus", "agent/miner/hardware.py", "import pynvml"),
-    ("Processes are started only by runners, the executor, and the door to systemd", "agent/miner/hardware.py", "import subprocess"),
+    ("NVML only in gpus", "agent/miner/machine/hardware.py", "import pynvml"),
+    ("Processes are started only by runners, the executor, and the door to systemd", "agent/miner/machine/hardware.py", "import subprocess"),
 ]  # fmt: skip
 
 
@@ -112,7 +115,7 @@ def test_each_rule_has_a_planted_breach() -> None:
 @pytest.mark.parametrize(
     ("contract", "doors"),
     [
-        ("NVML only in gpus", {"agent.miner.gpus"}),
+        ("NVML only in gpus", {"agent.miner.machine.gpus"}),
         (
             "Processes are started only by runners, the executor, and the door to systemd",
             {"agent.miner.executor", "agent.cli.systemd"},

@@ -10,8 +10,8 @@ from typing import Final
 from agent.deadline import call_within
 from agent.miner.doctor import _engines, _files, _machine, _network
 from agent.miner.doctor._machine import Cards
-from agent.miner.findings import Finding, found
-from agent.miner.gpus import Gpus
+from agent.miner.doctor.diagnostics import Finding, found
+from agent.miner.machine.gpus import Gpus
 from agent.settings import Settings
 
 __all__ = ["examine"]

@@ -7,11 +7,11 @@ from typing import Final
 
 from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
-from agent.miner.capabilities import Machine, tools
 from agent.miner.doctor._machine import Cards
-from agent.miner.findings import Finding, found, ok
-from agent.miner.gpus import Gpus
-from agent.miner.models import ModelStore
+from agent.miner.doctor.diagnostics import Finding, found, ok
+from agent.miner.machine.capabilities import Machine, tools
+from agent.miner.machine.gpus import Gpus
+from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import Device, Retry
 from runners.blender.process import abilities

@@ -12,8 +12,8 @@ from typing import Final
 
 import psutil
 
-from agent.miner import hardware
-from agent.miner.findings import Finding, found, ok
+from agent.miner.doctor.diagnostics import Finding, found, ok
+from agent.miner.machine import hardware
 from agent.settings import Settings
 
 _MIN_DISK: Final = 2**30

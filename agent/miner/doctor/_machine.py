@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from agent.miner import hardware
 from agent.miner.doctor._files import gib
-from agent.miner.findings import Finding, found, ok
-from agent.miner.gpus import DRIVER_MISSING, Gpu
+from agent.miner.doctor.diagnostics import Finding, found, ok
+from agent.miner.machine import hardware
+from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.settings import Settings
 
 _GOOD_MEMORY: Final = 4 * 2**30

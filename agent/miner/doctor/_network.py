@@ -16,9 +16,9 @@ import httpx
 
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor._files import holder
-from agent.miner.findings import Finding, found, ok
+from agent.miner.doctor.diagnostics import Finding, found, ok
 from agent.miner.identity import IDENTITY_FILE, Identity, load_identity
-from agent.miner.registration import prove
+from agent.miner.link.registration import prove
 from agent.settings import Settings
 
 REQUEST_SECONDS: Final = 4.0

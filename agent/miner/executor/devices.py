@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.core.placement import Card, Demand, Rules
-from agent.miner import hardware
 from agent.miner.executor.footprints import Footprints
-from agent.miner.executor.tenants import card_key
-from agent.miner.gpus import Gpu
+from agent.miner.executor.loaded_model import card_key
+from agent.miner.machine import hardware
+from agent.miner.machine.gpus import Gpu
 from runners.api import Device
 
 _PLENTY = 2**63

@@ -19,14 +19,14 @@ from typing import Any, Final, Literal, TypeAlias
 import structlog
 
 from agent.measures import Meter
-from agent.miner import hardware
-from agent.miner.background import Background
 from agent.miner.executor.child import Child, RunListener
-from agent.miner.executor.children import ChildPool
 from agent.miner.executor.devices import Devices
-from agent.miner.executor.residence import Residence
-from agent.miner.executor.tenants import Tenant, card_key
+from agent.miner.executor.loaded_model import Tenant, card_key
+from agent.miner.executor.pool import ChildPool
+from agent.miner.executor.scheduler import Residence
+from agent.miner.machine import hardware
 from agent.miner.measures import MEASURES
+from agent.miner.tasks import Background
 from agent.settings import MinerSettings
 from runners.api import Device, Model, Retry, Tools
 from runners.host.protocol import Done, Run, RunnerIdentity

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent.cli import doctor
-from agent.miner.findings import KINDS, found, ok
+from agent.miner.doctor.diagnostics import KINDS, found, ok
 
 ROOT = Path(__file__).parents[3]
 

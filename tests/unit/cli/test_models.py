@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agent.miner.shelf import Shelf
+from agent.miner.models.locks import Shelf
 from miner_support.hub import Hub, running_hub
 from support.agents import COMMAND
 

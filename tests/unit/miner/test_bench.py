@@ -13,13 +13,14 @@ import pytest
 from agent.core.catalogue import CatalogueEntry
 from agent.core.errors import ConfigurationError
 from agent.core.quantities import parse_time
-from agent.miner import bench, scores
+from agent.miner import bench
 from agent.miner.bench import Bench, Report
-from agent.miner.capabilities import Machine
-from agent.miner.gpus import Gpus
-from agent.miner.models import ModelStore
-from agent.miner.premises import Premises
-from agent.miner.scores import Score, add_score, advertised, read_scores
+from agent.miner.data_dir import Premises
+from agent.miner.machine import scores
+from agent.miner.machine.capabilities import Machine
+from agent.miner.machine.gpus import Gpus
+from agent.miner.machine.scores import Score, add_score, advertised, read_scores
+from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from miner_support.measured import CONCURRENCY, PROGRAM, RUNNERS, SECONDS
 from miner_support.trial import settings_for

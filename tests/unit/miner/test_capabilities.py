@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from agent.core.catalogue import CatalogueEntry
-from agent.miner import hardware
-from agent.miner.capabilities import Capabilities, Machine, tools
-from agent.miner.gpus import Gpu, Gpus
-from agent.miner.models import ModelStore
+from agent.miner.machine import hardware
+from agent.miner.machine.capabilities import Capabilities, Machine, tools
+from agent.miner.machine.gpus import Gpu, Gpus
+from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from nvml_shim.shim import TWO_CARDS, NvmlShim
 from runners.api import Context, Probe, Requirements, Result, Runner, ServiceDefinition, Strict, Tools
@@ -207,9 +207,9 @@ def test_each_gpu_is_a_device_of_the_real_library(nvml: NvmlShim, tmp_path: Path
 import asyncio, json, sys
 import structlog
 from pathlib import Path
-from agent.miner.capabilities import Machine
-from agent.miner.gpus import Gpus
-from agent.miner.models import ModelStore
+from agent.miner.machine.capabilities import Machine
+from agent.miner.machine.gpus import Gpus
+from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 found = asyncio.run(Machine(Settings(data_dir=sys.argv[1]), Gpus(), ModelStore(Path(sys.argv[1]), {}), {}).probe())

@@ -22,7 +22,7 @@ import pytest
 
 from agent.core.errors import ConfigurationError
 from agent.miner.control import ask
-from agent.miner.errors import RegistrationRefused, SessionSuperseded
+from agent.miner.link.errors import RegistrationRefused, SessionSuperseded
 from miner_support import trial
 from miner_support.coordinator import FakeCoordinator, refusal
 from miner_support.trial import make_daemon, running, settings_for

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
-from agent.miner import capabilities, doctor, hardware
+from agent.miner import doctor
 from agent.miner.doctor import _engines, _machine
 from agent.miner.doctor._machine import Cards, has_wal_reset_fault
-from agent.miner.gpus import DRIVER_MISSING, Gpu
+from agent.miner.machine import capabilities, hardware
+from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from miner_support.examined import examined
 from runners.api import Probe, Tools
 from runners.ffmpeg import FFmpegRunner

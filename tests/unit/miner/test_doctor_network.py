@@ -20,10 +20,10 @@ import pytest
 import trustme
 
 from agent.coordinator.operations.access import create_enrolment
-from agent.miner import capabilities
 from agent.miner.doctor import _network
-from agent.miner.findings import Finding
+from agent.miner.doctor.diagnostics import Finding
 from agent.miner.identity import load_identity
+from agent.miner.machine import capabilities
 from miner_support.examined import examined
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve

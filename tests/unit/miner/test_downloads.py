@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from agent.core.catalogue import parse_catalogue
-from agent.miner.downloads import Downloads, Limits
-from agent.miner.models import ModelStore, ModelUnavailable
-from agent.miner.shelf import Shelf
+from agent.miner.models.downloads import Downloads, Limits
+from agent.miner.models.locks import Shelf
+from agent.miner.models.store import ModelStore, ModelUnavailable
 from miner_support.hub import COMMIT, Hub, running_hub
 
 MIB = 2**20

@@ -22,7 +22,7 @@ PROGRAM = """
 import asyncio, json, sys, threading
 from dataclasses import asdict
 import structlog
-from agent.miner import gpus
+from agent.miner.machine import gpus
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 gpus._LOCK_SECONDS = gpus._REFRESH_SECONDS = 0.2
 cards = gpus.Gpus()

@@ -23,7 +23,7 @@ import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.miner.inputs import FetchedFile, InputRefused, InputUnavailable, fetch
+from agent.miner.runs.inputs import FetchedFile, InputRefused, InputUnavailable, fetch
 from agent.network import Network
 from agent.settings import InputSettings
 from runners.api import Fail, Retry

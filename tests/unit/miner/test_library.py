@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from agent.core.catalogue import parse_catalogue
-from agent.miner.downloads import Downloads, Limits
-from agent.miner.library import Library
-from agent.miner.models import ModelStore, ModelUnavailable, ModelUnknown
-from agent.miner.shelf import Shelf
+from agent.miner.models.downloads import Downloads, Limits
+from agent.miner.models.locks import Shelf
+from agent.miner.models.provider import Library
+from agent.miner.models.store import ModelStore, ModelUnavailable, ModelUnknown
 from miner_support.hub import Hub, running_hub
 
 WEIGHTS = bytes(range(256)) * 4096  # 1 MiB
@@ -209,7 +209,7 @@ def test_a_job_that_needs_what_is_being_fetched_ahead_waits_for_it(tmp_path: Pat
 def test_models_that_others_bring_or_remove_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.miner.library.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("agent.miner.models.provider.LOOK_SECONDS", 0.05)
 
     async def test(place: Place) -> None:
         async with place.running():

@@ -15,12 +15,12 @@ import pytest
 import uvloop
 
 from agent.core.errors import ConfigurationError
-from agent.miner._link_http import is_loopback
-from agent.miner._link_websocket import WebSocketRefused, open_websocket
-from agent.miner.backoff import Backoff
-from agent.miner.errors import RegistrationRefused, Unreachable
 from agent.miner.identity import load_identity
-from agent.miner.link import Link, LinkCallbacks
+from agent.miner.link.backoff import Backoff
+from agent.miner.link.client import Link, LinkCallbacks
+from agent.miner.link.errors import RegistrationRefused, Unreachable
+from agent.miner.link.http import is_loopback
+from agent.miner.link.websocket import WebSocketRefused, open_websocket
 from miner_support.coordinator import FakeCoordinator
 
 pytestmark = pytest.mark.anyio

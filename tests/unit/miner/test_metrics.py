@@ -21,7 +21,7 @@ from agent.miner.measures import (
     MEASURES,
     RUNNING,
 )
-from agent.miner.metrics import read
+from agent.miner.status.prometheus import read
 from miner_support.coordinator import FakeCoordinator
 from miner_support.trial import make_daemon, running, settings_for
 

@@ -14,7 +14,7 @@ import pytest
 import rfc8785
 
 from agent.core.catalogue import CatalogueEntry
-from agent.miner.models import ModelStore, ModelUnknown
+from agent.miner.models.store import ModelStore, ModelUnknown
 from runners.api import Model, Retry
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from agent.core.errors import ConfigurationError
-from agent.miner.errors import Unreachable
-from agent.miner.outbox import SENDERS, Artifact, Entry, Outbox
+from agent.miner.link.errors import Unreachable
+from agent.miner.runs.outbox import SENDERS, Artifact, Entry, Outbox
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agent.core.pausing import Cause
-from agent.miner.gpus import Gpu
-from agent.miner.pauses import GpuUnknown, Pauses
+from agent.miner.machine.gpus import Gpu
+from agent.miner.pausing.pauses import GpuUnknown, Pauses
 from agent.settings import load_settings
 
 NOON = datetime(2026, 11, 23, 12).timestamp()  # noqa: DTZ001 - a Monday, on the clock on the wall

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from agent.miner.premises import Premises
+from agent.miner.data_dir import Premises
 from runners.sandbox import files
 
 
@@ -81,7 +81,7 @@ def test_what_cannot_be_removed_is_logged_and_the_rest_goes(
     with monkeypatch.context() as patch, capture_logs() as logs:
         patch.setattr(os, "unlink", refuse)
         patch.setattr(
-            "agent.miner.premises._log", structlog.get_logger()
+            "agent.miner.data_dir._log", structlog.get_logger()
         )  # another test's may be bound already
         premises.remove_leftovers(())
     assert {entry["directory"] for entry in logs if entry["event"] == "directory_not_removed"} == {

@@ -18,11 +18,11 @@ import pytest
 
 from agent.core.catalogue import CatalogueEntry
 from agent.miner.executor.child import RunListener
+from agent.miner.executor.circuit_breaker import MAX_HANGS, MAX_LOAD_FAILURES
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.local import Execution, LocalExecutor, Working
-from agent.miner.faults import MAX_HANGS, MAX_LOAD_FAILURES
-from agent.miner.gpus import Gpu
+from agent.miner.machine.gpus import Gpu
 from agent.settings import MinerSettings
 from miner_support.runner import BatchRunner, TrialRunner
 from miner_support.trial import HOST

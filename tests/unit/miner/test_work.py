@@ -11,10 +11,15 @@ from typing import Any
 import pytest
 
 from agent.core.errors import ConfigurationError
-from agent.miner.faults import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, WINDOW_SECONDS, FaultGuard
+from agent.miner.executor.circuit_breaker import (
+    FIRST_PAUSE_SECONDS,
+    LONGEST_PAUSE_SECONDS,
+    WINDOW_SECONDS,
+    FaultGuard,
+)
 from agent.miner.identity import ApiKeyStore, load_identity
-from agent.miner.lease import Lease, digest_agrees
-from agent.miner.outputs import collect
+from agent.miner.runs.lease import Lease, digest_agrees
+from agent.miner.runs.outputs import collect
 from aitbc.canonical import canonical_json, sha256_hex
 from runners.api import Fail, Retry
 from runners.host.protocol import Done

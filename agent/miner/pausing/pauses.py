@@ -22,9 +22,9 @@ from agent.core.errors import AgentError
 from agent.core.pausing import Cause, GpuWatch, Pause, Reading, Rules, whole
 from agent.core.schedules import parse_window, paused_until
 from agent.deadline import call_within
-from agent.miner import pause_file
-from agent.miner.gpus import Gpu, Gpus
-from agent.miner.pause_file import WHOLE, Kept
+from agent.miner.machine.gpus import Gpu, Gpus
+from agent.miner.pausing import pause_file
+from agent.miner.pausing.pause_file import WHOLE, Kept
 from agent.settings import MinerSettings
 
 LOOK_SECONDS: Final = 1.0

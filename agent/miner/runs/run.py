@@ -20,21 +20,21 @@ from agent.core.quantities import format_time
 from agent.fault_points import reach
 from agent.measures import Meter
 from agent.miner import measures
-from agent.miner.capabilities import ServiceOffer
-from agent.miner.checkpoints import fetch_checkpoints
-from agent.miner.errors import Unreachable
-from agent.miner.events import EventFeed
+from agent.miner.data_dir import discard
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor, Stage
 from agent.miner.identity import Identity
-from agent.miner.inputs import fetch
-from agent.miner.lease import Lease, digest_agrees
-from agent.miner.library import Lent, Library
-from agent.miner.link import Link
-from agent.miner.models import ModelStore, ModelUnavailable
-from agent.miner.outbox import Entry, Outbox
-from agent.miner.outputs import Collected, collect, has_files, take
-from agent.miner.premises import discard
+from agent.miner.link.client import Link
+from agent.miner.link.errors import Unreachable
+from agent.miner.machine.capabilities import ServiceOffer
+from agent.miner.models.provider import Lent, Library
+from agent.miner.models.store import ModelStore, ModelUnavailable
+from agent.miner.runs.checkpoints import fetch_checkpoints
+from agent.miner.runs.events import EventFeed
+from agent.miner.runs.inputs import fetch
+from agent.miner.runs.lease import Lease, digest_agrees
+from agent.miner.runs.outbox import Entry, Outbox
+from agent.miner.runs.outputs import Collected, collect, has_files, take
 from agent.settings import InputSettings
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope

@@ -13,7 +13,7 @@ import httpx
 import orjson
 
 from agent.core.errors import ConfigurationError
-from agent.miner.errors import Unreachable
+from agent.miner.link.errors import Unreachable
 
 _CONNECT_SECONDS: Final = 10.0
 _TRANSFER_SECONDS: Final = 60.0

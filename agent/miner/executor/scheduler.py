@@ -31,10 +31,10 @@ from agent.core.placement import (
 )
 from agent.measures import Meter
 from agent.miner.executor.child import Child
-from agent.miner.executor.children import ChildPool
+from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
-from agent.miner.executor.tenants import Tenant, card_key
-from agent.miner.faults import ModelGuard
+from agent.miner.executor.loaded_model import Tenant, card_key
+from agent.miner.executor.pool import ChildPool
 from agent.miner.measures import PLACEMENTS
 from agent.settings import MinerSettings
 from runners.api import Device, Model, Retry

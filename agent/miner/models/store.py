@@ -14,7 +14,7 @@ from typing import Final, Literal
 import rfc8785
 
 from agent.core.catalogue import CatalogueEntry
-from agent.miner.digests import DigestCache
+from agent.miner.models.digests import DigestCache
 from runners.api import Model, Retry
 
 _CACHE_FILE: Final = ".digests.json"

@@ -15,9 +15,9 @@ import structlog
 
 from agent.core.liveness import Liveness
 from agent.deadline import call_within
-from agent.miner.errors import Unreachable
-from agent.miner.gpus import Gpus
-from agent.miner.link import Link
+from agent.miner.link.client import Link
+from agent.miner.link.errors import Unreachable
+from agent.miner.machine.gpus import Gpus
 
 MAX_LEASES: Final = 256
 """How many leases one heartbeat may name."""

@@ -17,8 +17,8 @@ import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from agent.miner._link_http import is_loopback
-from agent.miner.errors import Unreachable
+from agent.miner.link.errors import Unreachable
+from agent.miner.link.http import is_loopback
 
 _OPEN_SECONDS: Final = 10.0
 _CLOSE_SECONDS: Final = 2.0

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from agent.core.catalogue import CatalogueEntry, is_taken
 from agent.deadline import call_within
-from agent.miner.models import ModelUnavailable
+from agent.miner.models.store import ModelUnavailable
 
 _ANSWER_SECONDS: Final = 20.0
 _LISTING_SECONDS: Final = 60.0

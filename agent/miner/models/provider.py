@@ -11,8 +11,8 @@ from typing import IO, Any, Final
 
 import structlog
 
-from agent.miner.downloads import Downloads, OnProgress
-from agent.miner.models import ModelStore, ModelUnavailable
+from agent.miner.models.downloads import Downloads, OnProgress
+from agent.miner.models.store import ModelStore, ModelUnavailable
 from runners.api import Model, RunnerError
 
 OnModel = Callable[[str, int, int | None], None]

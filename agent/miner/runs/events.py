@@ -13,8 +13,8 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from agent.miner.errors import Unreachable
-from agent.miner.link import Link
+from agent.miner.link.client import Link
+from agent.miner.link.errors import Unreachable
 from runners.host.protocol import plain_units
 
 INTERVAL: Final = 0.1

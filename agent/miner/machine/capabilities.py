@@ -16,10 +16,10 @@ import structlog
 
 from agent.core.quantities import format_money
 from agent.deadline import call_within
-from agent.miner import hardware
-from agent.miner.gpus import Gpu, Gpus
-from agent.miner.models import ModelStore
-from agent.miner.scores import FILE_NAME, Score, advertised, read_scores
+from agent.miner.machine import hardware
+from agent.miner.machine.gpus import Gpu, Gpus
+from agent.miner.machine.scores import FILE_NAME, Score, advertised, read_scores
+from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import Device, Probe, Requirements, Runner, ServiceDefinition, Tools
 from runners.registry import broken, installed

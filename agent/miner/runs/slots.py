@@ -19,14 +19,14 @@ from pydantic import ValidationError
 from agent.core.idleness import PAUSED, Moment, Use
 from agent.core.matching import Batch, Room
 from agent.fault_points import reach
-from agent.miner.background import Background
-from agent.miner.errors import Unreachable
+from agent.miner.executor.circuit_breaker import FaultGuard
 from agent.miner.executor.local import Working
-from agent.miner.faults import FaultGuard
-from agent.miner.lease import Lease
-from agent.miner.pauses import Pauses
-from agent.miner.registration import Registration
-from agent.miner.work import Work, Workplace
+from agent.miner.link.errors import Unreachable
+from agent.miner.link.registration import Registration
+from agent.miner.pausing.pauses import Pauses
+from agent.miner.runs.lease import Lease
+from agent.miner.runs.run import Work, Workplace
+from agent.miner.tasks import Background
 
 _CANCEL_SECONDS: Final = 20.0
 """How long ended work may take before its lease is handed back all the same."""

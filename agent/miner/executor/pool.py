@@ -11,10 +11,10 @@ from typing import Any, Final
 import structlog
 
 from agent.core.placement import gibibytes
-from agent.miner.background import Background
 from agent.miner.executor.child import Child
+from agent.miner.executor.loaded_model import card_key
 from agent.miner.executor.output import ChildOutput
-from agent.miner.executor.tenants import card_key
+from agent.miner.tasks import Background
 from runners.api import Device, Retry, Tools
 from runners.sandbox import mark
 

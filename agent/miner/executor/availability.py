@@ -10,7 +10,7 @@ from typing import Final
 import structlog
 
 from agent.miner.executor.local import LocalExecutor
-from agent.miner.models import ModelStore
+from agent.miner.models.store import ModelStore
 
 _LOOK_SECONDS: Final = 5.0
 """How often it is looked whether a model that did not fit fits now, or the other way round."""

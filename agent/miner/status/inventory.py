@@ -9,9 +9,9 @@ from typing import Any
 from agent.configuration import load_owners_catalogue
 from agent.core.catalogue import CatalogueEntry
 from agent.core.quantities import format_time
-from agent.miner.capabilities import tools
-from agent.miner.models import ModelStore
-from agent.miner.shelf import FETCHED_MARK, Shelf, arrived, size_of
+from agent.miner.machine.capabilities import tools
+from agent.miner.models.locks import FETCHED_MARK, Shelf, arrived, size_of
+from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import Device, Runner
 from runners.registry import installed

@@ -7,7 +7,7 @@ from typing import Final
 
 from agent.core.liveness import Liveness
 from agent.miner.executor.local import LocalExecutor
-from agent.miner.outbox import Outbox
+from agent.miner.runs.outbox import Outbox
 
 LOOK_SECONDS: Final = 5.0
 SILENCE_SECONDS: Final = 120.0

@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 import httpx
 import structlog
 
-from agent.miner._hub import RemoteFile
-from agent.miner.models import ModelUnavailable
+from agent.miner.models.hub import RemoteFile
+from agent.miner.models.store import ModelUnavailable
 
 PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
 """Seconds before each new try after a fault; as many tries may bring nothing new."""

@@ -11,8 +11,8 @@ from typing import Any, Final
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from agent.miner.errors import Unreachable
-from agent.miner.link import Link
+from agent.miner.link.client import Link
+from agent.miner.link.errors import Unreachable
 
 ASK_SECONDS: Final = 60.0
 _OK: Final = 200

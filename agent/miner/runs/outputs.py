@@ -15,7 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from agent.miner.outbox import Artifact
+from agent.miner.runs.outbox import Artifact
 from aitbc.outputs import output_files
 from runners.api import Fail, Retry
 from runners.host.protocol import (

@@ -18,8 +18,12 @@ from typing import Any, Final, Literal
 import httpx
 import structlog
 
-from agent.miner._link_http import HttpLink
-from agent.miner._link_websocket import (
+from agent.miner.identity import Identity
+from agent.miner.link.backoff import Backoff
+from agent.miner.link.errors import Excluded, SessionSuperseded, Unreachable
+from agent.miner.link.http import HttpLink
+from agent.miner.link.registration import EXCLUDED_CODE, Registration, error_code, register
+from agent.miner.link.websocket import (
     CLOSED_EXCLUDED,
     CLOSED_RESTART,
     CLOSED_STALE_SESSION,
@@ -29,10 +33,6 @@ from agent.miner._link_websocket import (
     WebSocketRefused,
     open_websocket,
 )
-from agent.miner.backoff import Backoff
-from agent.miner.errors import Excluded, SessionSuperseded, Unreachable
-from agent.miner.identity import Identity
-from agent.miner.registration import EXCLUDED_CODE, Registration, error_code, register
 
 CALL_SECONDS: Final = 30.0
 """How long an answer of the coordinator may take."""

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.miner.activity import Activity
-from agent.miner.capabilities import Capabilities
-from agent.miner.earnings import Earnings
 from agent.miner.executor.local import LocalExecutor
-from agent.miner.gpus import Gpus
-from agent.miner.library import Library
-from agent.miner.link import Link
+from agent.miner.link.client import Link
+from agent.miner.machine.capabilities import Capabilities
+from agent.miner.machine.gpus import Gpus
+from agent.miner.models.provider import Library
 from agent.miner.orders import Orders
-from agent.miner.outbox import Outbox
-from agent.miner.pauses import Pauses
-from agent.miner.workload import Workload
+from agent.miner.pausing.pauses import Pauses
+from agent.miner.runs.outbox import Outbox
+from agent.miner.runs.slots import Workload
+from agent.miner.status.earnings import Earnings
+from agent.miner.status.utilization import Activity
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,9 @@ import structlog
 from agent.core.catalogue import CatalogueEntry
 from agent.core.model_cache import make_room
 from agent.measures import Meter
-from agent.miner._hub import Listing, RemoteFile, list_files, needs_token
-from agent.miner._transfer import PAUSES, AccessDenied, Transfer, undisturbed
 from agent.miner.measures import DOWNLOADED_BYTES, MEASURES
-from agent.miner.models import ModelStore, ModelUnavailable
-from agent.miner.shelf import (
+from agent.miner.models.hub import Listing, RemoteFile, list_files, needs_token
+from agent.miner.models.locks import (
     PLAN,
     Shelf,
     arrived,
@@ -36,6 +34,8 @@ from agent.miner.shelf import (
     sync_directory,
     write_plan,
 )
+from agent.miner.models.store import ModelStore, ModelUnavailable
+from agent.miner.models.transfer import PAUSES, AccessDenied, Transfer, undisturbed
 from agent.settings import Settings
 
 OnProgress = Callable[[int, int | None], None]

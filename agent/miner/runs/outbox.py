@@ -17,12 +17,12 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from agent.fault_points import reach
-from agent.miner._outbox_database import Artifact, Entry, OutboxDatabase
-from agent.miner.backoff import Backoff
-from agent.miner.errors import Unreachable
-from agent.miner.link import Link
-from agent.miner.premises import discard
-from agent.miner.registration import error_code
+from agent.miner.data_dir import discard
+from agent.miner.link.backoff import Backoff
+from agent.miner.link.client import Link
+from agent.miner.link.errors import Unreachable
+from agent.miner.link.registration import error_code
+from agent.miner.runs.outbox_database import Artifact, Entry, OutboxDatabase
 
 SENDERS: Final = 4
 """How many entries are sent at the same time."""

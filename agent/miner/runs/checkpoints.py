@@ -13,8 +13,8 @@ from typing import Final
 
 import structlog
 
-from agent.miner.inputs import ArtifactSource, fetch
-from agent.miner.lease import Checkpoint, Lease
+from agent.miner.runs.inputs import ArtifactSource, fetch
+from agent.miner.runs.lease import Checkpoint, Lease
 from agent.settings import InputSettings
 from runners.api import Checkpoints, RunnerError
 

@@ -7,9 +7,9 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.miner._link_http import HttpLink
-from agent.miner.errors import Excluded, RegistrationRefused, Unreachable
 from agent.miner.identity import Identity
+from agent.miner.link.errors import Excluded, RegistrationRefused, Unreachable
+from agent.miner.link.http import HttpLink
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.errors import FormatError

@@ -1,0 +1,1 @@
+"""What this machine is: its processors, memory and GPUs, and what it can offer."""

@@ -1,0 +1,1 @@
+"""Models on disk: which there are, where they come from, and how long they stay."""

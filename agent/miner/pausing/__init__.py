@@ -1,0 +1,1 @@
+"""When this machine works for others, and when it leaves itself to its owner."""

@@ -1,0 +1,1 @@
+"""What the daemon shows of itself: to its owner, to the coordinator, to Prometheus."""
