@@ -32,8 +32,8 @@ from measuring.processes import Running, coordinator
 
 from agent.coordinator import dispatch
 from agent.coordinator.dispatch import candidate_of
-from agent.coordinator.store.engine import Connection, Database
-from agent.coordinator.store.schema import prepare
+from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite.database import Connection, Database
 
 LIMIT = 2.0
 NOISE_MILLISECONDS = 0.5

@@ -21,13 +21,13 @@ import typer
 from agent import __version__
 from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.coordinator.artifacts import ArtifactDirectory, sync_directory
-from agent.coordinator.log import PUBLISHED, LogInconsistent, read_published
-from agent.coordinator.operations.fsck import Examination, examine
-from agent.coordinator.operations.log_key import load_signer
-from agent.coordinator.store.backup import copy_database, stored_artifacts
-from agent.coordinator.store.engine import reading, sqlite_path
-from agent.coordinator.store.schema import require_newest
+from agent.coordinator.blobs.store import ArtifactDirectory, sync_directory
+from agent.coordinator.operations.log.fsck import Examination, examine
+from agent.coordinator.operations.log.log_key import load_signer
+from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.store.schema.upgrade import require_newest
+from agent.coordinator.store.sqlite.backup import copy_database, stored_artifacts
+from agent.coordinator.store.sqlite.database import reading, sqlite_path
 from agent.core.errors import ConfigurationError, NotFound
 from agent.settings import Settings
 

@@ -10,10 +10,10 @@ import typer
 
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.receipts import own_log_key
-from agent.coordinator.log import PUBLISHED, LogInconsistent, read_published
-from agent.coordinator.operations.fsck import Examination, examine
-from agent.coordinator.store.engine import reading, sqlite_path
-from agent.coordinator.store.schema import require_newest
+from agent.coordinator.operations.log.fsck import Examination, examine
+from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.store.schema.upgrade import require_newest
+from agent.coordinator.store.sqlite.database import reading, sqlite_path
 from aitbc.log import Checkpoint, open_checkpoint
 
 NOT_VALID: Final = 3

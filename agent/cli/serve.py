@@ -24,11 +24,11 @@ from agent.cli.notify import Notifier
 from agent.cli.options import ConfigFile, DataDir, settings_from
 from agent.cli.watchdog import Watchdog
 from agent.coordinator.app import build_app, build_context
+from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations import health
-from agent.coordinator.operations.access import create_enrolment
+from agent.coordinator.operations.accounts.access import create_enrolment
+from agent.coordinator.operations.accounts.logins import DASHBOARD, create_login
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.logins import DASHBOARD, create_login
-from agent.coordinator.server import Server, listen
 from agent.core.errors import ConfigurationError
 from agent.core.liveness import Liveness
 from agent.settings import Settings

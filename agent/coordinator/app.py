@@ -22,42 +22,35 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from agent import __version__
 from agent.configuration import load_catalogue
-from agent.coordinator.artifacts import ArtifactDirectory
-from agent.coordinator.bodies import Bodies
+from agent.coordinator.blobs.resumable import UploadDirectory
+from agent.coordinator.blobs.space import Space
+from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections, raise_descriptor_limit
-from agent.coordinator.dashboard import BUILT, Dashboard, to_dashboard
 from agent.coordinator.dispatch import Dispatcher, Tolerated
-from agent.coordinator.feed import Feed, Recent
-from agent.coordinator.hosts import Hosts
-from agent.coordinator.hub import Hub
-from agent.coordinator.limits import Failures, RequestIds, Tus
-from agent.coordinator.log import PUBLISHED, Sequencer
+from agent.coordinator.feed.feed import Feed, Recent
+from agent.coordinator.feed.hub import Hub
+from agent.coordinator.http.bodies import Bodies, Guarded
+from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
+from agent.coordinator.http.hosts import Hosts
+from agent.coordinator.http.middleware import Failures, RequestIds, Tus
+from agent.coordinator.http.rate_limits import RateLimits
 from agent.coordinator.measures import MEASURES
-from agent.coordinator.openapi.document import allowed, document
-from agent.coordinator.operations import (
-    browser_sessions,
-    events,
-    health,
-    leases,
-    marketplace,
-    standing_offers,
-    storage,
-    streams,
-    uploads,
-)
+from agent.coordinator.openapi.document import allowed, document, guard_of, routes
+from agent.coordinator.operations import health, streams
+from agent.coordinator.operations.accounts import browser_sessions
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.log_key import load_signer, load_witnesses
-from agent.coordinator.operations.secret_file import load_secret
-from agent.coordinator.operations.submission import field_errors
-from agent.coordinator.rate_limits import RateLimits
+from agent.coordinator.operations.files import quota, uploads
+from agent.coordinator.operations.log.log_key import load_signer, load_witnesses
+from agent.coordinator.operations.log.secret_file import load_secret
+from agent.coordinator.operations.market import marketplace, standing_offers
+from agent.coordinator.operations.miners import events, leases
 from agent.coordinator.routes import OPERATORS_ROUTERS, ROOT_ROUTERS, ROUTERS
-from agent.coordinator.space import Space
-from agent.coordinator.store.engine import Database, sqlite_path
+from agent.coordinator.sequencer import PUBLISHED, Sequencer
 from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
-from agent.coordinator.store.schema import prepare
-from agent.coordinator.uploads import UploadDirectory
-from agent.coordinator.webhooks import WebhookSender
+from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite.database import Database, sqlite_path
+from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import (
     ApiError,
     ConfigurationError,
@@ -69,6 +62,7 @@ from agent.core.errors import (
     error_body,
 )
 from agent.measures import Meter
+from agent.protocol.validation_errors import field_errors
 from agent.settings import Settings
 from runners.registry import installed
 
@@ -180,9 +174,9 @@ def build_app(context: Context) -> FastAPI:
             _watched(context, "database", health.pulse(context)),
             _watched(context, "upkeep", _upkeep(context)),
             _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
-            _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, storage.settle_run_outputs)),
+            _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, quota.settle_run_outputs)),
             _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
-            _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, storage.remove_orphans)),
+            _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, quota.remove_orphans)),
         ]
         context.dispatcher.job_waiting()
         try:
@@ -219,7 +213,12 @@ def build_app(context: Context) -> FastAPI:
         app.include_router(router)
     _map_errors(app)
     # Each stands before those above it.
-    app.add_middleware(Bodies, context=context)
+    guarded = [
+        Guarded(route.path_regex, frozenset(route.methods or ()), guard.check)
+        for _, route in routes()
+        if (guard := guard_of(route))
+    ]
+    app.add_middleware(Bodies, context=context, guarded=guarded)
     app.add_middleware(RateLimits, context=context)
     app.add_middleware(Tus)
     app.add_middleware(Failures)

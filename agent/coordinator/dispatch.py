@@ -24,19 +24,18 @@ from agent.coordinator.store import habits as habit_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.checkpoints import Checkpoint
-from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.store.sqlite.database import Connection, Database
 from agent.core.errors import ApiError, StaleSession
 from agent.core.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.jobs import Claim, Job, Release
 from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
 from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
 from agent.measures import Meter
+from agent.protocol.messages import MAX_LEASES
 
 log = structlog.get_logger()
 
 UNHEARD_LIMIT: Final = 256
-MAX_LEASES: Final = 256
-"""As many leases a heartbeat names, so no miner is given more."""
 ON_THE_WAY: Final = 16
 DEFER_SECONDS: Final = 0.1
 

@@ -18,6 +18,8 @@ from pydantic_core import core_schema
 MONEY_DECIMALS: Final = 8
 MAX_BYTES: Final = 2**63 - 1
 """The largest size that the database holds."""
+MAX_QUANTITY: Final = 2**53
+"""The largest quantity of a resource that a request or an offer may name."""
 UNIT_DECIMALS: Final = 6
 """Decimals of metered units."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.coordinator.feed import NUMBER_BITS
+from agent.coordinator.feed.feed import NUMBER_BITS
 from aitbc import AITBCClient, StreamEvent
 from support.agents import Agent, running
 from support.jobs import WHISPER

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from websockets.sync.client import connect
 
-from agent.coordinator.store.engine import Connection
+from agent.coordinator.store.sqlite.database import Connection
 from support.jobs import submit
 from support.reference import assert_like, error_codes, example, service_body, stream_message
 from support.scripted_miner import ScriptedMiner, capabilities

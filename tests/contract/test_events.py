@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.operations import jobs
-from agent.coordinator.operations.access import Caller, Role
+from agent.coordinator.operations.accounts.access import Caller, Role
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.store.events import NewEvent
 from support.jobs import followed, job, submit
 from support.miner_socket import Socket

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from agent.coordinator.operations.access import create_enrolment
+from agent.coordinator.operations.accounts.access import create_enrolment
 from support.jobs import job, submit
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve

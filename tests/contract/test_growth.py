@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from agent.coordinator.dispatch import candidate_of
-from agent.coordinator.operations import estimates
+from agent.coordinator.operations.jobs import estimates
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue
 from agent.core.jobs import JobState

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import logins
+from agent.coordinator.operations.accounts import logins
 from agent.coordinator.operations.context import Context
 from agent.core.errors import Unauthorized
 from support.scripted_miner import ScriptedMiner

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import leases
-from agent.coordinator.operations.access import create_enrolment
+from agent.coordinator.operations.accounts.access import create_enrolment
+from agent.coordinator.operations.miners import leases
 from support.jobs import submit
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served, serve

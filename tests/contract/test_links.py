@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from agent.coordinator.operations import links
-from agent.coordinator.operations.secret_file import load_secret
+from agent.coordinator.operations.files import links
+from agent.coordinator.operations.log.secret_file import load_secret
 from agent.core.errors import ConfigurationError
 from agent.core.quantities import parse_time
 from support.server import Served, serve

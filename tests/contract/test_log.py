@@ -12,8 +12,8 @@ import pytest
 from nacl.signing import SigningKey
 from sqlalchemy import text
 
-from agent.coordinator.log import PUBLISHED
 from agent.coordinator.operations.context import Connection
+from agent.coordinator.sequencer import PUBLISHED
 from agent.core.errors import ConfigurationError
 from aitbc import AITBCClient
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import marketplace
+from agent.coordinator.operations.market import marketplace
 from agent.coordinator.store import events as event_store
 from support.jobs import job, submit
 from support.scripted_miner import ScriptedMiner, capabilities

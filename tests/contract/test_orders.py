@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, event
 
-from agent.coordinator.operations import orders
+from agent.coordinator.operations.miners import orders
 from agent.coordinator.store import queue
 from support.jobs import submit
 from support.miner_socket import Socket

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import leases
+from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import ledger
 from agent.core.jobs import DEADLINE_GRACE_SECONDS
 from agent.core.quantities import format_time

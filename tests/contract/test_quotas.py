@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import storage
+from agent.coordinator.operations.files import quota
 from support.jobs import submit
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve
@@ -280,14 +280,14 @@ def test_what_a_run_stored_and_did_not_deliver_is_removed(
     junk, kept = miner.upload(b"junk"), miner.upload(b"checkpoint", "image/png")
     output = {**kept, "name": "frame_0001.png", "extra": {"frame": 1}}
     assert miner.job(lease, "events", events=[{"kind": "output", "data": output}]).status_code == 204
-    served.do(storage.settle_run_outputs)
+    served.do(quota.settle_run_outputs)
     assert served.context.artifacts.path(junk["artifact_id"]).exists()  # the run may still name it
     assert miner.job(lease, "release", reason="away").status_code == 200
-    served.do(storage.settle_run_outputs)
+    served.do(quota.settle_run_outputs)
     assert not blob(served, junk).exists()
     assert client.get(f"/v1/artifacts/{kept['artifact_id']}").content == b"checkpoint"
     assert client.delete(f"/v1/jobs/{job_id}").status_code == 200
-    served.do(storage.settle_run_outputs)
+    served.do(quota.settle_run_outputs)
     assert client.get(f"/v1/artifacts/{kept['artifact_id']}").content == b"checkpoint"
     assert client.delete(f"/v1/artifacts/{kept['artifact_id']}").status_code == 204
     assert not blob(served, kept).exists()

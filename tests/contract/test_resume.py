@@ -16,10 +16,11 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from agent.coordinator.feed import NUMBER_BITS
-from agent.coordinator.operations import access, streams
-from agent.coordinator.operations import events as run_events
+from agent.coordinator.feed.feed import NUMBER_BITS
+from agent.coordinator.operations import streams
+from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.miners import events as run_events
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent, StoredEvent
 from support.jobs import WHISPER, followed, submit
@@ -342,7 +343,7 @@ def test_more_is_told_between_two_changes_than_there_are_numbers_for(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The upkeep takes a new number in time, so they rise all the same."""
-    monkeypatch.setattr("agent.coordinator.feed.NUMBER_BITS", 8)
+    monkeypatch.setattr("agent.coordinator.feed.feed.NUMBER_BITS", 8)
     with StreamSocket(served.url, served.client_key, types="job_event") as stream:
         for start in range(0, 1000, 100):
             mumble(served, "job_1", *range(start, start + 100))

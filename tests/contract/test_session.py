@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import miners
+from agent.coordinator.operations.miners import sessions
 from agent.coordinator.routes.miner_session import _Connection
 from support.jobs import job, submit
 from support.miner_socket import Socket
@@ -150,7 +150,7 @@ def test_leases_that_could_not_be_sent_any_more_go_back_without_an_attempt(
     socket = StuckSocket(slots=4)
 
     async def connect(context: Any) -> None:
-        who = await miners.session_of(context, miner.registration["session_token"])
+        who = await sessions.session_of(context, miner.registration["session_token"])
         await _Connection(context, socket, who).serve()  # type: ignore[arg-type]  # all that it uses of a WebSocket
 
     served.do(connect)

@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import storage, uploads
-from agent.coordinator.operations.access import Caller, Role
+from agent.coordinator.operations.accounts.access import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.uploads import Interrupted, Part, UploadRecord
+from agent.coordinator.operations.files import quota, uploads
+from agent.coordinator.operations.files.uploads import Interrupted, Part, UploadRecord
 from agent.core.errors import ApiError, Conflict, NotFound, ServiceUnavailable
 from support.server import Served, serve
 
@@ -238,7 +238,7 @@ def test_files_that_nothing_refers_to_are_removed_when_they_are_old(
     for file in directory.rglob("*"):
         if file.is_file() and file != served.context.artifacts.path(young):
             os.utime(file, (0, served.context.clock() - DAY - 10))
-    assert served.do(storage.remove_orphans) == 2
+    assert served.do(quota.remove_orphans) == 2
     with pytest.raises(NotFound):
         served.context.artifacts.path(orphan)
     assert served.context.artifacts.path(young).exists()
@@ -250,7 +250,7 @@ def test_nothing_is_removed_while_the_database_knows_no_file(served: Served) -> 
     """It may have been moved away, and its backup is still to come."""
     blob = stored_alone(served, b"of the database that is away")
     os.utime(served.context.artifacts.path(blob), (0, 0))
-    assert served.do(storage.remove_orphans) == 0
+    assert served.do(quota.remove_orphans) == 0
     assert served.context.artifacts.path(blob).exists()
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.coordinator.operations import access
-from agent.coordinator.operations.access import Role
+from agent.coordinator.operations.accounts import access
+from agent.coordinator.operations.accounts.access import Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent

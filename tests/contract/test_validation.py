@@ -11,7 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from agent.coordinator.operations import estimates, supply
+from agent.coordinator.operations import supply
+from agent.coordinator.operations.jobs import estimates
 from runners import registry
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served

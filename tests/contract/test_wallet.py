@@ -12,8 +12,8 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from agent.coordinator.store import ledger
-from agent.coordinator.store.engine import Connection
-from agent.coordinator.store.tables import balances
+from agent.coordinator.store.schema.tables import balances
+from agent.coordinator.store.sqlite.database import Connection
 from agent.core.ledger import available
 from support.jobs import submit
 from support.scripted_miner import ScriptedMiner

@@ -37,7 +37,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def stage(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """A coordinator in the receiver's network, with the webhook settings that are given."""
-    monkeypatch.setattr("agent.coordinator.webhooks.internet", receiver.network)
+    monkeypatch.setattr("agent.coordinator.webhook_sender.internet", receiver.network)
 
     @contextmanager
     def start(**webhooks: Any) -> Iterator[Stage]:

@@ -19,7 +19,6 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.operations import wire
 from agent.core.durations import parse_duration
 from agent.core.errors import ApiError, ConfigurationError
 from agent.core.quantities import Bytes, parse_decimal, parse_money, parse_quantity, parse_time
@@ -27,6 +26,7 @@ from agent.core.schedules import parse_window
 from agent.core.tracing import trace_id_in
 from agent.core.tus import parse_checksum, parse_metadata
 from agent.miner.runs.lease import Lease, digest_agrees
+from agent.protocol import messages
 from agent.settings.sources import parse_file
 from aitbc.attestation import verify_attestation
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
@@ -350,7 +350,7 @@ TARGETS: dict[str, Target] = {
         lambda: [_vectors("notes")["witness_key"].encode()],
     ),
     **{
-        name.lower(): _message_target(getattr(wire, name))
+        name.lower(): _message_target(getattr(messages, name))
         for name in _MESSAGES
     },
 }  # fmt: skip

@@ -24,20 +24,38 @@ from nacl.signing import SigningKey
 from sqlalchemy import select
 
 from agent.configuration import load_catalogue
-from agent.coordinator.artifacts import ArtifactDirectory
+from agent.coordinator.blobs.resumable import UploadDirectory
+from agent.coordinator.blobs.space import Space
+from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
-from agent.coordinator.feed import Feed
-from agent.coordinator.hub import Hub
-from agent.coordinator.log import LogSigner, Sequencer, integrate
+from agent.coordinator.feed.feed import Feed
+from agent.coordinator.feed.hub import Hub
 from agent.coordinator.measures import MEASURES
-from agent.coordinator.operations import access, events, jobs, leases, miners, wallet
-from agent.coordinator.operations.access import Caller, Role
+from agent.coordinator.operations.accounts import access, wallet
+from agent.coordinator.operations.accounts.access import Caller, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.fsck import examine
-from agent.coordinator.operations.miners import Session
-from agent.coordinator.operations.submission import JobRequest
-from agent.coordinator.operations.wire import (
+from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs.validation import JobRequest
+from agent.coordinator.operations.log.fsck import examine
+from agent.coordinator.operations.miners import events, leases, sessions
+from agent.coordinator.operations.miners.sessions import Session
+from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
+from agent.coordinator.store import counts, run_outputs
+from agent.coordinator.store import events as event_store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import ledger as ledger_store
+from agent.coordinator.store.run_outputs import RunOutput
+from agent.coordinator.store.schema import tables
+from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.coordinator.webhook_sender import WebhookSender
+from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
+from agent.core.jobs import FINAL, JobState, Outcome
+from agent.core.ledger import available, escrow
+from agent.core.quantities import to_units
+from agent.measures import Meter
+from agent.protocol.messages import (
     Heartbeat,
     Registration,
     RunEvents,
@@ -45,21 +63,6 @@ from agent.coordinator.operations.wire import (
     RunRelease,
     RunResult,
 )
-from agent.coordinator.space import Space
-from agent.coordinator.store import counts, run_outputs, tables
-from agent.coordinator.store import events as event_store
-from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import ledger as ledger_store
-from agent.coordinator.store.engine import Connection, Database
-from agent.coordinator.store.run_outputs import RunOutput
-from agent.coordinator.store.schema import prepare
-from agent.coordinator.uploads import UploadDirectory
-from agent.coordinator.webhooks import WebhookSender
-from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
-from agent.core.jobs import FINAL, JobState, Outcome
-from agent.core.ledger import available, escrow
-from agent.core.quantities import to_units
-from agent.measures import Meter
 from agent.settings import ConnectionSettings, CoordinatorSettings, WebhookSettings
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
@@ -258,14 +261,14 @@ class Histories(RuleBasedStateMachine):
             assert life.lease.session == answer["session"]
             assert life.state is JobState.RUNNING or life.lease.last_moment <= self.clock()
             assert life.lease.expires_at <= max(self.kept_until.get(job_id, 0.0), life.lease.last_moment)
-        miner.session = self.do(miners.session_of(self.context, answer["session_token"]))
+        miner.session = self.do(sessions.session_of(self.context, answer["session_token"]))
         miner.online = True
         if older is not None:
             with pytest.raises(StaleSession):
-                self.do(miners.heartbeat(self.context, older, Heartbeat()))
+                self.do(sessions.heartbeat(self.context, older, Heartbeat()))
 
     async def register(self, miner: PlayedMiner) -> dict[str, Any]:
-        challenge = await miners.challenge(self.context)
+        challenge = await sessions.challenge(self.context)
         public_key = bytes(miner.identity.key.verify_key)
         payload = registration_payload(challenge["nonce"], challenge["origin"], public_key)
         body = {
@@ -279,7 +282,7 @@ class Histories(RuleBasedStateMachine):
                 {"job_id": lease["job_id"], "fence": lease["fence"]} for lease in miner.finished
             ],
         }  # fmt: skip
-        miner.identity.registration = await miners.register(
+        miner.identity.registration = await sessions.register(
             self.context, Registration.model_validate(body)
         )  # fmt: skip
         return miner.identity.registration
@@ -344,7 +347,7 @@ class Histories(RuleBasedStateMachine):
                 {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 40} for lease in miner.leases
             ]
         }
-        answer = self.do(miners.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
+        answer = self.do(sessions.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
         for lease, said in zip(miner.leases, answer["leases"], strict=True):
             life = self.job(lease["job_id"]).life
             newest = self.is_newest(miner, lease)
@@ -462,7 +465,7 @@ class Histories(RuleBasedStateMachine):
         # Its own leases stand in the heartbeat too, or they would be taken for lost on their way to it.
         named = [{"job_id": item["job_id"], "fence": item["fence"]} for item in (lease, *stranger.leases)]
         body = {"leases": named}
-        answer = self.do(miners.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
+        answer = self.do(sessions.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
         assert answer["leases"][0]["status"] in ("lost", "cancelled")
         told = RunEvents.model_validate(
             {"fence": lease["fence"], "events": [{"kind": "segment", "data": {}}]}

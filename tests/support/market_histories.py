@@ -7,15 +7,15 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from agent.coordinator.operations import marketplace, offers
-from agent.coordinator.operations.access import Caller, Role
-from agent.coordinator.operations.marketplace import AcceptRequest
-from agent.coordinator.operations.offers import OfferRequest
+from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.market import marketplace, offers
+from agent.coordinator.operations.market.marketplace import AcceptRequest
+from agent.coordinator.operations.market.offers import OfferRequest
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import offers as store
-from agent.coordinator.store.engine import Connection
 from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.sqlite.database import Connection
 from agent.core.errors import Conflict, OfferNotAvailable
 from agent.core.jobs import JobState
 from agent.core.offers import Offer

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import uvloop
 
 from agent.coordinator.app import build_app, build_context
-from agent.coordinator.operations import access, wallet
-from agent.coordinator.operations.access import Role
+from agent.coordinator.http.server import Server, listen
+from agent.coordinator.operations.accounts import access, wallet
+from agent.coordinator.operations.accounts.access import Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.server import Server, listen
 from agent.settings import Settings
 
 T = TypeVar("T")

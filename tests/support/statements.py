@@ -11,7 +11,8 @@ from unittest import mock
 
 from sqlalchemy import Connection, Engine, event
 
-from agent.coordinator.store import engine, prepared
+from agent.coordinator.store.sqlite import database as engine
+from agent.coordinator.store.sqlite import prepared
 
 Statement = tuple[str, Sequence[Any]]
 

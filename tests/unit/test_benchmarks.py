@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import func, select
 
 from agent.coordinator.store import access, ledger
-from agent.coordinator.store.engine import Database
-from agent.coordinator.store.schema import prepare
-from agent.coordinator.store.tables import job_counts, jobs
+from agent.coordinator.store.schema.tables import job_counts, jobs
+from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite.database import Database
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LIMIT_SECONDS = 150

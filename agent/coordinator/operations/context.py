@@ -7,17 +7,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.coordinator.artifacts import ArtifactDirectory
+from agent.coordinator.blobs.resumable import UploadDirectory
+from agent.coordinator.blobs.space import Space
+from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch import Dispatcher
-from agent.coordinator.feed import Feed
-from agent.coordinator.hub import Hub
-from agent.coordinator.log import LogSigner, Sequencer
-from agent.coordinator.space import Space
-from agent.coordinator.store.engine import Connection, Database
+from agent.coordinator.feed.feed import Feed
+from agent.coordinator.feed.hub import Hub
+from agent.coordinator.sequencer import LogSigner, Sequencer
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.uploads import UploadDirectory
-from agent.coordinator.webhooks import WebhookSender
+from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.liveness import Liveness

@@ -6,11 +6,11 @@ import asyncio
 from contextlib import suppress
 from typing import Final, Literal
 
-from agent.coordinator.log import LogInconsistent
-from agent.coordinator.log import check as check_log
 from agent.coordinator.operations.context import Context
+from agent.coordinator.sequencer import LogInconsistent
+from agent.coordinator.sequencer import check as check_log
 from agent.coordinator.store.counts import by_state
-from agent.coordinator.store.engine import healthy
+from agent.coordinator.store.sqlite.database import healthy
 from agent.core.errors import ServiceUnavailable
 from agent.core.quantities import format_time
 

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from agent.coordinator.operations import offers
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.estimates import Estimates, estimates
-from agent.coordinator.operations.submission import adapter_names, check_service_call, model_names
+from agent.coordinator.operations.jobs.estimates import Estimates, estimates
+from agent.coordinator.operations.jobs.validation import adapter_names, check_service_call, model_names
+from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.supply import Supply, supply
 from agent.core.errors import NotFound, ValidationFailed
 from agent.core.near_names import hint, nearest

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.feed import ALL, EVERYBODY, NUMBER_BITS, account_topic, message_of, miner_topic
-from agent.coordinator.hub import RESYNC, Message, Subscription
-from agent.coordinator.operations.access import Caller, Credential, Role, authenticate
+from agent.coordinator.feed.feed import ALL, EVERYBODY, NUMBER_BITS, account_topic, message_of, miner_topic
+from agent.coordinator.feed.hub import RESYNC, Message, Subscription
+from agent.coordinator.operations.accounts.access import Caller, Credential, Role, authenticate
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events as store
 from agent.coordinator.store.events import StoredEvent

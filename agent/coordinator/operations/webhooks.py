@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.coordinator.operations import jobs
-from agent.coordinator.operations.access import Caller
+from agent.coordinator.operations.accounts.access import Caller
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.store import webhooks as store
 from agent.coordinator.store.webhooks import Delivery, Secret
-from agent.coordinator.webhooks import make_secret
+from agent.coordinator.webhook_sender import make_secret
 from agent.core.errors import Conflict
 from agent.core.quantities import format_time
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from agent.coordinator.operations.access import Role
+from agent.coordinator.operations.accounts.access import Role
 from agent.core import fields
 from agent.core.fields import Answer, example
 

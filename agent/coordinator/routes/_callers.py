@@ -13,11 +13,12 @@ from typing import Annotated, Final
 from fastapi import Depends, Header, Query, Request
 from starlette.types import Scope
 
-from agent.coordinator import credentials
-from agent.coordinator.operations import access, miners
-from agent.coordinator.operations.access import Caller, Credential, Role
+from agent.coordinator.http import credentials
+from agent.coordinator.operations.accounts import access
+from agent.coordinator.operations.accounts.access import Caller, Credential, Role
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import SESSION_PREFIX, Session
+from agent.coordinator.operations.miners import sessions
+from agent.coordinator.operations.miners.sessions import SESSION_PREFIX, Session
 from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
 
 MAX_WAIT_SECONDS: Final = 60
@@ -63,7 +64,7 @@ async def _session_of(context: Context, scope: Scope) -> Session:
     known, credential = scope.get("caller"), credentials.of_request(scope)
     if isinstance(known, Session):
         return known
-    return await miners.session_of(context, credential if isinstance(credential, str) else None)
+    return await sessions.session_of(context, credential if isinstance(credential, str) else None)
 
 
 async def _client_or_session_of(context: Context, scope: Scope) -> Caller | Session:

@@ -7,10 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import access, exclusion, logins, miners, wallet
-from agent.coordinator.operations.access import Role
+from agent.coordinator.operations.accounts import access, logins, wallet
+from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.miners import exclusion, sessions
 from agent.coordinator.routes._answers import AccountPage, Credited, Key, KeyName, NewKey
 from agent.coordinator.routes._callers import Admin, ContextOf, Limit
 from agent.core import fields
@@ -257,4 +258,4 @@ async def include_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) 
 @router.get("/overview", summary="Miners and queue")
 async def overview(context: ContextOf, _: Admin) -> Overview:
     """All miners with what they offer and what they do not, and how many jobs are in each state."""
-    return Overview(**await miners.overview(context))
+    return Overview(**await sessions.overview(context))

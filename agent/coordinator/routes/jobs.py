@@ -11,13 +11,13 @@ import structlog
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
-from agent.coordinator.operations import job_files
-from agent.coordinator.operations import jobs as operations
-from agent.coordinator.operations.following import Told, follow
+from agent.coordinator.operations.jobs import files as job_files
+from agent.coordinator.operations.jobs import jobs as operations
+from agent.coordinator.operations.jobs.following import Told, follow
+from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.streams import MAX_SEQ
-from agent.coordinator.operations.submission import JobRequest
 from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
 from agent.coordinator.routes._callers import (
     Client,

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import access, logins
-from agent.coordinator.operations.access import Role
+from agent.coordinator.operations.accounts import access, logins
+from agent.coordinator.operations.accounts.access import Role
 from agent.coordinator.routes._answers import Key, KeyName, NewKey
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf
 from agent.core import fields

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import log as operations
+from agent.coordinator.operations.log import log as operations
 from agent.coordinator.routes._answers import CheckpointCosigned
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.errors import Conflict, Forbidden, NotFound

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import machines, orders
+from agent.coordinator.operations.miners import machines, orders
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin
 from agent.core import fields
 from agent.core.errors import Conflict, NotFound

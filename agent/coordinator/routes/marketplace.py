@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, status
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import marketplace, statistics
-from agent.coordinator.operations import offers as operations
-from agent.coordinator.operations.marketplace import AcceptRequest
-from agent.coordinator.operations.offers import OfferRequest
+from agent.coordinator.operations.market import marketplace, statistics
+from agent.coordinator.operations.market import offers as operations
+from agent.coordinator.operations.market.marketplace import AcceptRequest
+from agent.coordinator.operations.market.offers import OfferRequest
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, Limit, Owner, OwnerOrAdmin
 from agent.core import fields
 from agent.core.errors import (

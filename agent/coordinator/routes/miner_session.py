@@ -15,12 +15,12 @@ from pydantic import ValidationError
 
 from agent.coordinator.connections import connection_of
 from agent.coordinator.dispatch import LeaseMessage, Port
-from agent.coordinator.large_json import LARGE, decode_large
-from agent.coordinator.operations import leases, miners, protocol
+from agent.coordinator.http.large_json import LARGE, decode_large
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import Session
-from agent.coordinator.operations.wire import MAX_SLOTS, SlotsMessage
+from agent.coordinator.operations.miners import leases, protocol, sessions
+from agent.coordinator.operations.miners.sessions import Session
 from agent.core.errors import ApiError, MinerExcluded, PayloadTooLarge, StaleSession, Unauthorized
+from agent.protocol.messages import MAX_SLOTS, SlotsMessage
 
 router = APIRouter(prefix="/miners", tags=["Miner protocol"])
 
@@ -48,7 +48,7 @@ async def session(websocket: WebSocket) -> None:
     scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
     await websocket.accept()
     try:
-        who = await miners.session_of(context, token if scheme.lower() == "bearer" else None)
+        who = await sessions.session_of(context, token if scheme.lower() == "bearer" else None)
     except (Unauthorized, MinerExcluded, StaleSession) as error:
         await _close(websocket, error)
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import statistics
+from agent.coordinator.operations.market import statistics
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core import fields
 from agent.core.errors import NotFound

@@ -9,11 +9,23 @@ from typing import Any, Final
 from fastapi import APIRouter, Request, Response, status
 
 from agent.coordinator.dispatch import LeaseMessage, Port
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import events as run_events
-from agent.coordinator.operations import leases, miners
-from agent.coordinator.operations.wire import (
+from agent.coordinator.operations.miners import events as run_events
+from agent.coordinator.operations.miners import leases, sessions
+from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
+from agent.core import fields
+from agent.core.errors import ApiError, Forbidden, MinerExcluded, ReceiptInvalid, StaleLease, Unauthorized
+from agent.protocol.answers import (
+    Admission,
+    Challenge,
+    Delivered,
+    HeartbeatAnswer,
+    Polled,
+    Registered,
+    RunEndedAnswer,
+)
+from agent.protocol.messages import (
     AdmissionRequest,
     Heartbeat,
     Poll,
@@ -23,18 +35,6 @@ from agent.coordinator.operations.wire import (
     RunRelease,
     RunResult,
 )
-from agent.coordinator.operations.wire_answers import (
-    Admission,
-    Challenge,
-    Delivered,
-    HeartbeatAnswer,
-    Polled,
-    Registered,
-    RunEndedAnswer,
-)
-from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
-from agent.core import fields
-from agent.core.errors import ApiError, Forbidden, MinerExcluded, ReceiptInvalid, StaleLease, Unauthorized
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/miners", tags=["Miner protocol"])
 
@@ -45,19 +45,19 @@ MATCHING_SECONDS: Final = 0.25
 @router.post("/challenge", summary="A nonce to sign")
 async def challenge(context: ContextOf) -> Challenge:
     """Good once, for a minute."""
-    return Challenge(**await miners.challenge(context))
+    return Challenge(**await sessions.challenge(context))
 
 
 @router.post("/admission", responses=errors(Unauthorized), summary="Whether a registration would be taken")
 async def admission(context: ContextOf, body: AdmissionRequest) -> Admission:
     """Asked before joining: no session is opened, and the enrolment token is not spent."""
-    return Admission(**await miners.admission(context, body))
+    return Admission(**await sessions.admission(context, body))
 
 
 @router.post("/register", responses=errors(Unauthorized, Forbidden, MinerExcluded), summary="Open a session")
 async def register(context: ContextOf, request: Registration) -> Registered:
     """Signed by the miner's key. A key that is new here needs an enrolment token."""
-    return Registered(**await miners.register(context, request))
+    return Registered(**await sessions.register(context, request))
 
 
 @router.post(
@@ -145,7 +145,7 @@ async def _take_back(context: ContextOf, session: MinerSession, undelivered: lis
 @router.post("/heartbeat", response_model_exclude_none=True, summary="Renew leases")
 async def heartbeat(context: ContextOf, session: MinerSession, body: Heartbeat) -> HeartbeatAnswer:
     """One for all leases."""
-    return HeartbeatAnswer(**await miners.heartbeat(context, session, body))
+    return HeartbeatAnswer(**await sessions.heartbeat(context, session, body))
 
 
 @router.post(

@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations import receipts as operations
+from agent.coordinator.operations.log import receipts as operations
 from agent.coordinator.routes._answers import Receipt, ReceiptVerification
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core import fields

@@ -13,10 +13,10 @@ from fastapi import APIRouter, Body, Response, status
 from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic_core import CoreSchema
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors, headers
-from agent.coordinator.operations import jobs as operations
-from agent.coordinator.operations.submission import JobOptions
+from agent.coordinator.operations.jobs import jobs as operations
+from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.routes._answers import JobCreated
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from agent.core.errors import Conflict, InsufficientBalance, NotFound, OfferNotAvailable

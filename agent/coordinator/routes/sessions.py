@@ -7,10 +7,10 @@ from typing import Annotated, Final, Self
 from fastapi import APIRouter, Request, Response, status
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agent.coordinator import cookies
+from agent.coordinator.http import cookies
 from agent.coordinator.openapi.declare import AUDIENCE, errors
-from agent.coordinator.operations import browser_sessions as operations
-from agent.coordinator.operations.browser_sessions import SessionRecord
+from agent.coordinator.operations.accounts import browser_sessions as operations
+from agent.coordinator.operations.accounts.browser_sessions import SessionRecord
 from agent.coordinator.routes._answers import Key
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core import fields

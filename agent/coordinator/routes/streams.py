@@ -14,12 +14,12 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.coordinator import credentials
 from agent.coordinator.connections import connection_of
+from agent.coordinator.http import credentials
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.streams import Stream, Wanted, open_stream
-from agent.coordinator.operations.submission import field_errors
 from agent.core.errors import ApiError, PayloadTooLarge, Unauthorized, ValidationFailed, error_body
+from agent.protocol.validation_errors import field_errors
 
 router = APIRouter(tags=["Streams"])
 

@@ -11,10 +11,10 @@ from fastapi.responses import Response
 from pydantic import StringConstraints
 from starlette.requests import ClientDisconnect
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import body, errors, headers
-from agent.coordinator.operations import uploads as operations
-from agent.coordinator.operations.uploads import Interrupted, Part, UploadRecord
+from agent.coordinator.operations.files import uploads as operations
+from agent.coordinator.operations.files.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.routes._answers import Upload
 from agent.coordinator.routes._callers import Client, ContextOf
 from agent.core import fields, tus

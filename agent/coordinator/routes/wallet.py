@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from agent.coordinator.operations import wallet as operations
+from agent.coordinator.operations.accounts import wallet as operations
 from agent.coordinator.routes._answers import TransactionPage, Wallet
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, Limit
 

@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import Field
 
-from agent.coordinator.large_json import LargeJsonRoute
+from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import webhooks as operations
 from agent.coordinator.routes._callers import Client, ContextOf

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from agent.coordinator.store.tables import accounts, api_keys, enrolments, logins
+from agent.coordinator.store.schema.tables import accounts, api_keys, enrolments, logins
 
 
 @dataclass(frozen=True, slots=True)

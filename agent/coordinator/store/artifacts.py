@@ -1,4 +1,4 @@
-"""Whose artifacts are, who may read them, and which are still needed. The bytes themselves are in `agent.coordinator.artifacts`."""
+"""Whose artifacts are, who may read them, and which are still needed. The bytes themselves are in `agent.coordinator.blobs.store`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.tables import (
+from agent.coordinator.store.schema.tables import (
     artifact_owners,
     artifacts,
     job_artifacts,
@@ -31,6 +30,7 @@ from agent.coordinator.store.tables import (
     run_outputs,
     stored_bytes,
 )
+from agent.coordinator.store.sqlite.prepared import Prepared
 
 _UNFINISHED = ("submitted", "running")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from agent.coordinator.store.access import KEY_COLUMNS, KeyRecord
-from agent.coordinator.store.tables import api_keys, browser_session_keys, browser_sessions
+from agent.coordinator.store.schema.tables import api_keys, browser_session_keys, browser_sessions
 
 
 @dataclass(frozen=True, slots=True)

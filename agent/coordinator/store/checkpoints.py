@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from agent.coordinator.store.tables import artifacts, job_checkpoints
+from agent.coordinator.store.schema.tables import artifacts, job_checkpoints
 
 
 @dataclass(frozen=True, slots=True)

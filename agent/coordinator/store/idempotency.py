@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, insert, select
 
-from agent.coordinator.store.tables import idempotency
+from agent.coordinator.store.schema.tables import idempotency
 
 KEPT_SECONDS = 86_400.0
 

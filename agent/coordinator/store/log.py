@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, text, update
 
-from agent.coordinator.store.prepared import Prepared
-from agent.coordinator.store.tables import (
+from agent.coordinator.store.schema.tables import (
     log_checkpoints,
     log_cosignatures,
     log_leaves,
@@ -17,6 +16,7 @@ from agent.coordinator.store.tables import (
     receipts,
     transactions,
 )
+from agent.coordinator.store.sqlite.prepared import Prepared
 from aitbc.merkle import leaf_hash
 from aitbc.settlement import Settlement, transaction_id
 

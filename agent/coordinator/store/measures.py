@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, func, select
 
-from agent.coordinator.store.tables import (
+from agent.coordinator.store.schema.tables import (
     job_counts,
     jobs,
     log_checkpoints,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from agent.coordinator.store.tables import challenges, miners
+from agent.coordinator.store.schema.tables import challenges, miners
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord, find_many
-from agent.coordinator.store.tables import jobs, miner_stats, miners, offers
+from agent.coordinator.store.schema.tables import jobs, miner_stats, miners, offers
 from agent.core.offers import Offer, OfferState, Promise, kind_of
 from agent.core.quantities import format_money, format_time, from_units
 from agent.core.reputation import NOTHING, Evidence

@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.coordinator.store.tables import artifacts, job_checkpoints, jobs, run_outputs
+from agent.coordinator.store.schema.tables import artifacts, job_checkpoints, jobs, run_outputs
 
 _FINAL = ("completed", "failed", "cancelled")
 

@@ -1,4 +1,4 @@
-"""Resumable uploads: whose they are, and how much of each is on disk. The bytes are in `agent.coordinator.uploads`."""
+"""Resumable uploads: whose they are, and how much of each is on disk. The bytes are in `agent.coordinator.blobs.resumable`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from agent.coordinator.store.tables import uploads
+from agent.coordinator.store.schema.tables import uploads
 
 
 @dataclass(frozen=True, slots=True)

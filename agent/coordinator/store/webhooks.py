@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
-from agent.coordinator.store.tables import gone_webhooks, webhook_deliveries, webhook_secrets
+from agent.coordinator.store.schema.tables import gone_webhooks, webhook_deliveries, webhook_secrets
 from agent.core.webhooks import DeliveryState
 
 PRUNED_AT_ONCE: Final = 1000

@@ -144,7 +144,7 @@ def test_a_coordinator_that_has_lost_a_task_is_not_kept_alive(
     async def broken(self: object) -> None:
         raise KeyError("lost")
 
-    monkeypatch.setattr("agent.coordinator.webhooks.WebhookSender.run", broken)
+    monkeypatch.setattr("agent.coordinator.webhook_sender.WebhookSender.run", broken)
 
     async def watch() -> None:
         async with coordinator(tmp_path / "data") as context:

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from agent.coordinator.store.engine import CHECKPOINT_PAGES, Database, healthy, sqlite_path
-from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.sqlite.database import CHECKPOINT_PAGES, Database, healthy, sqlite_path
+from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -264,7 +264,7 @@ WRITES_FOREVER = """
 import asyncio, itertools, sys
 from pathlib import Path
 from sqlalchemy import text
-from agent.coordinator.store.engine import Database
+from agent.coordinator.store.sqlite.database import Database
 
 def prepare(connection):
     with connection.begin():

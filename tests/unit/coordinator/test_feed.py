@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from agent.coordinator import feed
-from agent.coordinator.feed import NUMBER_BITS, Feed, Recent
-from agent.coordinator.hub import Hub
+from agent.coordinator.feed import feed
+from agent.coordinator.feed.feed import NUMBER_BITS, Feed, Recent
+from agent.coordinator.feed.hub import Hub
 from agent.coordinator.store import events
-from agent.coordinator.store.engine import Database
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.store.schema import prepare
+from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite.database import Database
 
 pytestmark = pytest.mark.anyio
 

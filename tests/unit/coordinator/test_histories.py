@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from agent.coordinator.store.engine import Database
-from agent.coordinator.store.schema import prepare
+from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite.database import Database
 from agent.core.jobs import JobState
 from support.histories import LEASE_SECONDS, Histories
 from support.market_histories import MarketHistories

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from agent.coordinator.hub import QUEUE_LIMIT, RESYNC, Hub
+from agent.coordinator.feed.hub import QUEUE_LIMIT, RESYNC, Hub
 
 pytestmark = pytest.mark.anyio
 

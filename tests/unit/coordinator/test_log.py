@@ -16,11 +16,12 @@ import pytest
 from nacl.signing import SigningKey
 from sqlalchemy import text
 
-from agent.coordinator import log
-from agent.coordinator.log import LogInconsistent, LogSigner, check, integrate, leaf_bytes, tree_of
-from agent.coordinator.store import engine, schema
+from agent.coordinator import sequencer
+from agent.coordinator.sequencer import LogInconsistent, LogSigner, check, integrate, leaf_bytes, tree_of
 from agent.coordinator.store import log as store
-from agent.coordinator.store.engine import Connection
+from agent.coordinator.store.schema import upgrade
+from agent.coordinator.store.sqlite import database as engine
+from agent.coordinator.store.sqlite.database import Connection
 from aitbc.log import Checkpoint, open_checkpoint
 from aitbc.merkle import EMPTY_ROOT, Frontier, consistency_proof, leaf_hash, verify_consistency
 from aitbc.settlement import Settlement
@@ -53,7 +54,7 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
 def transaction(path: Path) -> Iterator[Connection]:
     made = engine._engine(path, readers=1, read_only=False)
     with made.connect() as connection:
-        schema.prepare(connection)
+        upgrade.prepare(connection)
         with connection.begin():
             yield connection
     made.dispose()
@@ -76,7 +77,7 @@ def test_every_step_is_signed_and_continues_the_ones_before(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of every size around a tile's width; all checkpoints are consistent with the last one."""
-    monkeypatch.setattr(log, "BATCH", 300)
+    monkeypatch.setattr(sequencer, "BATCH", 300)
     frontier, checkpoints, size = Frontier(), [], 0
     for count in (1, 254, 1, 1, 255, 256, 300):
         queue(connection, range(size, size + count))
@@ -130,14 +131,15 @@ KILLED = """
 import asyncio, base64, os, signal, sys
 from pathlib import Path
 from nacl.signing import SigningKey
-from agent.coordinator.log import LogSigner, integrate
-from agent.coordinator.store import log as store, schema
-from agent.coordinator.store.engine import Database
+from agent.coordinator.sequencer import LogSigner, integrate
+from agent.coordinator.store.schema import upgrade
+from agent.coordinator.store import log as store
+from agent.coordinator.store.sqlite.database import Database
 from aitbc.settlement import parse_settlement
 
 async def main():
     database = Database(Path(sys.argv[1]))
-    database.open(schema.prepare)
+    database.open(upgrade.prepare)
     signer = LogSigner("log.test", SigningKey(b"l" * 32))
     for number, leaf in enumerate(sys.argv[2:]):
         await database.write(store.queue_settlement, parse_settlement(base64.b64decode(leaf)))

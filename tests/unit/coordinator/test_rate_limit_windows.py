@@ -7,7 +7,7 @@ import asyncio
 from limits import RateLimitItemPerSecond
 from limits.aio.strategies import FixedWindowRateLimiter
 
-from agent.coordinator.rate_limits import WindowStorage
+from agent.coordinator.http.rate_limits import WindowStorage
 
 
 class Clock:

@@ -13,9 +13,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 
-from agent.coordinator.store import migrations, schema
-from agent.coordinator.store.engine import Database
-from agent.coordinator.store.tables import metadata
+from agent.coordinator.store.schema import migrations, upgrade
+from agent.coordinator.store.schema.tables import metadata
+from agent.coordinator.store.sqlite.database import Database
 from agent.core.errors import ConfigurationError
 
 
@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 def open_and_close(path: Path) -> None:
     database = Database(path)
     try:
-        database.open(schema.prepare)
+        database.open(upgrade.prepare)
     finally:
         database.close()
 
@@ -82,7 +82,7 @@ def test_partial_indexes_have_their_conditions(path: Path) -> None:
 
 
 def test_the_expected_schema_is_the_newest_migration() -> None:
-    assert _scripts().get_heads() == [schema.HEAD]
+    assert _scripts().get_heads() == [upgrade.HEAD]
 
 
 def test_preparing_again_changes_nothing(path: Path) -> None:
@@ -92,7 +92,7 @@ def test_preparing_again_changes_nothing(path: Path) -> None:
     open_and_close(path)
     with create_engine(f"sqlite:///{path}").connect() as connection:
         assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "kept"
-        assert version(connection) == schema.HEAD
+        assert version(connection) == upgrade.HEAD
 
 
 def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_
                 connection.execute(text("INSERT INTO artifacts VALUES ('sha256:1', 5, 0)"))
         open_and_close(path)
         with create_engine(f"sqlite:///{path}").connect() as connection:
-            assert version(connection) == schema.HEAD
+            assert version(connection) == upgrade.HEAD
             assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "kept"
             assert connection.execute(text("SELECT size FROM artifacts")).scalar_one() == 5
             context = MigrationContext.configure(connection, opts={"compare_type": True})

@@ -9,8 +9,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 
-from agent.coordinator.store import migrations, schema, standings
-from agent.coordinator.store.engine import Database
+from agent.coordinator.store import standings
+from agent.coordinator.store.schema import migrations, upgrade
+from agent.coordinator.store.sqlite.database import Database
 from agent.core.reputation import HALF_LIFE_SECONDS
 
 OLD = "0003"
@@ -99,7 +100,7 @@ def database(tmp_path: Path) -> Database:
             command.upgrade(config, OLD)
             fill(connection)
     database = Database(path)
-    database.open(schema.prepare)
+    database.open(upgrade.prepare)
     return database
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import trustme
 
-from agent.coordinator.operations.access import create_enrolment
+from agent.coordinator.operations.accounts.access import create_enrolment
 from agent.miner.doctor import _network
 from agent.miner.doctor.diagnostics import Finding
 from agent.miner.identity import load_identity

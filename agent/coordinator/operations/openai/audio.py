@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agent.coordinator.operations import artifacts
-from agent.coordinator.operations.access import Caller
+from agent.coordinator.operations.accounts.access import Caller
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.files import artifacts
+from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
+from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.form import FILE, read_form
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, made_file, nonsense, service
-from agent.coordinator.operations.references import ARTIFACT_SCHEME
-from agent.coordinator.operations.submission import JobOptions
 from agent.core.errors import ValidationFailed
 from agent.core.fields import example
 from runners.whisper.request import Segment, TranscribeResult

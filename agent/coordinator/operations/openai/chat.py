@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from agent.coordinator.operations.access import Caller
+from agent.coordinator.operations.accounts.access import Caller
 from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, service
-from agent.coordinator.operations.submission import JobOptions
 from agent.core.fields import example
 from runners.llm.request import (
     MAX_NEW_TOKENS,

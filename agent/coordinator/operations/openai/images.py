@@ -8,12 +8,12 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from agent.coordinator.operations.access import Caller
+from agent.coordinator.operations.accounts.access import Caller
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.links import link_to
+from agent.coordinator.operations.files.links import link_to
+from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, made_file, service
-from agent.coordinator.operations.submission import JobOptions
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.fields import example
 from runners.stable_diffusion.request import (

@@ -10,11 +10,12 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from agent.coordinator.operations import artifacts, jobs
-from agent.coordinator.operations.access import Caller
+from agent.coordinator.operations.accounts.access import Caller
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs import JobView
-from agent.coordinator.operations.submission import MAX_SHOWN, JobOptions, model_names
+from agent.coordinator.operations.files import artifacts
+from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs.jobs import JobView
+from agent.coordinator.operations.jobs.validation import MAX_SHOWN, JobOptions, model_names
 from agent.coordinator.operations.supply import supply
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import (

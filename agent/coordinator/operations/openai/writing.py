@@ -9,8 +9,8 @@ from typing import Final, Protocol, Self
 
 from pydantic import BaseModel
 
-from agent.coordinator.hub import Message, Subscription
-from agent.coordinator.operations import jobs
+from agent.coordinator.feed.hub import Message, Subscription
+from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.openai.serving import Asked, drop, made
 from agent.core.errors import AnswerChanged, ApiError
 from agent.core.jobs import FINAL

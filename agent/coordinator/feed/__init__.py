@@ -1,0 +1,1 @@
+"""What happens, published to its subscribers in the order of the commits."""

@@ -1,0 +1,119 @@
+"""What is decided of a request before its body is read: whether its caller may send one, and how large it may be."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NamedTuple
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent.coordinator.http.middleware import answer_error
+from agent.coordinator.measures import REFUSED
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.miners.sessions import Session
+from agent.core.errors import ApiError, PayloadTooLarge
+
+_ROOT: Final = "(/api)?/v1"
+_STREAMED: Final = re.compile(
+    rf"{_ROOT}/(artifacts|jobs/[^/]+/files/[^/]+|uploads(/[^/]+)?|audio/(transcriptions|translations))"
+)
+"""These go to disk as they arrive, and keep the larger limit of artifacts themselves."""
+_RESULTS: Final = re.compile(rf"{_ROOT}/miners/jobs/[^/]+/result")
+_VERIFIED: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature)")
+"""Anybody may have these verified, so a key allows no larger ones."""
+_PREFIX: Final = re.compile(_ROOT)
+
+
+class Guarded(NamedTuple):
+    """A call that needs a key. `check` raises the error that refuses a request without it."""
+
+    path: re.Pattern[str]
+    methods: frozenset[str]
+    check: Callable[[Context, Scope], Awaitable[object]]
+
+
+class Bodies:
+    """ASGI middleware: answers 401 to a body without the key that its path needs, and 413 to one over its limit.
+
+    `RateLimits` stands before it and has found out who calls.
+    """
+
+    def __init__(self, app: ASGIApp, context: Context, guarded: Sequence[Guarded]) -> None:
+        self._app = app
+        self._context = context
+        self._guarded = guarded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        declared = _declared(scope) if scope["type"] == "http" else 0
+        if declared == 0:
+            await self._app(scope, receive, send)
+            return
+        try:
+            limit = await self._limit(scope)
+            if limit is not None and declared is not None and declared > limit:
+                self._context.meter.count(REFUSED, "size")
+                raise PayloadTooLarge(_message(limit), {"limit": limit})
+        except ApiError as error:
+            await answer_error(scope, send, error)
+            return
+        await self._app(scope, receive if limit is None else self._counted(receive, limit), send)
+
+    async def _limit(self, scope: Scope) -> int | None:
+        """How many bytes the body may have; None where the call itself counts them. Raises what the call's guard does."""
+        path, settings = scope["path"], self._context.settings
+        caller = scope.get("caller")
+        if caller is None:
+            await self._check_key(scope)
+        if _STREAMED.fullmatch(path):
+            return None
+        if caller is None or _VERIFIED.fullmatch(path):
+            return min(settings.max_body_without_key, settings.max_body)
+        if isinstance(caller, Session) and _RESULTS.fullmatch(path):
+            return settings.max_result
+        return settings.max_body
+
+    async def _check_key(self, scope: Scope) -> None:
+        prefix = _PREFIX.match(scope["path"])
+        rest = scope["path"][prefix.end() :] if prefix else ""
+        checks = (
+            call.check for call in self._guarded if scope["method"] in call.methods and call.path.match(rest)
+        )
+        if (check := next(checks, None)) is None:
+            return
+        try:
+            await check(self._context, scope)
+        except ApiError:
+            self._context.meter.count(REFUSED, "key")
+            raise
+
+    def _counted(self, receive: Receive, limit: int) -> Receive:
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                self._context.meter.count(REFUSED, "size")
+                raise HTTPException(PayloadTooLarge.status, _message(limit))
+            return message
+
+        return counted
+
+
+def _declared(scope: Scope) -> int | None:
+    """How long the body is: 0 if there is none, None if its length is not known before its end."""
+    declared: int | None = 0
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return None
+        if name == b"content-length" and value.isdigit():
+            declared = int(value)
+    return declared
+
+
+def _message(limit: int) -> str:
+    return f"The body may have at most {limit} bytes; upload files with POST /v1/artifacts."

@@ -1,0 +1,122 @@
+"""The cookie of a browser's session, and the checks that keep other sites from using it.
+
+A request acts with the cookie only if it names the role to act in (`X-Session-Role`, or `role` of a WebSocket's address), which
+no link, form or image of another site can do. It must come from a page of this origin, and one that changes something must
+carry the session's token (`X-CSRF-Token`), which only that page can read. Requests with an API key need none of this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import Response
+from starlette.types import Scope
+
+from agent.coordinator.operations.accounts.access import BrowserCredential, Role
+from agent.core.errors import Forbidden
+
+ROLE_HEADER: Final = "X-Session-Role"
+TOKEN_HEADER: Final = "X-CSRF-Token"  # noqa: S105 - the name of a header
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_SECURE: Final = frozenset({"https", "wss"})
+_ROLES: Final[Mapping[str, Role]] = {role.value: role for role in Role}
+_MAX_FIELDS: Final = 20
+
+
+def credential_of(scope: Scope) -> BrowserCredential | None:
+    """The session's secret and the role in which the request acts; None without both."""
+    secret = secret_of(scope)
+    role = _ROLES.get(_role(scope))
+    return BrowserCredential(secret, role) if secret and role else None
+
+
+def check(scope: Scope, credential: BrowserCredential) -> None:
+    """Raise `Forbidden` for a request that another site caused."""
+    check_origin(scope)
+    check_token(scope, credential.secret)
+
+
+def secret_of(scope: Scope) -> str | None:
+    """What the cookie holds."""
+    headers = Headers(scope=scope)
+    return cookie_parser("; ".join(headers.getlist("cookie"))).get(_name(scope)) or None
+
+
+def csrf_token(secret: str) -> str:
+    """The token that belongs to a session. It follows from the cookie's secret and does not give it away."""
+    return hashlib.blake2b(secret.encode(), person=b"csrf-token", digest_size=32).hexdigest()
+
+
+def check_origin(scope: Scope) -> None:
+    """Raise `Forbidden` for a request that a page of another origin made; a WebSocket's must say which page made it."""
+    headers = Headers(scope=scope)
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site == "same-origin":  # the browser says so itself, and knows better where a proxy has rewritten Host
+        return
+    if origin is None:
+        from_elsewhere = scope["type"] == "websocket"
+    else:
+        from_elsewhere = urlsplit(origin).netloc != headers.get("host")
+    if from_elsewhere or site not in (None, "none"):
+        raise Forbidden(
+            "This request comes from a page of another site, which may not use the dashboard's session. "
+            "Programs send an API key instead."
+        )
+
+
+def check_token(scope: Scope, secret: str) -> None:
+    """Raise `Forbidden` for a request that changes something without the session's token."""
+    if scope["type"] == "websocket" or scope["method"] in _SAFE:
+        return
+    if not has_token(scope, secret):
+        raise Forbidden(
+            f"Requests that change something with a session need its token in the header {TOKEN_HEADER}; "
+            "`GET /v1/session` has it."
+        )
+
+
+def has_token(scope: Scope, secret: str) -> bool:
+    """Whether the request carries the session's token."""
+    given = Headers(scope=scope).get(TOKEN_HEADER, "")
+    return hmac.compare_digest(given.encode(), csrf_token(secret).encode())
+
+
+def set_cookie(response: Response, scope: Scope, secret: str, max_age: int) -> None:
+    """Give the browser the session's secret, out of reach of scripts and of other sites."""
+    response.set_cookie(_name(scope), secret, max_age=max_age, **_attributes(scope))
+
+
+def clear_cookie(response: Response, scope: Scope) -> None:
+    """Have the browser forget the session."""
+    response.delete_cookie(_name(scope), **_attributes(scope))
+
+
+def _attributes(scope: Scope) -> dict[str, Any]:
+    return {"path": "/", "httponly": True, "samesite": "strict", "secure": scope["scheme"] in _SECURE}
+
+
+def _name(scope: Scope) -> str:
+    """Cookies do not know ports, and one machine may serve several dashboards: the name has the port."""
+    try:
+        port = urlsplit(f"//{Headers(scope=scope).get('host', '')}").port
+    except ValueError:
+        port = None
+    name = "aitbc_session" if port is None else f"aitbc_session_{port}"
+    return f"__Host-{name}" if scope["scheme"] in _SECURE else name
+
+
+def _role(scope: Scope) -> str:
+    if scope["type"] == "websocket":
+        text: str = scope["query_string"].decode("latin-1")
+        with suppress(ValueError):  # too many fields
+            return parse_qs(text, max_num_fields=_MAX_FIELDS).get("role", [""])[0]
+        return ""
+    role: str = Headers(scope=scope).get(ROLE_HEADER, "")
+    return role

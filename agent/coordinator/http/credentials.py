@@ -1,0 +1,43 @@
+"""Where a request carries its key, token or cookie."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.types import Scope
+
+from agent.coordinator.http import cookies
+from agent.coordinator.operations.accounts.access import BrowserCredential, Credential
+
+_BEARER: Final = b"bearer "
+_MAX_FIELDS: Final = 20
+
+
+def of_request(scope: Scope) -> Credential | None:
+    """The key, token or cookie of a request; for a WebSocket also that of `?token=`."""
+    key = None
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[: len(_BEARER)].lower() == _BEARER:
+            if bearer := str(value[len(_BEARER) :], "latin-1").strip():
+                return bearer
+        elif name == b"x-api-key":
+            key = str(value, "latin-1")
+    if key is None and scope["type"] == "websocket":
+        key = _token(scope["query_string"].decode("latin-1"))
+    return key or cookies.credential_of(scope)
+
+
+def checked(scope: Scope) -> Credential | None:
+    """As `of_request`. Raises `Forbidden` for a cookie in a request that another site caused."""
+    credential = of_request(scope)
+    if isinstance(credential, BrowserCredential):
+        cookies.check(scope, credential)
+    return credential
+
+
+def _token(query: str) -> str | None:
+    with suppress(ValueError):  # too many fields
+        return parse_qs(query, max_num_fields=_MAX_FIELDS).get("token", [None])[0]
+    return None

@@ -1,0 +1,132 @@
+"""Whether a request names this coordinator: the defence against DNS rebinding.
+
+A page in a browser can have its own name resolve to this machine's address. The browser then takes the coordinator for
+a part of the page's site, and lets its scripts read answers that need no key, from networks that the page's owner cannot reach.
+What gives it away is the name in the request: `Host` is the page's. An IP address there is never a page's name.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agent.coordinator.http.middleware import answer_error
+from agent.coordinator.measures import REFUSED
+from agent.core.errors import ApiError, Forbidden, UnknownHost
+from agent.core.rates import lies_in
+from agent.measures import Meter
+from agent.settings import CoordinatorSettings
+
+ANY: Final = "*"
+_LOCAL: Final = "localhost"
+
+
+class Hosts:
+    """ASGI middleware: answers 421 to a request for an unknown name, and 403 to a WebSocket of a foreign page.
+
+    `scope["known_host"]` says of the others whether their name is a known one.
+    """
+
+    def __init__(self, app: ASGIApp, settings: CoordinatorSettings, meter: Meter) -> None:
+        self._app = app
+        self._settings = settings
+        self._meter = meter
+        machine = socket.gethostname().lower()
+        self._names = frozenset(
+            {
+                _LOCAL,
+                machine,
+                f"{machine}.local",
+                settings.host.lower(),
+                *(name.lower() for name in settings.hosts),
+            }
+        )
+        self._below = tuple(name[1:] for name in self._names if name.startswith("*."))
+        self._loopback = _is_loopback(settings.host)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            self._check(scope)
+        except ApiError as error:
+            if scope["type"] == "websocket":
+                await receive()  # the connection's beginning
+            await answer_error(scope, send, error)
+            return
+        await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        host = hosts[0].decode("latin-1") if hosts else ""
+        known = len(hosts) <= 1 and self._knows(_name(host))
+        scope["known_host"] = known
+        if not known and (len(hosts) > 1 or self._settings.hosts or self._is_local(scope)):
+            self._meter.count(REFUSED, "host")
+            shown = host[:100] if len(hosts) == 1 else "more than one name"
+            raise UnknownHost(
+                f"This coordinator is not known as {shown!r}. Use its address, or add the name to the setting "
+                "coordinator.hosts; for a reverse proxy set coordinator.trusted_proxies."
+            )
+        if scope["type"] == "websocket":
+            self._check_origin(scope, host)
+
+    def _is_local(self, scope: Scope) -> bool:
+        """Whether the request can come from a page in a browser of this machine only, and from no proxy of the settings.
+
+        A proxy decides itself for which names it passes requests on. And where others reach the coordinator, it may have any name in
+        their networks, while a page learns nothing that its owner could not ask for.
+        """
+        client = scope.get("client")
+        return self._loopback and not lies_in(client[0] if client else None, self._settings.trusted_proxies)
+
+    def _knows(self, name: str) -> bool:
+        if ANY in self._names or name in self._names or name.endswith((f".{_LOCAL}", *self._below)):
+            return True
+        return not name or _address(name) is not None
+
+    def _check_origin(self, scope: Scope, host: str) -> None:
+        """Browsers name the page that opens a WebSocket, and let any page open one. Raises `Forbidden`."""
+        origins = [value.decode("latin-1") for name, value in scope["headers"] if name == b"origin"]
+        allowed: Sequence[str] = self._settings.origins
+        for origin in origins:
+            if _same(origin, host) or origin in allowed or ANY in allowed:
+                continue
+            self._meter.count(REFUSED, "origin")
+            raise Forbidden(
+                f"Pages of {origin[:100]!r} may not open WebSockets here; the operator can add it to the setting coordinator.origins."
+            )
+
+
+def _same(origin: str, host: str) -> bool:
+    """Whether an origin is that of the requested host. Some proxies leave out the port of the host."""
+    page = urlsplit(origin)
+    return host.lower() in (page.netloc.lower(), page.hostname)
+
+
+def _name(host: str) -> str:
+    """The name in a `Host` header, without its port and the dot at its end."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].rstrip(".").lower()
+
+
+def _address(name: str) -> object:
+    try:
+        return ip_address(name)
+    except ValueError:
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == _LOCAL

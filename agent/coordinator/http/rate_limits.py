@@ -1,0 +1,327 @@
+"""Counts calls per key and per address, and answers 429 to those over their budget.
+
+Each budget is a fixed window that begins with the first call, so `Retry-After` is exact: when it has passed, the whole
+budget is there again. At worst a caller has two budgets in quick succession, one at the end of a window and one after.
+The answers say what is left, after draft-ietf-httpapi-ratelimit-headers-11 (`RateLimit`, `RateLimit-Policy`).
+
+A key counts only once it is known to be valid. Until then its caller is an address, or made-up keys would bring a new
+budget each. Whether it is valid is looked up here as the routes do; they find it in the cache.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent.coordinator.connections import connection_of
+from agent.coordinator.http import credentials
+from agent.coordinator.http.middleware import answer_error
+from agent.coordinator.measures import RATE_LIMITED
+from agent.coordinator.operations.accounts import access
+from agent.coordinator.operations.accounts.access import BrowserCredential, Caller, Credential
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.miners import sessions
+from agent.coordinator.operations.miners.sessions import SESSION_PREFIX, Session
+from agent.core.errors import ApiError, RateLimitExceeded, ServiceUnavailable, Unauthorized
+from agent.core.rates import Rate, caller_address, lies_in
+from agent.settings import RateLimitSettings
+
+_ROOT: Final = "(/api)?/v1"
+_UNCOUNTED: Final = re.compile(rf"{_ROOT}/health|/|/dashboard(/.*)?")
+"""What costs next to nothing: health, and the dashboard's files, a dozen of which make one page."""
+_LOGINS: Final = re.compile(rf"{_ROOT}/(login|session)")
+_JOINING: Final = re.compile(rf"{_ROOT}/miners/(challenge|admission|register)")
+_CHECKING: Final = re.compile(rf"{_ROOT}/(receipts/verify|log/cosignature|registry/services/validate)")
+_UPLOADS: Final = re.compile(rf"{_ROOT}/(artifacts|uploads/?|jobs/[^/]+/files/[^/]+)")
+_SOCKET_CALLS: Final = re.compile(rf"{_ROOT}/miners/(heartbeat|jobs/[^/]+/[^/]+)")
+"""What miners say over their WebSocket as well, where nothing is counted: a miner that has only HTTP loses neither
+leases nor results to a limit, and its watchers no tokens."""
+_FORWARDED: Final = frozenset({b"forwarded", b"x-forwarded-for", b"x-real-ip"})
+
+_ADVICE: Final[Mapping[str, str]] = {
+    "client": "Ask less often: a job's events (`GET /v1/jobs/{id}/events`) and its `webhook_url` tell of changes.",
+    "uploads": "Send fewer and larger files.",
+    "miner": "Use the WebSocket `/v1/miners/session` instead of polls.",
+    "address": "Calls with an API key have a budget of their own.",
+    "failures": "Too many wrong API keys came from your address; check the key that you send.",
+    "logins": "Too many sign-ins were tried from your address; make a login link with `aitbc-agent login`.",
+    "joining": "Start the miners of a site one after the other.",
+    "checking": "Receipts can be verified offline (`aitbc receipts verify`); calls with an API key have a budget of their own.",
+    "connections": "Keep one WebSocket open, and send the key with its handshake.",
+}
+
+_PER_KEY: Final = frozenset({"client", "uploads", "miner"})
+
+log = structlog.get_logger()
+
+
+class WindowStorage(Storage):
+    """Counters of fixed windows in memory, of at most `limit` callers.
+
+    The library's own storage looks through all its counters on every call (5 ms for 50,000), and keeps as many as there are.
+    """
+
+    STORAGE_SCHEME = None
+
+    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self._limit = limit
+        self._clock = clock
+        # In the order in which their windows began, so that room is made at the front.
+        self._windows: OrderedDict[str, _Window] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    @property
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
+        """Memory does not fail."""
+        return ()
+
+    async def incr(self, key: str, expiry: float, amount: int = 1) -> int:
+        """Count, in a new window if the last one has ended."""
+        window = self._current(key)
+        if window is None:
+            self._make_room()
+            self._windows.pop(key, None)
+            window = self._windows[key] = _Window(self._clock() + expiry)
+        window.count += amount
+        return window.count
+
+    async def get(self, key: str) -> int:
+        """What has been counted in the current window."""
+        window = self._current(key)
+        return 0 if window is None else window.count
+
+    async def get_expiry(self, key: str) -> float:
+        """When the current window ends, on this storage's clock."""
+        window = self._current(key)
+        return self._clock() if window is None else window.ends_at
+
+    async def check(self) -> bool:
+        """Memory is always there."""
+        return True
+
+    async def reset(self) -> int:
+        """Forget everything."""
+        count = len(self._windows)
+        self._windows.clear()
+        return count
+
+    async def clear(self, key: str) -> None:
+        """Forget one counter."""
+        self._windows.pop(key, None)
+
+    def _current(self, key: str) -> _Window | None:
+        window = self._windows.get(key)
+        return window if window is not None and window.ends_at > self._clock() else None
+
+    def _make_room(self) -> None:
+        """Each new window clears away up to two old ones, so that the ended ones vanish without ever looking at all."""
+        for _ in range(2):
+            oldest = next(iter(self._windows), None)
+            if oldest is None or (len(self) < self._limit and self._current(oldest) is not None):
+                return
+            del self._windows[oldest]
+
+
+class _Window:
+    __slots__ = ("count", "ends_at")
+
+    def __init__(self, ends_at: float) -> None:
+        self.count = 0
+        self.ends_at = ends_at
+
+
+@dataclass(frozen=True, slots=True)
+class _Budget:
+    """A policy: its name in headers and messages, and how much it allows."""
+
+    name: str
+    rate: Rate
+    item: RateLimitItemPerSecond
+
+    @classmethod
+    def of(cls, name: str, rate: Rate) -> _Budget:
+        return cls(name, rate, RateLimitItemPerSecond(rate.amount, rate.seconds, namespace=name))
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """A budget after a call: what is left of it, and in how many seconds all of it is there again."""
+
+    budget: _Budget
+    left: int
+    seconds: int
+    refused: bool = False
+
+
+class RateLimits:
+    """The ASGI middleware; `clock` counts seconds from any beginning."""
+
+    def __init__(self, app: ASGIApp, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._context = context
+        self._settings: RateLimitSettings = context.settings.rate_limits
+        self._clock = clock
+        self._limiter = FixedWindowRateLimiter(WindowStorage(self._settings.max_tracked, clock))
+        self._budgets = {name: _Budget.of(name, getattr(self._settings, name)) for name in _ADVICE}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] not in ("http", "websocket") or _UNCOUNTED.fullmatch(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        uses = await self._count(scope)
+        refused = next((use for use in uses if use.refused), None)
+        if refused is not None:
+            await _refuse(refused, scope, receive, _with_headers(send, uses))
+            return
+        await self._app(scope, receive, _with_headers(send, uses) if uses else send)
+
+    async def _count(self, scope: Scope) -> list[_Use]:
+        """Find out who calls, and count the call against the budgets that it belongs to; the last one may refuse it."""
+        address = caller_address(_host(scope))
+        secret = credentials.of_request(scope)
+        try:
+            who = None if secret is None else await self._who(secret, address)
+        except Unauthorized:
+            return [await self._use("failures", address)] if self._settings.enabled else []
+        except RateLimitExceeded:
+            return [await self._state("failures", address, refused=True)]
+        if who is not None:
+            _identify(scope, who)
+        return await self._count_for(scope, who, secret or "", address) if self._settings.enabled else []
+
+    async def _count_for(
+        self, scope: Scope, who: Caller | Session | None, secret: Credential, address: str
+    ) -> list[_Use]:
+        if who is None:
+            return [await self._use(_policy_without_key(scope), address)]
+        free = isinstance(who, Session) and _SOCKET_CALLS.fullmatch(scope["path"])
+        if free or self._is_unlimited(scope):
+            return []
+        if isinstance(who, Session):
+            return [await self._use("miner", who.miner_id)]
+        key = access.fingerprint(secret)
+        uses = [await self._use("client", key)]
+        if not uses[0].refused and _begins_upload(scope):
+            uses.append(await self._use("uploads", key))
+        return uses
+
+    async def _who(self, secret: Credential, address: str) -> Caller | Session | None:
+        """Who has this secret, None if it tells nobody. Raises as `_caller`."""
+        if isinstance(secret, BrowserCredential):
+            # A browser keeps the cookie of a session that has ended, which is no attempt at guessing.
+            with suppress(ApiError):
+                return await access.authenticate(self._context, secret)
+            return None
+        if not secret.startswith(SESSION_PREFIX):
+            with suppress(ServiceUnavailable):  # the coordinator stops; the route says it
+                return await self._caller(secret, address)
+            return None
+        # A wrong session token counts like no key: a miner has one after a restart of either side, and the other miners of
+        # its site must not suffer for it.
+        with suppress(ApiError):
+            return await sessions.session_of(self._context, secret)
+        return None
+
+    async def _caller(self, secret: str, address: str) -> Caller:
+        """Who has this key. Raises `Unauthorized`, or `RateLimitExceeded` where too many wrong ones came from."""
+        if self._settings.enabled and not access.seen_lately(self._context, secret):
+            failures = self._budgets["failures"]
+            if not await self._limiter.test(failures.item, address):
+                raise RateLimitExceeded("too many wrong keys")
+        return await access.authenticate(self._context, secret)
+
+    async def _use(self, name: str, who: str) -> _Use:
+        budget = self._budgets[name]
+        if await self._limiter.hit(budget.item, who):
+            return await self._state(name, who)
+        if await self._limiter.storage.get(budget.item.key_for(who)) == budget.rate.amount + 1:
+            # Once in a window: a flood of calls makes no flood of lines.
+            log.warning("rate_limited", policy=name, address=who if name not in _PER_KEY else None)
+        return await self._state(name, who, refused=True)
+
+    async def _state(self, name: str, who: str, *, refused: bool = False) -> _Use:
+        if refused:
+            self._context.meter.count(RATE_LIMITED, name)
+        budget = self._budgets[name]
+        stats = await self._limiter.get_window_stats(budget.item, who)
+        seconds = max(1, math.ceil(stats.reset_time - self._clock()))
+        return _Use(budget, stats.remaining, seconds, refused=refused)
+
+    def _is_unlimited(self, scope: Scope) -> bool:
+        if not lies_in(_host(scope), self._settings.unlimited):
+            return False
+        # What a proxy has forwarded comes from somebody else, even where nobody told us that the proxy is one.
+        return all(name not in _FORWARDED for name, _ in scope["headers"])
+
+
+def _host(scope: Scope) -> str | None:
+    client = scope.get("client")
+    return client[0] if client else None
+
+
+def _identify(scope: Scope, who: Caller | Session) -> None:
+    """Note whose request and connection this is, for those who come after."""
+    scope["caller"] = who
+    connection = connection_of(scope)
+    if connection is not None and connection.owner is None:
+        owner, miner = (who.miner_id, True) if isinstance(who, Session) else (who.owner, False)
+        connection.identify(owner, miner=miner)
+
+
+def _policy_without_key(scope: Scope) -> str:
+    path = scope["path"]
+    if scope["type"] == "websocket":
+        return "connections"
+    if _LOGINS.fullmatch(path) and scope["method"] == "POST":
+        return "logins"
+    if _JOINING.fullmatch(path):
+        return "joining"
+    return "checking" if _CHECKING.fullmatch(path) else "address"
+
+
+def _begins_upload(scope: Scope) -> bool:
+    return scope.get("method") in ("POST", "PUT") and _UPLOADS.fullmatch(scope["path"]) is not None
+
+
+def _with_headers(send: Send, uses: Sequence[_Use]) -> Send:
+    """Tell what the policies are and what is left, with whatever is answered."""
+    policies = ", ".join(
+        f'"{use.budget.name}";q={use.budget.rate.amount};w={use.budget.rate.seconds}' for use in uses
+    )
+    states = ", ".join(f'"{use.budget.name}";r={use.left};t={use.seconds}' for use in uses)
+    headers = [(b"ratelimit-policy", policies.encode()), (b"ratelimit", states.encode())]
+
+    async def told(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            message["headers"] = [*message["headers"], *headers]
+        await send(message)
+
+    return told
+
+
+async def _refuse(use: _Use, scope: Scope, receive: Receive, send: Send) -> None:
+    name, rate = use.budget.name, use.budget.rate
+    error = RateLimitExceeded(
+        f"The limit of {rate} is reached; come back in {use.seconds} s. {_ADVICE[name]}",
+        {"policy": name, "limit": rate.amount, "window_seconds": rate.seconds, "retry_after": use.seconds},
+        retry_after=use.seconds,
+    )
+    if scope["type"] == "websocket":
+        await receive()  # the connection's beginning
+    await answer_error(scope, send, error)

@@ -1,0 +1,280 @@
+"""Who is asking: API keys, their roles, and tokens with which miners join."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from agent.coordinator.operations.context import Context
+from agent.coordinator.store import access as store
+from agent.coordinator.store import browser_sessions as session_store
+from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store.access import KeyRecord
+from agent.coordinator.store.sqlite.database import Connection
+from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
+from agent.core.quantities import format_time
+
+CACHE_SECONDS: Final = 5.0
+"""How long a key is believed without asking the database: another replica may have revoked it meanwhile."""
+CACHE_LIMIT: Final = 10_000
+MAX_ENROLMENT_SECONDS: Final = 30 * 86_400
+
+__all__ = [
+    "BrowserCredential",
+    "Caller",
+    "Credential",
+    "KeyRecord",
+    "NewKey",
+    "Role",
+    "authenticate",
+    "create_account",
+    "create_enrolment",
+    "create_key",
+    "create_own_key",
+    "digest",
+    "fingerprint",
+    "list_keys",
+    "make_secret",
+    "new_key",
+    "own_key",
+    "own_keys",
+    "require",
+    "revoke_key",
+    "revoke_own_key",
+    "seen_lately",
+    "store_key",
+    "view",
+]
+
+
+class Role(StrEnum):
+    """What a key is for."""
+
+    CLIENT = "client"
+    MINER = "miner"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody with a valid key. A client has an account, a miner's owner a miner."""
+
+    role: Role
+    account_id: str | None = None
+    miner_id: str | None = None
+    name: str = ""
+    key_id: str = ""
+
+    @property
+    def owner(self) -> str:
+        """Whose connections and streams count together: those of an account, of a miner, or of an administrator's key."""
+        return self.account_id or self.miner_id or self.key_id
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserCredential:
+    """What a browser's cookie holds, and the role in which the request acts."""
+
+    secret: str
+    role: Role
+
+
+Credential = str | BrowserCredential
+"""How a caller shows who it is: an API key, or a browser's session."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made: the only time that its secret is seen."""
+
+    record: KeyRecord
+    secret: str
+
+
+def view(record: KeyRecord) -> dict[str, Any]:
+    """A key as answers show it, without its secret."""
+    revoked_at = None if record.revoked_at is None else format_time(record.revoked_at)
+    return {**asdict(record), "created_at": format_time(record.created_at), "revoked_at": revoked_at}
+
+
+def digest(secret: str) -> str:
+    """How a secret is stored: SHA-256 in hex. Secrets are random, so no slow hash is needed."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def make_secret(prefix: str) -> str:
+    """A new secret of 256 random bits that says what it is for."""
+    return f"aitbc_{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def fingerprint(credential: Credential) -> str:
+    """A name for a credential that does not give it away."""
+    if isinstance(credential, BrowserCredential):
+        return f"{digest(credential.secret)}/{credential.role}"
+    return digest(credential)
+
+
+async def authenticate(context: Context, credential: Credential | None) -> Caller:
+    """The caller with this key or session. Raises `Unauthorized`."""
+    if not credential:
+        raise Unauthorized("Send your API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
+    name = fingerprint(credential)
+    known: dict[str, tuple[float, Caller]] = context.caches.setdefault("keys", {})
+    cached = known.get(name)
+    if cached is not None and context.clock() - cached[0] < CACHE_SECONDS:
+        return cached[1]
+    record = await _key(context, credential)
+    if record is None:
+        known.pop(name, None)
+        if isinstance(credential, BrowserCredential):
+            raise Unauthorized("This session has ended, or does not have this role. Sign in again.")
+        raise Unauthorized("This API key is not valid; it may have been revoked.")
+    caller = Caller(Role(record.role), record.account_id, record.miner_id, record.name, record.key_id)
+    if len(known) >= CACHE_LIMIT:
+        known.clear()
+    known[name] = (context.clock(), caller)
+    return caller
+
+
+async def _key(context: Context, credential: Credential) -> KeyRecord | None:
+    if isinstance(credential, BrowserCredential):
+        sha256, role = digest(credential.secret), credential.role.value
+        return await context.database.read(session_store.key_of, sha256, role, context.clock())
+    return await context.database.read(store.key_by_secret, digest(credential))
+
+
+def seen_lately(context: Context, credential: Credential) -> bool:
+    """Whether this was valid when it was last looked up, and has not been revoked here since."""
+    return fingerprint(credential) in context.caches.get("keys", {})
+
+
+def require(caller: Caller, *roles: Role) -> Caller:
+    """The caller, if it has one of the roles. Raises `Forbidden`."""
+    if caller.role not in roles:
+        needed = " or ".join(f"a key of role {role}" for role in roles)
+        raise Forbidden(f"This needs {needed}; yours has the role {caller.role}.")
+    return caller
+
+
+async def create_account(context: Context, name: str) -> str:
+    """A new account. Returns its id."""
+    account_id = context.new_id("account")
+    await context.database.write(store.add_account, account_id, name, context.clock())
+    return account_id
+
+
+async def create_key(
+    context: Context, role: Role, *, name: str, account_id: str | None = None, miner_id: str | None = None
+) -> NewKey:
+    """A new key. A client's needs an account, a miner's a miner. Raises `ValidationFailed`."""
+    key = new_key(context, role, name=name, account_id=account_id, miner_id=miner_id)
+    await context.database.write(_add_key, key)
+    return key
+
+
+def new_key(
+    context: Context, role: Role, *, name: str, account_id: str | None = None, miner_id: str | None = None
+) -> NewKey:
+    """A key that is not stored yet."""
+    if (role is Role.CLIENT) != (account_id is not None):
+        raise ValidationFailed(
+            "A client's key belongs to an account.", {"account_id": "needed for the role client"}
+        )
+    if (role is Role.MINER) != (miner_id is not None):
+        raise ValidationFailed("A miner's key belongs to a miner.", {"miner_id": "needed for the role miner"})
+    record = KeyRecord(context.new_id("key"), role.value, account_id, miner_id, name, context.clock())
+    return NewKey(record, make_secret(role.value))
+
+
+def store_key(connection: Connection, key: NewKey) -> None:
+    """Store a key inside a transaction of another use case."""
+    store.add_key(connection, key.record, digest(key.secret))
+
+
+def _add_key(connection: Connection, key: NewKey) -> None:
+    record = key.record
+    if record.account_id is not None and not store.account_exists(connection, record.account_id):
+        raise NotFound(f"There is no account {record.account_id}.")
+    if record.miner_id is not None and miner_store.find(connection, record.miner_id) is None:
+        raise NotFound(f"There is no miner {record.miner_id}.")
+    store_key(connection, key)
+
+
+async def list_keys(context: Context) -> list[KeyRecord]:
+    """All keys without their secrets."""
+    return await context.database.read(store.keys)
+
+
+async def revoke_key(context: Context, key_id: str) -> KeyRecord:
+    """Make a key useless. Returns what it was. Raises `NotFound`."""
+    if not await context.database.write(store.revoke_key, key_id, context.clock()):
+        raise NotFound(f"There is no valid key {key_id}.")
+    context.caches.pop("keys", None)
+    record = await context.database.read(store.key, key_id)
+    if record is None:
+        raise NotFound(f"There is no key {key_id}.")
+    return record
+
+
+async def own_key(context: Context, caller: Caller) -> KeyRecord:
+    """The key with which the caller asks."""
+    record = await context.database.read(store.key, caller.key_id)
+    if record is None:
+        raise NotFound(f"There is no key {caller.key_id}.")
+    return record
+
+
+async def own_keys(context: Context, caller: Caller) -> list[KeyRecord]:
+    """The valid keys of the caller's account, oldest first. Raises `Conflict` for a key without an account."""
+    return await context.database.read(store.keys_of, _account(caller))
+
+
+async def create_own_key(context: Context, caller: Caller, name: str) -> NewKey:
+    """Another client's key for the caller's account. Raises `Conflict` where it has as many as it may."""
+    key = new_key(context, Role.CLIENT, name=name, account_id=_account(caller))
+    await context.database.write(_add_own_key, key, context.settings.max_keys_per_account)
+    return key
+
+
+def _add_own_key(connection: Connection, key: NewKey, most: int) -> None:
+    if len(store.keys_of(connection, key.record.account_id or "")) >= most:
+        raise Conflict(
+            f"This account has {most} keys, as many as it may. Revoke one that is not used any more.",
+            {"limit": most},
+        )
+    store_key(connection, key)
+
+
+async def revoke_own_key(context: Context, caller: Caller, key_id: str) -> None:
+    """Make another key of the caller's account useless. Raises `NotFound`, `Conflict` for the one that asks."""
+    if key_id == caller.key_id:
+        raise Conflict("This is the key with which you ask; `DELETE /v1/key` revokes it.", {"key_id": key_id})
+    if key_id not in {record.key_id for record in await own_keys(context, caller)}:
+        raise NotFound(f"There is no valid key {key_id}.")
+    await revoke_key(context, key_id)
+
+
+def _account(caller: Caller) -> str:
+    """The caller's account. Raises `Conflict` if its key has none."""
+    if caller.account_id is None:
+        raise Conflict("Keys of one's own belong to an account; use a client's key.")
+    return caller.account_id
+
+
+async def create_enrolment(context: Context, *, uses: int, valid_seconds: float) -> tuple[str, float]:
+    """A token with which `uses` miners may join. Returns it and the time it expires."""
+    token = f"enrol_{secrets.token_urlsafe(24)}"
+    now = context.clock()
+    expires_at = now + min(valid_seconds, MAX_ENROLMENT_SECONDS)
+    await context.database.write(
+        store.add_enrolment,
+        context.new_id("enrolment"),
+        digest(token),
+        now=now,
+        expires_at=expires_at,
+        uses=uses,
+    )
+    return token, expires_at

@@ -1,0 +1,152 @@
+"""Sessions of browsers: begun with a login link or a key, ended by signing out, by their owner, or by time.
+
+The browser holds a cookie and no key, so a script in the page can use the session while the page is open, but cannot take
+it away. The session outlives a restart of the coordinator.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Final
+
+import structlog
+
+from agent.coordinator.operations.accounts import access, logins
+from agent.coordinator.operations.accounts.access import Caller, Role, digest
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import access as key_store
+from agent.coordinator.store import browser_sessions as store
+from agent.coordinator.store.browser_sessions import SessionKey, SessionRecord
+from agent.core.errors import NotFound, Unauthorized
+from agent.core.quantities import format_time
+
+__all__ = [
+    "SessionRecord",
+    "begin_with_key",
+    "begin_with_link",
+    "end",
+    "end_other",
+    "expire_due",
+    "find",
+    "list_sessions",
+    "view",
+]
+
+EXPIRED_AT_ONCE: Final = 100
+"""Sessions that one round of the upkeep ends."""
+
+log = structlog.get_logger()
+
+
+async def begin_with_link(context: Context, token: str, current: str | None) -> tuple[str, SessionRecord]:
+    """Use a login link's token: its keys are made for the session, and nobody sees them. Raises `Unauthorized`.
+
+    `current` is the cookie of a session that this one takes the place of, with its other roles. Returns the new cookie.
+    """
+    await logins.check(context, token)
+    secret = _new_secret()
+    record = await context.database.write(_begin_with_link, context, token, secret, current)
+    return _begun(context, secret, record)
+
+
+def _begin_with_link(
+    connection: Connection, context: Context, token: str, secret: str, current: str | None
+) -> SessionRecord:
+    made = logins.redeem(connection, context, digest(token))
+    keys = [SessionKey(key.record, own=True) for key in made]
+    return _add(connection, context, keys, secret, current)
+
+
+async def begin_with_key(context: Context, key: str, current: str | None) -> tuple[str, SessionRecord]:
+    """Use a key that somebody has; it stays valid when the session ends. Raises `Unauthorized`. Else as `begin_with_link`."""
+    caller = await access.authenticate(context, key)
+    secret = _new_secret()
+    record = await context.database.write(_begin_with_key, context, caller.key_id, secret, current)
+    return _begun(context, secret, record)
+
+
+def _begin_with_key(
+    connection: Connection, context: Context, key_id: str, secret: str, current: str | None
+) -> SessionRecord:
+    record = key_store.key(connection, key_id)
+    if record is None or record.revoked_at is not None:
+        raise Unauthorized("This API key is not valid; it may have been revoked.")
+    return _add(connection, context, [SessionKey(record, own=False)], secret, current)
+
+
+def _new_secret() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def _add(
+    connection: Connection, context: Context, keys: list[SessionKey], secret: str, current: str | None
+) -> SessionRecord:
+    now = context.clock()
+    before = None if current is None else store.find(connection, digest(current), now)
+    if before is not None:
+        roles = {held.key.role for held in keys}
+        keys = [*keys, *(held for held in before.keys if held.key.role not in roles)]
+        store.end(connection, [before.session_id], now, keeping=[held.key.key_id for held in keys])
+    expires_at = now + context.settings.session_seconds
+    record = SessionRecord(context.new_id("session"), now, expires_at, tuple(keys))
+    store.add(connection, record, digest(secret))
+    return record
+
+
+def _begun(context: Context, secret: str, record: SessionRecord) -> tuple[str, SessionRecord]:
+    context.caches.pop("keys", None)
+    log.info(
+        "browser_signed_in", session_id=record.session_id, keys=[held.key.key_id for held in record.keys]
+    )
+    return secret, record
+
+
+async def find(context: Context, secret: str) -> SessionRecord | None:
+    """The session with this cookie; None if it has ended."""
+    return await context.database.read(store.find, digest(secret), context.clock())
+
+
+async def end(context: Context, secret: str) -> None:
+    """End the session with this cookie at once. Ending it again is fine."""
+    record = await find(context, secret)
+    if record is not None:
+        await _end(context, record.session_id)
+
+
+async def list_sessions(context: Context, caller: Caller) -> list[SessionRecord]:
+    """The sessions of the caller's account or miner; all for an administrator."""
+    owner = {"account_id": caller.account_id, "miner_id": caller.miner_id}
+    if caller.role is Role.ADMIN:
+        owner = {}
+    return await context.database.read(store.of_owner, context.clock(), **owner)
+
+
+async def end_other(context: Context, caller: Caller, session_id: str) -> None:
+    """End a session of the caller's account or miner at once. Raises `NotFound`, also for somebody else's."""
+    if session_id not in {record.session_id for record in await list_sessions(context, caller)}:
+        raise NotFound(f"There is no session {session_id}.", {"session_id": session_id})
+    await _end(context, session_id)
+
+
+async def _end(context: Context, session_id: str) -> None:
+    await context.database.write(store.end, [session_id], context.clock())
+    context.caches.pop("keys", None)
+    log.info("browser_signed_out", session_id=session_id)
+
+
+async def expire_due(context: Context) -> None:
+    """End sessions whose time is over, with the keys that were made for them."""
+    now = context.clock()
+    if over := await context.database.read(store.expired, now, EXPIRED_AT_ONCE):
+        await context.database.write(store.end, over, now)
+        context.caches.pop("keys", None)
+
+
+def view(record: SessionRecord) -> dict[str, Any]:
+    """A session as answers show it."""
+    return {
+        "session_id": record.session_id,
+        "created_at": format_time(record.created_at),
+        "expires_at": format_time(record.expires_at),
+        "keys": [access.view(held.key) for held in record.keys],
+    }

@@ -1,0 +1,86 @@
+"""Links that log a dashboard in: each is good once, for a few minutes, and gives keys of the dashboard's own."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Final
+
+import structlog
+
+from agent.coordinator.operations.accounts import access
+from agent.coordinator.operations.accounts.access import NewKey, Role, digest
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import access as store
+from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store.access import LoginRecord
+from agent.core.errors import NotFound, Unauthorized
+from agent.core.quantities import format_time
+
+DASHBOARD: Final = "/dashboard/"
+
+log = structlog.get_logger()
+
+
+async def create_login(
+    context: Context, *, account_id: str | None = None, miner_id: str | None = None, admin: bool = False
+) -> dict[str, Any]:
+    """A link that gives a key of each of these; an administrator's where nothing is named. Raises `NotFound`."""
+    token = secrets.token_urlsafe(32)
+    expires_at = context.clock() + context.settings.login_seconds
+    record = LoginRecord(account_id, miner_id, admin or (account_id is None and miner_id is None))
+    await context.database.write(_add, context, digest(token), record, expires_at)
+    return {
+        "token": token,
+        "path": f"{DASHBOARD}#login={token}",
+        "expires_at": format_time(expires_at),
+    }
+
+
+def _add(
+    connection: Connection, context: Context, sha256: str, record: LoginRecord, expires_at: float
+) -> None:
+    if record.account_id is not None and not store.account_exists(connection, record.account_id):
+        raise NotFound(f"There is no account {record.account_id}.")
+    if record.miner_id is not None and miner_store.find(connection, record.miner_id) is None:
+        raise NotFound(f"There is no miner {record.miner_id}.")
+    login_id = context.new_id("login")
+    store.add_login(connection, login_id, sha256, record, now=context.clock(), expires_at=expires_at)
+
+
+async def login(context: Context, token: str) -> list[NewKey]:
+    """Use a link's token: new keys, which it gives once. Raises `Unauthorized`."""
+    await check(context, token)
+    made = await context.database.write(redeem, context, digest(token))
+    log.info("dashboard_logged_in", keys=[key.record.key_id for key in made])
+    return made
+
+
+async def check(context: Context, token: str) -> None:
+    """Refuse a made-up token without troubling the database's writer. Raises `Unauthorized`."""
+    if await context.database.read(store.find_login, digest(token), context.clock()) is None:
+        raise _no_such_link()
+
+
+def redeem(connection: Connection, context: Context, sha256: str) -> list[NewKey]:
+    """Use a link and make its keys, within a transaction. Raises `Unauthorized`."""
+    now = context.clock()
+    found = store.find_login(connection, sha256, now)
+    if found is None or not store.use_login(connection, sha256):
+        raise _no_such_link()
+    name = f"dashboard {format_time(now).partition('T')[0]}"
+    made = []
+    if found.account_id is not None:
+        made.append(access.new_key(context, Role.CLIENT, name=name, account_id=found.account_id))
+    if found.miner_id is not None:
+        made.append(access.new_key(context, Role.MINER, name=name, miner_id=found.miner_id))
+    if found.admin:
+        made.append(access.new_key(context, Role.ADMIN, name=name))
+    for key in made:
+        access.store_key(connection, key)
+    return made
+
+
+def _no_such_link() -> Unauthorized:
+    return Unauthorized(
+        "This login link was used already, or is too old. Make a new one with `aitbc-agent login`, or log in with an API key."
+    )

@@ -1,0 +1,1 @@
+"""Artifacts, uploads and links, within the quotas of their owners."""

@@ -1,0 +1,148 @@
+"""Storing, reading and deleting artifacts: for clients, and for miners with a lease."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import Any, Final
+
+from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.miners.sessions import Session
+from agent.coordinator.store import artifacts as store
+from agent.coordinator.store import run_outputs
+from agent.coordinator.store.artifacts import ArtifactRecord
+from agent.coordinator.store.run_outputs import RunOutput
+from agent.core.errors import Conflict, NotFound, PayloadTooLarge, StaleLease, ValidationFailed
+
+__all__ = ["ArtifactRecord", "delete", "find", "save", "save_output"]
+
+MAX_OUTPUTS: Final = 20_000
+"""Files that the runs of one job may store."""
+NAMED_JOBS: Final = 20
+"""Jobs that a refusal names."""
+
+
+async def save(
+    context: Context, caller: Caller, media_type: str, chunks: AsyncIterable[bytes], size: int | None = None
+) -> dict[str, Any]:
+    """Store a client's stream; `size` is its length where it is announced. Returns `{artifact_id, size, media_type}`.
+
+    Raises `PayloadTooLarge` beyond what the account may store, `InsufficientStorage`.
+    """
+    account_id = account_of(caller)
+    budgets = [quota.account_budget(context, account_id)]
+    async with quota.receiving(context, budgets, chunks, size) as stored:
+        record = ArtifactRecord(stored.artifact_id, stored.size, media_type)
+        await context.database.write(store.add, record, account_id, context.clock())
+    return {"artifact_id": stored.artifact_id, "size": stored.size, "media_type": media_type}
+
+
+async def save_output(
+    context: Context,
+    session: Session,
+    lease: tuple[str, int] | None,
+    media_type: str,
+    chunks: AsyncIterable[bytes],
+    size: int | None = None,
+) -> dict[str, Any]:
+    """Store an output of a run; `lease` is its job's id and its fence. Returns `{artifact_id, size, media_type}`.
+
+    Miners before version 0.2 name no lease: the file may then be an output of each job that the miner runs. Raises
+    `StaleLease` if the miner does not hold the lease, `ValidationFailed` if it holds none; `PayloadTooLarge` beyond what a job may store,
+    `InsufficientStorage` beyond what the miner or the disk may hold.
+    """
+    leases = await context.database.read(_leases, session, lease)
+    budgets = quota.run_budgets(context, leases[0][0], session.miner_id)
+    async with quota.receiving(context, budgets, chunks, size) as stored:
+        outputs = [
+            RunOutput(job_id, stored.artifact_id, session.miner_id, fence, media_type)
+            for job_id, fence in leases
+        ]
+        await context.database.write(_add_outputs, session, lease, outputs, stored.size, context.clock())
+    return {"artifact_id": stored.artifact_id, "size": stored.size, "media_type": media_type}
+
+
+def _leases(connection: Connection, session: Session, lease: tuple[str, int] | None) -> list[tuple[str, int]]:
+    """The leases that an output may be of. Raises `StaleLease` if there is none, `ValidationFailed` if none is named."""
+    if lease is None:
+        leases = run_outputs.leases_of(connection, session.miner_id)
+        if not leases:
+            raise ValidationFailed(
+                "A miner stores files only for a job that it runs.",
+                {"job_id": "name the job, and its lease's fence"},
+            )
+        return leases
+    if not run_outputs.has_lease(connection, lease[0], session.miner_id, lease[1]):
+        raise StaleLease(*lease)
+    return [lease]
+
+
+def _add_outputs(
+    connection: Connection,
+    session: Session,
+    lease: tuple[str, int] | None,
+    outputs: list[RunOutput],
+    size: int,
+    now: float,
+) -> None:
+    live = set(_leases(connection, session, lease))
+    for output in outputs:
+        if (output.job_id, output.fence) in live:
+            run_outputs.add(connection, output, size, now)
+        if run_outputs.count_of_job(connection, output.job_id) > MAX_OUTPUTS:
+            raise PayloadTooLarge(f"The runs of a job may store {MAX_OUTPUTS} files.", {"limit": MAX_OUTPUTS})
+
+
+async def delete(context: Context, caller: Caller, artifact_id: str) -> None:
+    """Delete a file of the caller's account. Its bytes go once no other account or job refers to them.
+
+    Raises `NotFound`, and `Conflict` while an unfinished job needs it.
+    """
+    await context.database.write(_disown, account_of(caller), artifact_id)
+    await quota.discard(context, [artifact_id])
+
+
+def _disown(connection: Connection, account_id: str, artifact_id: str) -> None:
+    if store.readable_by_account(connection, artifact_id, account_id) is None:
+        raise _not_found(artifact_id)
+    needing = store.needed_by(connection, artifact_id, account_id, NAMED_JOBS)
+    if needing:
+        raise Conflict(
+            f"Job {needing[0]} has not ended and needs this file. Wait for its end, or cancel it; then delete the file.",
+            {"job_ids": needing},
+        )
+    store.disown(connection, artifact_id, account_id)
+
+
+async def find(context: Context, who: Caller | Session, artifact_id: str) -> ArtifactRecord:
+    """The artifact, if the caller may read it. Raises `NotFound`."""
+    record = await _readable(context, who, artifact_id)
+    if record is None:
+        raise _not_found(artifact_id)
+    context.artifacts.path(artifact_id)
+    return record
+
+
+def _not_found(artifact_id: str) -> NotFound:
+    return NotFound(
+        f"There is no artifact {artifact_id}: it was deleted, was never stored here, or is not yours.",
+        {"artifact_id": artifact_id},
+    )
+
+
+def account_of(caller: Caller) -> str:
+    """The account that the caller's files belong to. Raises `Conflict` if it has none."""
+    if caller.account_id is None:
+        raise Conflict("Artifacts belong to an account; use a client's key.")
+    return caller.account_id
+
+
+async def _readable(context: Context, who: Caller | Session, artifact_id: str) -> ArtifactRecord | None:
+    if isinstance(who, Session):
+        return await context.database.look(store.readable_by_miner, artifact_id, who.miner_id, who.number)
+    if who.role is Role.ADMIN:
+        return await context.database.look(store.find, artifact_id)
+    if who.account_id is None:
+        return None
+    return await context.database.look(store.readable_by_account, artifact_id, who.account_id)

@@ -1,0 +1,270 @@
+"""Resumable uploads: begun, continued after whatever broke, and made artifacts when all bytes are there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agent.coordinator.blobs.resumable import GrowingFile, Interrupted
+from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.files import quota
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import uploads as store
+from agent.coordinator.store.artifacts import ArtifactRecord
+from agent.coordinator.store.uploads import UploadRecord
+from agent.core.errors import (
+    Conflict,
+    Locked,
+    NotFound,
+    PayloadTooLarge,
+    RateLimitExceeded,
+    ValidationFailed,
+)
+from agent.core.media_types import clean_media_type
+from agent.core.quantities import format_time
+from agent.core.tus import Checksum, parse_metadata
+
+__all__ = [
+    "Interrupted",
+    "Part",
+    "UploadRecord",
+    "append",
+    "create",
+    "expire_due",
+    "look",
+    "resume",
+    "terminate",
+    "view",
+]
+
+EXPIRED_AT_ONCE: Final = 100
+"""Uploads that one round of the upkeep removes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The body of one request. `size` is in bytes, None when the client does not tell it before."""
+
+    chunks: AsyncGenerator[bytes, None]
+    size: int | None
+    checksum: Checksum | None
+
+
+async def create(
+    context: Context, caller: Caller, *, length: int | None, metadata: str, part: Part | None
+) -> UploadRecord:
+    """Begin an upload of `length` bytes (None: told later), with its first part if there is one.
+
+    Raises `PayloadTooLarge`, `RateLimitExceeded` for too many unfinished ones, `ValidationFailed`, and what `append` does.
+    """
+    if caller.account_id is None:
+        raise Conflict("Uploads belong to an account; use a client's key.")
+    parse_metadata(metadata)
+    _check_size(context, length or 0)
+    now = context.clock()
+    upload = UploadRecord(
+        upload_id=context.new_id("upload"),
+        account_id=caller.account_id,
+        length=length,
+        received=0,
+        metadata=metadata,
+        artifact_id=None,
+        created_at=now,
+        expires_at=now + context.settings.upload_seconds,
+        finished_at=None,
+    )
+    await context.database.write(_create, context, upload)
+    if part is None and length != 0:
+        return upload
+    return await append(context, caller, upload.upload_id, 0, part or Part(_nothing(), 0, None))
+
+
+async def _nothing() -> AsyncGenerator[bytes, None]:
+    """The body of an empty file."""
+    yield b""
+
+
+def _check_size(context: Context, size: int) -> None:
+    if size > context.settings.max_artifact:
+        raise PayloadTooLarge(
+            f"An artifact may have at most {context.settings.max_artifact} bytes.",
+            {"limit": context.settings.max_artifact},
+        )
+
+
+def _create(connection: Connection, context: Context, upload: UploadRecord) -> None:
+    limit = context.settings.max_uploads_per_account
+    count, _ = store.unfinished(connection, upload.account_id)
+    if count >= limit:
+        raise RateLimitExceeded(
+            f"You have {limit} unfinished uploads, which is the limit; finish or delete some."
+        )
+    context.space.check_disk(upload.length or 0)
+    _check_quota(connection, context, upload.account_id, upload.length or 0)
+    store.add(connection, upload)
+
+
+def _check_quota(connection: Connection, context: Context, account_id: str, more: int) -> None:
+    """An upload of a known length is counted whole from its beginning, so that its parts need no further room."""
+    quota.account_budget(context, account_id).check(connection, context.space.held(account_id) + more)
+
+
+async def look(context: Context, caller: Caller, upload_id: str) -> UploadRecord:
+    """The upload as it was last recorded; it disturbs nobody. Raises `NotFound`, also for somebody else's."""
+    upload = await context.database.read(store.find, upload_id)
+    mine = upload is not None and (caller.role is Role.ADMIN or upload.account_id == caller.account_id)
+    if upload is None or not mine or upload.expires_at <= context.clock():
+        raise NotFound(f"There is no upload {upload_id}.", {"upload_id": upload_id})
+    return upload
+
+
+async def resume(context: Context, caller: Caller, upload_id: str) -> UploadRecord:
+    """The upload for a client that goes on with it: a request that still adds to it is ended, and counted in.
+
+    Raises `NotFound`, `Locked`.
+    """
+    await look(context, caller, upload_id)  # nobody else may disturb the one who writes
+    async with context.uploads.turn(upload_id) as file:
+        return await _settled(context, await look(context, caller, upload_id), file)
+
+
+async def append(
+    context: Context, caller: Caller, upload_id: str, offset: int, part: Part, length: int | None = None
+) -> UploadRecord:
+    """Add a part that begins at `offset`; `length` tells the length if it was not told before.
+
+    Raises `Conflict` when the upload is elsewhere, `PayloadTooLarge`, `ChecksumMismatch`, `NotFound`, `Locked`, and
+    `Interrupted` for a part that did not arrive whole.
+    """
+    await look(context, caller, upload_id)
+    async with context.uploads.turn(upload_id) as file:
+        upload = await _settled(context, await look(context, caller, upload_id), file)
+        if offset != upload.received:
+            raise Conflict(
+                f"The upload is at {upload.received}, not at {offset}; ask with HEAD and go on from there.",
+                {"offset": upload.received},
+            )
+        if length is not None:
+            upload = await _with_length(context, upload, length)
+        limit = context.settings.max_artifact if upload.length is None else upload.length
+        if part.size is not None and part.size > limit - offset:
+            raise PayloadTooLarge("This is more than the upload's length.", {"limit": limit})
+        if upload.finished_at is not None:
+            return upload
+        await _receive(context, upload, file, part, limit - offset)
+        return await _settled(context, await look(context, caller, upload_id), file)
+
+
+async def _with_length(context: Context, upload: UploadRecord, length: int) -> UploadRecord:
+    if length < upload.received or upload.length not in (None, length):
+        raise ValidationFailed(
+            "The upload's length cannot become this.",
+            {"Upload-Length": "not below what has arrived, and told only once"},
+        )
+    _check_size(context, length)
+    return await context.database.write(_set_length, context, upload, length)
+
+
+def _set_length(connection: Connection, context: Context, upload: UploadRecord, length: int) -> UploadRecord:
+    if upload.length is None:
+        _check_quota(connection, context, upload.account_id, length - upload.received)
+    store.set_length(connection, upload.upload_id, length)
+    return _existing(connection, upload.upload_id)
+
+
+def _existing(connection: Connection, upload_id: str) -> UploadRecord:
+    upload = store.find(connection, upload_id)
+    if upload is None:
+        raise NotFound(f"There is no upload {upload_id}.", {"upload_id": upload_id})
+    return upload
+
+
+async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, part: Part, room: int) -> None:
+    budgets = [] if upload.length is not None else [quota.account_budget(context, upload.account_id)]
+
+    async with quota.reserving(context, budgets, part.size) as reservation:
+
+        async def save(received: int) -> None:
+            artifact_id = f"sha256:{file.sha256}" if received == upload.length else None
+            expires_at = context.clock() + context.settings.upload_seconds
+            await context.database.write(store.save, upload.upload_id, received, artifact_id, expires_at)
+            reservation.recorded(received - upload.received)
+
+        try:
+            await file.append(
+                part.chunks,
+                save,
+                start=upload.received,
+                room=room,
+                cover=reservation.cover,
+                checksum=part.checksum,
+            )
+        except NotFound:  # its file is lost: what is left of it helps nobody
+            await context.database.write(store.remove, upload.upload_id)
+            raise
+
+
+async def _settled(context: Context, upload: UploadRecord, file: GrowingFile) -> UploadRecord:
+    """The upload; if all its bytes are there, as an artifact. A crash may have come between the one and the other."""
+    if upload.artifact_id is None or upload.length is None or upload.finished_at is not None:
+        return upload
+    try:
+        await context.artifacts.adopt(file.path, upload.artifact_id)
+    except NotFound:
+        await context.database.write(store.remove, upload.upload_id)
+        raise
+    media_type = clean_media_type(parse_metadata(upload.metadata).get("filetype"))
+    record = ArtifactRecord(upload.artifact_id, upload.length, media_type)
+    try:
+        finished = await context.database.write(_finish, context, upload, record)
+    finally:
+        context.artifacts.unpin(upload.artifact_id)
+    context.uploads.forget(upload.upload_id)
+    return finished
+
+
+def _finish(
+    connection: Connection, context: Context, upload: UploadRecord, record: ArtifactRecord
+) -> UploadRecord:
+    now = context.clock()
+    store.finish(connection, upload.upload_id, now)
+    # Its length has been counted since it was told, so there is no quota to check.
+    artifact_store.add(connection, record, upload.account_id, now)
+    return _existing(connection, upload.upload_id)
+
+
+async def terminate(context: Context, caller: Caller, upload_id: str) -> None:
+    """Forget an upload, and what has arrived of an unfinished one. A finished one's artifact stays. Raises `NotFound`, `Locked`."""
+    await look(context, caller, upload_id)
+    async with context.uploads.turn(upload_id):
+        await context.database.write(store.remove, upload_id)
+        await asyncio.to_thread(context.uploads.remove, upload_id)
+        context.uploads.forget(upload_id)
+
+
+async def expire_due(context: Context) -> None:
+    """Forget uploads whose time is over."""
+    now = context.clock()
+    for upload_id in await context.database.read(store.expired, now, EXPIRED_AT_ONCE):
+        with suppress(Locked):  # the next round comes
+            async with context.uploads.turn(upload_id):
+                if await context.database.write(store.remove_expired, upload_id, now):
+                    await asyncio.to_thread(context.uploads.remove, upload_id)
+                    context.uploads.forget(upload_id)
+
+
+def view(upload: UploadRecord) -> dict[str, Any]:
+    """An upload as `GET /v1/uploads/{id}` shows it."""
+    return {
+        "upload_id": upload.upload_id,
+        "offset": upload.received,
+        "length": upload.length,
+        "filename": parse_metadata(upload.metadata).get("filename"),
+        "artifact_id": upload.artifact_id if upload.finished_at is not None else None,
+        "created_at": format_time(upload.created_at),
+        "expires_at": format_time(upload.expires_at),
+    }

@@ -1,0 +1,1 @@
+"""Clients' jobs: their submission, their files, their progress."""

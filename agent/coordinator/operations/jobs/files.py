@@ -1,0 +1,79 @@
+"""Files that a job waits for: its client uploads them after the job was submitted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterable
+
+from agent.coordinator.blobs.store import Stored
+from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.files import quota
+from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs import validation as submissions
+from agent.coordinator.operations.jobs.estimates import estimates
+from agent.coordinator.operations.jobs.jobs import JobView
+from agent.coordinator.operations.jobs.references import ARTIFACT_SCHEME
+from agent.coordinator.store import artifacts as artifact_store
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import Conflict
+from agent.core.jobs import JobState
+
+
+async def upload_file(
+    context: Context,
+    caller: Caller,
+    job_id: str,
+    name: str,
+    media_type: str,
+    chunks: AsyncIterable[bytes],
+    size: int | None = None,
+) -> JobView:
+    """Store a file that a job waits for, and release the job once its last file is there.
+
+    `size` is the file's length where it is announced. Raises `Conflict` if the job waits for no such file,
+    `PayloadTooLarge` beyond what the account may store, `InsufficientStorage`.
+    """
+    _awaited_field(context, await jobs.find(context, caller, job_id), name)
+    budgets = [quota.account_budget(context, jobs.account_of(caller))]
+    async with quota.receiving(context, budgets, chunks, size) as stored:
+        record = await context.database.write(_fill, context, caller, job_id, name, media_type, stored)
+    if record.missing_files is None:
+        context.dispatcher.job_waiting()
+    return jobs.view(record, await estimates(context), context.clock())
+
+
+def _awaited_field(context: Context, record: JobRecord, name: str) -> tuple[str, list[str]]:
+    """The field that a file of this name fills, and all fields that still wait. Raises `Conflict`."""
+    if record.life.state is not JobState.SUBMITTED or record.missing_files is None:
+        raise Conflict(f"Job {record.job_id} does not wait for a file.", {"status": record.life.state.value})
+    missing: list[str] = json.loads(record.missing_files)
+    upload_field = context.services[record.service].upload_field
+    path = upload_field(json.loads(record.spec)["parameters"], name) if upload_field else missing[0]
+    if path not in missing:
+        raise Conflict(f"The job does not wait for a file for {path}.", {"missing_files": missing})
+    return path, missing
+
+
+def _fill(
+    connection: Connection,
+    context: Context,
+    caller: Caller,
+    job_id: str,
+    name: str,
+    media_type: str,
+    stored: Stored,
+) -> JobRecord:
+    record = jobs.own(store.find(connection, job_id), caller, job_id)
+    path, missing = _awaited_field(context, record, name)
+    file = ArtifactRecord(stored.artifact_id, stored.size, media_type)
+    artifact_store.add(connection, file, jobs.account_of(caller), context.clock())
+    artifact_store.link(connection, job_id, "input", [JobArtifact(stored.artifact_id, path, media_type)])
+    reference = f"{ARTIFACT_SCHEME}{stored.artifact_id}"
+    spec, digest = submissions.specify(submissions.with_file(record.spec, path, reference))
+    missing.remove(path)
+    store.save_files(connection, job_id, spec, digest, json.dumps(missing) if missing else None)
+    filled = store.find(connection, job_id)
+    return jobs.own(filled, caller, job_id)

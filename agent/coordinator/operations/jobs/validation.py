@@ -1,0 +1,407 @@
+"""From what a client writes to the specification that a miner gets: every field checked, every default filled in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs.addresses import webhook_url
+from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
+from agent.core.errors import InvalidJobType, ValidationFailed
+from agent.core.near_names import hint
+from agent.core.quantities import MAX_QUANTITY, Money, parse_quantity
+from agent.protocol.validation_errors import field_errors
+from aitbc.canonical import canonical_json, sha256_hex
+from aitbc.errors import VerificationError
+from runners.api import ServiceDefinition
+from runners.plain_json import check_json
+
+_ModelT = TypeVar("_ModelT", bound=BaseModel)
+
+MAX_SHOWN = 100
+"""How much of a wrong name an error repeats, in characters."""
+
+
+class _Body(BaseModel):
+    # Strict: what the published schema refuses is refused, "5" for a number too.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Resources(_Body):
+    """What the run may use, as Kubernetes quantities. `gpu` is a whole number of GPUs."""
+
+    cpu: str | None = Field(default=None, description="Cores", examples=["1000m"])
+    memory: str | None = Field(default=None, description="Main memory, bytes", examples=["2Gi"])
+    gpu: str | None = Field(default=None, description="GPUs, a whole number", examples=["1"])
+
+    @field_validator("cpu", "memory", "gpu")
+    @classmethod
+    def _quantity(cls, value: str | None) -> str | None:
+        if value is not None and parse_quantity(value) > MAX_QUANTITY:
+            raise ValueError("no machine has that much")
+        return value
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole(cls, value: str | None) -> str | None:
+        if value is not None and parse_quantity(value) % 1:
+            raise ValueError("gpu is a whole number of GPUs")
+        return value
+
+
+class Pricing(_Body):
+    """What the client is ready to pay at most, a decimal string."""
+
+    max_cost: Money | None = Field(
+        default=None,
+        description="Held in escrow until the job ends. Null: the coordinator's default (1.00)",
+        examples=["0.10"],
+    )
+
+
+class JobOptions(_Body):
+    """What every job may say, whatever its service."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        default=None, description="How lists call it. Null: the service"
+    )
+    resources: Resources = Resources()
+    pricing: Pricing = Pricing()
+    priority: Annotated[int, Field(ge=0, le=9)] = Field(default=0, description="9 is the most urgent")
+    timeout_seconds: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Longest time of one run. Null: the coordinator's default (3600)"
+    )
+    max_attempts: Annotated[int, Field(ge=1, le=10)] | None = Field(
+        default=None, description="Runs that machines' faults may cost. Null: the coordinator's default (3)"
+    )
+    miner_id: Annotated[str, Field(pattern=r"^miner_[a-z2-7]{1,64}$")] | None = Field(
+        default=None, description="The only miner that may run it"
+    )
+    webhook_url: Annotated[str, Field(max_length=2000)] | None = Field(
+        default=None,
+        description="Where a signed message goes when the job has ended",
+        examples=["https://example.com/hooks"],
+    )
+    offer_id: Annotated[str, Field(pattern=r"^offer_[0-9A-Za-z_-]{1,64}$")] | None = Field(
+        default=None, description="The offer that it is given to at once"
+    )
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> Self:
+        if self.miner_id is not None and self.offer_id is not None:
+            raise ValueError("name a miner or an offer, not both: an offer has its miner")
+        return self
+
+
+class JobRequest(JobOptions):
+    """A new job. `type` is a service id; hyphens and underscores are the same.
+
+    Most services take their input from `parameters`; a service that says so (Python models) from `model`, `input` and
+    `output` as well.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "image-classification",
+                    "type": "ai-inference",
+                    "model": {"type": "python", "entrypoint": "model.py", "requirements": ["numpy", "torch"]},
+                    "input": {"type": "image", "format": "jpeg"},
+                    "output": {"type": "json"},
+                    "resources": {"cpu": "1000m", "memory": "2Gi", "gpu": "1"},
+                    "pricing": {"max_cost": "0.10"},
+                }
+            ]
+        }
+    )
+
+    type: Annotated[str, Field(max_length=64, description="A service's id", examples=["ai-inference"])]
+    parameters: dict[str, Any] = Field(
+        default={}, description="The service's input; its schema is in the registry"
+    )
+    model: dict[str, Any] | None = Field(default=None, description="Of a Python model: its program")
+    input: dict[str, Any] | None = Field(default=None, description="Of a Python model: its input file")
+    output: dict[str, Any] | None = Field(default=None, description="Of a Python model: how it answers")
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A checked request. `missing` are the file fields whose files are still to come."""
+
+    definition: ServiceDefinition
+    type: str
+    name: str
+    model: str | None
+    parameters: Mapping[str, Any]
+    options: JobOptions
+    max_cost: Decimal
+    timeout_seconds: int
+    max_attempts: int
+    webhook_url: str | None = None
+    files: Mapping[str, Any] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    def artifact_ids(self) -> dict[str, str]:
+        """The artifacts that the job reads, by file field."""
+        return {
+            path: artifact for path, reference in self.files.items() if (artifact := artifact_of(reference))
+        }
+
+    def specification(self, job_id: str) -> tuple[str, str]:
+        """The job's specification as canonical JSON, and its SHA-256 in hex."""
+        return specify(
+            {
+                "job_id": job_id,
+                "service": self.definition.service_id,
+                "name": self.name,
+                "model": self.model,
+                "parameters": self.parameters,
+                "files": self.files,
+                "resources": self.options.resources.model_dump(exclude_none=True),
+                "timeout_seconds": self.timeout_seconds,
+            }
+        )
+
+
+def specify(spec: Mapping[str, Any]) -> tuple[str, str]:
+    """Canonical JSON of a specification and its SHA-256 in hex. Raises `ValidationFailed` for what JSON cannot carry."""
+    try:
+        payload = canonical_json(spec)
+    except VerificationError as error:
+        raise ValidationFailed(
+            f"The request has a value that cannot be signed. {error}", {"parameters": str(error)}
+        ) from None
+    return payload.decode(), sha256_hex(payload)
+
+
+def service_of(context: Context, job_type: str) -> ServiceDefinition:
+    """The service of a job type. Raises `InvalidJobType` naming those that there are."""
+    definition = context.services.get(job_type.replace("-", "_"))
+    if definition is None:
+        known = sorted(context.services)
+        raise InvalidJobType(
+            f"{job_type!r} is no job type of this network.{hint(job_type.replace('-', '_'), known)}.",
+            {"type": job_type, "known": known},
+        )
+    return definition
+
+
+def check_job(context: Context, request: JobRequest, models: frozenset[str]) -> Submission:
+    """Check a job request. `models` are the models that miners have. Raises `ValidationFailed`, `InvalidJobType`."""
+    definition = service_of(context, request.type)
+    blocks = {"model": request.model, "input": request.input, "output": request.output}
+    if definition.body_fields:
+        given = {**blocks, "parameters": request.parameters}
+        data = {name: given[name] for name in definition.body_fields if given[name] is not None}
+        return _check(context, definition, request.type, data, request, models, prefix="", faults={})
+    misplaced = {
+        name: f"{definition.service_id} takes its input from `parameters`"
+        for name, block in blocks.items()
+        if block
+    }
+    if misplaced:
+        raise ValidationFailed("Some fields do not belong to a job of this type.", misplaced)
+    return _check(
+        context,
+        definition,
+        request.type,
+        request.parameters,
+        request,
+        models,
+        prefix="parameters.",
+        faults={},
+    )
+
+
+def check_service_call(
+    context: Context, definition: ServiceDefinition, body: Mapping[str, Any], models: frozenset[str]
+) -> Submission:
+    """Check the body of a service call: the service's input, and job options beside it."""
+    option_names = set(JobOptions.model_fields) - set(definition.input_model.model_fields)
+    given = {name: value for name, value in body.items() if name in option_names}
+    data = {name: value for name, value in body.items() if name not in option_names}
+    faults: Faults = {}
+    options = _read(JobOptions, given, faults, prefix="")
+    return _check(context, definition, definition.service_id, data, options, models, prefix="", faults=faults)
+
+
+Faults = dict[str, str]
+"""What is wrong, one sentence by dotted field. Checks add to it and go on, so that all faults are told at once."""
+
+
+def _check(
+    context: Context,
+    definition: ServiceDefinition,
+    job_type: str,
+    data: Mapping[str, Any],
+    options: JobOptions | None,
+    models: frozenset[str],
+    prefix: str,
+    faults: Faults,
+) -> Submission:
+    request = _read(definition.input_model, data, faults, prefix)
+    # Where a field is wrong, the others are still looked at as they were sent.
+    parameters = data if request is None else request.model_dump(mode="json")
+    model = _model(context, definition, parameters, models, prefix, faults)
+    if request is not None:
+        _check_adapters(context, definition, parameters, prefix, faults)
+    files, missing = _files(context, definition, parameters, prefix, faults)
+    timeout = _timeout(context, options, faults)
+    webhook = _webhook(context, options, faults)
+    if options is None or faults:
+        raise ValidationFailed("The request is not valid.", faults)
+    max_cost = options.pricing.max_cost
+    return Submission(
+        definition=definition,
+        type=job_type,
+        name=options.name or definition.service_id.replace("_", "-"),
+        model=model,
+        parameters=parameters,
+        options=options,
+        max_cost=context.settings.default_max_cost if max_cost is None else max_cost,
+        timeout_seconds=timeout,
+        max_attempts=options.max_attempts or context.settings.default_max_attempts,
+        webhook_url=webhook,
+        files=files,
+        missing=missing,
+    )
+
+
+def _read(model: type[_ModelT], data: Mapping[str, Any], faults: Faults, prefix: str) -> _ModelT | None:
+    try:
+        check_json(data)
+        # As JSON, since only there a list is a tuple and a string a number where the model says so, and nothing else is.
+        return model.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        faults |= field_errors(error, prefix)
+    except ValueError as error:
+        faults[prefix.rstrip(".") or "body"] = str(error)
+    return None
+
+
+def _timeout(context: Context, options: JobOptions | None, faults: Faults) -> int:
+    asked = options.timeout_seconds if options is not None else None
+    timeout = asked or context.settings.default_timeout_seconds
+    if timeout > context.settings.max_timeout_seconds:
+        faults["timeout_seconds"] = f"at most {context.settings.max_timeout_seconds} seconds here"
+    return timeout
+
+
+def _webhook(context: Context, options: JobOptions | None, faults: Faults) -> str | None:
+    try:
+        return webhook_url(context.settings.webhooks, options.webhook_url if options is not None else None)
+    except ValidationFailed as error:
+        faults |= error.details["fields"]
+        return None
+
+
+def _model(
+    context: Context,
+    definition: ServiceDefinition,
+    parameters: Mapping[str, Any],
+    models: frozenset[str],
+    prefix: str,
+    faults: Faults,
+) -> str | None:
+    if definition.model_field is None:
+        return None
+    place = f"{prefix}{definition.model_field}"
+    model = parameters.get(definition.model_field)
+    if not isinstance(model, str) or place in faults:
+        return None
+    known = model_names(context, definition, models)
+    if model not in known:
+        faults[place] = _unknown("model", model, known)
+    return model
+
+
+def model_names(context: Context, definition: ServiceDefinition, models: frozenset[str]) -> list[str]:
+    """The models that a job of this service may name: the catalogue's and, in `models`, those that miners have."""
+    service_id = definition.service_id
+    return sorted(
+        (_of_service(context, service_id, "model") | models) - _of_service(context, service_id, "adapter")
+    )
+
+
+def adapter_names(context: Context, definition: ServiceDefinition) -> list[str]:
+    """The adapters that a job of this service may use beside its model."""
+    return sorted(_of_service(context, definition.service_id, "adapter"))
+
+
+def _of_service(context: Context, service_id: str, kind: str) -> set[str]:
+    return {
+        name for name, entry in context.catalogue.items() if (entry.service, entry.kind) == (service_id, kind)
+    }
+
+
+def _check_adapters(
+    context: Context,
+    definition: ServiceDefinition,
+    parameters: Mapping[str, Any],
+    prefix: str,
+    faults: Faults,
+) -> None:
+    if definition.adapters is None:
+        return
+    known = adapter_names(context, definition)
+    unknown = [
+        _unknown("adapter", name, known) for name in definition.adapters(parameters) if name not in known
+    ]
+    if unknown:
+        faults[f"{prefix}adapters"] = unknown[0]
+
+
+def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
+    return f"there is no {kind} {name[:MAX_SHOWN]!r} for this service.{hint(name, known)}"
+
+
+def _files(
+    context: Context,
+    definition: ServiceDefinition,
+    parameters: Mapping[str, Any],
+    prefix: str,
+    faults: Faults,
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    files: dict[str, Any] = {}
+    missing: list[str] = []
+    for path, mark in definition.file_fields().items():
+        parent = _parent(parameters, path)
+        if parent is None:
+            continue
+        reference = parent.get(path.rpartition(".")[2])
+        if isinstance(reference, str | Mapping):
+            problem = reference_problem(context, reference)
+            if problem is not None:
+                faults.setdefault(f"{prefix}{path}", problem)
+            files[path] = reference
+        elif reference is None and mark.upload:
+            missing.append(path)
+    return files, tuple(missing)
+
+
+def _parent(parameters: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+    value: Any = parameters
+    for name in path.split(".")[:-1]:
+        if not isinstance(value, Mapping):
+            return None
+        value = value.get(name)
+    return value if isinstance(value, Mapping) else None
+
+
+def with_file(spec: str, path: str, reference: str) -> Mapping[str, Any]:
+    """A stored specification in which a file field has got its file."""
+    loaded: dict[str, Any] = json.loads(spec)
+    value = loaded["parameters"]
+    *parents, name = path.split(".")
+    for parent in parents:
+        value = value[parent]
+    value[name] = reference
+    loaded["files"][path] = reference
+    return loaded

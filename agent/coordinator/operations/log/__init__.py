@@ -1,0 +1,1 @@
+"""Receipts, the log in which they stand, and checks of both."""

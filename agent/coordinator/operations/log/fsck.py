@@ -1,0 +1,301 @@
+"""Examines a coordinator's data: derives the log anew from receipts and settlements, and says where they disagree.
+
+Nothing is taken on trust that can be computed: leaves from what they are about, tiles and roots from leaves, signatures from
+keys. It only reads, in one snapshot of the database, so that it may run beside an agent or on a copy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from agent.coordinator.operations.context import Connection
+from agent.coordinator.sequencer import LogInconsistent, leaf_bytes
+from agent.coordinator.store import ledger
+from agent.coordinator.store import log as store
+from agent.coordinator.store import receipts as receipt_store
+from agent.coordinator.store.log import CheckpointRecord, LeafRecord
+from agent.core.quantities import format_time, from_units
+from aitbc.errors import VerificationError
+from aitbc.keys import parse_vkey
+from aitbc.log import Checkpoint, open_checkpoint
+from aitbc.merkle import HASH_SIZE, Frontier, leaf_hash
+from aitbc.notes import find_cosignature, parse_note, parse_signatures
+from aitbc.receipts import verify_receipt
+from aitbc.settlement import parse_settlement
+from aitbc.tiles import TILE_WIDTH, Tile, grow, split_hashes
+
+NAMED: Final = 20
+"""Findings of one kind that are told one by one; of more, only their number."""
+UNKNOWN: Final = b"\x00" * HASH_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is wrong: of which kind, where, and what."""
+
+    kind: str
+    where: str
+    message: str
+
+
+@dataclass(slots=True)
+class Examination:
+    """What was looked at, and what is wrong with it. `root` is that of all numbered leaves, lower-case hex."""
+
+    leaves: int = 0
+    waiting: int = 0
+    receipts: int = 0
+    settlements: int = 0
+    checkpoints: int = 0
+    cosignatures: int = 0
+    root: str = ""
+    findings: list[Finding] = field(default_factory=list)
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def find(self, kind: str, where: str, message: str) -> None:
+        """Note a fault."""
+        self._counts[kind] += 1
+        if self._counts[kind] <= NAMED:
+            self.findings.append(Finding(kind, where, message))
+
+    def summarise(self) -> None:
+        """Note how many there are of kinds that have too many faults to tell each."""
+        for kind, count in self._counts.items():
+            if count > NAMED:
+                self.findings.append(
+                    Finding(kind, "all", f"there are {count} of these; the first {NAMED} are named")
+                )
+
+
+def examine(connection: Connection, log_key: str, remembered: Mapping[str, Checkpoint]) -> Examination:
+    """Examine everything. `log_key` is the log's vkey; `remembered` are checkpoints kept elsewhere, by name."""
+    result = Examination()
+    promises = _promises(connection, log_key, remembered, result)
+    _Tree(connection, result, promises).examine()
+    _examine_cosignatures(connection, result)
+    _examine_receipts(connection, log_key, result)
+    _examine_settlements(connection, result)
+    for fault in ledger.faults(connection):
+        result.find("ledger", "ledger", fault)
+    result.summarise()
+    return result
+
+
+def _promises(
+    connection: Connection, log_key: str, remembered: Mapping[str, Checkpoint], result: Examination
+) -> list[tuple[str, Checkpoint]]:
+    """Every checkpoint that the log must keep to, with where it is from, the smallest first."""
+    origin = parse_vkey(log_key)[0]
+    promises = []
+    for record in store.all_checkpoints(connection):
+        result.checkpoints += 1
+        where = f"checkpoint of {record.size} leaves"
+        checkpoint = Checkpoint(origin, record.size, record.root)
+        try:
+            if open_checkpoint(record.note, log_key) != checkpoint:
+                result.find("checkpoint", where, "the signed note says something else than the row")
+        except VerificationError as error:
+            result.find("checkpoint", where, str(error))
+        promises.append((where, checkpoint))
+    promises += [(name, checkpoint) for name, checkpoint in remembered.items()]
+    return sorted(promises, key=lambda item: item[1].size)
+
+
+class _Tree:
+    """Walks all leaves once, from the left, and compares them with tiles and checkpoints on the way."""
+
+    def __init__(
+        self, connection: Connection, result: Examination, promises: list[tuple[str, Checkpoint]]
+    ) -> None:
+        self._connection = connection
+        self._result = result
+        self._promises = promises
+        self._derived = Frontier()
+        self._stored = Frontier()
+        self._tiles: dict[tuple[int, int], bytes] = {}
+        self._differing: list[tuple[int, str, str]] = []
+        self._why = ""
+
+    def examine(self) -> None:
+        """Add what is wrong with leaves, tiles and checkpoints."""
+        result = self._result
+        self._keep_promises()
+        while page := store.leaves(self._connection, result.leaves, TILE_WIDTH):
+            self._page(page)
+            if len(page) < TILE_WIDTH:
+                break
+        self._examine_tiles()
+        for where, checkpoint in self._promises:
+            result.find(
+                "truncated",
+                where,
+                f"it is signed for {checkpoint.size} leaves, but only {result.leaves} are there",
+            )
+        there = store.count_leaves(self._connection)
+        if there > result.leaves:
+            result.find(
+                "leaf",
+                f"leaf {result.leaves}",
+                f"it is missing, but {there - result.leaves} with higher numbers are there",
+            )
+        newest = store.newest_checkpoint(self._connection)
+        if result.leaves > (newest.size if newest else 0):
+            result.find(
+                "checkpoint",
+                "newest checkpoint",
+                f"{result.leaves} leaves have numbers, but it is signed for fewer",
+            )
+        self._tell_differing(newest)
+        result.root = self._stored.root().hex()
+        for leaf in store.queued(self._connection):
+            result.waiting += 1
+            if leaf.content is not None and leaf_hash(leaf.content.encode()) != leaf.leaf_hash:
+                result.find("leaf", leaf.reference, "it waits for its number, and does not have its hash")
+
+    def _page(self, page: list[LeafRecord]) -> None:
+        """One tile's leaves; those after a gap are not looked at."""
+        first = self._result.leaves
+        content = store.tile(self._connection, 0, first // TILE_WIDTH) or b""
+        known = split_hashes(content)
+        stored = []
+        for leaf, number in zip(page, range(first, first + len(page)), strict=True):
+            if leaf.index != number:
+                break
+            in_tile = known[number - first] if number - first < len(known) else UNKNOWN
+            derived = self._derive(leaf)
+            if derived != in_tile:
+                self._differing.append((number, leaf.reference, "" if derived else self._why))
+            stored.append(in_tile)
+            self._derived.extend([derived or in_tile])
+            self._stored.extend([in_tile])
+            self._result.leaves += 1
+            self._keep_promises()
+        if len(known) > len(stored):
+            where = Tile(0, first // TILE_WIDTH, len(known)).path
+            self._result.find(
+                "truncated",
+                where,
+                f"it has the hashes of {len(known)} leaves, but only {len(stored)} are there",
+            )
+        changed = grow(lambda tile: self._tiles[tile.level or 0, tile.index], first, stored)
+        self._tiles.update({(tile.level or 0, tile.index): hashes for tile, hashes in changed.items()})
+
+    def _derive(self, leaf: LeafRecord) -> bytes | None:
+        self._why = ""
+        try:
+            return leaf_hash(leaf_bytes(leaf))
+        except LogInconsistent as error:
+            self._why = str(error)
+            return None
+
+    def _keep_promises(self) -> None:
+        """Compare the checkpoints of this very size; a tree that was derived or stored wrongly is told apart later."""
+        while self._promises and self._promises[0][1].size == self._derived.size:
+            where, checkpoint = self._promises.pop(0)
+            if checkpoint.root not in (self._derived.root(), self._stored.root()):
+                message = f"its root is not that of the first {checkpoint.size} leaves: the log was forked or rewritten"
+                self._result.find("forked", where, message)
+
+    def _examine_tiles(self) -> None:
+        for level, index, hashes in store.all_tiles(self._connection):
+            expected = self._tiles.pop((level, index), None)
+            if level and expected != hashes:
+                path = Tile(level, index, min(len(hashes) // HASH_SIZE, TILE_WIDTH)).path
+                self._result.find("tile", path, "it does not follow from the leaves' hashes")
+            elif expected is None:
+                self._result.find("truncated", Tile(level, index).path, "its leaves are gone")
+        for level, index in sorted(self._tiles):
+            self._result.find("tile", Tile(level, index).path, "it is missing")
+
+    def _tell_differing(self, newest: CheckpointRecord | None) -> None:
+        """A leaf or its hash in the tile was changed; the newest checkpoint tells which."""
+        damaged = newest is not None and newest.root == self._derived.root()
+        for number, reference, why in self._differing:
+            if why:
+                self._result.find("leaf", f"leaf {number}", why)
+            elif damaged:
+                self._result.find(
+                    "tile", f"leaf {number}", f"its hash in the tile is not that of {reference}"
+                )
+            else:
+                self._result.find(
+                    "leaf",
+                    f"leaf {number}",
+                    f"{reference} was changed: it does not have the hash that was signed",
+                )
+
+
+def _examine_cosignatures(connection: Connection, result: Examination) -> None:
+    for cosignature in store.all_cosignatures(connection):
+        result.cosignatures += 1
+        where = f"cosignature of {cosignature.size} leaves by {cosignature.witness.partition('+')[0]}"
+        record = store.checkpoint_of(connection, cosignature.size)
+        try:
+            note = parse_note(record.note if record else "").with_signatures(
+                *parse_signatures(cosignature.line)
+            )
+            found = find_cosignature(note, cosignature.witness)
+        except VerificationError as error:
+            result.find("cosignature", where, str(error))
+            continue
+        if found is None or found[1] != cosignature.timestamp:
+            result.find("cosignature", where, "the line is not that witness's at that time")
+
+
+def _examine_receipts(connection: Connection, log_key: str, result: Examination) -> None:
+    for record, results in receipt_store.all_with_results(connection):
+        result.receipts += 1
+        for fault in _receipt_faults(record, results, log_key):
+            result.find("receipt", record.receipt_id, fault)
+    for receipt_id in store.receipts_without_leaf(connection):
+        result.find("unlogged", receipt_id, "the receipt has no leaf in the log")
+    for job_id in receipt_store.completed_without_receipt(connection):
+        result.find("receipt", job_id, "the job is completed, but has no receipt")
+
+
+def _receipt_faults(record: receipt_store.ReceiptRecord, results: str | None, log_key: str) -> Iterator[str]:
+    try:
+        receipt = json.loads(record.receipt)
+        outcome = verify_receipt(
+            receipt, log_key=log_key, results=None if results is None else json.loads(results)
+        )
+    except ValueError as error:
+        yield f"it is not JSON: {error}"
+        return
+    yield from outcome.failures
+    if results is None:
+        yield "its job has no results"
+    if outcome.statement is not None and record.job_id != outcome.statement.job_id:
+        yield f"it is stored for {record.job_id}, but is about {outcome.statement.job_id}"
+
+
+def _examine_settlements(connection: Connection, result: Examination) -> None:
+    for transaction, leaf in ledger.closed_payments(connection):
+        if leaf is None:
+            result.find("unlogged", transaction.tx_id, "the settlement has no leaf in the log")
+            continue
+        result.settlements += 1
+        try:
+            logged = parse_settlement(leaf.encode())
+        except VerificationError as error:
+            result.find("settlement", transaction.tx_id, f"its leaf is malformed: {error}")
+            continue
+        expected = {
+            "job_id": (logged.job_id, transaction.job_id),
+            "miner_id": (logged.miner_id, transaction.miner_id),
+            "held": (logged.held, from_units(transaction.held)),
+            "paid": (logged.paid, from_units(transaction.paid)),
+            "fee": (logged.fee, from_units(transaction.fee)),
+            "settled_at": (logged.settled_at, format_time(transaction.settled_at or 0)),
+        }
+        differing = [name for name, (said, kept) in expected.items() if said != kept]
+        if differing:
+            result.find(
+                "settlement", transaction.tx_id, f"the log and the ledger differ in {', '.join(differing)}"
+            )
+    for reference in store.settlements_without_payment(connection):
+        result.find("settlement", reference, "the log has a settlement that the ledger does not have")

@@ -1,0 +1,74 @@
+"""Receipts: fetch and verify."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+
+from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import receipts as store
+from agent.coordinator.store.receipts import ReceiptRecord
+from agent.core.errors import JobNotCompleted, JobNotFound
+from agent.core.quantities import format_time
+from aitbc.receipts import Verification, verify_receipt
+
+SHORT_FORM = frozenset({"receipt_id", "signature"})
+
+
+async def of_job(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
+    """The receipt of a job: for its client, the miner that ran it, and administrators."""
+    return await context.database.look(_of_job, caller, job_id)
+
+
+def _of_job(connection: Connection, caller: Caller, job_id: str) -> dict[str, Any]:
+    record = job_store.find(connection, job_id)
+    receipt = store.of_job(connection, job_id)
+    if record is None or not (
+        caller.role is Role.ADMIN
+        or (caller.role is Role.CLIENT and record.account_id == caller.account_id)
+        or (caller.role is Role.MINER and receipt is not None and receipt.miner_id == caller.miner_id)
+    ):
+        raise JobNotFound(job_id)
+    if receipt is None:
+        state = record.life.state.value
+        raise JobNotCompleted(f"Job {job_id} has no receipt: it is {state}.", {"status": state})
+    loaded: dict[str, Any] = orjson.loads(receipt.receipt)
+    return loaded
+
+
+async def verify(context: Context, receipt: dict[str, Any]) -> dict[str, Any]:
+    """Verify a whole receipt, or the short form (`receipt_id` and `signature`) against the receipt that is kept here."""
+    receipt_id = receipt.get("receipt_id")
+    known = None
+    if isinstance(receipt_id, str) and receipt_id.isascii():
+        known = await context.database.read(store.find, receipt_id)
+    whole = receipt
+    mismatch: list[str] = []
+    if set(receipt) <= SHORT_FORM:
+        whole, mismatch = _expand(receipt, known)
+    verification = await asyncio.to_thread(verify_receipt, whole, log_key=context.signer.vkey)
+    failures = [*mismatch, *([] if mismatch and known is None else verification.failures)]
+    return _answer(context, verification, failures)
+
+
+def _expand(receipt: dict[str, Any], known: ReceiptRecord | None) -> tuple[dict[str, Any], list[str]]:
+    if known is None:
+        return receipt, ["receipt_id: there is no such receipt here."]
+    whole: dict[str, Any] = orjson.loads(known.receipt)
+    if receipt.get("signature") != whole["signature"]:
+        return {**whole, "signature": receipt.get("signature")}, []
+    return whole, []
+
+
+def _answer(context: Context, verification: Verification, failures: list[str]) -> dict[str, Any]:
+    return {
+        "valid": verification.valid and not failures,
+        "miner_signature_valid": verification.miner_signature_valid,
+        "coordinator_attestations": verification.coordinator_attestations,
+        "verified_at": format_time(context.clock()),
+        "failures": failures,
+    }

@@ -1,0 +1,1 @@
+"""Offers, their prices, and the statistics of the market."""

@@ -1,0 +1,202 @@
+"""Jobs given to offers: bound, paid as agreed, and let go when the offer's miner does not come (docs/marketplace.md)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field
+
+from agent.coordinator import lifecycle
+from agent.coordinator.dispatch import candidate_of
+from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.market import offers
+from agent.coordinator.operations.supply import offline_before
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import ledger
+from agent.coordinator.store import offers as store
+from agent.coordinator.store.jobs import JobRecord
+from agent.core.errors import (
+    Conflict,
+    JobAlreadyCompleted,
+    JobNotFound,
+    OfferNotAvailable,
+    ValidationFailed,
+)
+from agent.core.jobs import FINAL, JobState
+from agent.core.matching import Waiting
+from agent.core.offers import EXHAUSTED, Offer, OfferState, misfit
+from agent.core.quantities import Money, format_time, to_units
+
+View = dict[str, Any]
+Reason = Literal["withdrawn", "expired", "exhausted", "offline", "paused", "not_fitting"]
+
+log = structlog.get_logger()
+
+
+class AcceptRequest(BaseModel):
+    """Which job is given to the offer. `bid_price` is the most that a unit may cost; the offer's own price is what it costs."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        json_schema_extra={"examples": [{"job_id": "job_1234567890", "bid_price": "0.001"}]},
+    )
+
+    job_id: Annotated[str, Field(max_length=64)]
+    bid_price: Money
+
+
+async def accept(context: Context, caller: Caller, offer_id: str, request: AcceptRequest) -> View:
+    """Give a job to an offer's miner, at the offer's price. The same again gets the same transaction.
+
+    Raises `OfferNotAvailable` with the reason, `Conflict` for a job that is bound, runs or has ended, `ValidationFailed` for
+    a bid below the price.
+    """
+    answer = await context.database.write(_accept, context, caller, offer_id, request)
+    context.dispatcher.job_waiting()
+    log.info("offer_accepted", offer_id=offer_id, job_id=request.job_id)
+    return answer
+
+
+def _accept(
+    connection: Connection, context: Context, caller: Caller, offer_id: str, request: AcceptRequest
+) -> View:
+    record = job_store.find(connection, request.job_id)
+    if record is None or (caller.role is not Role.ADMIN and record.account_id != caller.account_id):
+        raise JobNotFound(request.job_id)
+    offer = offers.find(connection, offer_id)
+    if record.offer_id != offer_id:
+        _check_job(record)
+        bind(connection, context, record, offer_id, to_units(request.bid_price))
+    payment = ledger.find(connection, ledger.payment_id(record.job_id))
+    if payment is None:
+        raise Conflict(f"Job {record.job_id} has no payment; it is from before jobs had one.")
+    return {
+        "transaction_id": payment.tx_id,
+        "status": payment.status,
+        "created_at": format_time(payment.created_at),
+        "job_id": record.job_id,
+        "offer_id": offer_id,
+        "miner_id": offer.miner_id,
+        "price": offers.money(offer.price if record.agreed_price is None else record.agreed_price),
+    }
+
+
+def bind(
+    connection: Connection, context: Context, record: JobRecord, offer_id: str, bid: int | None = None
+) -> None:
+    """Give a job that waits to an offer, inside a transaction of another use case.
+
+    Raises `NotFound`, `OfferNotAvailable`, and `ValidationFailed` for a bid below the price; without a bid, the offer's price
+    is taken as it is.
+    """
+    offer = offers.find(connection, offer_id)
+    now = context.clock()
+    _check_offer(connection, context, offer, record, now)
+    if bid is not None and bid < offer.price:
+        lowest = f"the offer's price is {offers.money(offer.price)}; bid at least that"
+        raise ValidationFailed("The bid is below the offer's price.", {"bid_price": lowest})
+    if not lifecycle.bind(connection, record, offer, now):
+        raise _unavailable(offer, "exhausted")
+
+
+def _check_job(record: JobRecord) -> None:
+    state = record.life.state
+    if state in FINAL:
+        raise JobAlreadyCompleted(f"Job {record.job_id} is {state} already.", {"status": state.value})
+    if state is not JobState.SUBMITTED:
+        raise Conflict(f"Job {record.job_id} is {state} already: a miner has it.", {"status": state.value})
+    if record.requested_miner_id is not None:
+        raise Conflict(
+            f"Job {record.job_id} is bound to the miner {record.requested_miner_id} already.",
+            {"miner_id": record.requested_miner_id, "offer_id": record.offer_id},
+        )
+
+
+def _check_offer(
+    connection: Connection, context: Context, offer: Offer, record: JobRecord, now: float
+) -> None:
+    miner = offers.miner_of(connection, offer.miner_id)
+    status = offer.status(now)
+    reasons: dict[Reason, bool] = {
+        "withdrawn": status == OfferState.WITHDRAWN,
+        "expired": status == OfferState.EXPIRED,
+        "exhausted": status == EXHAUSTED,
+        "offline": miner.seen_at < offline_before(context),
+        "paused": miner.paused is not None,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise _unavailable(offer, reason)
+    capabilities = offers.capabilities_of(miner)
+    wire = capabilities.model_dump(mode="json")
+    why = "; ".join(offers.broken(offer, capabilities).values()) or misfit(
+        offer,
+        _waiting(record),
+        (record.service, record.name),
+        record.max_cost,
+        candidate_of(miner.miner_id, miner.session, 1, wire),
+    )
+    if why:
+        raise _unavailable(offer, "not_fitting", why)
+
+
+def _waiting(record: JobRecord) -> Waiting:
+    return Waiting(
+        job_id=record.job_id,
+        account_id=record.account_id,
+        service=record.service,
+        model=record.model,
+        priority=record.priority,
+        submitted_at=record.created_at,
+        cpu=Decimal(record.cpu_millis) / 1000,
+        memory=record.memory,
+        gpus=record.gpus,
+    )
+
+
+_SENTENCES: dict[Reason, str] = {
+    "withdrawn": "It was withdrawn.",
+    "expired": "Its time is over.",
+    "exhausted": "It has no place left for another job.",
+    "offline": "Its miner has not been heard of lately.",
+    "paused": "Its miner is paused.",
+}
+
+
+def _unavailable(offer: Offer, reason: Reason, why: str = "") -> OfferNotAvailable:
+    sentence = why or _SENTENCES[reason]
+    return OfferNotAvailable(
+        f"The offer {offer.offer_id} is not available. {sentence}",
+        {"offer_id": offer.offer_id, "reason": reason, "explanation": sentence},
+    )
+
+
+async def tidy(context: Context) -> None:
+    """Mark offers whose time is over, and give jobs to the open market whose offer's miner does not come for them."""
+    now = context.clock()
+    seen_before = now - context.settings.offer_wait_seconds
+    if not await context.database.read(_anything_due, now, seen_before):
+        return
+    freed = await context.database.write(_tidy, now, seen_before)
+    if freed:
+        log.info("jobs_left_their_offers", count=freed)
+        context.dispatcher.job_waiting()
+
+
+def _anything_due(connection: Connection, now: float, seen_before: float) -> bool:
+    return bool(store.expired(connection, now, limit=1) or store.stranded(connection, seen_before, limit=1))
+
+
+def _tidy(connection: Connection, now: float, seen_before: float) -> int:
+    for offer in store.expired(connection, now):
+        offers.end(connection, offer, OfferState.EXPIRED, now)
+    freed = store.stranded(connection, seen_before)
+    for record in freed:
+        if record.offer_id is not None:
+            lifecycle.unbind(connection, record, offers.find(connection, record.offer_id), now)
+    return len(freed)

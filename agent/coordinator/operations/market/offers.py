@@ -1,0 +1,245 @@
+"""Offers: miners make them and withdraw them, clients look for them (docs/marketplace.md)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+from typing import Annotated, Any
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.supply import offline_before
+from agent.coordinator.store import events as event_store
+from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import offers as store
+from agent.coordinator.store.miners import MinerRecord
+from agent.core.errors import (
+    Conflict,
+    Forbidden,
+    NotFound,
+    RateLimitExceeded,
+    ValidationFailed,
+)
+from agent.core.offers import EXHAUSTED, Offer, OfferState, Promise, broken_promises, kind_of
+from agent.core.quantities import (
+    MAX_QUANTITY,
+    Money,
+    format_money,
+    format_time,
+    from_units,
+    parse_quantity,
+    to_units,
+)
+from agent.core.reputation import shown
+from agent.protocol.messages import Capabilities
+
+View = dict[str, Any]
+
+log = structlog.get_logger()
+
+
+class Requirements(BaseModel):
+    """What the offer's machine has at least, as Kubernetes quantities: memory of its largest GPU, and CPU."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    min_gpu_memory: str | None = Field(default=None, examples=["4Gi"])
+    min_cpu: str | None = Field(default=None, examples=["2000m"])
+
+    @field_validator("min_gpu_memory", "min_cpu")
+    @classmethod
+    def _quantity(cls, value: str | None) -> str | None:
+        if value is not None and parse_quantity(value) > MAX_QUANTITY:
+            raise ValueError("no machine has that much")
+        return value
+
+
+class OfferRequest(BaseModel):
+    """A new offer. `job_type` is a service id or the name of jobs, `price` is for each metered unit, `duration` in seconds."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "job_type": "image-classification",
+                    "price": "0.001",
+                    "max_jobs": 10,
+                    "requirements": {"min_gpu_memory": "4Gi", "min_cpu": "2000m"},
+                    "duration": 3600,
+                }
+            ]
+        },
+    )
+
+    job_type: Annotated[str, Field(min_length=1, max_length=64)]
+    price: Money
+    max_jobs: Annotated[int, Field(ge=1, le=1_000_000)]
+    requirements: Requirements = Requirements()
+    duration: Annotated[int, Field(ge=1)]
+
+
+async def create(context: Context, caller: Caller, request: OfferRequest) -> View:
+    """Put an offer on the market. Raises `ValidationFailed` if it promises what its miner does not have."""
+    if caller.miner_id is None:
+        raise Forbidden("Offers are made by miners; use the key of a miner's owner.")
+    longest = context.settings.max_offer_seconds
+    if request.duration > longest:
+        raise ValidationFailed("The request is not valid.", {"duration": f"at most {longest} seconds here"})
+    now = context.clock()
+    needs = request.requirements
+    offer = Offer(
+        offer_id=context.new_id("offer"),
+        miner_id=caller.miner_id,
+        job_type=request.job_type,
+        price=to_units(request.price),
+        max_jobs=request.max_jobs,
+        jobs_left=request.max_jobs,
+        promise=Promise(
+            gpu_memory=int(parse_quantity(needs.min_gpu_memory or "0")),
+            cpu_millis=int(parse_quantity(needs.min_cpu or "0") * 1000),
+        ),
+        created_at=now,
+        expires_at=now + request.duration,
+    )
+    await context.database.write(_create, context, offer)
+    log.info("offer_made", offer_id=offer.offer_id, miner_id=offer.miner_id, job_type=offer.job_type)
+    return view(offer, now)
+
+
+def _create(connection: Connection, context: Context, offer: Offer) -> None:
+    capabilities = capabilities_of(miner_of(connection, offer.miner_id))
+    faults = broken(offer, capabilities)
+    kind = kind_of(offer.job_type)
+    if (kind in context.services and kind not in capabilities.services) or not capabilities.services:
+        offered = ", ".join(sorted(capabilities.services)) or "nothing"
+        faults["job_type"] = f"this miner does not offer the service; at present it offers {offered}"
+    if faults:
+        raise ValidationFailed("The offer promises more than its miner has.", faults)
+    limit = context.settings.max_offers_per_miner
+    if store.count_open(connection, offer.miner_id) >= limit:
+        raise RateLimitExceeded(f"You have {limit} open offers, which is the limit; withdraw some first.")
+    store.add(connection, offer)
+    event_store.add(connection, [store.told(offer, offer.created_at)], offer.created_at)
+
+
+def miner_of(connection: Connection, miner_id: str) -> MinerRecord:
+    """The miner. Raises `NotFound`."""
+    miner = miner_store.find(connection, miner_id)
+    if miner is None:
+        raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
+    return miner
+
+
+def capabilities_of(miner: MinerRecord) -> Capabilities:
+    """What a miner has registered, read again as a message: an older program may have stored it."""
+    return Capabilities.model_validate_json(miner.capabilities)
+
+
+def broken(offer: Offer, capabilities: Capabilities) -> dict[str, str]:
+    """Where an offer promises more than its miner has, by field."""
+    memories = [gpu.memory_total for gpu in capabilities.gpus]
+    return broken_promises(offer.promise, capabilities.cpu_cores, memories)
+
+
+async def listed(
+    context: Context, *, job_type: str | None, max_price: Decimal | None, limit: int
+) -> list[View]:
+    """Offers that can be accepted now, the cheapest first."""
+    now = context.clock()
+    found = await context.database.read(
+        store.available,
+        kind=None if job_type is None else kind_of(job_type),
+        max_price=None if max_price is None else to_units(max_price),
+        limit=limit,
+        now=now,
+        seen_after=offline_before(context),
+    )
+    return [{**view(item.offer, now), "reputation": shown(item.evidence, now)} for item in found]
+
+
+async def own(context: Context, caller: Caller, *, limit: int, before: str | None) -> View:
+    """The caller's own offers in any state, newest first."""
+    if caller.miner_id is None:
+        raise Forbidden("Only miners have offers of their own; use the key of a miner's owner.")
+    found = await context.database.read(store.of_miner, caller.miner_id, limit=limit + 1, before=before)
+    page, now = found[:limit], context.clock()
+    return {
+        "offers": [view(offer, now) for offer in page],
+        "next": page[-1].offer_id if len(found) > limit else None,
+    }
+
+
+def view(offer: Offer, now: float) -> View:
+    """An offer as it travels; what does not apply is left out."""
+    promise = offer.promise
+    requirements = {
+        "min_gpu_memory": str(promise.gpu_memory) if promise.gpu_memory else None,
+        "min_cpu": f"{promise.cpu_millis}m" if promise.cpu_millis else None,
+    }
+    answer: View = {
+        "offer_id": offer.offer_id,
+        "miner_id": offer.miner_id,
+        "job_type": offer.job_type,
+        "price": money(offer.price),
+        "status": offer.status(now),
+        "standing": offer.standing,
+        "requirements": {name: value for name, value in requirements.items() if value is not None},
+        "created_at": format_time(offer.created_at),
+    }
+    optional = {
+        "max_jobs": offer.max_jobs,
+        "jobs_left": offer.jobs_left,
+        "expires_at": None if offer.expires_at is None else format_time(offer.expires_at),
+    }
+    return answer | {name: value for name, value in optional.items() if value is not None}
+
+
+async def withdraw(context: Context, caller: Caller, offer_id: str) -> View:
+    """Take an offer from the market; jobs that accepted it still run. Withdrawing again gives the same answer."""
+    offer = await context.database.write(_withdraw, caller, offer_id, context.clock())
+    return {"offer_id": offer_id, "status": offer.status(context.clock())}
+
+
+def _withdraw(connection: Connection, caller: Caller, offer_id: str, now: float) -> Offer:
+    offer = find(connection, offer_id)
+    if caller.role is not Role.ADMIN and offer.miner_id != caller.miner_id:
+        raise _unknown(offer_id)
+    if offer.standing:
+        raise Conflict(
+            "A standing offer follows from the price that the miner has configured; change miner.prices, or pause the miner.",
+            {"offer_id": offer_id},
+        )
+    if offer.status(now) not in (OfferState.ACTIVE, EXHAUSTED):
+        return offer
+    return end(connection, offer, OfferState.WITHDRAWN, now)
+
+
+def end(connection: Connection, offer: Offer, state: OfferState, now: float) -> Offer:
+    """Take an offer from the market, and tell everybody."""
+    ended = replace(offer, state=state)
+    store.save(connection, offer.offer_id, price=offer.price, state=state)
+    event_store.add(connection, [store.told(ended, now)], now)
+    return ended
+
+
+def find(connection: Connection, offer_id: str) -> Offer:
+    """The offer. Raises `NotFound`."""
+    offer = store.find(connection, offer_id)
+    if offer is None:
+        raise _unknown(offer_id)
+    return offer
+
+
+def _unknown(offer_id: str) -> NotFound:
+    return NotFound(f"There is no offer {offer_id}.", {"offer_id": offer_id})
+
+
+def money(units: int) -> str:
+    """Units of 1e-8 as a decimal string."""
+    return format_money(from_units(units))

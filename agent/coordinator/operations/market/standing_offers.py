@@ -1,0 +1,97 @@
+"""Standing offers: the prices that miners have configured, on the market of their own accord.
+
+They are rows like other offers, so that they are listed, accepted and withdrawn alike. They are written when a miner
+registers or its capabilities change, and only if a price did; whether the miner is there is asked when they are listed. So a
+heartbeat that says nothing new costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import structlog
+from pydantic import ValidationError
+
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import events as event_store
+from agent.coordinator.store import miners as miner_store
+from agent.coordinator.store import offers as store
+from agent.core.offers import Offer, OfferState, Promise
+from agent.core.quantities import to_units
+from agent.protocol.messages import Capabilities
+
+log = structlog.get_logger()
+
+
+def refresh(connection: Connection, context: Context, miner_id: str, capabilities: Capabilities) -> None:
+    """Have a miner's standing offers say what its capabilities say."""
+    prices = {
+        service: to_units(offered.unit_price)
+        for service, offered in capabilities.services.items()
+        if service in context.services
+    }
+    known = store.standing(connection, miner_id)
+    now = context.clock()
+    changed = [
+        *_priced(connection, context, miner_id, prices, known),
+        *_withdrawn(connection, [offer for service, offer in known.items() if service not in prices]),
+    ]
+    event_store.add(connection, [store.told(offer, now) for offer in changed], now)
+
+
+def _priced(
+    connection: Connection,
+    context: Context,
+    miner_id: str,
+    prices: Mapping[str, int],
+    known: Mapping[str, Offer],
+) -> list[Offer]:
+    changed = []
+    for service, price in prices.items():
+        offer = known.get(service)
+        if offer is None:
+            offer = Offer(
+                offer_id=context.new_id("offer"),
+                miner_id=miner_id,
+                job_type=service,
+                price=price,
+                max_jobs=None,
+                jobs_left=None,
+                promise=Promise(),
+                created_at=context.clock(),
+                expires_at=None,
+                service=service,
+            )
+            store.add(connection, offer)
+        elif (offer.price, offer.state) != (price, OfferState.ACTIVE):
+            offer = replace(offer, price=price, state=OfferState.ACTIVE)
+            store.save(connection, offer.offer_id, price=price, state=OfferState.ACTIVE)
+        else:
+            continue
+        changed.append(offer)
+    return changed
+
+
+def _withdrawn(connection: Connection, gone: list[Offer]) -> list[Offer]:
+    changed = [
+        replace(offer, state=OfferState.WITHDRAWN) for offer in gone if offer.state is OfferState.ACTIVE
+    ]
+    for offer in changed:
+        store.save(connection, offer.offer_id, price=offer.price, state=offer.state)
+    return changed
+
+
+async def refresh_all(context: Context) -> None:
+    """At a start: for miners that registered with an older program, or before a service was installed here."""
+    await context.database.write(_refresh_all, context)
+
+
+def _refresh_all(connection: Connection, context: Context) -> None:
+    for miner in miner_store.all_miners(connection):
+        try:
+            capabilities = Capabilities.model_validate_json(miner.capabilities)
+        except ValidationError:  # an older program took what this one would not; the miner will say it anew
+            log.warning("capabilities_unreadable", miner_id=miner.miner_id)
+            continue
+        refresh(connection, context, miner.miner_id, capabilities)

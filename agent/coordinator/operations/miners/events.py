@@ -1,0 +1,142 @@
+"""What a run reports before it ends: its progress, its checkpoints, and events for those who watch the job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+from agent.coordinator.operations.checkpoints import declared_by, published
+from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.operations.miners.sessions import Session
+from agent.coordinator.store import checkpoints as checkpoint_store
+from agent.coordinator.store import events as event_store
+from agent.coordinator.store import jobs as store
+from agent.coordinator.store import run_outputs
+from agent.coordinator.store.checkpoints import Checkpoint
+from agent.coordinator.store.events import NewEvent
+from agent.core.errors import StaleLease, ValidationFailed
+from agent.core.media_types import clean_media_type
+from agent.protocol.messages import RunEvent, RunEvents, RunOutput, RunProgress
+from agent.settings import CoordinatorSettings
+from runners.api import Checkpoints
+
+
+async def pass_on(context: Context, session: Session, job_id: str, request: RunEvents) -> None:
+    """Store the newest progress and the checkpoints of a run, and publish its events to those who watch the job.
+
+    Raises `StaleLease`, also if there is nothing to store: a miner reports on its own runs only. Raises
+    `ValidationFailed` for a checkpoint that the service does not declare, that was not stored before, or that passes a
+    limit; nothing is published then.
+    """
+    newest = next((event for event in reversed(request.events) if event.kind == "progress"), None)
+    progress = None if newest is None else RunProgress.model_validate(newest.data)
+    reported = [(event, _checkpoint(event) if event.kind == "output" else None) for event in request.events]
+    checkpoints = {checkpoint.name: checkpoint for _, checkpoint in reported if checkpoint is not None}
+    visible = False
+    if progress is not None or checkpoints:
+        account_id, visible = await context.database.write(
+            _store, context, session, job_id, request.fence, progress, checkpoints.values(), context.clock()
+        )
+    else:
+        account_id = await context.database.look(_account, session, job_id, request.fence)
+    passing = []
+    if progress is not None:
+        passing.append(context.progress_of(job_id, account_id, session.miner_id, int(progress.progress)))
+    for event, checkpoint in reported:
+        if event.kind != "progress":
+            plain = {**event.data, "job_id": job_id, "kind": event.kind}
+            data = plain if checkpoint is None else published(job_id, checkpoint, visible=visible)
+            # What a client's job reports is for the client alone, not for the owner of the miner.
+            passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
+    await context.feed.tell(passing)
+
+
+def _checkpoint(event: RunEvent) -> Checkpoint:
+    output = RunOutput.model_validate(event.data)
+    return Checkpoint(
+        artifact_id=output.artifact_id,
+        name=output.name,
+        media_type=clean_media_type(output.media_type),
+        size=output.size,
+        extra=json.dumps(output.extra),
+    )
+
+
+async def forget_old(context: Context) -> None:
+    """Forget changes that nobody will ask for any more, a portion at a time."""
+    before = context.clock() - context.settings.events_kept_seconds
+    if await context.database.read(event_store.any_before, before):
+        await context.database.write(event_store.prune, before)
+
+
+def _store(
+    connection: Connection,
+    context: Context,
+    session: Session,
+    job_id: str,
+    fence: int,
+    progress: RunProgress | None,
+    checkpoints: Collection[Checkpoint],
+    now: float,
+) -> tuple[str, bool]:
+    """Store progress and checkpoints. Return the job's account and whether the checkpoints are outputs too."""
+    account_id = _account(connection, session, job_id, fence)
+    if progress is not None:
+        units = None if progress.units is None else str(progress.units)
+        store.save_progress(
+            connection, job_id, session.miner_id, fence, progress=progress.progress, units=units, now=now
+        )
+    if not checkpoints:
+        return account_id, False
+    record = store.find(connection, job_id)
+    declared = None if record is None else declared_by(context, record)
+    _check(connection, declared, job_id, checkpoints)
+    checkpoint_store.add(connection, job_id, list(checkpoints))
+    _check_totals(connection, context.settings, job_id)
+    return account_id, declared is not None and declared.outputs
+
+
+def _account(connection: Connection, session: Session, job_id: str, fence: int) -> str:
+    account_id = store.account_of_run(connection, job_id, session.miner_id, fence)
+    if account_id is None:
+        raise StaleLease(job_id, fence)
+    return account_id
+
+
+def _check(
+    connection: Connection,
+    declared: Checkpoints | None,
+    job_id: str,
+    checkpoints: Collection[Checkpoint],
+) -> None:
+    if declared is None:
+        raise ValidationFailed(
+            "This service has no checkpoints.",
+            {"events": "send no output before the result: a run of this service starts from the beginning"},
+        )
+    stored = run_outputs.sizes_of(connection, job_id, {item.artifact_id for item in checkpoints})
+    faults = {
+        item.name: f"store {item.artifact_id} with POST /v1/artifacts first, and name its size"
+        for item in checkpoints
+        if stored.get(item.artifact_id) != item.size
+    }
+    faults |= {
+        item.name: f"no checkpoint of this service has this name and the media type {item.media_type}"
+        for item in checkpoints
+        if not declared.accepts(item.name, item.media_type)
+    }
+    if faults:
+        raise ValidationFailed("A checkpoint was refused.", faults)
+
+
+def _check_totals(connection: Connection, settings: CoordinatorSettings, job_id: str) -> None:
+    count, size = checkpoint_store.totals(connection, job_id)
+    if count > settings.max_checkpoints:
+        raise ValidationFailed(
+            "Too many checkpoints.", {"events": f"a job may have {settings.max_checkpoints} checkpoints"}
+        )
+    if size > settings.max_checkpoint_bytes:
+        raise ValidationFailed(
+            "The checkpoints are too large.",
+            {"events": f"those of one job may have {int(settings.max_checkpoint_bytes)} bytes together"},
+        )

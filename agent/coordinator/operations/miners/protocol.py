@@ -1,0 +1,64 @@
+"""The calls of the miner protocol that come over HTTP and over the WebSocket alike."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import structlog
+from pydantic import BaseModel, ValidationError
+
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.miners import events, leases, sessions
+from agent.coordinator.operations.miners.sessions import Session
+from agent.core.errors import ApiError, InternalError, NotFound, ValidationFailed, error_body
+from agent.protocol.messages import (
+    Heartbeat,
+    RunEvents,
+    RunFailure,
+    RunRelease,
+    RunResult,
+)
+from agent.protocol.validation_errors import field_errors
+
+log = structlog.get_logger()
+
+Body = Mapping[str, Any]
+_JobCall = Callable[[Context, Session, str, Any], Awaitable[Any]]
+
+_JOB_CALLS: Final[dict[str, tuple[type[BaseModel], _JobCall]]] = {
+    "result": (RunResult, leases.complete),
+    "fail": (RunFailure, leases.fail),
+    "release": (RunRelease, leases.release),
+    "events": (RunEvents, events.pass_on),
+}
+
+
+async def answer(context: Context, session: Session, message: Body) -> tuple[int, Body]:
+    """Carry out one call. Returns the status and body that the HTTP call would answer; never raises `ApiError`."""
+    try:
+        result = await _perform(context, session, message)
+    except ValidationError as error:
+        failure: ApiError = ValidationFailed("The message is not valid.", field_errors(error))
+    except ApiError as error:
+        failure = error
+    except Exception:
+        log.exception("miner_call_failed", call=str(message.get("call"))[:40], miner_id=session.miner_id)
+        failure = InternalError("The server failed; its log has more.")
+    else:
+        return (200, result) if result is not None else (204, {})
+    return failure.status, error_body(failure.code, failure.message, failure.details, "")
+
+
+async def _perform(context: Context, session: Session, message: Body) -> Body | None:
+    call = message.get("call")
+    body = message.get("body", {})
+    if call == "heartbeat":
+        return await sessions.heartbeat(context, session, Heartbeat.model_validate(body))
+    if not isinstance(call, str) or call not in _JOB_CALLS:
+        raise NotFound(f"There is no call {call!r}; there are: heartbeat, {', '.join(_JOB_CALLS)}.")
+    model, perform = _JOB_CALLS[call]
+    result: Body | None = await perform(
+        context, session, str(message.get("job_id", "")), model.model_validate(body)
+    )
+    return result

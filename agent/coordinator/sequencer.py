@@ -1,0 +1,254 @@
+"""The append-only Merkle log of receipts and settlements, after C2SP (https://c2sp.org/tlog-tiles, tlog-checkpoint).
+
+A leaf is written in the transaction of what it is about, into a queue: one short row, so that completing a job waits for
+nothing else. The sequencer gives queued leaves their numbers in batches, fills the tiles, and signs a checkpoint, all in one
+transaction of its own. So the tree in the database is always exactly the tree of its newest checkpoint, after any crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+from nacl.signing import SigningKey
+
+from agent.coordinator.store import log as store
+from agent.coordinator.store.log import CheckpointRecord, LeafRecord
+from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.core.errors import ConfigurationError
+from agent.fault_points import reach
+from aitbc.errors import FormatError, VerificationError
+from aitbc.keys import format_vkey
+from aitbc.log import Checkpoint, open_checkpoint, receipt_leaf
+from aitbc.merkle import EMPTY_ROOT, HASH_SIZE, root_hash
+from aitbc.notes import sign_note
+from aitbc.tiles import Tile, TiledTree, TileReader, grow
+
+BATCH: Final = 512
+"""Leaves that are numbered in one transaction, so that no other write waits long for it: less than 10 ms."""
+AGAIN_SECONDS: Final = 1.0
+PUBLISHED: Final = "log.checkpoint"
+"""The file with the newest checkpoint that was given away, in the coordinator's directory."""
+
+log = structlog.get_logger()
+
+
+class LogInconsistent(Exception):
+    """The tree in the database is not the one of its newest checkpoint. Nothing is signed on top of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSigner:
+    """The log's key and name. `origin` stands in receipts and checkpoints; `vkey` is what clients verify with."""
+
+    origin: str
+    key: SigningKey
+
+    @property
+    def vkey(self) -> str:
+        """The public key in the form of signed notes."""
+        return format_vkey(self.origin, bytes(self.key.verify_key))
+
+
+def tile_reader(connection: Connection) -> TileReader:
+    """Reads tiles of hashes from the database. Raises `LogInconsistent` for one that is missing or too short."""
+
+    def read(tile: Tile) -> bytes:
+        hashes = store.tile(connection, tile.level or 0, tile.index)
+        if hashes is None or len(hashes) < tile.width * HASH_SIZE:
+            raise LogInconsistent(f"{tile.path} is missing")
+        return hashes[: tile.width * HASH_SIZE]
+
+    return read
+
+
+def tree_of(connection: Connection, size: int) -> TiledTree:
+    """The nodes of the tree of the first `size` leaves."""
+    return TiledTree(tile_reader(connection), size)
+
+
+def leaf_bytes(leaf: LeafRecord) -> bytes:
+    """A leaf, made from what it is about. Raises `LogInconsistent` when that is gone, or no longer has the form."""
+    if leaf.content is not None:
+        return leaf.content.encode()
+    if leaf.receipt is None:
+        raise LogInconsistent(f"{leaf.reference} is gone")
+    try:
+        return receipt_leaf(json.loads(leaf.receipt)["envelope"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise LogInconsistent(f"{leaf.reference} cannot be read: {error}") from None
+
+
+def check(connection: Connection, signer: LogSigner) -> CheckpointRecord | None:
+    """The newest checkpoint, when it is signed by the log's key and is the one of the tree in the database.
+
+    None before there is any. Raises `LogInconsistent`.
+    """
+    newest = store.newest_checkpoint(connection)
+    if newest is None:
+        return None
+    try:
+        signed = open_checkpoint(newest.note, signer.vkey)
+    except VerificationError as error:
+        raise LogInconsistent(f"the checkpoint of {newest.size} leaves is not this log's: {error}") from None
+    if signed != Checkpoint(signer.origin, newest.size, newest.root):
+        raise LogInconsistent(f"the checkpoint of {newest.size} leaves says something else than its row")
+    if root_hash(tree_of(connection, newest.size), newest.size) != newest.root:
+        raise LogInconsistent(f"the tree of {newest.size} leaves does not have the root of its checkpoint")
+    return newest
+
+
+def integrate(connection: Connection, signer: LogSigner, now: float) -> tuple[CheckpointRecord | None, bool]:
+    """Number a batch of queued leaves and sign the checkpoint of the tree that they make.
+
+    Signs one of the empty tree when there is none at all. Returns the new checkpoint, None when nothing was to be done, and
+    whether more leaves may wait. Raises `LogInconsistent`; nothing has changed then.
+    """
+    newest = check(connection, signer)
+    leaves = store.queued(connection, BATCH)
+    if newest is not None and not leaves:
+        return None, False
+    before = newest.size if newest else 0
+    tiles = grow(tile_reader(connection), before, [leaf.leaf_hash for leaf in leaves])
+    if leaves:
+        store.put_tiles(connection, {(tile.level or 0, tile.index): tiles[tile] for tile in tiles})
+        store.number(connection, leaves, before)
+    size = before + len(leaves)
+    root = root_hash(tree_of(connection, size), size) if size else EMPTY_ROOT
+    note = sign_note(Checkpoint(signer.origin, size, root).text, signer.origin, signer.key)
+    record = CheckpointRecord(size=size, root=root, note=str(note), created_at=now, cosigned=0)
+    store.add_checkpoint(connection, record)
+    return record, len(leaves) == BATCH
+
+
+class Sequencer:
+    """Keeps the log: `run` is the loop. `fault` says why leaves get no numbers at present, None when they do.
+
+    `published` is a file beside the database with the newest checkpoint that was given away. It outlives a database that is
+    restored from a backup, so that such a log is not continued as if nothing had been promised since.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        signer: LogSigner,
+        clock: Callable[[], float],
+        *,
+        seconds: float,
+        published: Path,
+    ) -> None:
+        self._database = database
+        self._signer = signer
+        self._clock = clock
+        self._seconds = seconds
+        self._published = published
+        self._signed = asyncio.Event()
+        self._running = False
+        self.fault: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop runs."""
+        return self._running
+
+    def check_at_start(self) -> None:
+        """Look whether the log can be continued. Raises `ConfigurationError` that says what to do."""
+        try:
+            newest = self._database.read_now(check, self._signer)
+            promised = read_published(self._published, self._signer.vkey)
+            if promised is not None:
+                self._database.read_now(_require, promised, newest)
+        except LogInconsistent as error:
+            raise ConfigurationError(
+                f"The log cannot be continued: {error}. Run `aitbc-agent fsck`; docs/log.md says what then."
+            ) from None
+
+    async def next_checkpoint(self, seconds: float) -> None:
+        """Wait until the next checkpoint is signed, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._signed.wait()
+        except TimeoutError:
+            return
+
+    async def run(self) -> None:
+        """Number leaves and sign checkpoints until cancelled."""
+        self._running = True
+        try:
+            await self._guarded(first=True)
+            while True:
+                await asyncio.sleep(
+                    self._seconds if self.fault is None else max(self._seconds, AGAIN_SECONDS)
+                )
+                await self._guarded()
+        finally:
+            self._running = False
+
+    async def _guarded(self, *, first: bool = False) -> None:
+        try:
+            if first or self.fault or await self._database.read(store.anything_queued):
+                await self._integrate()
+        except Exception as error:  # what is queued stays queued; the next round tries again
+            self.fault = str(error)
+            log.exception("log_not_continued")
+        else:
+            self.fault = None
+
+    async def _integrate(self) -> None:
+        record, more = None, True
+        while more:
+            signed, more = await self._database.write(integrate, self._signer, self._clock())
+            record = signed or record
+        if record is None:
+            return
+        reach("log.signed")
+        await asyncio.to_thread(write_published, self._published, record.note)
+        signed_now, self._signed = self._signed, asyncio.Event()
+        signed_now.set()
+        log.debug("checkpoint_signed", size=record.size)
+
+
+def _require(connection: Connection, promised: Checkpoint, newest: CheckpointRecord | None) -> None:
+    """Raise `LogInconsistent` unless the log in the database continues a checkpoint that was given away."""
+    size = newest.size if newest else 0
+    if promised.size > size:
+        raise LogInconsistent(
+            f"a checkpoint of {promised.size} leaves was published, but the database has {size} (was it restored from a backup?)"
+        )
+    if root_hash(tree_of(connection, promised.size), promised.size) != promised.root:
+        raise LogInconsistent(
+            f"the checkpoint of {promised.size} leaves that was published is of another tree"
+        )
+
+
+def read_published(path: Path, log_key: str) -> Checkpoint | None:
+    """The newest checkpoint that was given away, None where there is none. Raises `LogInconsistent` for another log's."""
+    try:
+        note = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        note = ""
+    try:
+        return open_checkpoint(note, log_key)
+    except FormatError as error:
+        raise LogInconsistent(f"{path} is damaged: {error}") from None
+    except VerificationError as error:
+        raise LogInconsistent(f"{path} is of another log: {error}") from None
+
+
+def write_published(path: Path, note: str) -> None:
+    """Keep a checkpoint in one step: a crash leaves the one before or this one."""
+    temporary = path.with_suffix(".new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(note)
+        file.flush()
+        os.fsync(file.fileno())
+    reach("log.publishing")
+    temporary.replace(path)

@@ -1,0 +1,97 @@
+"""The tables. Times are seconds since the epoch (float), money integers of 1e-8 units, JSON canonical text."""
+
+from __future__ import annotations
+
+from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables.access import (
+    accounts,
+    api_keys,
+    browser_session_keys,
+    browser_sessions,
+    challenges,
+    enrolments,
+    idempotency,
+    logins,
+    miner_orders,
+    miners,
+)
+from agent.coordinator.store.schema.tables.files import (
+    artifact_owners,
+    artifacts,
+    job_artifacts,
+    job_checkpoints,
+    run_outputs,
+    stored_bytes,
+    uploads,
+)
+from agent.coordinator.store.schema.tables.jobs import (
+    durations,
+    events,
+    job_counts,
+    jobs,
+    receipts,
+    results,
+    runs,
+)
+from agent.coordinator.store.schema.tables.log import (
+    log_checkpoints,
+    log_cosignatures,
+    log_leaves,
+    log_queue,
+    log_tiles,
+)
+from agent.coordinator.store.schema.tables.marketplace import (
+    client_evidence,
+    client_failures,
+    miner_days,
+    miner_releases,
+    miner_stats,
+    offers,
+)
+from agent.coordinator.store.schema.tables.money import balances, postings, transactions
+from agent.coordinator.store.schema.tables.webhooks import gone_webhooks, webhook_deliveries, webhook_secrets
+
+__all__ = [
+    "accounts",
+    "api_keys",
+    "artifact_owners",
+    "artifacts",
+    "balances",
+    "browser_session_keys",
+    "browser_sessions",
+    "challenges",
+    "client_evidence",
+    "client_failures",
+    "durations",
+    "enrolments",
+    "events",
+    "gone_webhooks",
+    "idempotency",
+    "job_artifacts",
+    "job_checkpoints",
+    "job_counts",
+    "jobs",
+    "log_checkpoints",
+    "log_cosignatures",
+    "log_leaves",
+    "log_queue",
+    "log_tiles",
+    "logins",
+    "metadata",
+    "miner_days",
+    "miner_orders",
+    "miner_releases",
+    "miner_stats",
+    "miners",
+    "offers",
+    "postings",
+    "receipts",
+    "results",
+    "run_outputs",
+    "runs",
+    "stored_bytes",
+    "transactions",
+    "uploads",
+    "webhook_deliveries",
+    "webhook_secrets",
+]

@@ -1,0 +1,137 @@
+"""Who may ask: accounts, their keys, miners, and what both say once."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+)
+
+from agent.coordinator.store.schema.tables._metadata import metadata
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account_id", String(64), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=True),
+    Column("miner_id", String(64), nullable=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("revoked_at", Float, nullable=True),
+    Index("ix_api_keys_account", "account_id", "key_id"),
+)
+
+# Links that log a dashboard in, once. What they give: a client's key of the account, an owner's of the miner, an administrator's.
+logins = Table(
+    "logins",
+    metadata,
+    Column("login_id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=True),
+    Column("miner_id", ForeignKey("miners.miner_id"), nullable=True),
+    Column("admin", Boolean, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+)
+
+# Browsers that are signed in: the SHA-256 of each one's cookie, and the keys that it acts with. A key of its `own` was made
+# for it and ends with it; another one was typed in.
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    Column("session_id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+)
+
+browser_session_keys = Table(
+    "browser_session_keys",
+    metadata,
+    Column("session_id", ForeignKey("browser_sessions.session_id"), primary_key=True),
+    Column("key_id", ForeignKey("api_keys.key_id"), primary_key=True),
+    Column("own", Boolean, nullable=False),
+    Index("ix_browser_session_keys_key_id", "key_id"),
+)
+
+challenges = Table(
+    "challenges",
+    metadata,
+    Column("nonce", String(64), primary_key=True),
+    Column("expires_at", Float, nullable=False, index=True),
+)
+
+# The first answer to each request that carried an Idempotency-Key, and what that request said.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("key", String(255), primary_key=True),
+    Column("request_sha256", String(64), nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("created_at", Float, nullable=False, index=True),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("enrolment_id", String(64), primary_key=True),
+    Column("sha256", String(64), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("uses_left", Integer, nullable=False),
+)
+
+miners = Table(
+    "miners",
+    metadata,
+    Column("miner_id", String(64), primary_key=True),
+    Column("public_key", LargeBinary(32), nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("session", Integer, nullable=False),
+    Column("session_sha256", String(64), nullable=False, unique=True),
+    Column("capabilities", Text, nullable=False),
+    Column("telemetry", Text, nullable=False),
+    Column("paused", Text, nullable=True),
+    Column("registered_at", Float, nullable=False),
+    Column("seen_at", Float, nullable=False),
+    Column("agent_version", String(200), nullable=True),
+    # Where its time went and what it fetches, as it said last.
+    Column("activity", Text, nullable=True),
+    # JSON: by service, the runners with their versions that it has registered, the newest last.
+    Column("runners", Text, nullable=False, server_default="{}"),
+    # When and why an operator excluded it; NULL while it may take part.
+    Column("excluded_at", Float, nullable=True),
+    Column("excluded_reason", Text, nullable=True),
+)
+
+# What owners have ordered their miners to do and the miners have not obeyed yet.
+miner_orders = Table(
+    "miner_orders",
+    metadata,
+    Column("order_id", String(64), primary_key=True),
+    Column("miner_id", ForeignKey("miners.miner_id"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("gpu", String(200), nullable=True),
+    Column("seconds", Float, nullable=True),
+    Column("model", String(200), nullable=True),
+    Column("created_at", Float, nullable=False),
+    Index("ix_miner_orders_miner", "miner_id", "order_id"),
+)

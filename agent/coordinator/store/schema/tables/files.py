@@ -1,0 +1,99 @@
+"""Artifacts, uploads on their way, and which jobs they belong to."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from agent.coordinator.store.schema.tables._metadata import metadata
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("artifact_id", String(80), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+# Which account an artifact belongs to (`owner` is its id), and what media type it gave. Outputs belong to their job's account.
+artifact_owners = Table(
+    "artifact_owners",
+    metadata,
+    Column("artifact_id", ForeignKey("artifacts.artifact_id"), primary_key=True),
+    Column("owner", String(64), primary_key=True),
+    Column("media_type", Text, nullable=False),
+)
+
+# Bytes of the artifacts that each owner has stored, kept with every change of `artifact_owners`.
+stored_bytes = Table(
+    "stored_bytes",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+)
+
+# Resumable uploads. `length` is NULL while the client has not told it; `artifact_id` is there once all bytes are, and
+# `finished_at` once the artifact is stored.
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("upload_id", String(64), primary_key=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("length", BigInteger, nullable=True),
+    Column("received", BigInteger, nullable=False),
+    Column("metadata", Text, nullable=False),
+    Column("artifact_id", String(80), nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+    Column("finished_at", Float, nullable=True),
+    Index(
+        "ix_uploads_unfinished",
+        "account_id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+)
+
+job_artifacts = Table(
+    "job_artifacts",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("artifact_id", ForeignKey("artifacts.artifact_id"), primary_key=True),
+    Column("direction", String(8), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("media_type", Text, nullable=False),
+    Index("ix_job_artifacts_artifact_id", "artifact_id"),
+)
+
+# What miners have stored for jobs that have not ended: each row names the lease that it was stored under.
+run_outputs = Table(
+    "run_outputs",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("artifact_id", ForeignKey("artifacts.artifact_id"), primary_key=True),
+    Column("miner_id", String(64), nullable=False, index=True),
+    Column("fence", Integer, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Index("ix_run_outputs_artifact_id", "artifact_id"),
+)
+
+# Files from which a later run can resume; `extra` is JSON. Those that the results name are job_artifacts as well.
+job_checkpoints = Table(
+    "job_checkpoints",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("artifact_id", ForeignKey("artifacts.artifact_id"), nullable=False, index=True),
+    Column("media_type", Text, nullable=False),
+    Column("extra", Text, nullable=False),
+)

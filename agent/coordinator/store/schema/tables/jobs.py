@@ -1,0 +1,273 @@
+"""Jobs, what their runs have made, and what is told of them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String(64), primary_key=True),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("service", String(64), nullable=False),
+    Column("type", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("model", Text, nullable=True),
+    Column("spec", Text, nullable=False),
+    Column("spec_digest", String(64), nullable=False),
+    Column("cpu_millis", Integer, nullable=False),
+    Column("memory", BigInteger, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("max_cost", BigInteger, nullable=False),
+    # The operator's part of the price, in parts per million.
+    Column("fee_ppm", Integer, nullable=False),
+    Column("requested_miner_id", String(64), nullable=True),
+    # An offer that the client has accepted, and the price per unit that was agreed on.
+    Column("offer_id", String(64), nullable=True),
+    Column("agreed_price", BigInteger, nullable=True),
+    # Dotted paths of file fields that the client still has to upload; NULL once there are none.
+    Column("missing_files", Text, nullable=True),
+    Column("webhook_url", Text, nullable=True),
+    # Where the client is tracing; else the id follows from the job's.
+    Column("client_trace_id", String(32), nullable=True),
+    Column("created_at", Float, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("timeout_seconds", Float, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("miner_id", String(64), nullable=True),
+    Column("lease_session", Integer, nullable=True),
+    Column("lease_assigned_at", Float, nullable=True),
+    Column("lease_expires_at", Float, nullable=True),
+    Column("lease_deadline", Float, nullable=True),
+    Column("lease_miner_id", String(64), nullable=True),
+    Column("unit_price", BigInteger, nullable=True),
+    Column("started_at", Float, nullable=True),
+    Column("finished_at", Float, nullable=True),
+    Column("progress", Float, nullable=False),
+    Column("units", Text, nullable=False),
+    # What the client has paid, once the job has ended; NULL for jobs that ended before it was kept here.
+    Column("cost", BigInteger, nullable=True),
+    Column("failure_code", String(64), nullable=True),
+    Column("failure_message", Text, nullable=True),
+    Column("avoid_miner_id", String(64), nullable=True),
+    Column("avoid_until", Float, nullable=True),
+    Index("ix_jobs_account", "account_id", "job_id"),
+    # For each way in which jobs are listed, newest first: of an account or of all, of a state, a service, or both. Jobs that
+    # have ended stand apart: an index over all states would draw the dispatcher's queries away from its own.
+    Index("ix_jobs_account_state", "account_id", "state", "job_id"),
+    Index("ix_jobs_account_service", "account_id", "service", "job_id"),
+    Index("ix_jobs_service", "service", "job_id"),
+    Index(
+        "ix_jobs_ended_by_account",
+        "account_id",
+        "service",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_ended_by_service",
+        "service",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_ended_by_state",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_open_by_service",
+        "service",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_open_by_state",
+        "state",
+        "job_id",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(
+        "ix_jobs_submitted_by_service",
+        "service",
+        "job_id",
+        sqlite_where=text("state = 'submitted'"),
+        postgresql_where=text("state = 'submitted'"),
+    ),
+    Index(
+        "ix_jobs_claimable",
+        text("priority DESC"),
+        "job_id",
+        sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
+        postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
+    ),
+    # In a queue that is longer than one look at it: the most urgent jobs of each account.
+    Index(
+        "ix_jobs_claimable_by_account",
+        "service",
+        "account_id",
+        text("priority DESC"),
+        "job_id",
+        sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
+        postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
+    ),
+    Index(
+        "ix_jobs_waiting_for_models",
+        "service",
+        "model",
+        sqlite_where=text(
+            "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
+        ),
+        postgresql_where=text(
+            "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
+        ),
+    ),
+    Index(
+        "ix_jobs_running_by_account",
+        "account_id",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "ix_jobs_running_by_miner",
+        "lease_miner_id",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "ix_jobs_waiting_for_files",
+        "created_at",
+        sqlite_where=text("state = 'submitted' AND missing_files IS NOT NULL"),
+        postgresql_where=text("state = 'submitted' AND missing_files IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_bound",
+        "offer_id",
+        sqlite_where=text("state = 'submitted' AND offer_id IS NOT NULL"),
+        postgresql_where=text("state = 'submitted' AND offer_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_jobs_lease_expiry",
+        "lease_expires_at",
+        sqlite_where=text("state = 'running'"),
+        postgresql_where=text("state = 'running'"),
+    ),
+    Index(
+        "ix_jobs_leased_by",
+        "lease_miner_id",
+        sqlite_where=text("lease_miner_id IS NOT NULL"),
+        postgresql_where=text("lease_miner_id IS NOT NULL"),
+    ),
+)
+
+# How many jobs of an account and service are in each state, so that nobody has to count them.
+job_counts = Table(
+    "job_counts",
+    metadata,
+    Column("account_id", ForeignKey("accounts.account_id"), primary_key=True),
+    Column("service", String(64), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Index(
+        "ix_job_counts_waiting",
+        "service",
+        "account_id",
+        sqlite_where=text("state = 'submitted' AND count > 0"),
+        postgresql_where=text("state = 'submitted' AND count > 0"),
+    ),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("fence", Integer, primary_key=True),
+    Column("miner_id", String(64), nullable=False),
+    Column("assigned_at", Float, nullable=False),
+    Column("ended_at", Float, nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("failure_code", String(64), nullable=True),
+    Column("failure_message", Text, nullable=True),
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("job_id", ForeignKey("jobs.job_id"), primary_key=True),
+    Column("results", Text, nullable=False),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("receipt_id", String(64), primary_key=True),
+    Column("job_id", ForeignKey("jobs.job_id"), nullable=False, unique=True),
+    Column("miner_id", String(64), nullable=False),
+    Column("statement_sha256", String(64), nullable=False),
+    Column("receipt", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+durations = Table(
+    "durations",
+    metadata,
+    Column("service", String(64), primary_key=True),
+    Column("model", String(128), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+
+# Every change that somebody may watch, in the order in which the changes happened. `account_id` is who may see it (NULL:
+# everybody), `miner_id` whose owner may see it as well.
+events = Table(
+    "events",
+    metadata,
+    Column("seq", COUNTED, primary_key=True),
+    Column("type", String(32), nullable=False),
+    Column("account_id", String(64), nullable=True),
+    Column("miner_id", String(64), nullable=True),
+    Column("job_id", String(64), nullable=True),
+    Column("data", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index("ix_events_account", "account_id", "seq"),
+    Index(
+        "ix_events_miner",
+        "miner_id",
+        "seq",
+        sqlite_where=text("miner_id IS NOT NULL"),
+        postgresql_where=text("miner_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_events_job",
+        "job_id",
+        "seq",
+        sqlite_where=text("job_id IS NOT NULL"),
+        postgresql_where=text("job_id IS NOT NULL"),
+    ),
+    sqlite_autoincrement=True,  # a number is never given twice, even when the newest rows have been pruned
+)

@@ -1,0 +1,72 @@
+"""What was credited, held, paid and given back."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.core.ledger import MAX_UNITS
+
+
+def _within_bounds(table: str, *columns: str) -> CheckConstraint:
+    """No amount leaves the range that sums of amounts are exact in: an overflow fails instead of becoming a fraction."""
+    bounds = " AND ".join(f"{column} BETWEEN {-MAX_UNITS} AND {MAX_UNITS}" for column in columns)
+    return CheckConstraint(bounds, name=f"ck_{table}_bounds")
+
+
+# Money as people see it: a credit, or the payment of one job with what was held and what became of it.
+transactions = Table(
+    "transactions",
+    metadata,
+    Column("tx_id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("account_id", ForeignKey("accounts.account_id"), nullable=False),
+    Column("miner_id", String(64), nullable=True),
+    Column("job_id", ForeignKey("jobs.job_id"), nullable=True, unique=True),
+    Column("held", BigInteger, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("fee", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("settled_at", Float, nullable=True),
+    _within_bounds("transactions", "held", "paid", "fee"),
+    Index("ix_transactions_account", "account_id", "tx_id"),
+    Index(
+        "ix_transactions_miner",
+        "miner_id",
+        "tx_id",
+        sqlite_where=text("miner_id IS NOT NULL"),
+        postgresql_where=text("miner_id IS NOT NULL"),
+    ),
+)
+
+# The same in double entry: each transaction has one or two entries (hold and settlement), and each sums to zero.
+postings = Table(
+    "postings",
+    metadata,
+    Column("tx_id", ForeignKey("transactions.tx_id"), primary_key=True),
+    Column("entry", String(16), primary_key=True),
+    Column("ledger_account", String(80), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    _within_bounds("postings", "amount"),
+)
+
+balances = Table(
+    "balances",
+    metadata,
+    Column("ledger_account", String(80), primary_key=True),
+    Column("amount", BigInteger, nullable=False),
+    _within_bounds("balances", "amount"),
+)

@@ -1,0 +1,290 @@
+"""Sends messages about jobs that have ended to the addresses that their clients named (Standard Webhooks 1.0.0).
+
+The messages are rows, written with the end of the job (`lifecycle`), so none is lost, and each is sent until its receiver has
+taken it or there have been enough attempts: at least once, always with the same id. An attempt is counted before it is
+made; what a process that dies leaves behind is due again a moment later.
+
+Receivers are strangers' servers. Only checked addresses are connected to (`agent.network`), redirects are not followed, what
+they answer is not read, and the slow ones keep only their own account waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import secrets
+import ssl
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import httpcore
+import httpx
+import structlog
+from standardwebhooks import Webhook
+
+from agent.coordinator.store import webhooks as store
+from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.coordinator.store.webhooks import Delivery
+from agent.core.errors import ServiceUnavailable
+from agent.core.webhooks import DeliveryState, asked_pause, next_attempt, state_after
+from agent.fault_points import reach
+from agent.network import GuardedBackend, HostError, Network, internet
+from agent.settings import WebhookSettings
+
+LOOK_SECONDS: Final = 1.0
+"""How often there is a look at what is due, when no commit was the occasion for one."""
+PACE_SECONDS: Final = 0.05
+"""Shortest pause between two looks, however many commits there are."""
+PACE: Final = 10
+"""And how many times longer than the look itself it is: looking past a long queue for a host that is down takes a while."""
+AGAIN_SECONDS: Final = 1.0
+CLAIM_SECONDS: Final = 5.0
+"""How much longer than its longest attempt a message is kept from being tried again, for storing the outcome."""
+PRUNE_SECONDS: Final = 600.0
+
+SECRET_BYTES: Final = 32
+"""Of 24 to 64, as the specification has it."""
+
+log = structlog.get_logger()
+
+
+def make_secret() -> str:
+    """A new secret in the form that the libraries for Standard Webhooks take."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What has come of an attempt: a status and the pause that was asked for, or what went wrong."""
+
+    status: int | None = None
+    pause: float | None = None
+    error: str | None = None
+
+
+class WebhookSender:
+    """`run` is the loop; it can run once. `network` is the one that receivers are found in."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: WebhookSettings,
+        clock: Callable[[], float],
+        network: Network | None = None,
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+        self._network = network
+        self._wake = asyncio.Event()
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._by_account: Counter[str] = Counter()
+        self._by_lane: Counter[str] = Counter()
+        self._pruned_at = 0.0
+
+    async def run(self) -> None:
+        """Send what is due until cancelled."""
+        self._database.after_commit(self._wake.set)
+        network = self._network or internet()
+        guard = GuardedBackend(network, allow_private=self._settings.allow_private)
+        pool = httpcore.AsyncConnectionPool(
+            ssl_context=network.tls,
+            network_backend=guard,
+            max_connections=self._settings.max_concurrent,
+            max_keepalive_connections=0,  # answers are not read to their end
+        )
+        async with pool:
+            try:
+                await self._keep_sending(pool)
+            finally:
+                for attempt in self._attempts:
+                    attempt.cancel()
+                await asyncio.gather(*self._attempts, return_exceptions=True)
+
+    async def _keep_sending(self, pool: httpcore.AsyncConnectionPool) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            began = loop.time()
+            try:
+                await self._start_due(pool)
+                await self._prune()
+            except Exception:  # one bad look must not end the sending for good
+                log.exception("webhooks_failed")
+                await asyncio.sleep(AGAIN_SECONDS)
+            pause = PACE * (loop.time() - began)
+            await asyncio.sleep(min(max(PACE_SECONDS, pause), LOOK_SECONDS))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._wake.wait()
+
+    async def _start_due(self, pool: httpcore.AsyncConnectionPool) -> None:
+        """Begin attempts until nothing is due any more for which there is room."""
+        while (room := self._settings.max_concurrent - len(self._attempts)) > 0:
+            found = await self._database.read(
+                store.due,
+                self._clock(),
+                busy_accounts=_at(self._by_account, self._settings.max_per_account),
+                busy_lanes=_at(self._by_lane, self._settings.max_per_host),
+                limit=room,
+            )
+            chosen = self._with_room(found)
+            if not chosen:
+                return
+            for delivery, keys in await self._database.write(self._claim, chosen):
+                self._start(pool, delivery, keys)
+
+    def _with_room(self, found: list[Delivery]) -> list[str]:
+        accounts, lanes = self._by_account.copy(), self._by_lane.copy()
+        chosen = []
+        for delivery in found:
+            account, lane = delivery.account_id, delivery.lane
+            fits = (
+                accounts[account] < self._settings.max_per_account
+                and lanes[lane] < self._settings.max_per_host
+            )
+            if fits:
+                accounts[account] += 1
+                lanes[lane] += 1
+                chosen.append(delivery.webhook_id)
+        return chosen
+
+    def _claim(self, connection: Connection, webhook_ids: list[str]) -> list[tuple[Delivery, list[str]]]:
+        now = self._clock()
+        until = now + self._settings.timeout_seconds + CLAIM_SECONDS
+        claimed = store.claim(connection, webhook_ids, now, until)
+        return [
+            (delivery, store.secret_of(connection, delivery.account_id, make_secret(), now).valid(now))
+            for delivery in claimed
+        ]
+
+    def _start(self, pool: httpcore.AsyncConnectionPool, delivery: Delivery, keys: list[str]) -> None:
+        self._by_account[delivery.account_id] += 1
+        self._by_lane[delivery.lane] += 1
+        attempt = asyncio.create_task(self._attempt(pool, delivery, keys), name="webhook-attempt")
+        self._attempts.add(attempt)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._attempts.discard(task)
+            for counter, key in ((self._by_account, delivery.account_id), (self._by_lane, delivery.lane)):
+                counter[key] -= 1
+                if not counter[key]:
+                    del counter[key]
+            self._wake.set()
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.error("webhook_attempt_failed", webhook_id=delivery.webhook_id, exc_info=error)
+
+        attempt.add_done_callback(ended)
+
+    async def _attempt(self, pool: httpcore.AsyncConnectionPool, delivery: Delivery, keys: list[str]) -> None:
+        reach("webhook.claimed")
+        try:
+            answer = await self._send(pool, delivery, keys)
+        except Exception:  # else a message that we cannot send would be tried for ever
+            log.exception("webhook_not_sent", webhook_id=delivery.webhook_id)
+            answer = Answer(error="the coordinator could not send it; its log says why")
+        reach("webhook.answered")
+        now = self._clock()
+        state, again = state_after(answer.status), None
+        if state is DeliveryState.PENDING:
+            again = next_attempt(
+                delivery.attempts,
+                self._settings.retry_delays,
+                now,
+                random.random(),  # noqa: S311 - spreads load, guards no secret
+                answer.pause,
+            )
+            state = DeliveryState.PENDING if again is not None else DeliveryState.FAILED
+        # The database may stop meanwhile: then the message is due again when it runs, and comes a second time.
+        with suppress(ServiceUnavailable):
+            await self._database.write(
+                store.record,
+                delivery,
+                state,
+                now,
+                next_attempt_at=again,
+                status=answer.status,
+                error=answer.error,
+            )
+        log.info(
+            "webhook_attempted",
+            webhook_id=delivery.webhook_id,
+            host=httpx.URL(delivery.url).host,
+            attempt=delivery.attempts,
+            status=answer.status,
+            error=answer.error,
+            state=state.value,
+        )
+
+    async def _send(self, pool: httpcore.AsyncConnectionPool, delivery: Delivery, keys: list[str]) -> Answer:
+        url = httpx.URL(delivery.url)
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        headers = list(self._headers(delivery, keys).items())
+        seconds = self._settings.timeout_seconds
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), seconds)
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                pool.stream(
+                    "POST",
+                    target,
+                    headers=headers,
+                    content=delivery.body.encode(),
+                    extensions={"timeout": timeouts},
+                ) as response,
+            ):
+                told = {name.lower(): value for name, value in response.headers}
+                retry_after = told.get(b"retry-after", b"").decode("latin-1") or None
+                return Answer(
+                    response.status, asked_pause(retry_after, self._clock()), _fault(response.status)
+                )
+        except HostError as error:
+            return Answer(error=str(error))
+        except (TimeoutError, httpcore.TimeoutException):
+            return Answer(error=f"no answer within {seconds:g} s")
+        except httpcore.ConnectError as error:
+            # The pool raises its errors anew `from None`, so the reason is the context and no longer the cause.
+            if isinstance(error.__context__, ssl.SSLCertVerificationError):
+                return Answer(
+                    error=f"the certificate is not valid: {error.__context__.verify_message.rstrip('.')}"
+                )
+            return Answer(error="the host could not be reached")
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            return Answer(error=f"the connection broke off ({type(error).__name__})")
+
+    def _headers(self, delivery: Delivery, keys: list[str]) -> Mapping[str, str]:
+        moment = datetime.fromtimestamp(int(self._clock()), UTC)
+        signatures = [Webhook(key).sign(delivery.webhook_id, moment, delivery.body) for key in keys]
+        return {
+            "Content-Type": "application/json",
+            "User-Agent": "aitbc-agent",
+            "webhook-id": delivery.webhook_id,
+            "webhook-timestamp": str(int(moment.timestamp())),
+            "webhook-signature": " ".join(signatures),
+        }
+
+    async def _prune(self) -> None:
+        now = self._clock()
+        if now - self._pruned_at < PRUNE_SECONDS:
+            return
+        while (
+            await self._database.write(store.prune, now - self._settings.kept_seconds) == store.PRUNED_AT_ONCE
+        ):
+            pass
+        self._pruned_at = now
+
+
+def _at(counter: Counter[str], limit: int) -> list[str]:
+    return [key for key, count in counter.items() if count >= limit]
+
+
+def _fault(status: int) -> str | None:
+    if state_after(status) is DeliveryState.DELIVERED:
+        return None
+    redirect = 300 <= status < 400  # noqa: PLR2004 - the statuses of redirects
+    return f"answered {status}" + ("; redirects are not followed" if redirect else "")

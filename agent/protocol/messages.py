@@ -1,0 +1,371 @@
+"""The bodies of the miner protocol (docs/miner-protocol.md), checked where they cross the boundary."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, field_validator
+
+from agent.core.fields import example
+from agent.core.matching import Batch
+from agent.core.quantities import UNIT_DECIMALS, Money
+from runners.plain_json import MAX_DEPTH, check_json
+
+Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]
+Percent = Annotated[float, Field(ge=0, le=100)]
+Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=UNIT_DECIMALS, strict=False)]
+MAX_LEASES: Final = 256
+"""As many leases a heartbeat names, so no miner is given more."""
+MAX_SLOTS: Final = 256
+MAX_SERVICES: Final = 64
+MAX_EVENT: Final = 256 * 1024
+MAX_EXTRA: Final = 1024
+MAX_MESSAGE: Final = 4000
+"""Characters of a failure's message: a traceback's end. It reaches the client, who pays the units of what it caused."""
+ShortText = Annotated[str, Field(max_length=200)]
+Measured = Annotated[float, Field(allow_inf_nan=False)]
+LongText = Annotated[str, Field(max_length=4000)]
+
+
+def _shallow(value: dict[str, Any]) -> dict[str, Any]:
+    """Raise `ValueError` for deeper nesting than programs that write JSON bear."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return value
+    raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
+
+
+JsonObject = Annotated[dict[str, Any], AfterValidator(_shallow)]
+"""What a miner's programs say freely. It is stored and sent on, so its nesting is bounded."""
+JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$", examples=["job_1234567890"])]
+
+
+class _Message(BaseModel):
+    # Unknown fields are let pass: a newer miner may say more than this coordinator understands.
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+
+class Gpu(_Message):
+    """One GPU; sizes in bytes."""
+
+    uuid: ShortText
+    index: int
+    name: ShortText
+    memory_total: Annotated[int, Field(ge=0)]
+    memory_free: Annotated[int, Field(ge=0)]
+    compute_capability: ShortText | None = None
+    driver: ShortText | None = None
+
+
+class Score(_Message):
+    """How fast a miner was in a benchmark: `value` in `metric` ("token/s")."""
+
+    metric: ShortText
+    value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    device: ShortText | None = None
+
+
+class Service(_Message):
+    """What a miner says of one service.
+
+    `concurrency` is how many jobs of one model one slot computes together; `withheld` are models that it does not take now.
+    """
+
+    runner: ShortText
+    version: ShortText
+    models: Annotated[list[ShortText], Field(max_length=1000)] = []
+    loaded: Annotated[list[ShortText], Field(max_length=1000)] = []
+    downloadable: bool = False
+    unit_price: Money
+    features: JsonObject = {}
+    concurrency: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 1
+    withheld: Annotated[list[ShortText], Field(max_length=1000)] = []
+    score: Score | None = None
+
+
+class Capabilities(_Message):
+    """What a miner can do; sizes in bytes. `sandbox` isolates programs that read strangers' files: bubblewrap, landlock or none."""
+
+    services: Annotated[dict[ShortText, Service], Field(max_length=MAX_SERVICES)]
+    unavailable: Annotated[dict[ShortText, list[LongText]], Field(max_length=64)] = {}
+    cpu_cores: Annotated[int, Field(ge=1)]
+    memory: Annotated[int, Field(ge=0)]
+    disk_free: Annotated[int, Field(ge=0)] = 0
+    gpus: Annotated[list[Gpu], Field(max_length=64)] = []
+    slots: Annotated[int, Field(ge=1, le=MAX_SLOTS)]
+    sandbox: ShortText | None = None
+
+
+class KeyProof(_Message):
+    """That the sender has a miner's private key: its signature over a nonce, as in a registration."""
+
+    nonce: ShortText
+    public_key: ShortText
+    signature: ShortText
+
+
+class AdmissionRequest(_Message):
+    """`POST /v1/miners/admission`: who would join, and with what token.
+
+    Without `proof` the answer is that for a key that this coordinator does not know.
+    """
+
+    model_config = example(
+        {
+            "proof": {
+                "nonce": "kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe",
+                "public_key": "base64_public_key",
+                "signature": "base64_signature",
+            },
+            "enrolment_token": "enrol_secret",
+        }
+    )
+
+    proof: KeyProof | None = None
+    enrolment_token: ShortText | None = None
+
+
+class Holding(_Message):
+    """A lease whose finished work waits in the miner's outbox."""
+
+    job_id: JobId
+    fence: Fence
+
+
+class Registration(KeyProof):
+    """`POST /v1/miners/register`."""
+
+    model_config = example(
+        {
+            "nonce": "kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe",
+            "public_key": "base64_public_key",
+            "signature": "base64_signature",
+            "name": "rig-1",
+            "agent_version": "0.1.0",
+            "enrolment_token": "enrol_secret",
+            "capabilities": {
+                "services": {
+                    "whisper_transcription": {
+                        "runner": "whisper",
+                        "version": "0.1.0+20250625",
+                        "models": ["tiny.en"],
+                        "downloadable": True,
+                        "unit_price": "0.0001",
+                    }
+                },
+                "unavailable": {"video_transcoding": ["ffmpeg was not found; install it."]},
+                "cpu_cores": 2,
+                "memory": 25769803776,
+                "disk_free": 85899345920,
+                "slots": 1,
+                "sandbox": "bubblewrap",
+            },
+            "holding": [],
+        }
+    )
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    agent_version: ShortText
+    enrolment_token: ShortText | None = None
+    capabilities: Capabilities
+    holding: Annotated[list[Holding], Field(max_length=10_000)] = []
+
+
+class Seats(_Message):
+    """Free places in a batch of jobs that runs already."""
+
+    service: ShortText
+    model: ShortText | None = None
+    seats: Annotated[int, Field(ge=0, le=MAX_SLOTS)]
+
+
+class _Room(_Message):
+    """What room a miner has: free slots, and free seats in batches."""
+
+    seats: Annotated[list[Seats], Field(max_length=MAX_SLOTS)] = []
+
+    def free_seats(self) -> dict[Batch, int]:
+        """Free seats by service and model; there may be several batches of one."""
+        free: Counter[Batch] = Counter()
+        for batch in self.seats:
+            free[batch.service, batch.model] += batch.seats
+        return free
+
+
+class Poll(_Room):
+    """`POST /v1/miners/poll`; `wait` in seconds."""
+
+    slots: Annotated[int, Field(ge=0, le=MAX_SLOTS, examples=[1])]
+    wait: Annotated[float, Field(ge=0, le=60, examples=[30])] = 0
+
+
+class SlotsMessage(_Room):
+    """`{"call": "slots"}` on the WebSocket: the room there is after `received` leases of this connection."""
+
+    slots: Annotated[StrictInt, Field(ge=0)]
+    received: Annotated[StrictInt, Field(ge=0)]
+
+
+class LeaseProgress(_Message):
+    """One lease in a heartbeat. Without `units` those that the run has reported before stay."""
+
+    job_id: JobId
+    fence: Fence
+    progress: Percent = 0
+    counter: int = 0
+    units: Units | None = None
+
+
+class Telemetry(_Message):
+    """How one GPU is now; memory in bytes, utilization in percent, temperature in degrees Celsius, power in watts.
+
+    `paused` is the reason for which it takes no work.
+    """
+
+    uuid: ShortText
+    memory_free: Annotated[int, Field(ge=0)] | None = None
+    memory_total: Annotated[int, Field(ge=0)] | None = None
+    utilization: Measured | None = None
+    temperature: Measured | None = None
+    power: Measured | None = None
+    power_limit: Measured | None = None
+    paused: ShortText | None = None
+
+
+class TimeShare(_Message):
+    """What part of the last hour a miner spent so; `working`, or why it did not work."""
+
+    reason: ShortText
+    share: Annotated[float, Field(ge=0, le=1)]
+
+
+class ModelDownload(_Message):
+    """A model on its way to the miner's disk, in bytes; `total` is null while unknown."""
+
+    model: ShortText
+    done: Annotated[int, Field(ge=0)]
+    total: Annotated[int, Field(ge=0)] | None = None
+
+
+class Activity(_Message):
+    """Where the last hour of a miner's capacity went, and what it fetches."""
+
+    idle: Annotated[list[TimeShare], Field(max_length=32)] = []
+    downloads: Annotated[list[ModelDownload], Field(max_length=64)] = []
+
+
+class Heartbeat(_Message):
+    """`POST /v1/miners/heartbeat`. `obeyed` are orders that were carried out, or are refused for good."""
+
+    leases: Annotated[list[LeaseProgress], Field(max_length=MAX_LEASES)] = []
+    gpus: Annotated[list[Telemetry], Field(max_length=64)] = []
+    capabilities: Capabilities | None = None
+    paused: ShortText | None = None
+    activity: Activity | None = None
+    obeyed: Annotated[list[ShortText], Field(max_length=1000)] = []
+
+
+class RunEvent(_Message):
+    """Something that a runner says while it runs."""
+
+    kind: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
+    data: JsonObject = {}
+
+    @field_validator("data")
+    @classmethod
+    def _bounded(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if len(json.dumps(value)) > MAX_EVENT:
+            raise ValueError(
+                f"an event may have at most {MAX_EVENT} bytes; store what is larger as an artifact"
+            )
+        return value
+
+
+class RunProgress(_Message):
+    """The data of a `progress` event. Without `units` those that the run has reported before stay."""
+
+    progress: Percent
+    units: Units | None = None
+
+
+class RunEvents(_Message):
+    """`POST /v1/miners/jobs/{job_id}/events`."""
+
+    fence: Fence
+    events: Annotated[
+        list[RunEvent],
+        Field(max_length=1000, examples=[[{"kind": "progress", "data": {"progress": 41, "units": "12.9"}}]]),
+    ]
+
+
+class OutputArtifact(_Message):
+    """An output file, stored before; `size` in bytes."""
+
+    artifact_id: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    name: ShortText
+    media_type: ShortText
+    size: Annotated[int, Field(ge=0)]
+
+
+class RunOutput(OutputArtifact):
+    """The data of an `output` event."""
+
+    # A later run's miner makes a file of this name: no path, and not only dots.
+    name: Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]*[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
+    extra: JsonObject = {}
+
+    @field_validator("extra")
+    @classmethod
+    def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_json(value)  # it stands in later leases, so it must be possible to send it
+        if len(json.dumps(value)) > MAX_EXTRA:
+            raise ValueError(f"extra may have at most {MAX_EXTRA} bytes")
+        return value
+
+
+class RunResult(_Message):
+    """`POST /v1/miners/jobs/{job_id}/result`."""
+
+    fence: Fence
+    envelope: JsonObject = Field(
+        description="DSSE",
+        examples=[
+            {
+                "payloadType": "application/vnd.in-toto+json",
+                "payload": "base64_statement",
+                "signatures": [{"keyid": "", "sig": "base64_signature"}],
+            }
+        ],
+    )
+    results: JsonObject = Field(examples=[{"text": "Hello", "processing_time": 1.23, "units": 1.5}])
+    artifacts: Annotated[list[OutputArtifact], Field(max_length=10_000)] = []
+
+
+class RunFailure(_Message):
+    """`POST /v1/miners/jobs/{job_id}/fail`. `kind` says who caused it: the machine (`retry`) or the client (`fail`).
+
+    `units` is what the run had metered, which the client pays for a failure that it caused; None: what was reported last.
+    """
+
+    fence: Fence
+    kind: Literal["retry", "fail"]
+    code: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,63}$", examples=["MACHINE_FAULT"])]
+    message: Annotated[str, Field(max_length=MAX_MESSAGE, examples=["The GPU ran out of memory."])]
+    units: Units | None = None
+
+
+class RunRelease(_Message):
+    """`POST /v1/miners/jobs/{job_id}/release`."""
+
+    fence: Fence
+    reason: ShortText = Field(default="", examples=["shutdown"])
