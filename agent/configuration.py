@@ -11,8 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from agent.core.catalogue import CatalogueEntry, parse_catalogue
 from agent.core.errors import ConfigurationError
+from agent.core.machine.catalogue import CatalogueEntry, parse_catalogue
 
 
 def configuration_directory() -> Path:

@@ -17,7 +17,7 @@ import httpcore
 import httpx
 import structlog
 
-from agent.core.addresses import is_address, may_connect
+from agent.core.values.addresses import is_address, may_connect
 from agent.deadline import call_within
 
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]

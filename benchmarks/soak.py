@@ -41,6 +41,8 @@ from measuring.soak_runner import SERVICE, install
 SLOTS = 4
 CLIENTS = 4
 OPEN_JOBS = 32
+BACKLOG = 256
+"""Unfinished jobs at which submissions wait: what else the machine does must not make the queue grow."""
 PACE_SECONDS = 0.05
 PROBE_SECONDS = 20.0
 SAMPLE_SECONDS = 10.0
@@ -133,7 +135,8 @@ class Soak:
         sampled = began
         while (now := time.monotonic()) < began + seconds:
             due = int((now - began) * rate) - (self.submitted - first)
-            await self.submit(max(0, due))
+            open_jobs = self.submitted - await self.completed()
+            await self.submit(max(0, min(due, BACKLOG - open_jobs)))
             if now >= sampled:
                 self.samples.append(await self._sample(now - began))
                 sampled += SAMPLE_SECONDS

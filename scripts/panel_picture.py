@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from agent.cli.panel import View, draw
+from agent.cli.terminal.panel import View, draw
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "panel.svg"
 WIDTH, HEIGHT = 88, 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any, Final
 
-from agent.core.quantities import parse_quantity
+from agent.core.values.quantities import parse_quantity
 from aitbc.canonical import b64decode, canonical_json, parse_json
 from aitbc.errors import FormatError
 from aitbc.statement import decimal_text, job_price, money, parse_decimal

@@ -42,7 +42,7 @@ COMMANDS: Final = {
     "config": "config.app",
     "service": "service.app",
 }
-"""Each command, and what it is in which module beside this one: a function, or the application of a group."""
+"""Each command, and what it is in which module of `agent.cli.commands`: a function, or the application of a group."""
 
 
 class _Commands(TyperGroup):
@@ -57,7 +57,7 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module, _, name = COMMANDS[cmd_name].partition(".")
-        found = getattr(import_module(f"agent.cli.{module}"), name)
+        found = getattr(import_module(f"agent.cli.commands.{module}"), name)
         if isinstance(found, typer.Typer):
             command: Any = typer.main.get_group(found)
         else:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from agent.configuration import load_catalogue, owners_catalogue_file
-from agent.core.catalogue import parse_catalogue
 from agent.core.errors import ConfigurationError
+from agent.core.machine.catalogue import parse_catalogue
 from runners.registry import installed
 
 _HEAD: Final = "# Your own models, in the form of the models.toml that is shipped with the program.\n"

@@ -26,10 +26,10 @@ from agent.coordinator.store import queue
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.sqlite.database import Connection, Database
 from agent.core.errors import ApiError, StaleSession
-from agent.core.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.jobs import Claim, Job, Release
+from agent.core.market.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
-from agent.core.quantities import format_money, format_time, from_units, parse_money, to_units
+from agent.core.values.quantities import format_money, format_time, from_units, parse_money, to_units
 from agent.measures import Meter
 from agent.protocol.messages import MAX_LEASES
 

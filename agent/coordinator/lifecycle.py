@@ -34,10 +34,10 @@ from agent.core.jobs import (
     Transition,
     apply,
 )
-from agent.core.ledger import InsufficientFunds, Settlement, available, hold, settle
-from agent.core.offers import EXHAUSTED, Offer
-from agent.core.quantities import format_money, format_time, from_units, to_units
-from agent.core.reputation import judge
+from agent.core.market.ledger import InsufficientFunds, Settlement, available, hold, settle
+from agent.core.market.offers import EXHAUSTED, Offer
+from agent.core.market.reputation import judge
+from agent.core.values.quantities import format_money, format_time, from_units, to_units
 from agent.core.webhooks import event_type, lane, message, webhook_id
 from aitbc.receipts import receipt_id
 from aitbc.settlement import Settlement as LoggedSettlement

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from agent.core.jobs import Job, JobState
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 
 JITTER: Final = 0.2
 """By how much a pause may be longer than planned, so that what failed together is not tried again together."""

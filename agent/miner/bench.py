@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 from agent.deadline import call_within
 from agent.miner.data_dir import Premises, discard
 from agent.miner.executor.devices import Devices

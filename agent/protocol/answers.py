@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from agent.core import fields
-from agent.core.fields import Answer
 from agent.core.jobs import JobState
 from agent.core.tracing import TRACE_ID
+from agent.core.values import fields
+from agent.core.values.fields import Answer
 
 
 class Challenge(Answer):

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, field_validator
 
-from agent.core.fields import example
 from agent.core.matching import Batch
-from agent.core.quantities import UNIT_DECIMALS, Money
+from agent.core.values.fields import example
+from agent.core.values.quantities import UNIT_DECIMALS, Money
 from runners.plain_json import MAX_DEPTH, check_json
 
 Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from agent.core.quantities import Bytes, Money
 from agent.core.rates import NetworkSetting, Rate
+from agent.core.values.quantities import Bytes, Money
 from agent.settings._section import HIDDEN, Section
 from aitbc.receipts import CLOCK_SKEW_SECONDS
 

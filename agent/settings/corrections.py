@@ -8,9 +8,9 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final
 
-from agent.core.near_names import nearest
-from agent.core.quantities import Bytes, Money, parse_money
 from agent.core.rates import Rate
+from agent.core.values.near_names import nearest
+from agent.core.values.quantities import Bytes, Money, parse_money
 from agent.settings.description import Setting, written
 
 _SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgtp]?)(i?)(?:b|bytes?)?\s*", re.IGNORECASE)

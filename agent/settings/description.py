@@ -21,9 +21,9 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from agent.core.quantities import Bytes, Money
+from agent.core.machine.schedules import ScheduleWindow
 from agent.core.rates import Rate
-from agent.core.schedules import ScheduleWindow
+from agent.core.values.quantities import Bytes, Money
 from agent.settings._section import HIDDEN
 
 _BINARY: Final = (("Ti", 2**40), ("Gi", 2**30), ("Mi", 2**20), ("Ki", 2**10))

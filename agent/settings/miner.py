@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from agent.core.quantities import Bytes, Money
-from agent.core.schedules import ScheduleWindow
+from agent.core.machine.schedules import ScheduleWindow
+from agent.core.values.quantities import Bytes, Money
 from agent.settings._section import HIDDEN, Section
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
 from agent.core.errors import ConfigurationError
-from agent.core.near_names import nearest
+from agent.core.values.near_names import nearest
 from agent.settings.description import Setting
 from agent.settings.faults import Fault, Origin
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.core.ledger import ISSUED, available, earned, escrow
-from agent.core.quantities import make_id
+from agent.core.market.ledger import ISSUED, available, earned, escrow
+from agent.core.values.quantities import make_id
 from measuring.miner import capabilities
 
 DAYS = 6

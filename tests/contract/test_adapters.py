@@ -8,7 +8,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from agent.core.catalogue import CatalogueEntry
+from agent.core.machine.catalogue import CatalogueEntry
 from runners.api import ServiceDefinition, Strict
 from support.scripted_miner import ScriptedMiner, capabilities
 from support.server import Served

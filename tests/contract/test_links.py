@@ -14,7 +14,7 @@ import pytest
 from agent.coordinator.operations.files import links
 from agent.coordinator.operations.log.secret_file import load_secret
 from agent.core.errors import ConfigurationError
-from agent.core.quantities import parse_time
+from agent.core.values.quantities import parse_time
 from support.server import Served, serve
 
 DATA = b"a picture for a page"

@@ -22,7 +22,7 @@ from agent.coordinator.openapi.examples import NoExampleError, example_of
 from agent.coordinator.routes import ROUTERS
 from agent.coordinator.routes._answers import JobCancelled
 from agent.core.errors import answerable
-from agent.core.fields import MalformedAnswerError
+from agent.core.values.fields import MalformedAnswerError
 from runners import registry
 from support.server import Served
 

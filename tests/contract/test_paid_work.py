@@ -14,7 +14,7 @@ import pytest
 from agent.coordinator.operations.miners import leases
 from agent.coordinator.store import ledger
 from agent.core.jobs import DEADLINE_GRACE_SECONDS
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 from aitbc.settlement import parse_settlement
 from support.jobs import job, submit
 from support.scripted_miner import ScriptedMiner, capabilities

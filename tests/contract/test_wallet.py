@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from agent.coordinator.store import ledger
 from agent.coordinator.store.schema.tables import balances
 from agent.coordinator.store.sqlite.database import Connection
-from agent.core.ledger import available
+from agent.core.market.ledger import available
 from support.jobs import submit
 from support.scripted_miner import ScriptedMiner
 from support.server import Served, serve

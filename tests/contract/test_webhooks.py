@@ -16,7 +16,7 @@ from sqlalchemy import Connection, event
 from standardwebhooks.webhooks import WebhookVerificationError
 
 from agent.coordinator.store import webhooks as store
-from agent.core.quantities import parse_time
+from agent.core.values.quantities import parse_time
 from support.jobs import WHISPER, submit
 from support.receiver import PUBLIC, Receiver
 from support.scripted_miner import ScriptedMiner

@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 from aitbc.canonical import b64decode, canonical_json, sha256_hex
 from aitbc.dsse import open_envelope, verify_detached
 from aitbc.keys import format_vkey, miner_id, registration_payload

@@ -52,8 +52,8 @@ from agent.coordinator.store.sqlite.database import Connection, Database
 from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
-from agent.core.ledger import available, escrow
-from agent.core.quantities import to_units
+from agent.core.market.ledger import available, escrow
+from agent.core.values.quantities import to_units
 from agent.measures import Meter
 from agent.protocol.messages import (
     Heartbeat,

@@ -18,8 +18,8 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.sqlite.database import Connection
 from agent.core.errors import Conflict, OfferNotAvailable
 from agent.core.jobs import JobState
-from agent.core.offers import Offer
-from agent.core.quantities import Money
+from agent.core.market.offers import Offer
+from agent.core.values.quantities import Money
 from support.histories import LEASE_SECONDS, MINERS, Histories, pick, which
 
 PRICE = Money("0.0005")

@@ -29,7 +29,7 @@ BREACHES = [
     ("The agent's layers", "agent/miner/link/backoff.py", "import agent.coordinator.feed.hub"),
     ("The agent's layers", "agent/settings/__init__.py", "import agent.miner.tasks"),
     ("The agent's layers", "agent/miner/link/backoff.py", "import agent.cli.options"),
-    ("The agent's layers", "agent/core/addresses.py", "import agent.miner.link.errors"),
+    ("The agent's layers", "agent/core/values/addresses.py", "import agent.miner.link.errors"),
     ("The miner's layers", "agent/miner/models/store.py", "import agent.miner.machine.gpus"),
     ("The miner's layers", "agent/miner/link/client.py", "import agent.miner.executor.local"),
     ("The miner's layers", "agent/miner/runs/run.py", "import agent.miner.status.report"),
@@ -123,7 +123,7 @@ def test_each_rule_has_a_planted_breach() -> None:
         ("NVML only in gpus", {"agent.miner.machine.gpus"}),
         (
             "Processes are started only by runners, the executor, and the door to systemd",
-            {"agent.miner.executor", "agent.cli.systemd"},
+            {"agent.miner.executor", "agent.cli.systemd.systemctl"},
         ),
     ],
 )

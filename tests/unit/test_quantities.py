@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from agent.core.quantities import (
+from agent.core.values.quantities import (
     Bytes,
     Money,
     format_money,

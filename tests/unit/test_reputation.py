@@ -25,7 +25,7 @@ from agent.core.jobs import (
     Renew,
     apply,
 )
-from agent.core.reputation import (
+from agent.core.market.reputation import (
     HALF_LIFE_SECONDS,
     KEPT,
     NOTHING,

@@ -18,10 +18,10 @@ from agent.coordinator.sequencer import LogSigner, Sequencer
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.sqlite.database import Connection, Database
 from agent.coordinator.webhook_sender import WebhookSender
-from agent.core.catalogue import CatalogueEntry
 from agent.core.jobs import JobState
 from agent.core.liveness import Liveness
-from agent.core.quantities import format_time, make_id
+from agent.core.machine.catalogue import CatalogueEntry
+from agent.core.values.quantities import format_time, make_id
 from agent.measures import Meter
 from agent.settings import CoordinatorSettings
 from runners.api import ServiceDefinition

@@ -12,7 +12,7 @@ from agent.coordinator.sequencer import check as check_log
 from agent.coordinator.store.counts import by_state
 from agent.coordinator.store.sqlite.database import healthy
 from agent.core.errors import ServiceUnavailable
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 
 CHECK_SECONDS: Final = 5.0
 PULSE_SECONDS: Final = 5.0

@@ -12,7 +12,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store.measures import Numbers, numbers
 from agent.core.jobs import JobState
-from agent.core.quantities import from_units
+from agent.core.values.quantities import from_units
 from agent.measures import Labels, Measure, Values
 
 FINAL: Final = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)

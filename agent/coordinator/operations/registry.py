@@ -16,8 +16,8 @@ from agent.coordinator.operations.jobs.validation import adapter_names, check_se
 from agent.coordinator.operations.market import offers
 from agent.coordinator.operations.supply import Supply, supply
 from agent.core.errors import NotFound, ValidationFailed
-from agent.core.near_names import hint, nearest
-from agent.core.quantities import format_money, parse_money
+from agent.core.values.near_names import hint, nearest
+from agent.core.values.quantities import format_money, parse_money
 from runners.api import ServiceDefinition
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import miners as store
-from agent.core.quantities import parse_money
+from agent.core.values.quantities import parse_money
 
 CACHE_SECONDS: Final = 5.0
 MISSED_HEARTBEATS: Final = 3

@@ -11,7 +11,7 @@ from agent.coordinator.store import webhooks as store
 from agent.coordinator.store.webhooks import Delivery, Secret
 from agent.coordinator.webhook_sender import make_secret
 from agent.core.errors import Conflict
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 
 View = dict[str, Any]
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from agent.coordinator.operations.accounts.access import Role
-from agent.core import fields
-from agent.core.fields import Answer, example
+from agent.core.values import fields
+from agent.core.values.fields import Answer, example
 
 KeyName = Annotated[str, Field(min_length=1, max_length=100, examples=["render farm"])]
 Status = Literal["submitted", "running", "completed", "failed", "cancelled"]

@@ -14,11 +14,11 @@ from agent.coordinator.operations.accounts.access import Role
 from agent.coordinator.operations.miners import exclusion, sessions
 from agent.coordinator.routes._answers import AccountPage, Credited, Key, KeyName, NewKey
 from agent.coordinator.routes._callers import Admin, ContextOf, Limit
-from agent.core import fields
 from agent.core.errors import NotFound
-from agent.core.fields import Answer
 from agent.core.jobs import JobState
-from agent.core.quantities import Money, format_time
+from agent.core.values import fields
+from agent.core.values.fields import Answer
+from agent.core.values.quantities import Money, format_time
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/admin", tags=["Administration"])
 

@@ -28,7 +28,6 @@ from agent.coordinator.routes._callers import (
     ContextOf,
     announced_size,
 )
-from agent.core import fields
 from agent.core.errors import (
     Conflict,
     InsufficientStorage,
@@ -36,7 +35,8 @@ from agent.core.errors import (
     RangeNotSatisfiable,
     StaleLease,
 )
-from agent.core.media_types import clean_media_type
+from agent.core.values import fields
+from agent.core.values.media_types import clean_media_type
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/artifacts", tags=["Artifacts"])
 

@@ -28,7 +28,6 @@ from agent.coordinator.routes._callers import (
     PreferredWait,
     announced_size,
 )
-from agent.core import fields
 from agent.core.errors import (
     ApiError,
     Conflict,
@@ -43,7 +42,8 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.jobs import JobState
-from agent.core.media_types import clean_media_type
+from agent.core.values import fields
+from agent.core.values.media_types import clean_media_type
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/jobs", tags=["Jobs"])
 

@@ -13,9 +13,9 @@ from agent.coordinator.operations.accounts import access, logins
 from agent.coordinator.operations.accounts.access import Role
 from agent.coordinator.routes._answers import Key, KeyName, NewKey
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf
-from agent.core import fields
 from agent.core.errors import Conflict, NotFound, Unauthorized
-from agent.core.fields import Answer
+from agent.core.values import fields
+from agent.core.values.fields import Answer
 
 router = APIRouter(route_class=LargeJsonRoute, tags=["Keys and logins"])
 

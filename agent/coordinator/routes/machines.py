@@ -11,10 +11,10 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.miners import machines, orders
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin
-from agent.core import fields
 from agent.core.errors import Conflict, NotFound
-from agent.core.fields import Answer
 from agent.core.orders import Order, OrderKind
+from agent.core.values import fields
+from agent.core.values.fields import Answer
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/miners", tags=["Miners"])
 

@@ -13,7 +13,6 @@ from agent.coordinator.operations.market import offers as operations
 from agent.coordinator.operations.market.marketplace import AcceptRequest
 from agent.coordinator.operations.market.offers import OfferRequest
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, Limit, Owner, OwnerOrAdmin
-from agent.core import fields
 from agent.core.errors import (
     Conflict,
     Forbidden,
@@ -23,8 +22,9 @@ from agent.core.errors import (
     NotFound,
     OfferNotAvailable,
 )
-from agent.core.fields import Answer, example
-from agent.core.quantities import Money
+from agent.core.values import fields
+from agent.core.values.fields import Answer, example
+from agent.core.values.quantities import Money
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/marketplace", tags=["Marketplace"])
 

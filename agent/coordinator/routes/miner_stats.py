@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.market import statistics
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
-from agent.core import fields
 from agent.core.errors import NotFound
-from agent.core.fields import Answer, example
+from agent.core.values import fields
+from agent.core.values.fields import Answer, example
 
 router = APIRouter(prefix="/miners", tags=["Marketplace"])
 

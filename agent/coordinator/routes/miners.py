@@ -14,8 +14,8 @@ from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.miners import events as run_events
 from agent.coordinator.operations.miners import leases, sessions
 from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
-from agent.core import fields
 from agent.core.errors import ApiError, Forbidden, MinerExcluded, ReceiptInvalid, StaleLease, Unauthorized
+from agent.core.values import fields
 from agent.protocol.answers import (
     Admission,
     Challenge,

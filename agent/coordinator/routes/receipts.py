@@ -12,9 +12,9 @@ from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.log import receipts as operations
 from agent.coordinator.routes._answers import Receipt, ReceiptVerification
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
-from agent.core import fields
 from agent.core.errors import JobNotCompleted, JobNotFound
-from agent.core.fields import example
+from agent.core.values import fields
+from agent.core.values.fields import example
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/receipts", tags=["Receipts"])
 

@@ -13,9 +13,9 @@ from agent.coordinator.operations.accounts import browser_sessions as operations
 from agent.coordinator.operations.accounts.browser_sessions import SessionRecord
 from agent.coordinator.routes._answers import Key
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
-from agent.core import fields
 from agent.core.errors import Forbidden, NotFound, Unauthorized
-from agent.core.fields import Answer
+from agent.core.values import fields
+from agent.core.values.fields import Answer
 
 router = APIRouter(tags=["Sessions"])
 

@@ -17,7 +17,7 @@ from agent.coordinator.operations.files import uploads as operations
 from agent.coordinator.operations.files.uploads import Interrupted, Part, UploadRecord
 from agent.coordinator.routes._answers import Upload
 from agent.coordinator.routes._callers import Client, ContextOf
-from agent.core import fields, tus
+from agent.core import tus
 from agent.core.errors import (
     ChecksumMismatch,
     Conflict,
@@ -29,6 +29,7 @@ from agent.core.errors import (
     UnsupportedVersion,
     ValidationFailed,
 )
+from agent.core.values import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/uploads", tags=["Uploads"])
 

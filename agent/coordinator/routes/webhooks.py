@@ -11,9 +11,9 @@ from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations import webhooks as operations
 from agent.coordinator.routes._callers import Client, ContextOf
-from agent.core import fields
 from agent.core.errors import Conflict, JobNotFound
-from agent.core.fields import Answer, example
+from agent.core.values import fields
+from agent.core.values.fields import Answer, example
 
 router = APIRouter(route_class=LargeJsonRoute, tags=["Webhooks"])
 

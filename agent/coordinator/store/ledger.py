@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.schema.tables import balances, log_leaves, log_queue, postings, transactions
 from agent.coordinator.store.sqlite.prepared import Prepared
-from agent.core.ledger import Entry, Settlement
+from agent.core.market.ledger import Entry, Settlement
 
 
 class Kind(StrEnum):

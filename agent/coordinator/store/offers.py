@@ -22,9 +22,9 @@ from sqlalchemy import (
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord, find_many
 from agent.coordinator.store.schema.tables import jobs, miner_stats, miners, offers
-from agent.core.offers import Offer, OfferState, Promise, kind_of
-from agent.core.quantities import format_money, format_time, from_units
-from agent.core.reputation import NOTHING, Evidence
+from agent.core.market.offers import Offer, OfferState, Promise, kind_of
+from agent.core.market.reputation import NOTHING, Evidence
+from agent.core.values.quantities import format_money, format_time, from_units
 
 _COLUMNS = (
     offers.c.offer_id, offers.c.miner_id, offers.c.job_type, offers.c.price, offers.c.max_jobs, offers.c.jobs_left,

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, 
 from agent.coordinator.store.schema.tables import job_counts, jobs
 from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.matching import Candidate, ServiceOffer, Waiting
-from agent.core.quantities import from_units, to_units
+from agent.core.values.quantities import from_units, to_units
 
 CLAIM_WINDOW: Final = 512
 """How many waiting jobs one round of matching looks at, from each end: the most urgent and the oldest."""

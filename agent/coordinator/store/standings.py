@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, func, select, text
 
 from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats
 from agent.coordinator.store.sqlite.prepared import Prepared
-from agent.core.reputation import NOTHING, Evidence, exchange, learn
+from agent.core.market.reputation import NOTHING, Evidence, exchange, learn
 
 DAY_SECONDS: Final = 86_400
 

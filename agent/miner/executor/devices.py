@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from agent.core.placement import Card, Demand, Rules
+from agent.core.machine.placement import Card, Demand, Rules
 from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.loaded_model import card_key
 from agent.miner.machine import hardware

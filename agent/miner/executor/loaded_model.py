@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.core.placement import Resident
+from agent.core.machine.placement import Resident
 from agent.miner.executor.child import Child
 from runners.api import Device, Model, Retry
 

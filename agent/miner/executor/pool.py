@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.core.placement import gibibytes
+from agent.core.machine.placement import gibibytes
 from agent.miner.executor.child import Child
 from agent.miner.executor.loaded_model import card_key
 from agent.miner.executor.output import ChildOutput

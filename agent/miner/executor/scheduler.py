@@ -1,6 +1,6 @@
 """Finds a device for every job, and keeps the models that are loaded there.
 
-Where a job goes and what leaves for it is decided in `agent.core.placement`; here the memory is measured, the decision
+Where a job goes and what leaves for it is decided in `agent.core.machine.placement`; here the memory is measured, the decision
 carried out, and after an eviction all of it asked again.
 """
 
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.core.placement import (
+from agent.core.machine.placement import (
     Card,
     Demand,
     Join,

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.core.quantities import format_money
+from agent.core.values.quantities import format_money
 from agent.deadline import call_within
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import Gpu, Gpus

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.core.quantities import format_money
+from agent.core.values.quantities import format_money
 from runners.api import Device
 
 FILE_NAME: Final = "benchmark.json"

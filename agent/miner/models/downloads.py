@@ -19,8 +19,8 @@ from typing import IO, Any, Final
 import httpx
 import structlog
 
-from agent.core.catalogue import CatalogueEntry
-from agent.core.model_cache import make_room
+from agent.core.machine.catalogue import CatalogueEntry
+from agent.core.machine.model_cache import make_room
 from agent.measures import Meter
 from agent.miner.measures import DOWNLOADED_BYTES, MEASURES
 from agent.miner.models.hub import Listing, RemoteFile, list_files, needs_token

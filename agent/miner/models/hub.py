@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agent.core.catalogue import CatalogueEntry, is_taken
+from agent.core.machine.catalogue import CatalogueEntry, is_taken
 from agent.deadline import call_within
 from agent.miner.models.store import ModelUnavailable
 

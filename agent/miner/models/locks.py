@@ -24,7 +24,7 @@ from typing import IO, Any, Final
 
 import structlog
 
-from agent.core.model_cache import StoredModel
+from agent.core.machine.model_cache import StoredModel
 
 FETCHED_MARK: Final = ".fetched.json"
 PLAN: Final = ".plan.json"

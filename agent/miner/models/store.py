@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import rfc8785
 
-from agent.core.catalogue import CatalogueEntry
+from agent.core.machine.catalogue import CatalogueEntry
 from agent.miner.models.digests import DigestCache
 from runners.api import Model, Retry
 

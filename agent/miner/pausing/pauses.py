@@ -1,6 +1,6 @@
 """Which devices take no jobs at present, and why: by their owner's word, by schedule, by what is measured.
 
-Decided in `agent.core.pausing`; here the clock is read, the GPUs are measured, and the owner's word is kept on disk.
+Decided in `agent.core.machine.pausing`; here the clock is read, the GPUs are measured, and the owner's word is kept on disk.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import psutil
 import structlog
 
 from agent.core.errors import AgentError
-from agent.core.pausing import Cause, GpuWatch, Pause, Reading, Rules, whole
-from agent.core.schedules import parse_window, paused_until
+from agent.core.machine.pausing import Cause, GpuWatch, Pause, Reading, Rules, whole
+from agent.core.machine.schedules import parse_window, paused_until
 from agent.deadline import call_within
 from agent.miner.machine.gpus import Gpu, Gpus
 from agent.miner.pausing import pause_file

@@ -23,7 +23,7 @@ import httpcore
 import httpx
 import structlog
 
-from agent.core.addresses import is_host, is_web_port
+from agent.core.values.addresses import is_host, is_web_port
 from agent.network import (
     GuardedBackend,
     HostRefused,

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.core.quantities import Money, parse_time
 from agent.core.tracing import TRACE_ID
+from agent.core.values.quantities import Money, parse_time
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import FormatError
 from runners.host.protocol import UNIT_STEP

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 from agent.fault_points import reach
 from agent.measures import Meter
 from agent.miner import measures

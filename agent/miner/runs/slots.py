@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 from pydantic import ValidationError
 
-from agent.core.idleness import PAUSED, Moment, Use
+from agent.core.machine.idleness import PAUSED, Moment, Use
 from agent.core.matching import Batch, Room
 from agent.fault_points import reach
 from agent.miner.executor.circuit_breaker import FaultGuard

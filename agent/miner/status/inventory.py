@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.configuration import load_owners_catalogue
-from agent.core.catalogue import CatalogueEntry
-from agent.core.quantities import format_time
+from agent.core.machine.catalogue import CatalogueEntry
+from agent.core.values.quantities import format_time
 from agent.miner.machine.capabilities import tools
 from agent.miner.models.locks import FETCHED_MARK, Shelf, arrived, size_of
 from agent.miner.models.store import ModelStore

@@ -11,7 +11,7 @@ reading, writing = os.pipe()
 os.close(reading)
 os.dup2(writing, 2)
 import structlog
-from agent.cli.logs import configure
+from agent.cli.terminal.logs import configure
 from agent.settings import LogSettings
 configure(LogSettings(format=sys.argv[1]))
 for _ in range(3):

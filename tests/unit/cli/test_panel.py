@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.cli import live
-from agent.cli.panel import View, draw
+from agent.cli.terminal import live
+from agent.cli.terminal.panel import View, draw
 
 NOW = 1_800_000_000.0
 GIBIBYTE = 2**30

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent.cli import service_files, systemd
-from agent.cli.service_files import DATA_DIR, Role, ServiceFiles
-from agent.cli.systemd import Systemd, SystemdUnavailable
+from agent.cli.systemd import systemctl, unit_files
+from agent.cli.systemd.systemctl import Systemd, SystemdUnavailable
+from agent.cli.systemd.unit_files import DATA_DIR, Role, ServiceFiles
 from agent.configuration import units_directory
 from agent.core.errors import ConfigurationError
 
@@ -35,7 +35,7 @@ def test_the_unit_is_the_shipped_one_and_secrets_are_private(files: ServiceFiles
     assert stat.S_IMODE(settings.stat().st_mode) == 0o600
     assert settings.read_text() == f'{TOKEN}="a \\"token\\" \\\\ here"\n'
     assert "token" not in drop_in.read_text()
-    assert f"ExecStart={service_files.program()} start" in drop_in.read_text()
+    assert f"ExecStart={unit_files.program()} start" in drop_in.read_text()
 
 
 def test_writing_again_changes_what_is_named_and_keeps_the_owners_lines(files: ServiceFiles) -> None:
@@ -55,10 +55,10 @@ def test_what_lies_in_a_home_is_put_back_where_homes_are_hidden(
     home = tmp_path / "home"
     for name in ("me/venv/lib", "me/python 3"):
         (home / name).mkdir(parents=True)
-    monkeypatch.setattr(service_files, "_HOMES", (home,))
-    monkeypatch.setattr(service_files.sys, "prefix", str(home / "me/venv"))
-    monkeypatch.setattr(service_files.sys, "base_prefix", str(home / "me/python 3"))
-    monkeypatch.setattr(service_files.sys, "path", [str(home / "me/venv/lib")])
+    monkeypatch.setattr(unit_files, "_HOMES", (home,))
+    monkeypatch.setattr(unit_files.sys, "prefix", str(home / "me/venv"))
+    monkeypatch.setattr(unit_files.sys, "base_prefix", str(home / "me/python 3"))
+    monkeypatch.setattr(unit_files.sys, "path", [str(home / "me/venv/lib")])
     files.write({})
     lines = files.paths[1].read_text().splitlines()[4:]
     assert lines == [
@@ -103,12 +103,12 @@ def test_where_no_systemd_runs_that_is_said_and_what_to_do_instead(
     run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In containers, for example."""
-    monkeypatch.setattr(systemd, "RUNNING", tmp_path / "none")
+    monkeypatch.setattr(systemctl, "RUNNING", tmp_path / "none")
     done = run("service", "install")
     assert done.code == 1
     assert done.err.startswith("aitbc-agent: This machine is not run by systemd")
     with pytest.raises(SystemdUnavailable):
-        systemd.find(user=True)
+        systemctl.find(user=True)
 
 
 def test_line_breaks_cannot_smuggle_in_a_setting(files: ServiceFiles) -> None:

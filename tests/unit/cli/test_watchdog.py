@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.cli import activity
-from agent.cli.notify import Notifier
-from agent.cli.watchdog import Watchdog
+from agent.cli.systemd.notify import Notifier
+from agent.cli.systemd.watchdog import Watchdog
+from agent.cli.terminal import activity
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.operations import health
 from agent.coordinator.operations.context import Context

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, create_engine, text
 from agent.coordinator.store import standings
 from agent.coordinator.store.schema import migrations, upgrade
 from agent.coordinator.store.sqlite.database import Database
-from agent.core.reputation import HALF_LIFE_SECONDS
+from agent.core.market.reputation import HALF_LIFE_SECONDS
 
 OLD = "0003"
 MINER = "miner_" + "a" * 26

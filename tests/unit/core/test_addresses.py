@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.addresses import AddressFault, fault_of, is_host, may_connect
+from agent.core.values.addresses import AddressFault, fault_of, is_host, may_connect
 
 PUBLIC = [
     "1.1.1.1",

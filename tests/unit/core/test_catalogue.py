@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 
 from agent.configuration import load_catalogue
-from agent.core.catalogue import DEFAULT_PATTERNS, CatalogueEntry, ModelFile, is_taken, parse_catalogue
 from agent.core.errors import ConfigurationError
+from agent.core.machine.catalogue import (
+    DEFAULT_PATTERNS,
+    CatalogueEntry,
+    ModelFile,
+    is_taken,
+    parse_catalogue,
+)
 
 ENTRY = {
     "name": "tiny.en",

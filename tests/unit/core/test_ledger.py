@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.ledger import (
+from agent.core.market.ledger import (
     FEES,
     ISSUED,
     MAX_UNITS,

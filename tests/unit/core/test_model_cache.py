@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.model_cache import Room, StoredModel, make_room
+from agent.core.machine.model_cache import Room, StoredModel, make_room
 
 SIZES = st.integers(0, 100)
 MODELS = st.lists(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from agent.core.market.offers import Offer, OfferState, Promise, broken_promises, misfit
 from agent.core.matching import Candidate, ServiceOffer, Waiting
-from agent.core.offers import Offer, OfferState, Promise, broken_promises, misfit
 
 OFFER = Offer(
     offer_id="offer_1",

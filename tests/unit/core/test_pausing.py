@@ -6,8 +6,8 @@ from datetime import datetime
 
 import pytest
 
-from agent.core.durations import format_duration, parse_duration
-from agent.core.pausing import ONSET_SECONDS, Cause, GpuWatch, Pause, Reading, Rules, whole
+from agent.core.machine.pausing import ONSET_SECONDS, Cause, GpuWatch, Pause, Reading, Rules, whole
+from agent.core.values.durations import format_duration, parse_duration
 
 HOLD = 60.0
 

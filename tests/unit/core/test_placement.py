@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.core.placement import (
+from agent.core.machine.placement import (
     GIBIBYTE,
     Card,
     Demand,

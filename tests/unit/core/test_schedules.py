@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.schedules import DAYS, LONGEST, Window, parse_window, paused_until
+from agent.core.machine.schedules import DAYS, LONGEST, Window, parse_window, paused_until
 
 MONDAY = datetime(2026, 11, 23)  # noqa: DTZ001 - the clock on the wall has no zone
 

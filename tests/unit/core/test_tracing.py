@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from agent.core.quantities import make_id
 from agent.core.tracing import TRACE_ID, trace_id_in, trace_id_of
+from agent.core.values.quantities import make_id
 
 ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 

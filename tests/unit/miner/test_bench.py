@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent.core.catalogue import CatalogueEntry
 from agent.core.errors import ConfigurationError
-from agent.core.quantities import parse_time
+from agent.core.machine.catalogue import CatalogueEntry
+from agent.core.values.quantities import parse_time
 from agent.miner import bench
 from agent.miner.bench import Bench, Report
 from agent.miner.data_dir import Premises

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.catalogue import CatalogueEntry
+from agent.core.machine.catalogue import CatalogueEntry
 from agent.miner.machine import hardware
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import Gpu, Gpus

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.quantities import parse_time
+from agent.core.values.quantities import parse_time
 from miner_support.coordinator import FakeCoordinator
 from miner_support.trial import make_daemon, running, settings_for
 

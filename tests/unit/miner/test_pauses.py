@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.core.pausing import Cause
+from agent.core.machine.pausing import Cause
 from agent.miner.machine.gpus import Gpu
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
 from agent.settings import load_settings

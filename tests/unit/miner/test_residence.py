@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from agent.core.catalogue import CatalogueEntry
+from agent.core.machine.catalogue import CatalogueEntry
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.circuit_breaker import MAX_HANGS, MAX_LOAD_FAILURES
 from agent.miner.executor.devices import Devices

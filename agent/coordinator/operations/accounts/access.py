@@ -15,7 +15,7 @@ from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.access import KeyRecord
 from agent.coordinator.store.sqlite.database import Connection
 from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 
 CACHE_SECONDS: Final = 5.0
 """How long a key is believed without asking the database: another replica may have revoked it meanwhile."""

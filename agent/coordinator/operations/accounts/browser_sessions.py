@@ -18,7 +18,7 @@ from agent.coordinator.store import access as key_store
 from agent.coordinator.store import browser_sessions as store
 from agent.coordinator.store.browser_sessions import SessionKey, SessionRecord
 from agent.core.errors import NotFound, Unauthorized
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 
 __all__ = [
     "SessionRecord",

@@ -14,7 +14,7 @@ from agent.coordinator.store import access as store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.access import LoginRecord
 from agent.core.errors import NotFound, Unauthorized
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 
 DASHBOARD: Final = "/dashboard/"
 

@@ -13,8 +13,8 @@ from agent.coordinator.store import ledger as store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.ledger import TransactionRecord
 from agent.core.errors import NotFound, ValidationFailed
-from agent.core.ledger import FEES, ISSUED, TooMuchMoney, available, credit, earned, escrow
-from agent.core.quantities import format_money, format_time, from_units, to_units
+from agent.core.market.ledger import FEES, ISSUED, TooMuchMoney, available, credit, earned, escrow
+from agent.core.values.quantities import format_money, format_time, from_units, to_units
 
 View = dict[str, Any]
 

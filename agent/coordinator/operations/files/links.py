@@ -14,7 +14,7 @@ from agent.coordinator.operations.files import artifacts
 from agent.coordinator.store import artifacts as store
 from agent.coordinator.store.artifacts import ArtifactRecord
 from agent.core.errors import Forbidden, NotFound, ValidationFailed
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 
 _PURPOSE: Final = b"artifact-link"
 

@@ -24,9 +24,9 @@ from agent.core.errors import (
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.media_types import clean_media_type
-from agent.core.quantities import format_time
 from agent.core.tus import Checksum, parse_metadata
+from agent.core.values.media_types import clean_media_type
+from agent.core.values.quantities import format_time
 
 __all__ = [
     "Interrupted",

@@ -6,8 +6,8 @@ from typing import Final
 
 import httpx
 
-from agent.core.addresses import AddressFault, fault_of, is_host
 from agent.core.errors import ValidationFailed
+from agent.core.values.addresses import AddressFault, fault_of, is_host
 from agent.settings import CoordinatorSettings, WebhookSettings
 
 _WORDS: Final = {

@@ -19,7 +19,7 @@ from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
 from agent.core.jobs import FINAL, JobState
-from agent.core.quantities import format_time, parse_time
+from agent.core.values.quantities import format_time, parse_time
 
 _TYPES: Final[frozenset[StreamType]] = frozenset({"job_update", "job_progress", "job_event"})
 _CONSTANT: Final = ("job_id", "type", "service_id", "name", "created_at")

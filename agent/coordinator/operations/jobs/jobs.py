@@ -33,7 +33,7 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.jobs import FINAL, Cancel, Job, JobState, Outcome, RunEnded
-from agent.core.quantities import format_money, format_time, from_units, parse_quantity, to_units
+from agent.core.values.quantities import format_money, format_time, from_units, parse_quantity, to_units
 from aitbc.canonical import canonical_json, sha256_hex
 from runners.api import ServiceDefinition
 

@@ -14,8 +14,8 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.addresses import webhook_url
 from agent.coordinator.operations.jobs.references import artifact_of, reference_problem
 from agent.core.errors import InvalidJobType, ValidationFailed
-from agent.core.near_names import hint
-from agent.core.quantities import MAX_QUANTITY, Money, parse_quantity
+from agent.core.values.near_names import hint
+from agent.core.values.quantities import MAX_QUANTITY, Money, parse_quantity
 from agent.protocol.validation_errors import field_errors
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import VerificationError

@@ -18,7 +18,7 @@ from agent.coordinator.store import ledger
 from agent.coordinator.store import log as store
 from agent.coordinator.store import receipts as receipt_store
 from agent.coordinator.store.log import CheckpointRecord, LeafRecord
-from agent.core.quantities import format_time, from_units
+from agent.core.values.quantities import format_time, from_units
 from aitbc.errors import VerificationError
 from aitbc.keys import parse_vkey
 from aitbc.log import Checkpoint, open_checkpoint

@@ -13,7 +13,7 @@ from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import receipts as store
 from agent.coordinator.store.receipts import ReceiptRecord
 from agent.core.errors import JobNotCompleted, JobNotFound
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 from aitbc.receipts import Verification, verify_receipt
 
 SHORT_FORM = frozenset({"receipt_id", "signature"})

@@ -26,9 +26,9 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.jobs import FINAL, JobState
+from agent.core.market.offers import EXHAUSTED, Offer, OfferState, misfit
 from agent.core.matching import Waiting
-from agent.core.offers import EXHAUSTED, Offer, OfferState, misfit
-from agent.core.quantities import Money, format_time, to_units
+from agent.core.values.quantities import Money, format_time, to_units
 
 View = dict[str, Any]
 Reason = Literal["withdrawn", "expired", "exhausted", "offline", "paused", "not_fitting"]

@@ -23,8 +23,9 @@ from agent.core.errors import (
     RateLimitExceeded,
     ValidationFailed,
 )
-from agent.core.offers import EXHAUSTED, Offer, OfferState, Promise, broken_promises, kind_of
-from agent.core.quantities import (
+from agent.core.market.offers import EXHAUSTED, Offer, OfferState, Promise, broken_promises, kind_of
+from agent.core.market.reputation import shown
+from agent.core.values.quantities import (
     MAX_QUANTITY,
     Money,
     format_money,
@@ -33,7 +34,6 @@ from agent.core.quantities import (
     parse_quantity,
     to_units,
 )
-from agent.core.reputation import shown
 from agent.protocol.messages import Capabilities
 
 View = dict[str, Any]

@@ -17,8 +17,8 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import offers as store
-from agent.core.offers import Offer, OfferState, Promise
-from agent.core.quantities import to_units
+from agent.core.market.offers import Offer, OfferState, Promise
+from agent.core.values.quantities import to_units
 from agent.protocol.messages import Capabilities
 
 log = structlog.get_logger()

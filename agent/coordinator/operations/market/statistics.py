@@ -10,8 +10,8 @@ from agent.coordinator.store import counts, standings
 from agent.coordinator.store import miners as miner_store
 from agent.core.errors import NotFound
 from agent.core.jobs import JobState
-from agent.core.quantities import format_money, format_time, from_units
-from agent.core.reputation import shown
+from agent.core.market.reputation import shown
+from agent.core.values.quantities import format_money, format_time, from_units
 
 SECONDS_DECIMALS: Final = 3
 SHARE_DECIMALS: Final = 4

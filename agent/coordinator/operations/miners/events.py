@@ -15,7 +15,7 @@ from agent.coordinator.store import run_outputs
 from agent.coordinator.store.checkpoints import Checkpoint
 from agent.coordinator.store.events import NewEvent
 from agent.core.errors import StaleLease, ValidationFailed
-from agent.core.media_types import clean_media_type
+from agent.core.values.media_types import clean_media_type
 from agent.protocol.messages import RunEvent, RunEvents, RunOutput, RunProgress
 from agent.settings import CoordinatorSettings
 from runners.api import Checkpoints

@@ -15,7 +15,7 @@ from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
 from agent.core.errors import ApiError, NotFound, Unauthorized
 from agent.core.jobs import JobState, Release
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 
 log = structlog.get_logger()
 

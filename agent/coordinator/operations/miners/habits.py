@@ -10,7 +10,8 @@ from agent.coordinator.store import standings
 from agent.coordinator.store.habits import Releases
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.standings import Standing
-from agent.core.habits import (
+from agent.core.jobs import RETRY_SECONDS, Lease
+from agent.core.market.habits import (
     CLIENT_FAILURES_HALF_LIFE_SECONDS,
     LONGEST_RELEASE_PAUSE_SECONDS,
     MOST_CLIENT_FAILURES,
@@ -18,7 +19,6 @@ from agent.core.habits import (
     Tally,
     growing_pause,
 )
-from agent.core.jobs import RETRY_SECONDS, Lease
 
 FREE_RELEASES_OF_A_JOB: Final = 1
 """After so many releases a miner has to wait before it gets the job that it has released again."""

@@ -42,9 +42,9 @@ from agent.core.jobs import (
     Release,
     may,
 )
-from agent.core.media_types import clean_media_type
-from agent.core.quantities import UNIT_DECIMALS, format_time, from_units, parse_decimal
-from agent.core.reputation import TOO_LARGE
+from agent.core.market.reputation import TOO_LARGE
+from agent.core.values.media_types import clean_media_type
+from agent.core.values.quantities import UNIT_DECIMALS, format_time, from_units, parse_decimal
 from agent.protocol.messages import OutputArtifact, RunFailure, RunRelease, RunResult
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import open_envelope

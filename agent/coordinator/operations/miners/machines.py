@@ -18,8 +18,8 @@ from agent.coordinator.store import standings
 from agent.coordinator.store.jobs import RunningJob
 from agent.coordinator.store.miners import MinerRecord
 from agent.coordinator.store.standings import DAY_SECONDS, DayEarnings
-from agent.core.quantities import format_money, format_time, from_units
-from agent.core.reputation import shown
+from agent.core.market.reputation import shown
+from agent.core.values.quantities import format_money, format_time, from_units
 
 View = dict[str, Any]
 

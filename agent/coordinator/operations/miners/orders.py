@@ -16,7 +16,7 @@ from agent.coordinator.store.miners import MinerRecord
 from agent.coordinator.store.orders import OrderRecord
 from agent.core.errors import Conflict, NotFound, ValidationFailed
 from agent.core.orders import Order
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 
 WAITED_FOR_CACHE_SECONDS: Final = 1.0
 MAX_MODELS: Final = 100

@@ -28,7 +28,7 @@ from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import Forbidden, MinerExcluded, StaleSession, Unauthorized
 from agent.core.jobs import Expire, IllegalEvent, Job, JobState, Keep, Release, Renew, Transition
-from agent.core.quantities import format_time
+from agent.core.values.quantities import format_time
 from agent.protocol.messages import (
     MAX_LEASES,
     MAX_SERVICES,

@@ -16,7 +16,7 @@ from agent.coordinator.operations.openai.form import FILE, read_form
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, made_file, nonsense, service
 from agent.core.errors import ValidationFailed
-from agent.core.fields import example
+from agent.core.values.fields import example
 from runners.whisper.request import Segment, TranscribeResult
 
 SERVICE: Final = "whisper_transcription"

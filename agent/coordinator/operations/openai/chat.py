@@ -11,7 +11,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, service
-from agent.core.fields import example
+from agent.core.values.fields import example
 from runners.llm.request import (
     MAX_NEW_TOKENS,
     MAX_STOPS,

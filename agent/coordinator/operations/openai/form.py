@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from agent.core.errors import PayloadTooLarge, ValidationFailed
-from agent.core.media_types import clean_media_type
+from agent.core.values.media_types import clean_media_type
 
 FILE: Final = "file"
 MAX_PARTS: Final = 64

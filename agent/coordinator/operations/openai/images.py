@@ -15,7 +15,7 @@ from agent.coordinator.operations.jobs.validation import JobOptions
 from agent.coordinator.operations.openai.neutral import Only
 from agent.coordinator.operations.openai.serving import Asked, ask, made_file, service
 from agent.coordinator.store.artifacts import ArtifactRecord
-from agent.core.fields import example
+from agent.core.values.fields import example
 from runners.stable_diffusion.request import (
     MAX_GUIDANCE,
     MAX_IMAGES,

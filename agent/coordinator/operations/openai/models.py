@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai import audio, chat, images
 from agent.coordinator.operations.openai.serving import known_models, unknown_model
-from agent.core import fields
+from agent.core.values import fields
 
 SERVICES: Final = (chat.SERVICE, audio.SERVICE, images.SERVICE)
 

@@ -29,8 +29,8 @@ from agent.core.errors import (
     ValidationFailed,
 )
 from agent.core.jobs import FINAL, JobState
-from agent.core.near_names import hint
-from agent.core.quantities import parse_time
+from agent.core.values.near_names import hint
+from agent.core.values.quantities import parse_time
 from runners.api import ServiceDefinition
 
 ResultT = TypeVar("ResultT", bound=BaseModel)

@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 
 from agent.coordinator.store.schema.tables._metadata import metadata
-from agent.core.ledger import MAX_UNITS
+from agent.core.market.ledger import MAX_UNITS
 
 
 def _within_bounds(table: str, *columns: str) -> CheckConstraint:

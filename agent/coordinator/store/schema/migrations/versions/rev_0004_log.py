@@ -7,7 +7,7 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-from agent.core.quantities import format_time, from_units
+from agent.core.values.quantities import format_time, from_units
 from aitbc.log import receipt_leaf
 from aitbc.merkle import leaf_hash
 from aitbc.receipts import receipt_id

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agent.core.errors import ConfigurationError
-from agent.core.quantities import Bytes
+from agent.core.values.quantities import Bytes
 
 DEFAULT_PATTERNS: Final = (
     "*.safetensors",

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from agent.cli import systemd
 from agent.cli.options import AsJson, print_json
-from agent.cli.service_files import DATA_DIR, Role, ServiceFiles
-from agent.cli.systemd import SystemdUnavailable
+from agent.cli.systemd import systemctl
+from agent.cli.systemd.systemctl import SystemdUnavailable
+from agent.cli.systemd.unit_files import DATA_DIR, Role, ServiceFiles
 from agent.settings import load_settings
 
 app = typer.Typer(help="The agent as a service of systemd.", no_args_is_help=True)
@@ -59,8 +59,8 @@ def install(
     as_json: AsJson = False,
 ) -> None:
     """Install the service and start it, now and whenever the machine starts. Again: with what has changed."""
-    manager = systemd.find(user=user)
-    systemd.require_root(manager)
+    manager = systemctl.find(user=user)
+    systemctl.require_root(manager)
     files = ServiceFiles(manager, role)
     changes = _settings(role, coordinator, enroll, host, port, data_dir)
     if files.account is not None:
@@ -117,8 +117,8 @@ def _start(files: ServiceFiles, *, changed: bool) -> None:
 @app.command("uninstall")
 def uninstall(role: Which = Role.AGENT, user: User = False, as_json: AsJson = False) -> None:
     """Stop the service and remove its files. Running jobs may end first. The data stays."""
-    manager = systemd.find(user=user)
-    systemd.require_root(manager)
+    manager = systemctl.find(user=user)
+    systemctl.require_root(manager)
     files = ServiceFiles(manager, role)
     if not _is_installed(_properties(files)):
         raise SystemdUnavailable(f"There is no {files.unit} to remove.")
@@ -144,7 +144,7 @@ def uninstall(role: Which = Role.AGENT, user: User = False, as_json: AsJson = Fa
 @app.command("status")
 def status(role: Which = Role.AGENT, user: User = False, as_json: AsJson = False) -> None:
     """Whether the service runs and is ready, since when, and its last errors. Exit code 3: not ready, 4: not installed."""
-    files = ServiceFiles(systemd.find(user=user), role)
+    files = ServiceFiles(systemctl.find(user=user), role)
     state = _state(files)
     if as_json:
         print_json(state)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from agent.cli.systemd import Systemd
+from agent.cli.systemd.systemctl import Systemd
 from agent.configuration import units_directory
 from agent.core.errors import ConfigurationError
 

@@ -23,7 +23,7 @@ import structlog
 from rich.console import Console, ConsoleDimensions, Group
 from rich.live import Live
 
-from agent.cli.panel import View, draw
+from agent.cli.terminal.panel import View, draw
 from agent.miner.tasks import Background
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from agent.cli import agent_file, local_api
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.core.durations import format_duration
-from agent.core.placement import TOO_LARGE
+from agent.core.machine.placement import TOO_LARGE
+from agent.core.values.durations import format_duration
 from agent.miner.control import ask
 
 GIGABYTE = 2**30

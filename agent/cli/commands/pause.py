@@ -11,8 +11,8 @@ import typer
 
 from agent.cli import agent_file
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.core.durations import format_duration, parse_duration
 from agent.core.errors import AgentError, ConfigurationError
+from agent.core.values.durations import format_duration, parse_duration
 from agent.miner.control import ask
 
 LOOK_SECONDS: Final = 0.5

@@ -25,7 +25,7 @@ HALF_LIFE_SECONDS: Final = 30 * 86_400.0
 """Evidence of so long ago counts half."""
 TOO_LARGE: Final = frozenset({"NO_MEMORY", "OUT_OF_MEMORY"})
 """Codes of runs that needed more memory than the machine has to give. The job is tried elsewhere, and neither side failed; who
-meets them again and again is slowed down (see `agent.core.habits`)."""
+meets them again and again is slowed down (see `agent.core.market.habits`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from agent.cli.notify import Notifier
+from agent.cli.systemd.notify import Notifier
 from agent.core.liveness import Liveness
 
 ROUND_SECONDS: Final = 5.0

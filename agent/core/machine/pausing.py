@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from agent.core.schedules import Window
+from agent.core.machine.schedules import Window
 
 ONSET_SECONDS: Final = 10.0
 """How long a GPU must be busy before that counts: a desktop is for moments whenever a window is moved."""

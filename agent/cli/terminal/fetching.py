@@ -18,7 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from agent.cli import logs
+from agent.cli.terminal import logs
 from agent.core.errors import AgentError
 from agent.miner.models.downloads import Downloads, OnProgress, limits
 from agent.miner.models.locks import Shelf, size_of

@@ -14,7 +14,7 @@ from typing import Any, Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from agent.core.durations import format_duration
+from agent.core.values.durations import format_duration
 
 GIBIBYTE: Final = 2**30
 WIDE: Final = 110

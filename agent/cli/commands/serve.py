@@ -17,12 +17,13 @@ import structlog
 import typer
 import uvloop
 
-from agent.cli import activity, agent_file, live, logs
+from agent.cli import agent_file
 from agent.cli.agent_file import AgentFile
 from agent.cli.local_keys import LocalKeys, local_keys
-from agent.cli.notify import Notifier
 from agent.cli.options import ConfigFile, DataDir, settings_from
-from agent.cli.watchdog import Watchdog
+from agent.cli.systemd.notify import Notifier
+from agent.cli.systemd.watchdog import Watchdog
+from agent.cli.terminal import activity, live, logs
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations import health

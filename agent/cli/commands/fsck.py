@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from agent.cli.commands.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.cli.receipts import own_log_key
 from agent.coordinator.operations.log.fsck import Examination, examine
 from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
 from agent.coordinator.store.schema.upgrade import require_newest

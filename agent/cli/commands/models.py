@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from agent.cli import owners_models
-from agent.cli.fetching import fetch_all
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.terminal.fetching import fetch_all
 from agent.configuration import load_catalogue, load_owners_catalogue, owners_catalogue_file
 from agent.core.errors import AgentError
 from agent.miner.control import ControlUnavailable, ask

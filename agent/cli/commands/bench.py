@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agent.cli import logs
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
-from agent.core.quantities import format_money, parse_money
+from agent.cli.terminal import logs
+from agent.core.values.quantities import format_money, parse_money
 from agent.miner.bench import Bench, Report
 from agent.miner.machine.scores import Score, suggested_prices
 

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from agent.cli import logs
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
+from agent.cli.terminal import logs
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor.diagnostics import Finding, found
 from agent.settings import Settings

@@ -1,0 +1,1 @@
+"""A miner's own decisions: what is loaded where, when it works, which models stay."""

@@ -1,0 +1,1 @@
+"""Prices, payments, offers, and what is remembered of miners and clients."""

@@ -1,0 +1,1 @@
+"""Values as they travel: money, quantities, times, addresses, names."""
