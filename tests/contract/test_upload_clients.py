@@ -163,7 +163,7 @@ def test_our_client_goes_on_after_a_broken_connection(
 def test_our_client_sends_large_files_in_parts(
     served: Served, client: httpx.Client, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aitbc._artifacts.PART", 5_000_000)
+    monkeypatch.setattr("aitbc._calls.artifacts.PART", 5_000_000)
     with AITBCClient(served.client_key, served.url) as ours:
         assert_stored(client, ours.artifacts.upload(file).artifact_id)
 

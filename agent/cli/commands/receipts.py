@@ -11,7 +11,7 @@ from agent.cli.options import AsJson, DataDir, settings_from
 from agent.coordinator.operations.log.log_key import load_signer
 from agent.core.errors import ConfigurationError
 from agent.settings import Settings
-from aitbc.cli import receipts as sdk
+from aitbc.cli.commands import receipts as sdk
 
 app = typer.Typer(help="Receipts.", no_args_is_help=True)
 

@@ -8,8 +8,8 @@ with AITBCClient() as client:
     print(client.jobs.get_results(job.job_id).results["text"])
 """
 
+from aitbc._calls.text import AsyncTextStream, TextStream
 from aitbc._client import AITBCClient, AsyncAITBCClient
-from aitbc._text import AsyncTextStream, TextStream
 from aitbc.errors import (
     AITBCError,
     APIError,

@@ -8,10 +8,11 @@ from typing import Any, Self
 
 import httpx
 
-from aitbc import _keys, _stream
-from aitbc._drivers import AsyncDriver, Driver
-from aitbc._flow import Flow, Request, Session, fetch
-from aitbc._local import Address, find_address
+from aitbc._calls import keys
+from aitbc._http import stream
+from aitbc._http.drivers import AsyncDriver, Driver
+from aitbc._http.flow import Flow, Request, Session, fetch
+from aitbc._http.local import Address, find_address
 from aitbc._resources import (
     Admin,
     Artifacts,
@@ -90,7 +91,7 @@ class AITBCClient:
     ) -> Generator[StreamEvent, None, None]:
         """Everything that happens, as it happens; see `listen` for what the arguments choose."""
         return self._driver.iterate(
-            _stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
+            stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
         )
 
     def health(self) -> Health:
@@ -99,7 +100,7 @@ class AITBCClient:
 
     def login(self, token: str) -> list[LoginKey]:
         """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. No key is needed."""
-        return self._driver.run(_keys.login(self._session, token))
+        return self._driver.run(keys.login(self._session, token))
 
     def close(self) -> None:
         """Close the connections."""
@@ -151,7 +152,7 @@ class AsyncAITBCClient:
     ) -> AsyncGenerator[StreamEvent, None]:
         """Everything that happens, as it happens; see `listen` for what the arguments choose."""
         return self._driver.iterate(
-            _stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
+            stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
         )
 
     async def health(self) -> Health:
@@ -160,7 +161,7 @@ class AsyncAITBCClient:
 
     async def login(self, token: str) -> list[LoginKey]:
         """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. No key is needed."""
-        return await self._driver.run(_keys.login(self._session, token))
+        return await self._driver.run(keys.login(self._session, token))
 
     async def aclose(self) -> None:
         """Close the connections."""

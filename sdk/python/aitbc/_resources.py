@@ -6,23 +6,23 @@ import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from aitbc import (
-    _admin,
-    _artifacts,
-    _events,
-    _jobs,
-    _keys,
-    _log,
-    _marketplace,
-    _miners,
-    _receipts,
-    _registry,
-    _services,
-    _wallet,
+from aitbc._calls import (
+    admin,
+    artifacts,
+    jobs,
+    keys,
+    log,
+    marketplace,
+    miners,
+    receipts,
+    registry,
+    services,
+    wallet,
 )
-from aitbc._drivers import AsyncDriver, Driver
-from aitbc._flow import Flow, Session, Stream
-from aitbc._text import AsyncTextStream, TextStream, write
+from aitbc._calls.text import AsyncTextStream, TextStream, write
+from aitbc._http import events
+from aitbc._http.drivers import AsyncDriver, Driver
+from aitbc._http.flow import Flow, Session, Stream
 from aitbc.models import ServiceJob
 
 P = ParamSpec("P")
@@ -108,234 +108,234 @@ def _async_written(
 class Jobs(_Resource):
     """Jobs: create, watch, cancel, fetch results."""
 
-    create = _blocking(_jobs.create)
-    upload = _blocking(_jobs.upload)
-    get = _blocking(_jobs.get)
-    list = _blocking(_jobs.list_jobs)
-    cancel = _blocking(_jobs.cancel)
-    get_results = _blocking(_jobs.get_results)
-    wait = _blocking(_jobs.wait)
-    events = _iterated(_events.follow)
+    create = _blocking(jobs.create)
+    upload = _blocking(jobs.upload)
+    get = _blocking(jobs.get)
+    list = _blocking(jobs.list_jobs)
+    cancel = _blocking(jobs.cancel)
+    get_results = _blocking(jobs.get_results)
+    wait = _blocking(jobs.wait)
+    events = _iterated(events.follow)
 
 
 class AsyncJobs(_AsyncResource):
     """Jobs: create, watch, cancel, fetch results."""
 
-    create = _awaited(_jobs.create)
-    upload = _awaited(_jobs.upload)
-    get = _awaited(_jobs.get)
-    list = _awaited(_jobs.list_jobs)
-    cancel = _awaited(_jobs.cancel)
-    get_results = _awaited(_jobs.get_results)
-    wait = _awaited(_jobs.wait)
-    events = _async_iterated(_events.follow)
+    create = _awaited(jobs.create)
+    upload = _awaited(jobs.upload)
+    get = _awaited(jobs.get)
+    list = _awaited(jobs.list_jobs)
+    cancel = _awaited(jobs.cancel)
+    get_results = _awaited(jobs.get_results)
+    wait = _awaited(jobs.wait)
+    events = _async_iterated(events.follow)
 
 
 class Services(_Resource):
     """Services: each call creates a job of its kind."""
 
-    call = _blocking(_services.call_service)
-    transcribe = _blocking(_services.transcribe)
-    transcode = _blocking(_services.transcode)
-    generate = _blocking(_services.generate)
-    infer = _blocking(_services.infer)
-    stream = _written(_services.stream)
-    render = _blocking(_services.render)
-    run = _blocking(_services.run)
+    call = _blocking(services.call_service)
+    transcribe = _blocking(services.transcribe)
+    transcode = _blocking(services.transcode)
+    generate = _blocking(services.generate)
+    infer = _blocking(services.infer)
+    stream = _written(services.stream)
+    render = _blocking(services.render)
+    run = _blocking(services.run)
 
 
 class AsyncServices(_AsyncResource):
     """Services: each call creates a job of its kind."""
 
-    call = _awaited(_services.call_service)
-    transcribe = _awaited(_services.transcribe)
-    transcode = _awaited(_services.transcode)
-    generate = _awaited(_services.generate)
-    infer = _awaited(_services.infer)
-    stream = _async_written(_services.stream)
-    render = _awaited(_services.render)
-    run = _awaited(_services.run)
+    call = _awaited(services.call_service)
+    transcribe = _awaited(services.transcribe)
+    transcode = _awaited(services.transcode)
+    generate = _awaited(services.generate)
+    infer = _awaited(services.infer)
+    stream = _async_written(services.stream)
+    render = _awaited(services.render)
+    run = _awaited(services.run)
 
 
 class Artifacts(_Resource):
     """Files: upload, download, read, link, delete."""
 
-    upload = _blocking(_artifacts.upload)
-    download = _blocking(_artifacts.download)
-    get = _blocking(_artifacts.get)
-    link = _blocking(_artifacts.link)
-    delete = _blocking(_artifacts.delete)
+    upload = _blocking(artifacts.upload)
+    download = _blocking(artifacts.download)
+    get = _blocking(artifacts.get)
+    link = _blocking(artifacts.link)
+    delete = _blocking(artifacts.delete)
 
 
 class AsyncArtifacts(_AsyncResource):
     """Files: upload, download, read, link, delete."""
 
-    upload = _awaited(_artifacts.upload)
-    download = _awaited(_artifacts.download)
-    get = _awaited(_artifacts.get)
-    link = _awaited(_artifacts.link)
-    delete = _awaited(_artifacts.delete)
+    upload = _awaited(artifacts.upload)
+    download = _awaited(artifacts.download)
+    get = _awaited(artifacts.get)
+    link = _awaited(artifacts.link)
+    delete = _awaited(artifacts.delete)
 
 
 class Receipts(_Resource):
     """Receipts: fetch, export, ask the coordinator to verify."""
 
-    get = _blocking(_receipts.get)
-    verify = _blocking(_receipts.verify)
-    export = _blocking(_receipts.export)
+    get = _blocking(receipts.get)
+    verify = _blocking(receipts.verify)
+    export = _blocking(receipts.export)
 
 
 class AsyncReceipts(_AsyncResource):
     """Receipts: fetch, export, ask the coordinator to verify."""
 
-    get = _awaited(_receipts.get)
-    verify = _awaited(_receipts.verify)
-    export = _awaited(_receipts.export)
+    get = _awaited(receipts.get)
+    verify = _awaited(receipts.verify)
+    export = _awaited(receipts.export)
 
 
 class Registry(_Resource):
     """The registry: which services there are, what they take, what they need."""
 
-    services = _blocking(_registry.services)
-    get = _blocking(_registry.get)
-    schema = _blocking(_registry.schema)
-    requirements = _blocking(_registry.requirements)
-    validate = _blocking(_registry.validate)
+    services = _blocking(registry.services)
+    get = _blocking(registry.get)
+    schema = _blocking(registry.schema)
+    requirements = _blocking(registry.requirements)
+    validate = _blocking(registry.validate)
 
 
 class AsyncRegistry(_AsyncResource):
     """The registry: which services there are, what they take, what they need."""
 
-    services = _awaited(_registry.services)
-    get = _awaited(_registry.get)
-    schema = _awaited(_registry.schema)
-    requirements = _awaited(_registry.requirements)
-    validate = _awaited(_registry.validate)
+    services = _awaited(registry.services)
+    get = _awaited(registry.get)
+    schema = _awaited(registry.schema)
+    requirements = _awaited(registry.requirements)
+    validate = _awaited(registry.validate)
 
 
 class Log(_Resource):
     """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
 
-    checkpoint = _blocking(_log.checkpoint)
-    proof = _blocking(_log.proof)
-    tile = _blocking(_log.tile)
+    checkpoint = _blocking(log.checkpoint)
+    proof = _blocking(log.proof)
+    tile = _blocking(log.tile)
 
 
 class AsyncLog(_AsyncResource):
     """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
 
-    checkpoint = _awaited(_log.checkpoint)
-    proof = _awaited(_log.proof)
-    tile = _awaited(_log.tile)
+    checkpoint = _awaited(log.checkpoint)
+    proof = _awaited(log.proof)
+    tile = _awaited(log.tile)
 
 
 class Marketplace(_Resource):
     """The marketplace: offers of miners, jobs given to them, statistics."""
 
-    create_offer = _blocking(_marketplace.create_offer)
-    offers = _blocking(_marketplace.offers)
-    accept = _blocking(_marketplace.accept)
-    withdraw = _blocking(_marketplace.withdraw)
-    stats = _blocking(_marketplace.stats)
+    create_offer = _blocking(marketplace.create_offer)
+    offers = _blocking(marketplace.offers)
+    accept = _blocking(marketplace.accept)
+    withdraw = _blocking(marketplace.withdraw)
+    stats = _blocking(marketplace.stats)
 
 
 class AsyncMarketplace(_AsyncResource):
     """The marketplace: offers of miners, jobs given to them, statistics."""
 
-    create_offer = _awaited(_marketplace.create_offer)
-    offers = _awaited(_marketplace.offers)
-    accept = _awaited(_marketplace.accept)
-    withdraw = _awaited(_marketplace.withdraw)
-    stats = _awaited(_marketplace.stats)
+    create_offer = _awaited(marketplace.create_offer)
+    offers = _awaited(marketplace.offers)
+    accept = _awaited(marketplace.accept)
+    withdraw = _awaited(marketplace.withdraw)
+    stats = _awaited(marketplace.stats)
 
 
 class Wallet(_Resource):
     """The wallet: balance and transactions."""
 
-    get = _blocking(_wallet.get)
-    transactions = _blocking(_wallet.transactions)
+    get = _blocking(wallet.get)
+    transactions = _blocking(wallet.transactions)
 
 
 class AsyncWallet(_AsyncResource):
     """The wallet: balance and transactions."""
 
-    get = _awaited(_wallet.get)
-    transactions = _awaited(_wallet.transactions)
+    get = _awaited(wallet.get)
+    transactions = _awaited(wallet.transactions)
 
 
 class Miners(_Resource):
     """Miners: what each does and has done, and what their owners want of them."""
 
-    stats = _blocking(_miners.stats)
-    list = _blocking(_miners.list_miners)
-    get = _blocking(_miners.get)
-    earnings = _blocking(_miners.earnings)
-    pause = _blocking(_miners.pause)
-    resume = _blocking(_miners.resume)
-    fetch_model = _blocking(_miners.fetch_model)
-    remove_model = _blocking(_miners.remove_model)
+    stats = _blocking(miners.stats)
+    list = _blocking(miners.list_miners)
+    get = _blocking(miners.get)
+    earnings = _blocking(miners.earnings)
+    pause = _blocking(miners.pause)
+    resume = _blocking(miners.resume)
+    fetch_model = _blocking(miners.fetch_model)
+    remove_model = _blocking(miners.remove_model)
 
 
 class AsyncMiners(_AsyncResource):
     """Miners: what each does and has done, and what their owners want of them."""
 
-    stats = _awaited(_miners.stats)
-    list = _awaited(_miners.list_miners)
-    get = _awaited(_miners.get)
-    earnings = _awaited(_miners.earnings)
-    pause = _awaited(_miners.pause)
-    resume = _awaited(_miners.resume)
-    fetch_model = _awaited(_miners.fetch_model)
-    remove_model = _awaited(_miners.remove_model)
+    stats = _awaited(miners.stats)
+    list = _awaited(miners.list_miners)
+    get = _awaited(miners.get)
+    earnings = _awaited(miners.earnings)
+    pause = _awaited(miners.pause)
+    resume = _awaited(miners.resume)
+    fetch_model = _awaited(miners.fetch_model)
+    remove_model = _awaited(miners.remove_model)
 
 
 class Keys(_Resource):
     """Keys: the client's own, and further ones of its account."""
 
-    me = _blocking(_keys.me)
-    revoke_self = _blocking(_keys.revoke_self)
-    list = _blocking(_keys.list_keys)
-    create = _blocking(_keys.create)
-    revoke = _blocking(_keys.revoke)
+    me = _blocking(keys.me)
+    revoke_self = _blocking(keys.revoke_self)
+    list = _blocking(keys.list_keys)
+    create = _blocking(keys.create)
+    revoke = _blocking(keys.revoke)
 
 
 class AsyncKeys(_AsyncResource):
     """Keys: the client's own, and further ones of its account."""
 
-    me = _awaited(_keys.me)
-    revoke_self = _awaited(_keys.revoke_self)
-    list = _awaited(_keys.list_keys)
-    create = _awaited(_keys.create)
-    revoke = _awaited(_keys.revoke)
+    me = _awaited(keys.me)
+    revoke_self = _awaited(keys.revoke_self)
+    list = _awaited(keys.list_keys)
+    create = _awaited(keys.create)
+    revoke = _awaited(keys.revoke)
 
 
 class Admin(_Resource):
     """What administrators do: accounts, keys, tokens, and the state of everything."""
 
-    accounts = _blocking(_admin.accounts)
-    create_account = _blocking(_admin.create_account)
-    credit = _blocking(_admin.credit)
-    keys = _blocking(_admin.keys)
-    create_key = _blocking(_admin.create_key)
-    revoke_key = _blocking(_admin.revoke_key)
-    create_enrolment = _blocking(_admin.create_enrolment)
-    create_login = _blocking(_admin.create_login)
-    exclude_miner = _blocking(_admin.exclude_miner)
-    include_miner = _blocking(_admin.include_miner)
-    overview = _blocking(_admin.overview)
+    accounts = _blocking(admin.accounts)
+    create_account = _blocking(admin.create_account)
+    credit = _blocking(admin.credit)
+    keys = _blocking(admin.keys)
+    create_key = _blocking(admin.create_key)
+    revoke_key = _blocking(admin.revoke_key)
+    create_enrolment = _blocking(admin.create_enrolment)
+    create_login = _blocking(admin.create_login)
+    exclude_miner = _blocking(admin.exclude_miner)
+    include_miner = _blocking(admin.include_miner)
+    overview = _blocking(admin.overview)
 
 
 class AsyncAdmin(_AsyncResource):
     """What administrators do: accounts, keys, tokens, and the state of everything."""
 
-    accounts = _awaited(_admin.accounts)
-    create_account = _awaited(_admin.create_account)
-    credit = _awaited(_admin.credit)
-    keys = _awaited(_admin.keys)
-    create_key = _awaited(_admin.create_key)
-    revoke_key = _awaited(_admin.revoke_key)
-    create_enrolment = _awaited(_admin.create_enrolment)
-    create_login = _awaited(_admin.create_login)
-    exclude_miner = _awaited(_admin.exclude_miner)
-    include_miner = _awaited(_admin.include_miner)
-    overview = _awaited(_admin.overview)
+    accounts = _awaited(admin.accounts)
+    create_account = _awaited(admin.create_account)
+    credit = _awaited(admin.credit)
+    keys = _awaited(admin.keys)
+    create_key = _awaited(admin.create_key)
+    revoke_key = _awaited(admin.revoke_key)
+    create_enrolment = _awaited(admin.create_enrolment)
+    create_login = _awaited(admin.create_login)
+    exclude_miner = _awaited(admin.exclude_miner)
+    include_miner = _awaited(admin.include_miner)
+    overview = _awaited(admin.overview)

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from aitbc._log_sources import LogAddress, LogDirectory, LogSource
-from aitbc._report import Check, Report
+from aitbc._verification.log_sources import LogAddress, LogDirectory, LogSource
+from aitbc._verification.report import Check, Report
 from aitbc.canonical import b64decode, parse_json
 from aitbc.errors import FormatError, VerificationError
 from aitbc.log import Checkpoint

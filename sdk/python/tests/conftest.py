@@ -224,8 +224,10 @@ def no_pauses(monkeypatch) -> list[float]:
     async def skip(seconds: float) -> None:
         pauses.append(seconds)
 
-    monkeypatch.setattr("aitbc._drivers.asyncio", SimpleNamespace(sleep=skip, to_thread=asyncio.to_thread))
-    monkeypatch.setattr("aitbc._drivers.time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(
+        "aitbc._http.drivers.asyncio", SimpleNamespace(sleep=skip, to_thread=asyncio.to_thread)
+    )
+    monkeypatch.setattr("aitbc._http.drivers.time", SimpleNamespace(sleep=pauses.append))
     return pauses
 
 

@@ -14,7 +14,7 @@ from collections import deque
 import pytest
 
 from aitbc.cli._output import print_text
-from aitbc.cli.jobs import free_path
+from aitbc.cli.commands.jobs import free_path
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.outputs import OutputFile
 
@@ -256,7 +256,7 @@ def test_errors_are_one_paragraph_and_a_code(quick, coordinator, status, code, e
 
 def test_no_connection_exits_with_four(quick, free_address, place, monkeypatch) -> None:
     """Whether nobody listens there, or no coordinator is known at all."""
-    monkeypatch.setattr("aitbc._flow._BACKOFF", 0.001)
+    monkeypatch.setattr("aitbc._http.flow._BACKOFF", 0.001)
     (place / "a.wav").touch()
     outcome = quick("--base-url", free_address, "jobs", "list")
     assert (outcome.returncode, outcome.stderr.count("\n")) == (4, 1)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 import aitbc
 from aitbc import Job, JobEvent, errors
-from aitbc._events import EventReader
+from aitbc._http.events import EventReader
 
 from .conftest import Calls
 from .stand_in import CUT, HOLD, error
@@ -137,7 +137,7 @@ def test_a_connection_that_falls_silent_is_given_up(
     kind, base_url, coordinator, no_pauses, monkeypatch
 ) -> None:
     """The coordinator speaks every 15 seconds at least; one that does not is gone."""
-    monkeypatch.setattr("aitbc._events._KEEP_ALIVE", 0.2)
+    monkeypatch.setattr("aitbc._http.events._KEEP_ALIVE", 0.2)
     coordinator.streams.extend([[RUNNING, HOLD], [COMPLETED]])
     calls = Calls(kind, base_url, timeout=0.3)
     assert shown(calls.items(lambda client: client.jobs.events("job_1"))) == ["running", "completed"]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from aitbc import AITBCClient, ConfigurationError
-from aitbc._local import find_address
+from aitbc._http.local import find_address
 
 AGENT = {"url": "http://127.0.0.1:8420", "client_key": "local key", "log_key": "log"}
 

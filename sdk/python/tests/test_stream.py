@@ -118,7 +118,7 @@ def test_listening_ends_when_the_time_is_over(calls, coordinator, pieces: list[A
 def test_a_connection_that_falls_silent_is_given_up(
     kind, base_url, coordinator, no_pauses, monkeypatch
 ) -> None:
-    monkeypatch.setattr("aitbc._stream._HEARTBEAT", 0.2)
+    monkeypatch.setattr("aitbc._http.stream._HEARTBEAT", 0.2)
     coordinator.sockets.extend([[BEGUN, HOLD], [BEGUN, update(11), HOLD]])
     calls = Calls(kind, base_url, timeout=0.3)
     assert numbers(calls.items(lambda client: client.events(), most=1)) == [11]

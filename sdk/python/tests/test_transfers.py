@@ -10,7 +10,7 @@ import pytest
 from starlette.responses import Response
 
 import aitbc
-from aitbc._transfer import Source
+from aitbc._http.transfer import Source
 
 from .stand_in import PIECE, error
 

@@ -11,7 +11,10 @@ from typing import Annotated
 
 import typer
 
-from aitbc.cli import (
+from aitbc.cli._exits import exit_code, explain
+from aitbc.cli._options import State
+from aitbc.cli._output import complain
+from aitbc.cli.commands import (
     artifacts,
     chat,
     imagine,
@@ -25,9 +28,6 @@ from aitbc.cli import (
     transcribe,
     wallet,
 )
-from aitbc.cli._exits import exit_code, explain
-from aitbc.cli._options import State
-from aitbc.cli._output import complain
 from aitbc.errors import AITBCError
 
 app = typer.Typer(

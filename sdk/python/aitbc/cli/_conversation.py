@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from rich.console import Console
 
+from aitbc._calls.text import TextStream
 from aitbc._client import AITBCClient
-from aitbc._text import TextStream
 from aitbc.cli._output import harmless
 from aitbc.errors import AITBCError, JobAlreadyCompleted
 from aitbc.models import JobResults

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import platformdirs
 
-from aitbc._transfer import CHUNK
+from aitbc._http.transfer import CHUNK
 
 
 @dataclass(frozen=True, slots=True)

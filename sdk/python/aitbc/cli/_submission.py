@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 
+from aitbc._calls.jobs import failure
 from aitbc._client import AsyncAITBCClient
-from aitbc._jobs import failure
 from aitbc.cli._display import Row
 from aitbc.cli._notebook import Note, Notebook
 from aitbc.cli._work import ANY_JOB, Work, Writer, idempotency_key

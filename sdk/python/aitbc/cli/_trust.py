@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aitbc._local import local_agent
+from aitbc._http.local import local_agent
 from aitbc.policy import Policy
 
 LogKeyOption = Annotated[

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aitbc import _artifacts, _jobs
-from aitbc._flow import Flow, Session, fetch, post_json
-from aitbc._jobs import idempotency_headers
-from aitbc._transfer import Source, Uploadable
+from aitbc._calls import artifacts, jobs
+from aitbc._calls.jobs import idempotency_headers
+from aitbc._http.flow import Flow, Session, fetch, post_json
+from aitbc._http.transfer import Source, Uploadable
 from aitbc.models import Job, ServiceJob
 
 _PROGRAM = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.py")
@@ -237,13 +237,13 @@ def run(
         found = _FORMAT.search(Source(input).name)
         body["input"] = _given({"type": "file", "format": found[1] if found else None})
         files["input"] = input
-    return (yield from _jobs.create(session, _given(body), files, idempotency_key=idempotency_key))
+    return (yield from jobs.create(session, _given(body), files, idempotency_key=idempotency_key))
 
 
 def _address(session: Session, content: Uploadable) -> Flow[str]:
     if isinstance(content, str) and content.startswith(_ADDRESSES):
         return content
-    artifact = yield from _artifacts.upload(session, Path(content) if isinstance(content, str) else content)
+    artifact = yield from artifacts.upload(session, Path(content) if isinstance(content, str) else content)
     return artifact.address
 
 

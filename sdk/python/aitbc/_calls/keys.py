@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from aitbc._flow import Flow, Request, Session, call, fetch, post_json
+from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json
 from aitbc.models import Record
 from aitbc.operation import Key, LoginKey, NewKey
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import closing
 from typing import Self
 
-from aitbc._events import LAST_EVENT, follow
-from aitbc._flow import Answer, Emit, Open, Session, Stream
-from aitbc._jobs import failure, get_results
+from aitbc._calls.jobs import failure, get_results
+from aitbc._http.events import LAST_EVENT, follow
+from aitbc._http.flow import Answer, Emit, Open, Session, Stream
 from aitbc.errors import TransportError
 from aitbc.models import JobEvent, JobResults, ServiceJob
 

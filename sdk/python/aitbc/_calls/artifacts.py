@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from aitbc._flow import (
+from aitbc._http.flow import (
     FIRST_ERROR,
     Flow,
     Request,
@@ -22,7 +22,7 @@ from aitbc._flow import (
     retry_delay,
     send,
 )
-from aitbc._transfer import FileSink, Progress, Source, Uploadable
+from aitbc._http.transfer import FileSink, Progress, Source, Uploadable
 from aitbc.canonical import b64encode, sha256_hex
 from aitbc.errors import AITBCError, FormatError, TransportError, VerificationError
 from aitbc.models import Artifact, ArtifactLink, Record

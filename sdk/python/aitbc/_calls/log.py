@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from aitbc._flow import Flow, Request, Session, call
+from aitbc._http.flow import Flow, Request, Session, call
 from aitbc.errors import TransportError
 
 PROOF_PATIENCE = 10.0

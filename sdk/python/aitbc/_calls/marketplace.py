@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
-from aitbc._flow import Flow, Request, Session, fetch, post_json
+from aitbc._http.flow import Flow, Request, Session, fetch, post_json
 from aitbc.models import MarketStats, Offer, OfferList, Record, Transaction
 
 _OFFERS = "/v1/marketplace/offers"

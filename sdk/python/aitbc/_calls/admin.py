@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
-from aitbc._flow import Flow, Request, Session, call, fetch, post_json
-from aitbc._keys import KeyPage
+from aitbc._calls.keys import KeyPage
+from aitbc._http.flow import Flow, Request, Session, call, fetch, post_json
 from aitbc.operation import (
     Account,
     AccountList,

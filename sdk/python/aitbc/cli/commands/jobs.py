@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from aitbc._jobs import failure
+from aitbc._calls.jobs import failure
 from aitbc.cli import _complete
 from aitbc.cli._display import row_of
 from aitbc.cli._exits import explain

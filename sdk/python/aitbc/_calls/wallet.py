@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aitbc._flow import Flow, Request, Session, fetch
+from aitbc._http.flow import Flow, Request, Session, fetch
 from aitbc.models import TransactionList, Wallet
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from aitbc._flow import Flow, Request, Session, fetch, post_json
+from aitbc._http.flow import Flow, Request, Session, fetch, post_json
 from aitbc.models import MinerStats
 from aitbc.operation import MinerDetails, MinerEarnings, MinerList, MinerOrder
 

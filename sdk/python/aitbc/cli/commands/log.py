@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from nacl.signing import SigningKey
 
-from aitbc._local import Address, find_address
+from aitbc._http.local import Address, find_address
 from aitbc.cli._exits import ExitCode
 from aitbc.cli._options import JsonOption, State
 from aitbc.cli._output import print_json, print_text, say

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from aitbc import errors
-from aitbc._flow import (
+from aitbc._http.flow import (
     Connect,
     Emit,
     Receive,

@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from aitbc import errors
-from aitbc._flow import Flow, Request, Session, Sleep, call, fetch, post_json
-from aitbc._transfer import Source, Uploadable
+from aitbc._http.flow import Flow, Request, Session, Sleep, call, fetch, post_json
+from aitbc._http.transfer import Source, Uploadable
 from aitbc.errors import AITBCError, JobFailed
 from aitbc.models import Job, JobList, JobResults
 

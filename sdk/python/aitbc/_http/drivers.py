@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import httpx
 
 from aitbc import errors
-from aitbc._flow import (
+from aitbc._http.flow import (
     FIRST_ERROR,
     Answer,
     Command,
@@ -26,8 +26,8 @@ from aitbc._flow import (
     Stream,
     Work,
 )
-from aitbc._sockets import connected, connected_async
-from aitbc._transfer import Source
+from aitbc._http.sockets import connected, connected_async
+from aitbc._http.transfer import Source
 from aitbc.errors import AITBCError, ConfigurationError, TransportError
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
 from aitbc import errors
-from aitbc._flow import Answer, Connect, Response
+from aitbc._http.flow import Answer, Connect, Response
 from aitbc.errors import AITBCError, TransportError
 
 _LONGEST_MESSAGE = 2**20

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
-from aitbc._transfer import Sink, Source
+from aitbc._http.transfer import Sink, Source
 from aitbc.canonical import parse_json
 from aitbc.errors import API_ERRORS, AITBCError, APIError, FormatError, TransportError
 from aitbc.models import Record

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pydantic import ValidationError
 
 from aitbc import errors
-from aitbc._flow import (
+from aitbc._http.flow import (
     FIRST_ERROR,
     Emit,
     Open,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from aitbc import _jobs, _log
-from aitbc._flow import Flow, Request, Session, Sleep, fetch, post_json
+from aitbc._calls import jobs, log
+from aitbc._http.flow import Flow, Request, Session, Sleep, fetch, post_json
 from aitbc.errors import TimeoutError  # noqa: A004 - the package's own, which is the builtin one too
 from aitbc.log import parse_proof
 from aitbc.models import Receipt, VerifyAnswer
@@ -41,10 +41,10 @@ def export(
     `TimeoutError` when they have not within `timeout` seconds, `VerificationError` when the log is none of the policy's.
     """
     receipt = yield from get(session, job_id)
-    results = yield from _jobs.get_results(session, job_id, wait=False)
+    results = yield from jobs.get_results(session, job_id, wait=False)
     left = timeout
     while True:
-        proof = yield from _log.proof(session, receipt.receipt_id)
+        proof = yield from log.proof(session, receipt.receipt_id)
         if policy is None or _accepted(policy, proof):
             return build_bundle(receipt.to_dict(), results.results, proof)
         if left <= 0:

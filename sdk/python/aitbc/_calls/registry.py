@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from aitbc._flow import Flow, Request, Session, fetch, post_json
+from aitbc._http.flow import Flow, Request, Session, fetch, post_json
 from aitbc.models import Record, ServiceList, Validation
 
 

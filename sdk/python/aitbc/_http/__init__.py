@@ -1,0 +1,1 @@
+"""How calls reach a coordinator: requests, retries, transfers, streams."""

@@ -1,0 +1,1 @@
+"""What the verification of statements, receipts and logs shares."""

@@ -1,0 +1,1 @@
+"""The commands of `aitbc`, one file each, or one for a group."""
