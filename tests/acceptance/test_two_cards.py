@@ -97,7 +97,7 @@ def test_the_references_job_runs_with_its_gpu(rig: Rig, tmp_path: Path) -> None:
         "resources": {"cpu": "1000m", "memory": "2Gi", "gpu": "1"}, "pricing": {"max_cost": "0.10"},
     }  # fmt: skip
     Image.linear_gradient("L").convert("RGB").point(lambda value: value // 2).save(tmp_path / "cat.jpeg")
-    model = Path(__file__).parents[2] / "scripts/demo_classifier.py"
+    model = Path(__file__).parents[2] / "scripts/demonstration/demo_classifier.py"
     files = {"model.py": model.read_bytes(), "cat.jpeg": (tmp_path / "cat.jpeg").read_bytes()}
     job = rig.client.jobs.create(body, files=files)
     assert rig.client.jobs.wait(job.job_id, 150).status == "completed"

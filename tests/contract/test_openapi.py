@@ -267,7 +267,7 @@ def test_a_service_call_shows_what_it_takes() -> None:
 def test_the_page_is_what_the_code_gives() -> None:
     """docs/api.md is written by a script; what it says when it is not up to date names the command."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "api_docs.py"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / "pages" / "api_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

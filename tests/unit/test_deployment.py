@@ -84,7 +84,7 @@ def test_the_image_gets_the_dependencies_of_the_chosen_extras() -> None:
     def requirements(extras: str) -> subprocess.CompletedProcess[str]:
         files = ["sdk/python/pyproject.toml", "pyproject.toml"]
         return subprocess.run(
-            [sys.executable, "scripts/image_requirements.py", extras, *files],
+            [sys.executable, "scripts/container/image_requirements.py", extras, *files],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -18,7 +18,7 @@ def test_every_error_says_what_to_do() -> None:
 
 def test_the_page_is_what_the_code_gives() -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "errors_docs.py"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / "pages" / "errors_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -152,7 +152,7 @@ def test_the_scraping_example_fits_the_alerts() -> None:
 
 def test_the_page_is_what_the_code_gives() -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "metrics_docs.py"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / "pages" / "metrics_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -40,9 +40,9 @@ def shown(name: str) -> list[str]:
 
 
 def test_the_pages_are_what_the_code_gives() -> None:
-    """Somebody who adds a setting runs `scripts/settings_docs.py`."""
+    """Somebody who adds a setting runs `scripts/pages/settings_docs.py`."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "settings_docs.py"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / "pages" / "settings_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -40,7 +40,7 @@ def refused(call, *arguments) -> bool:
 
 def test_vectors_are_what_the_code_gives() -> None:
     """What is committed is what the script writes, so that a change of the code shows."""
-    command = [sys.executable, "scripts/make_vectors.py", "--check"]
+    command = [sys.executable, "scripts/vectors/make_vectors.py", "--check"]
     outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (outcome.returncode, outcome.stdout) == (0, ""), outcome.stderr
 

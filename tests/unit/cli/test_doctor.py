@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_page_is_made_from_the_table() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "doctor_docs.py", "--check"],
+        [sys.executable, ROOT / "scripts" / "pages" / "doctor_docs.py", "--check"],
         capture_output=True,
         text=True,
         timeout=60,

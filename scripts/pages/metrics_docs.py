@@ -1,7 +1,7 @@
 """Writes docs/metrics.md from the measures of the code.
 
-.venv/bin/python scripts/metrics_docs.py           writes it
-.venv/bin/python scripts/metrics_docs.py --check   says whether it is what the code gives
+.venv/bin/python scripts/pages/metrics_docs.py           writes it
+.venv/bin/python scripts/pages/metrics_docs.py --check   says whether it is what the code gives
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from agent.coordinator.measures import MEASURES as COORDINATORS
 from agent.measures import Measure
 from agent.miner.measures import MEASURES as MINERS
 
-TARGET: Final = Path(__file__).parents[1] / "docs" / "metrics.md"
-COMMAND: Final = ".venv/bin/python scripts/metrics_docs.py"
+TARGET: Final = Path(__file__).parents[2] / "docs" / "metrics.md"
+COMMAND: Final = ".venv/bin/python scripts/pages/metrics_docs.py"
 
 HEAD: Final = """\
 # Metrics

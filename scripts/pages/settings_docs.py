@@ -1,7 +1,7 @@
 """Writes what is said of the settings elsewhere than in the code: configs/agent.toml, configs/coordinator.toml, docs/settings.md.
 
-.venv/bin/python scripts/settings_docs.py           writes them
-.venv/bin/python scripts/settings_docs.py --check   says whether they are what the code gives
+.venv/bin/python scripts/pages/settings_docs.py           writes them
+.venv/bin/python scripts/pages/settings_docs.py --check   says whether they are what the code gives
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Final
 from agent.settings import Settings
 from agent.settings.description import Setting, describe, sections, written
 
-ROOT: Final = Path(__file__).parents[1]
-COMMAND: Final = ".venv/bin/python scripts/settings_docs.py"
+ROOT: Final = Path(__file__).parents[2]
+COMMAND: Final = ".venv/bin/python scripts/pages/settings_docs.py"
 WIDTH: Final = 110
 MINERS_ALONE: Final = frozenset({"models_dir", "cache_dir", "miner", "runners"})
 """Settings and sections that a coordinator without a miner does not read."""

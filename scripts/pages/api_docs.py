@@ -1,7 +1,7 @@
 """Writes docs/api.md from the OpenAPI document of the code.
 
-.venv/bin/python scripts/api_docs.py           writes it
-.venv/bin/python scripts/api_docs.py --check   says whether it is what the code gives
+.venv/bin/python scripts/pages/api_docs.py           writes it
+.venv/bin/python scripts/pages/api_docs.py --check   says whether it is what the code gives
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from agent.core.errors import answerable
 
 Json = dict[str, Any]
 
-TARGET: Final = Path(__file__).parents[1] / "docs" / "api.md"
-COMMAND: Final = ".venv/bin/python scripts/api_docs.py"
+TARGET: Final = Path(__file__).parents[2] / "docs" / "api.md"
+COMMAND: Final = ".venv/bin/python scripts/pages/api_docs.py"
 METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
 JSON: Final = "application/json"
 ANY_BYTES: Final = "application/octet-stream"

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from aitbc import AITBCClient
 from demo_agent import DemoError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "demo"
 
 JOB_SECONDS = 180

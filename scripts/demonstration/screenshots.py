@@ -1,7 +1,7 @@
 """Takes the pictures of the dashboard in docs/images: a real agent, real jobs of all services, Chromium.
 
-    .venv/bin/python scripts/screenshots.py             all of them
-    .venv/bin/python scripts/screenshots.py job chat    some, by their names
+    .venv/bin/python scripts/demonstration/screenshots.py             all of them
+    .venv/bin/python scripts/demonstration/screenshots.py job chat    some, by their names
 
 Each page is taken at the width of a desk and of a phone, light and dark.
 """
@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from aitbc import AITBCClient
 from demo_agent import running_agent
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs" / "images"
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
@@ -65,7 +65,7 @@ def submit(client: AITBCClient, folder: Path) -> Jobs:
     source = "testsrc2=size=640x360:duration=4:rate=25"
     program("ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p", clip)
     blender = ("blender", "--background", "--factory-startup", "--python-exit-code", "1")
-    program(*blender, "--python", ROOT / "scripts" / "demo_scene.py", "--", scene)
+    program(*blender, "--python", ROOT / "scripts" / "demonstration" / "demo_scene.py", "--", scene)
     model = folder / "classify.py"
     model.write_text(PROGRAM)
     services = client.services

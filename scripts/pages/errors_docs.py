@@ -1,7 +1,7 @@
 """Writes docs/errors.md from the errors of the code.
 
-.venv/bin/python scripts/errors_docs.py           writes it
-.venv/bin/python scripts/errors_docs.py --check   says whether it is what the code gives
+.venv/bin/python scripts/pages/errors_docs.py           writes it
+.venv/bin/python scripts/pages/errors_docs.py --check   says whether it is what the code gives
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Final
 
 from agent.core.errors import JobNotFound, answerable, error_body
 
-TARGET: Final = Path(__file__).parents[1] / "docs" / "errors.md"
-COMMAND: Final = ".venv/bin/python scripts/errors_docs.py"
+TARGET: Final = Path(__file__).parents[2] / "docs" / "errors.md"
+COMMAND: Final = ".venv/bin/python scripts/pages/errors_docs.py"
 
 
 def main() -> int:

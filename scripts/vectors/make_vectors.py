@@ -1,7 +1,7 @@
 """Writes the vectors in tests/vectors that both SDKs are tested with: what they accept, what they refuse, and why.
 
-.venv/bin/python scripts/make_vectors.py           writes them
-.venv/bin/python scripts/make_vectors.py --check   says whether they are what the code gives
+.venv/bin/python scripts/vectors/make_vectors.py           writes them
+.venv/bin/python scripts/vectors/make_vectors.py --check   says whether they are what the code gives
 
 `vectors.json` was made with independent packages and is not written here. Keys are throw-away, and made from words.
 """
@@ -17,8 +17,8 @@ import vector_log
 import vector_receipts
 import vector_values
 
-TARGET: Final = Path(__file__).parents[1] / "tests" / "vectors"
-COMMAND: Final = ".venv/bin/python scripts/make_vectors.py"
+TARGET: Final = Path(__file__).parents[2] / "tests" / "vectors"
+COMMAND: Final = ".venv/bin/python scripts/vectors/make_vectors.py"
 
 
 def main() -> int:

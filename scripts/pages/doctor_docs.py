@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.miner.doctor.diagnostics import KINDS
 
-PAGE = Path(__file__).parents[1] / "docs" / "doctor.md"
+PAGE = Path(__file__).parents[2] / "docs" / "doctor.md"
 
 HEAD = """# What the doctor finds
 
@@ -25,7 +25,7 @@ It changes nothing, spends no token, and may be run while an agent runs. The exi
 stop work or endangers what must not be lost, and 0 otherwise: a **warning** costs earnings or comfort. What is well has the
 severity `ok`, and no remedy.
 
-This page is made by `scripts/doctor_docs.py`. Words in capitals stand for what was found on the machine.
+This page is made by `scripts/pages/doctor_docs.py`. Words in capitals stand for what was found on the machine.
 
 | id | severity | what is wrong | what to do |
 |---|---|---|---|
@@ -51,7 +51,7 @@ def main() -> int:
     if sys.argv[1:] == ["--check"]:
         if PAGE.read_text(encoding="utf-8") == page():
             return 0
-        print("docs/doctor.md is not up to date. Run: .venv/bin/python scripts/doctor_docs.py")
+        print("docs/doctor.md is not up to date. Run: .venv/bin/python scripts/pages/doctor_docs.py")
         return 1
     PAGE.write_text(page(), encoding="utf-8")
     return 0

@@ -1,6 +1,6 @@
 """Draws docs/images/panel.svg: the live panel of `aitbc-agent start`, by its own code, with sample values.
 
-    .venv/bin/python scripts/panel_picture.py
+    .venv/bin/python scripts/demonstration/panel_picture.py
 
 The values are made up, since a picture of a busy machine with two cards needs one; the lines are those that a terminal
 shows. `tests/acceptance/test_panel.py` looks at the panel of a real agent.
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from agent.cli.terminal.panel import View, draw
 
-PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "panel.svg"
+PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "panel.svg"
 WIDTH, HEIGHT = 88, 20
 NOW = 1_795_600_000.0
 GIBIBYTE = 2**30

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runners.sandbox.seccomp import container_profile
 
-FILE = Path(__file__).resolve().parents[1] / "configs" / "seccomp.json"
+FILE = Path(__file__).resolve().parents[2] / "configs" / "seccomp.json"
 
 
 def main() -> None:
