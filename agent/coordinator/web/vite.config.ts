@@ -23,7 +23,7 @@ export default defineConfig({
           groups: [
             {
               name: "shared",
-              test: /src\/(components|format)\/|src\/[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!resumable)|node_modules/,
+              test: /src\/(components|format)\/|src\/[a-z_]+\.tsx?$|sdk\/js\/dist\/(?!http\/resumable)|node_modules/,
               priority: 1,
             },
             { name: "machines", test: /src\/views\/(owner|operator)\// },

@@ -1,6 +1,5 @@
 /** The client: one coordinator, one key, and the groups of calls. */
 
-import { findAddress } from "./address.js";
 import { Admin, Keys } from "./calls/admin.js";
 import { Artifacts } from "./calls/artifacts.js";
 import { Jobs } from "./calls/jobs.js";
@@ -12,10 +11,17 @@ import { Registry } from "./calls/registry.js";
 import { Services } from "./calls/services.js";
 import { Sessions } from "./calls/sessions.js";
 import { Wallet } from "./calls/wallet.js";
+import { findAddress } from "./http/address.js";
+import { type ListenOptions, listen } from "./http/stream.js";
+import {
+  type BrowserAccess,
+  type CallOptions,
+  type Fetch,
+  fetchJson,
+  type Session,
+} from "./http/transport.js";
 import type { Health, StreamEvent } from "./models.js";
 import type { Login } from "./models_operations.js";
-import { type ListenOptions, listen } from "./stream.js";
-import { type BrowserAccess, type CallOptions, type Fetch, fetchJson, type Session } from "./transport.js";
 
 const TIMEOUT_MS = 30_000;
 /** With their pauses they bridge a restart of the coordinator of some seconds. */

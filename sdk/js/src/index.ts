@@ -11,7 +11,6 @@
  * ```
  */
 
-export { type Attestation, verifyAttestation } from "./attestation.js";
 export type { Admin, Keys } from "./calls/admin.js";
 export { type Artifacts, artifactAddress, type UploadOptions } from "./calls/artifacts.js";
 export type { CreateOptions, JobOptions, Jobs, NewJob } from "./calls/jobs.js";
@@ -33,14 +32,20 @@ export type {
   TranscribeOptions,
 } from "./calls/services.js";
 export type { Wallet as WalletCalls } from "./calls/wallet.js";
-export { canonicalJson, parseJson } from "./canonical.js";
 export { AITBCClient, type ClientOptions } from "./client.js";
-export type { DownloadOptions, Target } from "./download.js";
-export { openEnvelope, readEnvelope } from "./dsse.js";
 export * from "./errors.js";
-export { type FollowOptions, isFinal } from "./events.js";
-export type { OnProgress, Uploadable } from "./files.js";
-export { formatVkey, minerId, parseVkey } from "./keys.js";
+export type { DownloadOptions, Target } from "./http/download.js";
+export { type FollowOptions, isFinal } from "./http/events.js";
+export type { OnProgress, Uploadable } from "./http/files.js";
+export type { ListenOptions, StreamType } from "./http/stream.js";
+export type { BrowserAccess, CallOptions, Fetch } from "./http/transport.js";
+export type * from "./models.js";
+export type * from "./models_operations.js";
+export { TextStream } from "./text.js";
+export { type Attestation, verifyAttestation } from "./verification/attestation.js";
+export { canonicalJson, parseJson } from "./verification/canonical.js";
+export { openEnvelope, readEnvelope } from "./verification/dsse.js";
+export { formatVkey, minerId, parseVkey } from "./verification/keys.js";
 export {
   type Checkpoint,
   openCheckpoint,
@@ -48,21 +53,19 @@ export {
   parseProof,
   receiptLeaf,
   verifyProof,
-} from "./log.js";
-export { leafHash, verifyConsistency, verifyInclusion } from "./merkle.js";
-export type * from "./models.js";
-export type * from "./models_operations.js";
+} from "./verification/log.js";
+export { leafHash, verifyConsistency, verifyInclusion } from "./verification/merkle.js";
 export {
   coordinatorLog,
   LogReport,
   type LogSource,
   type VerifyLogOptions,
   verifyLog,
-} from "./monitor.js";
-export { findCosignature, type Note, parseNote, requireSignature } from "./notes.js";
-export { type OutputFile, outputFiles } from "./outputs.js";
-export { type Group, Policy } from "./policy.js";
-export { parseQuantity } from "./quantities.js";
+} from "./verification/monitor.js";
+export { findCosignature, type Note, parseNote, requireSignature } from "./verification/notes.js";
+export { type OutputFile, outputFiles } from "./verification/outputs.js";
+export { type Group, Policy } from "./verification/policy.js";
+export { parseQuantity } from "./verification/quantities.js";
 export {
   BUNDLE_FORMAT,
   type CheckedArtifact,
@@ -70,13 +73,10 @@ export {
   type Trust,
   type VerifyOptions,
   verifyReceipt,
-} from "./receipts.js";
-export { type Check, Verification } from "./report.js";
-export { parseSettlement, type Settlement } from "./settlement.js";
-export type { Json, JsonObject } from "./shape.js";
-export { jobPrice, type NamedDigest, parseStatement, type Statement } from "./statement.js";
-export type { ListenOptions, StreamType } from "./stream.js";
-export { TextStream } from "./text.js";
-export { decodeEntries, parseTilePath, type Tile, tilePath } from "./tiles.js";
-export type { BrowserAccess, CallOptions, Fetch } from "./transport.js";
+} from "./verification/receipts.js";
+export { type Check, Verification } from "./verification/report.js";
+export { parseSettlement, type Settlement } from "./verification/settlement.js";
+export type { Json, JsonObject } from "./verification/shape.js";
+export { jobPrice, type NamedDigest, parseStatement, type Statement } from "./verification/statement.js";
+export { decodeEntries, parseTilePath, type Tile, tilePath } from "./verification/tiles.js";
 export { VERSION } from "./version.js";

@@ -4,7 +4,7 @@
  * Times are RFC 3339 UTC strings, money is a decimal string, sizes are bytes.
  */
 
-import type { Json, JsonObject } from "./shape.js";
+import type { Json, JsonObject } from "./verification/shape.js";
 
 /** The states of a job; the last three are final. */
 export type JobState = "submitted" | "running" | "completed" | "failed" | "cancelled";

@@ -2,9 +2,9 @@
 
 import { getResults, jobFailure } from "./calls/jobs.js";
 import { TransportError } from "./errors.js";
-import { follow, isFinal } from "./events.js";
+import { follow, isFinal } from "./http/events.js";
+import type { Session } from "./http/transport.js";
 import type { CreatedJob, Job, JobEvent, JobResults } from "./models.js";
-import type { Session } from "./transport.js";
 
 /**
  * The text of a language model, piece by piece: iterate over it. Joined, the pieces are the whole text.

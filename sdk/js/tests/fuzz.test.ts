@@ -8,17 +8,23 @@
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { verifyAttestation } from "../src/attestation.js";
-import { canonicalJson, decodeBase64, decodeUtf8, encodeBase64, parseJson } from "../src/canonical.js";
-import { openEnvelope } from "../src/dsse.js";
 import { VerificationError } from "../src/errors.js";
-import { COSIGNATURE_TYPE, parseVkey } from "../src/keys.js";
-import { parseCheckpoint, parseProof } from "../src/log.js";
-import { parseNote } from "../src/notes.js";
-import { Policy } from "../src/policy.js";
-import { parseSettlement } from "../src/settlement.js";
-import { parseStatement } from "../src/statement.js";
-import { parseTilePath } from "../src/tiles.js";
+import { verifyAttestation } from "../src/verification/attestation.js";
+import {
+  canonicalJson,
+  decodeBase64,
+  decodeUtf8,
+  encodeBase64,
+  parseJson,
+} from "../src/verification/canonical.js";
+import { openEnvelope } from "../src/verification/dsse.js";
+import { COSIGNATURE_TYPE, parseVkey } from "../src/verification/keys.js";
+import { parseCheckpoint, parseProof } from "../src/verification/log.js";
+import { parseNote } from "../src/verification/notes.js";
+import { Policy } from "../src/verification/policy.js";
+import { parseSettlement } from "../src/verification/settlement.js";
+import { parseStatement } from "../src/verification/statement.js";
+import { parseTilePath } from "../src/verification/tiles.js";
 import { fromBase64, vectors } from "./vectors.js";
 
 const SECONDS = Number(process.env.FUZZ_SECONDS ?? "0");

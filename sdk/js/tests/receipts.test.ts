@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from "vitest";
 import { type Json, type JsonObject, parseJson, verifyReceipt } from "../src/index.js";
-import { Policy } from "../src/policy.js";
-import { camelCased } from "../src/shape.js";
+import { Policy } from "../src/verification/policy.js";
+import { camelCased } from "../src/verification/shape.js";
 import { fromBase64, vectors } from "./vectors.js";
 
 interface Case {

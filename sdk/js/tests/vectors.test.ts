@@ -2,17 +2,17 @@
 
 import Big from "big.js";
 import { describe, expect, test } from "vitest";
-import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "../src/canonical.js";
-import { openEnvelope, pae, verifyDetached } from "../src/dsse.js";
 import { VerificationError } from "../src/errors.js";
-import { formatVkey, parseVkey } from "../src/keys.js";
-import { openCheckpoint, parseProof, receiptLeaf, verifyProof } from "../src/log.js";
-import { verifyConsistency, verifyInclusion } from "../src/merkle.js";
 import type { Envelope } from "../src/models.js";
-import { findCosignature, parseNote } from "../src/notes.js";
-import { parseQuantity } from "../src/quantities.js";
-import { parseSettlement } from "../src/settlement.js";
-import { jobPrice, parseDecimal } from "../src/statement.js";
+import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "../src/verification/canonical.js";
+import { openEnvelope, pae, verifyDetached } from "../src/verification/dsse.js";
+import { formatVkey, parseVkey } from "../src/verification/keys.js";
+import { openCheckpoint, parseProof, receiptLeaf, verifyProof } from "../src/verification/log.js";
+import { verifyConsistency, verifyInclusion } from "../src/verification/merkle.js";
+import { findCosignature, parseNote } from "../src/verification/notes.js";
+import { parseQuantity } from "../src/verification/quantities.js";
+import { parseSettlement } from "../src/verification/settlement.js";
+import { jobPrice, parseDecimal } from "../src/verification/statement.js";
 import { changed, fromBase64, fromHex, vectors } from "./vectors.js";
 
 const utf8 = (text: string) => new TextEncoder().encode(text);

@@ -2,12 +2,13 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { ErrorBoundary, LocationProvider, Route, Router, useLocation } from "preact-iso";
-import { Button } from "./components/button.tsx";
+import { Button } from "./components/controls/button.tsx";
 import { Empty } from "./components/empty.tsx";
 import { Page } from "./components/page.tsx";
 import { Skeleton } from "./components/skeleton.tsx";
 import { complain } from "./components/toast.tsx";
-import { BASE, PAGES, type PageEntry } from "./pages.ts";
+import { PAGES } from "./pages.ts";
+import { BASE, type PageEntry } from "./routes.ts";
 import { type Role, ready, resume, roles, signInWithLink } from "./session.ts";
 import { Shell } from "./shell.tsx";
 import { Login } from "./views/login.tsx";

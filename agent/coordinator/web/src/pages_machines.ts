@@ -1,6 +1,6 @@
 /** The pages for owners of machines, for the operator, and for keys; `pages.ts` has the others. */
 import { lazy } from "preact-iso";
-import type { PageEntry } from "./pages.ts";
+import type { PageEntry } from "./routes.ts";
 
 export const KEY_PAGES: PageEntry[] = [
   {

@@ -2,12 +2,13 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useLocation } from "preact-iso";
-import { Button } from "./components/button.tsx";
-import { Questions } from "./components/dialog.tsx";
+import { Button } from "./components/controls/button.tsx";
+import { Questions } from "./components/controls/dialog.tsx";
 import { Icon, type IconName, Mark } from "./components/icon.tsx";
 import { Toasts } from "./components/toast.tsx";
 import { connection, useLive } from "./live.ts";
-import { BASE, GROUPS, type NavGroup, PAGES, type PageEntry } from "./pages.ts";
+import { PAGES } from "./pages.ts";
+import { BASE, GROUPS, type NavGroup, type PageEntry } from "./routes.ts";
 import { type Role, roles, signOut } from "./session.ts";
 import { nextTheme, type Theme, theme } from "./theme.ts";
 

@@ -1,5 +1,5 @@
 /** How many things happened when: counts for a chart. */
-import type { Point } from "./components/chart.tsx";
+import type { Point } from "./components/figures/chart.tsx";
 
 export type Span = "hour" | "day";
 

@@ -1,7 +1,7 @@
 /** How amounts, times and sizes read, and what a text or a stream of events is made into. */
 import type { JobEvent } from "@aitbc/client";
 import { describe, expect, test } from "vitest";
-import { niceCeiling } from "../src/components/chart.tsx";
+import { niceCeiling } from "../src/components/figures/chart.tsx";
 import { isMoney, money, shortened } from "../src/format/money.ts";
 import { serviceName, shortId, units } from "../src/format/names.ts";
 import { plural, size } from "../src/format/size.ts";

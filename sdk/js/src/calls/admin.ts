@@ -1,5 +1,6 @@
 /** `client.admin` and `client.keys`: accounts, keys, tokens, and the state of everything. */
 
+import { type CallOptions, fetchBytes, fetchJson, part, type Session } from "../http/transport.js";
 import type {
   AccountList,
   Credited,
@@ -14,8 +15,7 @@ import type {
   Overview,
   OwnKeyList,
 } from "../models_operations.js";
-import { snakeCased } from "../shape.js";
-import { type CallOptions, fetchBytes, fetchJson, part, type Session } from "../transport.js";
+import { snakeCased } from "../verification/shape.js";
 
 /** The key that the client uses, and further ones of its account. */
 export class Keys {

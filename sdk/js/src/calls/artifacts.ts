@@ -2,11 +2,11 @@
 
 import { sha256 } from "@noble/hashes/sha2.js";
 import { bytesToHex } from "@noble/hashes/utils.js";
-import { type DownloadOptions, downloadBlob, downloadTo, type Target } from "../download.js";
 import { FormatError, VerificationError } from "../errors.js";
-import { type OnProgress, type Source, sourceOf, type Uploadable } from "../files.js";
+import { type DownloadOptions, downloadBlob, downloadTo, type Target } from "../http/download.js";
+import { type OnProgress, type Source, sourceOf, type Uploadable } from "../http/files.js";
+import { type CallOptions, fetchBytes, fetchJson, type Session } from "../http/transport.js";
 import type { Artifact, ArtifactLink } from "../models.js";
-import { type CallOptions, fetchBytes, fetchJson, type Session } from "../transport.js";
 
 /** Files of more bytes than this are uploaded so that they can go on; smaller ones are sent again as quickly. */
 const RESUMABLE = 8 * 2 ** 20;
@@ -100,7 +100,7 @@ export async function storeSource(
     return storeAtOnce(session, source, source.content, options);
   }
   // Few programs upload large files; pages load what does it when they do.
-  const { uploadResumably } = await import("../resumable.js");
+  const { uploadResumably } = await import("../http/resumable.js");
   const { artifactId, size, sha256 } = await uploadResumably(session, source, options);
   requireSame(artifactId, sha256);
   return { artifactId, size, mediaType: source.mediaType };

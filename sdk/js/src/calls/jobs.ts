@@ -1,11 +1,11 @@
 /** `client.jobs`: create, watch, cancel, fetch results. */
 
 import { AITBCError, JobFailed, JobNotCompleted, TimeoutError } from "../errors.js";
-import { type FollowOptions, follow, isFinal } from "../events.js";
-import { blobOf, type Source, sourceOf, type Uploadable } from "../files.js";
+import { type FollowOptions, follow, isFinal } from "../http/events.js";
+import { blobOf, type Source, sourceOf, type Uploadable } from "../http/files.js";
+import { type Call, type CallOptions, fetchJson, part, pause, type Session } from "../http/transport.js";
 import type { CancelledJob, CreatedJob, Job, JobEvent, JobList, JobResults, JobState } from "../models.js";
-import { type JsonObject, snakeCased } from "../shape.js";
-import { type Call, type CallOptions, fetchJson, part, pause, type Session } from "../transport.js";
+import { type JsonObject, snakeCased } from "../verification/shape.js";
 
 /** Milliseconds between two looks at a job: soon at first, so that a short job is not slowed down, then rarely. */
 const FIRST_POLL_MS = 100;

@@ -1,6 +1,6 @@
 /** `client.log`: the coordinator's append-only log. No key is needed. */
 
-import { type CallOptions, fetchBytes, fetchText, part, type Session } from "../transport.js";
+import { type CallOptions, fetchBytes, fetchText, part, type Session } from "../http/transport.js";
 
 /** The coordinator may hold a proof so long, until the next checkpoint. */
 const PROOF_PATIENCE_MS = 10_000;

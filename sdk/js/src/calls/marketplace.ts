@@ -1,5 +1,6 @@
 /** `client.marketplace`: offers of miners, jobs given to them, statistics. */
 
+import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
 import type {
   MarketStats,
   Offer,
@@ -8,8 +9,7 @@ import type {
   OfferList,
   OfferRequirements,
 } from "../models.js";
-import { snakeCased } from "../shape.js";
-import { type CallOptions, fetchJson, part, type Session } from "../transport.js";
+import { snakeCased } from "../verification/shape.js";
 
 const OFFERS = "/v1/marketplace/offers";
 

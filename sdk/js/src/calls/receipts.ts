@@ -1,12 +1,12 @@
 /** `client.receipts`: fetch and export receipts, or ask the coordinator about one. What verifies offline is `verifyReceipt`. */
 
 import { TimeoutError } from "../errors.js";
-import { parseProof } from "../log.js";
+import { type CallOptions, fetchJson, fetchRaw, part, pause, type Session } from "../http/transport.js";
 import type { Receipt, ReceiptBundle, ReceiptVerification } from "../models.js";
-import type { Policy } from "../policy.js";
-import { BUNDLE_FORMAT, wireReceipt } from "../receipts.js";
-import type { JsonObject } from "../shape.js";
-import { type CallOptions, fetchJson, fetchRaw, part, pause, type Session } from "../transport.js";
+import { parseProof } from "../verification/log.js";
+import type { Policy } from "../verification/policy.js";
+import { BUNDLE_FORMAT, wireReceipt } from "../verification/receipts.js";
+import type { JsonObject } from "../verification/shape.js";
 import { getResults } from "./jobs.js";
 import { getProof } from "./log.js";
 

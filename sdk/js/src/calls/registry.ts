@@ -1,8 +1,8 @@
 /** `client.registry`: which services there are, what they take, what they need. No key is needed. */
 
+import { type CallOptions, fetchJson, fetchRaw, part, type Session } from "../http/transport.js";
 import type { ServiceDetails, ServiceList, ServiceRequirements, Validation } from "../models.js";
-import type { JsonObject } from "../shape.js";
-import { type CallOptions, fetchJson, fetchRaw, part, type Session } from "../transport.js";
+import type { JsonObject } from "../verification/shape.js";
 
 const SERVICES = "/v1/registry/services";
 

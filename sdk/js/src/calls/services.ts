@@ -1,10 +1,10 @@
 /** `client.services`: each call creates a job of its kind. */
 
-import { sourceOf, type Uploadable } from "../files.js";
+import { sourceOf, type Uploadable } from "../http/files.js";
+import { type CallOptions, fetchJson, type Session } from "../http/transport.js";
 import type { CreatedJob } from "../models.js";
-import { type JsonObject, snakeCased } from "../shape.js";
 import { TextStream } from "../text.js";
-import { type CallOptions, fetchJson, type Session } from "../transport.js";
+import { type JsonObject, snakeCased } from "../verification/shape.js";
 import { artifactAddress, storeSource } from "./artifacts.js";
 import { type CreateOptions, createJob, creation, type JobOptions } from "./jobs.js";
 

@@ -1,8 +1,8 @@
 /** `client.sessions`: how a page of the coordinator signs in, and which browsers are signed in. */
 
+import { type CallOptions, fetchBytes, fetchJson, fetchText, part, type Session } from "../http/transport.js";
 import type { BrowserSession, OwnBrowserSession } from "../models_operations.js";
-import { camelCased } from "../shape.js";
-import { type CallOptions, fetchBytes, fetchJson, fetchText, part, type Session } from "../transport.js";
+import { camelCased } from "../verification/shape.js";
 
 /** Sessions of browsers. The browser keeps a cookie that scripts cannot read, and no key. */
 export class Sessions {

@@ -1,7 +1,7 @@
 /** `client.wallet`: what can be spent or was earned, and every transaction behind it. */
 
+import { type CallOptions, fetchJson, type Session } from "../http/transport.js";
 import type { TransactionList, Wallet as WalletState } from "../models.js";
-import { type CallOptions, fetchJson, type Session } from "../transport.js";
 
 /** The wallet: balance and transactions. */
 export class Wallet {

@@ -6,9 +6,9 @@
  */
 import type { ComponentChildren } from "preact";
 import { explain } from "../errors.ts";
-import { Button } from "./button.tsx";
+import { Button } from "./controls/button.tsx";
+import type { Tone } from "./figures/status.tsx";
 import { Icon, type IconName } from "./icon.tsx";
-import type { Tone } from "./status.tsx";
 
 const ICONS: Record<Tone, IconName> = {
   good: "check",

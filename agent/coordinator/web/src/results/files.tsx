@@ -1,7 +1,7 @@
 /** Files that a job made: links to them, and the list of all. */
 import type { JsonObject } from "@aitbc/client";
 import { useEffect, useState } from "preact/hooks";
-import { Button } from "../components/button.tsx";
+import { Button } from "../components/controls/button.tsx";
 import { Icon } from "../components/icon.tsx";
 import { complain } from "../components/toast.tsx";
 import { size } from "../format/size.ts";

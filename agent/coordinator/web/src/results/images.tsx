@@ -1,6 +1,6 @@
 /** Pictures: a gallery, each with what it takes to make it again. */
 import { useState } from "preact/hooks";
-import { Dialog } from "../components/dialog.tsx";
+import { Dialog } from "../components/controls/dialog.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
 import { Download, type OutputFile, useLink } from "./files.tsx";
 

@@ -1,5 +1,5 @@
 /** A converted file: played, where browsers can. */
-import { Facts } from "../components/figures.tsx";
+import { Facts } from "../components/figures/figures.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
 import { size } from "../format/size.ts";
 import { duration } from "../format/time.ts";

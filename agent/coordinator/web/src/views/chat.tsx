@@ -1,16 +1,16 @@
 /** A conversation with a language model, written while one reads. Each answer is a job. */
 import { AITBCError, type Message, type ServiceDetails } from "@aitbc/client";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Button } from "../components/button.tsx";
+import { Button } from "../components/controls/button.tsx";
+import { NumberField, SelectField, TextField } from "../components/controls/field.tsx";
 import { Empty } from "../components/empty.tsx";
-import { NumberField, SelectField, TextField } from "../components/field.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
 import { explain } from "../errors.ts";
 import { count } from "../format/size.ts";
 import { useLoad } from "../load.ts";
-import { BASE } from "../pages.ts";
 import { Answer } from "../results/answer.tsx";
+import { BASE } from "../routes.ts";
 import { api, publicApi } from "../session.ts";
 
 interface Turn extends Message {

@@ -1,16 +1,16 @@
 /** The keys of one's own account, and the browsers that are signed in to it. */
 import type { BrowserSession, Key } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../components/button.tsx";
 import { Card } from "../components/card.tsx";
-import { ask } from "../components/dialog.tsx";
-import { TextField } from "../components/field.tsx";
+import { Button } from "../components/controls/button.tsx";
+import { ask } from "../components/controls/dialog.tsx";
+import { TextField } from "../components/controls/field.tsx";
+import { type Secret, SecretDialog } from "../components/controls/secret.tsx";
+import { Badge } from "../components/figures/status.tsx";
+import { Table } from "../components/figures/table.tsx";
+import { Ago, Clock } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
 import { Page } from "../components/page.tsx";
-import { type Secret, SecretDialog } from "../components/secret.tsx";
-import { Badge } from "../components/status.tsx";
-import { Table } from "../components/table.tsx";
-import { Ago, Clock } from "../components/time.tsx";
 import { notify } from "../components/toast.tsx";
 import { explain } from "../errors.ts";
 import { useLoad } from "../load.ts";

@@ -1,9 +1,9 @@
 /** Signing in: by the link that the agent prints, which needs no page, or with a key. */
 import { useState } from "preact/hooks";
-import { Button } from "../components/button.tsx";
 import { Card } from "../components/card.tsx";
-import { Copyable } from "../components/copyable.tsx";
-import { TextField } from "../components/field.tsx";
+import { Button } from "../components/controls/button.tsx";
+import { Copyable } from "../components/controls/copyable.tsx";
+import { TextField } from "../components/controls/field.tsx";
 import { Notice } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
 import { codeOf, explain } from "../errors.ts";

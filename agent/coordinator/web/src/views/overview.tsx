@@ -1,21 +1,21 @@
 /** The first page of a client: what is going on, what it costs, and what can be asked for. */
 import type { Job, Service } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../components/button.tsx";
 import { Card } from "../components/card.tsx";
-import { Chart } from "../components/chart.tsx";
-import { type Figure, Figures } from "../components/figures.tsx";
+import { Button } from "../components/controls/button.tsx";
+import { Segments } from "../components/controls/segments.tsx";
+import { Chart } from "../components/figures/chart.tsx";
+import { type Figure, Figures } from "../components/figures/figures.tsx";
+import { Money } from "../components/figures/money.tsx";
+import { now } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
-import { Money } from "../components/money.tsx";
 import { Page } from "../components/page.tsx";
-import { Segments } from "../components/segments.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
-import { now } from "../components/time.tsx";
 import { count, plural } from "../format/size.ts";
 import { useCounts, useGathered, useJobList } from "../jobs.ts";
 import { useLive } from "../live.ts";
 import { type Loading, useLoad } from "../load.ts";
-import { BASE } from "../pages.ts";
+import { BASE } from "../routes.ts";
 import { api, publicApi } from "../session.ts";
 import { bucketed, SPANS, type Span } from "../throughput.ts";
 import { JobTable } from "./jobs.tsx";

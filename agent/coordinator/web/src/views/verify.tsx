@@ -1,11 +1,11 @@
 /** Where anybody finds out whether a receipt holds; no key is needed. */
 import { useState } from "preact/hooks";
 import { Card } from "../components/card.tsx";
-import { Checks } from "../components/checks.tsx";
-import { Copyable } from "../components/copyable.tsx";
-import { TextField } from "../components/field.tsx";
-import { Facts } from "../components/figures.tsx";
-import { FileDrop } from "../components/file-drop.tsx";
+import { Checks } from "../components/controls/checks.tsx";
+import { Copyable } from "../components/controls/copyable.tsx";
+import { TextField } from "../components/controls/field.tsx";
+import { FileDrop } from "../components/controls/file-drop.tsx";
+import { Facts } from "../components/figures/figures.tsx";
 import { Failure } from "../components/notice.tsx";
 import { Page } from "../components/page.tsx";
 import { shortId, units } from "../format/names.ts";

@@ -1,21 +1,21 @@
 /** Money: what can be spent, what is held, and every credit and payment. */
 import type { Transaction } from "@aitbc/client";
 import { useEffect, useState } from "preact/hooks";
-import { Button } from "../components/button.tsx";
+import { Button } from "../components/controls/button.tsx";
 import { Empty } from "../components/empty.tsx";
-import { Figures } from "../components/figures.tsx";
+import { Figures } from "../components/figures/figures.tsx";
+import { Money } from "../components/figures/money.tsx";
+import { Badge } from "../components/figures/status.tsx";
+import { Table } from "../components/figures/table.tsx";
+import { Ago } from "../components/figures/time.tsx";
 import { Loaded } from "../components/loaded.tsx";
-import { Money } from "../components/money.tsx";
 import { Page } from "../components/page.tsx";
 import { Skeleton } from "../components/skeleton.tsx";
-import { Badge } from "../components/status.tsx";
-import { Table } from "../components/table.tsx";
-import { Ago } from "../components/time.tsx";
 import { shortId } from "../format/names.ts";
 import { useGathered } from "../jobs.ts";
 import { useLive } from "../live.ts";
 import { useLoad } from "../load.ts";
-import { BASE } from "../pages.ts";
+import { BASE } from "../routes.ts";
 import { api } from "../session.ts";
 
 const PAGE = 50;

@@ -1,12 +1,12 @@
 /** The receipt of a completed job: what its miner signed, to be verified here or kept as a file. */
 import type { Receipt } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../../components/button.tsx";
-import { Checks } from "../../components/checks.tsx";
-import { Copyable } from "../../components/copyable.tsx";
-import { Facts } from "../../components/figures.tsx";
-import { Money } from "../../components/money.tsx";
-import { Clock } from "../../components/time.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { Checks } from "../../components/controls/checks.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
+import { Facts } from "../../components/figures/figures.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Clock } from "../../components/figures/time.tsx";
 import { shortId, units } from "../../format/names.ts";
 import { api } from "../../session.ts";
 import { type Outcome, verified } from "../../verification.ts";

@@ -6,7 +6,7 @@ import {
   type Option,
   SelectField,
   TextField,
-} from "../../components/field.tsx";
+} from "../../components/controls/field.tsx";
 import { sentence } from "../../format/names.ts";
 import { type FormField, SHORT_TEXT } from "../../schema/fields.ts";
 import { FileControl } from "./file.tsx";

@@ -1,8 +1,8 @@
 /** A field for a file: one of this device, an address, or where the service takes it a text written here. */
 import { useState } from "preact/hooks";
-import { TextField } from "../../components/field.tsx";
-import { FileDrop } from "../../components/file-drop.tsx";
-import { Segments } from "../../components/segments.tsx";
+import { TextField } from "../../components/controls/field.tsx";
+import { FileDrop } from "../../components/controls/file-drop.tsx";
+import { Segments } from "../../components/controls/segments.tsx";
 import { type FormField, isObject } from "../../schema/fields.ts";
 
 type Way = "file" | "address" | "text";

@@ -1,6 +1,6 @@
 /** About what the job will cost and how long it will take. */
 import type { ServiceDetails } from "@aitbc/client";
-import { Money } from "../../components/money.tsx";
+import { Money } from "../../components/figures/money.tsx";
 import { unitName, units } from "../../format/names.ts";
 import { duration } from "../../format/time.ts";
 import { estimated, type Media } from "../../schema/estimate.ts";

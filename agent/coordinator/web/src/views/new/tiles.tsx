@@ -4,7 +4,7 @@ import { Icon, type IconName } from "../../components/icon.tsx";
 import { money } from "../../format/money.ts";
 import { serviceName, unitName } from "../../format/names.ts";
 import { plural } from "../../format/size.ts";
-import { BASE } from "../../pages.ts";
+import { BASE } from "../../routes.ts";
 
 export const SERVICE_ICONS: Record<string, IconName> = {
   ai_inference: "code",

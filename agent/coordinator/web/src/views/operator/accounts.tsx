@@ -1,18 +1,18 @@
 /** Accounts: who owns jobs and money, and giving them some. */
 import type { Account } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../../components/button.tsx";
 import { Card } from "../../components/card.tsx";
-import { Copyable } from "../../components/copyable.tsx";
-import { Dialog } from "../../components/dialog.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
+import { Dialog } from "../../components/controls/dialog.tsx";
+import { TextField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { TextField } from "../../components/field.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Money } from "../../components/money.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { Table } from "../../components/table.tsx";
-import { Ago } from "../../components/time.tsx";
 import { notify } from "../../components/toast.tsx";
 import { explain } from "../../errors.ts";
 import { isMoney, money } from "../../format/money.ts";

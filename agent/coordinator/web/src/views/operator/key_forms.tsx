@@ -1,9 +1,9 @@
 /** The operator's forms for new keys and for tokens with which machines join. */
 import { useState } from "preact/hooks";
-import { Button } from "../../components/button.tsx";
-import { NumberField, SelectField, TextField } from "../../components/field.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { NumberField, SelectField, TextField } from "../../components/controls/field.tsx";
+import type { Secret } from "../../components/controls/secret.tsx";
 import { Failure } from "../../components/notice.tsx";
-import type { Secret } from "../../components/secret.tsx";
 import { useLoad } from "../../load.ts";
 import { api, type Role } from "../../session.ts";
 

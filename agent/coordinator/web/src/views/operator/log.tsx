@@ -1,14 +1,14 @@
 /** The log of receipts and settlements: its newest checkpoint, its health, and how to check it. */
 import type { Health } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
-import { Copyable } from "../../components/copyable.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Facts, Figures } from "../../components/figures.tsx";
+import { Facts, Figures } from "../../components/figures/figures.tsx";
+import { Badge } from "../../components/figures/status.tsx";
 import { Loaded } from "../../components/loaded.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { Badge } from "../../components/status.tsx";
 import { codeOf } from "../../errors.ts";
 import { count, plural } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";

@@ -1,6 +1,6 @@
 /** One miner of the network, for its operator. */
 import { useRoute } from "preact-iso";
-import { BASE } from "../../pages.ts";
+import { BASE } from "../../routes.ts";
 import { MachinePage } from "../owner/machine.tsx";
 
 export default function Miner() {

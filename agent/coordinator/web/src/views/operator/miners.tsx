@@ -1,18 +1,18 @@
 /** All miners of the network. */
 import type { MinerDetails, MinerList } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../../components/button.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { Pager } from "../../components/controls/pager.tsx";
 import { Empty } from "../../components/empty.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Money } from "../../components/money.tsx";
 import { Page } from "../../components/page.tsx";
-import { Pager } from "../../components/pager.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { Table } from "../../components/table.tsx";
-import { Ago } from "../../components/time.tsx";
 import { plural } from "../../format/size.ts";
-import { BASE } from "../../pages.ts";
 import { usePolled } from "../../poll.ts";
+import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 import { MachineState } from "../owner/machine.tsx";
 

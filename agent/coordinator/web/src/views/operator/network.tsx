@@ -1,9 +1,9 @@
 /** The operator's first page: how the network is. */
 import type { Health, MarketStats, Overview, Wallet } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
-import { Facts, Figures } from "../../components/figures.tsx";
+import { Facts, Figures } from "../../components/figures/figures.tsx";
+import { Money } from "../../components/figures/money.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Money } from "../../components/money.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
@@ -12,8 +12,8 @@ import { count, plural } from "../../format/size.ts";
 import { duration } from "../../format/time.ts";
 import { useGathered } from "../../jobs.ts";
 import { useLive } from "../../live.ts";
-import { BASE } from "../../pages.ts";
 import { usePolled } from "../../poll.ts";
+import { BASE } from "../../routes.ts";
 import { api, publicApi } from "../../session.ts";
 
 const SECONDS = 5;

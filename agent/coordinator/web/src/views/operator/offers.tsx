@@ -1,18 +1,18 @@
 /** All offers that can be accepted now. */
 import { useState } from "preact/hooks";
+import { SelectField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { SelectField } from "../../components/field.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Money } from "../../components/money.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { Table } from "../../components/table.tsx";
-import { Ago } from "../../components/time.tsx";
 import { serviceName, shortId } from "../../format/names.ts";
 import { useGathered } from "../../jobs.ts";
 import { useLive } from "../../live.ts";
 import { useLoad } from "../../load.ts";
-import { BASE } from "../../pages.ts";
+import { BASE } from "../../routes.ts";
 import { api, publicApi } from "../../session.ts";
 import { jobType, OfferState } from "../owner/offers.tsx";
 

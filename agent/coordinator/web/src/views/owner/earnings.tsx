@@ -2,17 +2,17 @@
 import type { MinerEarnings, MinerStats, Transaction } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
-import { Chart } from "../../components/chart.tsx";
-import { Copyable } from "../../components/copyable.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
+import { Segments } from "../../components/controls/segments.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Figures } from "../../components/figures.tsx";
+import { Chart } from "../../components/figures/chart.tsx";
+import { Figures } from "../../components/figures/figures.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Money } from "../../components/money.tsx";
 import { Page } from "../../components/page.tsx";
-import { Segments } from "../../components/segments.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { Table } from "../../components/table.tsx";
-import { Ago } from "../../components/time.tsx";
 import { money } from "../../format/money.ts";
 import { shortId } from "../../format/names.ts";
 import { count, plural } from "../../format/size.ts";
@@ -20,7 +20,7 @@ import { duration, shortDay } from "../../format/time.ts";
 import { useGathered } from "../../jobs.ts";
 import { useLive } from "../../live.ts";
 import { useLoad } from "../../load.ts";
-import { BASE } from "../../pages.ts";
+import { BASE } from "../../routes.ts";
 import { api } from "../../session.ts";
 
 const SPANS = [

@@ -1,9 +1,9 @@
 /** One GPU: how much of it is used, how hot it is, and whether it takes work. */
 import type { MinerGpu } from "@aitbc/client";
-import { Button } from "../../components/button.tsx";
 import { Card } from "../../components/card.tsx";
-import { Meter } from "../../components/meter.tsx";
-import { Badge } from "../../components/status.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { Meter } from "../../components/figures/meter.tsx";
+import { Badge } from "../../components/figures/status.tsx";
 import { size } from "../../format/size.ts";
 import { history, used } from "./history.ts";
 import { endsByHand } from "./pause.tsx";

@@ -1,20 +1,20 @@
 /** A machine as its owner sees it: what it does, why it does nothing, its GPUs, and how to pause them. */
 import type { MinerDetails, MinerOrder } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../../components/button.tsx";
 import { Card } from "../../components/card.tsx";
-import { Copyable } from "../../components/copyable.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { Copyable } from "../../components/controls/copyable.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { Facts, Figures } from "../../components/figures.tsx";
+import { Facts, Figures } from "../../components/figures/figures.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Progress } from "../../components/figures/progress.tsx";
+import { Badge } from "../../components/figures/status.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { Ago } from "../../components/figures/time.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Money } from "../../components/money.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { Progress } from "../../components/progress.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { Badge } from "../../components/status.tsx";
-import { Table } from "../../components/table.tsx";
-import { Ago } from "../../components/time.tsx";
 import { sentence, serviceName, shortId } from "../../format/names.ts";
 import { plural, size } from "../../format/size.ts";
 import { usePolled } from "../../poll.ts";

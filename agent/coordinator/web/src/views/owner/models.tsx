@@ -1,19 +1,19 @@
 /** What a machine offers and why not more, and the models on its disk. */
 import type { MinerDetails, MinerService } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../../components/button.tsx";
 import { Card } from "../../components/card.tsx";
-import { ask } from "../../components/dialog.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { ask } from "../../components/controls/dialog.tsx";
+import { SelectField } from "../../components/controls/field.tsx";
 import { Empty } from "../../components/empty.tsx";
-import { SelectField } from "../../components/field.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Progress } from "../../components/figures/progress.tsx";
+import { Badge } from "../../components/figures/status.tsx";
+import { Table } from "../../components/figures/table.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Money } from "../../components/money.tsx";
 import { Notice } from "../../components/notice.tsx";
 import { Page } from "../../components/page.tsx";
-import { Progress } from "../../components/progress.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { Badge } from "../../components/status.tsx";
-import { Table } from "../../components/table.tsx";
 import { serviceName } from "../../format/names.ts";
 import { plural, size } from "../../format/size.ts";
 import { useLoad } from "../../load.ts";

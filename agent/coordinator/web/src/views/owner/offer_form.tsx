@@ -1,7 +1,7 @@
 /** The form of a new offer. */
 import { useState } from "preact/hooks";
-import { Button } from "../../components/button.tsx";
-import { NumberField, SelectField, TextField } from "../../components/field.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { NumberField, SelectField, TextField } from "../../components/controls/field.tsx";
 import { Failure } from "../../components/notice.tsx";
 import { fieldErrors } from "../../errors.ts";
 import { isMoney } from "../../format/money.ts";

@@ -1,18 +1,18 @@
 /** The offers of one's own machine: what is on the market, and new ones. */
 import type { Offer, OfferList } from "@aitbc/client";
 import { useState } from "preact/hooks";
-import { Button } from "../../components/button.tsx";
 import { Card } from "../../components/card.tsx";
-import { ask } from "../../components/dialog.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { ask } from "../../components/controls/dialog.tsx";
 import { Empty } from "../../components/empty.tsx";
+import { Money } from "../../components/figures/money.tsx";
+import { Badge, type Tone } from "../../components/figures/status.tsx";
+import { Table } from "../../components/figures/table.tsx";
+import { Ago } from "../../components/figures/time.tsx";
 import type { IconName } from "../../components/icon.tsx";
 import { Loaded } from "../../components/loaded.tsx";
-import { Money } from "../../components/money.tsx";
 import { Page } from "../../components/page.tsx";
 import { Skeleton } from "../../components/skeleton.tsx";
-import { Badge, type Tone } from "../../components/status.tsx";
-import { Table } from "../../components/table.tsx";
-import { Ago } from "../../components/time.tsx";
 import { notify } from "../../components/toast.tsx";
 import { serviceName } from "../../format/names.ts";
 import { useGathered } from "../../jobs.ts";

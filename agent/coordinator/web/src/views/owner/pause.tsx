@@ -1,8 +1,8 @@
 /** Asks for how long a machine or a GPU is to pause. */
 import { useState } from "preact/hooks";
-import { Button } from "../../components/button.tsx";
-import { Dialog } from "../../components/dialog.tsx";
-import { SelectField } from "../../components/field.tsx";
+import { Button } from "../../components/controls/button.tsx";
+import { Dialog } from "../../components/controls/dialog.tsx";
+import { SelectField } from "../../components/controls/field.tsx";
 
 export interface PauseTarget {
   name: string;

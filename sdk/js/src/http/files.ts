@@ -1,0 +1,105 @@
+/** Files to upload, whatever they come as: a path in Node, a File or Blob, bytes, or a stream. */
+
+import { FormatError } from "../errors.js";
+import { nodeModule } from "./platform.js";
+
+/**
+ * What can be uploaded: a `File` or `Blob`, bytes, a stream of bytes (a `ReadableStream`, or any async iterable such as
+ * a stream of Node's), or in Node the path of a file.
+ */
+export type Uploadable =
+  | Blob
+  | Uint8Array
+  | ArrayBuffer
+  | ReadableStream<Uint8Array>
+  | AsyncIterable<Uint8Array>
+  | string;
+
+/** Is called with the bytes sent or received so far, and the bytes in all, undefined when that is not known before. */
+export type OnProgress = (done: number, total: number | undefined) => void;
+
+/** A file to upload: its name and media type, and either a `blob`, which can be read again, or `pieces`, which cannot. */
+export interface Source {
+  readonly name: string;
+  readonly mediaType: string;
+  readonly content: Blob | AsyncIterator<Uint8Array>;
+}
+
+const ANY = "application/octet-stream";
+
+/** The media types of the files that services take and make; other names are `application/octet-stream`. */
+const MEDIA_TYPES: Readonly<Record<string, string>> = {
+  avi: "video/x-msvideo",
+  blend: "application/x-blender",
+  csv: "text/csv",
+  exr: "image/x-exr",
+  flac: "audio/flac",
+  gif: "image/gif",
+  jpeg: "image/jpeg",
+  jpg: "image/jpeg",
+  json: "application/json",
+  m4a: "audio/mp4",
+  mkv: "video/x-matroska",
+  mov: "video/quicktime",
+  mp3: "audio/mpeg",
+  mp4: "video/mp4",
+  oga: "audio/ogg",
+  ogg: "audio/ogg",
+  opus: "audio/ogg",
+  png: "image/png",
+  py: "text/x-python",
+  txt: "text/plain",
+  wav: "audio/wav",
+  webm: "video/webm",
+  webp: "image/webp",
+  zip: "application/zip",
+};
+
+/** What to upload. Throws what reading the file throws, and `TypeError` for a path in a browser. */
+export async function sourceOf(content: Uploadable, mediaType?: string): Promise<Source> {
+  if (typeof content === "string") {
+    const { openAsBlob } = await nodeModule<typeof import("node:fs")>("node:fs");
+    const name = content.split(/[\\/]/).at(-1) ?? "";
+    const type = mediaType ?? guessed(name);
+    return { name, mediaType: type, content: await openAsBlob(content, { type }) };
+  }
+  if (content instanceof Blob) {
+    const name = "name" in content && typeof content.name === "string" ? content.name : "";
+    return { name, mediaType: mediaType ?? (content.type || guessed(name)), content };
+  }
+  const named = { name: "", mediaType: mediaType ?? ANY };
+  if (content instanceof Uint8Array || content instanceof ArrayBuffer) {
+    return { ...named, content: new Blob([content as BlobPart]) };
+  }
+  if (content instanceof ReadableStream) return { ...named, content: readerOf(content) };
+  if (Symbol.asyncIterator in content) return { ...named, content: content[Symbol.asyncIterator]() };
+  throw new FormatError("What is to be uploaded is no path, File, Blob, bytes or stream.");
+}
+
+/** The whole content as a blob: that of a stream is read into memory. */
+export async function blobOf(source: Source): Promise<Blob> {
+  if (source.content instanceof Blob) return source.content;
+  const pieces: Uint8Array[] = [];
+  for (let next = await source.content.next(); !next.done; next = await source.content.next()) {
+    pieces.push(next.value);
+  }
+  return new Blob(pieces as BlobPart[], { type: source.mediaType });
+}
+
+function guessed(name: string): string {
+  return MEDIA_TYPES[name.split(".").at(-1)?.toLowerCase() ?? ""] ?? ANY;
+}
+
+function readerOf(stream: ReadableStream<Uint8Array>): AsyncIterator<Uint8Array> {
+  const reader = stream.getReader();
+  return {
+    async next() {
+      const { done, value } = await reader.read();
+      return done ? { done, value: undefined } : { done: false, value };
+    },
+    async return() {
+      await reader.cancel();
+      return { done: true, value: undefined };
+    },
+  };
+}

@@ -1,0 +1,205 @@
+/**
+ * Whom to trust: which logs, and how many of which witnesses must have cosigned a checkpoint.
+ *
+ * Source: https://c2sp.org/tlog-policy. The smallest policy names a log and asks for no witness:
+ *
+ * ```text
+ * log example.org/log+d6ee6a7c+ATBv...
+ * quorum none
+ * ```
+ *
+ * Beyond that format: a policy names a log (what is verified here is always some log's), and each origin once, so that
+ * an origin has one key.
+ */
+
+import { bytesToHex } from "@noble/hashes/utils.js";
+import { FormatError, VerificationError } from "../errors.js";
+import { decodeUtf8, utf8 } from "./canonical.js";
+import { COSIGNATURE_TYPE, parseVkey } from "./keys.js";
+import { type Checkpoint, openCheckpoint, parseCheckpoint } from "./log.js";
+import { findCosignature, type Note } from "./notes.js";
+
+const MAX_LINES = 1000;
+const MAX_NAMES = 200;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: a policy has none but tabs and line ends
+const CONTROL = /[\x00-\x08\x0b-\x1f\x7f]/;
+const BLANK = /[ \t]+/;
+const THRESHOLD = /^[1-9][0-9]{0,5}$/;
+const NONE = "none";
+
+/** Witnessed when at least `threshold` of `members` (witnesses or groups) are. */
+export interface Group {
+  threshold: number;
+  members: readonly string[];
+}
+
+/** Trusted logs by origin and witnesses by name, both as vkeys, and the `quorum`: a witness, a group, or `none`. */
+export class Policy {
+  private constructor(
+    readonly logs: ReadonlyMap<string, string>,
+    readonly witnesses: ReadonlyMap<string, string>,
+    readonly groups: ReadonlyMap<string, Group>,
+    readonly quorum: string,
+  ) {}
+
+  /** Trust one log, without witnesses. Throws `FormatError` for a malformed vkey. */
+  static ofLog(logKey: string): Policy {
+    return new Policy(new Map([[parseVkey(logKey).name, logKey]]), new Map(), new Map(), NONE);
+  }
+
+  /** Read a policy. Throws `FormatError` that names the line. */
+  static parse(content: string | Uint8Array): Policy {
+    const data = typeof content === "string" ? utf8(content) : content;
+    // Octets above 0x7F are opaque, as the format wants it.
+    const lines = Array.from(data, (byte) => String.fromCharCode(byte))
+      .join("")
+      .split("\n");
+    if (lines.length > MAX_LINES) throw new FormatError(`The policy has more than ${MAX_LINES} lines.`);
+    const reading = new Reading();
+    for (const [index, line] of lines.entries()) {
+      try {
+        reading.take(line);
+      } catch (error) {
+        if (!(error instanceof FormatError)) throw error;
+        throw new FormatError(`Line ${index + 1} of the policy: ${error.message}`, { cause: error });
+      }
+    }
+    if (reading.logs.size === 0) throw new FormatError("The policy names no log.");
+    if (reading.quorum === undefined) {
+      throw new FormatError("The policy has no quorum line; `quorum none` asks for no witness.");
+    }
+    return new Policy(reading.logs, reading.witnesses, reading.groups, reading.quorum);
+  }
+
+  /** The vkey of the log with this origin; for a policy of one log always that log's. */
+  logKey(origin: string): string | undefined {
+    const [only] = this.logs.values();
+    return this.logs.size === 1 ? only : this.logs.get(origin);
+  }
+
+  /** The checkpoint of a note that one of the logs signed. Throws `FormatError` or `VerificationError`. */
+  open(note: Note): Checkpoint {
+    const { origin } = parseCheckpoint(note.text);
+    const key = this.logKey(origin);
+    if (key === undefined) throw new VerificationError(`The policy does not name the log ${origin}.`);
+    return openCheckpoint(note, key);
+  }
+
+  /**
+   * Which witnesses cosigned a checkpoint, by name, and when (seconds since the epoch).
+   *
+   * Throws `VerificationError` for a cosignature of a witness that does not verify.
+   */
+  cosignedBy(note: Note): Map<string, number> {
+    const found = new Map<string, number>();
+    for (const [name, key] of this.witnesses) {
+      const timestamp = findCosignature(note, key);
+      if (timestamp !== undefined) found.set(name, timestamp);
+    }
+    return found;
+  }
+
+  /** Whether these witnesses are a quorum. */
+  isMetBy(witnesses: ReadonlyMap<string, number>): boolean {
+    return this.quorum === NONE || this.#witnessed(this.quorum, witnesses);
+  }
+
+  #witnessed(name: string, witnesses: ReadonlyMap<string, number>): boolean {
+    const group = this.groups.get(name);
+    if (group === undefined) return witnesses.has(name);
+    return group.members.filter((member) => this.#witnessed(member, witnesses)).length >= group.threshold;
+  }
+}
+
+/** The definitions of the lines so far. */
+class Reading {
+  readonly logs = new Map<string, string>();
+  readonly witnesses = new Map<string, string>();
+  readonly groups = new Map<string, Group>();
+  quorum: string | undefined;
+  readonly #keys = new Set<string>();
+  readonly #members = new Set<string>();
+
+  take(line: string): void {
+    if (CONTROL.test(line)) throw new FormatError("it has a control character.");
+    const [kind, first, second, ...rest] = line.split(BLANK).filter((word) => word !== "");
+    if (kind === undefined || kind.startsWith("#")) return;
+    // A log may say where it is in its second word, a witness in its third.
+    if (kind === "log" && first !== undefined && rest.length === 0) {
+      this.#log(utf8Word(first));
+    } else if (kind === "witness" && first !== undefined && second !== undefined && rest.length <= 1) {
+      this.#witness(first, utf8Word(second));
+    } else if (kind === "group" && first !== undefined && second !== undefined && rest.length > 0) {
+      this.#group(first, second, rest);
+    } else if (kind === "quorum" && first !== undefined && second === undefined) {
+      this.#quorum(first);
+    } else {
+      throw new FormatError(
+        "it is none of `log VKEY [URL]`, `witness NAME VKEY [URL]`, `group NAME all|any|K NAME...` and `quorum NAME`.",
+      );
+    }
+  }
+
+  #log(key: string): void {
+    const { name, publicKey } = parseVkey(key);
+    if (this.logs.has(name)) throw new FormatError(`the log ${name} was named before.`);
+    this.#newKey("log", publicKey);
+    this.logs.set(name, key);
+  }
+
+  #witness(name: string, key: string): void {
+    this.#newName(name);
+    this.#newKey("witness", parseVkey(key, COSIGNATURE_TYPE).publicKey);
+    this.witnesses.set(name, key);
+  }
+
+  #group(name: string, threshold: string, members: readonly string[]): void {
+    this.#newName(name);
+    for (const member of members) {
+      if (!this.witnesses.has(member) && !this.groups.has(member)) {
+        throw new FormatError(`${member} was not defined before.`);
+      }
+      if (this.#members.has(member)) {
+        throw new FormatError(`${member} is a member already, of this group or another.`);
+      }
+      this.#members.add(member);
+    }
+    const least =
+      { any: 1, all: members.length }[threshold] ?? (THRESHOLD.test(threshold) ? Number(threshold) : 0);
+    if (!(1 <= least && least <= members.length)) {
+      throw new FormatError(`the threshold is \`all\`, \`any\`, or from 1 to ${members.length}.`);
+    }
+    this.groups.set(name, { threshold: least, members });
+  }
+
+  #quorum(name: string): void {
+    if (this.quorum !== undefined) throw new FormatError("there is a quorum already.");
+    if (name !== NONE && !this.witnesses.has(name) && !this.groups.has(name)) {
+      throw new FormatError(`${name} was not defined before.`);
+    }
+    this.quorum = name;
+  }
+
+  #newName(name: string): void {
+    if (name === NONE || this.witnesses.has(name) || this.groups.has(name)) {
+      throw new FormatError(`the name ${name} is taken.`);
+    }
+    if (this.witnesses.size + this.groups.size >= MAX_NAMES) {
+      throw new FormatError("it has too many witnesses and groups.");
+    }
+  }
+
+  #newKey(kind: string, publicKey: Uint8Array): void {
+    const key = `${kind} ${bytesToHex(publicKey)}`;
+    if (this.#keys.has(key)) throw new FormatError("the key was named before.");
+    this.#keys.add(key);
+  }
+}
+
+function utf8Word(word: string): string {
+  try {
+    return decodeUtf8(Uint8Array.from(word, (character) => character.charCodeAt(0)));
+  } catch {
+    throw new FormatError("the key's name is not UTF-8.");
+  }
+}

@@ -1,0 +1,375 @@
+/**
+ * Receipts: verified by anybody, offline, with nothing but the log's public key.
+ *
+ * Everything that a receipt says must follow from what is signed; the verification checks that it does, and says for
+ * each part whether it holds.
+ */
+
+import Big from "big.js";
+import { FormatError } from "../errors.js";
+import type { Receipt, ReceiptBundle } from "../models.js";
+import { ATTESTATION_KINDS, type Attestation, verifyAttestation } from "./attestation.js";
+import { canonicalJson, decodeBase64, parseJson, sha256Hex } from "./canonical.js";
+import { newDigest } from "./digest.js";
+import { openEnvelope, PUBLIC_KEY_SIZE } from "./dsse.js";
+import { minerId, parseVkey } from "./keys.js";
+import { parseProof, receiptLeaf, requireInclusion } from "./log.js";
+import { outputFiles } from "./outputs.js";
+import { Policy } from "./policy.js";
+import { Report, type Verification } from "./report.js";
+import { type Json, snakeName } from "./shape.js";
+import { PAYLOAD_TYPE, parseStatement, type Statement, uncappedPrice } from "./statement.js";
+import { exact, items, text } from "./strict.js";
+
+/** What an exported bundle says that it is. */
+export const BUNDLE_FORMAT = "https://aitbc.bubuit.net/receipt-bundle/v2";
+
+/** How far the times in a statement may lie outside its attestations: the miner's clock and the coordinator's may differ. */
+export const CLOCK_SKEW_SECONDS = 300;
+
+const RECEIPT_FIELDS = [
+  ...(["receipt_id", "job_id", "miner_id", "signature", "attestations", "created_at", "envelope"] as const),
+] as const;
+const BUNDLE_FIELDS = ["format", "receipt", "results", "proof"] as const;
+
+/** What a verifier trusts: a log's public key (a vkey), or a policy with logs and witnesses. */
+export type Trust = string | Policy;
+
+/** An artifact to check: its content, or its SHA-256 in hex (also as `sha256:<hex>`). */
+export type CheckedArtifact = Blob | Uint8Array | ArrayBuffer | string;
+
+/** What a verification checks beside the receipt itself. */
+export interface VerifyOptions {
+  /** The coordinator's public log key, or a policy. */
+  logKey: Trust;
+  /** The `results` of the job: their digest, units and output files are checked too. A bundle brings its own. */
+  results?: Json | undefined;
+  /** A `tlog-proof@v1`: that the log has the receipt. A bundle brings its own. */
+  proof?: string | undefined;
+  /** Files, by artifact id or file name: their digests are checked. */
+  artifacts?: Record<string, CheckedArtifact> | undefined;
+}
+
+type WireReceipt = Record<(typeof RECEIPT_FIELDS)[number], unknown>;
+
+/**
+ * Check that everything a receipt says is signed, or follows from what is signed.
+ *
+ * @param receipt - An exported bundle (also its text), a receipt of `client.receipts.get`, or one with the API's names.
+ * It may be anything: what is wrong with it is reported, never thrown. Throws `FormatError` only for a malformed
+ * `logKey`.
+ */
+export async function verifyReceipt(
+  receipt: ReceiptBundle | Receipt | object | string | Uint8Array,
+  options: VerifyOptions,
+): Promise<Verification> {
+  const policy = typeof options.logKey === "string" ? Policy.ofLog(options.logKey) : options.logKey;
+  const report = new Report();
+  const isText = typeof receipt === "string" || receipt instanceof Uint8Array;
+  const read = report.attempt("bundle", () => (isText ? parseJson(receipt) : (receipt as Json)));
+  if (read === undefined) return report.verification();
+  if (isBundle(read)) {
+    if (!verifyBundle(report, read, policy)) return report.verification();
+  } else {
+    verifySigned(report, wireReceipt(read), policy);
+    if (options.proof !== undefined) verifyProofOf(report, read, options.proof, policy);
+    else if (policy.quorum !== "none") {
+      report.expect("witnesses", false, "", "the policy asks for witnesses, which only a proof can show");
+    }
+    if (options.results !== undefined) verifyResults(report, options.results);
+  }
+  for (const [name, artifact] of Object.entries(options.artifacts ?? {})) {
+    await verifyArtifact(report, name, artifact);
+  }
+  return report.verification();
+}
+
+function isBundle(value: unknown): boolean {
+  return typeof value === "object" && value !== null && ("format" in value || "receipt" in value);
+}
+
+/** Whether it is a bundle at all. */
+function verifyBundle(report: Report, bundle: unknown, policy: Policy): boolean {
+  const fields = report.attempt("bundle", () => exact(bundle, BUNDLE_FIELDS, "The bundle"));
+  if (fields === undefined) return false;
+  const isFormat = fields.format === BUNDLE_FORMAT;
+  if (!report.expect("bundle", isFormat, "is in the exported form", `its format is not ${BUNDLE_FORMAT}`)) {
+    return false;
+  }
+  verifySigned(report, fields.receipt, policy);
+  verifyProofOf(report, fields.receipt, fields.proof, policy);
+  verifyResults(report, fields.results);
+  return true;
+}
+
+function verifySigned(report: Report, receipt: unknown, policy: Policy): void {
+  const fields = report.attempt("receipt", () => exact(receipt, RECEIPT_FIELDS, "The receipt"));
+  if (fields === undefined) return;
+  const signature = report.attempt("signature", () => readSignature(fields));
+  if (signature === undefined) return;
+  const { sig, publicKey } = signature;
+  const payload = report.attempt("miner signature", () =>
+    openEnvelope(fields.envelope, publicKey, PAYLOAD_TYPE),
+  );
+  if (payload === undefined) return;
+  const identifier = minerId(publicKey);
+  report.signed = report.expect("miner signature", true, `verifies under the key of ${identifier}`, "");
+  const statement = report.attempt("statement", () => parseStatement(payload));
+  if (statement === undefined) return;
+  report.statement = statement;
+  verifyFields(report, fields, sig, statement, identifier);
+  const logKey = policy.logKey(statement.origin);
+  if (logKey === undefined) {
+    report.expect("origin", false, "", `the policy does not name the log ${statement.origin}`);
+    return;
+  }
+  const log = parseVkey(logKey);
+  report.expect(
+    "origin",
+    statement.origin === log.name,
+    `the statement is for the log ${log.name}`,
+    `the statement is for the log ${statement.origin}, not for ${log.name}`,
+  );
+  const attestations = verifyAttestations(report, fields, log.publicKey, sha256Hex(payload), statement);
+  if (attestations.length === ATTESTATION_KINDS.length) {
+    report.expect(
+      "created_at",
+      fields.created_at === attestations.at(-1)?.timestamp,
+      "is the completion's timestamp",
+      "differs from the completion's timestamp",
+    );
+    const [assignment, completion] = attestations;
+    if (assignment && completion) verifyTimes(report, statement, assignment, completion);
+  }
+  verifyPrice(report, statement);
+}
+
+function readSignature(fields: WireReceipt): { sig: unknown; publicKey: Uint8Array } {
+  const signature = exact(fields.signature, ["sig", "public_key"], "The receipt's signature");
+  const publicKey = decodeBase64(text(signature.public_key, "The receipt's public_key"));
+  if (publicKey.length !== PUBLIC_KEY_SIZE) {
+    throw new FormatError("The receipt's public_key does not have 32 bytes.");
+  }
+  return { sig: signature.sig, publicKey };
+}
+
+function verifyFields(
+  report: Report,
+  fields: WireReceipt,
+  sig: unknown,
+  statement: Statement,
+  identifier: string,
+): void {
+  const expected = {
+    job_id: statement.jobId,
+    receipt_id: statement.jobId.replace(/^job_/, "receipt_"),
+    miner_id: identifier,
+  };
+  for (const name of ["job_id", "receipt_id", "miner_id"] as const) {
+    const value = expected[name];
+    report.expect(name, fields[name] === value, `is ${value}`, `should be ${value}, from what is signed`);
+  }
+  report.expect(
+    "statement",
+    statement.minerId === identifier,
+    "names the miner that signed it",
+    `names ${statement.minerId}, but ${identifier} signed it`,
+  );
+  report.expect(
+    "signature",
+    sig === (fields.envelope as { signatures: [{ sig: string }] }).signatures[0].sig,
+    "repeats the envelope's signature",
+    "sig differs from the envelope's signature",
+  );
+}
+
+/** The attestations that are signed and agree with the statement. */
+function verifyAttestations(
+  report: Report,
+  fields: WireReceipt,
+  logPublicKey: Uint8Array,
+  digest: string,
+  statement: Statement,
+): Attestation[] {
+  const entries = report.attempt("attestations", () =>
+    items(fields.attestations, "The list of attestations"),
+  );
+  if (entries === undefined) return [];
+  const isTwo = entries.length === ATTESTATION_KINDS.length;
+  if (!report.expect("attestations", isTwo, "are two", "are not exactly an assignment and a completion")) {
+    return [];
+  }
+  const valid: Attestation[] = [];
+  for (const [index, kind] of ATTESTATION_KINDS.entries()) {
+    const attestation = report.attempt(kind, () => verifyAttestation(entries[index], logPublicKey));
+    if (attestation === undefined) continue;
+    const compared = [
+      ["type", attestation.kind, kind],
+      ["statement_sha256", attestation.statementSha256, digest],
+      ["job_id", attestation.jobId, statement.jobId],
+      ["miner_id", attestation.minerId, statement.minerId],
+      ["fence", attestation.fence, statement.fence],
+    ];
+    const wrong = compared.filter(([, found, expected]) => found !== expected).map(([name]) => name);
+    const bad = `${wrong.join(", ")} differs from the signed statement`;
+    if (report.expect(kind, wrong.length === 0, "is attested by the log's key", bad)) valid.push(attestation);
+  }
+  report.attested = valid.length;
+  return valid;
+}
+
+/** A run starts after its assignment and ends before its completion, and it does not end before it starts. */
+function verifyTimes(
+  report: Report,
+  { startedAt, finishedAt }: Statement,
+  assignment: Attestation,
+  completion: Attestation,
+): void {
+  const [started, finished] = [Date.parse(startedAt), Date.parse(finishedAt)];
+  const skew = 1000 * CLOCK_SKEW_SECONDS;
+  const faults: string[] = [];
+  if (started - Date.parse(assignment.timestamp) < -skew) {
+    faults.push(`started_at ${startedAt} is before the assignment at ${assignment.timestamp}`);
+  }
+  if (finished < started) {
+    faults.push(`finished_at ${finishedAt} is before started_at`);
+  } else if (finished - Date.parse(completion.timestamp) > skew) {
+    faults.push(`finished_at ${finishedAt} is after the completion at ${completion.timestamp}`);
+  }
+  report.expect("times", faults.length === 0, "lie between assignment and completion", faults.join("; "));
+}
+
+function verifyPrice(report: Report, { units, unitPrice, price }: Statement): void {
+  const full = uncappedPrice(units, unitPrice);
+  report.expect(
+    "price",
+    Big(price).lte(full),
+    `is ${price}`,
+    `is ${price}, more than units x unit_price (${full})`,
+  );
+}
+
+/** Whether the receipt's leaf stands under a checkpoint that the policy accepts. */
+function verifyProofOf(report: Report, receipt: unknown, textOfProof: unknown, policy: Policy): void {
+  const { statement } = report;
+  if (statement === undefined) return;
+  const leaf = receiptLeaf((receipt as { envelope: object }).envelope);
+  const proof = report.attempt("proof", () => parseProof(text(textOfProof, "The proof")));
+  if (proof === undefined) return;
+  const checkpoint = report.attempt("checkpoint", () => policy.open(proof.note));
+  if (checkpoint === undefined) return;
+  report.expect(
+    "checkpoint",
+    checkpoint.origin === statement.origin,
+    `is signed by the log, of ${checkpoint.size} leaves`,
+    `is of the log ${checkpoint.origin}, not of the statement's`,
+  );
+  const included = report.attempt("inclusion", () => {
+    requireInclusion(leaf, proof, checkpoint);
+    return true;
+  });
+  if (included) report.expect("inclusion", true, `the receipt is leaf ${proof.index} of the log`, "");
+  const cosigned = report.attempt("witnesses", () => policy.cosignedBy(proof.note));
+  if (cosigned === undefined) return;
+  const names = [...cosigned.keys()].sort().join(", ") || "none";
+  report.expect(
+    "witnesses",
+    policy.isMetBy(cosigned),
+    `cosigned by ${names}; the policy asks for ${policy.quorum}`,
+    `cosigned by ${names}, but the policy asks for ${policy.quorum}`,
+  );
+}
+
+function verifyResults(report: Report, results: unknown): void {
+  const { statement } = report;
+  if (statement === undefined) return;
+  const data = report.attempt("results", () => canonicalJson(results));
+  if (data === undefined) return;
+  const isSigned = sha256Hex(data) === statement.subject[0]?.sha256;
+  const bad = "SHA-256 differs from the signed statement";
+  if (!report.expect("results", isSigned, "have the signed SHA-256", bad)) return;
+  const units = typeof results === "object" && results !== null && "units" in results ? results.units : null;
+  report.expect(
+    "units",
+    isSameNumber(units, statement.units),
+    "agree with the results",
+    "differ from those in the results",
+  );
+  const files = outputFiles(results as Json).map(({ name, artifactId }) => ({
+    name,
+    sha256: artifactId.slice("sha256:".length),
+  }));
+  const signed = statement.subject.slice(1);
+  report.expect(
+    "files",
+    files.length === signed.length &&
+      files.every(
+        ({ name, sha256 }, index) => name === signed[index]?.name && sha256 === signed[index].sha256,
+      ),
+    `the ${files.length} output files of the results are the signed ones`,
+    "the output files of the results are not those of the signed statement",
+  );
+}
+
+function isSameNumber(value: unknown, expected: string): boolean {
+  if (typeof value !== "number" && typeof value !== "string") return false;
+  try {
+    return Big(value).eq(expected);
+  } catch {
+    return false;
+  }
+}
+
+async function verifyArtifact(report: Report, name: string, artifact: CheckedArtifact): Promise<void> {
+  const { statement } = report;
+  if (statement === undefined) return;
+  const label = `artifact ${name}`;
+  const digests = statement.subject
+    .slice(1)
+    .filter((item) => name === item.name || name === `sha256:${item.sha256}`)
+    .map((item) => item.sha256);
+  if (digests.length === 0) {
+    report.expect(label, false, "", "the signed statement has no such output");
+    return;
+  }
+  let digest: string;
+  try {
+    digest = await digestOf(artifact);
+  } catch (error) {
+    report.expect(label, false, "", `cannot be read (${(error as Error).message})`);
+    return;
+  }
+  report.expect(
+    label,
+    digests.includes(digest),
+    "has the SHA-256 of a signed output",
+    "SHA-256 differs from the signed statement",
+  );
+}
+
+async function digestOf(artifact: CheckedArtifact): Promise<string> {
+  if (typeof artifact === "string") return artifact.replace(/^sha256:/, "");
+  if (artifact instanceof Uint8Array) return sha256Hex(artifact);
+  if (artifact instanceof ArrayBuffer) return sha256Hex(new Uint8Array(artifact));
+  const hash = newDigest();
+  const reader = artifact.stream().getReader();
+  for (let next = await reader.read(); !next.done; next = await reader.read()) hash.update(next.value);
+  return hash.hex();
+}
+
+/** A receipt with the API's names, which are those that are signed; anything else stays as it is. */
+export function wireReceipt(receipt: unknown): Json {
+  const isOurs = typeof receipt === "object" && receipt !== null && "receiptId" in receipt;
+  return (isOurs ? wire(receipt) : receipt) as Json;
+}
+
+function wire(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(wire);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([name, item]) =>
+      // The envelope's names are DSSE's own.
+      name === "envelope" ? [name, item] : [snakeName(name), wire(item)],
+    ),
+  );
+}

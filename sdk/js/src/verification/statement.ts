@@ -1,0 +1,169 @@
+/**
+ * What a miner signs about a job: an in-toto Statement v1 with this network's predicate, and the price that follows.
+ *
+ * Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/miner-protocol.md.
+ */
+
+import Big from "big.js";
+import { FormatError } from "../errors.js";
+import { canonicalJson, parseJson, sameBytes } from "./canonical.js";
+import { exact, FENCE, HEX_SHA256, items, JOB_ID, MINER_ID, text, utcTime } from "./strict.js";
+
+export const STATEMENT_TYPE = "https://in-toto.io/Statement/v1";
+export const PREDICATE_TYPE = "https://aitbc.bubuit.net/job-receipt/v1";
+export const PAYLOAD_TYPE = "application/vnd.in-toto+json";
+export const ATTESTATION_TYPE = "application/vnd.aitbc.attestation+json";
+/** The name of the first subject: the canonical JSON of the job's results. */
+export const RESULT_NAME = "result.json";
+
+const MONEY_DECIMALS = 8;
+const UNIT_DECIMALS = 30;
+const DECIMAL = /^(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{0,29}[1-9])?$/;
+
+/** A name and the SHA-256 (lower-case hex) of what it names: an output, an input, or a model's weights. */
+export interface NamedDigest {
+  name: string;
+  sha256: string;
+}
+
+/**
+ * One job as its miner performed it. Times are RFC 3339 UTC strings, amounts decimal strings.
+ *
+ * `subject` begins with `result.json` (the canonical results); the output files follow in the order of `outputFiles`.
+ * `inputs` are sorted by name.
+ */
+export interface Statement {
+  subject: NamedDigest[];
+  jobId: string;
+  minerId: string;
+  fence: string;
+  origin: string;
+  specDigest: string;
+  inputs: NamedDigest[];
+  service: string;
+  runnerName: string;
+  runnerVersion: string;
+  model: NamedDigest | null;
+  deviceKind: string;
+  deviceName: string;
+  deviceUuid: string | null;
+  startedAt: string;
+  finishedAt: string;
+  units: string;
+  unit: string;
+  unitPrice: string;
+  price: string;
+  /** What isolated the programs that read the client's files: "bubblewrap", "landlock" or "none"; null where the agent did not say. */
+  sandbox: string | null;
+}
+
+const SANDBOX = /^[a-z][a-z0-9-]{0,39}$/;
+const PREDICATE_FIELDS = [
+  ...(["job_id", "miner_id", "fence", "origin", "spec_digest", "inputs", "service", "runner"] as const),
+  ...(["model", "device", "started_at", "finished_at", "units", "unit", "unit_price", "price"] as const),
+] as const;
+type PredicateField = (typeof PREDICATE_FIELDS)[number] | "sandbox";
+
+/**
+ * Read a signed payload. Throws `FormatError` unless it is the canonical JSON of a statement of this network, with
+ * every value in its one spelling.
+ */
+export function parseStatement(payload: Uint8Array): Statement {
+  const parsed = parseJson(payload);
+  const top = exact(parsed, ["_type", "subject", "predicateType", "predicate"], "The statement");
+  const said = top.predicate;
+  const saysSandbox = typeof said === "object" && said !== null && Object.hasOwn(said, "sandbox");
+  const fields: readonly PredicateField[] = saysSandbox ? [...PREDICATE_FIELDS, "sandbox"] : PREDICATE_FIELDS;
+  const predicate = exact(said, fields, "The statement's predicate");
+  const statement = {
+    subject: digests(top.subject, "subject"),
+    inputs: digests(predicate.inputs, "inputs"),
+    model: predicate.model === null ? null : digest(predicate.model, "The statement's model"),
+    ...readPredicate(predicate),
+    sandbox: saysSandbox ? text(predicate.sandbox, "The statement's sandbox", SANDBOX) : null,
+  };
+  if (statement.subject[0]?.name !== RESULT_NAME) {
+    throw new FormatError(`The statement's first subject is not ${RESULT_NAME}.`);
+  }
+  const { inputs } = statement;
+  if (inputs.some(({ name }, index) => index > 0 && isAfter(inputs[index - 1]?.name ?? "", name))) {
+    throw new FormatError("The statement's inputs are not sorted by name.");
+  }
+  const ours = top._type === STATEMENT_TYPE && top.predicateType === PREDICATE_TYPE;
+  if (!ours || !sameBytes(canonicalJson(parsed), payload)) {
+    throw new FormatError("The statement is not in its canonical form, or not of this network's type.");
+  }
+  return statement;
+}
+
+function readPredicate(predicate: Record<(typeof PREDICATE_FIELDS)[number], unknown>) {
+  const runner = exact(predicate.runner, ["name", "version"], "The statement's runner");
+  const device = exact(predicate.device, ["kind", "name", "uuid"], "The statement's device");
+  const words = (value: unknown, name: string, pattern?: RegExp) =>
+    text(value, `The statement's ${name}`, pattern);
+  return {
+    jobId: words(predicate.job_id, "job_id", JOB_ID),
+    minerId: words(predicate.miner_id, "miner_id", MINER_ID),
+    fence: words(predicate.fence, "fence", FENCE),
+    origin: words(predicate.origin, "origin"),
+    specDigest: words(predicate.spec_digest, "spec_digest", HEX_SHA256),
+    service: words(predicate.service, "service"),
+    runnerName: words(runner.name, "runner_name"),
+    runnerVersion: words(runner.version, "runner_version"),
+    deviceKind: words(device.kind, "device_kind"),
+    deviceName: words(device.name, "device_name"),
+    deviceUuid: device.uuid === null ? null : words(device.uuid, "device_uuid"),
+    startedAt: utcTime(predicate.started_at, "The statement's started_at"),
+    finishedAt: utcTime(predicate.finished_at, "The statement's finished_at"),
+    units: parseDecimal(predicate.units, "The statement's units", UNIT_DECIMALS),
+    unit: words(predicate.unit, "unit"),
+    unitPrice: parseDecimal(predicate.unit_price, "The statement's unit_price"),
+    price: parseDecimal(predicate.price, "The statement's price"),
+  };
+}
+
+function digests(value: unknown, where: string): NamedDigest[] {
+  return items(value, `The statement's ${where}`).map((item) =>
+    digest(item, `An entry of the statement's ${where}`),
+  );
+}
+
+function digest(value: unknown, where: string): NamedDigest {
+  const fields = exact(value, ["name", "digest"], where);
+  const { sha256 } = exact(fields.digest, ["sha256"], `${where} (digest)`);
+  return {
+    name: text(fields.name, `${where} (name)`),
+    sha256: text(sha256, `${where} (sha256)`, HEX_SHA256),
+  };
+}
+
+/** Whether `one` comes after `other` in the order of code points, which is not that of JavaScript's strings. */
+function isAfter(one: string, other: string): boolean {
+  const [left, right] = [[...one], [...other]];
+  for (const [index, character] of left.entries()) {
+    const difference = (character.codePointAt(0) ?? 0) - (right[index]?.codePointAt(0) ?? -1);
+    if (difference !== 0) return difference > 0;
+  }
+  return false;
+}
+
+/** What a job costs: units x unit price, rounded up to 8 decimals, but never more than `maxCost`. Decimal strings. */
+export function jobPrice(units: string, unitPrice: string, maxCost: string): string {
+  const full = uncappedPrice(units, unitPrice);
+  return Big(full).gt(maxCost) ? Big(maxCost).toFixed() : full;
+}
+
+/** Units x unit price, rounded up to 8 decimals. Decimal strings. Throws `FormatError` for a negative one. */
+export function uncappedPrice(units: string, unitPrice: string): string {
+  if (Big(units).lt(0) || Big(unitPrice).lt(0)) throw new FormatError("Units and prices are not negative.");
+  return Big(units).times(unitPrice).round(MONEY_DECIMALS, Big.roundUp).toFixed();
+}
+
+/** A decimal that is not negative, in its one spelling. Throws `FormatError` that names `where`. */
+export function parseDecimal(value: unknown, where: string, decimals: number = MONEY_DECIMALS): string {
+  const result = text(value, where, DECIMAL);
+  if ((result.split(".")[1]?.length ?? 0) > decimals) {
+    throw new FormatError(`${where} has more than ${decimals} decimals.`);
+  }
+  return result;
+}
