@@ -11,7 +11,7 @@ import pytest
 import structlog
 from structlog.dev import plain_traceback
 
-from support.scripted_miner import ScriptedMiner
+from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
 
 # As in the agent: to standard error, since commands that tests run in their process answer on the other one; and without

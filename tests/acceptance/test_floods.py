@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from support.agents import Agent, running
+from support.clients.raw_http import RawConnection
+from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import WHISPER
-from support.raw_http import RawConnection
-from support.scripted_miner import ScriptedMiner
 
 pytestmark = pytest.mark.acceptance
 
@@ -68,7 +68,7 @@ def working(url: str) -> Iterator[None]:
 def flood(url: str, keys: list[str], *, many: bool) -> Iterator[threading.Event]:
     """All attacks at once, from a process of their own. The event says that each has been tried."""
     with subprocess.Popen(
-        [sys.executable, "-m", "support.floods", url],
+        [sys.executable, "-m", "support.clients.floods", url],
         cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as attackers:  # fmt: skip
         ready = threading.Event()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from support.agents import COMMAND
-from support.tmux import Tmux, terminal
-from support.two_cards import machine
+from support.machines.tmux import Tmux, terminal
+from support.machines.two_cards import machine
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

@@ -15,7 +15,7 @@ import pytest
 from agent.miner.control import Refused
 from miner_support.cards import GIBIBYTE
 from nvml_shim.shim import TWO_CARDS
-from support.two_cards import LOOK_SECONDS, WAIT_SECONDS, Rig, working
+from support.machines.two_cards import LOOK_SECONDS, WAIT_SECONDS, Rig, working
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 FIRST, SECOND = (card.uuid for card in TWO_CARDS)

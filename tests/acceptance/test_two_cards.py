@@ -13,7 +13,7 @@ import pytest
 
 from miner_support.cards import GIBIBYTE
 from nvml_shim.shim import TWO_CARDS
-from support.two_cards import WAIT_SECONDS, Rig, working
+from support.machines.two_cards import WAIT_SECONDS, Rig, working
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 

@@ -10,8 +10,8 @@ import pytest
 
 from aitbc.receipts import verify_bundle
 from support.agents import Agent, running
+from support.clients.scripted_miner import ScriptedMiner
 from support.media import SENTENCE, make_scene, make_speech, make_video, probe
-from support.scripted_miner import ScriptedMiner
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from support.agents import Agent, running
+from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.receiver import Receiver
-from support.scripted_miner import ScriptedMiner
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 

@@ -8,8 +8,8 @@ from nacl.signing import SigningKey
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.log import Checkpoint, open_checkpoint, parse_checkpoint
 from aitbc.notes import cosign, parse_note
+from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
-from support.scripted_miner import ScriptedMiner
 from support.server import Served
 
 RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}

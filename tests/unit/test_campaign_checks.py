@@ -13,8 +13,8 @@ import pytest
 
 from agent.miner.runs.outbox_database import Entry, OutboxDatabase
 from campaign import checks
+from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
-from support.scripted_miner import ScriptedMiner
 from support.server import serve
 
 RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}

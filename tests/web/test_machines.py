@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from support.agents import Agent
+from support.clients.scripted_miner import GPU, ScriptedMiner, capabilities
 from support.dashboard import LIMIT_MS, PHONE, Dashboard, visit
 from support.jobs import ended
-from support.scripted_miner import GPU, ScriptedMiner, capabilities
 
 pytestmark = pytest.mark.acceptance
 

@@ -1,4 +1,4 @@
-"""The files of a service, written below a directory of the test; tests/acceptance/test_systemd.py has a real systemd read them."""
+"""The files of a service, written below a directory of the test; tests/acceptance/ship/test_systemd.py has a real systemd read them."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from support.agents import Agent, running
-from support.scripted_miner import ScriptedMiner
+from support.clients.scripted_miner import ScriptedMiner
 
 ORIGIN = "log.example.org/test"
 

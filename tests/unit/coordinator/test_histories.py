@@ -11,8 +11,8 @@ from hypothesis.stateful import run_state_machine_as_test
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import Database
 from agent.core.jobs import JobState
-from support.histories import LEASE_SECONDS, Histories
-from support.market_histories import MarketHistories
+from support.histories.jobs import LEASE_SECONDS, Histories
+from support.histories.market import MarketHistories
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.coordinator.dispatch import LeaseMessage, Port
-from support.scripted_miner import capabilities
+from support.clients.scripted_miner import capabilities
 
 SERVICE = "whisper_transcription"
 SAYS, HEARS, GIVES, TAKES, ENDS = range(5)

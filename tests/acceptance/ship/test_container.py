@@ -1,0 +1,209 @@
+"""The image, built on an empty Debian: what is in it, and a container of it that does a job and ends in order.
+
+The container has what docs/containers.md gives one: the shipped filter of system calls, a root file system that cannot be
+written, no capabilities, and no network at all.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from support.machines import containers
+
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.timeout(700),
+    pytest.mark.skipif(
+        containers.missing() is not None, reason=f"no containers here: {containers.missing()}"
+    ),
+]
+
+IMAGE = "localhost/aitbc-agent:test"
+NAME = "aitbc-test-agent"
+READY = "AITBC agent is ready at "
+READY_SECONDS = 60
+STOP_SECONDS = 120
+WORKPLACE = "/tmp"  # noqa: S108 - the container's own
+OPTIONS = (
+    "--env=AITBC_MINER__DRAIN_SECONDS=90",  # enough for the long job on a busy machine
+    "--read-only", "--network=none", "--cap-drop=ALL",
+    "--security-opt=no-new-privileges", f"--security-opt=seccomp={containers.ROOT / 'configs' / 'seccomp.json'}",
+)  # fmt: skip
+
+LONG_JOB = """
+import subprocess, sys
+from aitbc import AITBCClient
+
+source = "testsrc2=size=1280x720:duration=8:rate=25"
+subprocess.run(
+    ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, "-preset", "ultrafast", "long.mp4"], check=True
+)
+client = AITBCClient()
+job = client.services.transcode("long.mp4", codec="h264", output_format="mp4")
+for event in client.jobs.events(job.job_id):
+    if event.job and event.job.status != "submitted" and event.job.progress:
+        print(job.job_id, event.job.status)
+        break
+"""
+
+RESULTS = """
+import sys
+from aitbc import AITBCClient
+
+print(AITBCClient().jobs.get_results(sys.argv[1]).completed_at)
+"""
+
+ORPHAN = """
+import os, sys, time
+from pathlib import Path
+
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    orphan = os.fork()
+    if orphan == 0:
+        while os.getppid() != 1:
+            time.sleep(0.01)
+        os._exit(0)
+    os.write(writing, str(orphan).encode())
+    os._exit(0)
+os.waitpid(child, 0)
+orphan = Path("/proc") / os.read(reading, 20).decode()
+for _ in range(500):
+    if not orphan.exists():
+        sys.exit(0)
+    time.sleep(0.01)
+sys.exit((orphan / "status").read_text())
+"""
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The image with FFmpeg; its layers are kept from run to run."""
+    containers.build_image(IMAGE, tmp_path_factory.mktemp("secrets"), EXTRAS="ffmpeg")
+    return IMAGE
+
+
+@pytest.fixture(scope="module")
+def container(image: str) -> Iterator[str]:
+    """A running agent in a container; ready."""
+    containers.run("podman", "rm", "--force", "--volumes", "--ignore", NAME)
+    containers.run("podman", "create", "--name", NAME, *OPTIONS, image)
+    try:
+        start()
+        yield NAME
+    finally:
+        containers.run("podman", "rm", "--force", "--volumes", NAME)
+
+
+def start() -> None:
+    """Start the container, and wait for the line that says that the agent is ready."""
+    began = datetime.now(UTC).isoformat()
+    containers.run("podman", "start", NAME)
+    with subprocess.Popen(
+        [*containers.command("podman"), "logs", "--follow", "--since", began, NAME],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=containers.environment(),
+    ) as logs:
+        lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=_forward, args=(logs, lines), daemon=True).start()
+        seen = ""
+        try:
+            while READY not in seen:
+                line = lines.get(timeout=READY_SECONDS)
+                assert line, f"the agent did not start: {seen[-2000:]}"
+                seen += line
+        finally:
+            logs.kill()
+
+
+def _forward(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.put(line)
+    lines.put("")
+
+
+def inside(*command: str) -> str:
+    """What a command says inside the container."""
+    return containers.run("podman", "exec", "--workdir", WORKPLACE, NAME, *command)
+
+
+def as_root(*command: str) -> subprocess.CompletedProcess[str]:
+    """The same as the container's root, whatever comes of it."""
+    return containers.start("podman", "exec", "--user", "0", NAME, *command)
+
+
+def test_the_image_says_what_it_is_and_how_it_is_looked_after(image: str) -> None:
+    """Not root, a health check of the agent's own, the signal that drains, and no secret in what everybody can read."""
+    described: dict[str, Any] = json.loads(containers.run("podman", "image", "inspect", image))[0]
+    config = described["Config"]
+    assert config["User"] == "10001:10001"
+    assert described["Healthcheck"]["Test"] == ["CMD", "aitbc-agent", "health"]
+    assert config["StopSignal"] == "SIGTERM"
+    assert config["Entrypoint"][-1] == "aitbc-agent"
+    assert set(config["Volumes"]) == {"/data", "/models", "/cache"}
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
+    history = containers.run("podman", "history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
+    assert "cert =" not in history
+    assert "Acquire::" not in history
+
+
+def test_it_becomes_healthy_and_has_nothing_that_it_does_not_need(container: str) -> None:
+    """The health check passes; there is no compiler, no Node and no pip, no cache, and nothing of it can be written."""
+    assert containers.start("podman", "healthcheck", "run", container).returncode == 0
+    assert inside("aitbc-agent", "health") == "coordinator: ok; miner: ok, websocket"
+    assert "#login=" not in containers.run("podman", "logs", container)
+    assert inside("id", "-u") == "10001"
+    programs = inside("sh", "-c", "command -v gcc cc c++ make node npm pip pip3 hatchling; command -v aitbc")
+    assert programs == "/opt/agent/bin/aitbc"
+    places = ("/var/lib/apt/lists", "/var/cache/apt", "/root", "/cache")
+    assert as_root("find", *places, "-type", "f", "-not", "-name", ".*").stdout == ""
+    for place in ("/opt/agent", "/etc", "/usr/bin"):
+        assert "Read-only file system" in as_root("touch", f"{place}/new").stderr
+    inside("test", "-f", "/opt/agent/agent/coordinator/web/dist/index.html")
+    inside("test", "-f", "/opt/agent/agent/configs/models.toml")
+
+
+def test_it_does_a_job_whose_receipt_verifies(container: str) -> None:
+    """A client transcodes a video; ffmpeg runs in its sandbox, as a user without any privilege."""
+    assert container
+    inside(
+        *("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:duration=2:rate=25"),
+        *("-pix_fmt", "yuv420p", "in.mp4"),
+    )
+    scaled = ("--codec", "h264", "--resolution", "160x120", "--receipt", "receipt.json")
+    inside("aitbc", "transcode", "in.mp4", "out.mp4", *scaled)
+    size = ("-show_entries", "stream=width,height", "-of", "csv=p=0")
+    assert inside("ffprobe", "-v", "error", *size, "out.mp4") == "160,120"
+    verified = inside("aitbc", "receipts", "verify", "receipt.json", "--artifact", "out.mp4")
+    assert verified.splitlines()[-1].startswith("valid: miner_")
+
+
+def test_process_one_takes_in_what_an_engine_leaves(container: str) -> None:
+    """A process whose parents have ended does not stay as a zombie."""
+    assert container
+    inside("/opt/aitbc/bin/python", "-c", ORPHAN)
+
+
+def test_a_stop_lets_a_running_job_end_and_a_start_goes_on_with_the_same_data(container: str) -> None:
+    """SIGTERM drains: the job is completed before the container has ended, with exit code 0."""
+    job_id, status = inside("/opt/aitbc/bin/python", "-c", LONG_JOB).split()
+    assert status == "running"
+    containers.run("podman", "stop", "--time", str(STOP_SECONDS), container)
+    state = json.loads(containers.run("podman", "inspect", "--format", "{{json .State}}", container))
+    assert state["ExitCode"] == 0
+    ended = datetime.fromisoformat(state["FinishedAt"])
+    start()
+    completed = inside("/opt/aitbc/bin/python", "-c", RESULTS, job_id)
+    assert datetime.fromisoformat(completed) < ended

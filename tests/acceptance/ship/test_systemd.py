@@ -1,0 +1,257 @@
+"""The shipped units in a systemd that really booted: installed, started, hung, stopped, uninstalled, with a real job in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.agents import COMMAND
+from support.escapes.judgement import ATTEMPTS, SANDBOXES, got_out
+from support.machines.nspawn import Journal, Machine, booted, missing
+from support.media import make_video, probe
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
+
+UNITS = Path(__file__).parents[3] / "systemd"
+TESTS = Path(__file__).parents[2]
+AITBC = COMMAND.with_name("aitbc")
+DATA = "/var/lib/aitbc-agent"
+UNIT = "aitbc-agent.service"
+# A hung agent is found soon, and a stop gets so little time that it must ask for more.
+HURRIED = """[Service]
+WatchdogSec=4
+TimeoutStopSec=2
+"""
+# A job of the client's own code that takes a while on any machine; prints its id once it runs.
+SLOW_JOB = """
+from aitbc import AITBCClient
+client = AITBCClient()
+body = {
+    "name": "slow", "type": "ai-inference", "input": {"type": "text"}, "output": {"type": "json"},
+    "model": {"type": "python", "entrypoint": "model.py", "requirements": []},
+}
+model = b"import time\\ndef predict(input):\\n    time.sleep(6)\\n    return {'slept': 6}\\n"
+job = client.jobs.create(body, files={"model.py": model, "in.txt": b"."})
+next(event for event in client.jobs.events(job.job_id) if event.job and event.job.status == "running")
+print(job.job_id)
+"""
+
+
+class Box:
+    """The machine, and a directory that both sides see."""
+
+    def __init__(self, machine: Machine, shared: Path) -> None:
+        self.machine = machine
+        self.shared = shared
+        self.journal: Journal
+        self.state: dict[str, Any] = {}
+
+    def agent(self, *words: str, check: bool = True, **options: str) -> subprocess.CompletedProcess[str]:
+        return self.machine.run(str(COMMAND), *words, check=check, **options)
+
+    def service(self, *words: str, **options: str) -> dict[str, Any]:
+        """`aitbc-agent service ... --json`."""
+        answer: dict[str, Any] = json.loads(self.agent("service", *words, "--json", **options).stdout)
+        return answer
+
+    def agents_client(self) -> dict[str, str]:
+        """The environment of a client of the agent inside."""
+        file = json.loads(self.machine.run("cat", f"{DATA}/agent.json").stdout)
+        return {"AITBC_BASE_URL": file["url"], "AITBC_API_KEY": file["client_key"]}
+
+    def left_over(self) -> set[str]:
+        """Every path with the program's name where services leave things."""
+        places = ("/etc", "/var", "/run", "/opt", "/srv", "/home")
+        found = self.machine.run("find", *places, "-name", "*aitbc*", "-print", "-prune", check=False)
+        return set(found.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """One machine for all of it."""
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    shared = tmp_path_factory.mktemp("shared")
+    with booted(tmp_path_factory.mktemp("machine"), writable=[shared]) as machine:
+        box = Box(machine, shared)
+        yield box
+
+
+@pytest.fixture(scope="module")
+def installed(box: Box) -> Iterator[Box]:
+    """The agent's service, installed and ready."""
+    box.machine.run("mkdir", "-p", f"/run/systemd/system/{UNIT}.d")
+    box.machine.run("sh", "-c", f'printf "%s" "$0" >/run/systemd/system/{UNIT}.d/hurried.conf', HURRIED)
+    box.journal = Journal(box.machine, UNIT)
+    box.state = box.service("install", "--enroll", "enrol_a-secret")
+    yield box
+    box.journal.close()
+
+
+@pytest.mark.parametrize(
+    ("unit", "options", "exposure"),
+    [
+        (UNIT, (), 36),
+        ("aitbc-coordinator.service", (), 11),
+        (f"user/{UNIT}", ("--user",), None),
+    ],
+)
+def test_the_units_are_correct_and_let_their_processes_do_little(
+    tmp_path: Path, unit: str, options: tuple[str, ...], exposure: int | None
+) -> None:
+    """Nothing to complain of is found, and how much a service could do stays below what was promised."""
+    text = (UNITS / unit).read_text().replace("/usr/local/bin/aitbc-agent", "/usr/bin/true")
+    path = tmp_path / Path(unit).name
+    path.write_text(text)
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *options, "--man=no", path],
+        capture_output=True, text=True, timeout=60, check=False, env=environment,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    if exposure is not None:
+        subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", f"--threshold={exposure}", path],
+            stdout=subprocess.DEVNULL, timeout=60, check=True,
+        )  # fmt: skip
+
+
+def test_installing_starts_the_agent_and_waits_until_it_is_ready(installed: Box) -> None:
+    """All six services are offered: the unit's walls leave bubblewrap room for its own."""
+    state = installed.state
+    assert state["ready"]
+    assert state["enabled"]
+    assert all(file["changed"] for file in state["files"])
+    status = json.loads(installed.agent("status", "--json", "--data-dir", DATA).stdout)
+    assert len(status["miner"]["services"]) == 6, status["miner"]["unavailable"]
+    uid = installed.machine.run("stat", "--format=%U", f"/proc/{state['pid']}").stdout.strip()
+    assert uid == "aitbc-agent"
+
+
+def test_a_secret_is_only_in_the_private_file_and_a_second_time_changes_nothing(installed: Box) -> None:
+    """Units can be read by everybody. The running agent is not disturbed."""
+    again = installed.service("install")
+    assert not any(file["changed"] for file in again["files"])
+    assert again["pid"] == installed.state["pid"]
+    found = installed.machine.run("grep", "-rl", "enrol_a-secret", "/etc", check=False).stdout.split()
+    assert found == ["/etc/aitbc-agent/agent.env"]
+    assert installed.machine.run("stat", "--format=%a %U", found[0]).stdout == "600 root\n"
+
+
+def test_a_real_job_is_done_inside_the_walls(installed: Box) -> None:
+    """A transcode in bubblewrap in the hardened unit; meanwhile the unit's status says what it does."""
+    make_video(installed.shared / "in.mp4")
+    installed.machine.run(
+        str(AITBC), "transcode", f"{installed.shared}/in.mp4", f"{installed.shared}/out.mp4",
+        "--codec", "h264", "--resolution", "320x180", **installed.agents_client(),
+    )  # fmt: skip
+    assert probe(installed.shared / "out.mp4")["streams"][0]["width"] == 320
+
+
+def test_nothing_gets_out_of_a_job_inside_the_walls(installed: Box) -> None:
+    """A stranger's model makes all its attempts in a service that has every wall of the agent's, as the same user."""
+    walls = installed.machine.run("systemctl", "cat", UNIT).stdout
+    base, answers = f"{DATA}/escapes", installed.shared / "escapes.json"
+    configuration = json.dumps({"base": base, "sandboxes": SANDBOXES, "control": False})
+    attack = f"""
+[Service]
+Type=oneshot
+ExecStart=
+ExecStart={sys.executable} -m support.escapes.agent_process {DATA}/escapes.json
+Environment=PYTHONPATH={TESTS} AITBC_SECRET=the-agents-own TMPDIR=/tmp
+RuntimeDirectory=
+Restart=no
+WatchdogSec=0
+StandardOutput=file:{answers}
+"""
+    unit = "\n".join(line for line in walls.splitlines() if not line.startswith("RuntimeDirectory=")) + attack
+    installed.machine.run("sh", "-c", 'printf "%s" "$0" >/run/systemd/system/escapes.service', unit)
+    installed.machine.run("sh", "-c", f'printf "%s" "$0" >{DATA}/escapes.json', configuration)
+    installed.machine.run("chmod", "a+r", f"{DATA}/escapes.json")
+    installed.machine.run("install", "-d", "-o", "aitbc-agent", "-g", "aitbc-agent", base)
+    installed.machine.run("systemctl", "daemon-reload")
+    started = installed.machine.run("systemctl", "start", "escapes.service", check=False)
+    said = installed.machine.run("journalctl", "--unit=escapes.service", "--output=cat").stdout
+    installed.machine.run("rm", "-rf", base, f"{DATA}/escapes.json")
+    assert started.returncode == 0, said
+    made = json.loads(answers.read_text())
+    assert set(made) == set(SANDBOXES)
+    for sandbox, came in made.items():
+        assert (came["signals"], came["changed"]) == ([], [])
+        assert set(came["attempts"]) == set(ATTEMPTS)
+        assert got_out(came["attempts"], sandbox) == {}
+
+
+def test_a_hung_agent_is_killed_and_started_again(installed: Box) -> None:
+    """The process is stopped, as a hang looks from outside. The new one is ready again, and status tells of it."""
+    before = installed.service("status")["pid"]
+    installed.machine.run("kill", "-STOP", str(before))
+    installed.journal.until("Watchdog timeout")
+    installed.journal.until("Fatal Python error: Aborted")  # where it hung
+    installed.journal.until(r"^Started aitbc-agent\.service")
+    state = installed.service("status")
+    assert state["ready"]
+    assert state["pid"] != before
+    assert state["restarts"] == 1
+    assert any("Watchdog timeout" in line for line in state["errors"])
+
+
+def test_a_stop_lets_the_running_job_end_though_it_takes_longer_than_the_unit_says(installed: Box) -> None:
+    """Two seconds are in the unit, the job needs more, and the agent asks for them; nothing is killed or done twice."""
+    python = (sys.executable, "-c", SLOW_JOB)
+    job = installed.machine.run(*python, **installed.agents_client()).stdout.strip()
+    began = time.monotonic()
+    installed.machine.run("systemctl", "stop", UNIT)
+    assert time.monotonic() - began < 90
+    assert installed.service("status", check=False)["result"] == "success"
+    installed.journal.until("miner_stopped")
+    assert not any("lease_released" in line for line in installed.journal.heard)
+    installed.machine.run("systemctl", "start", UNIT)
+    shown = installed.machine.run(str(AITBC), "jobs", "show", job, "--json", **installed.agents_client())
+    assert json.loads(shown.stdout)["status"] == "completed"
+
+
+def test_uninstalling_leaves_only_data(installed: Box) -> None:
+    """The data, the models' cache, and their user, all of which it names."""
+    answer = installed.service("uninstall")
+    assert answer["left"] == [DATA, "/var/cache/aitbc-agent/models"]
+    assert installed.left_over() == {DATA, "/var/cache/aitbc-agent", f"/run/systemd/system/{UNIT}.d"}
+    assert installed.agent("service", "status", check=False).returncode == 4
+    again = installed.agent("service", "uninstall", check=False)
+    assert (again.returncode, again.stderr) == (1, f"aitbc-agent: There is no {UNIT} to remove.\n")
+
+
+def test_the_coordinator_alone_runs_behind_higher_walls(box: Box) -> None:
+    """It answers; its data belongs to a user that systemd made for it."""
+    state = box.service("install", "coordinator", "--port", "8431")
+    assert state["ready"]
+    assert state["status"] == "0 jobs running, 0 waiting, 0 miners connected"
+    program = (
+        "import urllib.request as r; print(r.urlopen('http://127.0.0.1:8431/v1/health').read().decode())"
+    )
+    assert '"status":"ok"' in box.machine.run(sys.executable, "-c", program).stdout
+    box.service("uninstall", "coordinator")
+
+
+def test_a_users_own_service_uses_the_users_own_data(box: Box) -> None:
+    """Without root, in the user's own systemd, with what `aitbc-agent start` would use."""
+    box.machine.run("systemd-sysusers", "--inline", "u alice - - /home/alice /bin/sh")
+    box.machine.run("install", "-d", "-o", "alice", "-g", "alice", "/home/alice")
+    box.machine.run("chmod", "711", "/root")
+    box.machine.run("loginctl", "enable-linger", "alice")
+    uid = box.machine.run("id", "-u", "alice").stdout.strip()
+    box.machine.run("systemctl", "start", f"user@{uid}.service")
+    alice = {"user": "alice", "HOME": "/home/alice", "XDG_RUNTIME_DIR": f"/run/user/{uid}"}
+    state = box.service("install", "--user", **alice)
+    assert state["ready"]
+    assert state["data"][0] == "/home/alice/.local/share/aitbc-agent"
+    answer = box.service("uninstall", "--user", **alice)
+    assert answer["removed"][0] == f"/home/alice/.config/systemd/user/{UNIT}"

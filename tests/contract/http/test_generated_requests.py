@@ -1,0 +1,208 @@
+"""Thousands of requests made up from the API's own document, by schemathesis, with every kind of key and with none.
+
+All of its checks: no 5xx, no answer that the document does not promise (status, type, schema, headers), nothing accepted
+that the document forbids, nobody let in without a key; and ours, that nobody sees a word of another account. A miner
+runs the jobs meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.server import Served, serve
+
+KINDS: dict[str, tuple[int, list[str]]] = {
+    "a client's key": (2000, []),
+    "a miner's key": (2000, []),
+    "a miner's session": (500, ["--include-tag=Miner protocol", "--include-tag=Artifacts"]),
+    "no key": (100, ["--phases=examples,fuzzing"]),
+}
+"""For each kind of key the least number of requests, about two thirds of what there are, and what is tried with it."""
+
+CONFIGURATION = """
+max-stream-events = 1
+
+[parameters]
+# Nobody waits for an answer here; what waiting does is tested elsewhere.
+"header.Prefer" = "respond-async"
+
+[checks.positive_data_acceptance]
+# What a schema cannot say: names that must be known, fields that exclude each other, money that must be there, tus.
+expected-statuses = ["2xx", "400", "401", "402", "403", "404", "409", "410", "412", "415", "416", "422", "423", "460"]
+
+[checks.negative_data_rejection]
+# tus asks for its version before anything else.
+expected-statuses = ["400", "401", "403", "404", "405", "409", "410", "412", "413", "415", "422"]
+"""
+
+
+@contextmanager
+def working(served: Served, miner: ScriptedMiner) -> Iterator[None]:
+    """The miner completes whatever it gets, until the end; what nobody can run is cancelled after a second or two."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            for lease in miner.poll(slots=4, wait=0.2):
+                stored = miner.store(b"a picture", "image/png", lease)
+                if stored.is_success:  # else it was cancelled meanwhile
+                    picture = {**stored.json(), "name": "picture.png"}
+                    picture["url"] = f"/v1/artifacts/{picture['artifact_id']}"
+                    miner.complete(lease, results(lease, picture))
+
+    def give_up() -> None:
+        waited: set[str] = set()
+        with httpx.Client(base_url=served.url, headers={"X-API-Key": served.admin_key}, timeout=30) as admin:
+            while not stop.wait(1):
+                waiting = admin.get("/v1/jobs", params={"status": "submitted", "limit": 500}).json()["jobs"]
+                found = {job["job_id"] for job in waiting}
+                for job_id in waited & found:
+                    admin.delete(f"/v1/jobs/{job_id}")
+                waited = found
+
+    threads = [
+        threading.Thread(target=target, name=target.__name__, daemon=True) for target in (work, give_up)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+
+
+def results(lease: dict[str, Any], picture: dict[str, Any]) -> dict[str, Any]:
+    """What the lease's service answers."""
+    asked = lease["spec"]["parameters"]
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    images = [
+        {**picture, "seed": seed, "width": 512, "height": 512} for seed in range(asked.get("num_images", 1))
+    ]
+    by_service: dict[str, dict[str, Any]] = {
+        "llm_inference": {"text": "done", "finish_reason": "stop", "usage": usage},
+        "whisper_transcription": {
+            "text": "done",
+            "language": "en",
+            "duration": 1,
+            "segments": [],
+            "files": [],
+        },
+        "image_generation": {"images": images},
+    }
+    return {**by_service.get(lease["service"], {}), "processing_time": 0.1, "units": 1}
+
+
+def somebody_elses(served: Served, miner: ScriptedMiner) -> list[str]:
+    """Fills an account with a job of each state, files, results and receipts. Returns words that tell of them."""
+    other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key}, timeout=30)
+    word = "xyzzy-plugh"
+    artifact = other.post("/v1/artifacts", content=f"{word} file".encode()).json()["artifact_id"]
+    body = {
+        "audio_url": f"artifact:{artifact}",
+        "model": "base",
+        "name": f"{word} name",
+        "initial_prompt": word,
+    }
+    jobs = [other.post("/v1/services/whisper/transcribe", json=body).json() for _ in range(2)]
+    done, failed = miner.poll(slots=4)
+    assert miner.complete(done, {"text": f"{word} text", "units": 1}).status_code == 200
+    miner.job(failed, "fail", kind="fail", code="INPUT_INVALID", message=f"{word} is no sound")
+    waiting = {**body, "miner_id": "miner_a", "timeout_seconds": 60}
+    jobs += [other.post("/v1/services/whisper/transcribe", json=waiting).json() for _ in range(2)]
+    assert other.delete(f"/v1/jobs/{jobs[-1]['job_id']}").status_code == 200
+    receipt = other.get(f"/v1/receipts/{done['job_id']}").json()
+    account = other.get("/v1/wallet").json()["account_id"]
+    other.close()
+    suffixes = [job["job_id"].removeprefix("job_") for job in jobs]
+    return [word, *suffixes, artifact.removeprefix("sha256:"), receipt["signature"]["sig"], account]
+
+
+def generate(
+    served: Served, words: list[str], directory: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs schemathesis, which makes the same requests every time."""
+    configuration = directory / "schemathesis.toml"
+    configuration.write_text(CONFIGURATION)
+    tests = Path(__file__).parents[2]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tests),
+        "SCHEMATHESIS_HOOKS": "support.foreign_words",
+        "FOREIGN_WORDS": json.dumps(words),
+    }
+    program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(configuration), "run"]
+    options = [
+        # It would make the key useless with which all the others ask; tests/contract/http/test_keys.py has it.
+        "--exclude-operation-id=keys_log_out",
+        "--checks=all",
+        "--generation-deterministic",
+        "--no-color",
+        "--request-timeout=20",
+        "--no-shrink",
+    ]
+    return subprocess.run(
+        [*program, f"{served.url}/v1/openapi.json", *options, *arguments],
+        env=environment, cwd=directory, capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[tuple[Served, ScriptedMiner, list[str]]]:
+    """A coordinator with somebody else's things, and a miner of its own for the one who asks."""
+    settings: dict[str, Any] = {"poll_seconds": 0.2, "rate_limits": {"enabled": False}}
+    with serve(tmp_path / "data", open_enrolment=True, **settings) as served:
+        theirs, ours = ScriptedMiner(served.url), ScriptedMiner(served.url)
+        offered = capabilities()
+        for service in offered["services"].values():
+            service["downloadable"] = True
+        theirs.register(capabilities=offered)
+        words = somebody_elses(served, theirs)
+        ours.register()
+        with working(served, theirs):
+            yield served, ours, words
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_generated_request_is_answered_otherwise_than_documented(
+    world: tuple[Served, ScriptedMiner, list[str]], tmp_path: Path, kind: str
+) -> None:
+    served, miner, words = world
+    secrets: dict[str, Any] = {
+        "a client's key": served.client_key,
+        "a miner's key": miner.registration["api_key"],
+        "a miner's session": miner.registration["session_token"],
+    }
+    headers = [f"--header=Authorization: Bearer {secrets[kind]}"] if kind in secrets else []
+    least, chosen = KINDS[kind]
+    done = generate(served, words, tmp_path, "--max-examples=2", *chosen, *headers)
+    assert done.returncode == 0, done.stdout[-20_000:]
+    found = re.search(r"(\d+) generated", done.stdout)
+    assert found is not None, done.stdout[-2000:]
+    assert int(found[1]) >= least
+
+
+def test_a_word_of_somebody_elses_would_be_found(
+    world: tuple[Served, ScriptedMiner, list[str]], tmp_path: Path
+) -> None:
+    """An administrator sees everybody's jobs: there the check fails."""
+    served, _, words = world
+    only = ["--include-path=/v1/jobs", "--include-method=GET", "--phases=coverage"]
+    done = generate(served, words, tmp_path, *only, f"--header=X-API-Key: {served.admin_key}")
+    assert done.returncode == 1
+    assert "belongs to another account" in done.stdout

@@ -1,0 +1,298 @@
+"""The API's own document: complete for every route, true to the reference, and served as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
+
+from agent.coordinator.openapi.declare import AUDIENCE
+from agent.coordinator.openapi.document import document
+from agent.coordinator.openapi.examples import NoExampleError, example_of
+from agent.coordinator.routes import ROUTERS
+from agent.coordinator.routes._answers import JobCancelled
+from agent.core.errors import answerable
+from agent.core.values.fields import MalformedAnswerError
+from runners import registry
+from support.server import Served
+
+ROOT = Path(__file__).parents[3]
+REFERENCE = ROOT / "docs" / "reference.md"
+METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
+BODILESS = ("204", "304")
+
+Operation = dict[str, Any]
+
+
+def operations() -> Iterator[tuple[str, Operation]]:
+    for path, item in document()["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield f"{method.upper()} {path}", item[method]
+
+
+def answers(operation: Operation) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each answer by its status, shared ones looked up."""
+    shared = document()["components"]["responses"]
+    for status, answer in operation["responses"].items():
+        yield status, shared[answer["$ref"].rpartition("/")[2]] if "$ref" in answer else answer
+
+
+def json_contents() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every JSON body of the document, with where it stands."""
+    for call, operation in operations():
+        bodies = [("request", operation.get("requestBody", {})), *answers(operation)]
+        for part, body in bodies:
+            if "application/json" in body.get("content", {}):
+                yield f"{call} {part}", body["content"]["application/json"]
+
+
+def validator(schema: dict[str, Any]) -> Draft202012Validator:
+    """Of a schema whose references point into the document."""
+    resource = Resource(contents=document(), specification=DRAFT202012)
+    registry = Registry().with_resource("urn:openapi", resource)
+    absolute = json.loads(json.dumps(schema).replace('"#/components/', '"urn:openapi#/components/'))
+    return Draft202012Validator(absolute, registry=registry)
+
+
+CALLS = [pytest.param(operation, id=call) for call, operation in operations()]
+
+
+def named(schema: dict[str, Any]) -> set[str]:
+    """The models that a schema consists of."""
+    options = schema.get("anyOf", [schema])
+    return {one["$ref"].rpartition("/")[2] for one in options if "$ref" in one}
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_every_call_says_what_it_is(operation: Operation) -> None:
+    """A summary, a description, a group that is described, who may make it, and what every answer and parameter means."""
+    described = {tag["name"]: tag["description"] for tag in document()["tags"]}
+    assert operation["summary"]
+    assert operation["description"]
+    assert [described[tag] for tag in operation["tags"]]
+    assert operation[AUDIENCE]
+    for parameter in operation.get("parameters", ()):
+        said = parameter.get("description") or parameter["schema"].get("examples")
+        assert said, f"{parameter['name']} has neither a description nor an example"
+        assert "anyOf" not in parameter["schema"]
+    for status, answer in answers(operation):
+        assert answer["description"], status
+        assert "X-Request-ID" in answer["headers"], status
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_every_body_has_a_model_and_an_example(operation: Operation, request: pytest.FixtureRequest) -> None:
+    """Of its own name, not just any object; an answer without a body says so with its status."""
+    schemas = document()["components"]["schemas"]
+    bodies = [("request", operation.get("requestBody")), *answers(operation)]
+    for part, body in bodies:
+        for media_type, content in ((body or {}).get("content") or {}).items():
+            schema = content["schema"]
+            if media_type != "application/json":
+                assert named(schema) or schema["type"] == "string", part
+                continue
+            if part.startswith("2") or part == "request":
+                assert named(schema), part
+                assert named(schema) <= schemas.keys(), part
+                try:
+                    example_of(schema, schemas)
+                except NoExampleError as error:
+                    pytest.fail(f"{part}: {error}")
+            assert content.keys() & {"example", "examples"}, part
+    for status, answer in answers(operation):
+        assert answer.get("content") or status in BODILESS or "[HEAD " in request.node.name
+
+
+@pytest.mark.parametrize("operation", CALLS)
+def test_every_call_names_its_errors(operation: Operation) -> None:
+    """Those that follow from its key, its path and its body are there; each has the one shape and known codes."""
+    known = answerable()
+    found = set()
+    for status, answer in answers(operation):
+        if int(status) < 400:
+            continue
+        codes = answer["x-error-codes"]
+        assert {known[code].status for code in codes} == {int(status)}
+        assert "Retry-After" in answer["headers"] or status not in ("429", "503")
+        found |= set(codes)
+    assert {"INTERNAL_ERROR", "SERVICE_UNAVAILABLE", "RATE_LIMIT_EXCEEDED"} <= found
+    assert ("UNAUTHORIZED" in found) >= bool(operation["security"])
+    assert ("PAYLOAD_TOO_LARGE" in found) == ("requestBody" in operation)
+    assert not operation.get("parameters") or "VALIDATION_ERROR" in found
+
+
+def test_calls_have_names_of_their_own() -> None:
+    names = [operation["operationId"] for _, operation in operations()]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z][a-z_]+", name) for name in names)
+
+
+def test_every_route_is_in_the_document() -> None:
+    """Also those that a router has left out of it by mistake."""
+    listed = {call for call, _ in operations()}
+    for router in ROUTERS:
+        for route in router.routes:
+            for method in getattr(route, "methods", None) or ():
+                assert f"{method} /v1{route.path_format}" in listed  # type: ignore[attr-defined] # it has methods
+
+
+def test_open_calls_are_those_of_the_reference() -> None:
+    """Everything else needs a key."""
+    open_calls = {call for call, operation in operations() if operation["security"] == []}
+    for call in open_calls - {
+        "GET /v1/health",
+        "POST /v1/receipts/verify",
+        "POST /v1/login",
+        *(f"{method} /v1/session" for method in ("POST", "GET", "DELETE")),
+    }:
+        path = call.partition(" ")[2]
+        open_paths = (
+            "/v1/registry/",
+            "/v1/log/",
+            "/v1/miners/challenge",
+            "/v1/miners/admission",
+            "/v1/miners/register",
+        )
+        assert path.startswith(open_paths), call
+
+
+def test_every_schema_is_one() -> None:
+    """JSON Schema, draft 2020-12, with references that lead somewhere."""
+    for name, schema in document()["components"]["schemas"].items():
+        Draft202012Validator.check_schema(schema)
+        validator(schema).is_valid({})
+        for reference in re.findall(r'"\$ref": "(.*?)"', json.dumps(schema)):
+            assert reference.rpartition("/")[2] in document()["components"]["schemas"], name
+
+
+def test_every_example_is_valid() -> None:
+    for place, content in json_contents():
+        examples = [content["example"]] if "example" in content else []
+        examples += [one["value"] for one in content.get("examples", {}).values()]
+        for example in examples:
+            problems = [error.message for error in validator(content["schema"]).iter_errors(example)]
+            assert problems == [], place
+
+
+def test_the_references_examples_are_the_documents() -> None:
+    """Every example of the reference stands in the document; ours may say more, since answers do."""
+    document_of = dict(operations())
+    for call, values in reference_examples():
+        if call not in document_of:
+            continue
+        operation = document_of[call]
+        shown = []
+        if "requestBody" in operation:
+            shown.append(operation["requestBody"]["content"]["application/json"]["example"])
+        success = next(answer for status, answer in answers(operation) if status.startswith("2"))
+        shown.append(success["content"]["application/json"]["example"])
+        assert len(shown) == len(values), call
+        for ours, theirs in zip(shown, values, strict=True):
+            assert says(ours, theirs), f"{call}: {ours} does not say {theirs}"
+
+
+def reference_examples() -> Iterator[tuple[str, list[Any]]]:
+    text = REFERENCE.read_text(encoding="utf-8")
+    for block in re.findall(r"```jsonc\n(.*?)```", text, flags=re.DOTALL):
+        for part in re.split(r"^(?=// [A-Z]+ /)", block, flags=re.MULTILINE):
+            if heading := re.match(r"// ([A-Z]+ /\S+)", part):
+                lines = [line for line in part.splitlines() if not line.startswith("//")]
+                yield heading[1], json_values("\n".join(lines))
+    for route, body in re.findall(r"`POST (/v1/services/\S+)` \| `(.*?)` \|", text):
+        yield f"POST {route}", [json.loads(body), {"status": "submitted"}]
+
+
+def json_values(text: str) -> list[Any]:
+    values = []
+    while text := text.strip():
+        value, end = json.JSONDecoder().raw_decode(text)
+        values.append(value)
+        text = text[end:]
+    return values
+
+
+def says(ours: Any, theirs: Any) -> bool:
+    if isinstance(theirs, dict):
+        return isinstance(ours, dict) and all(
+            name in ours and says(ours[name], value) for name, value in theirs.items()
+        )
+    if isinstance(theirs, list):
+        return all(any(says(one, value) for one in ours) for value in theirs)
+    return bool(ours == theirs)
+
+
+def test_every_error_of_the_reference_can_be_answered() -> None:
+    """With its code and status."""
+    text = REFERENCE.read_text(encoding="utf-8")
+    known = {code: kind.status for code, kind in answerable().items()}
+    rows = re.findall(r"^\| `([A-Z_]+)` \| .*? \| (\d{3}) \|$", text, flags=re.MULTILINE)
+    assert rows
+    codes = document()["components"]["responses"]
+    for code, status in rows:
+        assert known.get(code) == int(status), code
+        assert code in codes
+
+
+def test_a_service_call_shows_what_it_takes() -> None:
+    """The runner's own input and, beside it, the options of any job."""
+    schemas = document()["components"]["schemas"]
+    for runner in registry.installed().values():
+        definition = runner.definition
+        if definition.route is None:
+            continue
+        body = document()["paths"][f"/v1/services/{definition.route}"]["post"]["requestBody"]
+        name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+        expected = {
+            *definition.input_model.model_fields,
+            "priority",
+            "pricing",
+            "timeout_seconds",
+            "miner_id",
+        }
+        assert schemas[name]["properties"].keys() >= expected
+        assert schemas[name]["additionalProperties"] is False
+
+
+def test_the_page_is_what_the_code_gives() -> None:
+    """docs/api.md is written by a script; what it says when it is not up to date names the command."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "pages" / "api_docs.py"), "--check"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_pages_links_lead_somewhere() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert len(anchors) == len(headings)
+    assert set(re.findall(r"\]\(#(.*?)\)", text)) <= anchors
+    for call, _ in operations():
+        assert f": `{call}`" in text
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
+def test_the_document_is_served(served: Served, prefix: str) -> None:
+    """Without a key, under both prefixes."""
+    answer = httpx.get(f"{served.url}{prefix}/openapi.json")
+    assert answer.status_code == 200
+    assert answer.json() == document()
+    assert answer.json()["openapi"].startswith("3.1")
+
+
+def test_an_answer_that_is_not_as_declared_is_the_servers_fault() -> None:
+    """It must not look like a bad request."""
+    with pytest.raises(MalformedAnswerError):
+        JobCancelled(job_id="job_1", status="running", cancelled_at="now")  # type: ignore[arg-type] # the point

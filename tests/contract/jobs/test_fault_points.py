@@ -1,0 +1,92 @@
+"""A disk that fills, and an error, at every step of the coordinator: calls are refused, repeated, and nothing is lost.
+
+Processes that die there are the campaigns' matter (tests/chaos/test_campaign.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from agent import fault_points
+from campaign import checks
+from campaign.clients import TUS
+from support.clients.scripted_miner import ScriptedMiner
+from support.server import Served
+
+LIMIT_SECONDS = 20
+RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}
+AUDIO = b"a recording " * 1000
+STEPS = [
+    "database.before_commit:_insert disk_full", "database.after_commit:_insert raise", "database.before_commit:claim disk_full",
+    "database.before_commit:_complete disk_full", "database.after_commit:_complete raise",
+    "database.before_commit:integrate disk_full", "database.before_commit:_hold disk_full",
+    "database.before_commit:save disk_full", "database.after_commit:_finish raise",
+    "artifact.writing disk_full", "artifact.received disk_full", "artifact.kept raise", "upload.writing disk_full",
+    "upload.synced raise", "log.signed raise", "log.publishing disk_full",
+]  # fmt: skip
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "plan"
+    monkeypatch.setattr(fault_points, "_plan", fault_points._Plan(path))
+    return path
+
+
+def repeated(call: Callable[[], httpx.Response]) -> httpx.Response:
+    """The first answer that is no server's error, as every client asks for it."""
+    end = time.monotonic() + LIMIT_SECONDS
+    while (answer := call()).is_server_error and time.monotonic() < end:
+        time.sleep(0.02)
+    assert answer.is_success, answer.text
+    return answer
+
+
+def upload(client: httpx.Client) -> str:
+    """Store the recording with tus. Returns the artifact's id."""
+    begin = {**TUS, "Upload-Length": str(len(AUDIO))}
+    created = repeated(lambda: client.post("/v1/uploads", headers=begin))
+    path = f"/v1/uploads/{created.json()['upload_id']}"
+    end = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < end:
+        at = repeated(lambda: client.head(path, headers=TUS)).headers
+        if "upload-artifact-id" in at:
+            return at["upload-artifact-id"]
+        offset = int(at["upload-offset"])
+        part = {**TUS, "Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+        client.patch(path, content=AUDIO[offset:], headers=part)
+    raise AssertionError("the upload never ended")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_fault_at_any_step_loses_nothing(
+    served: Served, client: httpx.Client, plan: Path, tmp_path: Path, step: str
+) -> None:
+    """A job with an input that was uploaded in two ways, to its receipt and its place in the log."""
+    miner = ScriptedMiner(served.url)
+    repeated(miner.register)
+    plan.write_text(f"{step}\n")
+    repeated(lambda: client.post("/v1/artifacts", content=AUDIO[:-1]))
+    artifact = upload(client)
+    body = {"audio_url": f"artifact:{artifact}", "model": "base", "name": "only"}
+    headers = {"Idempotency-Key": "only"}
+    job_id = repeated(
+        lambda: client.post("/v1/services/whisper/transcribe", json=body, headers=headers)
+    ).json()["job_id"]
+    leases: list[dict[str, object]] = []
+    end = time.monotonic() + LIMIT_SECONDS
+    while not leases and time.monotonic() < end:
+        leases = miner.poll(wait=1)
+    (lease,) = leases
+    repeated(lambda: miner.complete(lease, RESULTS))
+    while checks.examine_end(tmp_path / "data") and time.monotonic() < end:
+        time.sleep(0.02)
+    assert plan.with_name("plan.done").exists(), "the point was not passed"
+    assert checks.examine_end(tmp_path / "data") == []
+    assert checks.examine_database(tmp_path / "data", [job_id]) == []
+    assert checks.counts(tmp_path / "data") == {"completed": 1}

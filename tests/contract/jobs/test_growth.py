@@ -1,0 +1,126 @@
+"""Nothing that is asked all the time takes longer because the history or the queue is longer.
+
+`benchmarks/growth.py` measures it; here SQLite's own plans show it, whatever else the machine is doing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from agent.coordinator.dispatch import candidate_of
+from agent.coordinator.operations.jobs import estimates
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import queue
+from agent.core.jobs import JobState
+from runners.registry import installed
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.jobs import submit
+from support.server import Served, serve
+from support.statements import Statement, plans, recorded
+
+RESULTS = {"text": "hello", "units": 10}
+GROWING = (
+    "jobs|transactions|postings|events|receipts|results|runs|job_artifacts|artifacts|idempotency|miner_days"
+)
+# These hold only jobs that wait or run now, or that wait for their files.
+OPEN_ONLY = re.compile(
+    r"USING (COVERING )?INDEX ix_jobs_(claimable|submitted|open|running|waiting_for|lease_expiry|leased_by)\w*"
+)
+# A page of everything, newest first: along the primary key, until the page is full.
+PAGE_OF_ALL = re.compile(r"FROM \w+\s+ORDER BY \w+\.(\w+)( DESC)?\s+LIMIT \?")
+
+
+@pytest.fixture
+def traffic(tmp_path: Path) -> Iterator[tuple[Served, list[Statement]]]:
+    """A coordinator whose statements are noted."""
+    with serve(tmp_path / "data", open_enrolment=True) as served, recorded() as statements:
+        yield served, statements
+
+
+def check(served: Served, statements: list[Statement]) -> None:
+    """No statement looks through a table that grows, nor sorts what it has found in one."""
+    found = plans(served.context.database.path, statements)
+    assert found
+    for sql, steps in found.items():
+        for step in steps:
+            scan = re.match(rf"SCAN ({GROWING})\b", step)
+            if scan and not OPEN_ONLY.search(step):
+                assert PAGE_OF_ALL.search(sql), f"{step}  <-  {sql}"
+            if re.search(r"state = 'submitted' AND missing_files", sql) and re.match(
+                r"(SCAN|SEARCH) jobs\b", step
+            ):
+                assert OPEN_ONLY.search(step), f"{step}  <-  {sql}"
+            if re.search(rf"FROM ({GROWING})\b", sql):
+                assert "TEMP B-TREE FOR ORDER BY" not in step, f"{step}  <-  {sql}"
+
+
+def test_a_job_from_its_submission_to_its_receipt_uses_indexes(
+    traffic: tuple[Served, list[Statement]],
+) -> None:
+    served, statements = traffic
+    client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+    miner = ScriptedMiner(served.url)
+    miner.register()
+    job_id = submit(client)
+    (lease,) = miner.poll()
+    assert miner.http.post("/heartbeat", json={"leases": []}).status_code == 200
+    assert miner.complete(lease, RESULTS).status_code == 200
+    cancelled = submit(client, priority=1)
+    assert client.delete(f"/v1/jobs/{cancelled}").status_code == 200
+    for path in (f"jobs/{job_id}", f"jobs/{job_id}/results", f"receipts/{job_id}"):
+        assert client.get(f"/v1/{path}").status_code == 200
+    served.do(lambda context: context.database.read(job_store.anything_due, 1.0, 1.0))
+    check(served, statements)
+
+
+def test_lists_and_overviews_use_indexes(traffic: tuple[Served, list[Statement]]) -> None:
+    """With every filter, for clients and for administrators, who see the jobs of all."""
+    served, statements = traffic
+    states = [f"status={state}" for state in JobState]
+    filters = ["", *states, "type=ai-inference", *(f"{state}&type=ai-inference" for state in states)]
+    for key in (served.client_key, served.admin_key):
+        http = httpx.Client(base_url=served.url, headers={"X-API-Key": key})
+        submit(httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}))
+        for query in filters:
+            assert http.get(f"/v1/jobs?{query}").status_code == 200
+        assert http.get("/v1/wallet").status_code == 200
+        assert http.get("/v1/wallet/transactions").status_code == 200
+    assert http.get("/v1/admin/overview").status_code == 200
+    check(served, statements)
+
+
+def test_what_owners_look_at_uses_indexes(traffic: tuple[Served, list[Statement]]) -> None:
+    """Their machine with what it runs, and its earnings, however much it has done."""
+    served, statements = traffic
+    miner = ScriptedMiner(served.url)
+    miner.register()
+    submit(httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}))
+    miner.poll()
+    for key in (miner.registration["api_key"], served.admin_key):
+        http = httpx.Client(base_url=served.url, headers={"X-API-Key": key})
+        for path in ("", f"/{miner.miner_id}", f"/{miner.miner_id}/earnings"):
+            assert http.get(f"/v1/miners{path}").status_code == 200
+    check(served, statements)
+
+
+def test_a_long_queue_is_looked_at_along_indexes(
+    traffic: tuple[Served, list[Statement]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With as many waiting jobs as one look takes in, which are fewer here; estimates look at the queue as well."""
+    served, statements = traffic
+    client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+    jobs = [submit(client) for _ in range(2 * len(installed()))]
+    monkeypatch.setattr(queue, "CLAIM_WINDOW", len(jobs))
+    offered = capabilities()
+    offered["services"]["whisper_transcription"]["withheld"] = ["tiny.en"]
+    seats = {("llm_inference", "smollm2-135m-instruct"): 1}
+    candidates = [candidate_of("miner_a", 1, 1, offered), candidate_of("miner_b", 1, 0, offered, seats)]
+    waiting = served.do(lambda context: context.database.read(queue.waiting, candidates))
+    assert [job.job_id for job in waiting] == jobs[:2]  # the others are of its share for other services
+    served.do(estimates.estimates)
+    check(served, statements)

@@ -1,0 +1,271 @@
+"""The miner protocol over HTTP: how miners join, and how leases live and end."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.coordinator.operations.accounts.access import create_enrolment
+from agent.coordinator.operations.miners import leases
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.jobs import submit
+from support.server import Served, serve
+
+RESULTS = {"text": "hello", "units": 12.5, "processing_time": 0.5}
+
+
+def status(client: httpx.Client, job_id: str) -> str:
+    value: str = client.get(f"/v1/jobs/{job_id}").json()["status"]
+    return value
+
+
+def error(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_a_result_is_taken_once_and_its_repetition_gets_the_same_receipt(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    job_id = submit(client)
+    (lease,) = miner.poll()
+    body = miner.result_body(lease, RESULTS)
+    first = miner.http.post(f"/jobs/{job_id}/result", json=body)
+    again = miner.http.post(f"/jobs/{job_id}/result", json=body)
+    assert first.status_code == again.status_code == 200
+    assert first.json() == again.json()
+    other = miner.complete(lease, {**RESULTS, "text": "something else"})
+    assert error(other) == (409, "STALE_LEASE")
+    assert client.get(f"/v1/jobs/{job_id}/results").json()["results"] == RESULTS
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"units": "11"}, "units"),
+        ({"price": "0.9"}, "price"),
+        ({"unit_price": "0.0001"}, "unit_price"),
+        ({"spec_digest": "0" * 64}, "spec_digest"),
+        ({"service": "video_transcoding"}, "service"),
+        ({"unit": "banana"}, "unit"),
+        ({"origin": "another.log"}, "origin"),
+        ({"fence": 7}, "fence"),
+        ({"inputs": ()}, "inputs"),
+        ({"subject": "of other results"}, "subject"),
+    ],
+)
+def test_a_statement_that_does_not_agree_with_its_lease_is_refused(
+    client: httpx.Client, miner: ScriptedMiner, change: dict[str, Any], field: str
+) -> None:
+    """It is signed well, but says something else than was agreed; the job is not completed by it."""
+    job_id = submit(client)
+    (lease,) = miner.poll()
+    changes = {
+        name: Decimal(value) if name in ("units", "price", "unit_price") else value
+        for name, value in change.items()
+    }
+    if field == "subject":
+        changes["subject"] = miner.statement(lease, {**RESULTS, "text": "other"}).subject
+    answer = miner.http.post(f"/jobs/{job_id}/result", json=miner.result_body(lease, RESULTS, **changes))
+    assert error(answer) == (422, "RECEIPT_INVALID")
+    assert field in answer.json()["error"]["details"]["fields"]
+    assert status(client, job_id) == "running"
+    assert miner.complete(lease, RESULTS).status_code == 200
+
+
+def test_a_signature_of_another_key_is_refused(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    submit(client)
+    (lease,) = miner.poll()
+    forger = ScriptedMiner(served.url, registration=miner.registration)
+    answer = miner.http.post(f"/jobs/{lease['job_id']}/result", json=forger.result_body(lease, RESULTS))
+    assert error(answer) == (422, "RECEIPT_INVALID")
+
+
+def test_an_output_file_must_be_stored_before_its_result(client: httpx.Client, miner: ScriptedMiner) -> None:
+    submit(client)
+    (lease,) = miner.poll()
+    missing = {
+        "artifact_id": f"sha256:{'1' * 64}",
+        "url": f"/v1/artifacts/sha256:{'1' * 64}",
+        "media_type": "text/plain",
+        "size": 3,
+        "name": "a.txt",
+    }
+    answer = miner.complete(lease, {**RESULTS, "files": [missing]})
+    assert error(answer) == (422, "RECEIPT_INVALID")
+    stored = miner.upload(b"abc", "text/plain")
+    there = {**missing, "artifact_id": stored["artifact_id"], "url": f"/v1/artifacts/{stored['artifact_id']}"}
+    assert miner.complete(lease, {**RESULTS, "files": [there]}).status_code == 200
+    assert client.get(there["url"]).content == b"abc"
+
+
+def test_a_machine_fault_is_tried_elsewhere_and_fails_in_the_end(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    job_id = submit(client, max_attempts=2)
+    for attempt in (1, 2):
+        (lease,) = miner.poll()
+        assert (lease["attempt"], lease["fence"]) == (attempt, attempt)
+        answer = miner.job(lease, "fail", kind="retry", code="DISK_FULL", message="The disk is full.")
+        assert answer.status_code == 200
+    assert client.get(f"/v1/jobs/{job_id}").json()["error"] == {
+        "code": "DISK_FULL",
+        "message": "The disk is full. (tried 2 times)",
+    }
+    assert miner.job(lease, "fail", kind="retry", code="DISK_FULL", message="again").status_code == 409
+
+
+def test_a_released_lease_costs_no_attempt(client: httpx.Client, miner: ScriptedMiner) -> None:
+    submit(client, max_attempts=1)
+    (lease,) = miner.poll()
+    assert miner.job(lease, "release", reason="shutdown").json()["status"] == "submitted"
+    (again,) = miner.poll()
+    assert (again["attempt"], again["fence"]) == (1, 2)
+    assert error(miner.complete(lease, RESULTS)) == (409, "STALE_LEASE")
+    assert miner.complete(again, RESULTS).status_code == 200
+
+
+def test_a_heartbeat_renews_and_brings_back_cancellations(client: httpx.Client, miner: ScriptedMiner) -> None:
+    jobs = [submit(client) for _ in range(3)]
+    held = miner.poll(slots=3)
+    assert {lease["job_id"] for lease in held} == set(jobs)
+    assert client.delete(f"/v1/jobs/{jobs[0]}").status_code == 200
+    beat = [
+        {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 40, "counter": 1, "units": "2.5"}
+        for lease in held
+    ]
+    beat[2] = {**beat[2], "fence": beat[2]["fence"] + 1} if beat[2]["job_id"] != jobs[0] else beat[2]
+    answer = miner.http.post("/heartbeat", json={"leases": beat, "gpus": []}).json()["leases"]
+    verdicts = {(item["job_id"], item["fence"]): item["status"] for item in answer}
+    assert verdicts[jobs[0], 1] == "cancelled"
+    assert sorted(verdicts.values()) == sorted(["cancelled", "renewed", "lost"])
+    renewed = next(job_id for (job_id, _), verdict in verdicts.items() if verdict == "renewed")
+    assert client.get(f"/v1/jobs/{renewed}").json()["progress"] == 40
+
+
+def test_a_waiting_poll_hears_of_a_cancellation_at_once(client: httpx.Client, miner: ScriptedMiner) -> None:
+    """Also one that came while no poll was waiting."""
+    job_id = submit(client)
+    (lease,) = miner.poll()
+    client.delete(f"/v1/jobs/{job_id}")
+    answer = miner.http.post("/poll", json={"slots": 0, "wait": 10})
+    assert answer.json() == {"leases": [], "cancelled": [{"job_id": job_id, "fence": lease["fence"]}]}
+
+
+def test_a_lease_that_runs_out_is_given_again_and_its_late_result_still_counts(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", open_enrolment=True, lease_seconds=0.2) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        miner = ScriptedMiner(served.url)
+        miner.register()
+        job_id = submit(client)
+        (lease,) = miner.poll()
+        while served.do(leases.expire_due) == 0 and status(client, job_id) == "running":
+            pass
+        assert status(client, job_id) == "submitted"
+        assert miner.complete(lease, RESULTS).status_code == 200
+        assert status(client, job_id) == "completed"
+
+
+def test_a_new_session_ends_the_leases_of_the_old_one_except_finished_work(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    jobs = [submit(client) for _ in range(2)]
+    first, second = miner.poll(slots=2)
+    old_token = miner.http.headers["Authorization"]
+    answer = miner.register(holding=[{"job_id": first["job_id"], "fence": first["fence"]}])
+    assert answer.json()["keep"] == [{"job_id": first["job_id"], "fence": first["fence"]}]
+    assert {job_id: status(client, job_id) for job_id in jobs} == {
+        first["job_id"]: "running",
+        second["job_id"]: "submitted",
+    }
+    assert error(miner.complete(second, RESULTS)) == (409, "STALE_LEASE")
+    assert miner.complete(first, RESULTS).status_code == 200
+    stale = httpx.post(
+        f"{served.url}/v1/miners/poll", json={"slots": 1, "wait": 0}, headers={"Authorization": old_token}
+    )
+    assert error(stale) == (409, "STALE_SESSION")
+
+
+def test_joining_needs_a_token_once(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        miner = ScriptedMiner(served.url)
+        assert error(miner.register()) == (403, "FORBIDDEN")
+        token, _ = served.do(lambda context: create_enrolment(context, uses=1, valid_seconds=60))
+        assert error(miner.register(enrolment_token=f"{token}x")) == (403, "FORBIDDEN")
+        answer = miner.register(enrolment_token=token)
+        assert answer.status_code == 200
+        assert answer.json()["api_key"].startswith("aitbc_miner_")
+        assert answer.json()["miner_id"] == miner.miner_id
+        again = miner.register()
+        assert (again.status_code, again.json()["api_key"]) == (200, None)
+        assert again.json()["session"] == 2
+        assert error(ScriptedMiner(served.url).register(enrolment_token=token)) == (403, "FORBIDDEN")
+
+
+def test_a_registration_is_signed_for_this_nonce_and_this_key(served: Served) -> None:
+    miner = ScriptedMiner(served.url)
+    body = miner.registration_body()
+    stranger = ScriptedMiner(served.url).registration_body()
+    for change in (
+        {"signature": stranger["signature"]},
+        {"public_key": stranger["public_key"]},
+        {"nonce": stranger["nonce"]},
+    ):
+        assert error(miner.http.post("/register", json={**body, **change})) == (401, "UNAUTHORIZED")
+    assert miner.http.post("/register", json=body).status_code == 200
+    assert error(miner.http.post("/register", json=body)) == (401, "UNAUTHORIZED")
+
+
+def test_a_miner_gets_only_what_it_offers(client: httpx.Client, served: Served) -> None:
+    job_id = submit(client)
+    offered = capabilities()
+    del offered["services"]["whisper_transcription"]
+    miner = ScriptedMiner(served.url)
+    miner.register(capabilities=offered)
+    assert miner.poll(wait=0.2) == []
+    beat = {"leases": [], "gpus": [], "capabilities": capabilities()}
+    assert miner.http.post("/heartbeat", json=beat).status_code == 200
+    assert [lease["job_id"] for lease in miner.poll()] == [job_id]
+
+
+def test_a_job_whose_files_never_come_fails(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", input_wait_seconds=0.05) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        model = {"type": "python", "entrypoint": "model.py"}
+        job_id = client.post("/v1/jobs", json={"type": "ai-inference", "model": model}).json()["job_id"]
+        while status(client, job_id) == "submitted":
+            served.do(leases.expire_due)
+        assert client.get(f"/v1/jobs/{job_id}").json()["error"]["code"] == "INPUT_MISSING"
+
+
+def test_a_finished_job_cannot_be_cancelled(client: httpx.Client, miner: ScriptedMiner) -> None:
+    job_id = submit(client)
+    (lease,) = miner.poll()
+    miner.complete(lease, RESULTS)
+    assert error(client.delete(f"/v1/jobs/{job_id}")) == (409, "JOB_ALREADY_COMPLETED")
+
+
+def test_nothing_that_was_answered_is_forgotten_by_a_restart(tmp_path: Path) -> None:
+    """Jobs, leases, results and receipts are there again, and a running lease lives on."""
+    with serve(tmp_path / "data", open_enrolment=True) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        miner = ScriptedMiner(served.url)
+        miner.register()
+        done, running = submit(client), submit(client)
+        by_job = {lease["job_id"]: lease for lease in miner.poll(slots=2)}
+        assert miner.complete(by_job[done], RESULTS).status_code == 200
+        receipt = client.get(f"/v1/receipts/{done}").json()
+        key, token = served.client_key, miner.http.headers["Authorization"]
+    with serve(tmp_path / "data", open_enrolment=True) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": key})
+        assert client.get(f"/v1/receipts/{done}").json() == receipt
+        assert status(client, running) == "running"
+        miner.url = served.url
+        miner.http = httpx.Client(base_url=f"{served.url}/v1/miners", headers={"Authorization": token})
+        assert miner.complete(by_job[running], RESULTS).status_code == 200
+        assert status(client, running) == "completed"

@@ -1,0 +1,275 @@
+"""`POST /v1/registry/services/validate`: what real requests are refused for, all at once, and what is worth knowing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
+
+from agent.coordinator.operations import supply
+from agent.coordinator.operations.jobs import estimates
+from runners import registry
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.server import Served
+
+PATH = "/v1/registry/services/validate"
+LLM = {"model": "llama-7b", "prompt": "Hello world", "max_tokens": 256}
+
+GOOD: dict[str, list[dict[str, Any]]] = {
+    "whisper_transcription": [
+        {"audio_url": "https://example.com/audio.mp3", "model": "base", "language": "en", "task": "transcribe"},
+        {"audio_url": f"artifact:sha256:{'0' * 64}", "output_formats": ["srt", "vtt"], "temperature": 0.2},
+    ],
+    "image_generation": [
+        {"prompt": "A sunset", "model": "stable-diffusion-1.5", "size": "1024x1024", "num_images": 1, "steps": 20},
+        {"prompt": "A sunset", "model": "sdxl", "seed": 7},
+    ],
+    "llm_inference": [
+        LLM,
+        {"model": "llama-7b", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0, "stop": ["\n"]},
+    ],
+    "video_transcoding": [
+        {"input_url": "https://example.com/v.mp4", "output_format": "mp4", "codec": "h264", "resolution": "1920x1080"},
+        {"input_url": "https://example.com/v.mp4", "output_format": "gif", "fps": 12.5},
+    ],
+    "blender_rendering": [
+        {"blend_file_url": "https://example.com/s.blend", "engine": "cycles", "resolution_x": 1920, "samples": 128},
+        {"blend_file_url": "https://example.com/s.blend", "frames": "1-48", "video": True},
+        {"blend_file_url": "https://example.com/s.blend", "frames": [1, 2, 9]},
+    ],
+    "ai_inference": [
+        {"model": {"type": "python", "entrypoint": "model.py", "requirements": ["numpy", "torch"]}},
+        {
+            "model": {"entrypoint": "model.py", "source": {"inline": "def predict(i): ..."}},
+            "input": {"type": "image", "format": "jpeg", "source": "https://example.com/cat.jpeg"},
+            "output": {"type": "json"},
+            "parameters": {"threshold": 0.5},
+        },
+    ],
+}  # fmt: skip
+
+BAD: dict[str, list[dict[str, Any]]] = {
+    "whisper_transcription": [
+        {},
+        {"audio_url": 5},
+        {"audio_url": "https://a.b/c", "task": "sing"},
+        {"audio_url": "https://a.b/c", "temperature": "0.2"},
+        {"audio_url": "https://a.b/c", "temperature": 2},
+        {"audio_url": "https://a.b/c", "word_timestamps": "yes"},
+        {"audio_url": "https://a.b/c", "volume": 11},
+    ],
+    "image_generation": [
+        {},
+        {"prompt": "A sunset", "num_images": "1"},
+        {"prompt": "A sunset", "num_images": 0},
+        {"prompt": "A sunset", "steps": True},
+        {"prompt": None},
+    ],
+    "llm_inference": [
+        {"model": "llama-7b", "prompt": ["Hi"]},
+        {"model": "llama-7b", "messages": [{"role": "wizard", "content": "Hi"}]},
+        {"prompt": "Hi"},
+        {**LLM, "max_tokens": 0},
+        {**LLM, "max_tokens": 2.5},
+    ],
+    "video_transcoding": [
+        {"output_format": "mp4"},
+        {"input_url": "https://a.b/c", "output_format": "exe"},
+        {"input_url": "https://a.b/c", "fps": "25"},
+        {"input_url": "https://a.b/c", "resolution": 1080},
+    ],
+    "blender_rendering": [
+        {},
+        {"blend_file_url": "https://a.b/c", "samples": "128"},
+        {"blend_file_url": "https://a.b/c", "resolution_x": 1},
+        {"blend_file_url": "https://a.b/c", "engine": "workbench"},
+        {"blend_file_url": "https://a.b/c", "frames": {"first": 1}},
+    ],
+    "ai_inference": [
+        {},
+        {"model": {"entrypoint": "../model.py"}},
+        {"model": {"entrypoint": "model.py", "requirements": "numpy"}},
+        {"model": {"entrypoint": "model.py"}, "output": {"type": "xml"}},
+        {"model": {"entrypoint": "model.py"}, "parameters": [1]},
+    ],
+}
+
+
+@pytest.fixture
+def validate(served: Served, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Asks without a key. Returns the answer's JSON."""
+    monkeypatch.setattr(supply, "CACHE_SECONDS", 0.0)
+
+    def ask(service_id: str, data: Any, status: int = 200) -> Any:
+        answer = httpx.post(f"{served.url}{PATH}", json={"service_id": service_id, "request_data": data})
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    return ask
+
+
+def offer(served: Served, service_id: str = "llm_inference", **changes: Any) -> ScriptedMiner:
+    """An online miner that offers a service with these capabilities."""
+    offered = capabilities()
+    offered["services"] = {service_id: {**offered["services"][service_id], **changes}}
+    miner = ScriptedMiner(served.url)
+    miner.register(capabilities=offered)
+    return miner
+
+
+def fields(findings: list[dict[str, str]]) -> dict[str, str]:
+    return {finding["field"]: finding["message"] for finding in findings}
+
+
+@pytest.mark.parametrize("service_id", ["llm_inference", "llm-inference"])
+def test_the_references_request_is_valid(
+    validate: Callable[..., Any], served: Served, service_id: str
+) -> None:
+    """Where a miner has the model: nothing to say."""
+    offer(served, models=["llama-7b"])
+    assert validate(service_id, LLM) == {"valid": True, "errors": [], "warnings": []}
+
+
+def test_all_faults_are_named_at_once(validate: Callable[..., Any], served: Served) -> None:
+    """Bad fields, an unknown model, a bad address and bad options, each with its path."""
+    offer(served, "whisper_transcription")
+    data = {
+        "audio_url": "https://localhost/a.mp3",
+        "model": "tiny.em",
+        "temperature": 7,
+        "priority": 10,
+        "timeout_seconds": 10**7,
+        "pricing": {"max_cost": 1},
+    }
+    answer = validate("whisper_transcription", data)
+    assert answer["valid"] is False
+    found = fields(answer["errors"])
+    assert found.keys() == {"audio_url", "model", "temperature", "priority", "pricing.max_cost"}
+    assert "Did you mean tiny.en?" in found["model"]
+    assert fields(answer["warnings"]) == {"model": "did you mean tiny.en?"}
+    assert "timeout_seconds" in fields(
+        validate("whisper_transcription", {"audio_url": "https://a.b/c", "timeout_seconds": 10**7})["errors"]
+    )
+
+
+def test_a_nested_fault_has_its_path(validate: Callable[..., Any]) -> None:
+    data = {"model": {"entrypoint": "model.py", "source": "http://a.b/c"}, "input": {"format": "?"}}
+    found = fields(validate("ai_inference", data)["errors"])
+    assert found.keys() == {"model.source", "input.format"}
+    assert fields(validate("ai_inference", {"model": "resnet"})["errors"]).keys() == {"model"}
+
+
+def test_an_adapter_that_is_not_there_is_named(validate: Callable[..., Any]) -> None:
+    data = {"prompt": "A sunset", "model": "sdxl", "loras": [{"name": "lcm-lora-sdx"}]}
+    (error,) = validate("image_generation", data)["errors"]
+    assert "Did you mean lcm-lora-sdxl?" in error["message"]
+
+
+def test_it_says_what_real_requests_say(validate: Callable[..., Any], client: httpx.Client) -> None:
+    """Over every good and bad example of every service call: the same verdict, the same fields."""
+    routes = {
+        one["service_id"]: one["route"] for one in client.get("/v1/registry/services").json()["services"]
+    }
+    for service_id, route in routes.items():
+        if route is None:
+            continue
+        for data in (*GOOD[service_id], *BAD[service_id]):
+            verdict = validate(service_id, data)
+            answer = client.post(route, json=data)
+            if answer.status_code == 201:
+                assert verdict["errors"] == [], data
+                continue
+            real = answer.json()["error"]["details"]["fields"]
+            missing_artifact = set(real) - set(fields(verdict["errors"]))
+            assert fields(verdict["errors"]) == real or missing_artifact == {"audio_url"}, data
+
+
+@pytest.mark.parametrize("service_id", sorted(GOOD))
+def test_what_is_published_is_what_validates(served: Served, service_id: str) -> None:
+    """JSON Schema and model agree on every example."""
+    assert GOOD.keys() == BAD.keys() == registry.installed().keys()
+    schema = httpx.get(f"{served.url}/v1/registry/services/{service_id}/schema").json()
+    Draft202012Validator.check_schema(schema)
+    validator = Draft202012Validator(schema)
+    model = registry.installed()[service_id].definition.input_model
+    for data in GOOD[service_id]:
+        validator.validate(data)
+        model.model_validate_json(json.dumps(data), strict=True)  # as requests are
+    for data in BAD[service_id]:
+        assert not validator.is_valid(data), data
+        with pytest.raises(ValidationError):
+            model.model_validate_json(json.dumps(data), strict=True)
+
+
+def test_an_unknown_service_is_not_found(validate: Callable[..., Any]) -> None:
+    error = validate("llm_inferense", LLM, status=404)["error"]
+    assert error["code"] == "NOT_FOUND"
+    assert "Did you mean llm_inference?" in error["message"]
+
+
+@pytest.mark.parametrize("data", [None, [], "text", 5, True])
+def test_what_is_no_object_is_refused(validate: Callable[..., Any], data: Any) -> None:
+    assert "request_data" in validate("llm_inference", data, status=422)["error"]["details"]["fields"]
+
+
+def test_a_service_that_nobody_offers_is_warned_of(validate: Callable[..., Any], served: Served) -> None:
+    answer = validate("llm_inference", LLM)
+    assert answer["valid"] is True
+    assert fields(answer["warnings"]).keys() == {"service_id"}
+    offer(served, models=["llama-7b"]).http.post("/heartbeat", json={"leases": [], "paused": "by hand"})
+    assert fields(validate("llm_inference", LLM)["warnings"]).keys() == {"service_id"}
+
+
+def test_a_model_that_no_miner_has_is_warned_of(validate: Callable[..., Any], served: Served) -> None:
+    """Unless it can be fetched, the job would wait; also for one that its only miner withholds."""
+    offer(served, models=["qwen3-8b"])
+    assert "would wait" in fields(validate("llm_inference", LLM)["warnings"])["model"]
+    miner = offer(served, models=["llama-7b"], withheld=["llama-7b"])
+    assert "would wait" in fields(validate("llm_inference", LLM)["warnings"])["model"]
+    miner.http.close()
+    offer(served, models=[], downloadable=True)
+    assert "will fetch it first" in fields(validate("llm_inference", LLM)["warnings"])["model"]
+
+
+def test_a_limit_below_every_price_is_warned_of(validate: Callable[..., Any], served: Served) -> None:
+    offer(served, models=["llama-7b"], unit_price="0.02")
+    offer(served, models=["llama-7b"], unit_price="0.01")
+    low = {**LLM, "pricing": {"max_cost": "0.009"}}
+    warnings = fields(validate("llm_inference", low)["warnings"])
+    assert warnings.keys() == {"pricing.max_cost"}
+    assert "at least 0.01" in warnings["pricing.max_cost"]
+    assert validate("llm_inference", {**LLM, "pricing": {"max_cost": "0.01"}})["warnings"] == []
+
+
+def test_the_definition_tells_price_and_speed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the miners that are online: lowest and median price, best and median score; nothing while there are none."""
+    monkeypatch.setattr(supply, "CACHE_SECONDS", 0.0)
+
+    def shown() -> dict[str, Any]:
+        return httpx.get(f"{served.url}/v1/registry/services/llm_inference").json()
+
+    assert (shown()["price"], shown()["speed"], shown()["durations"]) == (None, None, [])
+    for price, value in (("0.03", 50.0), ("0.01", 10.0), ("0.02", 30.0)):
+        offer(served, unit_price=price, score={"metric": "token/s", "value": value})
+    assert shown()["price"] == {"lowest": "0.01", "typical": "0.02"}
+    assert shown()["speed"] == {"metric": "token/s", "best": 50.0, "typical": 30.0}
+
+
+def test_the_definition_tells_how_long_runs_take(
+    client: httpx.Client, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Measured on completed jobs, by model."""
+    monkeypatch.setattr(estimates, "REFRESH_SECONDS", 0.0)
+    client.post("/v1/services/whisper/transcribe", json=GOOD["whisper_transcription"][0])
+    (lease,) = miner.poll()
+    miner.complete(
+        lease, {"text": "", "language": "en", "duration": 1, "segments": [], "files": [], "units": 1}
+    )
+    (duration,) = client.get("/v1/registry/services/whisper-transcription").json()["durations"]
+    assert duration["model"] == "base"
+    assert duration["seconds"] >= 0

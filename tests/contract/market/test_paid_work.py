@@ -1,0 +1,218 @@
+"""Who pays for a run that brings no result: whoever caused that, by the units that the run had metered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.coordinator.operations.miners import leases
+from agent.coordinator.store import ledger
+from agent.core.jobs import DEADLINE_GRACE_SECONDS
+from agent.core.values.quantities import format_time
+from aitbc.settlement import parse_settlement
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.jobs import job, submit
+from support.server import Served
+
+PRICE = Decimal("0.001")
+
+
+def balance(client: httpx.Client) -> Decimal:
+    return Decimal(client.get("/v1/wallet").raise_for_status().json()["balance"])
+
+
+def beat(miner: ScriptedMiner, lease: dict[str, Any], **told: Any) -> str:
+    said = {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 40, **told}
+    answer = miner.http.post("/heartbeat", json={"leases": [said], "gpus": []}).raise_for_status()
+    status: str = answer.json()["leases"][0]["status"]
+    return status
+
+
+@contextmanager
+def later(served: Served, seconds: float) -> Iterator[None]:
+    """The coordinator's clock for requests is so much ahead."""
+    context = served.context
+    before: Callable[[], float] = context.clock
+    object.__setattr__(context, "clock", lambda: time.time() + seconds)
+    try:
+        yield
+    finally:
+        object.__setattr__(context, "clock", before)
+
+
+def fail(miner: ScriptedMiner, lease: dict[str, Any], kind: str, **more: Any) -> None:
+    failure = {"kind": kind, "code": "DEADLINE_EXCEEDED", "message": "The job ran too long.", **more}
+    miner.job(lease, "fail", **failure).raise_for_status()
+
+
+def test_a_run_that_the_clients_limits_end_is_paid_by_its_units(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    """What was streamed before a timeout is no gift; everybody who tells of money tells the same."""
+    before = balance(client)
+    job_id = submit(client, pricing={"max_cost": "0.5"})
+    fail(miner, miner.poll()[0], "fail", units="80")
+    assert balance(client) == before - 80 * PRICE
+    failed = job(client, job_id)
+    assert (failed["status"], failed["cost"]) == ("failed", "0.08")
+    transactions = client.get("/v1/wallet/transactions").json()["transactions"]
+    paid = next(item for item in transactions if item.get("job_id") == job_id)
+    assert (paid["status"], paid["amount"], paid["refunded"]) == ("settled", "0.08", "0.42")
+    assert paid["miner_id"] == miner.miner_id
+    assert served.do(lambda context: context.database.read(ledger.faults)) == []
+
+
+def test_what_a_client_pays_for_a_failure_is_bounded_by_max_cost(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    before = balance(client)
+    submit(client, pricing={"max_cost": "0.5"})
+    fail(miner, miner.poll()[0], "fail", units="999999999")
+    assert balance(client) == before - Decimal("0.5")
+
+
+def test_a_machines_failure_costs_nothing(client: httpx.Client, miner: ScriptedMiner) -> None:
+    before = balance(client)
+    job_id = submit(client, pricing={"max_cost": "0.5"}, max_attempts=1)
+    fail(miner, miner.poll()[0], "retry", units="80")
+    assert job(client, job_id)["cost"] == "0"
+    assert balance(client) == before
+
+
+def test_a_failure_without_units_pays_what_was_reported_last(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    """A heartbeat or an event without units leaves them as they are."""
+    before = balance(client)
+    submit(client, pricing={"max_cost": "0.5"})
+    lease = miner.poll()[0]
+    assert beat(miner, lease, units="30") == "renewed"
+    assert beat(miner, lease) == "renewed"
+    events = [{"kind": "progress", "data": {"progress": 50}}]
+    miner.job(lease, "events", events=events).raise_for_status()
+    fail(miner, lease, "fail")
+    assert balance(client) == before - 30 * PRICE
+
+
+def test_seconds_of_a_slot_cannot_be_more_than_have_passed(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    """Where the unit is time, a miner that makes a failure up is paid for no more time than it had."""
+    before = balance(client)
+    model = {"type": "python", "entrypoint": "model.py", "source": {"inline": "def predict(input): ..."}}
+    body = {"type": "ai-inference", "model": model, "pricing": {"max_cost": "1"}}
+    client.post("/v1/jobs", json=body).raise_for_status()
+    fail(miner, miner.poll()[0], "fail", units="900")
+    assert before - balance(client) < 60 * PRICE
+
+
+def test_a_late_failure_is_paid_as_one_in_time(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    before = balance(client)
+    job_id = submit(client, pricing={"max_cost": "0.5"}, timeout_seconds=600)
+    lease = miner.poll()[0]
+    with later(served, 61):
+        assert served.do(leases.expire_due) == 1
+        assert job(client, job_id)["status"] == "submitted"
+        fail(miner, lease, "fail", units="10")
+    assert job(client, job_id)["status"] == "failed"
+    assert balance(client) == before - 10 * PRICE
+
+
+def test_a_job_cannot_be_kept_beyond_its_deadline_by_registering_again(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    """Nor do units count that are reported after it: a cancellation then costs the work until the deadline."""
+    before = balance(client)
+    job_id = submit(client, timeout_seconds=1, pricing={"max_cost": "0.5"})
+    lease = miner.poll()[0]
+    assert beat(miner, lease, units="1") == "renewed"
+    held = [{"job_id": job_id, "fence": lease["fence"]}]
+    with later(served, 1 + DEADLINE_GRACE_SECONDS + 40):
+        # The lease that the claim gave lives for its minute; nothing makes it longer.
+        miner.register(holding=held)
+        beat(miner, lease, units="400")
+        miner.job(lease, "events", events=[{"kind": "progress", "data": {"progress": 9, "units": "400"}}])
+        served.do(leases.expire_due)
+        miner.register(holding=held)
+        assert job(client, job_id)["status"] == "submitted"
+        assert beat(miner, lease, units="400") == "lost"
+        assert job(client, job_id)["status"] == "submitted"
+        other = ScriptedMiner(served.url)
+        other.register()
+        (again,) = other.poll()
+        assert again["job_id"] == job_id
+    client.delete(f"/v1/jobs/{job_id}").raise_for_status()
+    assert balance(client) >= before - PRICE
+
+
+def test_units_after_the_deadline_do_not_count_for_a_cancellation(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    before = balance(client)
+    job_id = submit(client, timeout_seconds=1, pricing={"max_cost": "0.5"})
+    lease = miner.poll()[0]
+    beat(miner, lease, units="1")
+    with later(served, 1 + DEADLINE_GRACE_SECONDS + 1):
+        beat(miner, lease, units="400")
+        miner.job(lease, "events", events=[{"kind": "progress", "data": {"progress": 9, "units": "400"}}])
+        client.delete(f"/v1/jobs/{job_id}").raise_for_status()
+    assert balance(client) == before - PRICE
+
+
+def test_the_log_has_what_was_paid_for_a_failure(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    job_id = submit(client, pricing={"max_cost": "0.5"})
+    fail(miner, miner.poll()[0], "fail", units="80")
+    ((_, leaf),) = served.do(
+        lambda context: context.database.read(lambda connection: list(ledger.closed_payments(connection)))
+    )
+    settlement = parse_settlement((leaf or "").encode())
+    assert (settlement.job_id, settlement.outcome, settlement.receipt_id) == (job_id, "failed", None)
+    assert (settlement.paid, settlement.miner_id) == (Decimal("0.08"), miner.miner_id)
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("started_at", {"started_at": "2020-01-01T00:00:00Z"}),
+        ("finished_at", {"started_at": "2099-01-01T00:00:00Z", "finished_at": "2099-01-01T00:00:03Z"}),
+        ("finished_at", {"finished_at": "2020-01-01T00:00:00Z"}),
+        ("runner", {"runner_name": "another"}),
+        ("runner", {"runner_version": "2"}),
+    ],
+)
+def test_times_and_runner_of_a_statement_are_those_of_the_run(
+    client: httpx.Client, miner: ScriptedMiner, field: str, change: dict[str, str]
+) -> None:
+    """A run in another year, one that ends before it starts, and a runner that the miner has not registered are refused."""
+    submit(client)
+    lease = miner.poll()[0]
+    results = {"text": "hello", "units": 1}
+    body = miner.result_body(lease, results, **change)
+    answer = miner.http.post(f"/jobs/{lease['job_id']}/result", json=body)
+    assert answer.status_code == 422
+    assert field in answer.json()["error"]["details"]["fields"]
+    assert miner.complete(lease, results).status_code == 200
+
+
+def test_a_clock_that_is_a_little_wrong_and_an_upgrade_meanwhile_cost_no_work(
+    client: httpx.Client, miner: ScriptedMiner
+) -> None:
+    job_id = submit(client)
+    lease = miner.poll()[0]
+    upgraded = capabilities()
+    for service in upgraded["services"].values():
+        service["version"] = "2"
+    miner.register(capabilities=upgraded, holding=[{"job_id": job_id, "fence": lease["fence"]}])
+    finished_at = format_time(time.time() + 200)
+    body = miner.result_body(lease, {"text": "hello", "units": 1}, finished_at=finished_at)
+    assert miner.http.post(f"/jobs/{job_id}/result", json=body).status_code == 200

@@ -1,0 +1,364 @@
+"""Webhooks: signed messages that reach their receivers, and nobody else."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Connection, event
+from standardwebhooks.webhooks import WebhookVerificationError
+
+from agent.coordinator.store import webhooks as store
+from agent.core.values.quantities import parse_time
+from support.clients.scripted_miner import ScriptedMiner
+from support.jobs import WHISPER, submit
+from support.receiver import PUBLIC, Receiver
+from support.server import Served, serve
+
+HOOK = "https://hooks.example/jobs?of=mine"
+RESULTS = {"text": "a secret transcript", "units": 1.5, "processing_time": 0.5}
+LIMIT_SECONDS = 15
+QUICK = {"retry_delays": [0.05, 0.05, 0.05], "timeout_seconds": 5}
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver().running() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def stage(receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A coordinator in the receiver's network, with the webhook settings that are given."""
+    monkeypatch.setattr("agent.coordinator.webhook_sender.internet", receiver.network)
+
+    @contextmanager
+    def start(**webhooks: Any) -> Iterator[Stage]:
+        settings = {**QUICK, **webhooks}
+        with serve(tmp_path / "data", open_enrolment=True, webhooks=settings) as served:
+            miner = ScriptedMiner(served.url)
+            assert miner.register().status_code == 200
+            yield Stage(served, miner)
+
+    return start
+
+
+class Stage:
+    """A coordinator with a miner, and two clients."""
+
+    def __init__(self, served: Served, miner: ScriptedMiner) -> None:
+        self.served = served
+        self.miner = miner
+        self.client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        self.other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
+
+    def finish(self, url: str = HOOK, client: httpx.Client | None = None) -> str:
+        """A job that is completed. Returns its id."""
+        job_id = submit(client or self.client, webhook_url=url)
+        (lease,) = self.miner.poll()
+        assert self.miner.complete(lease, RESULTS).status_code == 200
+        return job_id
+
+    def secret(self) -> str:
+        secret: str = self.client.get("/v1/webhooks/secret").json()["secret"]
+        return secret
+
+    def webhook(self, job_id: str, *states: str) -> dict[str, Any]:
+        """The job's one message, once it is in one of the states."""
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while True:
+            (webhook,) = self.client.get(f"/v1/jobs/{job_id}/webhooks").json()["webhooks"]
+            if webhook["status"] in states:
+                return webhook
+            assert time.monotonic() < deadline, webhook
+            time.sleep(0.01)  # between two looks
+
+
+def test_each_end_of_a_job_is_told_once_and_verifies(stage: Any, receiver: Receiver) -> None:
+    """With the library that receivers use. The messages are thin: no results, no inputs."""
+    with stage() as on:
+        secret = on.secret()
+        completed = on.finish()
+        failed = submit(on.client, webhook_url=HOOK)
+        (lease,) = on.miner.poll()
+        assert on.miner.job(lease, "fail", kind="fail", code="INPUT_BAD", message="a secret").is_success
+        cancelled = submit(on.client, webhook_url=HOOK)
+        on.client.delete(f"/v1/jobs/{cancelled}")
+        submit(on.client)
+        messages = {item.webhook_id: item for item in receiver.wait(3)}
+        payloads = {
+            job_id: messages[f"msg_{job_id[4:]}"].verified(secret)
+            for job_id in (completed, failed, cancelled)
+        }
+        service = {"service_id": "whisper_transcription"}
+        for job_id, status, more in (
+            (completed, "completed", {}),
+            (failed, "failed", {"error": {"code": "INPUT_BAD"}}),
+            (cancelled, "cancelled", {}),
+        ):
+            job = on.client.get(f"/v1/jobs/{job_id}").json()
+            assert payloads[job_id] == {
+                "type": f"job.{status}",
+                "timestamp": job[f"{status}_at"],
+                "data": {"job_id": job_id, "status": status, **service, **more},
+            }
+            webhook = on.webhook(job_id, "delivered")
+            assert (webhook["attempts"], webhook["last_status_code"], webhook["url"]) == (1, 204, HOOK)
+            assert "last_error" not in webhook
+        assert {item.path for item in messages.values()} == {"/jobs?of=mine"}
+        assert b"secret" not in b"".join(item.body for item in messages.values())
+        assert len(receiver.received) == 3
+        with pytest.raises(WebhookVerificationError):
+            messages[f"msg_{completed[4:]}"].verified("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+
+
+def test_a_failed_attempt_is_repeated_with_the_same_id_and_a_new_signature(
+    stage: Any, receiver: Receiver
+) -> None:
+    receiver.answers.extend([500, (302, {"Location": "https://hooks.example/elsewhere"}), 404])
+    with stage() as on:
+        job_id = on.finish()
+        messages = receiver.wait(4)
+        assert {item.webhook_id for item in messages} == {f"msg_{job_id[4:]}"}
+        assert {item.path for item in messages} == {"/jobs?of=mine"}
+        assert len({item.body for item in messages}) == 1
+        for item in messages:
+            item.verified(on.secret())
+        assert on.webhook(job_id, "delivered")["attempts"] == 4
+
+
+def test_after_the_last_attempt_the_message_has_failed(stage: Any, receiver: Receiver) -> None:
+    receiver.answers.extend([500, 500, (307, {"Location": "https://127.0.0.1/"})])
+    with stage(retry_delays=[0.05, 0.05]) as on:
+        webhook = on.webhook(on.finish(), "failed")
+        assert (webhook["attempts"], webhook["last_status_code"]) == (3, 307)
+        assert webhook["last_error"] == "answered 307; redirects are not followed"
+        assert "next_attempt_at" not in webhook
+        assert len(receiver.received) == 3
+        assert set(receiver.reached) == {PUBLIC}
+
+
+def test_a_receiver_that_asks_for_a_pause_gets_it(stage: Any, receiver: Receiver) -> None:
+    receiver.answers.append((503, {"Retry-After": "3600"}))
+    with stage() as on:
+        job_id = on.finish()
+        receiver.wait(1)
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while "last_status_code" not in (webhook := on.webhook(job_id, "pending")):
+            assert time.monotonic() < deadline
+        gap = parse_time(webhook["next_attempt_at"]) - parse_time(webhook["last_attempt_at"])
+        assert 3600 <= gap < 3660
+
+
+def test_a_receiver_that_is_gone_gets_nothing_more_for_jobs_from_before(
+    stage: Any, receiver: Receiver
+) -> None:
+    """A job that names it afterwards is told again: its client wants it so."""
+    receiver.answers.append(410)
+    with stage() as on:
+        before = submit(on.client, webhook_url=HOOK)
+        (lease,) = on.miner.poll()
+        first = on.finish()
+        assert on.webhook(first, "gone")["last_status_code"] == 410
+        assert on.miner.complete(lease, RESULTS).status_code == 200
+        assert on.webhook(before, "gone")["attempts"] == 0
+        after = on.finish()
+        on.webhook(after, "delivered")
+        assert [item.webhook_id for item in receiver.received] == [f"msg_{first[4:]}", f"msg_{after[4:]}"]
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("http://hooks.example/", "https://"),
+        ("ftp://hooks.example/", "https://"),
+        ("hooks.example", "https://"),
+        ("", "https://"),
+        ("https://127.0.0.1/", "private"),
+        ("https://10.1.2.3/", "private"),
+        ("https://[::1]/", "private"),
+        ("https://[::ffff:169.254.169.254]/latest", "private"),
+        ("https://localhost/", "private"),
+        ("https://printer.local/", "private"),
+        ("https://2130706433/", "private"),
+        ("https://user:secret@hooks.example/", "password"),
+        ("https://hooks.example:22/", "port"),
+        ("https://hooks.example:99999/", "URL"),
+        ("https://[broken", "URL"),
+        ("https://exa mple/", "URL"),
+        (f"https://hooks.example/{'x' * 2000}", "2000"),
+    ],
+)
+def test_an_address_that_nothing_would_be_sent_to_is_refused_at_once(
+    client: httpx.Client, address: str, words: str
+) -> None:
+    """In job bodies and in service calls alike."""
+    for path, body in (
+        ("/v1/services/whisper/transcribe", WHISPER),
+        ("/v1/jobs", {"type": "whisper-transcription", "parameters": WHISPER}),
+    ):
+        answer = client.post(path, json={**body, "webhook_url": address})
+        assert answer.status_code == 422, answer.text
+        assert words in answer.json()["error"]["details"]["fields"]["webhook_url"]
+    assert client.get("/v1/jobs").json()["total"] == 0
+
+
+def test_a_name_that_leads_inside_is_not_connected_to(stage: Any, receiver: Receiver) -> None:
+    receiver.names["inside.example"] = lambda: ["10.0.0.7"]
+    receiver.names["both.example"] = lambda: [PUBLIC, "::1"]
+    with stage(retry_delays=[0.01]) as on:
+        for host in ("inside.example", "both.example"):
+            webhook = on.webhook(on.finish(f"https://{host}/"), "failed")
+            assert webhook["last_error"] == f"{host} is not on the public internet"
+            assert "last_status_code" not in webhook
+        assert on.webhook(on.finish("https://nowhere.example/"), "failed")["last_error"] == (
+            "There is no host nowhere.example"
+        )
+        assert receiver.reached == []
+
+
+def test_a_name_whose_answer_changes_leads_nowhere_inside(stage: Any, receiver: Receiver) -> None:
+    """Each connection goes to the address that was checked for it, and is looked up anew for the next."""
+    answers = iter([[PUBLIC], ["127.0.0.1"], ["169.254.169.254"]])
+    receiver.names["hooks.example"] = lambda: next(answers)
+    receiver.answers.append(500)
+    with stage(retry_delays=[0.05, 0.05]) as on:
+        webhook = on.webhook(on.finish(), "failed")
+        assert webhook["attempts"] == 3
+        assert receiver.reached == [PUBLIC]
+
+
+def test_a_fault_of_ours_ends_like_any_other(stage: Any, receiver: Receiver) -> None:
+    """And not in attempts without an end."""
+    receiver.names["hooks.example"] = lambda: [str(1 // 0)]
+    with stage(retry_delays=[0.01]) as on:
+        webhook = on.webhook(on.finish(), "failed")
+        assert (webhook["attempts"], "could not send" in webhook["last_error"]) == (2, True)
+
+
+def test_a_server_with_another_certificate_gets_no_message(stage: Any, receiver: Receiver) -> None:
+    receiver.names["other.example"] = lambda: [PUBLIC]
+    with stage(retry_delays=[0.01]) as on:
+        webhook = on.webhook(on.finish("https://other.example/"), "failed")
+        assert webhook["last_error"].startswith("the certificate is not valid")
+        assert receiver.received == []
+
+
+def test_a_slow_receiver_holds_up_neither_others_nor_its_own_clients_others(
+    stage: Any, receiver: Receiver
+) -> None:
+    gate = threading.Event()
+    with stage(max_concurrent=4, max_per_account=3, max_per_host=2) as on:
+        receiver.answers.extend([gate] * 2)
+        slow = [on.finish("https://hooks.example:8443/slow") for _ in range(6)]
+        receiver.wait(2)
+        assert on.webhook(on.finish(), "delivered")["attempts"] == 1
+        theirs = on.finish(client=on.other)
+        message = receiver.wait(4)[-1]
+        assert message.webhook_id == f"msg_{theirs[4:]}"
+        assert sum(item.path == "/slow" for item in receiver.received) == 2
+        gate.set()
+        for job_id in slow:
+            on.webhook(job_id, "delivered")
+
+
+def test_a_receiver_that_never_answers_is_given_up(stage: Any, receiver: Receiver) -> None:
+    gate = threading.Event()
+    receiver.answers.append(gate)
+    with stage(timeout_seconds=0.3) as on:
+        job_id = on.finish()
+        assert on.webhook(job_id, "delivered")["attempts"] == 2
+        gate.set()
+
+
+def test_a_new_secret_is_used_beside_the_old_one_for_a_while(
+    stage: Any, receiver: Receiver, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with stage() as on:
+        old = on.client.get("/v1/webhooks/secret").json()
+        assert old["secret"] == on.secret()
+        assert "previous_valid_until" not in old
+        new = on.client.post("/v1/webhooks/secret/rotate").json()
+        assert new["secret"] != old["secret"]
+        assert parse_time(new["previous_valid_until"]) - parse_time(new["created_at"]) == pytest.approx(
+            86_400
+        )
+        assert on.secret() == new["secret"]
+        on.finish()
+        (message,) = receiver.wait(1)
+        assert len(message.headers["webhook-signature"].split()) == 2
+        assert message.verified(old["secret"]) == message.verified(new["secret"])
+        assert on.other.get("/v1/webhooks/secret").json()["secret"] not in (old["secret"], new["secret"])
+        admin = httpx.get(f"{on.served.url}/v1/webhooks/secret", headers={"X-API-Key": on.served.admin_key})
+        assert (admin.status_code, admin.json()["error"]["code"]) == (409, "CONFLICT")
+    logged = "".join(capfd.readouterr())
+    assert "webhook_attempted" in logged
+    assert not any(word in logged for word in ("whsec_", old["secret"][6:], new["secret"][6:], "of=mine"))
+
+
+def test_an_old_secret_ends(stage: Any, receiver: Receiver) -> None:
+    with stage(secret_overlap_seconds=0) as on:
+        old = on.secret()
+        new = on.client.post("/v1/webhooks/secret/rotate").json()["secret"]
+        on.finish()
+        (message,) = receiver.wait(1)
+        message.verified(new)
+        with pytest.raises(WebhookVerificationError):
+            message.verified(old)
+
+
+def test_somebody_elses_webhooks_are_not_found(stage: Any, receiver: Receiver) -> None:
+    with stage() as on:
+        job_id = on.finish()
+        answer = on.other.get(f"/v1/jobs/{job_id}/webhooks")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "JOB_NOT_FOUND")
+        without = submit(on.client)
+        assert on.client.get(f"/v1/jobs/{without}/webhooks").json() == {"webhooks": []}
+
+
+def test_a_miner_never_sees_where_the_message_goes(stage: Any, receiver: Receiver) -> None:
+    with stage() as on:
+        submit(on.client, webhook_url=HOOK)
+        (lease,) = on.miner.poll()
+        assert "hooks.example" not in json.dumps(lease)
+
+
+def test_finished_messages_are_forgotten_after_a_while(stage: Any, receiver: Receiver) -> None:
+    with stage() as on:
+        job_id = on.finish()
+        done = parse_time(on.webhook(job_id, "delivered")["finished_at"])
+        for before, kept in ((done - 1, 1), (done + 1, 0)):
+            on.served.do(lambda context, before=before: context.database.write(store.prune, before))
+            assert len(on.client.get(f"/v1/jobs/{job_id}/webhooks").json()["webhooks"]) == kept
+
+
+def test_looking_for_what_is_due_reads_no_more_than_that(stage: Any) -> None:
+    """The messages of the past cost nothing."""
+
+    def plan(connection: Connection) -> list[str]:
+        statements: list[tuple[str, Any]] = []
+
+        def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            statements.append((statement, parameters))
+
+        event.listen(connection, "before_cursor_execute", note)
+        store.due(connection, 1.0, busy_accounts=["a"], busy_lanes=["b"], limit=9)
+        store.of_job(connection, "job_1")
+        event.remove(connection, "before_cursor_execute", note)
+        return [
+            str(row[3])
+            for statement, parameters in statements
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+
+    with stage() as on:
+        steps = on.served.do(lambda context: context.database.read(plan))
+    assert any("USING INDEX ix_webhook_deliveries_due" in step for step in steps), steps
+    assert not any(step.startswith("SCAN webhook_deliveries") for step in steps), steps

@@ -1,0 +1,308 @@
+"""What one miner or one client may not do to the others."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import Connection, text
+
+from agent.coordinator.dispatch import Port
+from agent.coordinator.store import queue
+from agent.core.errors import ConfigurationError
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.jobs import WHISPER, submit
+from support.server import Served, serve
+
+INLINE = {"type": "python", "entrypoint": "model.py", "source": {"inline": "def predict(input): return {}"}}
+RESULTS = {"text": "hello", "units": 1.5, "processing_time": 0.5}
+
+
+def error(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]
+
+
+def test_a_price_beyond_all_money_does_not_stop_the_dispatching(client: httpx.Client, served: Served) -> None:
+    """It is refused at the door; the honest miner gets the job."""
+    greedy = capabilities()
+    for offer in greedy["services"].values():
+        offer["unit_price"] = "99999999999999"
+    assert error(ScriptedMiner(served.url).register(capabilities=greedy)) == (422, "VALIDATION_ERROR")
+    job_id = submit(client)
+    honest = ScriptedMiner(served.url)
+    honest.register()
+    assert [lease["job_id"] for lease in honest.poll()] == [job_id]
+
+
+def test_a_long_queue_that_nobody_can_run_hides_no_other_job(tmp_path: Path) -> None:
+    """More urgent jobs than a round of matching looks at, for hardware that is not there."""
+    with serve(tmp_path / "data", open_enrolment=True) as served:
+        crowd = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        single = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
+        for _ in range(queue.CLAIM_WINDOW):
+            submit(crowd, priority=9, resources={"gpu": "1000"})
+        job_id = submit(single)
+        miner = ScriptedMiner(served.url)
+        miner.register()
+        assert [lease["job_id"] for lease in miner.poll()] == [job_id]
+
+
+def test_a_long_queue_for_a_model_that_nobody_takes_hides_no_other_job(tmp_path: Path) -> None:
+    """Of the same client; a miner with no free slot sees the jobs that it has seats for."""
+    with serve(tmp_path / "data", open_enrolment=True) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        for _ in range(queue.CLAIM_WINDOW):
+            submit(client, priority=9)
+        first, second = submit(client, model="tiny.en"), submit(client, model="tiny.en")
+        offered = capabilities()
+        offered["services"]["whisper_transcription"]["withheld"] = ["base"]
+        miner = ScriptedMiner(served.url)
+        miner.register(capabilities=offered)
+        assert [lease["job_id"] for lease in miner.poll()] == [first]
+        seated = ScriptedMiner(served.url)
+        seated.register()
+        seats = [{"service": "whisper_transcription", "model": "tiny.en", "seats": 1}]
+        assert [lease["job_id"] for lease in seated.poll(slots=0, seats=seats)] == [second]
+
+
+def test_a_long_queue_of_one_client_leaves_the_others_their_share(tmp_path: Path) -> None:
+    with serve(tmp_path / "data", open_enrolment=True) as served:
+        crowd = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        single = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
+        for _ in range(queue.CLAIM_WINDOW):
+            submit(crowd)
+        job_id = submit(single)
+        miner = ScriptedMiner(served.url)
+        miner.register()
+        assert job_id in {lease["job_id"] for lease in miner.poll(slots=2)}
+
+
+def test_no_miner_holds_many_more_leases_than_it_has_slots(client: httpx.Client, served: Served) -> None:
+    miner = ScriptedMiner(served.url)
+    miner.register(capabilities=capabilities(slots=1))
+    for _ in range(40):
+        submit(client)
+    held = [lease for _ in range(5) for lease in miner.poll(slots=256, wait=0.5)]
+    assert 1 <= len(held) <= 20
+
+
+def test_room_that_comes_while_a_claim_is_under_way_is_not_forgotten(
+    client: httpx.Client, served: Served
+) -> None:
+    """The job waits for its own miner; a round for another one is in the writer when that miner connects."""
+    other, wanted = ScriptedMiner(served.url), ScriptedMiner(served.url)
+    other.register()
+    wanted.register()
+    job_id = submit(client, miner_id=wanted.miner_id)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hold(_: Connection) -> None:
+        entered.set()
+        go_on.wait(10)
+
+    polls: list[list[dict[str, Any]]] = []
+    blocked = threading.Thread(target=lambda: served.do(lambda context: context.database.write(hold)))
+    blocked.start()
+    assert entered.wait(10)
+    waiting = [
+        threading.Thread(target=lambda miner=miner: polls.append(miner.poll(wait=5)))
+        for miner in (other, wanted)
+    ]
+    for thread in waiting:
+        thread.start()
+    go_on.set()
+    for thread in (blocked, *waiting):
+        thread.join(20)
+    assert [lease["job_id"] for leases in polls for lease in leases] == [job_id]
+
+
+def test_an_older_sessions_connection_does_not_displace_a_newer_one(
+    served: Served, miner: ScriptedMiner
+) -> None:
+    closed: list[int] = []
+
+    def port(session: int) -> Port:
+        return Port(
+            miner.miner_id,
+            session,
+            deliver=lambda _: True,
+            cancelled=lambda *_: None,
+            heartbeat=lambda: None,
+            close=lambda _: closed.append(session),
+            capabilities=capabilities(),
+        )
+
+    async def attach(context: Any) -> Any:
+        newer, older = port(2), port(1)
+        context.dispatcher.attach(newer)
+        context.dispatcher.attach(older)
+        present = context.dispatcher.connected(miner.miner_id)
+        context.dispatcher.detach(newer)
+        return present.session
+
+    assert served.do(attach) == 2
+    assert closed == [1]
+
+
+def test_a_lease_that_got_lost_on_its_way_costs_no_attempt(
+    client: httpx.Client, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The miner's heartbeat does not name it, so it waits again."""
+    monkeypatch.setattr("agent.coordinator.operations.miners.sessions.ARRIVAL_SECONDS", 0.0)
+    job_id = submit(client, max_attempts=1)
+    miner.poll()
+    assert miner.http.post("/heartbeat", json={"leases": []}).status_code == 200
+    assert client.get(f"/v1/jobs/{job_id}").json()["status"] == "submitted"
+    (again,) = miner.poll()
+    assert miner.complete(again, RESULTS).status_code == 200
+
+
+def test_a_miner_without_the_lease_says_nothing_to_the_client(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    submit(client)
+    (lease,) = miner.poll()
+    stranger = ScriptedMiner(served.url)
+    stranger.register()
+    event = {"kind": "segment", "data": {"text": "buy my coin"}}
+    assert error(stranger.job(lease, "events", events=[event])) == (409, "STALE_LEASE")
+    assert miner.job(lease, "events", events=[event]).status_code == 204
+
+
+def test_a_failed_job_comes_back_to_the_same_miner_only_after_a_while(
+    client: httpx.Client, served: Served, miner: ScriptedMiner
+) -> None:
+    """So a broken miner does not burn its attempts before a healthy one has asked."""
+    job_id = submit(client, max_attempts=2)
+    (lease,) = miner.poll()
+    miner.job(lease, "fail", kind="retry", code="DISK_FULL", message="The disk is full.")
+    assert miner.poll(wait=0.3) == []
+    healthy = ScriptedMiner(served.url)
+    healthy.register()
+    assert [given["job_id"] for given in healthy.poll()] == [job_id]
+
+
+def test_an_idempotency_key_makes_a_repetition_get_the_first_answer(
+    client: httpx.Client, served: Served
+) -> None:
+    headers = {"Idempotency-Key": "order-1"}
+    for path, body in (
+        ("/v1/services/whisper/transcribe", WHISPER),
+        ("/v1/jobs", {"type": "ai-inference", "model": INLINE}),
+    ):
+        before = client.get("/v1/jobs").json()["total"]
+        keyed = {"Idempotency-Key": f"order-{before}"}
+        first, again = (client.post(path, json=body, headers=keyed) for _ in range(2))
+        assert first.status_code == again.status_code == 201
+        assert first.json() == again.json()
+        assert client.get("/v1/jobs").json()["total"] == before + 1
+        assert error(client.post(path, json={**body, "priority": 3}, headers=keyed)) == (409, "CONFLICT")
+    other = httpx.Client(base_url=served.url, headers={"X-API-Key": served.other_key})
+    assert other.post("/v1/services/whisper/transcribe", json=WHISPER, headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        '"parameters": {"a": 1152921504606846976}',
+        '"parameters": {"a": "\\ud800"}',
+        '"parameters": {"\\ud800": 1}',
+        '"parameters": {"a": NaN}',
+        '"parameters": {"a": 1e999}',
+        '"parameters": {"a": ' + "[" * 900 + "]" * 900 + "}",
+        '"resources": {"memory": "999999999999999999Pi"}',
+        '"resources": {"cpu": "999999999999999999"}',
+        '"resources": {"gpu": "999999999999999k"}',
+        '"pricing": {"max_cost": "99999999999"}',
+        '"name": "\\ud800"',
+    ],
+)
+def test_values_that_nobody_could_sign_or_store_are_refused(client: httpx.Client, part: str) -> None:
+    """Not accepted and changed, and not a failure of the server; the connection lives on."""
+    body = f'{{"type": "ai-inference", "model": {json.dumps(INLINE)}, {part}}}'
+    for _ in range(2):
+        answer = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+        assert error(answer) == (422, "VALIDATION_ERROR"), answer.text
+
+
+@pytest.mark.parametrize("units", ["abc", None, True, [1], {"a": 1}, "NaN", -1, "1e400"], ids=json.dumps)
+def test_units_that_are_no_number_are_refused(client: httpx.Client, miner: ScriptedMiner, units: Any) -> None:
+    submit(client)
+    (lease,) = miner.poll()
+    body = miner.result_body(lease, RESULTS)
+    body["results"] = {**RESULTS, "units": units}
+    assert error(miner.http.post(f"/jobs/{lease['job_id']}/result", json=body)) == (422, "RECEIPT_INVALID")
+
+
+def test_two_equal_files_of_one_job(client: httpx.Client, miner: ScriptedMiner) -> None:
+    """The model and its input may have the same bytes."""
+    body = {
+        "type": "ai-inference",
+        "model": {"type": "python", "entrypoint": "model.py"},
+        "input": {"type": "text"},
+    }
+    job_id = client.post("/v1/jobs", json=body).json()["job_id"]
+    for name in ("model.py", "input.txt"):
+        assert client.put(f"/v1/jobs/{job_id}/files/{name}", content=b"same").status_code == 200
+    assert [lease["job_id"] for lease in miner.poll()] == [job_id]
+
+
+def test_a_refused_upload_leaves_no_file(client: httpx.Client, tmp_path: Path) -> None:
+    job_id = client.post("/v1/jobs", json={"type": "ai-inference", "model": INLINE}).json()["job_id"]
+    assert error(client.put(f"/v1/jobs/{job_id}/files/more.bin", content=b"x" * 1000)) == (409, "CONFLICT")
+    stored = [path for path in (tmp_path / "data/coordinator/artifacts").rglob("*") if path.is_file()]
+    assert stored == []
+
+
+def test_a_strange_media_type_is_no_header(client: httpx.Client) -> None:
+    for media_type in ("text/html; charset=\u00e9", "nonsense", "a/b\tc"):
+        answer = client.post(
+            "/v1/artifacts", content=b"x", headers={"Content-Type": media_type.encode("latin1")}
+        )
+        assert answer.json()["media_type"] == "application/octet-stream"
+        assert client.get(f"/v1/artifacts/{answer.json()['artifact_id']}").status_code == 200
+
+
+def test_the_health_answer_tells_of_a_database_that_cannot_be_written(served: Served) -> None:
+    def break_it(connection: Connection) -> None:
+        connection.execute(text("PRAGMA max_page_count=1"))  # as many as there are: the disk is full
+
+    def mend_it(connection: Connection) -> None:
+        connection.execute(text("PRAGMA max_page_count=1000000000"))
+
+    served.do(lambda context: context.database.write(break_it))
+    # Patient: the error is logged with all that led to it, which takes a busy machine seconds.
+    client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}, timeout=60)
+    body = {"type": "ai-inference", "model": {**INLINE, "source": {"inline": "x" * 500_000}}}
+    answer = client.post("/v1/jobs", json=body)
+    assert error(answer) == (503, "SERVICE_UNAVAILABLE")
+    assert "retry-after" in answer.headers
+    assert client.get("/v1/health").json()["services"]["database"] in ("unhealthy", "healthy")
+    served.do(lambda context: context.database.write(mend_it))
+    assert client.post("/v1/jobs", json=body).status_code == 201
+    assert client.get("/v1/health").json()["status"] == "ok"
+
+
+def test_a_lost_log_key_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    """With a new key none of the receipts would verify."""
+    with serve(tmp_path / "data", open_enrolment=True) as served:
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        miner = ScriptedMiner(served.url)
+        miner.register()
+        submit(client)
+        (lease,) = miner.poll()
+        assert miner.complete(lease, RESULTS).status_code == 200
+    (tmp_path / "data/coordinator/log.key").unlink()
+    with pytest.raises(ConfigurationError, match="backup"), serve(tmp_path / "data"):
+        pass
+
+
+def test_a_file_that_is_no_database_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "data/coordinator").mkdir(parents=True)
+    (tmp_path / "data/coordinator/coordinator.db").write_bytes(b"no database " * 1000)
+    with pytest.raises(ConfigurationError, match="not a database"), serve(tmp_path / "data"):
+        pass

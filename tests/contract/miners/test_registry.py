@@ -1,0 +1,137 @@
+"""The registry of services, read without a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.coordinator.operations import supply
+from runners.registry import installed
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.server import Served
+
+REGISTRY = "/v1/registry/services"
+
+
+@pytest.fixture
+def registry(served: Served) -> Callable[..., Any]:
+    """Reads without a key. Returns the answer's JSON."""
+
+    def read(path: str = "", status: int = 200, **query: str) -> Any:
+        answer = httpx.get(f"{served.url}{REGISTRY}{path}", params=query)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    return read
+
+
+RESUMES = {
+    "blender_rendering": "frames", "whisper_transcription": "segments", "video_transcoding": "chunks",
+}  # fmt: skip
+"""What another miner need not repeat; the other services start again."""
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    assert answer["total"] == len(answer["services"])
+    return [service["service_id"] for service in answer["services"]]
+
+
+def test_all_installed_services_are_listed(registry: Callable[..., Any]) -> None:
+    """As their runners define them, under both prefixes."""
+    definitions = installed()
+    answer = registry()
+    assert ids(answer) == sorted(definitions)
+    assert {"ai_inference", "video_transcoding", "whisper_transcription"} <= set(ids(answer))
+    for shown in answer["services"]:
+        definition = definitions[shown["service_id"]].definition
+        assert shown["name"] == definition.name
+        assert shown["tags"] == list(definition.tags)
+        assert shown["unit"] == definition.unit
+        assert shown["determinism"] == definition.determinism
+        assert shown["resumes"] == RESUMES.get(shown["service_id"])
+        assert shown["route"] == (f"/v1/services/{definition.route}" if definition.route else None)
+        assert shown["requirements"]["vram"] == definition.requirements.vram
+
+
+def test_the_list_can_be_searched(registry: Callable[..., Any]) -> None:
+    """By category, and by a text in name, description or tags; capitals do not matter."""
+    everything = registry()["services"]
+    whisper = next(one for one in everything if one["service_id"] == "whisper_transcription")
+    same = [one["service_id"] for one in everything if one["category"] == whisper["category"]]
+    assert ids(registry(category=whisper["category"].upper())) == same
+    for text in (whisper["name"].upper(), whisper["description"][5:25], whisper["tags"][-1].title()):
+        assert "whisper_transcription" in ids(registry(search=text))
+    assert ids(registry(search=whisper["description"])) == ["whisper_transcription"]
+    assert ids(registry(search="no service says this")) == ids(registry(category="none")) == []
+    assert ids(registry(category="none", search=whisper["name"])) == []
+
+
+@pytest.mark.parametrize("service_id", ["whisper_transcription", "whisper-transcription"])
+def test_a_service_in_full(registry: Callable[..., Any], served: Served, service_id: str) -> None:
+    details = registry(f"/{service_id}")
+    assert details["service_id"] == "whisper_transcription"
+    assert {"tiny.en", "base"} <= set(details["models"])
+    assert not set(details["models"]) & set(details["adapters"])
+    assert details["output_schema"]["properties"].keys() >= {"text", "segments"}
+    # What it lists is what a job may name, a miner's own models included.
+    miner = ScriptedMiner(served.url)
+    offered = capabilities()
+    offered["services"]["whisper_transcription"]["models"] = ["my-own"]
+    miner.register(capabilities=offered)
+    with_miner = registry(f"/{service_id}")
+    assert "my-own" in with_miner["models"]
+    # And what it can have at once is what a miner has.
+    assert (details["ready"], with_miner["ready"]) == ([], ["my-own"])
+
+
+def test_the_schema_describes_what_a_request_may_say(registry: Callable[..., Any]) -> None:
+    for service_id, runner in installed().items():
+        schema = registry(f"/{service_id}/schema")
+        assert schema.pop("$schema") == "https://json-schema.org/draft/2020-12/schema"
+        assert schema.pop("$id").endswith(f"/v1/registry/services/{service_id}/schema")
+        assert schema == runner.definition.input_model.model_json_schema()
+        assert registry(f"/{service_id.replace('_', '-')}/schema")["properties"] == schema["properties"]
+    assert registry("/whisper-transcription/schema")["properties"]["audio_url"]["x-aitbc-file"] is True
+
+
+def test_the_requirements_name_what_each_model_takes(registry: Callable[..., Any]) -> None:
+    for service_id, runner in installed().items():
+        needs = registry(f"/{service_id}/requirements")
+        wanted = runner.definition.requirements
+        assert (needs["gpu"], needs["vram"], needs["memory"]) == (wanted.gpu, wanted.vram, wanted.memory)
+    models = {model["name"]: model for model in registry("/whisper-transcription/requirements")["models"]}
+    assert models["tiny.en"] == {
+        "name": "tiny.en", "kind": "model", "vram": 2**30, "vram_min": 2**30, "memory": 2**30,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["", "/schema", "/requirements"])
+def test_an_unknown_service_is_answered_with_what_there_is(registry: Callable[..., Any], part: str) -> None:
+    error = registry(f"/whisper-transcriptoin{part}", status=404)["error"]
+    assert error["code"] == "NOT_FOUND"
+    assert "Did you mean whisper_transcription?" in error["message"]
+    assert error["details"]["known"] == sorted(installed())
+
+
+def test_miners_that_offer_a_service_now_are_counted(
+    registry: Callable[..., Any], served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those that pause, are away, or do not offer it."""
+    monkeypatch.setattr(supply, "CACHE_SECONDS", 0.0)
+    others = capabilities()
+    del others["services"]["whisper_transcription"]
+
+    def online() -> dict[str, int]:
+        return {one["service_id"]: one["miners_online"] for one in registry()["services"]}
+
+    first, second, third = (ScriptedMiner(served.url) for _ in range(3))
+    for miner, offered in ((first, capabilities()), (second, capabilities()), (third, others)):
+        miner.register(capabilities=offered)
+    assert (online()["whisper_transcription"], online()["video_transcoding"]) == (2, 3)
+    first.http.post("/heartbeat", json={"leases": [], "paused": "by hand"})
+    assert (online()["whisper_transcription"], online()["video_transcoding"]) == (1, 2)
+    monkeypatch.setattr(supply, "MISSED_HEARTBEATS", 0)
+    assert set(online().values()) == {0}

@@ -1,0 +1,279 @@
+"""OpenAI's own Python client speaks to the coordinator: conversations, completions, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from pydantic import BaseModel
+
+from support.clients.openai_jobs import (
+    ANSWER,
+    LIMIT_SECONDS,
+    LLM,
+    PICTURES,
+    QUESTION,
+    SPEECH,
+    TEXT,
+    USAGE,
+    answered,
+    asking,
+    register,
+)
+from support.clients.scripted_miner import ScriptedMiner
+from support.jobs import ended, job
+from support.server import Served, serve
+
+
+@pytest.fixture
+def miner(served: Served) -> ScriptedMiner:
+    return register(ScriptedMiner(served.url))
+
+
+def test_models_are_listed_and_found(ai: OpenAI) -> None:
+    models = {model.id: model for model in ai.models.list()}
+    assert {LLM, SPEECH, PICTURES} <= models.keys()
+    assert ai.models.retrieve(SPEECH) == models[SPEECH]
+    assert (models[SPEECH].object, models[SPEECH].owned_by) == ("model", "openai")
+    assert models[SPEECH].to_dict()["service_id"] == "whisper_transcription"
+
+
+def test_an_unknown_model_is_not_found_and_a_near_one_named(ai: OpenAI) -> None:
+    for ask in (
+        lambda: ai.models.retrieve("smollm2-135m-instrukt"),
+        lambda: ai.chat.completions.create(model="smollm2-135m-instrukt", messages=QUESTION),
+    ):
+        with pytest.raises(openai.NotFoundError, match=f"Did you mean {LLM}"):
+            ask()
+
+
+def test_a_conversation_is_answered(ai: OpenAI, miner: ScriptedMiner, client: httpx.Client) -> None:
+    """The answer names the job, whose receipt can be had."""
+    raw, parameters = answered(
+        miner,
+        TEXT,
+        lambda: ai.chat.completions.with_raw_response.create(model=LLM, messages=QUESTION),
+    )
+    answer = raw.parse()
+    assert answer.choices[0].message.content == ANSWER
+    assert (answer.choices[0].message.role, answer.choices[0].finish_reason) == ("assistant", "stop")
+    assert (answer.object, answer.model) == ("chat.completion", LLM)
+    assert answer.usage is not None
+    assert answer.usage.to_dict() == USAGE
+    assert parameters["messages"] == QUESTION
+    assert parameters["max_tokens"] == 1024
+    assert raw.headers["x-job-id"] == answer.id
+    assert client.get(f"/v1/receipts/{answer.id}").json()["job_id"] == answer.id
+
+
+def test_parameters_reach_the_runner(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """Parts of text are joined, a developer speaks as the system, what is neutral is let pass, our own options too."""
+    wanted = {
+        "temperature": 0.1, "top_p": 0.5, "seed": 7, "stop": ["END"], "presence_penalty": 0.5, "frequency_penalty": -0.5,
+    }  # fmt: skip
+    neutral: dict[str, Any] = {
+        "n": 1, "logprobs": False, "tools": [], "tool_choice": "none", "logit_bias": {}, "store": False, "metadata": {},
+        "modalities": ["text"], "service_tier": "auto", "parallel_tool_calls": True, "response_format": {"type": "text"},
+        "prediction": None, "stream": False,
+    }  # fmt: skip
+    parts = [{"type": "text", "text": "One."}, {"type": "text", "text": "Two."}]
+    messages: list[Any] = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": "Three.", "refusal": None, "tool_calls": None},
+        {"role": "user", "content": "And?"},
+    ]
+    ours = {"top_k": 5, "repetition_penalty": 1.1, "pricing": {"max_cost": "0.5"}, "priority": 3}
+    _, parameters = answered(
+        miner,
+        TEXT,
+        lambda: ai.chat.completions.create(
+            model=LLM, messages=messages, max_completion_tokens=50, extra_body=ours, **wanted, **neutral
+        ),
+    )
+    assert parameters["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "One.\nTwo."},
+        {"role": "assistant", "content": "Three."},
+        {"role": "user", "content": "And?"},
+    ]
+    expected = {**wanted, "max_tokens": 50, "top_k": 5, "repetition_penalty": 1.1}
+    assert expected.items() <= parameters.items()
+
+
+def test_an_answer_can_be_sent_back_as_it_came(ai: OpenAI, miner: ScriptedMiner) -> None:
+    answer, _ = answered(miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=QUESTION))
+    conversation: list[Any] = [
+        *QUESTION,
+        answer.choices[0].message,
+        {"role": "user", "content": "And of Spain?"},
+    ]
+    _, parameters = answered(
+        miner, TEXT, lambda: ai.chat.completions.create(model=LLM, messages=conversation)
+    )
+    assert parameters["messages"][1] == {"role": "assistant", "content": ANSWER}
+
+
+class Capital(BaseModel):
+    """A form for an answer."""
+
+    city: str
+    inhabitants: int | None
+
+
+def test_a_pydantic_model_is_the_form_of_the_answer(ai: OpenAI, miner: ScriptedMiner) -> None:
+    """The client's own `parse` sends the model's JSON Schema, and the runner gets it."""
+    text = {**TEXT, "text": '{"city": "Paris", "inhabitants": null}'}
+    answer, parameters = answered(
+        miner,
+        text,
+        lambda: ai.chat.completions.parse(model=LLM, messages=QUESTION, response_format=Capital),
+    )
+    assert answer.choices[0].message.parsed == Capital(city="Paris", inhabitants=None)
+    assert parameters["response_schema"]["properties"].keys() == {"city", "inhabitants"}
+    _, parameters = answered(
+        miner,
+        text,
+        lambda: ai.chat.completions.create(
+            model=LLM, messages=QUESTION, response_format={"type": "json_object"}
+        ),
+    )
+    assert parameters["json_object"] is True
+
+
+@pytest.mark.parametrize("prompt", ["Once upon", ["Once upon"]])
+def test_a_text_is_continued(ai: OpenAI, miner: ScriptedMiner, prompt: Any) -> None:
+    """The prompt is put to the model as it stands; a list of one is one prompt."""
+    answer, parameters = answered(
+        miner,
+        TEXT,
+        lambda: ai.completions.create(model=LLM, prompt=prompt, stop="\n", best_of=1, echo=False),
+    )
+    assert (answer.object, answer.choices[0].text, answer.choices[0].finish_reason) == (
+        "text_completion",
+        ANSWER,
+        "stop",
+    )
+    assert (parameters["prompt"], parameters["raw"], parameters["max_tokens"]) == ("Once upon", True, 16)
+    assert parameters["stop"] == "\n"
+
+
+def test_keys_and_money_have_errors_of_the_clients_own(served: Served, ai: OpenAI) -> None:
+    with pytest.raises(openai.AuthenticationError, match="not valid"):
+        ai.with_options(api_key="wrong").models.list()
+    admin = {"X-API-Key": served.admin_key}
+    account = httpx.post(f"{served.url}/v1/admin/accounts", json={"name": "poor"}, headers=admin).json()
+    body = {"role": "client", "name": "poor", "account_id": account["account_id"]}
+    key = httpx.post(f"{served.url}/v1/admin/keys", json=body, headers=admin).json()["key"]
+    with pytest.raises(openai.APIStatusError) as caught:
+        ai.with_options(api_key=key).chat.completions.create(model=LLM, messages=QUESTION)
+    assert (caught.value.status_code, caught.value.code) == (402, "INSUFFICIENT_BALANCE")
+
+
+def test_too_many_unfinished_jobs_are_a_rate_limit(tmp_path: Any) -> None:
+    with serve(tmp_path / "data", max_jobs_per_account=1) as served:
+        key = {"X-API-Key": served.client_key}
+        body = {"model": LLM, "prompt": "x"}
+        assert (
+            httpx.post(f"{served.url}/v1/services/llm/inference", json=body, headers=key).status_code == 201
+        )
+        ai = OpenAI(api_key=served.client_key, base_url=f"{served.url}/api/v1", max_retries=0)
+        with pytest.raises(openai.RateLimitError):
+            ai.chat.completions.create(model=LLM, messages=QUESTION)
+
+
+def test_the_inputs_fault_is_the_clients_error(
+    ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
+) -> None:
+    """With the job's own code; and the request is not repeated, though this client would."""
+    patient = ai.with_options(max_retries=2)
+    with asking(lambda: patient.chat.completions.create(model=LLM, messages=QUESTION)) as asked:
+        (lease,) = miner.poll()
+        miner.job(lease, "fail", kind="fail", code="CONTEXT_OVERFLOW", message="Too long.")
+        with pytest.raises(openai.UnprocessableEntityError, match="Too long") as caught:
+            asked.result(LIMIT_SECONDS)
+    assert caught.value.code == "CONTEXT_OVERFLOW"
+    assert caught.value.response.headers["x-job-id"] == lease["job_id"]
+    assert client.get("/v1/jobs").json()["total"] == 1
+
+
+def test_the_machines_fault_is_the_servers_error(
+    ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
+) -> None:
+    """The network has tried already, so the client does not: a second job would be asked for again and again."""
+    patient = ai.with_options(max_retries=2)
+    once = {"max_attempts": 1}
+    with asking(
+        lambda: patient.chat.completions.create(model=LLM, messages=QUESTION, extra_body=once)
+    ) as asked:
+        (lease,) = miner.poll()
+        miner.job(lease, "fail", kind="retry", code="OUT_OF_MEMORY", message="No room.")
+        with pytest.raises(openai.InternalServerError, match="No room") as caught:
+            asked.result(LIMIT_SECONDS)
+    assert (caught.value.status_code, caught.value.code) == (502, "OUT_OF_MEMORY")
+    assert client.get("/v1/jobs").json()["total"] == 1
+
+
+def test_a_cancelled_job_is_a_conflict(ai: OpenAI, miner: ScriptedMiner, client: httpx.Client) -> None:
+    with asking(lambda: ai.chat.completions.create(model=LLM, messages=QUESTION)) as asked:
+        (lease,) = miner.poll()
+        assert client.delete(f"/v1/jobs/{lease['job_id']}").status_code == 200
+        with pytest.raises(openai.ConflictError) as caught:
+            asked.result(LIMIT_SECONDS)
+    assert caught.value.code == "JOB_CANCELLED"
+
+
+def test_a_miner_that_answers_nonsense_is_the_servers_error(ai: OpenAI, miner: ScriptedMiner) -> None:
+    with asking(lambda: ai.chat.completions.create(model=LLM, messages=QUESTION)) as asked:
+        (lease,) = miner.poll()
+        miner.complete(lease, {"text": 5, "units": 1, "processing_time": 1})
+        with pytest.raises(openai.InternalServerError) as caught:
+            asked.result(LIMIT_SECONDS)
+    assert (caught.value.status_code, caught.value.code) == (502, "RESULT_INVALID")
+
+
+def test_an_answer_that_takes_too_long_says_so_and_costs_nothing_more(tmp_path: Any) -> None:
+    """The job is cancelled, and whoever waited learns that nobody offers the service."""
+    with serve(tmp_path / "data", answer_seconds=0.2) as served:
+        ai = OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=2)
+        with pytest.raises(openai.InternalServerError, match="No miner offers llm_inference") as caught:
+            ai.chat.completions.create(model=LLM, messages=QUESTION)
+        assert (caught.value.status_code, caught.value.code) == (504, "ANSWER_TIMEOUT")
+        client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
+        (only,) = client.get("/v1/jobs").json()["jobs"]
+        assert only["status"] == "cancelled"
+
+
+def test_leaving_a_held_answer_cancels_its_job(
+    ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
+) -> None:
+    """The miner hears of it: its next word about the job is refused."""
+    hasty = ai.with_options(timeout=0.5)
+    with asking(lambda: hasty.chat.completions.create(model=LLM, messages=QUESTION)) as asked:
+        (lease,) = miner.poll()
+        with pytest.raises(openai.APITimeoutError):
+            asked.result(LIMIT_SECONDS)
+    ended(client, lease["job_id"], "cancelled")
+    assert miner.complete(lease, TEXT).status_code == 409
+
+
+def test_with_an_idempotency_key_the_answer_can_be_had_later(
+    ai: OpenAI, miner: ScriptedMiner, client: httpx.Client
+) -> None:
+    """Then leaving cancels nothing, and the repeated request gets the answer of the first job."""
+    key = {"Idempotency-Key": "question-1"}
+    hasty = ai.with_options(timeout=0.5)
+    with asking(
+        lambda: hasty.chat.completions.create(model=LLM, messages=QUESTION, extra_headers=key)
+    ) as asked:
+        (lease,) = miner.poll()
+        with pytest.raises(openai.APITimeoutError):
+            asked.result(LIMIT_SECONDS)
+    assert job(client, lease["job_id"])["status"] == "running"
+    assert miner.complete(lease, TEXT).status_code == 200
+    answer = ai.chat.completions.create(model=LLM, messages=QUESTION, extra_headers=key)
+    assert (answer.id, answer.choices[0].message.content) == (lease["job_id"], ANSWER)
+    assert client.get("/v1/jobs").json()["total"] == 1

@@ -1,0 +1,280 @@
+"""What OpenAI's client can say and nobody here could do: refused by name, never ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai import OpenAI
+from pydantic import BaseModel
+
+from agent.coordinator.operations.openai.audio import TranscriptionRequest, TranslationRequest
+from agent.coordinator.operations.openai.chat import ChatRequest
+from agent.coordinator.operations.openai.completions import CompletionRequest
+from agent.coordinator.operations.openai.images import ImageRequest
+from support.clients.openai_jobs import LLM, PICTURES, QUESTION
+from support.server import Served, serve
+
+GUIDE = (Path(__file__).parents[3] / "docs" / "openai.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def deserted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A coordinator without miners: a request that was accepted would wait for one until it is too late."""
+    with serve(tmp_path_factory.mktemp("deserted") / "data", answer_seconds=0.1) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def nobody(deserted: Served) -> Iterator[OpenAI]:
+    """OpenAI's client of it."""
+    with OpenAI(api_key=deserted.client_key, base_url=f"{deserted.url}/v1", max_retries=0) as nobody:
+        yield nobody
+
+
+@pytest.fixture(scope="module")
+def bare(deserted: Served) -> Iterator[httpx.Client]:
+    """A client that sends what it is told."""
+    with httpx.Client(base_url=deserted.url, headers={"X-API-Key": deserted.client_key}) as bare:
+        yield bare
+
+
+@pytest.mark.parametrize(
+    "request_model",
+    [ChatRequest, CompletionRequest, TranscriptionRequest, TranslationRequest, ImageRequest],
+)
+def test_the_guide_speaks_of_every_parameter(request_model: type[BaseModel]) -> None:
+    """`docs/openai.md` says of each whether it is supported, and with which values."""
+    unnamed = [
+        name for name in request_model.model_fields if f"`{name}`" not in GUIDE and f"`{name}[]`" not in GUIDE
+    ]
+    assert unnamed == []
+
+
+def fields_of(error: openai.APIStatusError) -> dict[str, str]:
+    """The fields that a refusal names."""
+    assert error.code == "VALIDATION_ERROR"
+    assert isinstance(error.body, dict)
+    fields: dict[str, str] = error.body["details"]["fields"]
+    return fields
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n", 2),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("tool_choice", "required"),
+        ("functions", [{"name": "f"}]),
+        ("function_call", {"name": "f"}),
+        ("logit_bias", {"50256": -100}),
+        ("user", "somebody"),
+        ("safety_identifier", "somebody"),
+        ("store", True),
+        ("metadata", {"a": "b"}),
+        ("modalities", ["text", "audio"]),
+        ("audio", {"voice": "alloy", "format": "wav"}),
+        ("service_tier", "flex"),
+        ("reasoning_effort", "high"),
+        ("verbosity", "low"),
+        ("prediction", {"type": "content", "content": "x"}),
+        ("prompt_cache_key", "key"),
+        ("web_search_options", {}),
+        ("moderation", {"model": "m"}),
+        ("colour", "red"),
+        ("temperature", 3),
+        ("seed", -1),
+        ("max_tokens", 0),
+        ("stop", ["a"] * 9),
+    ],
+)
+def test_what_is_not_supported_is_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+    """Nothing that a client sends is silently ignored."""
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.chat.completions.create(model=LLM, messages=QUESTION, extra_body={field: value})
+    assert any(name.split(".")[0] == field for name in fields_of(caught.value)), fields_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ({"role": "tool", "content": "4", "tool_call_id": "1"}, "messages.0.role"),
+        ({"role": "user", "content": "Hi", "name": "Ann"}, "messages.0.name"),
+        ({"role": "user", "content": None}, "messages.0.content.text"),
+        ({"role": "user", "content": []}, "messages.0.content.parts"),
+        (
+            {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}],
+            },
+            "messages.0.content.parts.0.type",
+        ),
+        ({"role": "assistant", "content": "Hi", "tool_calls": [{"id": "1"}]}, "messages.0.tool_calls"),
+    ],
+)
+def test_messages_that_no_model_here_reads_are_refused(
+    nobody: OpenAI, message: dict[str, Any], field: str
+) -> None:
+    messages: Any = [message]
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.chat.completions.create(model=LLM, messages=messages)
+    assert field in fields_of(caught.value)
+
+
+def test_a_schema_that_cannot_be_promised_is_refused_under_the_clients_name(nobody: OpenAI) -> None:
+    schema = {"type": "string", "pattern": "^a+$"}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.chat.completions.create(model=LLM, messages=QUESTION, response_format=form)
+    assert "'pattern'" in fields_of(caught.value)["response_format.json_schema.schema"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"max_tokens": 5, "max_completion_tokens": 5},
+        {"stop": "x", "response_format": {"type": "json_object"}},
+        {"stream_options": {"include_usage": True}},
+    ],
+)
+def test_parameters_that_exclude_each_other_are_refused(nobody: OpenAI, more: dict[str, Any]) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.chat.completions.create(model=LLM, messages=QUESTION, extra_body=more)
+    assert fields_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", ["a", "b"]),
+        ("prompt", [1, 2]),
+        ("prompt", ""),
+        ("echo", True),
+        ("suffix", "end"),
+        ("best_of", 2),
+        ("logprobs", 0),
+    ],
+)
+def test_what_completions_do_not_support_is_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.completions.create(**{"model": LLM, "prompt": "Once", field: value})
+    assert field in fields_of(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n", 9),
+        ("size", "100x100"),
+        ("size", "big"),
+        ("quality", "hd"),
+        ("style", "vivid"),
+        ("background", "transparent"),
+        ("moderation", "low"),
+        ("user", "somebody"),
+        ("stream", True),
+        ("partial_images", 2),
+        ("output_format", "gif"),
+        ("frame_count", 4),
+        ("colour", "red"),
+    ],
+)
+def test_what_pictures_do_not_support_is_refused_by_name(nobody: OpenAI, field: str, value: Any) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.images.generate(prompt="a lighthouse", model=PICTURES, extra_body={field: value})
+    assert "100x100" in str(caught.value) if value == "100x100" else field in fields_of(caught.value)
+
+
+def test_compression_without_a_format_that_has_it_is_refused(nobody: OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="no effect on png"):
+        nobody.images.generate(prompt="a lighthouse", model=PICTURES, output_compression=50)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("language", "xx"),
+        ("temperature", 2),
+        ("response_format", "diarized_json"),
+        ("stream", True),
+        ("chunking_strategy", "auto"),
+        ("include", ["logprobs"]),
+        ("languages", ["en", "de"]),
+        ("keywords", ["Paris"]),
+        ("known_speaker_names", ["Ann"]),
+        ("colour", "red"),
+        ("timestamp_granularities", ["word"]),
+        ("timestamp_granularities", ["letter"]),
+        ("pricing", {"max_cost": "much"}),
+    ],
+)
+def test_what_transcriptions_do_not_support_is_refused_by_name(
+    nobody: OpenAI, field: str, value: Any
+) -> None:
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        nobody.audio.transcriptions.create(file=b"RIFF", model="base", extra_body={field: value})
+    assert field in str(fields_of(caught.value))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_model_that_knows_only_english_does_not_translate(nobody: OpenAI) -> None:
+    with pytest.raises(openai.UnprocessableEntityError, match="knows only English"):
+        nobody.audio.translations.create(file=b"RIFF", model="tiny.en")
+
+
+def form(*parts: tuple[str, bytes], boundary: str = "xyz", end: bool = True) -> dict[str, Any]:
+    """A form by hand: what follows the name of each field, and its content."""
+    lines = [
+        b"--%s\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n"
+        % (boundary.encode(), rest.encode(), content)
+        for rest, content in parts
+    ]
+    last = b"--%s--\r\n" % boundary.encode() if end else b""
+    return {
+        "content": b"".join(lines) + last,
+        "headers": {"Content-Type": f"multipart/form-data; boundary={boundary}"},
+    }
+
+
+FILE = ('"file"; filename="a.wav"', b"RIFF")
+MODEL = ('"model"', b"base")
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        (form(MODEL), "file"),
+        (form(FILE), "model"),
+        (form(FILE, MODEL, MODEL), "model"),
+        (form(FILE, MODEL, FILE), "file"),
+        (form(FILE, MODEL, ('"picture"; filename="a.png"', b"")), "picture"),
+        (form(FILE, MODEL, ('"pricing"', b"1"), ('"pricing[max_cost]"', b"1")), "pricing"),
+        (form(FILE, MODEL, ('"prompt"', b"\xff")), "prompt"),
+        (form(FILE, MODEL, end=False), "body"),
+        (form(FILE, MODEL, ('""', b"x")), "body"),
+        ({"content": b"nothing", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, "body"),
+        ({"content": b"--x\r\n\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, "body"),
+        ({"content": b"", "headers": {"Content-Type": f"multipart/form-data; boundary={'x' * 300}"}}, "body"),
+        ({"content": b"", "headers": {"Content-Type": "multipart/form-data"}}, "body"),
+        ({"json": {"model": "base"}}, "body"),
+        ({}, "body"),
+    ],
+)  # fmt: skip
+def test_forms_that_are_none_are_refused(bare: httpx.Client, sent: dict[str, Any], field: str) -> None:
+    answer = bare.post("/v1/audio/transcriptions", **sent)
+    assert answer.status_code == 422, answer.text
+    assert field in answer.json()["error"]["details"]["fields"]
+
+
+@pytest.mark.parametrize("fields", [[('"prompt"', b"x" * 70_000)], [('"a"', b"")] * 70])
+def test_long_fields_are_too_large(bare: httpx.Client, fields: list[tuple[str, bytes]]) -> None:
+    """Fields are held in memory, so their size has a limit of its own."""
+    named = [(rest.replace('a"', f'a{number}"'), content) for number, (rest, content) in enumerate(fields)]
+    answer = bare.post("/v1/audio/transcriptions", **form(*named, FILE, MODEL))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")

@@ -1,0 +1,58 @@
+"""What the tests of the OpenAI paths ask, and what a miner answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+
+T = TypeVar("T")
+
+LLM, SPEECH, PICTURES = "smollm2-135m-instruct", "base", "untrained-diffusion"
+QUESTION: list[Any] = [{"role": "user", "content": "What is the capital of France?"}]
+ANSWER = "The capital of France is Paris."
+USAGE = {"prompt_tokens": 7, "completion_tokens": 8, "total_tokens": 15}
+TEXT = {"text": ANSWER, "finish_reason": "stop", "usage": USAGE, "units": 15, "processing_time": 0.5}
+LIMIT_SECONDS = 20
+
+
+def register(miner: ScriptedMiner) -> ScriptedMiner:
+    """Register a miner that has a model of each kind."""
+    offered = capabilities()
+    for service, model in (
+        ("llm_inference", LLM),
+        ("whisper_transcription", SPEECH),
+        ("image_generation", PICTURES),
+    ):
+        offered["services"][service]["models"] = [model]
+    assert miner.register(capabilities=offered).status_code == 200
+    return miner
+
+
+@contextmanager
+def asking(question: Callable[[], T]) -> Iterator[Future[T]]:
+    """Ask in another thread, since the answer is held until a miner has made it."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(question)
+
+
+def answered(
+    miner: ScriptedMiner, results: dict[str, Any], question: Callable[[], T]
+) -> tuple[T, dict[str, Any]]:
+    """The answer to a question whose job the miner completes, and the parameters of that job."""
+    with asking(question) as asked:
+        (lease,) = miner.poll()
+        assert miner.complete(lease, results).status_code == 200
+        return asked.result(LIMIT_SECONDS), lease["spec"]["parameters"]
+
+
+def tell(miner: ScriptedMiner, lease: dict[str, Any], *pieces: str, offset: int = 0) -> None:
+    """Tell the next pieces of a text, of which `offset` letters were told before."""
+    events = []
+    for piece in pieces:
+        events.append({"kind": "token", "data": {"text": piece, "offset": offset}})
+        offset += len(piece)
+    assert miner.job(lease, "events", events=events).status_code == 204

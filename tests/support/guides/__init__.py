@@ -1,0 +1,1 @@
+"""The code blocks of the guides, and shells in which they are run."""

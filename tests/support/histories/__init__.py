@@ -1,0 +1,1 @@
+"""Random histories of jobs and of the market."""

@@ -1,0 +1,630 @@
+"""A machine that plays histories of clients, miners, clocks and restarts against the real operations on SQLite.
+
+Nothing is played but time and the network: what is submitted, claimed, renewed, delivered and expired goes through the
+same functions and transactions as in a running coordinator, and after each step the tables must tell one consistent story.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import Awaitable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from nacl.signing import SigningKey
+from sqlalchemy import select
+
+from agent.configuration import load_catalogue
+from agent.coordinator.blobs.resumable import UploadDirectory
+from agent.coordinator.blobs.space import Space
+from agent.coordinator.blobs.store import ArtifactDirectory
+from agent.coordinator.connections import Connections
+from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
+from agent.coordinator.feed.feed import Feed
+from agent.coordinator.feed.hub import Hub
+from agent.coordinator.measures import MEASURES
+from agent.coordinator.operations.accounts import access, wallet
+from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.jobs import jobs
+from agent.coordinator.operations.jobs.validation import JobRequest
+from agent.coordinator.operations.log.fsck import examine
+from agent.coordinator.operations.miners import events, leases, sessions
+from agent.coordinator.operations.miners.sessions import Session
+from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
+from agent.coordinator.store import counts, run_outputs
+from agent.coordinator.store import events as event_store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import ledger as ledger_store
+from agent.coordinator.store.run_outputs import RunOutput
+from agent.coordinator.store.schema import tables
+from agent.coordinator.store.schema.upgrade import prepare
+from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.coordinator.webhook_sender import WebhookSender
+from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
+from agent.core.jobs import FINAL, JobState, Outcome
+from agent.core.market.ledger import available, escrow
+from agent.core.values.quantities import to_units
+from agent.measures import Meter
+from agent.protocol.messages import (
+    Heartbeat,
+    Registration,
+    RunEvents,
+    RunFailure,
+    RunRelease,
+    RunResult,
+)
+from agent.settings import ConnectionSettings, CoordinatorSettings, WebhookSettings
+from aitbc.canonical import b64encode
+from aitbc.dsse import sign_detached
+from aitbc.keys import registration_payload
+from aitbc.statement import REGISTRATION_TYPE
+from runners.registry import installed
+from support.clients.scripted_miner import ScriptedMiner, capabilities
+
+T = TypeVar("T")
+LEASE_SECONDS = 60.0
+TIMEOUT_SECONDS = 300
+START = 1_700_000_000.0
+LOG_KEY = SigningKey.generate()
+RESULTS = {"text": "hello", "units": 1.5}
+MINERS = 3
+CREDIT = Decimal(1_000)
+PAID = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)
+"""What a run's miner is paid for: its result, and what the client ended or made fail."""
+
+Lease = dict[str, Any]
+
+
+@dataclass
+class PlayedMiner:
+    """A miner: what it works on, and what lies finished in its outbox."""
+
+    identity: ScriptedMiner
+    session: Session | None = None
+    working: list[Lease] = field(default_factory=list)
+    finished: list[Lease] = field(default_factory=list)
+    online: bool = False
+
+    @property
+    def leases(self) -> list[Lease]:
+        return self.working + self.finished
+
+    def drop(self, lease: Lease) -> None:
+        self.working = [held for held in self.working if held is not lease]
+        self.finished = [held for held in self.finished if held is not lease]
+
+
+class Clock:
+    """Time passes when a rule says so."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+# Always the same keys, since a tie between miners is decided by their ids and a history must run alike each time.
+IDENTITIES = [
+    ScriptedMiner("http://127.0.0.1:9", SigningKey(bytes([number]) * 32)) for number in range(MINERS)
+]
+which = st.integers(0, MINERS - 1)
+pick = st.integers(0, 50)
+
+
+def store_output(connection: Connection, output: RunOutput, size: int, now: float) -> None:
+    """What an upload of a miner does."""
+    if run_outputs.has_lease(connection, output.job_id, output.miner_id, output.fence):
+        run_outputs.add(connection, output, size, now)
+
+
+class Histories(RuleBasedStateMachine):
+    """See the module."""
+
+    empty_database: Path
+    steps = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp(prefix="histories-"))
+        shutil.copy(self.empty_database, self.directory / "coordinator.db")
+        self.runner = asyncio.Runner()
+        self.clock = Clock()
+        self.miners = [PlayedMiner(identity) for identity in IDENTITIES]
+        self.job_ids: list[str] = []
+        self.owners: dict[tuple[str, int], str] = {}
+        self.seen: dict[str, Any] = {}
+        self.checkpoints: dict[str, dict[str, Any]] = {}
+        self.kept_until: dict[str, float] = {}
+        self.context = self.open()
+
+    def open(self) -> Context:
+        database = Database(self.directory / "coordinator.db", readers=1)
+        database.open(prepare)
+        hub = Hub()
+        meter = Meter(MEASURES)
+        signer = LogSigner("histories.test", LOG_KEY)
+        return Context(
+            settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
+            database=database,
+            hub=hub,
+            feed=Feed(database, hub),
+            webhooks=WebhookSender(database, WebhookSettings(), self.clock),
+            dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS, meter=meter),
+            meter=meter,
+            artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
+            uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
+            space=Space(self.directory / "artifacts", self.directory, reserve=0),
+            signer=signer,
+            witnesses=(),
+            log=Sequencer(
+                database, signer, self.clock, seconds=1, published=self.directory / "log.checkpoint"
+            ),
+            link_key=bytes(32),
+            services={name: runner.definition for name, runner in installed().items()},
+            catalogue=load_catalogue(),
+            clock=self.clock,
+            connections=Connections(ConnectionSettings(), meter, descriptors=1024),
+        )
+
+    def do(self, work: Awaitable[T]) -> T:
+        async def run() -> T:
+            return await work
+
+        return self.runner.run(run())
+
+    def teardown(self) -> None:
+        try:
+            self.the_log_has_all_of_it()
+        finally:
+            self.clean_up()
+
+    def the_log_has_all_of_it(self) -> None:
+        """Receipts and settlements are leaves, once each, and nothing that is stored contradicts them."""
+        database, signer = self.context.database, self.context.signer
+        self.do(database.write(integrate, signer, self.clock()))
+        examination = self.do(database.read(examine, signer.vkey, {}))
+        assert examination.findings == []
+        assert examination.leaves == examination.receipts + examination.settlements
+
+    def clean_up(self) -> None:
+        self.context.database.close()
+        self.runner.close()
+        shutil.rmtree(self.directory)
+
+    @initialize(max_attempts=st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    def begin(self, max_attempts: list[int]) -> None:
+        """Most histories need a client, miners and jobs before anything can happen."""
+        account_id = self.do(access.create_account(self.context, "client"))
+        self.do(wallet.add_credit(self.context, account_id, CREDIT))
+        self.client = Caller(Role.CLIENT, account_id)
+        for which in range(MINERS):
+            self.start_miner(which)
+        for attempts in max_attempts:
+            self.submit(attempts)
+
+    # Clients ------------------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.job_ids) < 6)
+    @rule(max_attempts=st.integers(1, 3))
+    def submit(self, max_attempts: int) -> None:
+        self.clock.now += 0.001  # ids begin with the time, and jobs are claimed in the order of their ids
+        request = JobRequest(
+            type="whisper-transcription",
+            parameters={"audio_url": "https://example.com/a.mp3", "model": "base"},
+            timeout_seconds=TIMEOUT_SECONDS,
+            max_attempts=max_attempts,
+        )
+        self.job_ids.append(self.do(jobs.submit(self.context, self.client, request))["job_id"])
+
+    @precondition(lambda self: self.job_ids)
+    @rule(pick=pick)
+    def cancel(self, pick: int) -> None:
+        job_id = self.job_ids[pick % len(self.job_ids)]
+        before = self.job(job_id).life.state
+        try:
+            answer = self.do(jobs.cancel(self.context, self.client, job_id))
+        except JobAlreadyCompleted:
+            assert before in (JobState.COMPLETED, JobState.FAILED)
+        else:
+            assert answer["status"] == "cancelled"
+
+    # Miners -------------------------------------------------------------------------------------------------------
+
+    @rule(which=which)
+    def start_miner(self, which: int) -> None:
+        """First, and again after a crash: what was only being worked on is gone, what is in the outbox is named."""
+        miner = self.miners[which]
+        older = miner.session
+        miner.working = []
+        answer = self.do(self.register(miner))
+        kept = {(held["job_id"], held["fence"]) for held in answer["keep"]}
+        for lease in list(miner.finished):
+            if (lease["job_id"], lease["fence"]) not in kept:
+                miner.drop(lease)
+        for job_id, fence in kept:
+            life = self.job(job_id).life
+            # A lease that is kept is live: nobody else is given the work that lies finished in the outbox. After its last
+            # moment the result is still welcome, but others may get the job.
+            assert life.fence == fence
+            assert life.lease is not None
+            assert life.lease.session == answer["session"]
+            assert life.state is JobState.RUNNING or life.lease.last_moment <= self.clock()
+            assert life.lease.expires_at <= max(self.kept_until.get(job_id, 0.0), life.lease.last_moment)
+        miner.session = self.do(sessions.session_of(self.context, answer["session_token"]))
+        miner.online = True
+        if older is not None:
+            with pytest.raises(StaleSession):
+                self.do(sessions.heartbeat(self.context, older, Heartbeat()))
+
+    async def register(self, miner: PlayedMiner) -> dict[str, Any]:
+        challenge = await sessions.challenge(self.context)
+        public_key = bytes(miner.identity.key.verify_key)
+        payload = registration_payload(challenge["nonce"], challenge["origin"], public_key)
+        body = {
+            "nonce": challenge["nonce"],
+            "public_key": b64encode(public_key),
+            "signature": sign_detached(REGISTRATION_TYPE, payload, miner.identity.key),
+            "name": "played",
+            "agent_version": "0",
+            "capabilities": capabilities(),
+            "holding": [
+                {"job_id": lease["job_id"], "fence": lease["fence"]} for lease in miner.finished
+            ],
+        }  # fmt: skip
+        miner.identity.registration = await sessions.register(
+            self.context, Registration.model_validate(body)
+        )  # fmt: skip
+        return miner.identity.registration
+
+    @rule(which=which)
+    def change_reach(self, which: int) -> None:
+        """The network between a miner and the coordinator goes, or comes back; the miner works on."""
+        self.miners[which].online = not self.miners[which].online
+
+    @precondition(lambda self: any(miner.online for miner in self.miners))
+    @rule(slots=st.integers(1, 3), lost=st.booleans())
+    def claim(self, slots: int, lost: bool) -> None:
+        """One round of dispatching; `lost` leases find no connection any more."""
+        online = [miner for miner in self.miners if miner.online]
+        candidates = [
+            candidate_of(miner.session.miner_id, miner.session.number, slots, miner.session.capabilities)
+            for miner in online
+            if miner.session
+        ]
+        given, _ = self.do(
+            self.context.database.write(claim, candidates, self.clock(), LEASE_SECONDS)
+        )  # fmt: skip
+        by_id = {miner.identity.miner_id: miner for miner in online}
+        for assignment in given:
+            key = (assignment.job.job_id, assignment.job.fence)
+            assert key not in self.owners
+            self.owners[key] = assignment.candidate.miner_id
+            known = self.checkpoints.get(assignment.job.job_id, {})
+            assert assignment.message["checkpoints"] == [known[name] for name in sorted(known)]
+        if lost:
+            self.do(self.context.database.write(release_undelivered, given, self.clock()))
+        else:
+            for assignment in given:
+                by_id[assignment.candidate.miner_id].working.append(dict(assignment.message))
+
+    def leases_of(self, kind: str) -> list[tuple[PlayedMiner, Lease]]:
+        """Leases that miners within reach are working on, or that lie finished in their outboxes."""
+        return [(miner, lease) for miner in self.miners if miner.online for lease in getattr(miner, kind)]
+
+    def one(self, pick: int, kind: str = "working") -> tuple[PlayedMiner, Session, Lease]:
+        found = self.leases_of(kind)
+        miner, lease = found[pick % len(found)]
+        assert miner.session is not None
+        return miner, miner.session, lease
+
+    @precondition(lambda self: self.leases_of("working"))
+    @rule(pick=pick)
+    def finish(self, pick: int) -> None:
+        """The run is done; its result lies in the outbox."""
+        miner, _, lease = self.one(pick)
+        miner.drop(lease)
+        miner.finished.append(lease)
+
+    @precondition(lambda self: self.leases_of("leases"))
+    @rule(which=which)
+    def heartbeat(self, which: int) -> None:
+        miner = self.miners[which]
+        if not miner.online or miner.session is None:
+            return
+        body = {
+            "leases": [
+                {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 40} for lease in miner.leases
+            ]
+        }
+        answer = self.do(sessions.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
+        for lease, said in zip(miner.leases, answer["leases"], strict=True):
+            life = self.job(lease["job_id"]).life
+            newest = self.is_newest(miner, lease)
+            if said["status"] == "renewed":
+                assert newest
+                assert life.state is JobState.RUNNING
+            elif said["status"] == "cancelled":
+                assert life.state is JobState.CANCELLED
+                miner.drop(lease)
+            elif newest and life.state is JobState.SUBMITTED and life.lease is not None:
+                assert life.lease.last_moment <= self.clock()  # a finished result may still be delivered
+            else:
+                assert not newest or life.state in FINAL
+                miner.drop(lease)
+
+    @precondition(lambda self: self.leases_of("working"))
+    @rule(pick=pick)
+    def tell_progress(self, pick: int) -> None:
+        miner, session, lease = self.one(pick)
+        told = RunEvents.model_validate(
+            {
+                "fence": lease["fence"],
+                "events": [{"kind": "progress", "data": {"progress": 41, "units": "1"}}],
+            }
+        )
+        with suppress(StaleLease):
+            self.do(events.pass_on(self.context, session, lease["job_id"], told))
+            assert self.is_newest(miner, lease)
+
+    @precondition(lambda self: self.leases_of("working"))
+    @rule(pick=pick, frame=st.integers(0, 2))
+    def hand_over(self, pick: int, frame: int) -> None:
+        """A checkpoint before the end: whoever runs the job later is given it, whatever becomes of this run."""
+        miner, session, lease = self.one(pick)
+        stored = RunOutput(
+            lease["job_id"], f"sha256:{frame:064}", session.miner_id, lease["fence"], "application/json"
+        )
+        self.do(self.context.database.write(store_output, stored, frame, self.clock()))
+        output = {
+            "artifact_id": stored.artifact_id, "name": f"part_{frame % 2:04}.json", "media_type": "application/json", "size": frame,
+            "extra": {"frame": frame},
+        }  # fmt: skip
+        told = RunEvents.model_validate(
+            {"fence": lease["fence"], "events": [{"kind": "output", "data": output}]}
+        )
+        with suppress(StaleLease):
+            self.do(events.pass_on(self.context, session, lease["job_id"], told))
+            assert self.is_newest(miner, lease)
+            self.checkpoints.setdefault(lease["job_id"], {})[output["name"]] = output
+
+    @precondition(lambda self: self.leases_of("finished"))
+    @rule(pick=pick, repeated=st.booleans())
+    def deliver(self, pick: int, repeated: bool) -> None:
+        """A finished result is sent; perhaps twice, since an answer got lost."""
+        miner, session, lease = self.one(pick, "finished")
+        before = self.job(lease["job_id"]).life
+        body = RunResult.model_validate(miner.identity.result_body(lease, RESULTS))
+        newest = self.is_newest(miner, lease)
+        try:
+            answer = self.do(leases.complete(self.context, session, lease["job_id"], body))
+        except StaleLease:
+            # Finished work is refused only if it is not wanted any more.
+            assert not newest or before.state in FINAL or before.lease is None
+        else:
+            assert newest
+            if repeated:
+                again = self.do(leases.complete(self.context, session, lease["job_id"], body))
+                assert again == answer
+        miner.drop(lease)
+
+    @precondition(lambda self: self.leases_of("working"))
+    @rule(
+        pick=pick,
+        kind=st.sampled_from(["retry", "fail"]),
+        units=st.sampled_from([None, "0", "2.5", "1000000"]),
+        repeated=st.booleans(),
+    )
+    def fail(self, pick: int, kind: str, units: str | None, repeated: bool) -> None:
+        """By the machine's fault, or by the client's, who then pays the units."""
+        miner, session, lease = self.one(pick)
+        request = RunFailure.model_validate(
+            {"fence": lease["fence"], "kind": kind, "code": "BROKEN", "message": "It broke.", "units": units}
+        )
+        newest = self.is_newest(miner, lease)
+        with suppress(StaleLease):
+            answer = self.do(leases.fail(self.context, session, lease["job_id"], request))
+            assert newest
+            if repeated and kind == "fail":
+                assert answer == self.do(leases.fail(self.context, session, lease["job_id"], request))
+        miner.drop(lease)
+
+    @precondition(lambda self: self.leases_of("working"))
+    @rule(pick=pick)
+    def release(self, pick: int) -> None:
+        miner, session, lease = self.one(pick)
+        newest = self.is_newest(miner, lease)
+        before = self.job(lease["job_id"]).life
+        request = RunRelease(fence=lease["fence"])
+        with suppress(StaleLease):
+            self.do(leases.release(self.context, session, lease["job_id"], request))
+            assert newest
+            after = self.job(lease["job_id"]).life
+            assert after.attempts == before.attempts - (before.state is JobState.RUNNING)
+        miner.drop(lease)
+
+    @precondition(lambda self: self.leases_of("working"))
+    @rule(pick=pick, other=which)
+    def meddle(self, pick: int, other: int) -> None:
+        """A miner speaks about a lease that is another's: it changes nothing."""
+        miner, _, lease = self.one(pick)
+        stranger = self.miners[other]
+        if miner is stranger or stranger.session is None or self.is_newest(stranger, lease):
+            return
+        before = self.job(lease["job_id"])
+        # Its own leases stand in the heartbeat too, or they would be taken for lost on their way to it.
+        named = [{"job_id": item["job_id"], "fence": item["fence"]} for item in (lease, *stranger.leases)]
+        body = {"leases": named}
+        answer = self.do(sessions.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
+        assert answer["leases"][0]["status"] in ("lost", "cancelled")
+        told = RunEvents.model_validate(
+            {"fence": lease["fence"], "events": [{"kind": "segment", "data": {}}]}
+        )
+        for work in (
+            leases.release(self.context, stranger.session, lease["job_id"], RunRelease(fence=lease["fence"])),
+            events.pass_on(self.context, stranger.session, lease["job_id"], told),
+        ):
+            with pytest.raises(StaleLease):
+                self.do(work)
+        assert self.job(lease["job_id"]) == before
+
+    # Time and the coordinator -------------------------------------------------------------------------------------
+
+    @rule(
+        seconds=st.sampled_from([1.0, 20.0, LEASE_SECONDS + 1, TIMEOUT_SECONDS + 40.0]), expire=st.booleans()
+    )
+    def wait(self, seconds: float, expire: bool) -> None:
+        self.clock.now += seconds
+        if expire:
+            self.do(leases.expire_due(self.context))
+            assert self.do(leases.expire_due(self.context)) == 0
+
+    @rule(away=st.sampled_from([0.0, 3600.0]))
+    def restart_coordinator(self, away: float) -> None:
+        """Its absence costs no miner its lease."""
+        running = {
+            record.job_id: record.life for record in self.jobs() if record.life.state is JobState.RUNNING
+        }
+        self.context.database.close()
+        self.clock.now += away
+        self.context = self.open()
+        self.do(leases.start_over(self.context))
+        for job_id in running:  # a restart extends leases, whatever their deadline
+            self.kept_until[job_id] = self.clock() + LEASE_SECONDS
+        self.do(leases.expire_due(self.context))
+        for job_id, life in running.items():
+            after = self.job(job_id).life
+            assert after.lease is not None
+            assert after.lease.expires_at >= self.clock() + LEASE_SECONDS
+            assert (after.state, after.fence, after.attempts) == (life.state, life.fence, life.attempts)
+
+    # What must always hold ----------------------------------------------------------------------------------------
+
+    def jobs(self) -> list[job_store.JobRecord]:
+        return list(self.do(self.context.database.read(job_store.find_many, self.job_ids)).values())
+
+    def job(self, job_id: str) -> job_store.JobRecord:
+        record = self.do(self.context.database.read(job_store.find, job_id))
+        assert record is not None
+        return record
+
+    def is_newest(self, miner: PlayedMiner, lease: Lease) -> bool:
+        life = self.job(lease["job_id"]).life
+        return (
+            life.fence == lease["fence"]
+            and self.owners[lease["job_id"], life.fence] == miner.identity.miner_id
+        )
+
+    @invariant()
+    def the_tables_tell_one_story(self) -> None:
+        Histories.steps += 1
+        story = self.do(self.context.database.read(_story))
+        for record in story.jobs:
+            life = record.life
+            ended = {run["fence"]: run["outcome"] for run in story.runs if run["job_id"] == record.job_id}
+            done = life.state is JobState.COMPLETED
+            assert story.receipts.count(record.job_id) == story.results.count(record.job_id) == done
+            assert list(ended.values()).count(Outcome.COMPLETED) == done
+            if done:
+                assert ended[life.fence] == Outcome.COMPLETED
+                assert record.miner_id == self.owners[record.job_id, life.fence]
+            live = life.state is JobState.RUNNING
+            assert (life.lease is not None) or not live
+            assert not (live and life.fence in ended)
+            assert not (life.state in FINAL and life.lease)
+            # The fence counts the claims, the attempts those that were not handed back.
+            assert life.fence == sum(job_id == record.job_id for job_id, _ in self.owners)
+            spent = sum(outcome != Outcome.RELEASED for outcome in ended.values())
+            assert life.attempts == spent + live <= life.max_attempts
+            assert (life.started_at is not None) or not (live or done)
+            assert (life.finished_at is not None) == (life.state in FINAL)
+            assert (life.state is JobState.FAILED) <= (life.failure is not None)
+            self.only_forward(record)
+        self.money_follows_the_jobs(story)
+        self.the_feed_has_told_it(story)
+        for state in JobState:
+            assert story.counts.get(state, 0) == sum(record.life.state is state for record in story.jobs)
+
+    def only_forward(self, record: job_store.JobRecord) -> None:
+        before = self.seen.get(record.job_id)
+        if before is not None:
+            assert record.life.fence >= before.life.fence
+            assert before.life.state not in FINAL or record == before
+        self.seen[record.job_id] = record
+
+    def money_follows_the_jobs(self, story: Story) -> None:
+        """What unfinished jobs may cost is held, what completed ones cost was paid once, and nothing else has moved."""
+        assert story.ledger_faults == []
+        paid = 0
+        for record in story.jobs:
+            payment = story.payments[record.job_id]
+            assert (payment.status == ledger_store.Status.PENDING) == (record.life.state not in FINAL)
+            assert (record.life.state is JobState.COMPLETED) <= (payment.miner_id == record.miner_id)
+            assert 0 <= payment.paid <= payment.held == record.max_cost
+            assert record.cost == (payment.paid if record.life.state in FINAL else None)
+            if payment.paid:
+                assert self.last_outcome(story, record) in PAID
+            paid += payment.paid
+        held = sum(record.max_cost for record in story.jobs if record.life.state not in FINAL)
+        account = self.client.account_id or ""
+        assert story.balances.get(escrow(account), 0) == held
+        assert story.balances[available(account)] == to_units(CREDIT) - held - paid
+
+    @staticmethod
+    def last_outcome(story: Story, record: job_store.JobRecord) -> str:
+        outcomes = {run["fence"]: run["outcome"] for run in story.runs if run["job_id"] == record.job_id}
+        return str(outcomes[record.life.fence])
+
+    def the_feed_has_told_it(self, story: Story) -> None:
+        """Every change of state once, in order: the last one told is the one that holds."""
+        told: dict[str, list[str]] = {}
+        for change in story.changes:
+            if change.type == "job_update" and change.job_id is not None:
+                told.setdefault(change.job_id, []).append(change.data["status"])
+        for record in story.jobs:
+            states = told[record.job_id]
+            assert (states[0], states[-1]) == (JobState.SUBMITTED, record.life.state)
+            assert all(before != after for before, after in itertools.pairwise(states))
+
+
+@dataclass
+class Story:
+    """All that the tables say, read at one moment."""
+
+    jobs: list[job_store.JobRecord]
+    runs: list[dict[str, Any]]
+    receipts: list[str]
+    results: list[str]
+    payments: dict[str | None, ledger_store.TransactionRecord]
+    balances: dict[str, int]
+    ledger_faults: list[str]
+    changes: list[event_store.StoredEvent]
+    counts: dict[str, int]
+
+
+def _story(connection: Connection) -> Story:
+    job_ids = list(connection.execute(select(tables.jobs.c.job_id)).scalars())
+    transactions = ledger_store.page(connection, limit=10_000, before=None)
+    return Story(
+        jobs=list(job_store.find_many(connection, job_ids).values()),
+        runs=[dict(row) for row in connection.execute(select(tables.runs)).mappings()],
+        receipts=list(connection.execute(select(tables.receipts.c.job_id)).scalars()),
+        results=list(connection.execute(select(tables.results.c.job_id)).scalars()),
+        payments={record.job_id: record for record in transactions},
+        balances=dict(
+            connection.execute(select(tables.balances.c.ledger_account, tables.balances.c.amount)).all()
+        ),
+        ledger_faults=ledger_store.faults(connection),
+        changes=event_store.after(connection, 0, limit=100_000),
+        counts=counts.by_state(connection),
+    )

@@ -1,0 +1,1 @@
+"""Machines to try things on: an empty Debian, containers, other users, terminals, cards."""

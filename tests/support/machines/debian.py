@@ -1,0 +1,42 @@
+"""An empty Debian, made once by debootstrap and kept in build/debian, on which tests build images."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+BUILD = Path(__file__).parents[3] / "build"
+SUITE = "trixie"
+MAKE_SECONDS = 300
+
+
+def empty_debian() -> Path:
+    """The tar archive of a minimal Debian with apt; made if it is not there yet, which takes about half a minute."""
+    directory = BUILD / "debian"
+    archive = directory / f"{SUITE}-minbase.tar"
+    if archive.exists():
+        return archive
+    directory.mkdir(parents=True, exist_ok=True)
+    root = directory / f"{SUITE}-minbase"
+    shutil.rmtree(root, ignore_errors=True)
+    with (directory / "debootstrap.log").open("wb") as log:
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", SUITE, root],
+            check=True,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            timeout=MAKE_SECONDS,
+        )
+    # What is installed on top is thrown away sooner than a disk fails.
+    (root / "etc/dpkg/dpkg.cfg.d/unsafe-io").write_text("force-unsafe-io\n")
+    unfinished = archive.with_suffix(".new")
+    lists = ["--exclude=./var/cache/apt/*", "--exclude=./var/lib/apt/lists/*"]
+    subprocess.run(
+        ["tar", "--one-file-system", "-C", root, *lists, "-cf", unfinished, "."],
+        check=True,
+        timeout=MAKE_SECONDS,
+    )
+    unfinished.replace(archive)
+    shutil.rmtree(root)
+    return archive

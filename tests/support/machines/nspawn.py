@@ -1,0 +1,191 @@
+"""A machine of its own, with a systemd that really booted: this system's programs, and nothing else of it.
+
+The root is made of the few files that a Debian begins with; /usr is this system's, read-only, and systemd makes the rest as on
+the first start of any machine. There is no network but loopback.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.machines.bare_root import ACCOUNTS, make_root
+
+BOOT_SECONDS = 60
+CALL_SECONDS = 120
+_PROJECT = Path(__file__).parents[3]
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+
+
+def missing() -> str | None:
+    """Why no machine can be booted here, None if one can."""
+    if os.geteuid() != 0:
+        return "booting a machine with systemd-nspawn takes root"
+    if shutil.which("systemd-nspawn") is None:
+        return "systemd-nspawn is missing (Debian: apt-get install systemd-container)"
+    if not ACCOUNTS.is_dir():
+        return "this is not a Debian, of which the machine is made"
+    return None
+
+
+class Machine:
+    """A booted machine. `run` runs a command in it as root, `user` as somebody else."""
+
+    def __init__(self, process: subprocess.Popen[bytes], leader: int) -> None:
+        self._process = process
+        self._leader = leader
+
+    def command(self, *words: str, user: str = "root", **environment: str) -> list[str]:
+        """What runs `words` in the machine."""
+        variables = {"PATH": _PATH, "LANG": "C.UTF-8", **environment}
+        clean = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        whose = [] if user == "root" else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+        return ["nsenter", "-t", str(self._leader), "-a", *clean, *whose, *words]
+
+    def run(
+        self, *words: str, check: bool = True, user: str = "root", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*words, user=user, **environment),
+            capture_output=True,
+            text=True,
+            timeout=CALL_SECONDS,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{' '.join(words)}: {done.stdout}{done.stderr}"
+        return done
+
+    def off(self) -> None:
+        """Switch it off at once, as a power cut does: nothing in it is needed any more."""
+        subprocess.run(
+            self.command("systemctl", "poweroff", "--force", "--force"),
+            capture_output=True, timeout=CALL_SECONDS, check=False,
+        )  # fmt: skip
+        try:
+            self._process.wait(BOOT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Journal:
+    """Follows the journal of a unit from its beginning."""
+
+    def __init__(self, machine: Machine, unit: str) -> None:
+        self._lines: queue.Queue[str] = queue.Queue()
+        self.heard: list[str] = []
+        self._process = subprocess.Popen(
+            machine.command("journalctl", "--follow", "--no-tail", "--output=cat", f"--unit={unit}"),
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.rstrip("\n"))
+
+    def until(self, pattern: str, seconds: float = BOOT_SECONDS) -> str:
+        """The next line in which `pattern` is found."""
+        while True:
+            try:
+                line = self._lines.get(timeout=seconds)
+            except queue.Empty:
+                raise AssertionError(f"the journal never said {pattern!r}: {self.heard[-20:]}") from None
+            self.heard.append(line)
+            if re.search(pattern, line):
+                return line
+
+    def close(self) -> None:
+        os.killpg(self._process.pid, signal.SIGKILL)  # nsenter, and what it started
+        self._process.wait()
+
+
+@contextmanager
+def booted(directory: Path, *, writable: Sequence[Path] = ()) -> Iterator[Machine]:
+    """A machine whose root is below `directory`, with this project and its Python, and with `writable` directories."""
+    root = _make_root(directory / "root")
+    binds = [f"--bind-ro={path}" for path in ("/usr", "/etc/alternatives", "/etc/ld.so.cache", *_program())]
+    binds += [f"--bind={path}" for path in writable]
+    command = [
+        "systemd-nspawn", "--boot", f"--directory={root}", "--register=no", "--keep-unit", "--private-network",
+        "--console=pipe", "--notify-ready=yes", f"--machine=aitbc-{os.getpid()}", *binds,
+    ]  # fmt: skip
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notices:
+        notices.bind(str(directory / "notify"))
+        notices.settimeout(BOOT_SECONDS)
+        with (directory / "console.log").open("wb") as console:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "NOTIFY_SOCKET": str(directory / "notify")},
+            )
+        try:
+            machine = Machine(process, _leader(notices))
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    try:
+        _bare_proc(machine)
+        yield machine
+    finally:
+        machine.off()
+
+
+def _make_root(root: Path) -> Path:
+    make_root(root)
+    shutil.copytree("/etc/pam.d", root / "etc/pam.d")
+    shutil.copy("/usr/lib/os-release", root / "etc/os-release")
+    (root / "etc/machine-id").touch()
+    # The loader's cache is this system's, and cannot be written.
+    (root / "etc/systemd/system").mkdir(parents=True)
+    (root / "etc/systemd/system/ldconfig.service").symlink_to("/dev/null")
+    return root
+
+
+def _program() -> list[Path]:
+    """The project, the Python that runs it, and where its packages are; without what lies in one of the others."""
+    wanted = {_PROJECT, *(Path(name) for name in (sys.prefix, sys.base_prefix, *sys.path) if name)}
+    found: list[Path] = []
+    there = [path for path in wanted if path.is_dir()]
+    for path in sorted({*there, *(path.resolve() for path in there)}):
+        if not any(path.is_relative_to(other) for other in ("/usr", *found)):
+            found.append(path)
+    return found
+
+
+def _leader(notices: socket.socket) -> int:
+    """The machine's first process, once the machine has booted: nspawn tells of both."""
+    leader = 0
+    while True:
+        notice = notices.recv(4096).decode()
+        if found := re.search(r"^X_NSPAWN_LEADER_PID=(\d+)$", notice, re.MULTILINE):
+            leader = int(found[1])
+        if leader and re.search(r"^READY=1$", notice, re.MULTILINE):
+            return leader
+
+
+def _bare_proc(machine: Machine) -> None:
+    """Make /proc what it is on a real machine: nspawn covers parts of it, and bubblewrap would be refused one of its own."""
+    mounts = [line.split()[4] for line in machine.run("cat", "/proc/self/mountinfo").stdout.splitlines()]
+    for place in sorted({mount for mount in mounts if mount.startswith("/proc/")}, reverse=True):
+        machine.run("umount", "--lazy", place, check=False)
+    left = machine.run("grep", "-c", " /proc/", "/proc/self/mountinfo", check=False).stdout.strip()
+    assert left == "0", "parts of /proc are still covered"
+    # The name of this boot was covered too; the journal must be written under the one that its readers see.
+    machine.run("systemctl", "restart", "systemd-journald")

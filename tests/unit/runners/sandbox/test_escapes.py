@@ -1,0 +1,100 @@
+"""A stranger's model tries to get out: of each sandbox, as an agent of root's and of a user's.
+
+The attempts are in tests/support/escapes/model. All of them run in one sandbox after the other, beside another job and after one
+that left things; see tests/support/escapes/agent_process.py. Each is also made without a sandbox, where it has to succeed, so
+that no attempt is one that could not succeed anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.escapes.judgement import ABSENT, ATTEMPTS, INSIDE_ONLY, NAMED, PAGE, SANDBOXES, got_out
+from support.machines.other_user import NOBODY, as_user
+
+TESTS = Path(__file__).parents[3]
+PROGRAM = [sys.executable, "-m", "support.escapes.agent_process"]
+USERS = ("root", "user")
+SECONDS = 150
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, Any]:
+    """What came of all attempts, by user."""
+    return {user: _attacked(user) for user in USERS if user == "user" or os.geteuid() == 0}
+
+
+def _attacked(user: str) -> dict[str, Any]:
+    base = Path(tempfile.mkdtemp(prefix="aitbc-escapes-"))
+    base.chmod(0o755)
+    command = [*PROGRAM, json.dumps({"base": str(base), "sandboxes": SANDBOXES, "control": True})]
+    if user == "user" and os.geteuid() == 0:
+        os.chown(base, NOBODY, NOBODY)
+        command = as_user(NOBODY, command)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=SECONDS, check=False, start_new_session=True,
+            env={**os.environ, "AITBC_SECRET": secrets.token_hex(16), "TMPDIR": str(base), "PYTHONPATH": f"{TESTS}:{TESTS.parent}"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr.strip().splitlines()[-1]
+        answers: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return answers
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def _of(outcomes: dict[str, Any], user: str) -> dict[str, Any]:
+    if user not in outcomes:
+        pytest.skip("this is not root, whose agent this is about")
+    return outcomes[user]
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+@pytest.mark.parametrize("user", USERS)
+@pytest.mark.parametrize("name", ATTEMPTS)
+def test_an_attempt_is_refused(outcomes: dict[str, Any], name: str, user: str, sandbox: str) -> None:
+    """Or it is one of those that the documentation names."""
+    attempt = _of(outcomes, user)[sandbox]["attempts"][name]
+    assert got_out({name: attempt}, sandbox) == {}
+
+
+@pytest.mark.parametrize("sandbox", SANDBOXES)
+@pytest.mark.parametrize("user", USERS)
+def test_the_agents_processes_are_as_they_were(outcomes: dict[str, Any], user: str, sandbox: str) -> None:
+    """No signal came to them, and nothing about them changed: seen from outside, whatever the model believes."""
+    seen = _of(outcomes, user)[sandbox]
+    assert (seen["signals"], seen["changed"]) == ([], [])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="most attempts are root's to succeed with")
+@pytest.mark.parametrize("name", ATTEMPTS)
+def test_an_attempt_succeeds_where_there_is_no_sandbox(outcomes: dict[str, Any], name: str) -> None:
+    """As root or as a user; so it is the sandbox that refuses it."""
+    if name in INSIDE_ONLY:
+        pytest.skip(INSIDE_ONLY[name])
+    made = [outcomes[user]["control"]["attempts"][name] for user in USERS]
+    if any(attempt["out"] for attempt in made):
+        return
+    if name in ABSENT and all(attempt["absent"] for attempt in made):
+        pytest.skip(f"{ABSENT[name]}: {made[0]['how']}")
+    pytest.fail(f"it would be refused anyway: {[attempt['how'] for attempt in made]}")
+
+
+@pytest.mark.parametrize(("sandbox", "name"), NAMED)
+def test_what_gets_out_is_named_in_the_documentation(
+    outcomes: dict[str, Any], sandbox: str, name: str
+) -> None:
+    """And does get out, so that nothing is named that is refused by now."""
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert NAMED[sandbox, name] in page
+    assert all(of[sandbox]["attempts"][name]["out"] for of in outcomes.values())
