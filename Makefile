@@ -1,5 +1,5 @@
 # Thin names over scripts/, whose files say what they do. All but clean first set up what is missing.
-.PHONY: setup demo start test check audit bench format docs clean
+.PHONY: setup demo start test test-ship check audit bench format docs clean
 
 # Debian packages, .venv, demo models.
 setup:
@@ -13,9 +13,13 @@ demo:
 start: setup
 	@.venv/bin/aitbc-agent start
 
-# All tests.
+# What a change needs.
 test:
 	@scripts/test
+
+# The image, the service, the wheel, and every block of the guides.
+test-ship:
+	@scripts/test --ship
 
 # Style, format, types, who may import whom.
 check:
