@@ -277,8 +277,6 @@ ours, theirs = socket.socketpair()
 # The grandchild keeps our end open, so that only the death of its parent can end it.
 child = subprocess.Popen([sys.executable, "-m", "runners.host", "--service", "scripted", "--fd", str(theirs.fileno())],
                          pass_fds=[theirs.fileno(), ours.fileno()])
-sys.path.insert(0, sys.argv[1])
-from conftest import Parent
 from runners.api import Device, Tools
 from runners.host.protocol import Configure, encode
 ours.sendall(encode(Configure(tools=Tools(), device=Device("cpu", "x"))))
@@ -289,9 +287,8 @@ sys.stdin.read()
 
 
 def test_the_child_dies_with_a_parent_that_was_killed(environment, eventually):
-    directory = str(Path(__file__).parent)
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, directory],
+        [sys.executable, "-c", PARENT],
         env={**os.environ, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -56,7 +56,7 @@ def test_two_packages_for_one_service_are_an_error_that_names_both(with_packages
 
 def test_a_broken_package_does_not_hide_the_others(with_packages, tmp_path):
     """It is left out, and the reason names it."""
-    code = "(sorted(installed()), __import__('runners.registry')._registry.broken())"
+    code = "(sorted(installed()), __import__('runners.registry').registry.broken())"
     information = tmp_path / "broken-1.0.dist-info"
     information.mkdir()
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
