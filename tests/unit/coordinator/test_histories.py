@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from datetime import date
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from agent.coordinator.store.schema.upgrade import prepare
@@ -13,6 +15,8 @@ from agent.coordinator.store.sqlite.database import Database
 from agent.core.jobs import JobState
 from support.histories.jobs import LEASE_SECONDS, Histories
 from support.histories.market import MarketHistories
+
+SHARDS = 4
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,19 +30,26 @@ def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_ten_thousand_steps_of_random_histories() -> None:
-    """After each of them the tables tell one story, the ledger adds up, and the feed has told every change."""
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_random_histories(shard: int) -> None:
+    """After each of some 1,250 steps the tables tell one story, the ledger adds up, and the feed has told every change.
+
+    Every day has its own histories. `HISTORIES_SEED`, which a failure prints, plays those of one shard again.
+    """
+    number = int(os.environ.get("HISTORIES_SEED", date.today().toordinal() * SHARDS + shard))  # noqa: DTZ011 - any day will do
+    print(f"HISTORIES_SEED={number}")  # noqa: T201 - pytest shows it when the test fails
+    seed(number)(MarketHistories)
     Histories.steps = 0
-    while Histories.steps < 10_000:
-        run_state_machine_as_test(
-            MarketHistories,
-            settings=settings(
-                max_examples=50,
-                stateful_step_count=80,
-                deadline=None,
-                suppress_health_check=[HealthCheck.too_slow],
-            ),
-        )
+    run_state_machine_as_test(
+        MarketHistories,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=80,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow],
+        ),
+    )
+    assert Histories.steps > 500
 
 
 # Histories that a random walk seldom takes, each of which has been told wrongly once ------------------------------------
