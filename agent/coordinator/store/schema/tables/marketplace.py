@@ -68,7 +68,7 @@ offers = Table(
     ),
 )
 
-# What came of each miner's work so far, and how much speaks for and against it (core/reputation.py).
+# What came of each miner's work so far, and how much speaks for and against it (core/market/reputation.py).
 miner_stats = Table(
     "miner_stats",
     metadata,
