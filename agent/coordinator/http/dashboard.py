@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import NotModifiedResponse, StaticFiles
 from starlette.types import Scope
 
-BUILT: Final = Path(__file__).parent / "web" / "dist"
+BUILT: Final = Path(__file__).parents[1] / "web" / "dist"
 PAGE: Final = "index.html"
 HASHED: Final = "assets/"
 """Files below it have the digest of their content in their names."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.settings import load_settings
-from runners import ffmpeg
+from runners.ffmpeg import runner as ffmpeg
 
 
 @pytest.fixture
