@@ -21,7 +21,7 @@ from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.core.values.quantities import format_time
 from agent.deadline import call_within
-from agent.miner.data_dir import Premises, discard
+from agent.miner.data_dir import DataDirectory, discard
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.local import HOST_COMMAND, Execution, LocalExecutor
 from agent.miner.machine.capabilities import Capabilities, Machine, ServiceOffer, tools
@@ -113,16 +113,16 @@ class Bench:
 
         Raises `ConfigurationError` if a daemon works in the data directory, or a service is not known.
         """
-        premises = Premises(self._directory)
-        premises.enter()
+        data_directory = DataDirectory(self._directory)
+        data_directory.lock()
         try:
             capabilities = await self._probe()
             for service, offer in capabilities.services.items():
                 if self._wanted(service):
-                    with _scratch(premises.jobs / "benchmark") as directory:
+                    with _scratch(data_directory.jobs / "benchmark") as directory:
                         await self._measure_service(service, offer, capabilities.devices, directory)
         finally:
-            premises.leave()
+            data_directory.unlock()
         return self._report
 
     def _wanted(self, service: str) -> bool:

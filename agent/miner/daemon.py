@@ -17,7 +17,7 @@ from agent.configuration import load_catalogue
 from agent.core.liveness import Liveness
 from agent.measures import Meter
 from agent.miner.control import ControlServer
-from agent.miner.data_dir import Premises
+from agent.miner.data_dir import DataDirectory
 from agent.miner.executor.availability import Withheld
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
@@ -31,8 +31,8 @@ from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.measures import MEASURES
 from agent.miner.models.downloads import Downloads, limits
-from agent.miner.models.locks import Shelf
-from agent.miner.models.provider import Library
+from agent.miner.models.locks import ModelDirectory
+from agent.miner.models.provider import ModelProvider
 from agent.miner.models.store import ModelStore
 from agent.miner.orders import Orders
 from agent.miner.pausing.pauses import Pauses
@@ -109,7 +109,7 @@ class Daemon:
         self._models: ModelStore
         self._withheld: Withheld
         self._models_changed = asyncio.Event()
-        self._library: Library
+        self._provider: ModelProvider
 
     async def start(self) -> None:
         """Prepare everything and register, trying until the coordinator answers or a stop is requested.
@@ -132,7 +132,7 @@ class Daemon:
             asyncio.create_task(self._heartbeat.run(), name="miner-heartbeat"),
             asyncio.create_task(self._heartbeat.watch_gpus(), name="miner-gpus"),
             asyncio.create_task(self._withheld.run(), name="miner-models"),
-            asyncio.create_task(self._library.run(), name="miner-library"),
+            asyncio.create_task(self._provider.run(), name="miner-models"),
             asyncio.create_task(
                 supervise(self._liveness, self._outbox, self._executor), name="miner-supervision"
             ),
@@ -196,9 +196,9 @@ class Daemon:
 
     async def _prepare(self) -> None:
         """Build the parts; `_parts` undoes it in the opposite order, however far it came."""
-        premises = Premises(self._directory)
-        premises.enter()
-        self._parts.callback(premises.leave)
+        data_directory = DataDirectory(self._directory)
+        data_directory.lock()
+        self._parts.callback(data_directory.unlock)
         identity = load_identity(self._directory)
         self.miner_id = identity.miner_id
         self._gpus = gpus = Gpus()
@@ -210,13 +210,13 @@ class Daemon:
         self._outbox = Outbox(self._directory / "outbox.db", self._link, on_change=self._on_outbox_change)
         await self._outbox.open()
         self._parts.push_async_callback(self._outbox.close)
-        await asyncio.to_thread(premises.remove_leftovers, self._outbox.directories())
+        await asyncio.to_thread(data_directory.remove_leftovers, self._outbox.directories())
         self._executor = self._start_executor(gpus)
         self._parts.push_async_callback(self._executor.close)
         self._parts.push_async_callback(self._background.close, _BACKGROUND_SECONDS)
-        self._library = Library(
+        self._provider = ModelProvider(
             models,
-            Downloads(models, Shelf(models.models_dir), limits(self._settings), meter=self._meter),
+            Downloads(models, ModelDirectory(models.models_dir), limits(self._settings), meter=self._meter),
             download=self._settings.runners.model_download,
             on_change=self._on_recheck,
             release=self._executor.release_model,
@@ -234,7 +234,7 @@ class Daemon:
             models, self._executor, self._capabilities.services, self._on_recheck, self._models_changed
         )
         await self._withheld.look()
-        self._workload = self._build_workload(identity, models, premises.jobs)
+        self._workload = self._build_workload(identity, models, data_directory.jobs)
         self._parts.push_async_callback(self._workload.close)
         self._report = self._build_report()
         self._heartbeat = Heartbeat(self._link, gpus, self._report, self._liveness)
@@ -271,10 +271,10 @@ class Daemon:
             outbox=self._outbox,
             gpus=self._gpus,
             executor=self._executor,
-            library=self._library,
+            provider=self._provider,
             pauses=self._pauses,
             workload=self._workload,
-            orders=Orders(self._pauses, self._library, self._on_recheck),
+            orders=Orders(self._pauses, self._provider, self._on_recheck),
             doing=Activity(self._workload.moment),
             earnings=Earnings(self._link, lambda: (self.api_key, self.miner_id)),
             offers=self._capabilities,
@@ -323,7 +323,7 @@ class Daemon:
             outbox=self._outbox,
             executor=self._executor,
             models=models,
-            library=self._library,
+            provider=self._provider,
             offers=services,
             units={service: definition.unit_on for service, definition in definitions.items()},
             adapters={

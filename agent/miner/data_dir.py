@@ -16,16 +16,16 @@ from runners.sandbox import files
 _log = structlog.get_logger(__name__)
 
 
-class Premises:
-    """`enter` locks the directory until `leave`, or until the process ends in whatever way."""
+class DataDirectory:
+    """The directory, which `lock` locks until `unlock` or until the process ends."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.jobs = self.directory / "jobs"
         self._lock: IO[str] | None = None
 
-    def enter(self) -> None:
-        """Make the directory and take it. Raises `ConfigurationError` if another daemon has it."""
+    def lock(self) -> None:
+        """Make the directory and lock it. Raises `ConfigurationError` if another daemon has it."""
         try:
             self.jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Kept open by purpose: the lock lasts as long as the descriptor.
@@ -55,8 +55,8 @@ class Premises:
             if directory not in needed and discard(directory):
                 _log.info("leftover_removed", directory=directory.name)
 
-    def leave(self) -> None:
-        """Let others in."""
+    def unlock(self) -> None:
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None

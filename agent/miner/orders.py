@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.miner.models.provider import Library
+from agent.miner.models.provider import ModelProvider
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
 
 MAX_SECONDS: Final = 366 * 86400
@@ -27,9 +27,9 @@ class Orders:
     `on_obeyed` is called when there is something new to say.
     """
 
-    def __init__(self, pauses: Pauses, library: Library, on_obeyed: Callable[[], None]) -> None:
+    def __init__(self, pauses: Pauses, provider: ModelProvider, on_obeyed: Callable[[], None]) -> None:
         self._pauses = pauses
-        self._library = library
+        self._provider = provider
         self._on_obeyed = on_obeyed
         self._to_tell: dict[str, None] = {}
 
@@ -73,9 +73,9 @@ class Orders:
                 self._pause_or_resume(word, order.get("gpu"), order.get("seconds"), identity)
                 return True
             case {"order": "fetch_model", "model": str(name)}:
-                return self._library.order_fetch(name)
+                return self._provider.order_fetch(name)
             case {"order": "remove_model", "model": str(name)}:
-                return self._library.order_removal(name)
+                return self._provider.order_removal(name)
             case _:
                 _log.info("order_unknown", order_id=identity)  # a newer coordinator's
                 return True

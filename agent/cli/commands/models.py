@@ -16,7 +16,7 @@ from agent.cli.terminal.fetching import fetch_all
 from agent.configuration import load_catalogue, load_owners_catalogue, owners_catalogue_file
 from agent.core.errors import AgentError
 from agent.miner.control import ControlUnavailable, ask
-from agent.miner.models.locks import Shelf
+from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.store import ModelStore
 from agent.miner.status.inventory import Inventory, ListedModel, loaded_models
 from agent.settings import Settings
@@ -39,10 +39,10 @@ def list_models(
 ) -> None:
     """The models that jobs may name, and which of them are here."""
     settings = settings_from(data_dir, config)
-    store, shelf = _open(settings)
+    store, model_directory = _open(settings)
     models = [
         model
-        for model in Inventory(settings, store, shelf, _loaded(settings)).take()
+        for model in Inventory(settings, store, model_directory, _loaded(settings)).take()
         if service in (None, model.service) and (model.on_disk or not on_disk)
     ]
     if as_json:
@@ -75,8 +75,8 @@ def pull(
 ) -> None:
     """Fetch models. What Ctrl-C or a fault interrupts goes on with the next pull where it ended."""
     settings = settings_from(data_dir, config)
-    store, shelf = _open(settings)
-    fetched = fetch_all(settings, store, shelf, names)
+    store, model_directory = _open(settings)
+    fetched = fetch_all(settings, store, model_directory, names)
     if as_json:
         print_json(fetched)
         return
@@ -150,7 +150,7 @@ def add(
 def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Remove a model from the disk, whoever put it there. It stays in the catalogue."""
     settings = settings_from(data_dir, config)
-    store, shelf = _open(settings)
+    store, model_directory = _open(settings)
     entry = store.catalogue.get(name)
     if entry is None:
         raise AgentError(f"There is no model {name!r}; `aitbc-agent models list` shows all.")
@@ -159,10 +159,12 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
             f"{name} lies in {entry.path}, which is no directory of this program: remove it by hand, and its entry from "
             f"{owners_catalogue_file(settings.data_dir)}."
         )
-    if not store.has(name) and not shelf.partial(name).exists():
+    if not store.has(name) and not model_directory.partial(name).exists():
         raise AgentError(f"{name} is not on this machine.")
-    stored = [one for one in shelf.stored() if one.name in (name, shelf.partial(name).name)]
-    if name in _loaded(settings) or not all(shelf.remove(one.name) for one in stored):
+    stored = [
+        one for one in model_directory.stored() if one.name in (name, model_directory.partial(name).name)
+    ]
+    if name in _loaded(settings) or not all(model_directory.remove(one.name) for one in stored):
         raise AgentError(f"{name} is being used; wait until it is idle, or stop the agent.")
     freed = sum(one.size for one in stored)
     if as_json:
@@ -173,8 +175,10 @@ def remove(name: Name, data_dir: DataDir = None, config: ConfigFile = None, as_j
         typer.echo(f"Its entry stays in {owners_catalogue_file(settings.data_dir)}.")
 
 
-def _open(settings: Settings) -> tuple[ModelStore, Shelf]:
-    return ModelStore(settings.models_dir, load_catalogue(settings.data_dir)), Shelf(settings.models_dir)
+def _open(settings: Settings) -> tuple[ModelStore, ModelDirectory]:
+    return ModelStore(settings.models_dir, load_catalogue(settings.data_dir)), ModelDirectory(
+        settings.models_dir
+    )
 
 
 def _loaded(settings: Settings) -> set[str]:

@@ -21,7 +21,7 @@ from rich.progress import (
 from agent.cli.terminal import logs
 from agent.core.errors import AgentError
 from agent.miner.models.downloads import Downloads, OnProgress, limits
-from agent.miner.models.locks import Shelf, size_of
+from agent.miner.models.locks import ModelDirectory, size_of
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import RunnerError
@@ -33,11 +33,11 @@ _LINE_EVERY: Final = 10
 
 
 def fetch_all(
-    settings: Settings, store: ModelStore, shelf: Shelf, names: Sequence[str]
+    settings: Settings, store: ModelStore, model_directory: ModelDirectory, names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Fetch models one after the other. Raises `AgentError`; ends the program on Ctrl-C."""
     logs.configure(settings.log.model_copy(update={"level": "error"}))
-    downloads = Downloads(store, shelf, limits(settings))
+    downloads = Downloads(store, model_directory, limits(settings))
     fetched = []
     for name in names:
         try:

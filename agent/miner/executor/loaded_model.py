@@ -13,7 +13,7 @@ from runners.api import Device, Model, Retry
 
 
 @dataclass(eq=False, slots=True)
-class Tenant:
+class LoadedModel:
     """A model, or what a runner without models needs, on a device.
 
     `footprint` is the memory that it may take in bytes, `limited` whether that is less than it likes. `opening` starts

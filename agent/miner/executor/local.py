@@ -21,9 +21,9 @@ import structlog
 from agent.measures import Meter
 from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.devices import Devices
-from agent.miner.executor.loaded_model import Tenant, card_key
+from agent.miner.executor.loaded_model import LoadedModel, card_key
 from agent.miner.executor.pool import ChildPool
-from agent.miner.executor.scheduler import Residence
+from agent.miner.executor.scheduler import ModelScheduler
 from agent.miner.machine import hardware
 from agent.miner.measures import MEASURES
 from agent.miner.tasks import Background
@@ -95,7 +95,7 @@ class LocalExecutor:
             max_memory=int(settings.child_memory or hardware.memory_total() * MEMORY_SHARE),
             on_end=self._child_ended,
         )
-        self._residence = Residence(
+        self._scheduler = ModelScheduler(
             self._devices, self._pool, settings, on_change or (lambda: None), meter or Meter(MEASURES)
         )
 
@@ -109,7 +109,7 @@ class LocalExecutor:
 
     def pause(self, devices: frozenset[str]) -> None:
         """From now on these devices ("cpu", UUIDs of GPUs), and no others, get no jobs; idle models leave them at once."""
-        self._residence.pause(devices)
+        self._scheduler.pause(devices)
 
     async def run(
         self,
@@ -126,12 +126,12 @@ class LocalExecutor:
         """
         if not self._background.has(_TEND):
             # In a context of its own: it is not this job's, though it begins with it.
-            Context().run(self._background.spawn, self._residence.tend(), _TEND)
-        tenant = await self._residence.admit(service, model, message.parameters)
+            Context().run(self._background.spawn, self._scheduler.tend(), _TEND)
+        loaded = await self._scheduler.admit(service, model, message.parameters)
         try:
-            on_stage("loading", card_key(tenant.device))
-            child = await tenant.ready()
-            on_stage("running", card_key(tenant.device))
+            on_stage("loading", card_key(loaded.device))
+            child = await loaded.ready()
+            on_stage("running", card_key(loaded.device))
             done = await child.run(
                 message,
                 listener or RunListener(),
@@ -141,77 +141,77 @@ class LocalExecutor:
             )
         except Retry as error:
             if error.code == "OUT_OF_MEMORY":
-                self._outgrew(tenant, message.parameters)
+                self._outgrew(loaded, message.parameters)
             raise
         else:
-            self._learn(tenant, message.parameters, done)
+            self._learn(loaded, message.parameters, done)
             return Execution(done, child.runner, child.device, tuple(done.weights))
         finally:
-            self._residence.leave(tenant)
+            self._scheduler.leave(loaded)
 
     async def release_model(self, name: str) -> None:
         """Have a model that no job uses leave the memory."""
-        await self._residence.release_model(name)
+        await self._scheduler.release_model(name)
 
     def model_failed(self, service: str, model: str, error: Retry) -> None:
         """A model could not even be brought to this machine: that counts as one that cannot be loaded."""
-        self._residence.load_failed(service, model, error)
+        self._scheduler.load_failed(service, model, error)
 
     @property
     def supervised(self) -> bool:
         """Whether those who watch over the children do so: their memory, and how long they are idle."""
-        tended = self._background.has(_TEND) or not self._residence.tenants()
+        tended = self._background.has(_TEND) or not self._scheduler.loaded_models()
         return tended and self._pool.watched
 
     def loaded(self) -> dict[str, list[str]]:
         """The names of loaded models by service."""
         models: dict[str, set[str]] = {}
-        for tenant in self._residence.tenants():
-            if tenant.open and tenant.model is not None:
-                models.setdefault(tenant.service, set()).add(tenant.model.name)
+        for loaded in self._scheduler.loaded_models():
+            if loaded.open and loaded.model is not None:
+                models.setdefault(loaded.service, set()).add(loaded.model.name)
         return {service: sorted(names) for service, names in models.items()}
 
     def working(self) -> list[Working]:
         """Every child that works."""
         return [
-            Working(tenant.service, tenant.model_name, card_key(tenant.device), tenant.runs, tenant.seats)
-            for tenant in self._residence.tenants()
-            if tenant.runs > 0
+            Working(loaded.service, loaded.model_name, card_key(loaded.device), loaded.runs, loaded.seats)
+            for loaded in self._scheduler.loaded_models()
+            if loaded.runs > 0
         ]
 
     async def withheld(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
         """Which of these models, by service, cannot be had at present, and why."""
-        return await self._residence.withheld(models)
+        return await self._scheduler.withheld(models)
 
     def status(self) -> list[dict[str, Any]]:
         """The children, for whoever asks what this machine does."""
-        return [*(tenant.describe() for tenant in self._residence.tenants()), *self._pool.status()]
+        return [*(loaded.describe() for loaded in self._scheduler.loaded_models()), *self._pool.status()]
 
     def placement(self) -> dict[str, Any]:
         """What waits for a device and why, and what happened lately."""
-        return self._residence.placement()
+        return self._scheduler.placement()
 
     async def close(self) -> None:
         """End all children."""
         await self._background.close()
-        self._residence.close()
+        self._scheduler.close()
         await self._pool.close()
 
     def _child_ended(self, child: Child) -> None:
-        self._residence.child_ended(child)
+        self._scheduler.child_ended(child)
 
-    def _outgrew(self, tenant: Tenant, parameters: Mapping[str, Any]) -> None:
+    def _outgrew(self, loaded: LoadedModel, parameters: Mapping[str, Any]) -> None:
         footprints = self._devices.footprints
-        if footprints is not None and tenant.device.kind == "cuda":
-            key = footprints.key(tenant.service, tenant.model_name, parameters)
-            footprints.outgrew(key, min(tenant.footprint, tenant.device.memory))
+        if footprints is not None and loaded.device.kind == "cuda":
+            key = footprints.key(loaded.service, loaded.model_name, parameters)
+            footprints.outgrew(key, min(loaded.footprint, loaded.device.memory))
 
-    def _learn(self, tenant: Tenant, parameters: Mapping[str, Any], done: Done) -> None:
-        if tenant.model is not None:
-            self._residence.guard.success(tenant.service, tenant.model.name)
+    def _learn(self, loaded: LoadedModel, parameters: Mapping[str, Any], done: Done) -> None:
+        if loaded.model is not None:
+            self._scheduler.guard.success(loaded.service, loaded.model.name)
         footprints = self._devices.footprints
-        if footprints is not None and done.vram and not tenant.limited and tenant.device.kind == "cuda":
-            footprints.learn(footprints.key(tenant.service, tenant.model_name, parameters), done.vram)
+        if footprints is not None and done.vram and not loaded.limited and loaded.device.kind == "cuda":
+            footprints.learn(footprints.key(loaded.service, loaded.model_name, parameters), done.vram)
 
     def _written(self, run_id: str) -> None:
         now = time.monotonic_ns()

@@ -33,7 +33,7 @@ from agent.measures import Meter
 from agent.miner.executor.child import Child
 from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
-from agent.miner.executor.loaded_model import Tenant, card_key
+from agent.miner.executor.loaded_model import LoadedModel, card_key
 from agent.miner.executor.pool import ChildPool
 from agent.miner.measures import PLACEMENTS
 from agent.settings import MinerSettings
@@ -58,8 +58,8 @@ class _Waiting:
     reason: str = "It has just come."
 
 
-class Residence:
-    """`admit` gives a job its tenant, `leave` takes it back. `tend` releases what is idle.
+class ModelScheduler:
+    """`admit` gives a job its loaded model, `leave` takes it back. `tend` releases what is idle.
 
     `on_change` is called when the models that can be offered may have changed. `paused` are the keys of devices that get
     no jobs and keep no idle models; set it with `pause`.
@@ -78,7 +78,7 @@ class Residence:
         self._settings = settings
         self._on_change = on_change
         self._meter = meter
-        self._tenants: dict[int, Tenant] = {}
+        self._loaded_models: dict[int, LoadedModel] = {}
         self._numbers = itertools.count(1)
         self._waiting: list[_Waiting] = []
         self._recent: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
@@ -92,8 +92,8 @@ class Residence:
         self._changed()
         self._on_change()
 
-    async def admit(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> Tenant:
-        """A tenant with one more run. Raises `Retry` if there is no place, not even after `miner.place_seconds`."""
+    async def admit(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> LoadedModel:
+        """A loaded model with one more run. Raises `Retry` if there is no place, not even after `miner.place_seconds`."""
         waiting = _Waiting(service, model.name if model is not None else None, time.monotonic())
         rules = self._devices.rules(self._devices.of(service))
         self._waiting.append(waiting)
@@ -111,9 +111,9 @@ class Residence:
                 decision = decide(demand, cards, self._residents(sampled_at), rules)
                 match decision:
                     case Join(key, ()):
-                        tenant = self._tenants[key]
-                        tenant.runs += 1
-                        return tenant
+                        loaded = self._loaded_models[key]
+                        loaded.runs += 1
+                        return loaded
                     case Place(card, budget, ()):
                         device = next(device for device in devices if card_key(device) == card)
                         return self._open(service, model, device, demand, budget)
@@ -127,33 +127,33 @@ class Residence:
         finally:
             self._waiting.remove(waiting)
 
-    def leave(self, tenant: Tenant) -> None:
+    def leave(self, loaded: LoadedModel) -> None:
         """A run has ended. A model that is still being loaded, and that nobody waits for any more, is given up."""
-        tenant.runs -= 1
-        tenant.used_at = time.monotonic()
-        if tenant.runs == 0 and not tenant.open:
-            self._tenants.pop(tenant.key, None)
-            if tenant.opening is not None:
-                tenant.opening.cancel()
-        if tenant.child is not None and not tenant.child.alive:
-            self.child_ended(tenant.child)
+        loaded.runs -= 1
+        loaded.used_at = time.monotonic()
+        if loaded.runs == 0 and not loaded.open:
+            self._loaded_models.pop(loaded.key, None)
+            if loaded.opening is not None:
+                loaded.opening.cancel()
+        if loaded.child is not None and not loaded.child.alive:
+            self.child_ended(loaded.child)
         self._changed()
 
     def child_ended(self, child: Child) -> None:
         """A child is gone, and with it what lived in it."""
-        for tenant in [tenant for tenant in self._tenants.values() if tenant.child is child]:
-            del self._tenants[tenant.key]
-            if child.fault_code == "RUNNER_HUNG" and tenant.model is not None:
-                self._hung(tenant.service, tenant.model.name)
+        for loaded in [loaded for loaded in self._loaded_models.values() if loaded.child is child]:
+            del self._loaded_models[loaded.key]
+            if child.fault_code == "RUNNER_HUNG" and loaded.model is not None:
+                self._hung(loaded.service, loaded.model.name)
         self._changed()
 
     def _hung(self, service: str, model: str) -> None:
         if self.guard.hung(service, model, time.monotonic()):
             self._rests(service, model, "RUNNER_HUNG")
 
-    def tenants(self) -> list[Tenant]:
+    def loaded_models(self) -> list[LoadedModel]:
         """All of them."""
-        return list(self._tenants.values())
+        return list(self._loaded_models.values())
 
     def placement(self) -> dict[str, Any]:
         """What waits for a device and why, and what happened lately."""
@@ -209,24 +209,28 @@ class Residence:
             if self._devices.have_gpus:
                 await self._give_way()
             now = time.monotonic()
-            due = [tenant.used_at + seconds - now for tenant in self._tenants.values() if tenant.resting]
+            due = [
+                loaded.used_at + seconds - now for loaded in self._loaded_models.values() if loaded.resting
+            ]
             due += [left for left in (await self._pool.close_idle(seconds),) if left is not None]
             limit = max(0.01, min([seconds, *due]))
             await _within(
-                min(limit, LOOK_SECONDS) if self._devices.have_gpus and self._tenants else limit, change
+                min(limit, LOOK_SECONDS) if self._devices.have_gpus and self._loaded_models else limit, change
             )
 
     def close(self) -> None:
         """Give up what is being loaded. The pool ends the children."""
-        for tenant in self._tenants.values():
-            if tenant.opening is not None:
-                tenant.opening.cancel()
-        self._tenants.clear()
+        for loaded in self._loaded_models.values():
+            if loaded.opening is not None:
+                loaded.opening.cancel()
+        self._loaded_models.clear()
 
     # --- Moving in --------------------------------------------------------------------------------------------------
 
-    def _open(self, service: str, model: Model | None, device: Device, demand: Demand, budget: int) -> Tenant:
-        tenant = Tenant(
+    def _open(
+        self, service: str, model: Model | None, device: Device, demand: Demand, budget: int
+    ) -> LoadedModel:
+        loaded = LoadedModel(
             key=next(self._numbers),
             service=service,
             device=device,
@@ -236,35 +240,35 @@ class Residence:
             seats=self._devices.seats.get(service, 1),
             runs=1,
         )
-        self._tenants[tenant.key] = tenant
+        self._loaded_models[loaded.key] = loaded
         if model is not None:
-            saving = f", less than the {gibibytes(demand.need)} that it likes" if tenant.limited else ""
+            saving = f", less than the {gibibytes(demand.need)} that it likes" if loaded.limited else ""
             reason = f"It may take {gibibytes(budget)}{saving}."
             self._remember("placed", service, model.name, reason, device)
-        tenant.opening = asyncio.create_task(self._move_in(tenant), name=f"open-{service}-{tenant.key}")
-        tenant.opening.add_done_callback(_retrieve)
-        return tenant
+        loaded.opening = asyncio.create_task(self._move_in(loaded), name=f"open-{service}-{loaded.key}")
+        loaded.opening.add_done_callback(_retrieve)
+        return loaded
 
-    async def _move_in(self, tenant: Tenant) -> Child:
+    async def _move_in(self, loaded: LoadedModel) -> Child:
         """Take a child and load the model."""
         try:
-            tenant.child = child = await self._pool.get(tenant.service, tenant.device)
-            if tenant.model is not None or not child.loaded:
+            loaded.child = child = await self._pool.get(loaded.service, loaded.device)
+            if loaded.model is not None or not child.loaded:
                 budget = (
-                    tenant.footprint if tenant.device.kind == "cuda" and tenant.model is not None else None
+                    loaded.footprint if loaded.device.kind == "cuda" and loaded.model is not None else None
                 )
-                await child.load(tenant.model, self._settings.load_seconds, budget)
+                await child.load(loaded.model, self._settings.load_seconds, budget)
         except BaseException as error:
-            self._tenants.pop(tenant.key, None)
-            if isinstance(error, Retry) and tenant.model is not None:
-                self.load_failed(tenant.service, tenant.model.name, error, tenant.device)
-            if tenant.child is not None:
-                self._pool.let_go(tenant.child)
+            self._loaded_models.pop(loaded.key, None)
+            if isinstance(error, Retry) and loaded.model is not None:
+                self.load_failed(loaded.service, loaded.model.name, error, loaded.device)
+            if loaded.child is not None:
+                self._pool.let_go(loaded.child)
             self._changed()
             raise
-        tenant.opened()
+        loaded.opened()
         self._changed()
-        if tenant.model is not None:
+        if loaded.model is not None:
             self._on_change()
         return child
 
@@ -291,15 +295,15 @@ class Residence:
     # --- Moving out -------------------------------------------------------------------------------------------------
 
     async def _evict(self, keys: Sequence[int], demand: Demand) -> None:
-        """End idle tenants, and wait until the driver counts their memory as free."""
-        leaving = [tenant for key in keys if (tenant := self._tenants.pop(key, None)) is not None]
-        devices = tuple({tenant.device for tenant in leaving})
+        """End idle loaded models, and wait until the driver counts their memory as free."""
+        leaving = [loaded for key in keys if (loaded := self._loaded_models.pop(key, None)) is not None]
+        devices = tuple({loaded.device for loaded in leaving})
         expected = await self._expected(devices, leaving)
-        for tenant in leaving:
+        for loaded in leaving:
             reason = f"{demand.model or demand.service} needs its room."
-            self._remember("evicted", tenant.service, tenant.model_name, reason, tenant.device)
+            self._remember("evicted", loaded.service, loaded.model_name, reason, loaded.device)
         await asyncio.gather(
-            *(self._let_go(tenant, reuse=tenant.service == demand.service) for tenant in leaving)
+            *(self._let_go(loaded, reuse=loaded.service == demand.service) for loaded in leaving)
         )
         end = time.monotonic() + RECLAIM_SECONDS
         while expected and time.monotonic() < end:
@@ -308,20 +312,20 @@ class Residence:
                 break
             await asyncio.sleep(LOOK_SECONDS / 20)
 
-    async def _expected(self, devices: tuple[Device, ...], leaving: Sequence[Tenant]) -> dict[str, int]:
+    async def _expected(self, devices: tuple[Device, ...], leaving: Sequence[LoadedModel]) -> dict[str, int]:
         """How much should be free on GPUs when these have left: at least half of what they held."""
         if not devices or devices[0].kind == "cpu":
             return {}
         cards, _ = await self._devices.sample(devices)
         held = {card.key: 0 for card in cards}
-        for tenant in leaving:
-            held[card_key(tenant.device)] = held.get(card_key(tenant.device), 0) + tenant.held()
+        for loaded in leaving:
+            held[card_key(loaded.device)] = held.get(card_key(loaded.device), 0) + loaded.held()
         return {card.key: card.free + held[card.key] // 2 for card in cards}
 
-    async def _let_go(self, tenant: Tenant, *, reuse: bool = False) -> None:
-        """Take the memory of a tenant that nobody uses. With `reuse` its process stays, for another model."""
-        self._tenants.pop(tenant.key, None)
-        child = tenant.child
+    async def _let_go(self, loaded: LoadedModel, *, reuse: bool = False) -> None:
+        """Take the memory of a loaded model that nobody uses. With `reuse` its process stays, for another model."""
+        self._loaded_models.pop(loaded.key, None)
+        child = loaded.child
         if child is None:
             return
         if reuse and child.alive:
@@ -336,41 +340,43 @@ class Residence:
 
     async def _release_idle(self) -> None:
         before = time.monotonic() - self._settings.idle_seconds
-        idle = [tenant for tenant in self._tenants.values() if tenant.resting and tenant.used_at <= before]
+        idle = [
+            loaded for loaded in self._loaded_models.values() if loaded.resting and loaded.used_at <= before
+        ]
         reason = f"It was idle for {self._settings.idle_seconds:g} s."
         await self._release(idle, reason)
 
     async def release_model(self, name: str) -> None:
         """Have a model that nobody uses leave the memory, because it leaves the disk."""
-        resting = [item for item in self._tenants.values() if item.resting and item.model_name == name]
+        resting = [item for item in self._loaded_models.values() if item.resting and item.model_name == name]
         await self._release(resting, "It is being removed.")
 
     async def _release_paused(self) -> None:
         """Whoever paused a device wants its memory: what is idle there leaves, processes without a model too."""
         if self.paused:
             idle = [
-                tenant
-                for tenant in self._tenants.values()
-                if tenant.resting and card_key(tenant.device) in self.paused
+                loaded
+                for loaded in self._loaded_models.values()
+                if loaded.resting and card_key(loaded.device) in self.paused
             ]
             await self._release(idle, "Its device is paused.")
             await self._pool.close_spares(self.paused)
 
     async def _give_way(self) -> None:
         """Another program has taken what is kept free for the owner: idle models leave, the least used first."""
-        if not any(tenant.resting for tenant in self._tenants.values()):
+        if not any(loaded.resting for loaded in self._loaded_models.values()):
             return
         devices = self._devices.devices
         cards, sampled_at = await self._devices.sample(devices)
         keys = overdue(cards, self._residents(sampled_at), self._devices.rules(devices))
-        leaving = [tenant for key in keys if (tenant := self._tenants.get(key)) is not None]
+        leaving = [loaded for key in keys if (loaded := self._loaded_models.get(key)) is not None]
         await self._release(leaving, "Another program needs the GPU's memory.")
 
-    async def _release(self, leaving: Sequence[Tenant], reason: str) -> None:
-        for tenant in leaving:
-            self._tenants.pop(tenant.key, None)
-            self._remember("released", tenant.service, tenant.model_name, reason, tenant.device)
-        await asyncio.gather(*(self._let_go(tenant) for tenant in leaving))
+    async def _release(self, leaving: Sequence[LoadedModel], reason: str) -> None:
+        for loaded in leaving:
+            self._loaded_models.pop(loaded.key, None)
+            self._remember("released", loaded.service, loaded.model_name, reason, loaded.device)
+        await asyncio.gather(*(self._let_go(loaded) for loaded in leaving))
         if leaving:
             self._on_change()
 
@@ -378,9 +384,9 @@ class Residence:
 
     def _residents(self, sampled_at: float) -> Iterator[Resident]:
         return (
-            tenant.resident(sampled_at)
-            for tenant in list(self._tenants.values())
-            if tenant.child is None or tenant.child.alive
+            loaded.resident(sampled_at)
+            for loaded in list(self._loaded_models.values())
+            if loaded.child is None or loaded.child.alive
         )
 
     def _changed(self) -> None:

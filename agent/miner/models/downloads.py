@@ -26,7 +26,7 @@ from agent.miner.measures import DOWNLOADED_BYTES, MEASURES
 from agent.miner.models.hub import Listing, RemoteFile, list_files, needs_token
 from agent.miner.models.locks import (
     PLAN,
-    Shelf,
+    ModelDirectory,
     arrived,
     mark_fetched,
     planned_size,
@@ -71,7 +71,7 @@ class Downloads:
     def __init__(
         self,
         store: ModelStore,
-        shelf: Shelf,
+        model_directory: ModelDirectory,
         limits: Limits,
         *,
         endpoint: str | None = None,
@@ -80,7 +80,7 @@ class Downloads:
         meter: Meter | None = None,
     ) -> None:
         self._store = store
-        self._shelf = shelf
+        self._model_directory = model_directory
         self._limits = limits
         self._endpoint = endpoint
         self._timeout = httpx.Timeout(stall_seconds, connect=_CONNECT_SECONDS)
@@ -102,8 +102,8 @@ class Downloads:
                 f"Put it into {self._store.location(entry)}."
             )
         tell = _Teller(on_progress)
-        partial = self._shelf.partial(name)
-        with await self._shelf.alone(name, lambda: tell.look(partial)):
+        partial = self._model_directory.partial(name)
+        with await self._model_directory.alone(name, lambda: tell.look(partial)):
             if not self._store.is_complete(name):  # else somebody brought it while we waited
                 try:
                     await self._fetch(entry, partial, tell, may_remove=may_remove)
@@ -114,15 +114,18 @@ class Downloads:
     async def keep(self, name: str, on_progress: OnProgress) -> IO[bytes]:
         """Keep a model from being removed until the result is closed. Waits while somebody fetches or removes it."""
         tell = _Teller(on_progress)
-        return await self._shelf.use(name, lambda: tell.look(self._shelf.partial(name)))
+        return await self._model_directory.use(name, lambda: tell.look(self._model_directory.partial(name)))
 
     def partly_here(self, name: str) -> bool:
         """Whether a part of the model has arrived."""
-        return self._shelf.partial(name).exists()
+        return self._model_directory.partial(name).exists()
 
     def remove(self, name: str) -> bool:
         """Remove a model and what has arrived of it. Blocking. False if somebody uses or fetches it. Raises `OSError`."""
-        return all(self._shelf.remove(stored) for stored in (name, self._shelf.partial(name).name))
+        return all(
+            self._model_directory.remove(stored)
+            for stored in (name, self._model_directory.partial(name).name)
+        )
 
     async def _fetch(self, entry: CatalogueEntry, partial: Path, tell: _Teller, *, may_remove: bool) -> None:
         listing = await list_files(entry, self._endpoint)
@@ -149,7 +152,7 @@ class Downloads:
         partial.mkdir(parents=True, exist_ok=True)
         _drop_what_changed(partial, listing.files)
         files = [asdict(file) for file in listing.files]
-        with self._shelf.room():
+        with self._model_directory.room():
             write_plan(partial, files, total=None)  # what is still to come counts once, as needed
             self._find_room(name, max(0, (listing.total or 0) - size_of(partial)), may_remove=may_remove)
             write_plan(partial, files, total=listing.total)
@@ -157,10 +160,10 @@ class Downloads:
     def _find_room(self, name: str, needed: int, *, may_remove: bool) -> None:
         quota = self._limits.quota
         for _ in range(_ATTEMPTS_AT_ROOM):
-            stored = self._shelf.stored(self._limits.pinned)
+            stored = self._model_directory.stored(self._limits.pinned)
             if not may_remove:
                 stored = [replace(model, pinned=True) for model in stored]
-            free = self._shelf.free()
+            free = self._model_directory.free()
             room = make_room(stored, needed, quota=quota, free=free - _RESERVE)
             if room.lacking:
                 limit = (
@@ -170,10 +173,10 @@ class Downloads:
                 )
                 raise ModelUnavailable(
                     f"There is no room for the model {name!r}, which needs {_gib(needed)}: {_gib(room.lacking)} are lacking. "
-                    f"The disk of {self._shelf.models_dir} has {_gib(free)} free{limit}. Remove models with "
+                    f"The disk of {self._model_directory.models_dir} has {_gib(free)} free{limit}. Remove models with "
                     "'aitbc-agent models remove NAME', or make room."
                 )
-            removed = [self._shelf.remove(one) for one in room.removals]
+            removed = [self._model_directory.remove(one) for one in room.removals]
             if all(removed):
                 if removed:
                     _log.info("models_removed", models=room.removals, cause=f"room for {name}")

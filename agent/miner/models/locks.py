@@ -37,7 +37,7 @@ _ASK_AGAIN_SECONDS: Final = 0.1
 _log = structlog.get_logger(__name__)
 
 
-class Shelf:
+class ModelDirectory:
     """The directory `models_dir`. Methods block for as long as the disk takes, but never wait for other programs."""
 
     def __init__(self, models_dir: Path) -> None:

@@ -36,7 +36,7 @@ class Lent:
     adapters: Mapping[str, Model]
 
 
-class Library:
+class ModelProvider:
     """The models of a daemon. `download` says whether missing ones may be fetched; `run` is the daemon's to run.
 
     `on_change` is called when other models are on disk than before, `release` awaited before a model is removed, so that

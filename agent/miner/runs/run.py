@@ -27,7 +27,7 @@ from agent.miner.identity import Identity
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.machine.capabilities import ServiceOffer
-from agent.miner.models.provider import Lent, Library
+from agent.miner.models.provider import Lent, ModelProvider
 from agent.miner.models.store import ModelStore, ModelUnavailable
 from agent.miner.runs.checkpoints import fetch_checkpoints
 from agent.miner.runs.events import EventFeed
@@ -95,7 +95,7 @@ class Workplace:
     outbox: Outbox
     executor: LocalExecutor
     models: ModelStore
-    library: Library
+    provider: ModelProvider
     offers: Mapping[str, ServiceOffer]
     units: Mapping[str, Callable[[str], str]]
     adapters: Mapping[str, Callable[[Mapping[str, Any]], Sequence[str]]]
@@ -189,7 +189,7 @@ class Work:
         adapters = () if name_adapters is None else name_adapters(lease.spec.parameters)
         async with AsyncExitStack() as stack:
             try:
-                lending = place.library.lend(lease.spec.model, adapters, self._on_model)
+                lending = place.provider.lend(lease.spec.model, adapters, self._on_model)
                 lent = await stack.enter_async_context(lending)
             except ModelUnavailable as error:
                 if lease.spec.model is not None:

@@ -10,7 +10,7 @@ from agent.configuration import load_owners_catalogue
 from agent.core.machine.catalogue import CatalogueEntry
 from agent.core.values.quantities import format_time
 from agent.miner.machine.capabilities import tools
-from agent.miner.models.locks import FETCHED_MARK, Shelf, arrived, size_of
+from agent.miner.models.locks import FETCHED_MARK, ModelDirectory, arrived, size_of
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
 from runners.api import Device, Runner
@@ -51,10 +51,12 @@ class ListedModel:
 class Inventory:
     """Takes stock of a models directory. `loaded` names what a running agent holds in memory."""
 
-    def __init__(self, settings: Settings, store: ModelStore, shelf: Shelf, loaded: Collection[str]) -> None:
+    def __init__(
+        self, settings: Settings, store: ModelStore, model_directory: ModelDirectory, loaded: Collection[str]
+    ) -> None:
         self._settings = settings
         self._store = store
-        self._shelf = shelf
+        self._model_directory = model_directory
         self._loaded = loaded
         self._own = load_owners_catalogue(settings.data_dir)
         self._runners = installed()
@@ -68,7 +70,7 @@ class Inventory:
         directory = self._store.location(entry)
         on_disk = self._store.has(name)
         sizes = [file.size for file in entry.files if file.size is not None]
-        used = self._shelf.last_used(name)
+        used = self._model_directory.last_used(name)
         return ListedModel(
             name=name,
             service=entry.service,
@@ -82,11 +84,11 @@ class Inventory:
             fetchable=entry.fetchable,
             on_disk=on_disk,
             size=size_of(directory) if on_disk else None,
-            arrived=arrived(self._shelf.partial(name)),
+            arrived=arrived(self._model_directory.partial(name)),
             size_to_fetch=sum(sizes) if entry.files and len(sizes) == len(entry.files) else None,
             fetched=(directory / FETCHED_MARK).is_file(),
             pinned=name in self._settings.miner.models_pinned,
-            in_use=self._shelf.in_use(name),
+            in_use=self._model_directory.in_use(name),
             loaded=name in self._loaded,
             last_used=None if used is None else format_time(used),
             digest=self._digest(entry) if on_disk and entry.kind == "model" else None,

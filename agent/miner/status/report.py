@@ -10,7 +10,7 @@ from agent.miner.executor.local import LocalExecutor
 from agent.miner.link.client import Link
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.machine.gpus import Gpus
-from agent.miner.models.provider import Library
+from agent.miner.models.provider import ModelProvider
 from agent.miner.orders import Orders
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
@@ -30,7 +30,7 @@ class Report:
     outbox: Outbox
     gpus: Gpus
     executor: LocalExecutor
-    library: Library
+    provider: ModelProvider
     pauses: Pauses
     workload: Workload
     orders: Orders
@@ -45,7 +45,7 @@ class Report:
 
     def capabilities(self) -> dict[str, Any]:
         """What the machine can do, with the models as they are now."""
-        offers = self.offers.with_models(self.library.present, self.executor.loaded(), self.withheld())
+        offers = self.offers.with_models(self.provider.present, self.executor.loaded(), self.withheld())
         return offers.to_wire()
 
     def paused(self, gpu: str | None) -> str | None:
@@ -54,7 +54,7 @@ class Report:
 
     def activity(self) -> dict[str, Any]:
         """Where the last hour went, and what is being fetched."""
-        return {"idle": self.doing.shares(), "downloads": self.library.arriving}
+        return {"idle": self.doing.shares(), "downloads": self.provider.arriving}
 
     def obeyed(self) -> list[str]:
         """The ids of orders that were obeyed."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from agent.miner.models.locks import Shelf
+from agent.miner.models.locks import ModelDirectory
 from miner_support.hub import Hub, running_hub
 from support.agents import COMMAND
 
@@ -96,7 +96,7 @@ def test_a_killed_pull_goes_on_where_it_ended(hub: Hub, place: Path) -> None:
     pulling.communicate(timeout=10)
     hub.go_on.set()
     assert not (place / "models" / "chatty").exists()
-    assert not Shelf(place / "models").in_use("chatty")
+    assert not ModelDirectory(place / "models").in_use("chatty")
     done = command("models", "pull", "chatty")
     assert done.returncode == 0, done.stderr
     assert (place / "models/chatty/b.safetensors").read_bytes() == LARGE
@@ -270,8 +270,8 @@ def test_a_model_is_removed_whoever_brought_it_unless_it_is_used(run: Any, hub: 
     directory = place / "models" / "plain"
     directory.mkdir(parents=True)
     (directory / "model.pt").write_bytes(SMALL)
-    shelf = Shelf(place / "models")
-    with asyncio.run(shelf.use("plain", lambda: None)):
+    model_directory = ModelDirectory(place / "models")
+    with asyncio.run(model_directory.use("plain", lambda: None)):
         refused = run("models", "remove", "plain")
         assert (refused.code, "is being used" in refused.err) == (1, True)
         assert listed(run, "plain")["in_use"]

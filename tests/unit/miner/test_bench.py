@@ -15,7 +15,7 @@ from agent.core.machine.catalogue import CatalogueEntry
 from agent.core.values.quantities import parse_time
 from agent.miner import bench
 from agent.miner.bench import Bench, Report
-from agent.miner.data_dir import Premises
+from agent.miner.data_dir import DataDirectory
 from agent.miner.machine import scores
 from agent.miner.machine.capabilities import Machine
 from agent.miner.machine.gpus import Gpus
@@ -123,13 +123,13 @@ def test_nothing_is_left_behind_but_the_scores(settings: Settings) -> None:
 
 
 def test_nothing_is_measured_where_a_daemon_works(settings: Settings) -> None:
-    premises = Premises(settings.data_dir / "miner")
-    premises.enter()
+    data_directory = DataDirectory(settings.data_dir / "miner")
+    data_directory.lock()
     try:
         with pytest.raises(ConfigurationError, match=rf"process {os.getpid()}\) works in .*Stop it"):
             measure(settings)
     finally:
-        premises.leave()
+        data_directory.unlock()
     assert not (settings.data_dir / "miner" / scores.FILE_NAME).exists()
     assert measure(settings, "counting").scores
 

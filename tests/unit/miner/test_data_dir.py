@@ -11,16 +11,16 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from agent.miner.data_dir import Premises
+from agent.miner.data_dir import DataDirectory
 from runners.sandbox import files
 
 
 @pytest.fixture
-def premises(tmp_path: Path) -> Iterator[Premises]:
-    made = Premises(tmp_path / "miner")
-    made.enter()
+def data_directory(tmp_path: Path) -> Iterator[DataDirectory]:
+    made = DataDirectory(tmp_path / "miner")
+    made.lock()
     yield made
-    made.leave()
+    made.unlock()
     files.remove(tmp_path / "miner")  # pytest's own removal fails on a deep tree
 
 
@@ -38,39 +38,39 @@ def make_deep(directory: Path, depth: int) -> None:
     os.close(here)
 
 
-def test_attack_a_deep_tree_is_removed_at_the_start(premises: Premises) -> None:
-    make_deep(premises.jobs / "job_1", 1500)
+def test_attack_a_deep_tree_is_removed_at_the_start(data_directory: DataDirectory) -> None:
+    make_deep(data_directory.jobs / "job_1", 1500)
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
-    premises.remove_leftovers(())
-    assert list(premises.jobs.iterdir()) == []
+    data_directory.remove_leftovers(())
+    assert list(data_directory.jobs.iterdir()) == []
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-def test_what_is_needed_stays(premises: Premises) -> None:
+def test_what_is_needed_stays(data_directory: DataDirectory) -> None:
     for name in ("job_1", "job_2"):
-        (premises.jobs / name / "output").mkdir(parents=True)
-    premises.remove_leftovers((premises.jobs / "job_1",))
-    assert [path.name for path in premises.jobs.iterdir()] == ["job_1"]
+        (data_directory.jobs / name / "output").mkdir(parents=True)
+    data_directory.remove_leftovers((data_directory.jobs / "job_1",))
+    assert [path.name for path in data_directory.jobs.iterdir()] == ["job_1"]
 
 
-def test_links_are_removed_and_not_followed(premises: Premises, tmp_path: Path) -> None:
+def test_links_are_removed_and_not_followed(data_directory: DataDirectory, tmp_path: Path) -> None:
     (tmp_path / "owners").mkdir()
     (tmp_path / "owners" / "file").write_text("mine")
-    (premises.jobs / "job_1").mkdir()
-    (premises.jobs / "job_1" / "link").symlink_to(tmp_path / "owners")
-    (premises.jobs / "job_2").symlink_to(tmp_path / "owners")
-    premises.remove_leftovers(())
-    assert list(premises.jobs.iterdir()) == []
+    (data_directory.jobs / "job_1").mkdir()
+    (data_directory.jobs / "job_1" / "link").symlink_to(tmp_path / "owners")
+    (data_directory.jobs / "job_2").symlink_to(tmp_path / "owners")
+    data_directory.remove_leftovers(())
+    assert list(data_directory.jobs.iterdir()) == []
     assert (tmp_path / "owners" / "file").read_text() == "mine"
 
 
 def test_what_cannot_be_removed_is_logged_and_the_rest_goes(
-    premises: Premises, monkeypatch: pytest.MonkeyPatch
+    data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("job_1", "job_2"):
-        (premises.jobs / name / "work").mkdir(parents=True)
+        (data_directory.jobs / name / "work").mkdir(parents=True)
         for file in ("a", "stuck", "z"):
-            (premises.jobs / name / "work" / file).write_text("x")
+            (data_directory.jobs / name / "work" / file).write_text("x")
     unlink = os.unlink
 
     def refuse(path: str, *, dir_fd: int | None = None) -> None:
@@ -83,12 +83,12 @@ def test_what_cannot_be_removed_is_logged_and_the_rest_goes(
         patch.setattr(
             "agent.miner.data_dir._log", structlog.get_logger()
         )  # another test's may be bound already
-        premises.remove_leftovers(())
+        data_directory.remove_leftovers(())
     assert {entry["directory"] for entry in logs if entry["event"] == "directory_not_removed"} == {
         "job_1",
         "job_2",
     }
-    left = [path.name for path in premises.jobs.rglob("*") if path.is_file()]
+    left = [path.name for path in data_directory.jobs.rglob("*") if path.is_file()]
     assert left == ["stuck", "stuck"]
 
 

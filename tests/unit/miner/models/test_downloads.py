@@ -15,7 +15,7 @@ import pytest
 
 from agent.core.machine.catalogue import parse_catalogue
 from agent.miner.models.downloads import Downloads, Limits
-from agent.miner.models.locks import Shelf
+from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.store import ModelStore, ModelUnavailable
 from miner_support.hub import COMMIT, Hub, running_hub
 
@@ -46,7 +46,7 @@ def make(models_dir: Path, hub: Hub, *more: dict[str, Any], **options: Any) -> t
     store = ModelStore(models_dir, parse_catalogue({"models": entries}))
     quota = options.pop("limits", Limits())
     settings = {"endpoint": hub.url, "pauses": NO_PAUSES, **options}
-    return store, Downloads(store, Shelf(models_dir), quota, **settings)
+    return store, Downloads(store, ModelDirectory(models_dir), quota, **settings)
 
 
 def plain(hub: Hub, name: str, content: bytes, **changes: Any) -> dict[str, Any]:
@@ -399,5 +399,5 @@ def test_files_of_another_engine_stay_beside_those_that_are_fetched(tmp_path: Pa
     assert store.has("small")
     fetch(downloads, "small")
     assert files(tmp_path / "small") == {"model.bin": b"other", "model.pt": WEIGHTS}
-    assert not Shelf(tmp_path).stored()[0].fetched
+    assert not ModelDirectory(tmp_path).stored()[0].fetched
     assert not (tmp_path / ".fetching-small").exists()

@@ -12,8 +12,8 @@ import pytest
 
 from agent.core.machine.catalogue import parse_catalogue
 from agent.miner.models.downloads import Downloads, Limits
-from agent.miner.models.locks import Shelf
-from agent.miner.models.provider import Library
+from agent.miner.models.locks import ModelDirectory
+from agent.miner.models.provider import ModelProvider
 from agent.miner.models.store import ModelStore, ModelUnavailable, ModelUnknown
 from miner_support.hub import Hub, running_hub
 
@@ -26,7 +26,7 @@ def ignore(*_: Any) -> None:
 
 
 class Place:
-    """A hub, a directory and a library that fetches from one into the other."""
+    """A hub, a directory and a model provider that fetches from one into the other."""
 
     def __init__(self, directory: Path, hub: Hub, *, download: bool = True, quota: int | None = None) -> None:
         self.hub = hub
@@ -41,21 +41,21 @@ class Place:
             )  # fmt: skip
         entries.append({"name": "local", "service": SERVICE, "engines": ["e"], "licence": "MIT"})
         self.store = ModelStore(directory, parse_catalogue({"models": entries}))
-        self.shelf = Shelf(directory)
-        downloads = Downloads(self.store, self.shelf, Limits(quota), endpoint=hub.url, pauses=())
+        self.model_directory = ModelDirectory(directory)
+        downloads = Downloads(self.store, self.model_directory, Limits(quota), endpoint=hub.url, pauses=())
         self.changes: asyncio.Queue[list[str]] = asyncio.Queue()
         self.released: asyncio.Queue[str] = asyncio.Queue()
-        self.library = Library(
+        self.provider = ModelProvider(
             self.store,
             downloads,
             download=download,
-            on_change=lambda: self.changes.put_nowait(list(self.library.present[SERVICE])),
+            on_change=lambda: self.changes.put_nowait(list(self.provider.present[SERVICE])),
             release=self.released.put,
         )
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.library.run())
+        task = asyncio.create_task(self.provider.run())
         try:
             await self.changed()
             yield
@@ -70,7 +70,7 @@ class Place:
         await asyncio.to_thread(self.hub.wait_served, f"{name}.safetensors", size)
 
     def order(self, name: Any) -> None:
-        self.library.order_fetch(name)
+        self.provider.order_fetch(name)
 
 
 def run(directory: Path, test: Callable[[Place], Any], **options: Any) -> None:
@@ -84,17 +84,17 @@ def run(directory: Path, test: Callable[[Place], Any], **options: Any) -> None:
 def test_a_job_gets_its_model_and_adapters_and_keeps_them_from_being_removed(tmp_path: Path) -> None:
     async def test(place: Place) -> None:
         told: list[str] = []
-        async with place.library.lend(
+        async with place.provider.lend(
             "first", ["touch"], lambda name, _done, _total: told.append(name)
         ) as lent:
             assert lent.model is not None
             assert (lent.model.path / "first.safetensors").read_bytes() == WEIGHTS
             assert lent.adapters["touch"].path == tmp_path / "touch"
             assert set(told) == {"first", "touch"}
-            assert not place.shelf.remove("first")
-            assert not place.shelf.remove("touch")
-        assert place.shelf.remove("first")
-        async with place.library.lend(None, [], ignore) as lent:
+            assert not place.model_directory.remove("first")
+            assert not place.model_directory.remove("touch")
+        assert place.model_directory.remove("first")
+        async with place.provider.lend(None, [], ignore) as lent:
             assert (lent.model, lent.adapters) == (None, {})
 
     run(tmp_path, test)
@@ -104,10 +104,10 @@ def test_what_a_job_must_not_have_is_refused(tmp_path: Path) -> None:
     async def test(place: Place) -> None:
         for model, adapters in (("unknown", []), ("touch", []), ("first", ["second"])):
             with pytest.raises(ModelUnknown):
-                async with place.library.lend(model, adapters, ignore):
+                async with place.provider.lend(model, adapters, ignore):
                     pass
         with pytest.raises(ModelUnavailable, match=r"runners\.model_download is off.*models pull first"):
-            async with place.library.lend("first", [], ignore):
+            async with place.provider.lend("first", [], ignore):
                 pass
         assert place.hub.requests == []
 
@@ -117,7 +117,7 @@ def test_what_a_job_must_not_have_is_refused(tmp_path: Path) -> None:
 def test_two_jobs_that_need_one_model_fetch_it_once(tmp_path: Path) -> None:
     async def test(place: Place) -> None:
         async def job() -> None:
-            async with place.library.lend("first", [], ignore):
+            async with place.provider.lend("first", [], ignore):
                 pass
 
         await asyncio.gather(job(), job(), job())
@@ -159,10 +159,10 @@ def test_an_order_beyond_what_the_owner_allows_is_left(tmp_path: Path, options: 
         (tmp_path / "local" / "model").touch()
         async with place.running():
             place.order("first")
-            while place.library.waiting:  # noqa: ASYNC110 - nothing tells of orders that are given up
+            while place.provider.waiting:  # noqa: ASYNC110 - nothing tells of orders that are given up
                 await asyncio.sleep(0.01)
             place.order("first")  # repeated with every heartbeat: it is not tried again at once
-            assert place.library.waiting == ()
+            assert place.provider.waiting == ()
         assert place.hub.served == {}
         assert sum("/api/models/" in path for _, path, _ in place.hub.requests) == int("quota" in options)
 
@@ -175,7 +175,7 @@ def test_a_job_s_download_goes_before_an_ordered_one_which_then_goes_on(tmp_path
         async with place.running():
             place.order("first")
             await place.served("first", 2**19)
-            async with place.library.lend("second", [], ignore):
+            async with place.provider.lend("second", [], ignore):
                 assert not place.store.has("first")
             place.hub.go_on.set()
             assert await place.changed() == ["second"]
@@ -194,7 +194,7 @@ def test_a_job_that_needs_what_is_being_fetched_ahead_waits_for_it(tmp_path: Pat
             await place.served("first", 2**19)
 
             async def job() -> None:
-                async with place.library.lend("first", [], lambda *_: told.set()):
+                async with place.provider.lend("first", [], lambda *_: told.set()):
                     pass
 
             waiting = asyncio.create_task(job())
@@ -216,7 +216,7 @@ def test_models_that_others_bring_or_remove_are_noticed(
             (tmp_path / "local").mkdir()
             (tmp_path / "local" / "model").touch()
             assert await place.changed() == ["local"]
-            place.shelf.remove("local")
+            place.model_directory.remove("local")
             assert await place.changed() == []
 
     run(tmp_path, test)
@@ -226,17 +226,17 @@ def test_a_model_is_removed_by_order_when_no_job_uses_it_and_leaves_the_memory_f
     """The order is settled when it is gone. What lies elsewhere, or is unknown, is not ours to remove."""
 
     async def test(place: Place) -> None:
-        library = place.library
+        provider = place.provider
         async with place.running():
-            async with library.lend("first", [], ignore):
+            async with provider.lend("first", [], ignore):
                 assert await place.changed() == ["first"]
-                assert not library.order_removal("first")
+                assert not provider.order_removal("first")
                 await asyncio.wait_for(place.released.get(), 20)
                 assert place.store.has("first")
-            assert not library.order_removal("first")
+            assert not provider.order_removal("first")
             assert await place.changed() == []
-        assert library.order_removal("first")
-        assert library.order_removal("unknown")
+        assert provider.order_removal("first")
+        assert provider.order_removal("unknown")
         assert not (tmp_path / "first").exists()
 
     run(tmp_path, test)
@@ -248,17 +248,17 @@ def test_an_order_to_remove_what_is_being_fetched_ends_that(tmp_path: Path) -> N
     async def test(place: Place) -> None:
         place.hub.hold["first.safetensors"] = 2**19
         async with place.running():
-            assert not place.library.order_fetch("first")
+            assert not place.provider.order_fetch("first")
             await place.served("first", 2**19)
-            while not place.library.arriving:  # noqa: ASYNC110 - nothing tells of progress
+            while not place.provider.arriving:  # noqa: ASYNC110 - nothing tells of progress
                 await asyncio.sleep(0.01)
-            assert place.library.arriving[0]["model"] == "first"
-            assert not place.library.order_removal("first")
-            while not place.library.order_removal("first"):  # noqa: ASYNC110 - it comes with each heartbeat
+            assert place.provider.arriving[0]["model"] == "first"
+            assert not place.provider.order_removal("first")
+            while not place.provider.order_removal("first"):  # noqa: ASYNC110 - it comes with each heartbeat
                 await asyncio.sleep(0.01)
             place.hub.go_on.set()
-        assert place.library.waiting == ()
-        assert place.library.arriving == []
+        assert place.provider.waiting == ()
+        assert place.provider.arriving == []
         assert not place.store.has("first")
 
     run(tmp_path, test)
