@@ -112,11 +112,18 @@ def _name(scope: Scope) -> str:
     return f"__Host-{name}" if scope["scheme"] in _SECURE else name
 
 
+def query_field(scope: Scope, name: str) -> str:
+    """A field of a WebSocket's address; empty without one."""
+    with suppress(ValueError):  # too many fields
+        fields: dict[str, list[str]] = parse_qs(
+            scope["query_string"].decode("latin-1"), max_num_fields=_MAX_FIELDS
+        )
+        return fields.get(name, [""])[0]
+    return ""
+
+
 def _role(scope: Scope) -> str:
     if scope["type"] == "websocket":
-        text: str = scope["query_string"].decode("latin-1")
-        with suppress(ValueError):  # too many fields
-            return parse_qs(text, max_num_fields=_MAX_FIELDS).get("role", [""])[0]
-        return ""
+        return query_field(scope, "role")
     role: str = Headers(scope=scope).get(ROLE_HEADER, "")
     return role

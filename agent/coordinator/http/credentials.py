@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final
-from urllib.parse import parse_qs
 
 from starlette.types import Scope
 
@@ -12,7 +10,6 @@ from agent.coordinator.http import cookies
 from agent.coordinator.operations.accounts.access import BrowserCredential, Credential
 
 _BEARER: Final = b"bearer "
-_MAX_FIELDS: Final = 20
 
 
 def of_request(scope: Scope) -> Credential | None:
@@ -25,7 +22,7 @@ def of_request(scope: Scope) -> Credential | None:
         elif name == b"x-api-key":
             key = str(value, "latin-1")
     if key is None and scope["type"] == "websocket":
-        key = _token(scope["query_string"].decode("latin-1"))
+        key = cookies.query_field(scope, "token")
     return key or cookies.credential_of(scope)
 
 
@@ -35,9 +32,3 @@ def checked(scope: Scope) -> Credential | None:
     if isinstance(credential, BrowserCredential):
         cookies.check(scope, credential)
     return credential
-
-
-def _token(query: str) -> str | None:
-    with suppress(ValueError):  # too many fields
-        return parse_qs(query, max_num_fields=_MAX_FIELDS).get("token", [None])[0]
-    return None

@@ -61,9 +61,10 @@ async def _caller_of(context: Context, scope: Scope) -> Caller:
 
 
 async def _session_of(context: Context, scope: Scope) -> Session:
-    known, credential = scope.get("caller"), credentials.of_request(scope)
+    known = scope.get("caller")
     if isinstance(known, Session):
         return known
+    credential = credentials.of_request(scope)
     return await sessions.session_of(context, credential if isinstance(credential, str) else None)
 
 

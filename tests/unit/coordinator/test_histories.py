@@ -32,7 +32,7 @@ def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_random_histories(shard: int) -> None:
-    """After each of some 1,250 steps the tables tell one story, the ledger adds up, and the feed has told every change.
+    """After each of some 1,250 steps the tables tell one story, the ledger adds up, and the feed has published every change.
 
     Every day has its own histories. `HISTORIES_SEED`, which a failure prints, plays those of one shard again.
     """
