@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated
 
 import structlog
 from fastapi import APIRouter, Header, Path, Query, Request, Response, status
-from fastapi.responses import StreamingResponse
+from fastapi.sse import format_sse_event
 
 from agent.coordinator.http.large_json import LargeJsonRoute
+from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
@@ -155,7 +155,7 @@ async def upload_file(
 
 @router.get(
     "/{job_id}/events",
-    response_class=StreamingResponse,
+    response_class=Response,
     responses={
         200: event_stream("Events until the job ends", _EVENTS_EXAMPLE),
         **errors(JobNotFound),
@@ -176,7 +176,7 @@ async def events(
             description="As `after`, which wins; browsers send it by themselves",
         ),
     ] = None,
-) -> StreamingResponse:
+) -> EventStream:
     """`job_update` on every change of state or progress, `job_event` for segments, tokens, previews and outputs.
 
     It begins with the state and the outputs so far, or goes on after an `id` without them. `resync` where something is lost. Ends with the job.
@@ -186,11 +186,7 @@ async def events(
         after = _number(last_event_id)
     told = follow(context, caller, secret, job_id, after=after, silence=KEEP_ALIVE_SECONDS)
     await anext(told)  # what is wrong is answered as an error, before the stream begins
-    return StreamingResponse(
-        _formatted(told),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-    )
+    return EventStream(_formatted(told))
 
 
 def _number(last_event_id: str) -> int:
@@ -199,16 +195,11 @@ def _number(last_event_id: str) -> int:
     return int(last_event_id)
 
 
-async def _formatted(messages: AsyncGenerator[Told | None]) -> AsyncIterator[str]:
-    async with aclosing(messages):
-        yield ": following\n\n"
+async def _formatted(updates: AsyncGenerator[Told | None]) -> AsyncIterator[bytes]:
+    async with aclosing(updates):
+        yield format_sse_event(comment="following")
         try:
-            async for told in messages:
-                yield ": still here\n\n" if told is None else _event(told)
-        except ApiError as error:  # the status has been sent; who asks again gets the error as an answer
+            async for update in updates:
+                yield KEEP_ALIVE if update is None else event(update.data, update.name, update.seq)
+        except ApiError as error:  # the status has been sent; the next request gets the error as its answer
             log.info("stream_ended", code=error.code)
-
-
-def _event(told: Told) -> str:
-    number = "" if told.seq is None else f"id: {told.seq}\n"
-    return f"event: {told.name}\n{number}data: {json.dumps(told.data, separators=(',', ':'))}\n\n"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
 import anyio
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.sse import format_sse_event
 from pydantic import BaseModel
 from starlette.types import Receive, Scope, Send
 
 from agent.coordinator.http.large_json import LargeJsonRoute
-from agent.coordinator.openapi.declare import DataEvent, errors, event_stream, headers
+from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
+from agent.coordinator.openapi.declare import EVENT_STREAM, DataEvent, errors, event_stream, headers
 from agent.coordinator.operations.openai import audio, chat, completions, images, models
 from agent.coordinator.operations.openai.form import form_schema
 from agent.coordinator.operations.openai.serving import Asked, result
@@ -55,7 +56,6 @@ async def get_model(
     return await models.find(context, model)
 
 
-_STREAMED: Final = "text/event-stream"
 _CHUNKS: Final = 'data: {"id":"job_1234567890","object":"...","choices":[...]}\n\ndata: [DONE]\n\n'
 _ERRORS: Final = errors(
     NotFound,
@@ -74,7 +74,7 @@ def _answers(description: str, *more: str) -> dict[int | str, dict[str, Any]]:
     """How an answer is documented; `more` are the media types that it may have beside JSON."""
     made = headers(X_Job_ID="The job that made the answer")
     content: dict[str, Any] = {media_type: {"schema": {"type": "string"}} for media_type in more}
-    if _STREAMED in more:
+    if EVENT_STREAM in more:
         content |= event_stream("", _CHUNKS, DataEvent)["content"]
     return {200: {"description": description, "headers": made, "content": content}, **_ERRORS}
 
@@ -86,7 +86,7 @@ _STREAM: Final = "The answer; with `stream` server-sent events with a chunk each
     "/chat/completions",
     summary="Answer a conversation",
     response_model=chat.ChatCompletion,
-    responses=_answers(_STREAM, _STREAMED),
+    responses=_answers(_STREAM, EVENT_STREAM),
 )
 async def chat_completions(
     context: ContextOf, caller: Client, body: chat.ChatRequest, request: Request, key: IdempotencyKey = None
@@ -103,7 +103,7 @@ async def chat_completions(
     "/completions",
     summary="Continue a text",
     response_model=completions.Completion,
-    responses=_answers(_STREAM, _STREAMED),
+    responses=_answers(_STREAM, EVENT_STREAM),
 )
 async def text_completions(
     context: ContextOf,
@@ -210,37 +210,28 @@ async def _stream(request: Request, asked: Asked, form: Chunks) -> Response:
     return _TextStream(writing, _frames(writing, form, request.scope["request_id"]), _names(asked))
 
 
-async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncIterator[str]:
-    """The answer as server-sent events; an error ends it."""
+async def _frames(writing: Writing, form: Chunks, request_id: str) -> AsyncIterator[bytes]:
+    """Yield the answer as server-sent events; an error is the last of them."""
     try:
         async for chunk in writing.chunks(form):
-            yield ": still here\n\n" if chunk is None else _event(chunk.model_dump(exclude_unset=True))
+            yield KEEP_ALIVE if chunk is None else event(chunk.model_dump(exclude_unset=True))
     except ApiError as error:
-        yield _event(error_body(error.code, error.message, error.details, request_id))
+        yield event(error_body(error.code, error.message, error.details, request_id))
     else:
-        yield "data: [DONE]\n\n"
+        yield format_sse_event(data_str="[DONE]")
 
 
-def _event(data: dict[str, Any]) -> str:
-    # With escapes, since a miner's word may hold what UTF-8 cannot.
-    return f"data: {json.dumps(data, separators=(',', ':'), default=str)}\n\n"
-
-
-class _TextStream(StreamingResponse):
+class _TextStream(EventStream):
     """A streamed answer that cancels its job when the client leaves, however early."""
 
-    def __init__(self, writing: Writing, frames: AsyncIterator[str], headers: dict[str, str]) -> None:
-        super().__init__(
-            frames,
-            headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-            media_type=_STREAMED,
-        )
+    def __init__(self, writing: Writing, frames: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+        super().__init__(frames, headers)
         self._writing = writing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
-            # What the client's leaving has cancelled must not cancel this as well.
+            # The cancellation that the client's leaving causes must not reach this.
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
                 await self._writing.close()
