@@ -19,7 +19,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import Response
 from starlette.types import Scope
 
-from agent.coordinator.operations.accounts.access import BrowserCredential, Role
+from agent.coordinator.operations.callers import BrowserCredential, Role
 from agent.core.errors import Forbidden
 
 ROLE_HEADER: Final = "X-Session-Role"

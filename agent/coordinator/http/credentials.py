@@ -7,7 +7,7 @@ from typing import Final
 from starlette.types import Scope
 
 from agent.coordinator.http import cookies
-from agent.coordinator.operations.accounts.access import BrowserCredential, Credential
+from agent.coordinator.operations.callers import BrowserCredential, Credential
 
 _BEARER: Final = b"bearer "
 

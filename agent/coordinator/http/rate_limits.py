@@ -30,10 +30,15 @@ from agent.coordinator.http import credentials
 from agent.coordinator.http.middleware import answer_error
 from agent.coordinator.measures import RATE_LIMITED
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import BrowserCredential, Caller, Credential
+from agent.coordinator.operations.callers import (
+    SESSION_PREFIX,
+    BrowserCredential,
+    Caller,
+    Credential,
+    Session,
+)
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import sessions
-from agent.coordinator.operations.miners.sessions import SESSION_PREFIX, Session
 from agent.core.errors import ApiError, RateLimitExceeded, ServiceUnavailable, Unauthorized
 from agent.core.rates import Rate, caller_address, lies_in
 from agent.settings import RateLimitSettings

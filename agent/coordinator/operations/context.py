@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
@@ -14,6 +14,7 @@ from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch import Dispatcher
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
+from agent.coordinator.operations.caches import Caches
 from agent.coordinator.sequencer import LogSigner, Sequencer
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.sqlite.database import Connection, Database
@@ -32,7 +33,7 @@ class Context:
     """The coordinator's parts.
 
     `clock` returns seconds since the epoch; `link_key` is the secret behind signed links; `witnesses` are vkeys.
-    `liveness` hears of what makes progress, in the event loop's time.
+    `liveness` receives reports of progress, in the event loop's time; `open_streams` counts streams by their owner.
     """
 
     settings: CoordinatorSettings
@@ -53,7 +54,8 @@ class Context:
     clock: Callable[[], float]
     meter: Meter
     connections: Connections
-    caches: dict[str, Any] = field(default_factory=dict)
+    caches: Caches = field(default_factory=Caches)
+    open_streams: Counter[str] = field(default_factory=Counter)
     liveness: Liveness = field(default_factory=Liveness)
 
     def new_id(self, prefix: str) -> str:

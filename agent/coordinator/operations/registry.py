@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from agent.coordinator.operations.caches import Estimates, Supply
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.jobs.estimates import Estimates, estimates
+from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.validation import adapter_names, check_service_call, model_names
 from agent.coordinator.operations.market import offers
-from agent.coordinator.operations.supply import Supply, supply
+from agent.coordinator.operations.supply import supply
 from agent.core.errors import NotFound, ValidationFailed
 from agent.core.values.near_names import hint, nearest
 from agent.core.values.quantities import format_money, parse_money

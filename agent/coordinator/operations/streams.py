@@ -8,7 +8,7 @@ runs over says `resync` and goes back to the database, so that changes are late 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.feed.feed import ALL, EVERYBODY, NUMBER_BITS, account_topic, message_of, miner_topic
 from agent.coordinator.feed.hub import RESYNC, Message, Subscription
-from agent.coordinator.operations.accounts.access import Caller, Credential, Role, authenticate
+from agent.coordinator.operations.accounts.access import authenticate
+from agent.coordinator.operations.callers import Caller, Credential, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import events as store
 from agent.coordinator.store.events import StoredEvent
@@ -105,7 +106,7 @@ async def open_stream(
 @contextmanager
 def _counted(context: Context, owner: str) -> Iterator[None]:
     """Count a stream of an owner, all keys of which count together, or it would have as many streams as it makes keys."""
-    streams: Counter[str] = context.caches.setdefault("streams", Counter())
+    streams = context.open_streams
     settings = context.settings.streams
     # Connections may be fewer than the setting has in mind, and streams must leave some for calls.
     most = max(1, min(settings.connections, context.connections.limit // 2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.store import webhooks as store

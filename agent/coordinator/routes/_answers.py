@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 from agent.core.values import fields
 from agent.core.values.fields import Answer, example
 

@@ -15,10 +15,9 @@ from starlette.types import Scope
 
 from agent.coordinator.http import credentials
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import Caller, Credential, Role
+from agent.coordinator.operations.callers import SESSION_PREFIX, Caller, Credential, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import sessions
-from agent.coordinator.operations.miners.sessions import SESSION_PREFIX, Session
 from agent.core.errors import ApiError, Forbidden, StaleSession, Unauthorized
 
 MAX_WAIT_SECONDS: Final = 60

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, logins, wallet
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.miners import exclusion, sessions
 from agent.coordinator.routes._answers import AccountPage, Credited, Key, KeyName, NewKey
 from agent.coordinator.routes._callers import Admin, ContextOf, Limit

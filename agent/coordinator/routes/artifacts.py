@@ -14,12 +14,11 @@ from starlette.types import Scope
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts as operations
 from agent.coordinator.operations.files import links
 from agent.coordinator.operations.files.artifacts import ArtifactRecord
-from agent.coordinator.operations.miners.sessions import Session
 from agent.coordinator.routes._answers import Artifact, ArtifactLink
 from agent.coordinator.routes._callers import (
     CLIENT_OR_SESSION,

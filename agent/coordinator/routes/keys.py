@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, logins
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.routes._answers import Key, KeyName, NewKey
 from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf
 from agent.core.errors import Conflict, NotFound, Unauthorized

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from agent.coordinator.connections import connection_of
 from agent.coordinator.dispatch import LeaseMessage, Port
 from agent.coordinator.http.large_json import LARGE, decode_large
+from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import leases, protocol, sessions
-from agent.coordinator.operations.miners.sessions import Session
 from agent.core.errors import ApiError, MinerExcluded, PayloadTooLarge, StaleSession, Unauthorized
 from agent.protocol.messages import MAX_SLOTS, SlotsMessage
 

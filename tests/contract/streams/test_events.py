@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.store.events import NewEvent

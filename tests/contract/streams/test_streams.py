@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
@@ -225,7 +225,7 @@ def test_limits_on_messages_filters_and_connections(tmp_path: Path) -> None:
             with StreamSocket(served.url, served.other_key) as another:
                 another.subscribe()
         end = time.monotonic() + 20
-        while served.context.caches["streams"]:  # what was closed makes room
+        while served.context.open_streams:  # what was closed makes room
             assert time.monotonic() < end
             time.sleep(0.02)
 

@@ -33,13 +33,12 @@ from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.measures import MEASURES
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.log.fsck import examine
 from agent.coordinator.operations.miners import events, leases, sessions
-from agent.coordinator.operations.miners.sessions import Session
 from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
 from agent.coordinator.store import counts, run_outputs
 from agent.coordinator.store import events as event_store

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.market import marketplace, offers
 from agent.coordinator.operations.market.marketplace import AcceptRequest
 from agent.coordinator.operations.market.offers import OfferRequest

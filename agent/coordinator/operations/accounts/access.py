@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import secrets
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any, Final
 
+from agent.coordinator.operations.callers import BrowserCredential, Caller, Credential, Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store import browser_sessions as session_store
@@ -23,12 +23,8 @@ CACHE_LIMIT: Final = 10_000
 MAX_ENROLMENT_SECONDS: Final = 30 * 86_400
 
 __all__ = [
-    "BrowserCredential",
-    "Caller",
-    "Credential",
     "KeyRecord",
     "NewKey",
-    "Role",
     "authenticate",
     "create_account",
     "create_enrolment",
@@ -48,42 +44,6 @@ __all__ = [
     "store_key",
     "view",
 ]
-
-
-class Role(StrEnum):
-    """What a key is for."""
-
-    CLIENT = "client"
-    MINER = "miner"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Somebody with a valid key. A client has an account, a miner's owner a miner."""
-
-    role: Role
-    account_id: str | None = None
-    miner_id: str | None = None
-    name: str = ""
-    key_id: str = ""
-
-    @property
-    def owner(self) -> str:
-        """Whose connections and streams count together: those of an account, of a miner, or of an administrator's key."""
-        return self.account_id or self.miner_id or self.key_id
-
-
-@dataclass(frozen=True, slots=True)
-class BrowserCredential:
-    """What a browser's cookie holds, and the role in which the request acts."""
-
-    secret: str
-    role: Role
-
-
-Credential = str | BrowserCredential
-"""How a caller shows who it is: an API key, or a browser's session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +82,7 @@ async def authenticate(context: Context, credential: Credential | None) -> Calle
     if not credential:
         raise Unauthorized("Send your API key as `Authorization: Bearer KEY` or `X-API-Key: KEY`.")
     name = fingerprint(credential)
-    known: dict[str, tuple[float, Caller]] = context.caches.setdefault("keys", {})
+    known = context.caches.callers
     cached = known.get(name)
     if cached is not None and context.clock() - cached[0] < CACHE_SECONDS:
         return cached[1]
@@ -148,7 +108,7 @@ async def _key(context: Context, credential: Credential) -> KeyRecord | None:
 
 def seen_lately(context: Context, credential: Credential) -> bool:
     """Whether this was valid when it was last looked up, and has not been revoked here since."""
-    return fingerprint(credential) in context.caches.get("keys", {})
+    return fingerprint(credential) in context.caches.callers
 
 
 def require(caller: Caller, *roles: Role) -> Caller:
@@ -212,7 +172,7 @@ async def revoke_key(context: Context, key_id: str) -> KeyRecord:
     """Make a key useless. Returns what it was. Raises `NotFound`."""
     if not await context.database.write(store.revoke_key, key_id, context.clock()):
         raise NotFound(f"There is no valid key {key_id}.")
-    context.caches.pop("keys", None)
+    context.caches.callers = {}
     record = await context.database.read(store.key, key_id)
     if record is None:
         raise NotFound(f"There is no key {key_id}.")

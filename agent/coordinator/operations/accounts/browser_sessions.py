@@ -12,7 +12,8 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator.operations.accounts import access, logins
-from agent.coordinator.operations.accounts.access import Caller, Role, digest
+from agent.coordinator.operations.accounts.access import digest
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as key_store
 from agent.coordinator.store import browser_sessions as store
@@ -94,7 +95,7 @@ def _add(
 
 
 def _begun(context: Context, secret: str, record: SessionRecord) -> tuple[str, SessionRecord]:
-    context.caches.pop("keys", None)
+    context.caches.callers = {}
     log.info(
         "browser_signed_in", session_id=record.session_id, keys=[held.key.key_id for held in record.keys]
     )
@@ -130,7 +131,7 @@ async def end_other(context: Context, caller: Caller, session_id: str) -> None:
 
 async def _end(context: Context, session_id: str) -> None:
     await context.database.write(store.end, [session_id], context.clock())
-    context.caches.pop("keys", None)
+    context.caches.callers = {}
     log.info("browser_signed_out", session_id=session_id)
 
 
@@ -139,7 +140,7 @@ async def expire_due(context: Context) -> None:
     now = context.clock()
     if over := await context.database.read(store.expired, now, EXPIRED_AT_ONCE):
         await context.database.write(store.end, over, now)
-        context.caches.pop("keys", None)
+        context.caches.callers = {}
 
 
 def view(record: SessionRecord) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import NewKey, Role, digest
+from agent.coordinator.operations.accounts.access import NewKey, digest
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as store
 from agent.coordinator.store import miners as miner_store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import access as access_store
 from agent.coordinator.store import events as event_store

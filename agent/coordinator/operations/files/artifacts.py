@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterable
 from typing import Any, Final
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota
-from agent.coordinator.operations.miners.sessions import Session
 from agent.coordinator.store import artifacts as store
 from agent.coordinator.store import run_outputs
 from agent.coordinator.store.artifacts import ArtifactRecord

@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterable
 
 from agent.coordinator.blobs.store import Stored
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.files import quota
 from agent.coordinator.operations.jobs import jobs

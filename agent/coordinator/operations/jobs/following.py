@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from agent.coordinator.feed.feed import NUMBER_BITS
 from agent.coordinator.feed.hub import Message
-from agent.coordinator.operations.accounts.access import Caller, Credential
+from agent.coordinator.operations.callers import Caller, Credential
 from agent.coordinator.operations.checkpoints import outputs_so_far
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs

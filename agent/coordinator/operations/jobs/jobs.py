@@ -11,10 +11,11 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator import lifecycle, tracing
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.caches import Estimates
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import validation as submissions
-from agent.coordinator.operations.jobs.estimates import Estimates, estimates
+from agent.coordinator.operations.jobs.estimates import estimates
 from agent.coordinator.operations.jobs.validation import JobRequest, Submission
 from agent.coordinator.operations.market import marketplace
 from agent.coordinator.operations.supply import supply

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import receipts as store

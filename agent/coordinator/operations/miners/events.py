@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 
+from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.checkpoints import declared_by, published
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners.sessions import Session
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store

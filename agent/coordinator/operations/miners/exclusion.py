@@ -70,6 +70,6 @@ async def end_session_of_key(context: Context, miner_id: str) -> None:
 
 
 def _end_session(context: Context, miner_id: str, why: ApiError) -> None:
-    context.caches.pop("sessions", None)
-    context.caches.pop("supply", None)
+    context.caches.sessions = {}
+    context.caches.supply = None
     context.dispatcher.end_connections(miner_id, why)

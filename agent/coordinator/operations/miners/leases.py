@@ -14,9 +14,10 @@ import structlog
 
 from agent.coordinator import lifecycle
 from agent.coordinator.measures import LEASES_EXPIRED, RUN_SECONDS
+from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import habits
-from agent.coordinator.operations.miners.sessions import Session, end_lease, metered
+from agent.coordinator.operations.miners.sessions import end_lease, metered
 from agent.coordinator.store import artifacts as artifact_store
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import orders as store
@@ -105,9 +105,9 @@ def _could_fetch(context: Context, offer: dict[str, Any], model: str) -> bool:
 
 
 async def _waited_for(context: Context) -> list[tuple[str, str]]:
-    cached: tuple[float, list[tuple[str, str]]] | None = context.caches.get("waited_for")
+    cached = context.caches.awaited_models
     now = context.clock()
     if cached is None or now - cached[0] >= WAITED_FOR_CACHE_SECONDS:
         cached = (now, await context.database.read(queue.models_waited_for, MAX_MODELS))
-        context.caches["waited_for"] = cached
+        context.caches.awaited_models = cached
     return cached[1]

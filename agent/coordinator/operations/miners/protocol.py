@@ -8,9 +8,9 @@ from typing import Any, Final
 import structlog
 from pydantic import BaseModel, ValidationError
 
+from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import events, leases, sessions
-from agent.coordinator.operations.miners.sessions import Session
 from agent.core.errors import ApiError, InternalError, NotFound, ValidationFailed, error_body
 from agent.protocol.messages import (
     Heartbeat,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
@@ -14,7 +13,8 @@ import structlog
 from agent.coordinator import lifecycle
 from agent.coordinator.measures import REGISTRATIONS
 from agent.coordinator.operations.accounts import access
-from agent.coordinator.operations.accounts.access import Role, digest
+from agent.coordinator.operations.accounts.access import digest
+from agent.coordinator.operations.callers import SESSION_PREFIX, Role, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import standing_offers
 from agent.coordinator.operations.miners import orders
@@ -53,20 +53,8 @@ ARRIVAL_SECONDS: Final = 10.0
 MAX_DIGITS: Final = 15
 MAX_RUNNERS: Final = 10
 """Versions of a service's runner that are remembered of a miner: those of a few upgrades."""
-SESSION_PREFIX: Final = "session."
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A miner with a valid session token. `runners` are names and versions that it has registered, by service."""
-
-    miner_id: str
-    number: int
-    public_key: bytes
-    capabilities: Mapping[str, Any]
-    runners: Mapping[str, list[list[str]]]
 
 
 async def challenge(context: Context) -> dict[str, Any]:
@@ -120,8 +108,8 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
         _register, context, request, public_key, digest(secret)
     )
     token = f"{SESSION_PREFIX}{miner.miner_id}.{miner.session}.{secret}"
-    context.caches.pop("sessions", None)
-    context.caches.pop("supply", None)
+    context.caches.sessions = {}
+    context.caches.supply = None
     context.meter.count(REGISTRATIONS)
     context.dispatcher.end_connections(
         miner.miner_id, StaleSession("A newer session of this miner has begun.")
@@ -276,7 +264,7 @@ async def session_of(context: Context, token: str | None) -> Session:
     """The session with this token. Raises `Unauthorized`, or `StaleSession` if a newer one has begun."""
     if not token:
         raise Unauthorized("Send the session token as `Authorization: Bearer TOKEN`.")
-    sessions: dict[str, Session] = context.caches.setdefault("sessions", {})
+    sessions = context.caches.sessions
     sha256 = digest(token)
     if (known := sessions.get(sha256)) is not None:
         return known
@@ -325,7 +313,7 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
     wire = capabilities.model_dump(mode="json")
-    sessions: dict[str, Session] = context.caches.get("sessions", {})
+    sessions = context.caches.sessions
     for sha256, known in list(sessions.items()):
         if known.miner_id == session.miner_id:
             runners = json.loads(with_runners(json.dumps(known.runners), capabilities))
@@ -334,7 +322,7 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
     if port is not None:
         port.capabilities = wire
         context.dispatcher.job_waiting()
-    context.caches.pop("supply", None)
+    context.caches.supply = None
 
 
 def _heartbeat(

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from agent.coordinator.operations.accounts.access import Caller
+from agent.coordinator.operations.callers import Caller
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.openai.chat import SERVICE, TextRequest
 from agent.coordinator.operations.openai.neutral import Only
