@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import Depends, Header, Query, Request
+from pydantic import Field
 from starlette.types import Scope
 
 from agent.coordinator.http import credentials
 from agent.coordinator.operations.accounts import access
+from agent.coordinator.operations.answers.accounts import Key
 from agent.coordinator.operations.callers import SESSION_PREFIX, Caller, Credential, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import sessions
@@ -130,6 +132,7 @@ IdempotencyKey = Annotated[
         description="Makes a repetition get the first answer, for a day",
     ),
 ]
+KeyName = Annotated[str, Field(min_length=1, max_length=100, examples=["render farm"])]
 Limit = Annotated[int, Query(ge=1, le=500, description="How many at most")]
 ContextOf = Annotated[Context, Depends(_context)]
 MaybeCredential = Annotated[Credential | None, Depends(_credential)]
@@ -148,3 +151,9 @@ MinerSession = Annotated[
     Depends(Guard(_session_of, "a miner's session token", (Unauthorized, StaleSession), (_SESSION_SCHEME,))),
 ]
 ClientOrSession = Annotated[Caller | Session, Depends(CLIENT_OR_SESSION)]
+
+
+class NewKey(Key):
+    """A new key, with its secret."""
+
+    key: str = Field(description="The secret", examples=["aitbc_client_secret"])

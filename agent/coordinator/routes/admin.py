@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, logins, wallet
+from agent.coordinator.operations.answers.accounts import AccountPage, Credited, Key, LoginLink
+from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Overview
 from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.miners import exclusion, sessions
-from agent.coordinator.routes._answers import AccountPage, Credited, Key, KeyName, NewKey
-from agent.coordinator.routes._callers import Admin, ContextOf, Limit
+from agent.coordinator.routes._callers import Admin, ContextOf, KeyName, Limit, NewKey
 from agent.core.errors import NotFound
-from agent.core.jobs import JobState
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 from agent.core.values.quantities import Money, format_time
@@ -88,68 +88,12 @@ class Enrolment(Answer):
     expires_at: fields.Time
 
 
-class LoginLink(Answer):
-    """A link just made, good once."""
-
-    token: str = Field(examples=["login_secret"])
-    path: str = Field(description="At this server", examples=["/dashboard/#login=login_secret"])
-    expires_at: fields.Time
-
-
 class ExclusionRequest(_Request):
     """Why a miner is excluded; its owner is told."""
 
     reason: Annotated[str, Field(max_length=200, examples=["It returns results that were not computed."])] = (
         ""
     )
-
-
-class Exclusion(Answer):
-    """A miner that was excluded, and how many jobs were taken from it."""
-
-    miner_id: fields.MinerId
-    excluded_at: fields.Time
-    requeued_jobs: int = Field(examples=[2])
-
-
-class Inclusion(Answer):
-    """A miner that may take part again."""
-
-    miner_id: fields.MinerId
-
-
-class MinerSummary(Answer):
-    """A miner. `paused` is its reason for taking no work; `unavailable` says why services are not offered."""
-
-    miner_id: fields.MinerId
-    name: str = Field(examples=["rig-1"])
-    online: bool
-    seen_at: fields.Time
-    session: int = Field(examples=[4])
-    paused: str | None = Field(examples=[None])
-    excluded_at: fields.Time | None = Field(description="When an operator excluded it", examples=[None])
-    excluded_reason: str | None = Field(examples=[None])
-    services: list[str] = Field(examples=[["llm_inference"]])
-    unavailable: dict[str, list[str]] = Field(
-        examples=[{"video_transcoding": ["ffmpeg was not found; install it or set runners.ffmpeg."]}]
-    )
-    gpus: list[str] = Field(examples=[["NVIDIA GeForce RTX 4090"]])
-    slots: int = Field(examples=[1])
-
-
-class DatabaseNumbers(Answer):
-    """Since the start of the coordinator: how often the disk was waited for, and how many changes shared these commits."""
-
-    commits: int = Field(examples=[120])
-    writes: int = Field(examples=[840])
-
-
-class Overview(Answer):
-    """How many jobs are in each state, all miners, and what the database has written."""
-
-    jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
-    miners: list[MinerSummary]
-    database: DatabaseNumbers
 
 
 @router.post("/accounts", status_code=status.HTTP_201_CREATED, summary="Create an account")
@@ -168,7 +112,7 @@ async def list_accounts(
     ] = None,
 ) -> AccountPage:
     """With what each can spend and has in escrow, oldest first."""
-    return AccountPage(**await wallet.accounts(context, limit=limit, after=after))
+    return await wallet.accounts(context, limit=limit, after=after)
 
 
 @router.post(
@@ -181,13 +125,13 @@ async def credit(
     context: ContextOf, _: Admin, account_id: fields.AccountId, request: CreditRequest
 ) -> Credited:
     """The account can spend it at once."""
-    return Credited(**await wallet.add_credit(context, account_id, request.amount, request.note))
+    return await wallet.add_credit(context, account_id, request.amount, request.note)
 
 
 @router.get("/keys", response_model_exclude_none=True, summary="List keys")
 async def list_keys(context: ContextOf, _: Admin) -> KeyList:
     """Without their secrets, which are not kept."""
-    return KeyList(keys=[Key(**access.view(record)) for record in await access.list_keys(context)])
+    return KeyList(keys=[access.view(record) for record in await access.list_keys(context)])
 
 
 @router.post(
@@ -202,7 +146,7 @@ async def create_key(context: ContextOf, _: Admin, request: KeyRequest) -> NewKe
     new = await access.create_key(
         context, request.role, name=request.name, account_id=request.account_id, miner_id=request.miner_id
     )
-    return NewKey(**access.view(new.record), key=new.secret)
+    return NewKey(**vars(access.view(new.record)), key=new.secret)
 
 
 @router.delete(
@@ -233,10 +177,8 @@ async def create_enrolment(context: ContextOf, _: Admin, request: EnrolmentReque
 async def create_login(context: ContextOf, _: Admin, request: LoginRequest | None = None) -> LoginLink:
     """Whoever opens it first, within minutes, has a dashboard with new keys (docs/dashboard.md)."""
     asked = request or LoginRequest()
-    return LoginLink(
-        **await logins.create_login(
-            context, account_id=asked.account_id, miner_id=asked.miner_id, admin=asked.admin
-        )
+    return await logins.create_login(
+        context, account_id=asked.account_id, miner_id=asked.miner_id, admin=asked.admin
     )
 
 
@@ -246,16 +188,16 @@ async def exclude_miner(
 ) -> Exclusion:
     """Its session ends at once, its running jobs go to other miners, and it cannot register any more."""
     reason = request.reason if request is not None else ""
-    return Exclusion(**await exclusion.exclude(context, miner_id, reason))
+    return await exclusion.exclude(context, miner_id, reason)
 
 
 @router.post("/miners/{miner_id}/include", responses=errors(NotFound), summary="Let a miner take part again")
 async def include_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) -> Inclusion:
     """It joins again when it asks the next time, within minutes."""
-    return Inclusion(**await exclusion.include(context, miner_id))
+    return await exclusion.include(context, miner_id)
 
 
 @router.get("/overview", summary="Miners and queue")
 async def overview(context: ContextOf, _: Admin) -> Overview:
     """All miners with what they offer and what they do not, and how many jobs are in each state."""
-    return Overview(**await sessions.overview(context))
+    return await sessions.overview(context)

@@ -14,12 +14,12 @@ from starlette.types import Scope
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import AUDIENCE, FILE_BODY, errors
+from agent.coordinator.operations.answers.files import Artifact, ArtifactLink
 from agent.coordinator.operations.callers import Caller, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.files import artifacts as operations
 from agent.coordinator.operations.files import links
 from agent.coordinator.operations.files.artifacts import ArtifactRecord
-from agent.coordinator.routes._answers import Artifact, ArtifactLink
 from agent.coordinator.routes._callers import (
     CLIENT_OR_SESSION,
     Client,
@@ -78,9 +78,9 @@ async def create(
     media_type = clean_media_type(request.headers.get("content-type"))
     size = announced_size(request)
     if isinstance(who, Caller):
-        return Artifact(**await operations.save(context, who, media_type, request.stream(), size))
+        return await operations.save(context, who, media_type, request.stream(), size)
     lease = None if job_id is None or fence is None else (job_id, fence)
-    return Artifact(**await operations.save_output(context, who, lease, media_type, request.stream(), size))
+    return await operations.save_output(context, who, lease, media_type, request.stream(), size)
 
 
 @router.delete(
@@ -117,7 +117,7 @@ async def create_link(
 ) -> ArtifactLink:
     """Whoever has the link reads the file without a key until it expires."""
     seconds = request.seconds if request is not None else None
-    return ArtifactLink(**await links.create(context, caller, artifact_id, seconds))
+    return await links.create(context, caller, artifact_id, seconds)
 
 
 async def _reader_of(context: Context, scope: Scope) -> Caller | Session | None:

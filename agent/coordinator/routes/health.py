@@ -8,10 +8,33 @@ from fastapi import APIRouter
 
 from agent import __version__
 from agent.coordinator.operations import health as operations
-from agent.coordinator.routes._answers import Health
 from agent.coordinator.routes._callers import ContextOf
+from agent.core.values import fields
+from agent.core.values.fields import Answer, example
 
 router = APIRouter(tags=["Health"])
+
+
+class Health(Answer):
+    """Whether the coordinator works. `log_key` is what receipts are verified with."""
+
+    model_config = example(
+        {
+            "status": "ok",
+            "version": "1.0.0",
+            "environment": "production",
+            "timestamp": "2024-01-01T12:00:00Z",
+            "services": {"database": "healthy", "blockchain": "healthy", "marketplace": "healthy"},
+            "log_key": "log.example.org+3f1c9a02+AQ==",
+        }
+    )
+
+    status: Literal["ok", "degraded"]
+    version: str
+    environment: str
+    timestamp: fields.Time
+    services: dict[str, Literal["healthy", "unhealthy"]]
+    log_key: str
 
 
 @router.get("/health", summary="Whether the coordinator works")

@@ -13,12 +13,12 @@ from fastapi.sse import format_sse_event
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.http.server_sent_events import KEEP_ALIVE, EventStream, event
 from agent.coordinator.openapi.declare import FILE_BODY, errors, event_stream, headers
+from agent.coordinator.operations.answers.jobs import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
 from agent.coordinator.operations.jobs import files as job_files
 from agent.coordinator.operations.jobs import jobs as operations
-from agent.coordinator.operations.jobs.following import Told, follow
+from agent.coordinator.operations.jobs.following import Update, follow
 from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.streams import MAX_SEQ
-from agent.coordinator.routes._answers import JobCancelled, JobCreated, JobPage, JobResults, JobStatus
 from agent.coordinator.routes._callers import (
     Client,
     ContextOf,
@@ -84,7 +84,7 @@ async def create(
     if wait:
         created = await operations.wait_for_end(context, caller, created, wait)
         response.headers["Preference-Applied"] = f"wait={wait}"
-    return JobCreated(**created)
+    return created
 
 
 @router.get(
@@ -101,10 +101,9 @@ async def list_jobs(
     offset: Annotated[int, Query(ge=0, le=2**31, description="How many to leave out")] = 0,
 ) -> JobPage:
     """Your jobs, newest first."""
-    page = await operations.list_page(
+    return await operations.list_page(
         context, caller, status=state, job_type=job_type, limit=limit, offset=offset
     )
-    return JobPage(**page)
 
 
 @router.get(
@@ -112,13 +111,13 @@ async def list_jobs(
 )
 async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobStatus:
     """`progress` is 0 to 100; a failed job carries `error`."""
-    return JobStatus(**await operations.get(context, caller, job_id))
+    return await operations.get(context, caller, job_id)
 
 
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")
 async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobCancelled:
     """A running job is ended on its miner."""
-    return JobCancelled(**await operations.cancel(context, caller, job_id))
+    return await operations.cancel(context, caller, job_id)
 
 
 @router.get(
@@ -128,7 +127,7 @@ async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> Jo
 )
 async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobResults:
     """409 `JOB_NOT_COMPLETED` with the state and the cause until there are any."""
-    return JobResults(**await operations.results(context, caller, job_id))
+    return await operations.results(context, caller, job_id)
 
 
 @router.put(
@@ -147,10 +146,9 @@ async def upload_file(
 ) -> JobStatus:
     """The body is the file. The job is given to a miner once its last file is there."""
     media_type = clean_media_type(request.headers.get("content-type"))
-    job = await job_files.upload_file(
+    return await job_files.upload_file(
         context, caller, job_id, name, media_type, request.stream(), announced_size(request)
     )
-    return JobStatus(**job)
 
 
 @router.get(
@@ -184,9 +182,9 @@ async def events(
     """
     if after is None and last_event_id:
         after = _number(last_event_id)
-    told = follow(context, caller, secret, job_id, after=after, silence=KEEP_ALIVE_SECONDS)
-    await anext(told)  # what is wrong is answered as an error, before the stream begins
-    return EventStream(_formatted(told))
+    updates = follow(context, caller, secret, job_id, after=after, silence=KEEP_ALIVE_SECONDS)
+    await anext(updates)  # what is wrong is answered as an error, before the stream begins
+    return EventStream(_formatted(updates))
 
 
 def _number(last_event_id: str) -> int:
@@ -195,7 +193,7 @@ def _number(last_event_id: str) -> int:
     return int(last_event_id)
 
 
-async def _formatted(updates: AsyncGenerator[Told | None]) -> AsyncIterator[bytes]:
+async def _formatted(updates: AsyncGenerator[Update | None]) -> AsyncIterator[bytes]:
     async with aclosing(updates):
         yield format_sse_event(comment="following")
         try:

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.accounts import access, logins
+from agent.coordinator.operations.answers.accounts import Key
 from agent.coordinator.operations.callers import Role
-from agent.coordinator.routes._answers import Key, KeyName, NewKey
-from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf
+from agent.coordinator.routes._callers import AnyCaller, Client, ContextOf, KeyName, NewKey
 from agent.core.errors import Conflict, NotFound, Unauthorized
 from agent.core.values import fields
 from agent.core.values.fields import Answer
@@ -62,7 +62,7 @@ class LoggedIn(Answer):
 )
 async def whoami(context: ContextOf, caller: AnyCaller) -> Key:
     """The key with which you ask: its role, and the account or the miner that it is for."""
-    return Key(**access.view(await access.own_key(context, caller)))
+    return access.view(await access.own_key(context, caller))
 
 
 @router.delete(
@@ -83,7 +83,7 @@ async def list_own(context: ContextOf, caller: Client) -> OwnKeyList:
     """Without their secrets, which are not kept."""
     records = await access.own_keys(context, caller)
     return OwnKeyList(
-        keys=[Key(**access.view(record)) for record in records], limit=context.settings.max_keys_per_account
+        keys=[access.view(record) for record in records], limit=context.settings.max_keys_per_account
     )
 
 
@@ -97,7 +97,7 @@ async def list_own(context: ContextOf, caller: Client) -> OwnKeyList:
 async def create_own(context: ContextOf, caller: Client, request: OwnKeyRequest) -> NewKey:
     """The answer holds the secret, this once. It may do what every key of the account may."""
     new = await access.create_own_key(context, caller, request.name)
-    return NewKey(**access.view(new.record), key=new.secret)
+    return NewKey(**vars(access.view(new.record)), key=new.secret)
 
 
 @router.delete(

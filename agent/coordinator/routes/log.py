@@ -11,8 +11,8 @@ from fastapi.responses import PlainTextResponse, Response
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.answers.log import CheckpointCosigned
 from agent.coordinator.operations.log import log as operations
-from agent.coordinator.routes._answers import CheckpointCosigned
 from agent.coordinator.routes._callers import ContextOf
 from agent.core.errors import Conflict, Forbidden, NotFound
 
@@ -112,4 +112,4 @@ async def proof(
 )
 async def cosign(context: ContextOf, request: Request) -> CheckpointCosigned:
     """For witnesses: the checkpoint as it was read, with cosignature lines (c2sp.org/tlog-cosignature, Ed25519) below."""
-    return CheckpointCosigned(**await operations.cosign(context, await request.body()))
+    return await operations.cosign(context, await request.body())

@@ -45,19 +45,19 @@ MATCHING_SECONDS: Final = 0.25
 @router.post("/challenge", summary="A nonce to sign")
 async def challenge(context: ContextOf) -> Challenge:
     """Good once, for a minute."""
-    return Challenge(**await sessions.challenge(context))
+    return await sessions.challenge(context)
 
 
 @router.post("/admission", responses=errors(Unauthorized), summary="Whether a registration would be taken")
 async def admission(context: ContextOf, body: AdmissionRequest) -> Admission:
     """Asked before joining: no session is opened, and the enrolment token is not spent."""
-    return Admission(**await sessions.admission(context, body))
+    return await sessions.admission(context, body)
 
 
 @router.post("/register", responses=errors(Unauthorized, Forbidden, MinerExcluded), summary="Open a session")
 async def register(context: ContextOf, request: Registration) -> Registered:
     """Signed by the miner's key. A key that is new here needs an enrolment token."""
-    return Registered(**await sessions.register(context, request))
+    return await sessions.register(context, request)
 
 
 @router.post(
@@ -145,7 +145,7 @@ async def _take_back(context: ContextOf, session: MinerSession, undelivered: lis
 @router.post("/heartbeat", response_model_exclude_none=True, summary="Renew leases")
 async def heartbeat(context: ContextOf, session: MinerSession, body: Heartbeat) -> HeartbeatAnswer:
     """One for all leases."""
-    return HeartbeatAnswer(**await sessions.heartbeat(context, session, body))
+    return await sessions.heartbeat(context, session, body)
 
 
 @router.post(
@@ -155,7 +155,7 @@ async def result(
     context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunResult
 ) -> Delivered:
     """The same again gets the same answer."""
-    return Delivered(**await leases.complete(context, session, job_id, body))
+    return await leases.complete(context, session, job_id, body)
 
 
 @router.post("/jobs/{job_id}/fail", responses=errors(StaleLease), summary="Report a failure")
@@ -163,7 +163,7 @@ async def fail(
     context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunFailure
 ) -> RunEndedAnswer:
     """`fail` for the input's fault, `retry` for the machine's."""
-    return RunEndedAnswer(**await leases.fail(context, session, job_id, body))
+    return await leases.fail(context, session, job_id, body)
 
 
 @router.post("/jobs/{job_id}/release", responses=errors(StaleLease), summary="Hand a lease back")
@@ -171,7 +171,7 @@ async def release(
     context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunRelease
 ) -> RunEndedAnswer:
     """The attempt is not counted."""
-    return RunEndedAnswer(**await leases.release(context, session, job_id, body))
+    return await leases.release(context, session, job_id, body)
 
 
 @router.post(

@@ -183,7 +183,7 @@ async def image_generations(
 ) -> Response:
     """Held until all pictures are made."""
     asked = await images.create(context, caller, body, key)
-    made = await result(asked, images.MadePictures, disconnected(request))
+    made = await result(asked, images.GeneratedImages, disconnected(request))
     if body.response_format == "url":
         return _json(asked, await images.linked(asked, body, made, _base(request)))
     content = await images.encoded(asked, body, made)

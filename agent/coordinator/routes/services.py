@@ -15,9 +15,9 @@ from pydantic_core import CoreSchema
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors, headers
+from agent.coordinator.operations.answers.jobs import JobCreated
 from agent.coordinator.operations.jobs import jobs as operations
 from agent.coordinator.operations.jobs.validation import JobOptions
-from agent.coordinator.routes._answers import JobCreated
 from agent.coordinator.routes._callers import Client, ContextOf, IdempotencyKey, PreferredWait
 from agent.core.errors import Conflict, InsufficientBalance, NotFound, OfferNotAvailable
 from runners.api import ServiceDefinition
@@ -64,7 +64,7 @@ def _call(definition: ServiceDefinition) -> Callable[..., Awaitable[JobCreated]]
         if wait:
             created = await operations.wait_for_end(context, caller, created, wait)
             response.headers["Preference-Applied"] = f"wait={wait}"
-        return JobCreated(**created)
+        return created
 
     # An annotation is read by its name, and this type has none.
     call.__annotations__["body"] = Annotated[dict[str, Any], Body(), _ShownAs(body_model(definition))]

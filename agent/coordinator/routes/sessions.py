@@ -11,7 +11,7 @@ from agent.coordinator.http import cookies
 from agent.coordinator.openapi.declare import AUDIENCE, errors
 from agent.coordinator.operations.accounts import browser_sessions as operations
 from agent.coordinator.operations.accounts.browser_sessions import SessionRecord
-from agent.coordinator.routes._answers import Key
+from agent.coordinator.operations.answers.accounts import BrowserSession
 from agent.coordinator.routes._callers import AnyCaller, ContextOf
 from agent.core.errors import Forbidden, NotFound, Unauthorized
 from agent.core.values import fields
@@ -38,15 +38,6 @@ class SignIn(BaseModel):
         return self
 
 
-class BrowserSession(Answer):
-    """A session: the keys that it acts with, without their secrets, and when it ends."""
-
-    session_id: fields.SessionId
-    created_at: fields.Time
-    expires_at: fields.Time
-    keys: list[Key]
-
-
 class OwnBrowserSession(BrowserSession):
     """The caller's session, and the token that its changing requests send as `X-CSRF-Token`."""
 
@@ -60,7 +51,7 @@ class BrowserSessionList(Answer):
 
 
 def _shown(record: SessionRecord, secret: str) -> OwnBrowserSession:
-    return OwnBrowserSession(**operations.view(record), csrf_token=cookies.csrf_token(secret))
+    return OwnBrowserSession(**vars(operations.view(record)), csrf_token=cookies.csrf_token(secret))
 
 
 @router.post(
@@ -134,7 +125,7 @@ async def sign_out(context: ContextOf, request: Request) -> Response:
 async def list_sessions(context: ContextOf, caller: AnyCaller) -> BrowserSessionList:
     """Those with a key of your account or miner; an administrator sees all."""
     records = await operations.list_sessions(context, caller)
-    return BrowserSessionList(sessions=[BrowserSession(**operations.view(record)) for record in records])
+    return BrowserSessionList(sessions=[operations.view(record) for record in records])
 
 
 @router.delete(

@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import body, errors, headers
+from agent.coordinator.operations.answers.files import Upload
 from agent.coordinator.operations.files import uploads as operations
 from agent.coordinator.operations.files.uploads import Interrupted, Part, UploadRecord
-from agent.coordinator.routes._answers import Upload
 from agent.coordinator.routes._callers import Client, ContextOf
 from agent.core import tus
 from agent.core.errors import (
@@ -168,7 +168,7 @@ async def create(
     upload = await operations.create(context, caller, length=size, metadata=metadata, part=part)
     response.headers.update(_headers(upload))
     response.headers["Location"] = f"{request.url.path}/{upload.upload_id}"
-    return Upload(**operations.view(upload))
+    return operations.view(upload)
 
 
 @router.head(
@@ -190,7 +190,7 @@ async def resume(context: ContextOf, caller: Client, upload_id: fields.UploadId)
 @router.get("/{upload_id}", responses=errors(NotFound), summary="Look at an upload")
 async def look(context: ContextOf, caller: Client, upload_id: fields.UploadId) -> Upload:
     """How far it is, and the artifact's id when it is finished. It disturbs nobody."""
-    return Upload(**operations.view(await operations.look(context, caller, upload_id)))
+    return operations.view(await operations.find(context, caller, upload_id))
 
 
 @router.patch(

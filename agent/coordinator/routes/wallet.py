@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from agent.coordinator.operations.accounts import wallet as operations
-from agent.coordinator.routes._answers import TransactionPage, Wallet
+from agent.coordinator.operations.answers.accounts import TransactionPage, Wallet
 from agent.coordinator.routes._callers import AnyCaller, ContextOf, Limit
 
 router = APIRouter(prefix="/wallet", tags=["Wallet"])
@@ -16,7 +16,7 @@ router = APIRouter(prefix="/wallet", tags=["Wallet"])
 @router.get("", response_model_exclude_none=True, summary="Balance and escrow")
 async def wallet(context: ContextOf, caller: AnyCaller) -> Wallet:
     """A client's: what it can spend, and what is held for unfinished jobs. A miner's owner sees what it has earned."""
-    return Wallet(**await operations.wallet(context, caller))
+    return await operations.wallet(context, caller)
 
 
 @router.get("/transactions", response_model_exclude_none=True, summary="Credits and payments")
@@ -29,4 +29,4 @@ async def transactions(
     ] = None,
 ) -> TransactionPage:
     """Yours, newest first."""
-    return TransactionPage(**await operations.transactions(context, caller, limit=limit, before=before))
+    return await operations.transactions(context, caller, limit=limit, before=before)

@@ -19,8 +19,8 @@ from referencing.jsonschema import DRAFT202012
 from agent.coordinator.openapi.declare import AUDIENCE
 from agent.coordinator.openapi.document import document
 from agent.coordinator.openapi.examples import NoExampleError, example_of
+from agent.coordinator.operations.answers.jobs import JobCancelled
 from agent.coordinator.routes import ROUTERS
-from agent.coordinator.routes._answers import JobCancelled
 from agent.core.errors import answerable
 from agent.core.values.fields import MalformedAnswerError
 from runners import registry

@@ -54,6 +54,7 @@ from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.market.ledger import available, escrow
 from agent.core.values.quantities import to_units
 from agent.measures import Meter
+from agent.protocol.answers import Registered
 from agent.protocol.messages import (
     Heartbeat,
     Registration,
@@ -224,7 +225,7 @@ class Histories(RuleBasedStateMachine):
             timeout_seconds=TIMEOUT_SECONDS,
             max_attempts=max_attempts,
         )
-        self.job_ids.append(self.do(jobs.submit(self.context, self.client, request))["job_id"])
+        self.job_ids.append(self.do(jobs.submit(self.context, self.client, request)).job_id)
 
     @precondition(lambda self: self.job_ids)
     @rule(pick=pick)
@@ -236,7 +237,7 @@ class Histories(RuleBasedStateMachine):
         except JobAlreadyCompleted:
             assert before in (JobState.COMPLETED, JobState.FAILED)
         else:
-            assert answer["status"] == "cancelled"
+            assert answer.status == "cancelled"
 
     # Miners -------------------------------------------------------------------------------------------------------
 
@@ -247,7 +248,7 @@ class Histories(RuleBasedStateMachine):
         older = miner.session
         miner.working = []
         answer = self.do(self.register(miner))
-        kept = {(held["job_id"], held["fence"]) for held in answer["keep"]}
+        kept = {(held.job_id, held.fence) for held in answer.keep}
         for lease in list(miner.finished):
             if (lease["job_id"], lease["fence"]) not in kept:
                 miner.drop(lease)
@@ -257,21 +258,21 @@ class Histories(RuleBasedStateMachine):
             # moment the result is still welcome, but others may get the job.
             assert life.fence == fence
             assert life.lease is not None
-            assert life.lease.session == answer["session"]
+            assert life.lease.session == answer.session
             assert life.state is JobState.RUNNING or life.lease.last_moment <= self.clock()
             assert life.lease.expires_at <= max(self.kept_until.get(job_id, 0.0), life.lease.last_moment)
-        miner.session = self.do(sessions.session_of(self.context, answer["session_token"]))
+        miner.session = self.do(sessions.session_of(self.context, answer.session_token))
         miner.online = True
         if older is not None:
             with pytest.raises(StaleSession):
                 self.do(sessions.heartbeat(self.context, older, Heartbeat()))
 
-    async def register(self, miner: PlayedMiner) -> dict[str, Any]:
+    async def register(self, miner: PlayedMiner) -> Registered:
         challenge = await sessions.challenge(self.context)
         public_key = bytes(miner.identity.key.verify_key)
-        payload = registration_payload(challenge["nonce"], challenge["origin"], public_key)
+        payload = registration_payload(challenge.nonce, challenge.origin, public_key)
         body = {
-            "nonce": challenge["nonce"],
+            "nonce": challenge.nonce,
             "public_key": b64encode(public_key),
             "signature": sign_detached(REGISTRATION_TYPE, payload, miner.identity.key),
             "name": "played",
@@ -281,10 +282,9 @@ class Histories(RuleBasedStateMachine):
                 {"job_id": lease["job_id"], "fence": lease["fence"]} for lease in miner.finished
             ],
         }  # fmt: skip
-        miner.identity.registration = await sessions.register(
-            self.context, Registration.model_validate(body)
-        )  # fmt: skip
-        return miner.identity.registration
+        registered = await sessions.register(self.context, Registration.model_validate(body))
+        miner.identity.registration = registered.model_dump()
+        return registered
 
     @rule(which=which)
     def change_reach(self, which: int) -> None:
@@ -347,13 +347,13 @@ class Histories(RuleBasedStateMachine):
             ]
         }
         answer = self.do(sessions.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
-        for lease, said in zip(miner.leases, answer["leases"], strict=True):
+        for lease, outcome in zip(miner.leases, answer.leases, strict=True):
             life = self.job(lease["job_id"]).life
             newest = self.is_newest(miner, lease)
-            if said["status"] == "renewed":
+            if outcome.status == "renewed":
                 assert newest
                 assert life.state is JobState.RUNNING
-            elif said["status"] == "cancelled":
+            elif outcome.status == "cancelled":
                 assert life.state is JobState.CANCELLED
                 miner.drop(lease)
             elif newest and life.state is JobState.SUBMITTED and life.lease is not None:
@@ -465,7 +465,7 @@ class Histories(RuleBasedStateMachine):
         named = [{"job_id": item["job_id"], "fence": item["fence"]} for item in (lease, *stranger.leases)]
         body = {"leases": named}
         answer = self.do(sessions.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
-        assert answer["leases"][0]["status"] in ("lost", "cancelled")
+        assert answer.leases[0].status in ("lost", "cancelled")
         told = RunEvents.model_validate(
             {"fence": lease["fence"], "events": [{"kind": "segment", "data": {}}]}
         )

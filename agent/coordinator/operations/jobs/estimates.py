@@ -1,4 +1,4 @@
-"""When a job will probably be done: the work ahead of it, plus how long such jobs have taken."""
+"""Estimates of when a job ends: the queued work ahead of it, plus the typical duration of such jobs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from agent.coordinator.store import receipts as store
 
 REFRESH_SECONDS: Final = 1.0
 NO_ESTIMATES: Final = Estimates(0.0, {}, {})
-"""For who does not ask when a job will be done."""
+"""Used when the caller needs no estimate."""
 
 
 async def estimates(context: Context) -> Estimates:
-    """Estimates that are at most a second old."""
+    """Return estimates that are at most a second old."""
     known = context.caches.estimates
     now = context.clock()
     if known is None or now - known.read_at >= REFRESH_SECONDS:
@@ -27,6 +27,6 @@ def _read(connection: Connection, now: float) -> Estimates:
     typical = store.typical_durations(connection)
     ahead: dict[str, float] = {}
     for (service, model), count in store.queue_lengths(connection).items():
-        # What was never measured adds nothing: five minutes each would make a short queue look like a day.
+        # Jobs without a measured duration add nothing: at five minutes each, a short queue would seem to take a day.
         ahead[service] = ahead.get(service, 0.0) + count * typical.get((service, model), 0.0)
     return Estimates(now, typical, ahead)

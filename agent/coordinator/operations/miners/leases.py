@@ -1,10 +1,10 @@
-"""How leases end: with a result and a receipt, with a failure, handed back, or by themselves."""
+"""Ends of leases: with a result and a receipt, with a failure, by release, or by expiry."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -46,6 +46,7 @@ from agent.core.jobs import (
 from agent.core.market.reputation import TOO_LARGE
 from agent.core.values.media_types import clean_media_type
 from agent.core.values.quantities import UNIT_DECIMALS, format_time, from_units, parse_decimal
+from agent.protocol.answers import Delivered, RunEndedAnswer
 from agent.protocol.messages import OutputArtifact, RunFailure, RunRelease, RunResult
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import open_envelope
@@ -63,7 +64,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A result whose signature is good and whose parts agree with each other; the lease is still to be checked."""
+    """A result with a valid signature and consistent parts, which is still to be compared with its lease."""
 
     statement: Statement
     statement_sha256: str
@@ -75,42 +76,42 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A result that was taken. `seconds` is how long its run took, None if the same had been taken before."""
+class Accepted:
+    """An accepted result. `seconds` is the duration of its run; None if the same result was accepted before."""
 
     receipt: ReceiptRecord
     trace_id: str
     seconds: float | None
 
 
-async def complete(context: Context, session: Session, job_id: str, request: RunResult) -> dict[str, Any]:
-    """Take a result: once. The same again gets the same answer.
+async def complete(context: Context, session: Session, job_id: str, request: RunResult) -> Delivered:
+    """Accept a result. A repeated delivery gets the same answer.
 
-    Raises `StaleLease` if the lease is not the newest, `ReceiptInvalid` if the statement does not hold.
+    Raises `StaleLease` if the lease is not the newest, `ReceiptInvalid` if the statement is not valid.
     """
     try:
         if _is_short(request.results):
             delivery = _check_delivery(context, session, request)
-        else:  # a long transcript takes a while to put into canonical form, and heartbeats must not wait for it
+        else:  # canonical form of a long transcript takes time, during which heartbeats must be answered
             delivery = await asyncio.to_thread(_check_delivery, context, session, request)
-        taken = await context.database.write(_complete, context, session, job_id, request.fence, delivery)
+        accepted = await context.database.write(_complete, context, session, job_id, request.fence, delivery)
     except ReceiptInvalid:
         await context.database.write(_note_refused, session, job_id, request.fence, context.clock())
         raise
-    if taken.seconds is not None:
-        context.meter.observe(RUN_SECONDS, taken.seconds, delivery.statement.service)
+    if accepted.seconds is not None:
+        context.meter.observe(RUN_SECONDS, accepted.seconds, delivery.statement.service)
         log.info(
             "job_completed",
             job_id=job_id,
             miner_id=session.miner_id,
             fence=request.fence,
-            trace_id=taken.trace_id,
+            trace_id=accepted.trace_id,
         )
-    return {"job_id": job_id, "status": JobState.COMPLETED.value, "receipt_id": taken.receipt.receipt_id}
+    return Delivered(job_id=job_id, status="completed", receipt_id=accepted.receipt.receipt_id)
 
 
 def _is_short(results: Any) -> bool:
-    """Whether results are checked sooner than a thread would begin with them."""
+    """Return whether checking the results takes less time than starting a thread."""
     left, parts = SHORT_RESULTS, [results]
     while parts and left > 0:
         part = parts.pop()
@@ -125,7 +126,7 @@ def _is_short(results: Any) -> bool:
 
 
 def _note_refused(connection: Connection, session: Session, job_id: str, fence: int, now: float) -> None:
-    """A statement that does not hold speaks against its miner, if it is about a lease that the miner has."""
+    """Count an invalid statement against its miner if it is about a lease that the miner has."""
     record = store.find(connection, job_id)
     lease = record.life.lease if record is not None else None
     if record is None or lease is None or (lease.miner_id, lease.fence) != (session.miner_id, fence):
@@ -147,11 +148,9 @@ def _check_delivery(context: Context, session: Session, request: RunResult) -> D
         *(NamedDigest(file.name, file.sha256) for file in files),
     )
     if statement.subject != subject:
-        raise ReceiptInvalid(
-            "The statement's subject does not agree with the results.", {"subject": "differs"}
-        )
+        raise ReceiptInvalid("The statement's subject does not match the results.", {"subject": "differs"})
     if _units_of(request.results) != statement.units:
-        raise ReceiptInvalid("The statement's units are not those of the results.", {"units": "differ"})
+        raise ReceiptInvalid("The statement's units do not match the results.", {"units": "differ"})
     if statement.origin != context.signer.origin:
         raise ReceiptInvalid(
             "The statement names another log.", {"origin": f"must be {context.signer.origin}"}
@@ -176,41 +175,47 @@ def _units_of(results: dict[str, Any]) -> Decimal | None:
 
 def _complete(
     connection: Connection, context: Context, session: Session, job_id: str, fence: int, delivery: Delivery
-) -> Taken:
+) -> Accepted:
     now = context.clock()
-    record = store.find(connection, job_id)
-    if record is None:
-        raise StaleLease(job_id, fence)
+    record = _record(connection, job_id, fence)
     if record.life.state is JobState.COMPLETED and record.life.fence == fence:
         known = receipt_store.of_job(connection, job_id)
         if known is not None and known.statement_sha256 == delivery.statement_sha256:
-            return Taken(known, record.trace_id, None)
+            return Accepted(known, record.trace_id, None)
     lease = record.life.lease
     event = Complete(session.miner_id, fence, now)
     if lease is None or not may(record.life, event):
         raise StaleLease(job_id, fence)
-    # Never before the assignment, even where the coordinator's clock was set back meanwhile.
+    # Never before the assignment, even if the coordinator's clock was set back.
     completed_at = max(now, lease.assigned_at)
     _check_against_lease(context, record, session, lease, delivery.statement, completed_at)
     sizes = _check_artifacts(connection, delivery)
     lifecycle.change(connection, record, event, now, progress=100.0, units=str(delivery.statement.units))
     store.add_results(connection, job_id, delivery.results)
-    outputs = [
-        JobArtifact(file.artifact_id, file.name, clean_media_type(file.media_type))
-        for file in delivery.artifacts
-    ]
-    artifact_store.link(connection, job_id, "output", outputs)
-    if outputs:
-        stored = [
-            ArtifactRecord(file.artifact_id, sizes[file.artifact_id], file.media_type) for file in outputs
-        ]
-        run_outputs.hand_over(connection, job_id, stored, record.account_id, now)
+    _add_outputs(connection, record, delivery.artifacts, sizes, now)
     receipt_store.learn_duration(connection, record.service, record.model, now - lease.assigned_at)
     receipt = _receipt(context, lease, delivery, completed_at)
     receipt_store.add(connection, receipt)
     log_store.queue_receipt(connection, receipt.receipt_id, delivery.leaf)
     event_store.add(connection, [_receipt_created(record, receipt)], now)
-    return Taken(receipt, record.trace_id, now - lease.assigned_at)
+    return Accepted(receipt, record.trace_id, now - lease.assigned_at)
+
+
+def _add_outputs(
+    connection: Connection,
+    record: JobRecord,
+    files: Sequence[OutputArtifact],
+    sizes: Mapping[str, int],
+    now: float,
+) -> None:
+    """Link the output files to their job, and move them to its account."""
+    outputs = [JobArtifact(file.artifact_id, file.name, clean_media_type(file.media_type)) for file in files]
+    artifact_store.link(connection, record.job_id, "output", outputs)
+    if outputs:
+        stored = [
+            ArtifactRecord(file.artifact_id, sizes[file.artifact_id], file.media_type) for file in outputs
+        ]
+        run_outputs.hand_over(connection, record.job_id, stored, record.account_id, now)
 
 
 def _receipt_created(record: JobRecord, receipt: ReceiptRecord) -> NewEvent:
@@ -245,23 +250,25 @@ def _check_against_lease(
         "unit_price": (statement.unit_price, unit_price),
         "price": (statement.price, price),
     }
-    faults = {name: f"is {said}, must be {must}" for name, (said, must) in expected.items() if said != must}
+    errors = {
+        name: f"is {stated}, must be {must}" for name, (stated, must) in expected.items() if stated != must
+    }
     files: dict[str, Any] = orjson.loads(record.spec)["files"]
-    wanted = dict(_input_digests(files))
+    digests = dict(_input_digests(files))
     named = {item.name: item.sha256 for item in statement.inputs}
-    if set(named) != set(files) or any(named.get(k) != v for k, v in wanted.items()):
-        faults["inputs"] = "must name every file of the specification with its digest"
-    faults |= time_faults(
+    if set(named) != set(files) or any(named.get(name) != digest for name, digest in digests.items()):
+        errors["inputs"] = "must name every file of the specification with its digest"
+    errors |= time_faults(
         statement,
         format_time(lease.assigned_at),
         format_time(completed_at),
         context.settings.max_clock_skew_seconds,
     )
     if [statement.runner_name, statement.runner_version] not in session.runners.get(record.service, []):
-        said = f"{statement.runner_name} {statement.runner_version}"
-        faults["runner"] = f"is {said}, which this miner has not registered for {record.service}"
-    if faults:
-        raise ReceiptInvalid("The statement does not agree with the lease.", faults)
+        stated = f"{statement.runner_name} {statement.runner_version}"
+        errors["runner"] = f"is {stated}, which this miner has not registered for {record.service}"
+    if errors:
+        raise ReceiptInvalid("The statement does not match the lease.", errors)
 
 
 def _input_digests(files: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -272,7 +279,7 @@ def _input_digests(files: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
 
 
 def _check_artifacts(connection: Connection, delivery: Delivery) -> dict[str, int]:
-    """The sizes of the output files in bytes. Raises `ReceiptInvalid` unless all were stored for this job."""
+    """Return the sizes of the output files in bytes. Raises `ReceiptInvalid` unless all were stored for this job."""
     stated = {f"sha256:{item.sha256}" for item in delivery.statement.subject[1:]}
     listed = {file.artifact_id for file in delivery.artifacts}
     missing = sorted(stated ^ listed)
@@ -283,14 +290,14 @@ def _check_artifacts(connection: Connection, delivery: Delivery) -> dict[str, in
         missing = sorted(stated - sizes.keys())
     if missing:
         raise ReceiptInvalid(
-            "Every output file is stored before its result, and listed.",
+            "Every output file must be stored before its result, and listed in it.",
             {"artifacts": ", ".join(missing[:20])},
         )
     return sizes
 
 
 def _checkpoints(connection: Connection, job_id: str) -> dict[str, int]:
-    """Results may name checkpoints of the job that another miner has stored."""
+    """Return the sizes of the job's checkpoints, which results may name even if another miner stored them."""
     found = checkpoint_store.of_jobs(connection, [job_id]).get(job_id, [])
     return {checkpoint.artifact_id: checkpoint.size for checkpoint in found}
 
@@ -314,8 +321,8 @@ def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> 
     )
 
 
-async def fail(context: Context, session: Session, job_id: str, request: RunFailure) -> dict[str, Any]:
-    """Take a failure: final if the client caused it, else the job is tried again. Raises `StaleLease`."""
+async def fail(context: Context, session: Session, job_id: str, request: RunFailure) -> RunEndedAnswer:
+    """Accept a failure. It is final if the client caused it; otherwise the job is retried. Raises `StaleLease`."""
     event = Fail(
         miner_id=session.miner_id,
         fence=request.fence,
@@ -358,15 +365,15 @@ def _fail(
 
 
 def _plausible(context: Context, record: JobRecord, units: Decimal | None, now: float) -> Decimal | None:
-    """The units of a failed run, where they are time no more than has passed since the job was given to the miner."""
+    """Return the units of a failed run. Units of time are limited to the time since the job was assigned."""
     lease = record.life.lease
     if units is None or lease is None or not context.services[record.service].unit_is_time:
         return units
     return min(units, round(Decimal(max(0.0, now - lease.assigned_at)), UNIT_DECIMALS))
 
 
-async def release(context: Context, session: Session, job_id: str, request: RunRelease) -> dict[str, Any]:
-    """Take a lease back from its miner; the attempt does not count. Raises `StaleLease`."""
+async def release(context: Context, session: Session, job_id: str, request: RunRelease) -> RunEndedAnswer:
+    """Release a lease that its miner hands back; the attempt does not count. Raises `StaleLease`."""
     now = context.clock()
     life, trace_id = await context.database.write(_release, context, session, job_id, request.fence, now)
     log.info("lease_released", job_id=job_id, miner_id=session.miner_id, trace_id=trace_id)
@@ -399,11 +406,11 @@ def _take_back(
     return _change(connection, record, Release(session.miner_id, fence, now)), record.trace_id
 
 
-def _ended(context: Context, life: Job) -> dict[str, Any]:
-    """The answer about a run that has ended; others hear of the job if it waits again."""
+def _ended(context: Context, life: Job) -> RunEndedAnswer:
+    """Wake the dispatcher if the job is queued again. Return the answer about its run."""
     if life.state is JobState.SUBMITTED:
         context.dispatcher.job_waiting()
-    return {"job_id": life.job_id, "status": life.state.value}
+    return RunEndedAnswer(job_id=life.job_id, status=life.state)
 
 
 def _record(connection: Connection, job_id: str, fence: int) -> JobRecord:
@@ -421,7 +428,7 @@ def _change(connection: Connection, record: JobRecord, event: Fail | Release, **
 
 
 def _is_repeated(record: JobRecord, session: Session, event: Fail) -> bool:
-    """Whether this failure was taken before and only the answer got lost."""
+    """Return whether this failure was accepted before and only the answer was lost."""
     return (
         record.life.state is JobState.FAILED
         and record.life.fence == event.fence
@@ -431,14 +438,14 @@ def _is_repeated(record: JobRecord, session: Session, event: Fail) -> bool:
 
 
 async def start_over(context: Context) -> None:
-    """After a start: leases live on for a full period, since the coordinator's absence is not the miners' fault."""
+    """Extend all leases by a full period on startup, since miners could not renew them during the coordinator's absence."""
     now = context.clock()
     extended = await context.database.write(store.extend_leases, now + context.settings.lease_seconds)
     log.info("leases_extended", count=extended)
 
 
 async def expire_due(context: Context) -> int:
-    """End leases that ran out and jobs whose files never came. Returns how many."""
+    """End expired leases, and fail jobs whose files were not uploaded in time. Return their number."""
     now = context.clock()
     before = now - context.settings.input_wait_seconds
     if not await context.database.read(store.anything_due, now, before):
@@ -451,10 +458,10 @@ async def expire_due(context: Context) -> int:
 
 
 def _expire_due(connection: Connection, now: float, files_before: float) -> tuple[list[Job], int]:
-    """The jobs whose leases ran out, and how many jobs were given up for want of their files."""
+    """Return the jobs whose leases expired, and the number of jobs that failed because of missing files."""
     expired = []
     for record in store.expired(connection, now):
-        life, _ = end_lease(connection, record, now, "the miner was not heard of in time")
+        life, _ = end_lease(connection, record, now, "no heartbeat arrived in time")
         log.info(
             "lease_expired",
             job_id=record.job_id,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import structlog
 
+from agent.coordinator.operations.answers.miners import GivenOrder
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import miners as miner_store
@@ -17,6 +18,7 @@ from agent.coordinator.store.orders import OrderRecord
 from agent.core.errors import Conflict, NotFound, ValidationFailed
 from agent.core.orders import Order
 from agent.core.values.quantities import format_time
+from agent.protocol import answers
 
 WAITED_FOR_CACHE_SECONDS: Final = 1.0
 MAX_MODELS: Final = 100
@@ -24,7 +26,7 @@ MAX_MODELS: Final = 100
 log = structlog.get_logger()
 
 
-async def give(context: Context, caller: Caller, miner_id: str, order: Order) -> dict[str, Any]:
+async def give(context: Context, caller: Caller, miner_id: str, order: Order) -> GivenOrder:
     """Order a miner of the caller's to do something; it waits until the miner has obeyed.
 
     Raises `NotFound` for somebody else's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` where too
@@ -34,11 +36,11 @@ async def give(context: Context, caller: Caller, miner_id: str, order: Order) ->
     await context.database.write(_give, caller, record, context.settings.max_orders_per_miner)
     context.dispatcher.ask_for_heartbeat(miner_id)
     log.info("miner_ordered", miner_id=miner_id, order=order.kind, order_id=record.order_id, by=caller.role)
-    return {
-        "order_id": record.order_id,
-        "order": order.kind.value,
-        "created_at": format_time(record.created_at),
-    }
+    return GivenOrder(
+        order_id=record.order_id,
+        order=order.kind.value,
+        created_at=format_time(record.created_at),
+    )
 
 
 def _give(connection: Connection, caller: Caller, record: OrderRecord, most: int) -> None:
@@ -70,26 +72,27 @@ def of_caller(connection: Connection, caller: Caller, miner_id: str) -> MinerRec
     return record
 
 
-def on_the_wire(record: OrderRecord) -> dict[str, Any]:
-    """An order as a heartbeat's answer has it; what does not apply is left out."""
+def on_the_wire(record: OrderRecord) -> answers.Order:
+    """Return an order as it is in the answer to a heartbeat."""
     order = record.order
-    optional = {"gpu": order.gpu, "seconds": order.seconds, "model": order.model}
-    return {
-        "order_id": record.order_id,
-        "order": order.kind.value,
-        **{name: value for name, value in optional.items() if value is not None},
-    }
+    return answers.Order(
+        order_id=record.order_id,
+        order=order.kind.value,
+        gpu=order.gpu,
+        seconds=order.seconds,
+        model=order.model,
+    )
 
 
-async def orders_for(context: Context, miner_id: str) -> list[dict[str, Any]]:
-    """At most one order for a miner that is busy: one with a free slot simply gets the job, and fetches the model for it."""
+async def orders_for(context: Context, miner_id: str) -> list[answers.Order]:
+    """Return at most one order, for a busy miner. A miner with a free slot gets the job itself, and fetches the model for it."""
     port = context.dispatcher.connected(miner_id)
     if port is None or port.room.slots > 0:
         return []
     for service, model in await _waited_for(context):
         offer = port.capabilities["services"].get(service)
         if offer is not None and _could_fetch(context, offer, model):
-            return [{"order": "fetch_model", "model": model}]
+            return [answers.Order(order="fetch_model", model=model)]
     return []
 
 

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import structlog
 
@@ -14,6 +14,7 @@ from agent.coordinator import lifecycle
 from agent.coordinator.measures import REGISTRATIONS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
+from agent.coordinator.operations.answers.miners import DatabaseNumbers, MinerSummary, Overview
 from agent.coordinator.operations.callers import SESSION_PREFIX, Role, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import standing_offers
@@ -24,11 +25,22 @@ from agent.coordinator.store import counts
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
 from agent.coordinator.store import orders as order_store
+from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import Forbidden, MinerExcluded, StaleSession, Unauthorized
-from agent.core.jobs import Expire, IllegalEvent, Job, JobState, Keep, Release, Renew, Transition
+from agent.core.jobs import Expire, IllegalEvent, JobState, Keep, Lease, Release, Renew, Transition
 from agent.core.values.quantities import format_time
+from agent.protocol.answers import (
+    Admission,
+    Challenge,
+    HeartbeatAnswer,
+    HeldLease,
+    LeaseAnswer,
+    Order,
+    Registered,
+    SessionSettings,
+)
 from agent.protocol.messages import (
     MAX_LEASES,
     MAX_SERVICES,
@@ -57,22 +69,20 @@ MAX_RUNNERS: Final = 10
 log = structlog.get_logger()
 
 
-async def challenge(context: Context) -> dict[str, Any]:
-    """A nonce to sign."""
+async def challenge(context: Context) -> Challenge:
+    """Return a nonce to sign."""
     nonce = secrets.token_urlsafe(24)
     now = context.clock()
     await context.database.write(store.add_challenge, nonce, now, now + CHALLENGE_SECONDS)
-    return {
-        "nonce": nonce,
-        "origin": context.signer.origin,
-        "expires_at": format_time(now + CHALLENGE_SECONDS),
-    }
+    return Challenge(
+        nonce=nonce, origin=context.signer.origin, expires_at=format_time(now + CHALLENGE_SECONDS)
+    )
 
 
-async def admission(context: Context, request: AdmissionRequest) -> dict[str, Any]:
-    """Whether `register` would accept a miner, without spending its token.
+async def admission(context: Context, request: AdmissionRequest) -> Admission:
+    """Return whether `register` would accept a miner, without spending its token.
 
-    Only who proves to have a miner's key learns whether that miner is known. Raises `Unauthorized` for a bad proof.
+    Only a caller that proves to have a miner's key learns whether that miner is known. Raises `Unauthorized` for a bad proof.
     """
     miner_id = None
     if request.proof is not None:
@@ -83,7 +93,7 @@ async def admission(context: Context, request: AdmissionRequest) -> dict[str, An
 
 def _admission(
     connection: Connection, context: Context, miner_id: str | None, token: str | None
-) -> dict[str, Any]:
+) -> Admission:
     known = None if miner_id is None else store.find(connection, miner_id)
     try:
         if known is not None:
@@ -91,17 +101,17 @@ def _admission(
         else:
             _check_enrolment(connection, context, token, access_store.has_enrolment)
     except Forbidden as error:
-        return {"admitted": False, "reason": str(error)}
-    return {"admitted": True, "reason": None}
+        return Admission(admitted=False, reason=str(error))
+    return Admission(admitted=True, reason=None)
 
 
 def _use_challenge(connection: Connection, nonce: str, now: float) -> None:
     if not store.use_challenge(connection, nonce, now):
-        raise Unauthorized("The nonce is unknown, used or older than a minute; ask for a new challenge.")
+        raise Unauthorized("The nonce is unknown, used or older than a minute. Request a new challenge.")
 
 
-async def register(context: Context, request: Registration) -> dict[str, Any]:
-    """Open a new session. Raises `Unauthorized` for a bad signature, `Forbidden` without a right to join."""
+async def register(context: Context, request: Registration) -> Registered:
+    """Open a new session. Raises `Unauthorized` for a bad signature, `Forbidden` for a miner that may not join."""
     public_key = _check_signature(context, request)
     secret = secrets.token_urlsafe(32)
     miner, api_key, kept, ended = await context.database.write(
@@ -123,20 +133,20 @@ async def register(context: Context, request: Registration) -> dict[str, Any]:
         ended=ended,
     )
     settings = context.settings
-    return {
-        "miner_id": miner.miner_id,
-        "session": miner.session,
-        "session_token": token,
-        "log_key": context.signer.vkey,
-        "origin": context.signer.origin,
-        "api_key": api_key,
-        "settings": {
-            "lease_seconds": settings.lease_seconds,
-            "heartbeat_seconds": settings.heartbeat_seconds,
-            "poll_seconds": settings.poll_seconds,
-        },
-        "keep": [held.model_dump() for held in kept],
-    }
+    return Registered(
+        miner_id=miner.miner_id,
+        session=miner.session,
+        session_token=token,
+        log_key=context.signer.vkey,
+        origin=context.signer.origin,
+        api_key=api_key,
+        settings=SessionSettings(
+            lease_seconds=settings.lease_seconds,
+            heartbeat_seconds=settings.heartbeat_seconds,
+            poll_seconds=settings.poll_seconds,
+        ),
+        keep=kept,
+    )
 
 
 def _check_signature(context: Context, request: KeyProof) -> bytes:
@@ -147,13 +157,13 @@ def _check_signature(context: Context, request: KeyProof) -> bytes:
     except VerificationError as error:
         raise Unauthorized(f"The signature cannot be checked: {error}") from None
     if not good:
-        raise Unauthorized("The signature does not fit the key, the nonce and this log's origin.")
+        raise Unauthorized("The signature does not match the key, the nonce and this log's origin.")
     return public_key
 
 
 def _register(
     connection: Connection, context: Context, request: Registration, public_key: bytes, session_sha256: str
-) -> tuple[MinerRecord, str | None, list[Holding], int]:
+) -> tuple[MinerRecord, str | None, list[HeldLease], int]:
     now = context.clock()
     _use_challenge(connection, request.nonce, now)
     miner_id = id_of_key(public_key)
@@ -194,15 +204,15 @@ def require_not_excluded(record: MinerRecord) -> None:
 
 
 def exclusion_of(reason: str | None) -> MinerExcluded:
-    """The answer to a miner that an operator has excluded for this reason."""
+    """Return the error for an excluded miner."""
     because = f": {reason}" if reason else "."
     return MinerExcluded(f"The operator of this coordinator has excluded this miner{because}")
 
 
 def with_runners(known: str, capabilities: Capabilities) -> str:
-    """The runners that a miner has registered with those that it registers now, as JSON.
+    """Return the runners that a miner has registered, as JSON, with those of its current capabilities added.
 
-    Older ones stay: a result may be delivered after its miner has been upgraded.
+    Older versions are retained, since a result may be delivered after its miner has been upgraded.
     """
     runners: dict[str, list[list[str]]] = json.loads(known)
     for service, offer in capabilities.services.items():
@@ -218,7 +228,7 @@ def _check_enrolment(
     token: str | None,
     accept: Callable[[Connection, str, float], bool],
 ) -> None:
-    """Raise `Forbidden` for a miner that may not join. `accept` looks at the token, or spends a use of it."""
+    """Raise `Forbidden` for a miner that may not join. `accept` checks the token, or spends a use of it."""
     if context.settings.open_enrolment:
         return
     if token is None:
@@ -227,26 +237,26 @@ def _check_enrolment(
             "(`aitbc-agent enroll` makes one) and start with `--enroll TOKEN`."
         )
     if not accept(connection, digest(token), context.clock()):
-        raise Forbidden("The enrolment token is unknown, expired or used up; ask the operator for a new one.")
+        raise Forbidden("The enrolment token is unknown, expired or used up. Ask the operator for a new one.")
 
 
 def _end_old_sessions(
     connection: Connection, context: Context, miner: MinerRecord, holding: list[Holding]
-) -> tuple[list[Holding], int]:
-    """What the new session keeps, and how many leases have ended with the older ones."""
+) -> tuple[list[HeldLease], int]:
+    """Move the leases in `holding` to the new session and end the others. Return the former and the number of the latter."""
     now = context.clock()
     held = {(item.job_id, item.fence) for item in holding}
-    kept: list[Holding] = []
+    kept: list[HeldLease] = []
     ended = 0
     for record in job_store.leased_by(connection, miner.miner_id):
         lease = record.life.lease
         if lease is None or lease.session >= miner.session:
             continue
         if (record.job_id, lease.fence) not in held:
-            _, effects = end_lease(connection, record, now, "the miner started anew", forget=True)
+            _, effects = end_lease(connection, record, now, "the miner restarted", forget=True)
             ended += bool(effects)
             continue
-        kept.append(Holding(job_id=record.job_id, fence=lease.fence))
+        kept.append(HeldLease(job_id=record.job_id, fence=lease.fence))
         keep = Keep(miner.miner_id, lease.fence, miner.session, now, context.settings.lease_seconds)
         lifecycle.change(connection, record, keep, now)
     return kept, ended
@@ -255,20 +265,20 @@ def _end_old_sessions(
 def end_lease(
     connection: Connection, record: JobRecord, now: float, reason: str, *, forget: bool = False
 ) -> Transition:
-    """End a lease that brought no result; the job waits again, or fails if it has been tried often enough."""
+    """End a lease without a result. The job is queued again, or fails after its last allowed attempt."""
     event = Expire(now, f"The lease ended without a result: {reason}.", forget=forget)
     return lifecycle.change(connection, record, event, now)
 
 
 async def session_of(context: Context, token: str | None) -> Session:
-    """The session with this token. Raises `Unauthorized`, or `StaleSession` if a newer one has begun."""
+    """Return the session with this token. Raises `Unauthorized`, or `StaleSession` if a newer one has begun."""
     if not token:
         raise Unauthorized("Send the session token as `Authorization: Bearer TOKEN`.")
     sessions = context.caches.sessions
     sha256 = digest(token)
     if (known := sessions.get(sha256)) is not None:
         return known
-    # "session.<miner>.<number>.<secret>": who it is stands in the token, so that an older session's is told apart.
+    # "session.<miner>.<number>.<secret>": the token names the miner and the session, so that an older session is recognised.
     _, miner_id, number, secret = parts if len(parts := token.split(".")) == 4 else ("", "", "", "")  # noqa: PLR2004
     record = await context.database.read(store.find, miner_id)
     if record is None or not number.isdecimal() or len(number) > MAX_DIGITS:
@@ -280,7 +290,7 @@ async def session_of(context: Context, token: str | None) -> Session:
         )
     if not secrets.compare_digest(record.session_sha256, digest(secret)):
         raise Unauthorized("This session token is not valid; register again.")
-    # Read again as a message: an older program may have stored it, which did not know all that is asked of it now.
+    # Validated again, since an older version may have stored capabilities without all fields of this one.
     capabilities = Capabilities.model_validate_json(record.capabilities).model_dump(mode="json")
     session = Session(
         record.miner_id, record.session, record.public_key, capabilities, json.loads(record.runners)
@@ -289,26 +299,21 @@ async def session_of(context: Context, token: str | None) -> Session:
     return session
 
 
-async def heartbeat(context: Context, session: Session, request: Heartbeat) -> dict[str, Any]:
-    """Renew the leases that the miner still holds; say which ones it does not, and what it is ordered to do."""
-    leases, released, ordered = await context.database.write(_heartbeat, context, session, request)
+async def heartbeat(context: Context, session: Session, request: Heartbeat) -> HeartbeatAnswer:
+    """Renew the leases that the miner still holds. Return the state of each lease, and the commands for the miner.
+
+    Raises `StaleSession`, `MinerExcluded`.
+    """
+    leases, progress, released, ordered = await context.database.write(_heartbeat, context, session, request)
     for job_id in released:
         log.warning("lease_never_arrived", job_id=job_id, miner_id=session.miner_id)
         context.dispatcher.job_waiting()
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
-    renewed = [lease for lease in leases if lease["status"] == "renewed"]
-    await context.feed.tell(
-        [
-            context.progress_of(
-                lease["job_id"], lease.pop("account_id"), session.miner_id, lease.pop("progress")
-            )
-            for lease in renewed
-        ]
-    )
+    await context.feed.tell(progress)
     if request.paused is None:
         ordered += await orders.orders_for(context, session.miner_id)
-    return {"leases": leases, "orders": ordered}
+    return HeartbeatAnswer(leases=leases, orders=ordered)
 
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
@@ -327,8 +332,8 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
 
 def _heartbeat(
     connection: Connection, context: Context, session: Session, request: Heartbeat
-) -> tuple[list[dict[str, Any]], list[str], list[dict[str, Any]]]:
-    """What to answer of each lease, the jobs whose leases never arrived, and the owner's orders."""
+) -> tuple[list[LeaseAnswer], list[NewEvent], list[str], list[Order]]:
+    """Return the state of each lease, the jobs' progress, the jobs whose leases never arrived, and the owner's commands."""
     now = context.clock()
     miner = store.find(connection, session.miner_id)
     if miner is None or miner.session != session.number:
@@ -348,36 +353,31 @@ def _heartbeat(
     if request.capabilities is not None:
         standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
     records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
-    answers = []
+    answers, events = [], []
     for lease in request.leases:
-        answer: dict[str, Any] = {"job_id": lease.job_id, "fence": lease.fence}
         record = records.get(lease.job_id)
-        renewed = _renew(connection, record, session, lease, now, context.settings.lease_seconds)
-        if record is None or renewed is None or renewed.lease is None:
+        renewed = None if record is None else _renew(connection, context, record, session, lease, now)
+        if record is None or renewed is None:
             cancelled = (
                 record is not None
                 and record.life.state is JobState.CANCELLED
                 and record.life.fence == lease.fence
             )
-            answers.append({**answer, "status": "cancelled" if cancelled else "lost"})
+            status: Literal["cancelled", "lost"] = "cancelled" if cancelled else "lost"
+            answers.append(LeaseAnswer(job_id=lease.job_id, fence=lease.fence, status=status))
             continue
-        progress = max(record.progress, lease.progress)
-        expires_at = format_time(renewed.lease.expires_at)
+        expires_at = format_time(renewed.expires_at)
         answers.append(
-            {
-                **answer,
-                "status": "renewed",
-                "lease_expires_at": expires_at,
-                "progress": int(progress),
-                "account_id": record.account_id,
-            }
+            LeaseAnswer(job_id=lease.job_id, fence=lease.fence, status="renewed", lease_expires_at=expires_at)
         )
+        progress = int(max(record.progress, lease.progress))
+        events.append(context.progress_of(lease.job_id, record.account_id, session.miner_id, progress))
     ordered = [orders.on_the_wire(order) for order in order_store.waiting(connection, session.miner_id)]
-    return answers, _release_unheard(connection, session, request, now), ordered
+    return answers, events, _release_lost(connection, session, request, now), ordered
 
 
-def _release_unheard(connection: Connection, session: Session, request: Heartbeat, now: float) -> list[str]:
-    """Take back leases that the miner does not name: they got lost on their way to it, which is nobody's failure."""
+def _release_lost(connection: Connection, session: Session, request: Heartbeat, now: float) -> list[str]:
+    """Release leases that the miner does not name: they never reached it, which is no fault of the miner or the job."""
     if len(request.leases) == MAX_LEASES:  # it may hold more than it can name
         return []
     named = {(lease.job_id, lease.fence) for lease in request.leases}
@@ -395,59 +395,61 @@ def _release_unheard(connection: Connection, session: Session, request: Heartbea
 
 def _renew(
     connection: Connection,
-    record: JobRecord | None,
+    context: Context,
+    record: JobRecord,
     session: Session,
-    said: LeaseProgress,
+    reported: LeaseProgress,
     now: float,
-    lease_seconds: float,
-) -> Job | None:
-    if record is None:
-        return None
-    event = Renew(session.miner_id, said.fence, session.number, now, lease_seconds)
+) -> Lease | None:
+    """Renew a lease and store its progress. Return None if the miner no longer has it."""
+    lease_seconds = context.settings.lease_seconds
+    event = Renew(session.miner_id, reported.fence, session.number, now, lease_seconds)
     values: dict[str, Any] = {
-        "progress": max(record.progress, said.progress),
-        "units": metered(record, said.units, now),
+        "progress": max(record.progress, reported.progress),
+        "units": metered(record, reported.units, now),
     }
     try:
-        return lifecycle.change(connection, record, event, now, **values)[0]
+        return lifecycle.change(connection, record, event, now, **values)[0].lease
     except IllegalEvent:
         return None
 
 
-def metered(record: JobRecord, said: Decimal | None, now: float) -> str:
-    """The units of a run after its miner has reported `said`; what it says after the lease's last moment does not count."""
+def metered(record: JobRecord, reported: Decimal | None, now: float) -> str:
+    """Return the units of a run after a report by its miner. Reports after the lease's last moment do not count."""
     lease = record.life.lease
-    if said is None or lease is None or now > lease.last_moment:
+    if reported is None or lease is None or now > lease.last_moment:
         return record.units
-    return str(said)
+    return str(reported)
 
 
-async def overview(context: Context) -> dict[str, Any]:
-    """Miners, queue, and how many commits and writes the database has made since the start, for operators."""
-    found = await context.database.read(_overview, context)
-    database = context.database
-    return {**found, "database": {"commits": database.commits, "writes": database.writes}}
+async def overview(context: Context) -> Overview:
+    """Return all miners, the jobs by state, and the database's commits and writes since the start, for operators."""
+    return await context.database.read(_overview, context)
 
 
-def _overview(connection: Connection, context: Context) -> dict[str, Any]:
+def _overview(connection: Connection, context: Context) -> Overview:
     seen_after = offline_before(context)
-    miners = []
-    for record in store.all_miners(connection):
-        capabilities = json.loads(record.capabilities)
-        miners.append(
-            {
-                "miner_id": record.miner_id,
-                "name": record.name,
-                "online": record.seen_at >= seen_after,
-                "seen_at": format_time(record.seen_at),
-                "session": record.session,
-                "paused": record.paused,
-                "excluded_at": None if record.excluded_at is None else format_time(record.excluded_at),
-                "excluded_reason": record.excluded_reason,
-                "services": sorted(capabilities["services"]),
-                "unavailable": capabilities["unavailable"],
-                "gpus": [gpu["name"] for gpu in capabilities["gpus"]],
-                "slots": capabilities["slots"],
-            }
-        )
-    return {"jobs": counts.by_state(connection), "miners": miners}
+    database = context.database
+    return Overview(
+        jobs={JobState(state): count for state, count in counts.by_state(connection).items()},
+        miners=[_summary(record, seen_after) for record in store.all_miners(connection)],
+        database=DatabaseNumbers(commits=database.commits, writes=database.writes),
+    )
+
+
+def _summary(record: MinerRecord, seen_after: float) -> MinerSummary:
+    capabilities = json.loads(record.capabilities)
+    return MinerSummary(
+        miner_id=record.miner_id,
+        name=record.name,
+        online=record.seen_at >= seen_after,
+        seen_at=format_time(record.seen_at),
+        session=record.session,
+        paused=record.paused,
+        excluded_at=None if record.excluded_at is None else format_time(record.excluded_at),
+        excluded_reason=record.excluded_reason,
+        services=sorted(capabilities["services"]),
+        unavailable=capabilities["unavailable"],
+        gpus=[gpu["name"] for gpu in capabilities["gpus"]],
+        slots=capabilities["slots"],
+    )
