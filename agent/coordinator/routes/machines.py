@@ -62,7 +62,7 @@ async def list_miners(
 @router.get("/{miner_id}", responses=errors(NotFound), summary="Look at a miner")
 async def details(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerDetails:
     """What the machine has, does, and does not do and why, as it said last. Somebody else's is 404."""
-    return MinerDetails(**await machines.one(context, caller, miner_id))
+    return await machines.one(context, caller, miner_id)
 
 
 @router.get("/{miner_id}/earnings", responses=errors(NotFound), summary="Earnings by day")
