@@ -1,4 +1,4 @@
-"""`/v1/miners` for owners and operators: the machine, what it does and why it does nothing, and orders for it."""
+"""`/v1/miners` for owners and operators: the machine, what it does and why it does nothing, and commands for it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.answers.miners import Earnings, GivenOrder, MinerDetails, MinerPage
-from agent.coordinator.operations.miners import machines, orders
+from agent.coordinator.operations.answers.miners import Earnings, MinerDetails, MinerPage, QueuedCommand
+from agent.coordinator.operations.miners import commands, machines
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin
+from agent.core.commands import Command, CommandKind
 from agent.core.errors import Conflict, NotFound
-from agent.core.orders import Order, OrderKind
 from agent.core.values import fields
 
 router = APIRouter(route_class=LargeJsonRoute, prefix="/miners", tags=["Miners"])
@@ -84,11 +84,11 @@ async def earnings(
 )
 async def pause(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: PauseRequest | None = None
-) -> GivenOrder:
-    """It takes no more work and gives its memory back; what runs, ends. An order for the same takes the place of a former one."""
+) -> QueuedCommand:
+    """It takes no more work and gives its memory back; what runs, ends. A command for the same takes the place of a former one."""
     asked = request or PauseRequest()
-    order = Order(OrderKind.PAUSE, gpu=asked.gpu, seconds=asked.seconds)
-    return await orders.give(context, caller, miner_id, order)
+    command = Command(CommandKind.PAUSE, gpu=asked.gpu, seconds=asked.seconds)
+    return await commands.give(context, caller, miner_id, command)
 
 
 @router.post(
@@ -99,10 +99,10 @@ async def pause(
 )
 async def resume(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: ResumeRequest | None = None
-) -> GivenOrder:
+) -> QueuedCommand:
     """It takes work again."""
-    order = Order(OrderKind.RESUME, gpu=request.gpu if request else None)
-    return await orders.give(context, caller, miner_id, order)
+    command = Command(CommandKind.RESUME, gpu=request.gpu if request else None)
+    return await commands.give(context, caller, miner_id, command)
 
 
 @router.post(
@@ -113,10 +113,10 @@ async def resume(
 )
 async def fetch_model(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: ModelRequest
-) -> GivenOrder:
+) -> QueuedCommand:
     """The miner downloads it as its catalogue says; `downloads` of the miner shows how far it is."""
-    order = Order(OrderKind.FETCH_MODEL, model=request.model)
-    return await orders.give(context, caller, miner_id, order)
+    command = Command(CommandKind.FETCH_MODEL, model=request.model)
+    return await commands.give(context, caller, miner_id, command)
 
 
 @router.delete(
@@ -127,7 +127,7 @@ async def fetch_model(
 )
 async def remove_model(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, model: Model
-) -> GivenOrder:
+) -> QueuedCommand:
     """The miner removes it from its disk as soon as no job uses it."""
-    order = Order(OrderKind.REMOVE_MODEL, model=model)
-    return await orders.give(context, caller, miner_id, order)
+    command = Command(CommandKind.REMOVE_MODEL, model=model)
+    return await commands.give(context, caller, miner_id, command)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from agent.measures import Meter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
@@ -31,7 +32,7 @@ from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
-from agent.coordinator.measures import MEASURES
+from agent.coordinator.metrics import METRICS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
@@ -53,7 +54,6 @@ from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.market.ledger import available, escrow
 from agent.core.values.quantities import to_units
-from agent.measures import Meter
 from agent.protocol.answers import Registered
 from agent.protocol.messages import (
     Heartbeat,
@@ -70,6 +70,7 @@ from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 from runners.registry import installed
 from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.databases import create_database
 
 T = TypeVar("T")
 LEASE_SECONDS = 60.0
@@ -131,13 +132,12 @@ def store_output(connection: Connection, output: RunOutput, size: int, now: floa
 class Histories(RuleBasedStateMachine):
     """See the module."""
 
-    empty_database: Path
     steps = 0
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="histories-"))
-        shutil.copy(self.empty_database, self.directory / "coordinator.db")
+        create_database(self.directory / "coordinator.db")
         self.runner = asyncio.Runner()
         self.clock = Clock()
         self.miners = [PlayedMiner(identity) for identity in IDENTITIES]
@@ -152,7 +152,7 @@ class Histories(RuleBasedStateMachine):
         database = Database(self.directory / "coordinator.db", readers=1)
         database.open(prepare)
         hub = Hub()
-        meter = Meter(MEASURES)
+        meter = Meter(METRICS)
         signer = LogSigner("histories.test", LOG_KEY)
         return Context(
             settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
@@ -194,7 +194,7 @@ class Histories(RuleBasedStateMachine):
         database, signer = self.context.database, self.context.signer
         self.do(database.write(integrate, signer, self.clock()))
         examination = self.do(database.read(examine, signer.vkey, {}))
-        assert examination.findings == []
+        assert examination.problems == []
         assert examination.leaves == examination.receipts + examination.settlements
 
     def clean_up(self) -> None:

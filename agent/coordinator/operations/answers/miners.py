@@ -10,7 +10,7 @@ from agent.core.jobs import JobState
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
-OrderName = Literal["pause", "resume", "fetch_model", "remove_model"]
+CommandName = Literal["pause", "resume", "fetch_model", "remove_model"]
 
 
 class MachineGpu(Answer):
@@ -47,7 +47,7 @@ class MachineService(Answer):
     service_id: fields.ServiceId
     models: list[str] = Field(examples=[["tiny.en"]])
     loaded: list[str] = Field(examples=[["tiny.en"]])
-    withheld: list[str] = Field(examples=[[]])
+    unavailable_models: list[str] = Field(examples=[[]])
     unit_price: fields.Amount
     unit: str | None = Field(examples=["token"])
     concurrency: int = Field(examples=[1])
@@ -79,16 +79,16 @@ class MachineJob(Answer):
     started_at: fields.Time | None
 
 
-class GivenOrder(Answer):
-    """An order that the miner is sent until it has obeyed."""
+class QueuedCommand(Answer):
+    """A command that is sent to the miner until it has executed it."""
 
-    order_id: fields.OrderId
-    order: OrderName
+    command_id: fields.CommandId
+    command: CommandName
     created_at: fields.Time
 
 
-class WaitingOrder(GivenOrder):
-    """An order that the miner has not obeyed yet; null where something does not apply."""
+class WaitingCommand(QueuedCommand):
+    """A command that the miner has not executed yet. Fields that do not apply are null."""
 
     gpu: str | None = Field(default=None, examples=[None])
     seconds: float | None = Field(default=None, examples=[3600])
@@ -123,7 +123,7 @@ class MinerDetails(Answer):
     idle: list[IdleShare]
     downloads: list[MachineDownload]
     jobs: list[MachineJob]
-    orders: list[WaitingOrder]
+    commands: list[WaitingCommand]
     reputation: float = Field(examples=[4.8])
     total_earned: fields.Amount
 

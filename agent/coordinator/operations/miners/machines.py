@@ -16,19 +16,19 @@ from agent.coordinator.operations.answers.miners import (
     MachineService,
     MinerDetails,
     MinerPage,
-    WaitingOrder,
+    WaitingCommand,
 )
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import orders
+from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
+from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
-from agent.coordinator.store import orders as order_store
 from agent.coordinator.store import standings
+from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.jobs import RunningJob
 from agent.coordinator.store.miners import MinerRecord
-from agent.coordinator.store.orders import OrderRecord
 from agent.coordinator.store.standings import DAY_SECONDS
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, from_units
@@ -57,7 +57,7 @@ async def one(context: Context, caller: Caller, miner_id: str) -> MinerDetails:
 
 
 def _one(connection: Connection, context: Context, caller: Caller, miner_id: str) -> MinerDetails:
-    return _views(connection, context, [orders.of_caller(connection, caller, miner_id)])[0]
+    return _views(connection, context, [commands.of_caller(connection, caller, miner_id)])[0]
 
 
 def _views(connection: Connection, context: Context, records: list[MinerRecord]) -> list[MinerDetails]:
@@ -65,7 +65,7 @@ def _views(connection: Connection, context: Context, records: list[MinerRecord])
     running: defaultdict[str, list[RunningJob]] = defaultdict(list)
     for job in job_store.running_of(connection, miner_ids):
         running[job.miner_id].append(job)
-    commands = order_store.waiting_for(connection, miner_ids)
+    waiting = command_store.waiting_for(connection, miner_ids)
     seen_after = offline_before(context)
     return [
         _details(
@@ -74,7 +74,7 @@ def _views(connection: Connection, context: Context, records: list[MinerRecord])
             record,
             seen_after,
             running[record.miner_id],
-            commands.get(record.miner_id, ()),
+            waiting.get(record.miner_id, ()),
         )
         for record in records
     ]
@@ -86,7 +86,7 @@ def _details(
     record: MinerRecord,
     seen_after: float,
     running: Sequence[RunningJob],
-    commands: Sequence[OrderRecord],
+    waiting: Sequence[CommandRecord],
 ) -> MinerDetails:
     capabilities = json.loads(record.capabilities)
     activity = json.loads(record.activity or "{}")
@@ -114,15 +114,15 @@ def _details(
         idle=activity.get("idle", []),
         downloads=activity.get("downloads", []),
         jobs=[_job(job) for job in running],
-        orders=[_waiting(command) for command in commands],
+        commands=[_waiting(command) for command in waiting],
         reputation=shown(standing.evidence, context.clock()),
         total_earned=format_money(from_units(standing.earned)),
     )
 
 
-def _waiting(command: OrderRecord) -> WaitingOrder:
-    sent = orders.on_the_wire(command)
-    return WaitingOrder(**vars(sent), created_at=format_time(command.created_at))
+def _waiting(command: CommandRecord) -> WaitingCommand:
+    sent = commands.on_the_wire(command)
+    return WaitingCommand(**vars(sent), created_at=format_time(command.created_at))
 
 
 def _gpus(record: MinerRecord, capabilities: Json) -> list[MachineGpu]:
@@ -163,7 +163,7 @@ async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -
 
 
 def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, now: float) -> Earnings:
-    orders.of_caller(connection, caller, miner_id)
+    commands.of_caller(connection, caller, miner_id)
     today = int(now // DAY_SECONDS)
     first = today - days + 1
     found = standings.earnings(connection, miner_id, first)

@@ -11,20 +11,20 @@ from typing import Any, Final, Literal
 import structlog
 
 from agent.coordinator import lifecycle
-from agent.coordinator.measures import REGISTRATIONS
+from agent.coordinator.metrics import REGISTRATIONS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import digest
 from agent.coordinator.operations.answers.miners import DatabaseNumbers, MinerSummary, Overview
 from agent.coordinator.operations.callers import SESSION_PREFIX, Role, Session
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import standing_offers
-from agent.coordinator.operations.miners import orders
+from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import access as access_store
+from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import counts
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
-from agent.coordinator.store import orders as order_store
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
@@ -34,10 +34,10 @@ from agent.core.values.quantities import format_time
 from agent.protocol.answers import (
     Admission,
     Challenge,
+    Command,
     HeartbeatAnswer,
     HeldLease,
     LeaseAnswer,
-    Order,
     Registered,
     SessionSettings,
 )
@@ -306,14 +306,14 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> H
     """
     leases, progress, released, ordered = await context.database.write(_heartbeat, context, session, request)
     for job_id in released:
-        log.warning("lease_never_arrived", job_id=job_id, miner_id=session.miner_id)
+        log.warning("lease_undelivered", job_id=job_id, miner_id=session.miner_id)
         context.dispatcher.job_waiting()
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
     await context.feed.tell(progress)
     if request.paused is None:
-        ordered += await orders.orders_for(context, session.miner_id)
-    return HeartbeatAnswer(leases=leases, orders=ordered)
+        ordered += await commands.commands_for(context, session.miner_id)
+    return HeartbeatAnswer(leases=leases, commands=ordered)
 
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
@@ -332,7 +332,7 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
 
 def _heartbeat(
     connection: Connection, context: Context, session: Session, request: Heartbeat
-) -> tuple[list[LeaseAnswer], list[NewEvent], list[str], list[Order]]:
+) -> tuple[list[LeaseAnswer], list[NewEvent], list[str], list[Command]]:
     """Return the state of each lease, the jobs' progress, the jobs whose leases never arrived, and the owner's commands."""
     now = context.clock()
     miner = store.find(connection, session.miner_id)
@@ -349,7 +349,7 @@ def _heartbeat(
         activity=request.activity.model_dump_json() if request.activity else None,
         runners=with_runners(miner.runners, request.capabilities) if request.capabilities else None,
     )
-    order_store.remove(connection, session.miner_id, request.obeyed)
+    command_store.remove(connection, session.miner_id, request.executed)
     if request.capabilities is not None:
         standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
     records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
@@ -372,7 +372,9 @@ def _heartbeat(
         )
         progress = int(max(record.progress, lease.progress))
         events.append(context.progress_of(lease.job_id, record.account_id, session.miner_id, progress))
-    ordered = [orders.on_the_wire(order) for order in order_store.waiting(connection, session.miner_id)]
+    ordered = [
+        commands.on_the_wire(command) for command in command_store.waiting(connection, session.miner_id)
+    ]
     return answers, events, _release_lost(connection, session, request, now), ordered
 
 

@@ -7,16 +7,16 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.operations.answers.miners import GivenOrder
+from agent.coordinator.operations.answers.miners import QueuedCommand
 from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import commands as store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import orders as store
 from agent.coordinator.store import queue
+from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.miners import MinerRecord
-from agent.coordinator.store.orders import OrderRecord
+from agent.core.commands import Command
 from agent.core.errors import Conflict, NotFound, ValidationFailed
-from agent.core.orders import Order
 from agent.core.values.quantities import format_time
 from agent.protocol import answers
 
@@ -26,37 +26,39 @@ MAX_MODELS: Final = 100
 log = structlog.get_logger()
 
 
-async def give(context: Context, caller: Caller, miner_id: str, order: Order) -> GivenOrder:
-    """Order a miner of the caller's to do something; it waits until the miner has obeyed.
+async def give(context: Context, caller: Caller, miner_id: str, command: Command) -> QueuedCommand:
+    """Queue a command for one of the caller's miners. It stays queued until the miner has executed it.
 
     Raises `NotFound` for somebody else's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` where too
     much waits already.
     """
-    record = OrderRecord(context.new_id("order"), miner_id, order, context.clock())
-    await context.database.write(_give, caller, record, context.settings.max_orders_per_miner)
+    record = CommandRecord(context.new_id("command"), miner_id, command, context.clock())
+    await context.database.write(_give, caller, record, context.settings.max_commands_per_miner)
     context.dispatcher.ask_for_heartbeat(miner_id)
-    log.info("miner_ordered", miner_id=miner_id, order=order.kind, order_id=record.order_id, by=caller.role)
-    return GivenOrder(
-        order_id=record.order_id,
-        order=order.kind.value,
+    log.info(
+        "miner_ordered", miner_id=miner_id, command=command.kind, command_id=record.command_id, by=caller.role
+    )
+    return QueuedCommand(
+        command_id=record.command_id,
+        command=command.kind.value,
         created_at=format_time(record.created_at),
     )
 
 
-def _give(connection: Connection, caller: Caller, record: OrderRecord, most: int) -> None:
+def _give(connection: Connection, caller: Caller, record: CommandRecord, most: int) -> None:
     miner = of_caller(connection, caller, record.miner_id)
-    order = record.order
+    command = record.command
     known = [gpu["uuid"] for gpu in json.loads(miner.capabilities)["gpus"]]
-    if order.gpu is not None and order.gpu not in known:
+    if command.gpu is not None and command.gpu not in known:
         has = ", ".join(known) or "none"
         raise ValidationFailed(
             "The request is not valid.", {"gpu": f"the miner has no such GPU; it has {has}"}
         )
     waiting = store.waiting(connection, record.miner_id)
-    replaced = {former.order_id for former in waiting if order.replaces(former.order)}
+    replaced = {former.command_id for former in waiting if command.replaces(former.command)}
     if len(waiting) - len(replaced) >= most:
         raise Conflict(
-            f"{most} orders wait for this miner, as many as may. It has not been there to obey them.",
+            f"{most} commands wait for this miner, as many as may. It has not been there to execute them.",
             {"limit": most},
         )
     store.remove(connection, record.miner_id, replaced)
@@ -72,27 +74,27 @@ def of_caller(connection: Connection, caller: Caller, miner_id: str) -> MinerRec
     return record
 
 
-def on_the_wire(record: OrderRecord) -> answers.Order:
-    """Return an order as it is in the answer to a heartbeat."""
-    order = record.order
-    return answers.Order(
-        order_id=record.order_id,
-        order=order.kind.value,
-        gpu=order.gpu,
-        seconds=order.seconds,
-        model=order.model,
+def on_the_wire(record: CommandRecord) -> answers.Command:
+    """Return a command as it is in the answer to a heartbeat."""
+    command = record.command
+    return answers.Command(
+        command_id=record.command_id,
+        command=command.kind.value,
+        gpu=command.gpu,
+        seconds=command.seconds,
+        model=command.model,
     )
 
 
-async def orders_for(context: Context, miner_id: str) -> list[answers.Order]:
-    """Return at most one order, for a busy miner. A miner with a free slot gets the job itself, and fetches the model for it."""
+async def commands_for(context: Context, miner_id: str) -> list[answers.Command]:
+    """Return at most one command, for a busy miner. A miner with a free slot gets the job itself, and fetches the model for it."""
     port = context.dispatcher.connected(miner_id)
-    if port is None or port.room.slots > 0:
+    if port is None or port.free.slots > 0:
         return []
     for service, model in await _waited_for(context):
         offer = port.capabilities["services"].get(service)
         if offer is not None and _could_fetch(context, offer, model):
-            return [answers.Order(order="fetch_model", model=model)]
+            return [answers.Command(command="fetch_model", model=model)]
     return []
 
 
@@ -103,7 +105,7 @@ def _could_fetch(context: Context, offer: dict[str, Any], model: str) -> bool:
         and entry is not None
         and entry.repository is not None
         and model not in offer["models"]
-        and model not in offer["withheld"]
+        and model not in offer["unavailable_models"]
     )
 
 
