@@ -251,7 +251,7 @@ async def _upkeep(context: Context) -> None:
         try:
             await leases.expire_due(context)
             await marketplace.tidy(context)
-            await events.forget_old(context)
+            await events.prune_old(context)
             await streams.keep_numbers(context)
             context.dispatcher.capacity_freed()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good

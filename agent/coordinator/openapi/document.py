@@ -158,7 +158,7 @@ def _complete(operation: Json, route: APIRoute, method: str, components: Json) -
     guard = guard_of(route)
     module = route.endpoint.__module__.rpartition(".")[2]
     operation["operationId"] = f"{module}_{route.name}"
-    operation.setdefault(AUDIENCE, EVERYBODY if guard is None else guard.words)
+    operation.setdefault(AUDIENCE, EVERYBODY if guard is None else guard.audience)
     operation["security"] = [] if guard is None else [{scheme: []} for scheme in guard.schemes]
     for parameter in operation.get("parameters", ()):
         parameter["schema"] = _never_null(parameter["schema"])

@@ -1,4 +1,4 @@
-"""What the use cases share: one object, made when the coordinator starts."""
+"""The context that all use cases share, which is created when the coordinator starts."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class Context:
     liveness: Liveness = field(default_factory=Liveness)
 
     def new_id(self, prefix: str) -> str:
-        """A time-ordered unguessable id."""
+        """Return a new time-ordered, unguessable id."""
         return make_id(prefix, self.clock(), secrets.token_bytes(10))
 
     def progress_of(self, job_id: str, account_id: str, miner_id: str, progress: int) -> NewEvent:
-        """What the feed tells of a running job between its changes of state: how far it is."""
+        """Return the event that reports a running job's progress."""
         now = format_time(self.clock())
         data = {"job_id": job_id, "status": JobState.RUNNING.value, "progress": progress, "timestamp": now}
         return NewEvent("job_progress", data, account_id, miner_id, job_id)

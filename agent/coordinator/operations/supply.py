@@ -1,4 +1,4 @@
-"""What there is for a service at present: which miners offer it, with which models, at what price, how fast."""
+"""The current supply of a service: the miners that offer it, and their models, prices and speeds."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from agent.core.values.quantities import parse_money
 
 CACHE_SECONDS: Final = 5.0
 MISSED_HEARTBEATS: Final = 3
-"""A miner that missed so many heartbeats counts as offline."""
+"""A miner that missed this many heartbeats counts as offline."""
 
 
 async def supply(context: Context, service: str) -> Supply:
-    """What there is for a service; at most a few seconds old."""
+    """Return the supply of a service, which is at most a few seconds old."""
     cached = context.caches.supply
     now = context.clock()
     if cached is None or now - cached[0] >= CACHE_SECONDS:
@@ -28,7 +28,7 @@ async def supply(context: Context, service: str) -> Supply:
 
 
 def offline_before(context: Context) -> float:
-    """Miners that were last heard of before this moment are offline."""
+    """Return the time before which a miner's last heartbeat makes it offline."""
     return context.clock() - MISSED_HEARTBEATS * context.settings.heartbeat_seconds
 
 

@@ -16,7 +16,7 @@ router = APIRouter(tags=["Health"])
 
 
 class Health(Answer):
-    """Whether the coordinator works. `log_key` is what receipts are verified with."""
+    """The health of the coordinator. `log_key` is the key that verifies receipts."""
 
     model_config = example(
         {
@@ -37,11 +37,11 @@ class Health(Answer):
     log_key: str
 
 
-@router.get("/health", summary="Whether the coordinator works")
+@router.get("/health", summary="Health of the coordinator")
 async def health(context: ContextOf) -> Health:
-    """Open without a key. `database`, `blockchain` (the log), `marketplace` (the dispatcher) and `storage` (free disk space) are checked anew.
+    """Needs no key. Each call checks `database`, `blockchain` (the log), `marketplace` (the dispatcher) and `storage` (free disk space).
 
-    `storage` is unhealthy while the disk has less free space than `coordinator.storage_reserve`: uploads get 507, jobs go on.
+    `storage` is present and unhealthy while the disk has less free space than `coordinator.storage_reserve`: uploads get 507, jobs continue.
     """
     services = await operations.check(context)
     status: Literal["ok", "degraded"] = "ok" if set(services.values()) == {"healthy"} else "degraded"

@@ -63,8 +63,8 @@ log = structlog.get_logger()
     responses={
         201: {
             "headers": headers(
-                Preference_Applied="`wait=N`, where `Prefer` asked for it",
-                X_Trace_ID="The id of the job in all logs: that of your `traceparent`, or one of its own",
+                Preference_Applied="`wait=N`, if `Prefer` requested it",
+                X_Trace_ID="The job's id in all logs: the trace id of your `traceparent`, or a new one",
             )
         },
         **errors(InvalidJobType, InsufficientBalance, NotFound, Conflict, OfferNotAvailable),
@@ -79,7 +79,7 @@ async def create(
     response: Response,
     key: IdempotencyKey = None,
 ) -> JobCreated:
-    """The job waits for a miner at once, or for the files listed under `missing_files` first."""
+    """The job is queued at once, or once the files listed under `missing_files` are uploaded."""
     created = await operations.submit(context, caller, request, key)
     if wait:
         created = await operations.wait_for_end(context, caller, created, wait)
@@ -98,7 +98,7 @@ async def list_jobs(
         str | None, Query(alias="type", description="Only jobs of this service", examples=["ai-inference"])
     ] = None,
     limit: Limit = 50,
-    offset: Annotated[int, Query(ge=0, le=2**31, description="How many to leave out")] = 0,
+    offset: Annotated[int, Query(ge=0, le=2**31, description="Number of jobs to skip")] = 0,
 ) -> JobPage:
     """Your jobs, newest first."""
     return await operations.list_page(
@@ -110,13 +110,13 @@ async def list_jobs(
     "/{job_id}", response_model_exclude_none=True, responses=errors(JobNotFound), summary="Status of a job"
 )
 async def get(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobStatus:
-    """`progress` is 0 to 100; a failed job carries `error`."""
+    """`progress` is 0 to 100; a failed job has an `error`."""
     return await operations.get(context, caller, job_id)
 
 
 @router.delete("/{job_id}", responses=errors(JobNotFound, JobAlreadyCompleted), summary="Cancel a job")
 async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobCancelled:
-    """A running job is ended on its miner."""
+    """The run of a running job is stopped."""
     return await operations.cancel(context, caller, job_id)
 
 
@@ -126,7 +126,7 @@ async def cancel(context: ContextOf, caller: Client, job_id: fields.JobId) -> Jo
     summary="Results of a completed job",
 )
 async def results(context: ContextOf, caller: Client, job_id: fields.JobId) -> JobResults:
-    """409 `JOB_NOT_COMPLETED` with the state and the cause until there are any."""
+    """Answers 409 `JOB_NOT_COMPLETED` with the state and the cause unless the job is completed."""
     return await operations.results(context, caller, job_id)
 
 
@@ -144,7 +144,7 @@ async def upload_file(
     name: Annotated[str, Path(description="The file's name", examples=["model.py"])],
     request: Request,
 ) -> JobStatus:
-    """The body is the file. The job is given to a miner once its last file is there."""
+    """The body is the file. The job is queued once its last file is uploaded."""
     media_type = clean_media_type(request.headers.get("content-type"))
     return await job_files.upload_file(
         context, caller, job_id, name, media_type, request.stream(), announced_size(request)
@@ -165,25 +165,25 @@ async def events(
     caller: Client,
     secret: MaybeCredential,
     job_id: fields.JobId,
-    after: Annotated[int | None, Query(ge=0, lt=MAX_SEQ, description="Go on after this `id`")] = None,
+    after: Annotated[int | None, Query(ge=0, lt=MAX_SEQ, description="Resume after this `id`")] = None,
     last_event_id: Annotated[
         str | None,
         Header(
             alias="Last-Event-ID",
             max_length=40,
-            description="As `after`, which wins; browsers send it by themselves",
+            description="Same as `after`, which takes precedence; browsers send it when they reconnect",
         ),
     ] = None,
 ) -> EventStream:
-    """`job_update` on every change of state or progress, `job_event` for segments, tokens, previews and outputs.
+    """Sends `job_update` on every change of state or progress, and `job_event` for segments, tokens, previews and outputs.
 
-    It begins with the state and the outputs so far, or goes on after an `id` without them. `resync` where something is lost. Ends with the job.
-    docs/streams.md says it precisely.
+    The stream begins with the state and the outputs so far, or resumes after an `id`. `resync` reports lost events. The stream ends with the job.
+    docs/streams.md is the full reference.
     """
     if after is None and last_event_id:
         after = _number(last_event_id)
     updates = follow(context, caller, secret, job_id, after=after, silence=KEEP_ALIVE_SECONDS)
-    await anext(updates)  # what is wrong is answered as an error, before the stream begins
+    await anext(updates)  # raises errors before the stream begins, so that they are ordinary error answers
     return EventStream(_formatted(updates))
 
 

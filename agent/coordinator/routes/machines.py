@@ -1,4 +1,4 @@
-"""`/v1/miners` for owners and operators: the machine, what it does and why it does nothing, and commands for it."""
+"""`/v1/miners` for owners and operators: machines, their work and idle time, and commands for them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class _Request(BaseModel):
 
 
 class PauseRequest(_Request):
-    """What is to pause, and for how long: without `gpu` the whole miner, without `seconds` until it is resumed."""
+    """What to pause, and for how long: without `gpu` the whole miner, without `seconds` until it is resumed."""
 
     gpu: GpuId | None = None
     seconds: Annotated[float, Field(gt=0, le=LONGEST_PAUSE_SECONDS, examples=[3600])] | None = None
 
 
 class ResumeRequest(_Request):
-    """What is to go on: without `gpu` the whole miner."""
+    """What to resume: without `gpu` the whole miner."""
 
     gpu: GpuId | None = None
 
@@ -53,15 +53,15 @@ async def list_miners(
     context: ContextOf,
     caller: OwnerOrAdmin,
     limit: Limit = 50,
-    offset: Annotated[int, Query(ge=0, le=10**9, description="How many to skip")] = 0,
+    offset: Annotated[int, Query(ge=0, le=10**9, description="Number of miners to skip")] = 0,
 ) -> MinerPage:
-    """For administrators all, the newest first; for an owner the own one."""
+    """Returns all miners to administrators, newest first, and an owner's miner to its owner."""
     return await machines.all_of(context, caller, limit=limit, offset=offset)
 
 
-@router.get("/{miner_id}", responses=errors(NotFound), summary="Look at a miner")
+@router.get("/{miner_id}", responses=errors(NotFound), summary="A miner in full")
 async def details(context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId) -> MinerDetails:
-    """What the machine has, does, and does not do and why, as it said last. Somebody else's is 404."""
+    """Returns the machine's hardware, services and activity as the miner last reported them. Another owner's miner is 404."""
     return await machines.one(context, caller, miner_id)
 
 
@@ -70,9 +70,9 @@ async def earnings(
     context: ContextOf,
     caller: OwnerOrAdmin,
     miner_id: fields.MinerId,
-    days: Annotated[int, Query(ge=1, le=366, description="How many, today included")] = 30,
+    days: Annotated[int, Query(ge=1, le=366, description="Number of days, including today")] = 30,
 ) -> Earnings:
-    """What the miner has earned on each of the last days, after the operator's fee."""
+    """Returns the miner's earnings on each of the last days, after the operator's fee."""
     return await machines.earnings(context, caller, miner_id, days)
 
 
@@ -85,9 +85,9 @@ async def earnings(
 async def pause(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: PauseRequest | None = None
 ) -> QueuedCommand:
-    """It takes no more work and gives its memory back; what runs, ends. A command for the same takes the place of a former one."""
-    asked = request or PauseRequest()
-    command = Command(CommandKind.PAUSE, gpu=asked.gpu, seconds=asked.seconds)
+    """The miner finishes its running jobs, accepts no more, and frees its memory. A new command for the same GPU or miner replaces the previous one."""
+    chosen = request or PauseRequest()
+    command = Command(CommandKind.PAUSE, gpu=chosen.gpu, seconds=chosen.seconds)
     return await commands.give(context, caller, miner_id, command)
 
 
@@ -100,7 +100,7 @@ async def pause(
 async def resume(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: ResumeRequest | None = None
 ) -> QueuedCommand:
-    """It takes work again."""
+    """The miner or GPU accepts jobs again."""
     command = Command(CommandKind.RESUME, gpu=request.gpu if request else None)
     return await commands.give(context, caller, miner_id, command)
 
@@ -109,12 +109,12 @@ async def resume(
     "/{miner_id}/models",
     status_code=status.HTTP_202_ACCEPTED,
     responses=errors(NotFound, Conflict),
-    summary="Have a model fetched",
+    summary="Fetch a model",
 )
 async def fetch_model(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: ModelRequest
 ) -> QueuedCommand:
-    """The miner downloads it as its catalogue says; `downloads` of the miner shows how far it is."""
+    """The miner downloads the model as its catalogue specifies; its `downloads` show the progress."""
     command = Command(CommandKind.FETCH_MODEL, model=request.model)
     return await commands.give(context, caller, miner_id, command)
 
@@ -123,11 +123,11 @@ async def fetch_model(
     "/{miner_id}/models/{model}",
     status_code=status.HTTP_202_ACCEPTED,
     responses=errors(NotFound, Conflict),
-    summary="Have a model removed",
+    summary="Remove a model",
 )
 async def remove_model(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, model: Model
 ) -> QueuedCommand:
-    """The miner removes it from its disk as soon as no job uses it."""
+    """The miner removes the model from its disk as soon as no job uses it."""
     command = Command(CommandKind.REMOVE_MODEL, model=model)
     return await commands.give(context, caller, miner_id, command)

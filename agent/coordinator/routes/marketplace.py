@@ -43,7 +43,7 @@ router = APIRouter(route_class=LargeJsonRoute, prefix="/marketplace", tags=["Mar
     summary="Offer to run jobs",
 )
 async def create(context: ContextOf, caller: Owner, request: OfferRequest) -> Offer:
-    """For miners. The price is for each metered unit; `requirements` are what your machine has at least."""
+    """For miners. The price is for each metered unit; `requirements` are the minimum that your machine has."""
     return await operations.create(context, caller, request)
 
 
@@ -54,14 +54,17 @@ async def offers(
     job_type: Annotated[
         str | None, Query(max_length=64, description="Only for jobs of this type or name")
     ] = None,
-    max_price: Annotated[
-        Money | None, Query(description="Only those that cost at most so much a unit")
-    ] = None,
+    max_price: Annotated[Money | None, Query(description="Maximum price of a unit")] = None,
     limit: Limit = 50,
     mine: Annotated[bool, Query(description="A miner's own offers in any state, newest first")] = False,
-    before: Annotated[str | None, Query(max_length=64, description="Go on in your own: `next`")] = None,
+    before: Annotated[
+        str | None,
+        Query(
+            max_length=64, description="With `mine`, continue before this offer: `next` of the previous page"
+        ),
+    ] = None,
 ) -> OfferPage:
-    """Those that can be accepted now, the cheapest first."""
+    """Returns the offers that can be accepted now, cheapest first."""
     if mine:
         return await operations.own(context, caller, limit=limit, before=before)
     found = await operations.listed(context, job_type=job_type, max_price=max_price, limit=limit)
@@ -70,7 +73,7 @@ async def offers(
 
 @router.delete("/offers/{offer_id}", responses=errors(OfferNotAvailable), summary="Withdraw an offer")
 async def withdraw(context: ContextOf, caller: OwnerOrAdmin, offer_id: fields.OfferId) -> OfferEnded:
-    """Jobs that have accepted it still run."""
+    """Jobs that were given to the offer still run."""
     return await operations.withdraw(context, caller, offer_id)
 
 
@@ -82,11 +85,11 @@ async def withdraw(context: ContextOf, caller: OwnerOrAdmin, offer_id: fields.Of
 async def accept(
     context: ContextOf, caller: Client, offer_id: fields.OfferId, request: AcceptRequest
 ) -> OfferAccepted:
-    """A submitted job of yours goes to the offer's miner at the offer's price, and is paid when it is completed."""
+    """Gives one of your submitted jobs to the offer's miner, at the offer's price. The job is paid when it is completed."""
     return await marketplace.accept(context, caller, offer_id, request)
 
 
 @router.get("/stats", summary="Statistics")
 async def stats(context: ContextOf, _: AnyCaller) -> MarketStats:
-    """Of all jobs and miners."""
+    """Returns statistics of all jobs and miners."""
     return await statistics.market(context)

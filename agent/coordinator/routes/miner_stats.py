@@ -1,4 +1,4 @@
-"""`/v1/miners/{miner_id}/stats`: what a miner has done."""
+"""`/v1/miners/{miner_id}/stats`: a miner's record."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ router = APIRouter(prefix="/miners", tags=["Marketplace"])
 
 @router.get("/{miner_id}/stats", responses=errors(NotFound), summary="Statistics of a miner")
 async def stats(context: ContextOf, _: AnyCaller, miner_id: fields.MinerId) -> MinerStats:
-    """Its reputation, its jobs, its earnings."""
+    """Returns a miner's reputation, jobs and earnings."""
     return await statistics.miner(context, miner_id)

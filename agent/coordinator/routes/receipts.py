@@ -36,11 +36,11 @@ class VerifyRequest(BaseModel):
 
 @router.get("/{job_id}", responses=errors(JobNotFound, JobNotCompleted), summary="The receipt of a job")
 async def get(context: ContextOf, caller: AnyCaller, job_id: fields.JobId) -> Receipt:
-    """For the job's client, the miner's owner and administrators."""
+    """Returns the receipt to the job's client, the miner's owner, and administrators."""
     return await operations.of_job(context, caller, job_id)
 
 
 @router.post("/verify", summary="Verify a receipt")
 async def verify(context: ContextOf, request: VerifyRequest) -> ReceiptVerification:
-    """Open without a key. What is no receipt at all is answered as one that does not hold, with the reasons."""
+    """Needs no key. A malformed receipt is answered as not valid, with the reasons."""
     return await operations.verify(context, request.receipt)

@@ -1,4 +1,4 @@
-"""`/v1/registry/services`: which services there are, what they take and what they need. Open without a key."""
+"""`/v1/registry/services`: the services, their input and their requirements; open without a key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ router = APIRouter(route_class=LargeJsonRoute, prefix="/registry/services", tags
 
 
 class ServiceList(Answer):
-    """Services and how many they are."""
+    """Services, and their number."""
 
     services: list[ServiceSummary]
     total: int = Field(ge=0, examples=[1])
@@ -44,7 +44,7 @@ class InputSchema(RootModel[dict[str, JsonValue]]):
 
 
 class ValidateRequest(BaseModel):
-    """A service and the body of a call of it: its input, and job options beside it."""
+    """A service, and the body of a service call: its input and job options."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -67,37 +67,38 @@ async def list_services(
         str | None, Query(max_length=100, description="Only services of this category")
     ] = None,
     search: Annotated[
-        str | None, Query(max_length=200, description="A text in name, description or tags")
+        str | None,
+        Query(max_length=200, description="Only services with this text in name, description or tags"),
     ] = None,
 ) -> ServiceList:
-    """In the order of their ids. Capitals do not matter."""
+    """Returns the services in the order of their ids. Case is ignored."""
     found = await operations.services(context, category=category, search=search)
     return ServiceList(services=found, total=len(found))
 
 
 @router.get("/{service_id}", responses=errors(NotFound), summary="A service in full")
 async def get(context: ContextOf, service_id: fields.ServiceId) -> ServiceDetails:
-    """With the names of models and adapters that a request may use, and the JSON Schema of its results."""
+    """Includes the models and adapters that a request may use, and the JSON Schema of the results."""
     return await operations.service(context, service_id)
 
 
 @router.get("/{service_id}/schema", responses=errors(NotFound), summary="JSON Schema of a service's input")
 async def schema(context: ContextOf, service_id: fields.ServiceId) -> InputSchema:
-    """Draft 2020-12. `x-aitbc-file` marks fields that hold the address of a file."""
+    """The schema's draft is 2020-12. `x-aitbc-file` marks fields that contain the address of a file."""
     return InputSchema(operations.schema(context, service_id))
 
 
 @router.get("/{service_id}/requirements", responses=errors(NotFound), summary="Hardware that a service needs")
 async def requirements(context: ContextOf, service_id: fields.ServiceId) -> ServiceNeeds:
-    """Of the service at least, and of each of its models."""
+    """Returns the minimum for the service, and the needs of each of its models."""
     return operations.requirements(context, service_id)
 
 
 @router.post("/validate", responses=errors(NotFound), summary="Validate a request")
 async def validate(context: ContextOf, request: ValidateRequest) -> Validation:
-    """Checked by what checks real requests, except whether the caller may read the artifacts that it names.
+    """Applies the checks of real requests, except whether the caller may read the artifacts.
 
-    Warnings tell of a model that no miner has at present or whose name is near a known one, of a service that nobody
-    offers at present, and of a `pricing.max_cost` below every price on offer.
+    There are warnings for a model that no online miner has, an unknown model with a similar name, a service that no online miner
+    offers, and a `pricing.max_cost` below every offered price.
     """
     return await operations.validate(context, request.service_id, request.request_data)

@@ -1,4 +1,4 @@
-"""`/v1/webhooks`, and what has come of the messages about a job."""
+"""`/v1/webhooks`: secrets that sign webhooks, and the delivery of a job's webhooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ router = APIRouter(route_class=LargeJsonRoute, tags=["Webhooks"])
     summary="The secret that signs your webhooks",
 )
 async def secret(context: ContextOf, caller: Client) -> WebhookSecret:
-    """For the libraries of Standard Webhooks. Made when it is first asked for."""
+    """A secret for libraries of Standard Webhooks. The first call creates it."""
     return await operations.secret(context, caller)
 
 
@@ -30,10 +30,10 @@ async def secret(context: ContextOf, caller: Client) -> WebhookSecret:
     "/webhooks/secret/rotate",
     response_model_exclude_none=True,
     responses=errors(Conflict),
-    summary="Make a new secret",
+    summary="Rotate the secret",
 )
 async def rotate(context: ContextOf, caller: Client) -> WebhookSecret:
-    """Messages are signed with the old one too until `previous_valid_until`; one that was older still is forgotten."""
+    """Creates a new secret. Until `previous_valid_until`, the previous secret signs webhooks too; older secrets no longer do."""
     return await operations.rotate_secret(context, caller)
 
 
@@ -41,8 +41,8 @@ async def rotate(context: ContextOf, caller: Client) -> WebhookSecret:
     "/jobs/{job_id}/webhooks",
     response_model_exclude_none=True,
     responses=errors(JobNotFound),
-    summary="What has come of a job's webhook",
+    summary="Delivery of a job's webhook",
 )
 async def of_job(context: ContextOf, caller: Client, job_id: fields.JobId) -> WebhookList:
-    """Empty until the job has ended, and without a `webhook_url`."""
+    """The list is empty until the job has ended, and for a job without a `webhook_url`."""
     return await operations.of_job(context, caller, job_id)

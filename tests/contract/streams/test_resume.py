@@ -319,7 +319,7 @@ def test_old_changes_are_forgotten_in_the_end(tmp_path: Path) -> None:
 
         async def forget(context: Context) -> int:
             while await context.database.read(events.oldest):
-                await run_events.forget_old(context)
+                await run_events.prune_old(context)
                 await asyncio.sleep(0.02)
             return await context.database.read(events.newest)
 

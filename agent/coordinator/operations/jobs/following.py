@@ -14,7 +14,7 @@ from agent.coordinator.operations.checkpoints import outputs_so_far
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.estimates import NO_ESTIMATES, estimates
-from agent.coordinator.operations.streams import Audience, Stream, StreamType, Wanted, open_stream
+from agent.coordinator.operations.streams import Audience, Filter, Stream, StreamType, open_stream
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store.jobs import JobRecord
@@ -51,8 +51,8 @@ async def follow(
     Yield None first, if there is no error, and after every `silence` seconds without an update. Raises
     `JobNotFound`, what `open_stream` raises, and `Unauthorized` later if the key is revoked.
     """
-    wanted = Wanted(types=_TYPES)
-    async with open_stream(context, secret, wanted, Audience((job_id,), job_id=job_id)) as stream:
+    audience = Audience((job_id,), job_id=job_id)
+    async with open_stream(context, secret, Filter(types=_TYPES), audience) as stream:
         job = _Followed(context, stream, await context.database.read(_snapshot, caller, job_id))
         yield None
         if after is None:
@@ -61,7 +61,7 @@ async def follow(
         elif job.ended and after >= job.seq:
             return
         else:
-            stream.go_on_after(after)
+            stream.resume_after(after)
         while not job.end_sent:
             message = await stream.next(silence)
             if message is None:
@@ -116,7 +116,7 @@ class _Followed:
         status = jobs.view(self._record, await estimates(self._context), self._context.clock())
         self._progress = status.progress
         yield Update("job_update", _data(status), self.seq)
-        self._stream.go_on_after(self.seq, quietly=True)
+        self._stream.resume_after(self.seq, quietly=True)
         async for update in self._outputs():
             yield update
         self.end_sent = self.ended

@@ -1,4 +1,4 @@
-"""What miners are ordered to do: by their owners, and to fetch meanwhile the model of a job that waits."""
+"""Commands for miners: by their owners, and to fetch the model of a queued job in advance."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from agent.protocol import answers
 
 WAITED_FOR_CACHE_SECONDS: Final = 1.0
 MAX_MODELS: Final = 100
-"""How many of the models that are waited for are looked at, those with the most jobs first."""
+"""Number of awaited models that are considered, those with the most jobs first."""
 log = structlog.get_logger()
 
 
 async def give(context: Context, caller: Caller, miner_id: str, command: Command) -> QueuedCommand:
     """Queue a command for one of the caller's miners. It stays queued until the miner has executed it.
 
-    Raises `NotFound` for somebody else's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` where too
-    much waits already.
+    Raises `NotFound` for another owner's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` if too many
+    commands are queued.
     """
     record = CommandRecord(context.new_id("command"), miner_id, command, context.clock())
     await context.database.write(_give, caller, record, context.settings.max_commands_per_miner)
@@ -58,7 +58,7 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, most: i
     replaced = {former.command_id for former in waiting if command.replaces(former.command)}
     if len(waiting) - len(replaced) >= most:
         raise Conflict(
-            f"{most} commands wait for this miner, as many as may. It has not been there to execute them.",
+            f"{most} commands are queued for this miner, which is the limit. It has not connected to execute them.",
             {"limit": most},
         )
     store.remove(connection, record.miner_id, replaced)
@@ -66,7 +66,7 @@ def _give(connection: Connection, caller: Caller, record: CommandRecord, most: i
 
 
 def of_caller(connection: Connection, caller: Caller, miner_id: str) -> MinerRecord:
-    """The miner, if it is the caller's own or the caller an administrator. Raises `NotFound`."""
+    """Return the miner if the caller owns it or is an administrator. Raises `NotFound`."""
     mine = caller.role is Role.ADMIN or caller.miner_id == miner_id
     record = miner_store.find(connection, miner_id) if mine else None
     if record is None:

@@ -57,7 +57,7 @@ from aitbc.receipts import build_receipt, time_faults
 from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price, parse_statement
 
 SHORT_RESULTS: Final = 4096
-"""Characters and values."""
+"""Characters and values of results that are checked in the event loop."""
 
 log = structlog.get_logger()
 
@@ -272,6 +272,7 @@ def _check_against_lease(
 
 
 def _input_digests(files: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """Yield the file fields that name an artifact, with its SHA-256. The digests of other references are unknown here."""
     prefix = "artifact:sha256:"
     for path, reference in files.items():
         if isinstance(reference, str) and reference.startswith(prefix):
@@ -392,16 +393,14 @@ def _release(
     return life, record.trace_id
 
 
-async def take_back(context: Context, session: Session, job_id: str, fence: int) -> None:
-    """Take back a lease that never reached its miner, which is not the miner's doing. Raises `StaleLease`."""
-    life, trace_id = await context.database.write(_take_back, session, job_id, fence, context.clock())
+async def revoke(context: Context, session: Session, job_id: str, fence: int) -> None:
+    """Release a lease that never reached its miner, without counting the release. Raises `StaleLease`."""
+    life, trace_id = await context.database.write(_revoke, session, job_id, fence, context.clock())
     log.info("lease_revoked", job_id=job_id, miner_id=session.miner_id, trace_id=trace_id)
     _ended(context, life)
 
 
-def _take_back(
-    connection: Connection, session: Session, job_id: str, fence: int, now: float
-) -> tuple[Job, str]:
+def _revoke(connection: Connection, session: Session, job_id: str, fence: int, now: float) -> tuple[Job, str]:
     record = _record(connection, job_id, fence)
     return _change(connection, record, Release(session.miner_id, fence, now)), record.trace_id
 

@@ -1,4 +1,4 @@
-"""Miners join, open sessions, and say that they are alive."""
+"""Miners' registration, sessions and heartbeats."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ from aitbc.statement import REGISTRATION_TYPE
 
 CHALLENGE_SECONDS: Final = 60.0
 ARRIVAL_SECONDS: Final = 10.0
-"""A lease that was given so long ago stands in the miner's heartbeat, or never reached it."""
+"""A lease older than this is named in the miner's heartbeat, or never reached the miner."""
 MAX_DIGITS: Final = 15
 MAX_RUNNERS: Final = 10
-"""Versions of a service's runner that are remembered of a miner: those of a few upgrades."""
+"""Versions of a service's runner that are stored for a miner, enough for a few upgrades."""
 
 log = structlog.get_logger()
 
