@@ -14,9 +14,9 @@ CommandName = Literal["pause", "resume", "fetch_model", "remove_model"]
 
 
 class MachineGpu(Answer):
-    """A card. Memory in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null where unknown.
+    """A GPU. Memory is in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null if unknown.
 
-    `paused` is the reason for which it takes no work.
+    `paused` is the reason for which it accepts no jobs.
     """
 
     uuid: str = Field(examples=["GPU-8a56a4bc"])
@@ -34,7 +34,7 @@ class MachineGpu(Answer):
 
 
 class ServiceScore(Answer):
-    """How fast the miner was in a benchmark of its own."""
+    """The miner's score in its own benchmark."""
 
     metric: str = Field(examples=["audio second/s"])
     value: float = Field(examples=[41.7])
@@ -42,7 +42,7 @@ class ServiceScore(Answer):
 
 
 class MachineService(Answer):
-    """A service that the miner offers: models on its disk, those loaded now, those that it does not take now."""
+    """A service that the miner offers, with the models on its disk, those that are loaded, and those that are unavailable."""
 
     service_id: fields.ServiceId
     models: list[str] = Field(examples=[["tiny.en"]])
@@ -56,14 +56,14 @@ class MachineService(Answer):
 
 
 class IdleShare(Answer):
-    """A part of the last hour, and what it was spent with: `working`, or why there was no work."""
+    """A share of the last hour, and its reason: `working`, or why the miner was idle."""
 
     reason: str = Field(examples=["no job that fits is waiting"])
     share: float = Field(ge=0, le=1, examples=[0.62])
 
 
 class MachineDownload(Answer):
-    """A model on its way to the disk, in bytes; `total` is null while unknown."""
+    """The download of a model, in bytes; `total` is null while unknown."""
 
     model: str = Field(examples=["tiny"])
     done: int = Field(examples=[33554432])
@@ -96,10 +96,10 @@ class WaitingCommand(QueuedCommand):
 
 
 class MinerDetails(Answer):
-    """A machine. Sizes are bytes; `paused` is its reason for taking no work; `unavailable` says why services are not offered.
+    """A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
 
-    `sandbox` is what isolates programs that read clients' files: bubblewrap, landlock or none; null where none works or the
-    agent is too old to say. `idle` is where its last hour went, as shares that sum to 1; empty where the agent is too old to say.
+    `sandbox` isolates programs that read clients' files: bubblewrap, landlock or none; null if none works or the agent is too old to
+    report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
     """
 
     miner_id: fields.MinerId
@@ -129,7 +129,7 @@ class MinerDetails(Answer):
 
 
 class MinerPage(Answer):
-    """Miners, the newest first, and how many there are."""
+    """Miners, newest first, and their total number."""
 
     miners: list[MinerDetails]
     total: int = Field(examples=[1])
@@ -138,7 +138,7 @@ class MinerPage(Answer):
 
 
 class DayEarnings(Answer):
-    """What came in on one UTC day, and for how many jobs."""
+    """The earnings of one UTC day, and the number of jobs."""
 
     date: str = Field(examples=["2024-01-01"], json_schema_extra={"format": "date"})
     amount: fields.Amount
@@ -146,7 +146,7 @@ class DayEarnings(Answer):
 
 
 class Earnings(Answer):
-    """Earnings day by day, the newest last, and their sum."""
+    """Earnings by day, newest last, and their sum."""
 
     miner_id: fields.MinerId
     days: list[DayEarnings]
@@ -154,7 +154,7 @@ class Earnings(Answer):
 
 
 class Exclusion(Answer):
-    """A miner that was excluded, and how many jobs were taken from it."""
+    """An excluded miner, and the number of its jobs that were queued again."""
 
     miner_id: fields.MinerId
     excluded_at: fields.Time
@@ -162,13 +162,13 @@ class Exclusion(Answer):
 
 
 class Inclusion(Answer):
-    """A miner that may take part again."""
+    """A miner that may register again."""
 
     miner_id: fields.MinerId
 
 
 class MinerSummary(Answer):
-    """A miner. `paused` is its reason for taking no work; `unavailable` says why services are not offered."""
+    """A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered."""
 
     miner_id: fields.MinerId
     name: str = Field(examples=["rig-1"])
@@ -187,14 +187,14 @@ class MinerSummary(Answer):
 
 
 class DatabaseNumbers(Answer):
-    """Since the start of the coordinator: how often the disk was waited for, and how many changes shared these commits."""
+    """The number of commits since the coordinator's start, and the number of writes that shared them."""
 
     commits: int = Field(examples=[120])
     writes: int = Field(examples=[840])
 
 
 class Overview(Answer):
-    """How many jobs are in each state, all miners, and what the database has written."""
+    """The number of jobs in each state, all miners, and the database's writes."""
 
     jobs: dict[JobState, int] = Field(examples=[{"submitted": 3, "running": 1, "completed": 40}])
     miners: list[MinerSummary]
