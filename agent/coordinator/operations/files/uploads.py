@@ -184,7 +184,10 @@ def _existing(connection: Connection, upload_id: str) -> UploadRecord:
     return upload
 
 
-async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, part: Part, room: int) -> None:
+async def _receive(
+    context: Context, upload: UploadRecord, file: GrowingFile, part: Part, most: int
+) -> None:
+    """Append a part of at most `most` bytes, and record the received bytes."""
     budgets = [] if upload.length is not None else [quota.account_budget(context, upload.account_id)]
 
     async with quota.reserving(context, budgets, part.size) as reservation:
@@ -200,7 +203,7 @@ async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, pa
                 part.chunks,
                 save,
                 start=upload.received,
-                room=room,
+                room=most,
                 cover=reservation.cover,
                 checksum=part.checksum,
             )

@@ -29,13 +29,13 @@ from aitbc.settlement import parse_settlement
 from aitbc.tiles import TILE_WIDTH, Tile, grow, split_hashes
 
 NAMED: Final = 20
-"""Problems of one kind that are told one by one; of more, only their number."""
+"""Problems of one kind that are listed; of further ones, only the number is reported."""
 UNKNOWN: Final = b"\x00" * HASH_SIZE
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong: of which kind, where, and what."""
+    """A problem: its kind, its position, and a description."""
 
     kind: str
     where: str
@@ -44,7 +44,7 @@ class Problem:
 
 @dataclass(slots=True)
 class Examination:
-    """What was looked at, and what is wrong with it. `root` is that of all numbered leaves, lower-case hex."""
+    """The numbers of checked records, and the problems. `root` is the root of all numbered leaves in lower-case hex."""
 
     leaves: int = 0
     waiting: int = 0
@@ -57,13 +57,13 @@ class Examination:
     _counts: Counter[str] = field(default_factory=Counter)
 
     def find(self, kind: str, where: str, message: str) -> None:
-        """Note a fault."""
+        """Add a problem."""
         self._counts[kind] += 1
         if self._counts[kind] <= NAMED:
             self.problems.append(Problem(kind, where, message))
 
     def summarise(self) -> None:
-        """Note how many there are of kinds that have too many faults to tell each."""
+        """Add the total number of problems of each kind that has too many to list."""
         for kind, count in self._counts.items():
             if count > NAMED:
                 self.problems.append(
@@ -71,10 +71,10 @@ class Examination:
                 )
 
 
-def examine(connection: Connection, log_key: str, remembered: Mapping[str, Checkpoint]) -> Examination:
-    """Examine everything. `log_key` is the log's vkey; `remembered` are checkpoints that are stored elsewhere, by name."""
+def examine(connection: Connection, log_key: str, known: Mapping[str, Checkpoint]) -> Examination:
+    """Examine everything. `log_key` is the log's vkey; `known` are checkpoints that are stored elsewhere, by name."""
     result = Examination()
-    promises = _promises(connection, log_key, remembered, result)
+    promises = _promises(connection, log_key, known, result)
     _Tree(connection, result, promises).examine()
     _examine_cosignatures(connection, result)
     _examine_receipts(connection, log_key, result)
@@ -86,7 +86,7 @@ def examine(connection: Connection, log_key: str, remembered: Mapping[str, Check
 
 
 def _promises(
-    connection: Connection, log_key: str, remembered: Mapping[str, Checkpoint], result: Examination
+    connection: Connection, log_key: str, known: Mapping[str, Checkpoint], result: Examination
 ) -> list[tuple[str, Checkpoint]]:
     """Return every checkpoint that the log must be consistent with, with its source, smallest first."""
     origin = parse_vkey(log_key)[0]
@@ -101,7 +101,7 @@ def _promises(
         except VerificationError as error:
             result.find("checkpoint", where, str(error))
         promises.append((where, checkpoint))
-    promises += [(name, checkpoint) for name, checkpoint in remembered.items()]
+    promises += [(name, checkpoint) for name, checkpoint in known.items()]
     return sorted(promises, key=lambda item: item[1].size)
 
 

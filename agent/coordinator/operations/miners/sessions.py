@@ -114,7 +114,7 @@ async def register(context: Context, request: Registration) -> Registered:
     """Open a new session. Raises `Unauthorized` for a bad signature, `Forbidden` for a miner that may not join."""
     public_key = _check_signature(context, request)
     secret = secrets.token_urlsafe(32)
-    miner, api_key, kept, ended = await context.database.write(
+    miner, api_key, retained, ended = await context.database.write(
         _register, context, request, public_key, digest(secret)
     )
     token = f"{SESSION_PREFIX}{miner.miner_id}.{miner.session}.{secret}"
@@ -129,7 +129,7 @@ async def register(context: Context, request: Registration) -> Registered:
         "miner_registered",
         miner_id=miner.miner_id,
         session=miner.session,
-        kept=len(kept),
+        retained=len(retained),
         ended=ended,
     )
     settings = context.settings
@@ -145,7 +145,7 @@ async def register(context: Context, request: Registration) -> Registered:
             heartbeat_seconds=settings.heartbeat_seconds,
             poll_seconds=settings.poll_seconds,
         ),
-        keep=kept,
+        keep=retained,
     )
 
 
@@ -193,8 +193,8 @@ def _register(
         key = access.new_key(context, Role.MINER, name=f"owner of {request.name}", miner_id=miner_id)
         access.store_key(connection, key)
         api_key = key.secret
-    kept, ended = _end_old_sessions(connection, context, miner, request.holding)
-    return miner, api_key, kept, ended
+    retained, ended = _end_old_sessions(connection, context, miner, request.holding)
+    return miner, api_key, retained, ended
 
 
 def require_not_excluded(record: MinerRecord) -> None:
@@ -246,7 +246,7 @@ def _end_old_sessions(
     """Move the leases in `holding` to the new session and end the others. Return the former and the number of the latter."""
     now = context.clock()
     held = {(item.job_id, item.fence) for item in holding}
-    kept: list[HeldLease] = []
+    retained: list[HeldLease] = []
     ended = 0
     for record in job_store.leased_by(connection, miner.miner_id):
         lease = record.life.lease
@@ -256,10 +256,10 @@ def _end_old_sessions(
             _, effects = end_lease(connection, record, now, "the miner restarted", forget=True)
             ended += bool(effects)
             continue
-        kept.append(HeldLease(job_id=record.job_id, fence=lease.fence))
+        retained.append(HeldLease(job_id=record.job_id, fence=lease.fence))
         keep = Keep(miner.miner_id, lease.fence, miner.session, now, context.settings.lease_seconds)
         lifecycle.change(connection, record, keep, now)
-    return kept, ended
+    return retained, ended
 
 
 def end_lease(
