@@ -1,4 +1,4 @@
-"""Writes docs/api.md from the OpenAPI document of the code.
+"""Writes docs/reference/api.md from the OpenAPI document of the code.
 
 .venv/bin/python scripts/pages/api_docs.py           writes it
 .venv/bin/python scripts/pages/api_docs.py --check   says whether it is what the code gives
@@ -20,7 +20,7 @@ from agent.core.errors import answerable
 
 Json = dict[str, Any]
 
-TARGET: Final = Path(__file__).parents[2] / "docs" / "api.md"
+TARGET: Final = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 COMMAND: Final = ".venv/bin/python scripts/pages/api_docs.py"
 METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
 JSON: Final = "application/json"

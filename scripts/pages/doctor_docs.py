@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/doctor.md from the table of what `aitbc-agent doctor` finds; `--check` says whether it is up to date."""
+"""Writes docs/reference/doctor.md from the table of what `aitbc-agent doctor` finds; `--check` says whether it is up to date."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from agent.miner.doctor.diagnostics import KINDS
 
-PAGE = Path(__file__).parents[2] / "docs" / "doctor.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "doctor.md"
 
 HEAD = """# What the doctor finds
 
@@ -51,7 +51,9 @@ def main() -> int:
     if sys.argv[1:] == ["--check"]:
         if PAGE.read_text(encoding="utf-8") == page():
             return 0
-        print("docs/doctor.md is not up to date. Run: .venv/bin/python scripts/pages/doctor_docs.py")
+        print(
+            "docs/reference/doctor.md is not up to date. Run: .venv/bin/python scripts/pages/doctor_docs.py"
+        )
         return 1
     PAGE.write_text(page(), encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""Writes docs/errors.md from the errors of the code.
+"""Writes docs/reference/errors.md from the errors of the code.
 
 .venv/bin/python scripts/pages/errors_docs.py           writes it
 .venv/bin/python scripts/pages/errors_docs.py --check   says whether it is what the code gives
@@ -14,7 +14,7 @@ from typing import Final
 
 from agent.core.errors import JobNotFound, answerable, error_body
 
-TARGET: Final = Path(__file__).parents[2] / "docs" / "errors.md"
+TARGET: Final = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 COMMAND: Final = ".venv/bin/python scripts/pages/errors_docs.py"
 
 

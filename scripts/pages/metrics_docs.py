@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from the measures of the code.
+"""Writes docs/reference/metrics.md from the measures of the code.
 
 .venv/bin/python scripts/pages/metrics_docs.py           writes it
 .venv/bin/python scripts/pages/metrics_docs.py --check   says whether it is what the code gives
@@ -15,7 +15,7 @@ from agent.coordinator.measures import MEASURES as COORDINATORS
 from agent.measures import Measure
 from agent.miner.measures import MEASURES as MINERS
 
-TARGET: Final = Path(__file__).parents[2] / "docs" / "metrics.md"
+TARGET: Final = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 COMMAND: Final = ".venv/bin/python scripts/pages/metrics_docs.py"
 
 HEAD: Final = """\
@@ -23,8 +23,8 @@ HEAD: Final = """\
 
 <!-- Made from the code by {command}; do not edit. -->
 
-Prometheus reads both programs. [configs/prometheus](../configs/prometheus) has an example of what to scrape and alert rules, each with what to
-do; [configs/grafana/aitbc.json](../configs/grafana/aitbc.json) is a dashboard of both.
+Prometheus reads both programs. `configs/prometheus` has an example of what to scrape and alert rules, each with what to
+do; `configs/grafana/aitbc.json` is a dashboard of both.
 
 * A **coordinator** answers `GET /metrics` to programs of its own machine, to the networks of `coordinator.metrics_readers`, and from anywhere to
   an administrator's key (`Authorization: Bearer KEY`). What a proxy forwards counts as coming from elsewhere. Behind a proxy on the same

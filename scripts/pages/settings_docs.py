@@ -1,4 +1,4 @@
-"""Writes what is said of the settings elsewhere than in the code: configs/agent.toml, configs/coordinator.toml, docs/settings.md.
+"""Writes what is said of the settings elsewhere than in the code: configs/agent.toml, configs/coordinator.toml, docs/reference/settings.md.
 
 .venv/bin/python scripts/pages/settings_docs.py           writes them
 .venv/bin/python scripts/pages/settings_docs.py --check   says whether they are what the code gives
@@ -34,7 +34,7 @@ _HEADS: Final = {
 _SHARED_HEAD: Final = (
     "Every setting stands here with its default, switched off: take away its # to change it. Environment variables",
     "(AITBC_MINER__SLOTS for slots in [miner]) and flags win over the file. `aitbc-agent config check FILE` says what is",
-    "wrong with a file, `aitbc-agent config show --changed` what is set, and where. docs/settings.md is the same as a table.",
+    "wrong with a file, `aitbc-agent config show --changed` what is set, and where. docs/reference/settings.md is the same as a table.",
     'Sizes are bytes or quantities ("8Gi", "512Mi"), money is text ("0.10"), durations are numbers of seconds.',
 )
 
@@ -48,7 +48,7 @@ def main() -> int:
     pages = {
         ROOT / "configs" / "agent.toml": toml_file("agent", settings),
         ROOT / "configs" / "coordinator.toml": toml_file("coordinator", needed),
-        ROOT / "docs" / "settings.md": page(settings),
+        ROOT / "docs" / "reference" / "settings.md": page(settings),
     }
     stale = [path for path, text in pages.items() if not path.is_file() or path.read_text("utf-8") != text]
     if "--check" in sys.argv[1:]:
@@ -102,7 +102,7 @@ def _comment(text: str) -> Iterator[str]:
 
 
 def page(settings: list[Setting]) -> str:
-    """docs/settings.md."""
+    """docs/reference/settings.md."""
     return "\n".join(_page(settings)) + "\n"
 
 
@@ -112,8 +112,8 @@ def _page(settings: list[Setting]) -> Iterator[str]:
     yield f"<!-- Made from the code by {COMMAND}; do not edit. -->"
     yield ""
     yield "A setting comes from its default, from a TOML file (`DATA_DIR/agent.toml`, or the one that `--config` names), from an environment"
-    yield "variable or from a flag; later ones win. The files [configs/agent.toml](../configs/agent.toml) and"
-    yield "[configs/coordinator.toml](../configs/coordinator.toml) (what a coordinator alone reads) hold every setting, switched off, to be copied and changed."
+    yield "variable or from a flag; later ones win. The files `configs/agent.toml` and"
+    yield "`configs/coordinator.toml` (what a coordinator alone reads) hold every setting, switched off, to be copied and changed."
     yield ""
     yield "<!-- run by tests/unit/cli/test_config.py -->"
     yield ""
