@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from agent.coordinator.measures import MEASURES as COORDINATORS
-from agent.measures import Measure
-from agent.miner.measures import MEASURES as MINERS
+from agent.coordinator.metrics import METRICS as COORDINATORS
+from agent.metrics import Metric
+from agent.miner.metrics import METRICS as MINERS
 from generated import NOTE, REFERENCE, linked, publish
 
 HEAD: Final = f"""\
@@ -48,16 +48,16 @@ def _lines() -> Iterator[str]:
     yield from _table("Miner", MINERS)
 
 
-def _table(title: str, measures: Sequence[Measure]) -> Iterator[str]:
+def _table(title: str, metrics: Sequence[Metric]) -> Iterator[str]:
     yield ""
     yield f"## {title}"
     yield ""
     yield "| name | kind | labels | meaning |"
     yield "|---|---|---|---|"
-    for measure in measures:
-        labels = ", ".join(f"`{label}`" for label in measure.labels)
-        stored = " (stored)" if measure.kind == "counter" and measure.read else ""
-        yield f"| `{measure.name}` | {measure.kind}{stored} | {labels} | {measure.meaning} |"
+    for metric in metrics:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        stored = " (stored)" if metric.kind == "counter" and metric.read else ""
+        yield f"| `{metric.name}` | {metric.kind}{stored} | {labels} | {metric.meaning} |"
 
 
 if __name__ == "__main__":
