@@ -31,7 +31,7 @@ in the server's log. `details.fields` of a `VALIDATION_ERROR` has a sentence for
 429 and 503 have `Retry-After`, in seconds. Every call can answer 429, 500 and 503; these are not repeated below.
 
 Calls are counted per key, or per address without a valid key. `RateLimit-Policy` and `RateLimit` state the remaining budget, and a 429 has
-`details: {policy, limit, window_seconds, retry_after}` (docs/limits.md).
+`details: {policy, limit, window_seconds, retry_after}` (docs/reference/limits.md).
 
 ## Values
 
@@ -77,7 +77,7 @@ catalogue too. An unknown name is a `VALIDATION_ERROR`, which suggests the neare
 
 **Waiting.** With `Prefer: wait=N`, the answer to a new job is delayed until the job ends, for at most N (up to 60) seconds, and has its
 `results` or `error`. `GET /v1/jobs/{job_id}/events` streams the events of a job, and the WebSocket `/ws` those of your whole account
-(docs/streams.md). The job option `webhook_url` gets a signed message when the job has ended (docs/webhooks.md).
+(docs/reference/streams.md). The job option `webhook_url` gets a signed message when the job has ended (docs/how-to/webhooks.md).
 
 **Repeating.** For a day, a repeated POST with the same `Idempotency-Key` gets the first answer. The same key with a different request
 is a 409 `CONFLICT`.
@@ -101,24 +101,24 @@ _GROUPS: Final = {
         "Input and output files, addressed by their SHA-256. A file can be read by the account that owns it or a job that "
         "used or produced it, and by the miner that holds the lease. Outputs belong to the account of their job."
     ),
-    "Uploads": "Resumable uploads of large files with tus 1.0 (docs/uploads.md).",
-    "Marketplace": "Miners' offers, and statistics of the network (docs/marketplace.md, docs/reputation.md).",
+    "Uploads": "Resumable uploads of large files with tus 1.0 (docs/how-to/uploads.md).",
+    "Marketplace": "Miners' offers, and statistics of the network (docs/explanation/marketplace.md, docs/explanation/reputation.md).",
     "Receipts": "Miners' signed statements about their runs, with the coordinator's attestations.",
-    "Log": "The append-only Merkle log of receipts and settlements, open to everybody (docs/log.md).",
+    "Log": "The append-only Merkle log of receipts and settlements, open to everybody (docs/reference/transparency-log.md).",
     "Wallet": "Balances of accounts, earnings of miners, and all payments.",
-    "Streams": "Messages about events as they happen (docs/streams.md).",
-    "Webhooks": "Messages to a client's address when a job ends, by Standard Webhooks (docs/webhooks.md).",
+    "Streams": "Messages about events as they happen (docs/reference/streams.md).",
+    "Webhooks": "Messages to a client's address when a job ends, by Standard Webhooks (docs/how-to/webhooks.md).",
     "OpenAI-compatible": (
         "The paths of OpenAI's API, for its clients unchanged. Each call submits a job of the caller, which `X-Job-ID` "
         "names, and answers with its results or streams them. Unsupported parameters are refused. The error of a failed "
-        "job has the job's own code (docs/openai.md)."
+        "job has the job's own code (docs/reference/openai.md)."
     ),
     "Miners": "Machines for their owners and the operator, and their owners' commands for them.",
-    "Keys and logins": "The key of the request, other keys of your account, and login links for the dashboard (docs/dashboard.md).",
-    "Sessions": "Browsers' sessions for the dashboard, with a cookie instead of a key in the page (docs/dashboard.md).",
+    "Keys and logins": "The key of the request, other keys of your account, and login links for the dashboard (docs/how-to/dashboard.md).",
+    "Sessions": "Browsers' sessions for the dashboard, with a cookie instead of a key in the page (docs/how-to/dashboard.md).",
     "Health": "The health of the coordinator.",
     "Administration": "Accounts, keys, enrolment tokens and login links.",
-    "Miner protocol": "The calls of miners. docs/miner-protocol.md describes the whole protocol, including the WebSocket.",
+    "Miner protocol": "The calls of miners. docs/reference/miner-protocol.md describes the whole protocol, including the WebSocket.",
 }
 
 

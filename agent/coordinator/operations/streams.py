@@ -1,4 +1,4 @@
-"""Streams deliver one caller's messages in order, each once, also across broken connections. See docs/streams.md.
+"""Streams deliver one caller's messages in order, each once, also across broken connections. See docs/reference/streams.md.
 
 A stream starts at a number. Messages that were published before the stream began come from the database and from the history in
 memory, later ones live. Pages limit a stream's memory, however much it has missed and however slowly it is read. A stream whose

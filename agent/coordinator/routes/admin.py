@@ -176,7 +176,7 @@ async def create_enrolment(context: ContextOf, _: Admin, request: EnrolmentReque
     "/logins", status_code=status.HTTP_201_CREATED, responses=errors(NotFound), summary="Create a login link"
 )
 async def create_login(context: ContextOf, _: Admin, request: LoginRequest | None = None) -> LoginLink:
-    """The link can be used once, within minutes. It opens the dashboard with new keys (docs/dashboard.md)."""
+    """The link can be used once, within minutes. It opens the dashboard with new keys (docs/how-to/dashboard.md)."""
     chosen = request or LoginRequest()
     return await logins.create_login(
         context, account_id=chosen.account_id, miner_id=chosen.miner_id, admin=chosen.admin

@@ -178,7 +178,7 @@ async def events(
     """Sends `job_update` on every change of state or progress, and `job_event` for segments, tokens, previews and outputs.
 
     The stream begins with the state and the outputs so far, or resumes after an `id`. `resync` reports lost events. The stream ends with the job.
-    docs/streams.md is the full reference.
+    docs/reference/streams.md is the full reference.
     """
     if after is None and last_event_id:
         after = _number(last_event_id)

@@ -1,4 +1,4 @@
-"""The paths of OpenAI's API, for its existing clients (docs/openai.md)."""
+"""The paths of OpenAI's API, for its existing clients (docs/reference/openai.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/ws`: messages about events as they happen. docs/streams.md is the reference."""
+"""`/ws`: messages about events as they happen. docs/reference/streams.md is the reference."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SubscribeMessage(Filter):
 
 @router.websocket("/ws")
 async def ws(websocket: WebSocket) -> None:
-    """See docs/streams.md."""
+    """See docs/reference/streams.md."""
     await _Connection(websocket.app.state.context, websocket).serve()
 
 

@@ -27,7 +27,7 @@ from runners import registry
 from support.server import Served
 
 ROOT = Path(__file__).parents[3]
-REFERENCE = ROOT / "docs" / "reference.md"
+REFERENCE = ROOT / "docs" / "reference" / "contract.md"
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 BODILESS = ("204", "304")
 
@@ -265,7 +265,7 @@ def test_a_service_call_documents_its_input() -> None:
 
 
 def test_the_generated_page_is_up_to_date() -> None:
-    """A script generates docs/api.md; the failure names its command."""
+    """A script generates docs/reference/api.md; the failure names its command."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "pages" / "api_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
@@ -274,7 +274,7 @@ def test_the_generated_page_is_up_to_date() -> None:
 
 
 def test_the_generated_pages_links_are_valid() -> None:
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert len(anchors) == len(headings)

@@ -115,7 +115,7 @@ class MarketStats(Answer):
 
 
 class MinerStats(Answer):
-    """A miner's record. `total_jobs` counts its results and the runs that failed through its own fault (docs/reputation.md).
+    """A miner's record. `total_jobs` counts its results and the runs that failed through its own fault (docs/explanation/reputation.md).
 
     `client_failures` counts the runs that, according to the miner, failed through their clients' fault.
     """

@@ -184,9 +184,7 @@ def _existing(connection: Connection, upload_id: str) -> UploadRecord:
     return upload
 
 
-async def _receive(
-    context: Context, upload: UploadRecord, file: GrowingFile, part: Part, most: int
-) -> None:
+async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, part: Part, most: int) -> None:
     """Append a part of at most `most` bytes, and record the received bytes."""
     budgets = [] if upload.length is not None else [quota.account_budget(context, upload.account_id)]
 

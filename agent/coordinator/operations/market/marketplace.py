@@ -1,4 +1,4 @@
-"""Jobs given to offers: bound to the miner and price, and released if the offer's miner stays away (docs/marketplace.md)."""
+"""Jobs given to offers: bound to the miner and price, and released if the offer's miner stays away (docs/explanation/marketplace.md)."""
 
 from __future__ import annotations
 

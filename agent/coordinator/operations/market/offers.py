@@ -1,4 +1,4 @@
-"""Offers, which miners make and withdraw, and clients list (docs/marketplace.md)."""
+"""Offers, which miners make and withdraw, and clients list (docs/explanation/marketplace.md)."""
 
 from __future__ import annotations
 
