@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from agent.coordinator.operations.answers.registry import (
-    FieldMessage,
+    ValidationProblem,
     Hardware,
     ModelNeeds,
     Price,
@@ -122,11 +122,11 @@ async def validate(context: Context, service_id: str, data: Mapping[str, Any]) -
         *_model_warnings(context, definition, data, offered, errors),
         *_price_warnings(definition, data, lowest, errors),
     ]
-    return Validation(valid=not errors, errors=_messages(errors), warnings=_messages(dict(warnings)))
+    return Validation(valid=not errors, errors=_problems(errors), warnings=_problems(dict(warnings)))
 
 
-def _messages(by_field: Mapping[str, str]) -> list[FieldMessage]:
-    return [FieldMessage(field=field, message=message) for field, message in by_field.items()]
+def _problems(by_field: Mapping[str, str]) -> list[ValidationProblem]:
+    return [ValidationProblem(field=field, message=message) for field, message in by_field.items()]
 
 
 def _model_warnings(

@@ -231,7 +231,7 @@ def test_a_stream_without_a_miner_times_out(tmp_path: Any) -> None:
         ai = OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=0)
         stream = ai.chat.completions.create(model=LLM, messages=QUESTION, stream=True)
         job_id = next(stream).id
-        with pytest.raises(openai.APIError, match="No miner offers llm_inference") as caught:
+        with pytest.raises(openai.APIError, match="No online miner offers llm_inference") as caught:
             list(stream)
         assert caught.value.code == "ANSWER_TIMEOUT"
         with httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key}) as client:

@@ -100,7 +100,7 @@ class ServiceNeeds(Hardware):
     models: list[ModelNeeds]
 
 
-class FieldMessage(Answer):
+class ValidationProblem(Answer):
     """An error or a warning about a field. `field` is a dotted path in `request_data`, or `service_id`."""
 
     field: str = Field(examples=["model"])
@@ -113,5 +113,5 @@ class Validation(Answer):
     model_config = example({"valid": True, "errors": [], "warnings": []})
 
     valid: bool
-    errors: list[FieldMessage]
-    warnings: list[FieldMessage]
+    errors: list[ValidationProblem]
+    warnings: list[ValidationProblem]
