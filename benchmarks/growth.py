@@ -30,8 +30,8 @@ from measuring.history import History
 from measuring.miner import capabilities
 from measuring.processes import Running, coordinator
 
-from agent.coordinator import dispatch
-from agent.coordinator.dispatch import candidate_of
+from agent.coordinator.dispatch import claims as dispatch
+from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import Connection, Database
 

@@ -26,7 +26,8 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections, raise_descriptor_limit
-from agent.coordinator.dispatch import Dispatcher, Tolerated
+from agent.coordinator.dispatch.claims import Tolerated
+from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded

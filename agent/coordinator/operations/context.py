@@ -11,7 +11,7 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
-from agent.coordinator.dispatch import Dispatcher
+from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.sequencer import LogSigner, Sequencer

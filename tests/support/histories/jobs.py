@@ -28,7 +28,9 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
-from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
+from agent.coordinator.dispatch.claims import Tolerated, claim, release_undelivered
+from agent.coordinator.dispatch.dispatcher import Dispatcher
+from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.measures import MEASURES
@@ -160,7 +162,9 @@ class Histories(RuleBasedStateMachine):
             hub=hub,
             feed=Feed(database, hub),
             webhooks=WebhookSender(database, WebhookSettings(), self.clock),
-            dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS, meter=meter),
+            dispatcher=Dispatcher(
+                database, self.clock, lease_seconds=LEASE_SECONDS, meter=meter, tolerated=Tolerated()
+            ),
             meter=meter,
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
