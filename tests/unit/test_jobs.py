@@ -18,7 +18,7 @@ from agent.core.jobs import (
     Complete,
     Event,
     Expire,
-    Fail,
+    FailRun,
     Failure,
     Finished,
     IllegalEvent,
@@ -87,11 +87,11 @@ def test_a_new_session_ends_what_the_old_one_knew() -> None:
 
 def test_a_machine_fault_is_tried_again_elsewhere_until_the_attempts_are_spent() -> None:
     job = after(CLAIM)
-    job, effects = apply(job, Fail("miner_a", 1, 11.0, FAULT, retry=True))
+    job, effects = apply(job, FailRun("miner_a", 1, 11.0, FAULT, retry=True))
     assert (job.state, job.avoid_miner_id) == (JobState.SUBMITTED, "miner_a")
     assert Requeued() in effects
     for fence in (2, 3):
-        job = after(Claim("miner_b", 1, 12.0, 60.0), Fail("miner_b", fence, 13.0, FAULT, retry=True), job=job)
+        job = after(Claim("miner_b", 1, 12.0, 60.0), FailRun("miner_b", fence, 13.0, FAULT, retry=True), job=job)
     assert job.state is JobState.FAILED
     assert job.failure is not None
     assert job.failure.message == "The disk is full. (tried 3 times)"
@@ -99,7 +99,7 @@ def test_a_machine_fault_is_tried_again_elsewhere_until_the_attempts_are_spent()
 
 def test_an_input_fault_is_final_at_once() -> None:
     job, effects = apply(
-        after(CLAIM), Fail("miner_a", 1, 11.0, Failure("INPUT_INVALID", "No audio."), retry=False)
+        after(CLAIM), FailRun("miner_a", 1, 11.0, Failure("INPUT_INVALID", "No audio."), retry=False)
     )
     assert job.state is JobState.FAILED
     assert any(isinstance(effect, RunEnded) and effect.outcome is Outcome.FAILED for effect in effects)
@@ -131,7 +131,7 @@ events: st.SearchStrategy[Any] = st.one_of(
     st.builds(Claim, miners, st.integers(1, 2), times, st.just(60.0)),
     st.builds(Renew, miners, fences, st.integers(1, 2), times, st.just(60.0)),
     st.builds(Complete, miners, fences, times),
-    st.builds(Fail, miners, fences, times, st.just(FAULT), st.booleans()),
+    st.builds(FailRun, miners, fences, times, st.just(FAULT), st.booleans()),
     st.builds(Release, miners, fences, times),
     st.builds(Expire, times, st.just("silent"), st.booleans()),
     st.builds(Abandon, times, st.just(FAULT)),

@@ -17,7 +17,7 @@ from agent.core.jobs import (
     Complete,
     Event,
     Expire,
-    Fail,
+    FailRun,
     Failure,
     Job,
     JobState,
@@ -154,8 +154,8 @@ OTHER = Claim("b", 1, 62.0, 60.0)
     ("events", "verdicts"),
     [
         ((CLAIM, Complete("a", 1, 5.0)), [FOR_A]),
-        ((CLAIM, Fail("a", 1, 5.0, FAILURE, retry=True)), [AGAINST_A]),
-        ((CLAIM, Fail("a", 1, 5.0, FAILURE, retry=False)), []),
+        ((CLAIM, FailRun("a", 1, 5.0, FAILURE, retry=True)), [AGAINST_A]),
+        ((CLAIM, FailRun("a", 1, 5.0, FAILURE, retry=False)), []),
         ((CLAIM, Release("a", 1, 5.0)), []),
         ((CLAIM, Cancel(5.0)), []),
         ((Cancel(5.0),), []),
@@ -167,11 +167,11 @@ OTHER = Claim("b", 1, 62.0, 60.0)
         ((CLAIM, EXPIRE, OTHER, Complete("b", 2, 70.0)), [AGAINST_A, Verdict("b", success=True)]),
         ((CLAIM, EXPIRE, Expire(62.0, "a new session", forget=True)), [AGAINST_A]),
         ((CLAIM, EXPIRE, Release("a", 1, 62.0)), [AGAINST_A]),
-        ((CLAIM, EXPIRE, Fail("a", 1, 62.0, FAILURE, retry=True)), [AGAINST_A]),
+        ((CLAIM, EXPIRE, FailRun("a", 1, 62.0, FAILURE, retry=True)), [AGAINST_A]),
         # Nobody else had the job meanwhile, and the miner's work came after all.
         ((CLAIM, EXPIRE, Complete("a", 1, 70.0)), [FOR_A]),
         ((CLAIM, EXPIRE, Renew("a", 1, 1, 70.0, 60.0), Complete("a", 1, 80.0)), [FOR_A]),
-        ((CLAIM, EXPIRE, Fail("a", 1, 62.0, FAILURE, retry=False)), []),
+        ((CLAIM, EXPIRE, FailRun("a", 1, 62.0, FAILURE, retry=False)), []),
         ((CLAIM, EXPIRE, Cancel(62.0)), []),
     ],
 )

@@ -33,7 +33,7 @@ from agent.core.errors import ReceiptInvalid, StaleLease
 from agent.core.jobs import (
     Abandon,
     Complete,
-    Fail,
+    FailRun,
     Failure,
     IllegalEvent,
     Job,
@@ -315,7 +315,7 @@ def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> 
 
 async def fail(context: Context, session: Session, job_id: str, request: RunFailure) -> dict[str, Any]:
     """Take a failure: final if the client caused it, else the job is tried again. Raises `StaleLease`."""
-    event = Fail(
+    event = FailRun(
         miner_id=session.miner_id,
         fence=request.fence,
         now=context.clock(),
@@ -339,7 +339,7 @@ def _fail(
     context: Context,
     session: Session,
     job_id: str,
-    event: Fail,
+    event: FailRun,
     units: Decimal | None,
 ) -> tuple[Job, str]:
     record = _record(connection, job_id, event.fence)
@@ -412,14 +412,14 @@ def _record(connection: Connection, job_id: str, fence: int) -> JobRecord:
     return record
 
 
-def _change(connection: Connection, record: JobRecord, event: Fail | Release, **values: Any) -> Job:
+def _change(connection: Connection, record: JobRecord, event: FailRun | Release, **values: Any) -> Job:
     try:
         return lifecycle.change(connection, record, event, event.now, **values)[0]
     except IllegalEvent:
         raise StaleLease(record.job_id, event.fence) from None
 
 
-def _is_repeated(record: JobRecord, session: Session, event: Fail) -> bool:
+def _is_repeated(record: JobRecord, session: Session, event: FailRun) -> bool:
     """Whether this failure was taken before and only the answer got lost."""
     return (
         record.life.state is JobState.FAILED
