@@ -47,10 +47,9 @@ from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import events, leases
 from agent.coordinator.routes import OPERATORS_ROUTERS, ROOT_ROUTERS, ROUTERS
 from agent.coordinator.sequencer import PUBLISHED, Sequencer
+from agent.coordinator.store.engines import open_database
 from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
-from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Database, sqlite_path
 from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import (
     ApiError,
@@ -85,17 +84,8 @@ def build_context(settings: Settings) -> Context:
     """
     directory = settings.data_dir / "coordinator"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    limits = settings.database
     meter = Meter(MEASURES)
-    database = Database(
-        sqlite_path(limits.url, settings.data_dir),
-        readers=limits.readers,
-        cache_size=int(limits.cache_size),
-        max_batch=limits.max_batch,
-        max_queue=limits.max_queue,
-        meter=meter,
-    )
-    database.open(prepare)
+    database = open_database(settings.database, settings.data_dir, meter)
     key_file = directory / "log.key"
     if not key_file.exists() and (
         database.read_now(any_receipt) or database.read_now(newest_checkpoint) is not None
@@ -143,7 +133,7 @@ def build_context(settings: Settings) -> Context:
         artifacts=artifacts,
         uploads=growing,
         space=Space(
-            directory / "artifacts", database.path.parent, reserve=settings.coordinator.storage_reserve
+            directory / "artifacts", database.directory, reserve=settings.coordinator.storage_reserve
         ),
         signer=signer,
         witnesses=load_witnesses(settings.coordinator.witnesses),

@@ -16,9 +16,9 @@ from typing import Any
 from agent.coordinator.store import counts, events, ledger, offers, standings, webhooks
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.sqlite.database import Connection
 from agent.coordinator.store.standings import Standing
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import InsufficientBalance

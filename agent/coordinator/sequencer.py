@@ -19,8 +19,8 @@ import structlog
 from nacl.signing import SigningKey
 
 from agent.coordinator.store import log as store
+from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.log import CheckpointRecord, LeafRecord
-from agent.coordinator.store.sqlite.database import Connection, Database
 from agent.core.errors import ConfigurationError
 from agent.fault_points import reach
 from aitbc.errors import FormatError, VerificationError

@@ -28,7 +28,7 @@ import structlog
 from standardwebhooks import Webhook
 
 from agent.coordinator.store import webhooks as store
-from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import ServiceUnavailable
 from agent.core.webhooks import DeliveryState, asked_pause, next_attempt, state_after

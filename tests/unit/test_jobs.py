@@ -91,7 +91,9 @@ def test_a_machine_fault_is_tried_again_elsewhere_until_the_attempts_are_spent()
     assert (job.state, job.avoid_miner_id) == (JobState.SUBMITTED, "miner_a")
     assert Requeued() in effects
     for fence in (2, 3):
-        job = after(Claim("miner_b", 1, 12.0, 60.0), FailRun("miner_b", fence, 13.0, FAULT, retry=True), job=job)
+        job = after(
+            Claim("miner_b", 1, 12.0, 60.0), FailRun("miner_b", fence, 13.0, FAULT, retry=True), job=job
+        )
     assert job.state is JobState.FAILED
     assert job.failure is not None
     assert job.failure.message == "The disk is full. (tried 3 times)"

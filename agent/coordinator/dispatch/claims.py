@@ -15,7 +15,7 @@ from agent.coordinator.store import habits as habit_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue
 from agent.coordinator.store.checkpoints import Checkpoint
-from agent.coordinator.store.sqlite.database import Connection
+from agent.coordinator.store.database import Connection
 from agent.core.jobs import Claim, Job, Release
 from agent.core.market.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
 from agent.core.matching import Candidate, match

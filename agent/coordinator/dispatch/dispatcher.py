@@ -15,7 +15,7 @@ import structlog
 from agent.coordinator.dispatch.claims import Assignment, Tolerated, claim, release_undelivered
 from agent.coordinator.dispatch.port import Port
 from agent.coordinator.measures import CLAIMED, PICKUP_SECONDS
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.database import Database
 from agent.core.errors import ApiError, StaleSession
 from agent.measures import Meter
 

@@ -23,8 +23,8 @@ import structlog
 
 from agent.coordinator.feed.hub import Filter, Hub, Message, Subscription
 from agent.coordinator.store import events
+from agent.coordinator.store.database import Database
 from agent.coordinator.store.events import NewEvent, StoredEvent
-from agent.coordinator.store.sqlite.database import Database
 
 EVERYBODY: Final = "everybody"
 """The topic of changes that every caller may see."""

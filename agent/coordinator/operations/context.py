@@ -15,8 +15,8 @@ from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.sequencer import LogSigner, Sequencer
+from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.store.sqlite.database import Connection, Database
 from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.jobs import JobState
 from agent.core.liveness import Liveness

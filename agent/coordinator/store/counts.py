@@ -8,8 +8,8 @@ from functools import cache
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts
-from agent.coordinator.store.sqlite.prepared import Prepared
 
 Place = tuple[str, str, str]
 """Account, service, state."""

@@ -9,8 +9,8 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, true
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import events
-from agent.coordinator.store.sqlite.prepared import Prepared
 
 PRUNED_AT_ONCE: Final = 1000
 NOBODY: Final = ""

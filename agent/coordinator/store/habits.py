@@ -7,8 +7,8 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import client_failures, miner_releases
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.market.habits import Tally
 
 _releases = Prepared(

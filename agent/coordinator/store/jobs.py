@@ -21,8 +21,8 @@ from sqlalchemy import (
 )
 
 from agent.coordinator.store import counts
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import jobs, results, runs
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.jobs import DEADLINE_GRACE_SECONDS, FINAL, Failure, Job, JobState, Lease, RunEnded
 from agent.core.tracing import trace_id_of
 

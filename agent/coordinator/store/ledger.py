@@ -19,8 +19,8 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import balances, log_leaves, log_queue, postings, transactions
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.market.ledger import Entry, Settlement
 
 

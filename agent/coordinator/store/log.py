@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, text, update
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import (
     log_checkpoints,
     log_cosignatures,
@@ -16,7 +17,6 @@ from agent.coordinator.store.schema.tables import (
     receipts,
     transactions,
 )
-from agent.coordinator.store.sqlite.prepared import Prepared
 from aitbc.merkle import leaf_hash
 from aitbc.settlement import Settlement, transaction_id
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import miner_orders
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.orders import Order, OrderKind
 
 

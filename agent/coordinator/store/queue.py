@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.matching import Candidate, ServiceOffer, Waiting
 from agent.core.values.quantities import from_units, to_units
 

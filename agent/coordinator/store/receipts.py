@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, func, insert, select, text
 
 from agent.coordinator.store import counts
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import durations, jobs, receipts, results
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.jobs import JobState
 
 PAGE = 1000

@@ -7,8 +7,8 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.market.reputation import NOTHING, Evidence, exchange, learn
 
 DAY_SECONDS: Final = 86_400

@@ -12,8 +12,8 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from agent.coordinator.store import ledger
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema.tables import balances
-from agent.coordinator.store.sqlite.database import Connection
 from agent.core.market.ledger import available
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit

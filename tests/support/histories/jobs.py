@@ -47,10 +47,11 @@ from agent.coordinator.store import counts, run_outputs
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger as ledger_store
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.run_outputs import RunOutput
 from agent.coordinator.store.schema import tables
 from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
@@ -151,7 +152,7 @@ class Histories(RuleBasedStateMachine):
         self.context = self.open()
 
     def open(self) -> Context:
-        database = Database(self.directory / "coordinator.db", readers=1)
+        database = SQLiteDatabase(self.directory / "coordinator.db", readers=1)
         database.open(prepare)
         hub = Hub()
         meter = Meter(MEASURES)

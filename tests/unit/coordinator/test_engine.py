@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from agent.coordinator.store.sqlite.database import CHECKPOINT_PAGES, Database, healthy, sqlite_path
-from agent.coordinator.store.sqlite.prepared import Prepared
+from agent.coordinator.store.database import healthy
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.sqlite.database import CHECKPOINT_PAGES, SQLiteDatabase, sqlite_path
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -54,8 +55,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(path: Path) -> Iterator[Database]:
-    database = Database(path, readers=2)
+def database(path: Path) -> Iterator[SQLiteDatabase]:
+    database = SQLiteDatabase(path, readers=2)
     database.open(prepare)
     yield database
     database.close()
@@ -76,14 +77,14 @@ class Gate:
         self._open.set()
 
 
-async def held(database: Database, gate: Gate) -> asyncio.Task[None]:
+async def held(database: SQLiteDatabase, gate: Gate) -> asyncio.Task[None]:
     """A write that the writer is in the middle of."""
     task = asyncio.create_task(database.write(gate.hold))
     assert await asyncio.to_thread(gate.reached.wait, LIMIT_SECONDS)
     return task
 
 
-async def test_writes_that_wait_share_one_commit(database: Database) -> None:
+async def test_writes_that_wait_share_one_commit(database: SQLiteDatabase) -> None:
     gate = Gate()
     first = await held(database, gate)
     waiting = [asyncio.create_task(database.write(add, number)) for number in range(100)]
@@ -95,7 +96,7 @@ async def test_writes_that_wait_share_one_commit(database: Database) -> None:
 
 
 async def test_a_batch_has_a_limit(path: Path) -> None:
-    database = Database(path, max_batch=10)
+    database = SQLiteDatabase(path, max_batch=10)
     database.open(prepare)
     gate = Gate()
     await held(database, gate)
@@ -107,7 +108,7 @@ async def test_a_batch_has_a_limit(path: Path) -> None:
     assert database.commits == 1 + 3
 
 
-async def test_a_write_that_fails_is_undone_alone_and_raises_at_its_caller(database: Database) -> None:
+async def test_a_write_that_fails_is_undone_alone_and_raises_at_its_caller(database: SQLiteDatabase) -> None:
     def half(connection: Connection) -> None:
         add(connection, 1000)
         raise LookupError("half way")
@@ -133,7 +134,7 @@ async def test_a_write_that_fails_is_undone_alone_and_raises_at_its_caller(datab
     assert database.commits == 2
 
 
-async def test_a_commit_that_fails_is_nobodys_success(database: Database, path: Path) -> None:
+async def test_a_commit_that_fails_is_nobodys_success(database: SQLiteDatabase, path: Path) -> None:
     """All writes of the batch get the error, none of them is there, and the next batch works again."""
 
     def lose_the_transaction(connection: Connection) -> None:
@@ -153,7 +154,7 @@ async def test_a_commit_that_fails_is_nobodys_success(database: Database, path: 
     assert await database.read(numbers) == [3]
 
 
-async def test_a_caller_that_gives_up_waiting_costs_nobody_anything(database: Database) -> None:
+async def test_a_caller_that_gives_up_waiting_costs_nobody_anything(database: SQLiteDatabase) -> None:
     gate = Gate()
     await held(database, gate)
     impatient = asyncio.create_task(database.write(add, 1))
@@ -166,7 +167,7 @@ async def test_a_caller_that_gives_up_waiting_costs_nobody_anything(database: Da
     assert await database.read(numbers) == [2]
 
 
-async def test_readers_see_what_was_answered_before(database: Database) -> None:
+async def test_readers_see_what_was_answered_before(database: SQLiteDatabase) -> None:
     """Each right after its own write, with many of both at the same time."""
 
     async def write_and_read(number: int) -> None:
@@ -176,7 +177,7 @@ async def test_readers_see_what_was_answered_before(database: Database) -> None:
     await asyncio.gather(*(write_and_read(number) for number in range(200)))
 
 
-async def test_a_look_sees_what_was_answered_before_and_one_state_of_it(database: Database) -> None:
+async def test_a_look_sees_what_was_answered_before_and_one_state_of_it(database: SQLiteDatabase) -> None:
     """Done at once in the event loop, while the writer goes on; it ends with its transaction, also when it fails."""
     all_numbers = Prepared(text("SELECT number FROM numbers ORDER BY number"))
 
@@ -191,15 +192,15 @@ async def test_a_look_sees_what_was_answered_before_and_one_state_of_it(database
         raise LookupError
 
     await database.write(add, 1)
-    assert await database.look(twice) == ([(1,)], [(1,)])
+    assert await database.peek(twice) == ([(1,)], [(1,)])
     with pytest.raises(LookupError):
-        await database.look(fail)
-    assert await database.look(all_numbers.rows) == [(1,), (2,)]
+        await database.peek(fail)
+    assert await database.peek(all_numbers.rows) == [(1,), (2,)]
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        await database.look(Prepared(text("DELETE FROM numbers")).run, {})
+        await database.peek(Prepared(text("DELETE FROM numbers")).run, {})
 
 
-async def test_readers_do_not_wait_for_the_writer(database: Database) -> None:
+async def test_readers_do_not_wait_for_the_writer(database: SQLiteDatabase) -> None:
     await database.write(add, 1)
     gate = Gate()
     writing = await held(database, gate)
@@ -209,13 +210,13 @@ async def test_readers_do_not_wait_for_the_writer(database: Database) -> None:
     gate.open()
 
 
-async def test_readers_cannot_write(database: Database) -> None:
+async def test_readers_cannot_write(database: SQLiteDatabase) -> None:
     with pytest.raises(Exception, match="readonly"):
         await database.read(add, 1)
     assert await database.read(numbers) == []
 
 
-async def test_only_the_writer_checkpoints_and_it_syncs_every_commit(database: Database) -> None:
+async def test_only_the_writer_checkpoints_and_it_syncs_every_commit(database: SQLiteDatabase) -> None:
     """Two connections that checkpoint at once can corrupt the WAL of most SQLite versions."""
     full = 2
     assert await database.write(pragma, "wal_autocheckpoint") == CHECKPOINT_PAGES
@@ -228,7 +229,7 @@ async def test_only_the_writer_checkpoints_and_it_syncs_every_commit(database: D
 
 
 async def test_too_many_waiting_writes_are_refused_at_once(path: Path) -> None:
-    database = Database(path, max_queue=3)
+    database = SQLiteDatabase(path, max_queue=3)
     database.open(prepare)
     gate = Gate()
     await held(database, gate)
@@ -243,7 +244,7 @@ async def test_too_many_waiting_writes_are_refused_at_once(path: Path) -> None:
 
 
 async def test_closing_finishes_what_waits_and_takes_no_more(path: Path) -> None:
-    database = Database(path)
+    database = SQLiteDatabase(path)
     database.open(prepare)
     gate = Gate()
     await held(database, gate)
@@ -252,7 +253,7 @@ async def test_closing_finishes_what_waits_and_takes_no_more(path: Path) -> None
     gate.open()
     database.close()
     assert await asyncio.gather(*waiting) == list(range(50))
-    for call in (database.write, database.read, database.look):
+    for call in (database.write, database.read, database.peek):
         with pytest.raises(ServiceUnavailable, match="stopping"):
             await call(healthy)
     database.close()
@@ -264,7 +265,7 @@ WRITES_FOREVER = """
 import asyncio, itertools, sys
 from pathlib import Path
 from sqlalchemy import text
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 
 def prepare(connection):
     with connection.begin():
@@ -274,7 +275,7 @@ def add(connection, number):
     connection.execute(text("INSERT INTO numbers VALUES (:number)"), {"number": number})
 
 async def main():
-    database = Database(Path(sys.argv[1]))
+    database = SQLiteDatabase(Path(sys.argv[1]))
     database.open(prepare)
     async def write(start):
         for number in itertools.count(start, 8):

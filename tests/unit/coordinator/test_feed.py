@@ -16,7 +16,7 @@ from agent.coordinator.feed.hub import Hub
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +30,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "feed.db", readers=1)
+def database(tmp_path: Path) -> Iterator[SQLiteDatabase]:
+    database = SQLiteDatabase(tmp_path / "feed.db", readers=1)
     database.open(prepare)
     yield database
     database.close()
@@ -45,7 +45,7 @@ def anything(_: Any) -> bool:
     return True
 
 
-async def test_what_is_told_after_a_commit_stands_after_its_changes(database: Database) -> None:
+async def test_what_is_told_after_a_commit_stands_after_its_changes(database: SQLiteDatabase) -> None:
     """However soon after it, and although the feed has had no time to read the change."""
     feed = Feed(database, Hub())
     running = asyncio.create_task(feed.run())
@@ -64,7 +64,7 @@ async def test_what_is_told_after_a_commit_stands_after_its_changes(database: Da
 
 
 async def test_what_is_told_while_nobody_watches_is_numbered_after_the_changes_too(
-    database: Database,
+    database: SQLiteDatabase,
 ) -> None:
     """The changes themselves are history: who comes later reads them."""
     feed = Feed(database, Hub())
@@ -76,7 +76,7 @@ async def test_what_is_told_while_nobody_watches_is_numbered_after_the_changes_t
 
 
 async def test_numbers_that_run_out_are_never_given_twice(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+    database: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should the database take nothing for so long, what is told then counts as lost."""
     monkeypatch.setattr(feed, "NUMBER_BITS", 2)

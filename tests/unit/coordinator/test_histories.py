@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.core.jobs import JobState
 from support.histories.jobs import LEASE_SECONDS, Histories
 from support.histories.market import MarketHistories
@@ -23,7 +23,7 @@ SHARDS = 4
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Made once and copied, since the migrations take longer than a whole history."""
     path = tmp_path_factory.mktemp("empty") / "empty.db"
-    database = Database(path)
+    database = SQLiteDatabase(path)
     database.open(prepare)
     database.close()
     Histories.empty_database = path

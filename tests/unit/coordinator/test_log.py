@@ -19,9 +19,9 @@ from sqlalchemy import text
 from agent.coordinator import sequencer
 from agent.coordinator.sequencer import LogInconsistent, LogSigner, check, integrate, leaf_bytes, tree_of
 from agent.coordinator.store import log as store
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store.sqlite import database as engine
-from agent.coordinator.store.sqlite.database import Connection
 from aitbc.log import Checkpoint, open_checkpoint
 from aitbc.merkle import EMPTY_ROOT, Frontier, consistency_proof, leaf_hash, verify_consistency
 from aitbc.settlement import Settlement
@@ -134,11 +134,11 @@ from nacl.signing import SigningKey
 from agent.coordinator.sequencer import LogSigner, integrate
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store import log as store
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from aitbc.settlement import parse_settlement
 
 async def main():
-    database = Database(Path(sys.argv[1]))
+    database = SQLiteDatabase(Path(sys.argv[1]))
     database.open(upgrade.prepare)
     signer = LogSigner("log.test", SigningKey(b"l" * 32))
     for number, leaf in enumerate(sys.argv[2:]):

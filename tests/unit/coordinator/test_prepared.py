@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from agent.coordinator.store.sqlite.prepared import Prepared
+from agent.coordinator.store.prepared import Prepared
 
 things = Table(
     "things",

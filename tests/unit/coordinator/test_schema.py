@@ -15,7 +15,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from agent.coordinator.store.schema import migrations, upgrade
 from agent.coordinator.store.schema.tables import metadata
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.core.errors import ConfigurationError
 
 
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def open_and_close(path: Path) -> None:
-    database = Database(path)
+    database = SQLiteDatabase(path)
     try:
         database.open(upgrade.prepare)
     finally:

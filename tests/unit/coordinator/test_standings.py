@@ -11,7 +11,7 @@ from sqlalchemy import Connection, create_engine, text
 
 from agent.coordinator.store import standings
 from agent.coordinator.store.schema import migrations, upgrade
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.core.market.reputation import HALF_LIFE_SECONDS
 
 OLD = "0003"
@@ -89,7 +89,7 @@ def fill(connection: Connection) -> None:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(tmp_path: Path) -> SQLiteDatabase:
     """The old database, upgraded."""
     path = tmp_path / "old.db"
     config = Config()
@@ -99,12 +99,12 @@ def database(tmp_path: Path) -> Database:
         with connection.begin():
             command.upgrade(config, OLD)
             fill(connection)
-    database = Database(path)
+    database = SQLiteDatabase(path)
     database.open(upgrade.prepare)
     return database
 
 
-def test_an_old_databases_runs_and_payments_are_counted(database: Database) -> None:
+def test_an_old_databases_runs_and_payments_are_counted(database: SQLiteDatabase) -> None:
     """What was released, or failed by its input, counts for nothing; what may still bring a result is judged later."""
     known = database.read_now(standings.find, MINER)
     totals = database.read_now(standings.totals)

@@ -21,7 +21,7 @@ View = dict[str, Any]
 
 async def wallet(context: Context, caller: Caller) -> View:
     """A client's balance and escrow; a miner's earnings; for administrators what the network has issued and kept."""
-    return await context.database.look(_wallet, caller)
+    return await context.database.peek(_wallet, caller)
 
 
 def _wallet(connection: Connection, caller: Caller) -> View:

@@ -216,7 +216,7 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobView:
 
 async def find(context: Context, caller: Caller, job_id: str) -> JobRecord:
     """The caller's job. Raises `JobNotFound`."""
-    return own(await context.database.look(store.find, job_id), caller, job_id)
+    return own(await context.database.peek(store.find, job_id), caller, job_id)
 
 
 async def wait_until_final(context: Context, caller: Caller, job_id: str, seconds: float) -> JobView:

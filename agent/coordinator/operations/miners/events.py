@@ -38,7 +38,7 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
             _store, context, session, job_id, request.fence, progress, checkpoints.values(), context.clock()
         )
     else:
-        account_id = await context.database.look(_account, session, job_id, request.fence)
+        account_id = await context.database.peek(_account, session, job_id, request.fence)
     passing = []
     if progress is not None:
         passing.append(context.progress_of(job_id, account_id, session.miner_id, int(progress.progress)))

@@ -12,10 +12,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import metadata, where
 
 artifacts = Table(
     "artifacts",
@@ -56,12 +55,7 @@ uploads = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False, index=True),
     Column("finished_at", Float, nullable=True),
-    Index(
-        "ix_uploads_unfinished",
-        "account_id",
-        sqlite_where=text("finished_at IS NULL"),
-        postgresql_where=text("finished_at IS NULL"),
-    ),
+    Index("ix_uploads_unfinished", "account_id", **where("finished_at IS NULL")),
 )
 
 job_artifacts = Table(

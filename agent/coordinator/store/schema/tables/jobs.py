@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata
+from agent.coordinator.store.schema.tables._metadata import COUNTED, NEVER_REUSED, metadata, where
 
 jobs = Table(
     "jobs",
@@ -79,52 +79,18 @@ jobs = Table(
         "service",
         "state",
         "job_id",
-        sqlite_where=text("finished_at IS NOT NULL"),
-        postgresql_where=text("finished_at IS NOT NULL"),
+        **where("finished_at IS NOT NULL"),
     ),
-    Index(
-        "ix_jobs_ended_by_service",
-        "service",
-        "state",
-        "job_id",
-        sqlite_where=text("finished_at IS NOT NULL"),
-        postgresql_where=text("finished_at IS NOT NULL"),
-    ),
-    Index(
-        "ix_jobs_ended_by_state",
-        "state",
-        "job_id",
-        sqlite_where=text("finished_at IS NOT NULL"),
-        postgresql_where=text("finished_at IS NOT NULL"),
-    ),
-    Index(
-        "ix_jobs_open_by_service",
-        "service",
-        "state",
-        "job_id",
-        sqlite_where=text("finished_at IS NULL"),
-        postgresql_where=text("finished_at IS NULL"),
-    ),
-    Index(
-        "ix_jobs_open_by_state",
-        "state",
-        "job_id",
-        sqlite_where=text("finished_at IS NULL"),
-        postgresql_where=text("finished_at IS NULL"),
-    ),
-    Index(
-        "ix_jobs_submitted_by_service",
-        "service",
-        "job_id",
-        sqlite_where=text("state = 'submitted'"),
-        postgresql_where=text("state = 'submitted'"),
-    ),
+    Index("ix_jobs_ended_by_service", "service", "state", "job_id", **where("finished_at IS NOT NULL")),
+    Index("ix_jobs_ended_by_state", "state", "job_id", **where("finished_at IS NOT NULL")),
+    Index("ix_jobs_open_by_service", "service", "state", "job_id", **where("finished_at IS NULL")),
+    Index("ix_jobs_open_by_state", "state", "job_id", **where("finished_at IS NULL")),
+    Index("ix_jobs_submitted_by_service", "service", "job_id", **where("state = 'submitted'")),
     Index(
         "ix_jobs_claimable",
         text("priority DESC"),
         "job_id",
-        sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
-        postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
+        **where("state = 'submitted' AND missing_files IS NULL"),
     ),
     # In a queue that is longer than one look at it: the most urgent jobs of each account.
     Index(
@@ -133,56 +99,26 @@ jobs = Table(
         "account_id",
         text("priority DESC"),
         "job_id",
-        sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
-        postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
+        **where("state = 'submitted' AND missing_files IS NULL"),
     ),
     Index(
         "ix_jobs_waiting_for_models",
         "service",
         "model",
-        sqlite_where=text(
-            "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
-        ),
-        postgresql_where=text(
+        **where(
             "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
         ),
     ),
-    Index(
-        "ix_jobs_running_by_account",
-        "account_id",
-        sqlite_where=text("state = 'running'"),
-        postgresql_where=text("state = 'running'"),
-    ),
-    Index(
-        "ix_jobs_running_by_miner",
-        "lease_miner_id",
-        sqlite_where=text("state = 'running'"),
-        postgresql_where=text("state = 'running'"),
-    ),
+    Index("ix_jobs_running_by_account", "account_id", **where("state = 'running'")),
+    Index("ix_jobs_running_by_miner", "lease_miner_id", **where("state = 'running'")),
     Index(
         "ix_jobs_waiting_for_files",
         "created_at",
-        sqlite_where=text("state = 'submitted' AND missing_files IS NOT NULL"),
-        postgresql_where=text("state = 'submitted' AND missing_files IS NOT NULL"),
+        **where("state = 'submitted' AND missing_files IS NOT NULL"),
     ),
-    Index(
-        "ix_jobs_bound",
-        "offer_id",
-        sqlite_where=text("state = 'submitted' AND offer_id IS NOT NULL"),
-        postgresql_where=text("state = 'submitted' AND offer_id IS NOT NULL"),
-    ),
-    Index(
-        "ix_jobs_lease_expiry",
-        "lease_expires_at",
-        sqlite_where=text("state = 'running'"),
-        postgresql_where=text("state = 'running'"),
-    ),
-    Index(
-        "ix_jobs_leased_by",
-        "lease_miner_id",
-        sqlite_where=text("lease_miner_id IS NOT NULL"),
-        postgresql_where=text("lease_miner_id IS NOT NULL"),
-    ),
+    Index("ix_jobs_bound", "offer_id", **where("state = 'submitted' AND offer_id IS NOT NULL")),
+    Index("ix_jobs_lease_expiry", "lease_expires_at", **where("state = 'running'")),
+    Index("ix_jobs_leased_by", "lease_miner_id", **where("lease_miner_id IS NOT NULL")),
 )
 
 # How many jobs of an account and service are in each state, so that nobody has to count them.
@@ -193,13 +129,7 @@ job_counts = Table(
     Column("service", String(64), primary_key=True),
     Column("state", String(16), primary_key=True),
     Column("count", BigInteger, nullable=False),
-    Index(
-        "ix_job_counts_waiting",
-        "service",
-        "account_id",
-        sqlite_where=text("state = 'submitted' AND count > 0"),
-        postgresql_where=text("state = 'submitted' AND count > 0"),
-    ),
+    Index("ix_job_counts_waiting", "service", "account_id", **where("state = 'submitted' AND count > 0")),
 )
 
 runs = Table(
@@ -255,19 +185,7 @@ events = Table(
     Column("data", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Index("ix_events_account", "account_id", "seq"),
-    Index(
-        "ix_events_miner",
-        "miner_id",
-        "seq",
-        sqlite_where=text("miner_id IS NOT NULL"),
-        postgresql_where=text("miner_id IS NOT NULL"),
-    ),
-    Index(
-        "ix_events_job",
-        "job_id",
-        "seq",
-        sqlite_where=text("job_id IS NOT NULL"),
-        postgresql_where=text("job_id IS NOT NULL"),
-    ),
-    sqlite_autoincrement=True,  # a number is never given twice, even when the newest rows have been pruned
+    Index("ix_events_miner", "miner_id", "seq", **where("miner_id IS NOT NULL")),
+    Index("ix_events_job", "job_id", "seq", **where("job_id IS NOT NULL")),
+    **NEVER_REUSED,
 )

@@ -13,10 +13,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata
+from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata, where
 
 # Leaves of the log that have no number yet: written with what they are about, numbered in batches soon after.
 log_queue = Table(
@@ -55,12 +54,7 @@ log_checkpoints = Table(
     Column("note", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("cosigned", Integer, nullable=False),
-    Index(
-        "ix_log_checkpoints_cosigned",
-        "size",
-        sqlite_where=text("cosigned > 0"),
-        postgresql_where=text("cosigned > 0"),
-    ),
+    Index("ix_log_checkpoints_cosigned", "size", **where("cosigned > 0")),
 )
 
 log_cosignatures = Table(

@@ -13,10 +13,9 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import metadata, where
 
 # Prices of miners for jobs of a type or name. `kind` is the type in the spelling in which it is compared; `service` is set for
 # standing offers, which follow from a miner's configured prices and have neither a limit nor an end.
@@ -39,33 +38,10 @@ offers = Table(
     CheckConstraint("jobs_left >= 0 AND jobs_left <= max_jobs", name="ck_offers_jobs_left"),
     UniqueConstraint("miner_id", "service", name="uq_offers_standing"),
     Index("ix_offers_miner", "miner_id", "offer_id"),
-    Index(
-        "ix_offers_open_of_miner",
-        "miner_id",
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
-    Index(
-        "ix_offers_cheapest",
-        "price",
-        "offer_id",
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
-    Index(
-        "ix_offers_cheapest_of_kind",
-        "kind",
-        "price",
-        "offer_id",
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
-    Index(
-        "ix_offers_expiry",
-        "expires_at",
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
+    Index("ix_offers_open_of_miner", "miner_id", **where("state = 'active'")),
+    Index("ix_offers_cheapest", "price", "offer_id", **where("state = 'active'")),
+    Index("ix_offers_cheapest_of_kind", "kind", "price", "offer_id", **where("state = 'active'")),
+    Index("ix_offers_expiry", "expires_at", **where("state = 'active'")),
 )
 
 # What came of each miner's work so far, and how much speaks for and against it (core/market/reputation.py).

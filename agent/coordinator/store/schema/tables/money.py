@@ -12,10 +12,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import metadata, where
 from agent.core.market.ledger import MAX_UNITS
 
 
@@ -43,13 +42,7 @@ transactions = Table(
     Column("settled_at", Float, nullable=True),
     _within_bounds("transactions", "held", "paid", "fee"),
     Index("ix_transactions_account", "account_id", "tx_id"),
-    Index(
-        "ix_transactions_miner",
-        "miner_id",
-        "tx_id",
-        sqlite_where=text("miner_id IS NOT NULL"),
-        postgresql_where=text("miner_id IS NOT NULL"),
-    ),
+    Index("ix_transactions_miner", "miner_id", "tx_id", **where("miner_id IS NOT NULL")),
 )
 
 # The same in double entry: each transaction has one or two entries (hold and settlement), and each sums to zero.

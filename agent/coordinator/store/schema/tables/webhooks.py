@@ -11,10 +11,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import metadata, where
 
 # What messages to an account's webhooks are signed with. These secrets must be known in full to sign with them.
 webhook_secrets = Table(
@@ -45,26 +44,9 @@ webhook_deliveries = Table(
     Column("last_status", Integer, nullable=True),
     Column("last_error", Text, nullable=True),
     Column("finished_at", Float, nullable=True),
-    Index(
-        "ix_webhook_deliveries_due",
-        "next_attempt_at",
-        "account_id",
-        "lane",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
-    Index(
-        "ix_webhook_deliveries_lane",
-        "lane",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
-    Index(
-        "ix_webhook_deliveries_finished",
-        "finished_at",
-        sqlite_where=text("finished_at IS NOT NULL"),
-        postgresql_where=text("finished_at IS NOT NULL"),
-    ),
+    Index("ix_webhook_deliveries_due", "next_attempt_at", "account_id", "lane", **where("state = 'pending'")),
+    Index("ix_webhook_deliveries_lane", "lane", **where("state = 'pending'")),
+    Index("ix_webhook_deliveries_finished", "finished_at", **where("finished_at IS NOT NULL")),
 )
 
 # Addresses that answered 410: jobs from before that send nothing there any more.
