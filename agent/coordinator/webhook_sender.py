@@ -31,7 +31,7 @@ from agent.coordinator.store import webhooks as store
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import ServiceUnavailable
-from agent.core.webhooks import DeliveryState, asked_pause, next_attempt, state_after
+from agent.core.webhooks import DeliveryState, next_attempt, requested_pause, state_after
 from agent.fault_points import reach
 from agent.network import GuardedBackend, HostError, Network, internet
 from agent.settings import WebhookSettings
@@ -241,7 +241,7 @@ class WebhookSender:
                 told = {name.lower(): value for name, value in response.headers}
                 retry_after = told.get(b"retry-after", b"").decode("latin-1") or None
                 return Answer(
-                    response.status, asked_pause(retry_after, self._clock()), _fault(response.status)
+                    response.status, requested_pause(retry_after, self._clock()), _fault(response.status)
                 )
         except HostError as error:
             return Answer(error=str(error))

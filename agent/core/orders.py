@@ -1,4 +1,4 @@
-"""What owners order their miners to do, and which order makes which former one useless."""
+"""What owners order their miners to do, and which order replaces an earlier one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class OrderKind(StrEnum):
-    """What a miner can be ordered to do."""
+    """The kinds of orders."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -18,7 +18,7 @@ class OrderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order: about one GPU (by its uuid) or the whole miner, or about a model. `seconds` is how long a pause lasts."""
+    """An order that concerns one GPU (by its UUID), the whole miner, or a model. `seconds` is how long a pause lasts."""
 
     kind: OrderKind
     gpu: str | None = None
@@ -26,7 +26,7 @@ class Order:
     model: str | None = None
 
     def replaces(self, former: Order) -> bool:
-        """Whether both are about the same thing: then the former one need not be obeyed any more."""
+        """Return whether this order makes an earlier one obsolete, because both concern the same GPU or model."""
         same = (self.gpu, self.model) == (former.gpu, former.model)
         return same and (self.kind in _PAUSES) == (former.kind in _PAUSES)
 

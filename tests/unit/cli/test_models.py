@@ -255,7 +255,7 @@ def test_a_broken_catalogue_of_the_owner_is_named(run: Any, place: Path) -> None
     (place / "data").mkdir()
     for text, words in (
         ("[[models", "cannot be read"),
-        ("[[models]]\nname = '../x'\n", "is wrong at models.0.name"),
+        ("[[models]]\nname = '../x'\n", "is invalid at models.0.name"),
     ):
         (place / "data" / "models.toml").write_text(text)
         done = run("models", "list")

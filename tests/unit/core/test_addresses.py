@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.values.addresses import AddressFault, fault_of, is_host, may_connect
+from agent.core.values.addresses import AddressRefusal, is_host, may_connect, refusal_of
 
 PUBLIC = [
     "1.1.1.1",
@@ -104,25 +104,25 @@ def test_no_address_of_a_private_network_gets_through(network: str, host: int):
         ("https://example.com/x", None),
         ("https://example.com:8443/x", None),
         ("https://8.8.8.8/x", None),
-        ("http://example.com/x", AddressFault.SCHEME),
-        ("file:///etc/passwd", AddressFault.SCHEME),
-        ("https:///x", AddressFault.SCHEME),
-        ("https://[::1", AddressFault.NOT_A_URL),
-        ("https://example.com:99999/", AddressFault.NOT_A_URL),
-        ("https://me@example.com/", AddressFault.LOGIN),
-        ("https://example.com:25/", AddressFault.PORT),
-        ("https://10.0.0.1/", AddressFault.PRIVATE),
-        ("https://LOCALHOST/", AddressFault.PRIVATE),
-        ("https://metadata.google.internal/", AddressFault.PRIVATE),
+        ("http://example.com/x", AddressRefusal.SCHEME),
+        ("file:///etc/passwd", AddressRefusal.SCHEME),
+        ("https:///x", AddressRefusal.SCHEME),
+        ("https://[::1", AddressRefusal.NOT_A_URL),
+        ("https://example.com:99999/", AddressRefusal.NOT_A_URL),
+        ("https://me@example.com/", AddressRefusal.LOGIN),
+        ("https://example.com:25/", AddressRefusal.PORT),
+        ("https://10.0.0.1/", AddressRefusal.PRIVATE),
+        ("https://LOCALHOST/", AddressRefusal.PRIVATE),
+        ("https://metadata.google.internal/", AddressRefusal.PRIVATE),
     ],
 )
-def test_a_url_is_judged_before_anything_is_connected(url: str, fault: AddressFault | None) -> None:
-    assert fault_of(url) is fault
+def test_a_url_is_judged_before_anything_is_connected(url: str, fault: AddressRefusal | None) -> None:
+    assert refusal_of(url) is fault
 
 
 def test_what_the_owner_allows_is_allowed() -> None:
-    assert fault_of("http://127.0.0.1:8000/", allow_http=True, allow_private=True) is None
-    assert fault_of("http://127.0.0.1:8000/", allow_http=True) is AddressFault.PRIVATE
+    assert refusal_of("http://127.0.0.1:8000/", allow_http=True, allow_private=True) is None
+    assert refusal_of("http://127.0.0.1:8000/", allow_http=True) is AddressRefusal.PRIVATE
 
 
 @pytest.mark.parametrize(

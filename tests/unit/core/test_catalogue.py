@@ -51,7 +51,7 @@ def test_sizes_are_bytes_written_as_numbers_or_quantities():
 
 def test_a_model_may_do_with_less_gpu_memory_than_it_likes():
     assert parse_one(vram="8Gi", vram_min="3Gi").vram_min == 3 * 2**30
-    with pytest.raises(ConfigurationError, match="vram_min is more than vram"):
+    with pytest.raises(ConfigurationError, match="vram_min is larger than vram"):
         parse_one(vram="1Gi", vram_min="2Gi")
 
 
@@ -73,7 +73,7 @@ def test_every_fault_is_named_with_its_place():
 
 
 def test_two_entries_of_one_name_are_refused():
-    with pytest.raises(ConfigurationError, match=r"names 'tiny\.en' twice"):
+    with pytest.raises(ConfigurationError, match=r"contains 'tiny\.en' twice"):
         parse_catalogue({"models": [ENTRY, ENTRY]})
 
 
@@ -105,8 +105,8 @@ def test_an_entry_can_be_fetched_from_a_repository_or_as_files_but_not_from_a_di
     [
         ({"path": "/srv/model"}, "leave out repository and files"),
         ({"path": "relative", "repository": None}, r"models\.0\.path"),
-        ({"repository": None, "patterns": ["*.gguf"]}, "there is none"),
-        ({"repository": None, "revision": "main"}, "there is none"),
+        ({"repository": None, "patterns": ["*.gguf"]}, "need a repository"),
+        ({"repository": None, "revision": "main"}, "need a repository"),
         ({"repository": "../../etc"}, r"models\.0\.repository"),
         ({"revision": "a b"}, r"models\.0\.revision"),
         ({"patterns": []}, r"models\.0\.patterns"),
@@ -157,5 +157,7 @@ def test_an_owner_s_entry_wins_over_the_shipped_one(tmp_path: Path):
     assert (merged["tiny.en"].description, merged["tiny.en"].path) == ("Mine.", "/srv/model")
     assert load_catalogue()["tiny.en"].path is None
     (tmp_path / "models.toml").write_text("[[models]]\nname = 'x'\n")
-    with pytest.raises(ConfigurationError, match=rf"{tmp_path}/models\.toml is wrong at models\.0\.service"):
+    with pytest.raises(
+        ConfigurationError, match=rf"{tmp_path}/models\.toml is invalid at models\.0\.service"
+    ):
         load_catalogue(tmp_path)

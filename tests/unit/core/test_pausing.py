@@ -19,35 +19,37 @@ def causes(watch: GpuWatch, rules: Rules) -> list[Cause]:
 def test_heat_pauses_above_the_limit_until_it_was_below_the_margin_for_the_hold_time() -> None:
     """Readings around the limit change nothing while the card is still warm."""
     rules = Rules(max_temperature=80, temperature_margin=5, hold_seconds=HOLD)
-    watch = GpuWatch().look(Reading(temperature=80), rules, 0)
+    watch = GpuWatch().update(Reading(temperature=80), rules, 0)
     assert causes(watch, rules) == []
     for now, degrees in enumerate((81, 79, 76, 81, 76)):
-        watch = watch.look(Reading(temperature=degrees), rules, now)
+        watch = watch.update(Reading(temperature=degrees), rules, now)
         assert causes(watch, rules) == [Cause.TEMPERATURE]
-    watch = watch.look(Reading(temperature=75), rules, 5 + HOLD - 2)
+    watch = watch.update(Reading(temperature=75), rules, 5 + HOLD - 2)
     assert causes(watch, rules) == [Cause.TEMPERATURE]
-    watch = watch.look(Reading(temperature=76), rules, 5 + HOLD - 1)  # warm again: the hold time begins anew
-    watch = watch.look(Reading(temperature=60), rules, 5 + 2 * HOLD - 2)
+    watch = watch.update(
+        Reading(temperature=76), rules, 5 + HOLD - 1
+    )  # warm again: the hold time begins anew
+    watch = watch.update(Reading(temperature=60), rules, 5 + 2 * HOLD - 2)
     assert causes(watch, rules) == [Cause.TEMPERATURE]
-    assert causes(watch.look(Reading(temperature=60), rules, 5 + 2 * HOLD), rules) == []
+    assert causes(watch.update(Reading(temperature=60), rules, 5 + 2 * HOLD), rules) == []
 
 
 def test_power_pauses_likewise_and_a_card_that_does_not_tell_is_not_paused() -> None:
     rules = Rules(max_power=300, power_margin=20, max_temperature=80, hold_seconds=0)
-    watch = GpuWatch().look(Reading(power=301), rules, 0)
+    watch = GpuWatch().update(Reading(power=301), rules, 0)
     assert [pause.words(0) for pause in watch.pauses(rules)] == ["for the power (limit 300 W)"]
-    assert causes(watch.look(Reading(power=281), rules, 1), rules) == [Cause.POWER]
-    assert causes(watch.look(Reading(power=280), rules, 1), rules) == []
-    assert causes(GpuWatch().look(Reading(), rules, 0), rules) == []
+    assert causes(watch.update(Reading(power=281), rules, 1), rules) == [Cause.POWER]
+    assert causes(watch.update(Reading(power=280), rules, 1), rules) == []
+    assert causes(GpuWatch().update(Reading(), rules, 0), rules) == []
 
 
 def test_another_program_that_computes_pauses_at_once_and_the_gpu_is_free_only_after_the_hold_time() -> None:
     rules = Rules(other_programs=True, hold_seconds=HOLD)
-    watch = GpuWatch().look(Reading(others=1, working=True), rules, 0)
+    watch = GpuWatch().update(Reading(others=1, working=True), rules, 0)
     assert causes(watch, rules) == [Cause.PROGRAM]
-    assert causes(watch.look(Reading(), rules, HOLD - 1), rules) == [Cause.PROGRAM]
-    assert causes(watch.look(Reading(), rules, HOLD), rules) == []
-    assert causes(GpuWatch().look(Reading(others=1), Rules(), 0), Rules()) == []
+    assert causes(watch.update(Reading(), rules, HOLD - 1), rules) == [Cause.PROGRAM]
+    assert causes(watch.update(Reading(), rules, HOLD), rules) == []
+    assert causes(GpuWatch().update(Reading(others=1), Rules(), 0), Rules()) == []
 
 
 def test_a_program_that_only_draws_counts_when_it_keeps_the_gpu_busy_and_nothing_of_ours_works_there() -> (
@@ -55,15 +57,15 @@ def test_a_program_that_only_draws_counts_when_it_keeps_the_gpu_busy_and_nothing
 ):
     """A moved window is over before it counts; our own work never does."""
     rules = Rules(other_programs=True, other_utilization=25, hold_seconds=HOLD)
-    watch = GpuWatch().look(Reading(utilization=90), rules, 0)
-    watch = watch.look(Reading(utilization=10), rules, ONSET_SECONDS - 1)
-    watch = watch.look(Reading(utilization=90), rules, ONSET_SECONDS)
+    watch = GpuWatch().update(Reading(utilization=90), rules, 0)
+    watch = watch.update(Reading(utilization=10), rules, ONSET_SECONDS - 1)
+    watch = watch.update(Reading(utilization=90), rules, ONSET_SECONDS)
     assert causes(watch, rules) == []
-    watch = watch.look(Reading(utilization=25), rules, 2 * ONSET_SECONDS)
+    watch = watch.update(Reading(utilization=25), rules, 2 * ONSET_SECONDS)
     assert causes(watch, rules) == [Cause.PROGRAM]
     watch = GpuWatch()
     for now in range(0, 100, 5):
-        watch = watch.look(Reading(utilization=99, working=True), rules, now)
+        watch = watch.update(Reading(utilization=99, working=True), rules, now)
     assert causes(watch, rules) == []
 
 
@@ -104,5 +106,5 @@ def test_lengths_of_time_are_read_and_shown(text: str, seconds: float, shown: st
 
 @pytest.mark.parametrize("text", ["", "soon", "0", "-1h", "1.5h", "2h3d", "400d", "1h 30m"])
 def test_what_is_no_length_of_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no length of time; write it like"):
+    with pytest.raises(ValueError, match="is not a duration; write it like"):
         parse_duration(text)

@@ -39,14 +39,14 @@ def test_what_is_written_is_understood(text: str, days: set[int], begin: int, en
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("Mon-Fri 9-18", 'is no time of the week; write it like "Mon-Fri 09:00-18:00"'),
-        ("", "is no time of the week"),
-        ("Mo 09:00-18:00", "names the days 'Mo'; days are Mon, Tue"),
-        ("Mon-Fry 09:00-18:00", "names the days 'Mon-Fry'"),
-        ("09:00-25:00", "names 25:00, which no clock shows"),
-        ("09:60-10:00", "names 09:60, which no clock shows"),
-        ("09:00-09:00", "has no length; a whole day is 00:00-24:00"),
-        ("24:00-06:00", "has no length"),
+        ("Mon-Fri 9-18", 'is not a time of the week; write it like "Mon-Fri 09:00-18:00"'),
+        ("", "is not a time of the week"),
+        ("Mo 09:00-18:00", "contains the unknown days 'Mo'; days are Mon, Tue"),
+        ("Mon-Fry 09:00-18:00", "contains the unknown days 'Mon-Fry'"),
+        ("09:00-25:00", "contains 25:00, which is not a time of day"),
+        ("09:60-10:00", "contains 09:60, which is not a time of day"),
+        ("09:00-09:00", "is empty; write a whole day as 00:00-24:00"),
+        ("24:00-06:00", "is empty"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_fits(text: str, words: str) -> None:

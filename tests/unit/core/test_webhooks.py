@@ -12,10 +12,10 @@ from agent.core.jobs import Failure, Job, JobState
 from agent.core.webhooks import (
     LONGEST_PAUSE,
     DeliveryState,
-    asked_pause,
     lane,
     message,
     next_attempt,
+    requested_pause,
     state_after,
     webhook_id,
 )
@@ -55,7 +55,7 @@ def test_a_pause_is_never_shorter_than_planned_nor_longer_than_a_day_for_the_ask
     ],
 )
 def test_retry_after_is_read_as_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert asked_pause(header, now=1000.0) == seconds
+    assert requested_pause(header, now=1000.0) == seconds
 
 
 @pytest.mark.parametrize(
