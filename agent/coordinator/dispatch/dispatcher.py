@@ -1,6 +1,6 @@
 """Matches waiting jobs with miners that have free capacity.
 
-Whenever a job becomes claimable or a port gets room, one transaction claims jobs for all ports at once, and each lease is
+Whenever a job becomes claimable or capacity becomes free, one transaction claims jobs for all ports at once, and each lease is
 pushed to its miner. A lease that cannot be delivered is released, which costs the job no attempt.
 """
 
@@ -14,10 +14,10 @@ import structlog
 
 from agent.coordinator.dispatch.claims import Assignment, Tolerated, claim, release_undelivered
 from agent.coordinator.dispatch.port import Port
-from agent.coordinator.measures import CLAIMED, PICKUP_SECONDS
+from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store.database import Database
 from agent.core.errors import ApiError, StaleSession
-from agent.measures import Meter
+from agent.metrics import Meter
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ class Dispatcher:
         self._cancellations: dict[str, list[tuple[str, int]]] = {}
         self._heartbeats_due: set[str] = set()
         self._running = False
-        self._room_changed = False
+        self._capacity_changed = False
 
     @property
     def alive(self) -> bool:
@@ -78,8 +78,8 @@ class Dispatcher:
         if port.miner_id in self._heartbeats_due:
             self._heartbeats_due.discard(port.miner_id)
             port.heartbeat()
-        if port.room:
-            self.room_made()
+        if port.free:
+            self.capacity_freed()
 
     def detach(self, port: Port) -> None:
         """Remove a port. The port that it replaced serves again if it is still connected."""
@@ -90,7 +90,7 @@ class Dispatcher:
             del self._ports[port.miner_id]
             if superseded:
                 self._ports[port.miner_id] = superseded.pop()
-                self.room_made()
+                self.capacity_freed()
         if not superseded:
             self._superseded.pop(port.miner_id, None)
 
@@ -114,9 +114,9 @@ class Dispatcher:
         self._pending = True
         self._wake.set()
 
-    def room_made(self) -> None:
-        """Claim jobs soon if any may be waiting, because a port has got room."""
-        self._room_changed = True
+    def capacity_freed(self) -> None:
+        """Claim jobs soon if any may be waiting, because capacity has become free."""
+        self._capacity_changed = True
         if self._pending:
             self._wake.set()
 
@@ -131,7 +131,7 @@ class Dispatcher:
         del cancellations[:-CANCELLATIONS_LIMIT]
 
     def ask_for_heartbeat(self, miner_id: str) -> None:
-        """Request a heartbeat from a miner, whose answer carries its orders: now, or when it connects next."""
+        """Request a heartbeat from a miner, whose answer carries its commands: now, or when it connects next."""
         port = self._ports.get(miner_id)
         if port is not None:
             port.heartbeat()
@@ -156,17 +156,17 @@ class Dispatcher:
             self._running = False
 
     async def _round(self) -> None:
-        ports = {port.miner_id: port for port in self._ports.values() if port.room}
+        ports = {port.miner_id: port for port in self._ports.values() if port.free}
         if not ports:
             return
         candidates = [port.candidate() for port in ports.values()]
         # Cleared before the claim, so that a job which arrives meanwhile starts another round.
-        self._pending = self._room_changed = False
+        self._pending = self._capacity_changed = False
         assignments, left = await self._database.write(
             claim, candidates, self._clock(), self._lease_seconds, self._tolerated
         )
         self._pending = self._pending or left
-        if self._pending and self._room_changed:  # a port got room while the claim was under way
+        if self._pending and self._capacity_changed:  # capacity became free while the claim was under way
             self._wake.set()
         if not assignments:
             return
@@ -174,7 +174,7 @@ class Dispatcher:
         if undelivered:
             await self._database.write(release_undelivered, undelivered, self._clock())
             self._pending = True
-        if self._pending and any(port.room for port in self._ports.values()):
+        if self._pending and any(port.free for port in self._ports.values()):
             self._wake.set()
 
     def _deliver(self, ports: Mapping[str, Port], assignment: Assignment) -> bool:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from agent.core.errors import ApiError
-from agent.core.matching import Batch, Candidate, Room, ServiceOffer
+from agent.core.matching import Batch, Candidate, FreeCapacity, ServiceOffer
 from agent.core.values.quantities import parse_money
 
 LeaseMessage = Mapping[str, Any]
@@ -18,7 +18,7 @@ class Port:
     """One connection of a miner that can take leases.
 
     `deliver` sends a lease and returns whether it succeeded; `cancelled` notifies the miner that a lease is void; `heartbeat`
-    requests a heartbeat, because orders are waiting; `close` ends the connection with the reason why its session is invalid.
+    requests a heartbeat, because commands are waiting; `close` ends the connection with the reason why its session is invalid.
     """
 
     def __init__(
@@ -39,23 +39,25 @@ class Port:
         self.heartbeat = heartbeat
         self.close = close
         self.capabilities = capabilities
-        self.room = Room(0, {}, {})
+        self.free = FreeCapacity(0, {}, {})
         self._sent = 0
         self._in_transit: deque[tuple[int, Batch]] = deque()
 
-    def set_room(self, slots: int, seats: Mapping[Batch, int], received: int) -> None:
-        """Set the room that the miner reported after receiving `received` leases of this port, less leases in transit."""
+    def set_free(self, slots: int, batch_capacity: Mapping[Batch, int], received: int) -> None:
+        """Set the free capacity that the miner reported after `received` leases of this port, less leases in transit."""
         while self._in_transit and self._in_transit[0][0] <= received:
             self._in_transit.popleft()
         offers = self.capabilities["services"].items()
-        self.room = Room(slots, seats, {service: offer["concurrency"] for service, offer in offers})
+        self.free = FreeCapacity(
+            slots, batch_capacity, {service: offer["concurrency"] for service, offer in offers}
+        )
         for _, (service, model) in self._in_transit:
-            self.room.take(service, model)
+            self.free.reserve(service, model)
 
     def give(self, lease: LeaseMessage) -> bool:
-        """Deliver a lease. Return False if there is no room for it, or the connection accepts no more."""
+        """Deliver a lease. Return False if there is no capacity for it, or the connection accepts no more."""
         batch = (lease["service"], lease["spec"]["model"])
-        if not self.room.take(*batch) or not self.deliver(lease):
+        if not self.free.reserve(*batch) or not self.deliver(lease):
             return False
         self._sent += 1
         self._in_transit.append((self._sent, batch))
@@ -63,8 +65,10 @@ class Port:
 
     def candidate(self) -> Candidate:
         """Return the miner as the matching sees it."""
-        room = self.room
-        return candidate_of(self.miner_id, self.session, room.slots, self.capabilities, dict(room.seats))
+        free = self.free
+        return candidate_of(
+            self.miner_id, self.session, free.slots, self.capabilities, dict(free.batch_capacity)
+        )
 
 
 def candidate_of(
@@ -72,7 +76,7 @@ def candidate_of(
     session: int,
     slots: int,
     capabilities: Mapping[str, Any],
-    seats: Mapping[Batch, int] | None = None,
+    batch_capacity: Mapping[Batch, int] | None = None,
 ) -> Candidate:
     """Return a miner as the matching sees it, from its capabilities on the wire."""
     services = {
@@ -81,7 +85,7 @@ def candidate_of(
             models=frozenset(offer["models"]),
             loaded=frozenset(offer["loaded"]),
             downloadable=offer["downloadable"],
-            withheld=frozenset(offer["withheld"]),
+            unavailable_models=frozenset(offer["unavailable_models"]),
             concurrency=offer["concurrency"],
         )
         for service, offer in capabilities["services"].items()
@@ -95,5 +99,5 @@ def candidate_of(
         memory=capabilities["memory"],
         gpus=len(capabilities["gpus"]),
         capacity=capabilities["slots"] * max((offer.concurrency for offer in services.values()), default=1),
-        seats=seats or {},
+        batch_capacity=batch_capacity or {},
     )

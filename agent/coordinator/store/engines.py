@@ -8,7 +8,7 @@ from pathlib import Path
 from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase, reading, sqlite_path
-from agent.measures import Meter
+from agent.metrics import Meter
 from agent.settings import DatabaseSettings
 
 

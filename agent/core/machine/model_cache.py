@@ -31,14 +31,16 @@ class StoredModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class EvictionPlan:
     """The models to remove for another one. If bytes are `lacking`, no removal would free enough."""
 
     removals: tuple[str, ...] = ()
     lacking: int = 0
 
 
-def make_room(stored: Sequence[StoredModel], needed: int, *, quota: int | None, free: int) -> Room:
+def plan_evictions(
+    stored: Sequence[StoredModel], needed: int, *, quota: int | None, free: int
+) -> EvictionPlan:
     """Choose the models to remove for `needed` more bytes, given the stored models, their quota and the disk's `free` bytes.
 
     Without a quota no model is removed. No model is removed if that does not help, or if it is not necessary.
@@ -47,7 +49,7 @@ def make_room(stored: Sequence[StoredModel], needed: int, *, quota: int | None, 
     if quota is not None:
         over = max(over, sum(model.size for model in stored) + needed - quota)
     if over <= 0:
-        return Room()
+        return EvictionPlan()
     candidates = [] if quota is None else sorted(
         (model for model in stored if model.removable), key=lambda model: model.last_used
     )  # fmt: skip
@@ -59,9 +61,9 @@ def make_room(stored: Sequence[StoredModel], needed: int, *, quota: int | None, 
         chosen.append(model)
         gained += model.size
     if gained < over:
-        return Room(lacking=over - gained)
+        return EvictionPlan(lacking=over - gained)
     for model in reversed(chosen[:]):  # a large model chosen late may make smaller ones unnecessary
         if gained - model.size >= over:
             chosen.remove(model)
             gained -= model.size
-    return Room(tuple(model.name for model in chosen))
+    return EvictionPlan(tuple(model.name for model in chosen))

@@ -14,7 +14,7 @@ from support.jobs import submit
 from support.server import Served
 
 
-def test_a_submitted_job_costs_one_claim_even_if_the_miner_has_room_for_more(
+def test_a_submitted_job_costs_one_claim_even_if_the_miner_has_capacity_left(
     client: httpx.Client, served: Served, miner: ScriptedMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The dispatcher is woken once: the claim follows the insertion in the queue of writes, so it finds the job."""
@@ -40,7 +40,7 @@ def test_a_submitted_job_costs_one_claim_even_if_the_miner_has_room_for_more(
         close=lambda _: None,
         capabilities=capabilities(),
     )
-    port.set_room(4, {}, 0)
+    port.set_free(4, {}, 0)
 
     async def settled(context: Any) -> None:
         await context.database.write(lambda _: None)

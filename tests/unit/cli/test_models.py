@@ -224,7 +224,7 @@ def test_adding_leaves_what_the_owner_wrote(run: Any, place: Path) -> None:
     assert file.read_text().startswith("# My notes.\n\n[[models]]\n")
     assert listed(run, "other")["kind"] == "adapter"
     again = run("models", "add", "chatty", *words)
-    assert (again.code, "names 'chatty' twice" in again.err) == (1, True)
+    assert (again.code, "contains 'chatty' twice" in again.err) == (1, True)
 
 
 @pytest.mark.parametrize(
