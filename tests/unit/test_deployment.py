@@ -57,7 +57,7 @@ def composed(profile: str) -> dict[str, Any]:
     return read
 
 
-def test_the_image_is_clean() -> None:
+def test_hadolint_accepts_the_image() -> None:
     """Hadolint has nothing to say; each exception in the file says why."""
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
@@ -78,7 +78,7 @@ def test_the_image_has_the_version_of_the_program() -> None:
     assert used == {f"aitbc-agent:{project['version']}"}
 
 
-def test_the_image_gets_the_dependencies_of_the_chosen_extras() -> None:
+def test_the_image_installs_the_dependencies_of_the_chosen_extras() -> None:
     """Extras of extras are followed, our own distributions left out, and an unknown one is named."""
 
     def requirements(extras: str) -> subprocess.CompletedProcess[str]:
@@ -146,7 +146,7 @@ def test_a_pod_has_time_to_drain() -> None:
     assert coordinator["terminationGracePeriodSeconds"] >= pause + 15
 
 
-def test_miners_are_where_the_cards_are() -> None:
+def test_a_miner_runs_on_each_node_with_gpus() -> None:
     """One on each node that has cards, also on those that take nothing else."""
     (miner,) = [
         document for document in documents(KUBERNETES / "miner.yaml") if document["kind"] == "DaemonSet"
@@ -157,7 +157,7 @@ def test_miners_are_where_the_cards_are() -> None:
 
 
 @pytest.mark.parametrize("profile", ["standalone", "network"])
-def test_compose_takes_the_file(profile: str) -> None:
+def test_compose_accepts_the_file(profile: str) -> None:
     """Not root by the image, read-only, without capabilities, and with time to drain; only loopback is published."""
     services = composed(profile)["services"]
     assert set(services) == {"standalone": {"agent"}, "network": {"coordinator", "miner"}}[profile]
@@ -173,7 +173,7 @@ def test_compose_takes_the_file(profile: str) -> None:
 
 
 @pytest.mark.parametrize("file", [COMPOSE, *FILES], ids=lambda file: file.name)
-def test_no_wall_of_the_runtime_is_taken_away(file: Path) -> None:
+def test_no_protection_of_the_container_runtime_is_disabled(file: Path) -> None:
     """The runtime's filters and masks hold; a filter that is named lies beside the file."""
     text = file.read_text(encoding="utf-8")
     assert not re.search(r"unconfined|unmasked|privileged: true", text, re.IGNORECASE)
@@ -183,7 +183,7 @@ def test_no_wall_of_the_runtime_is_taken_away(file: Path) -> None:
         )
 
 
-def test_the_settings_that_are_set_exist() -> None:
+def test_every_setting_in_the_files_exists() -> None:
     """In the image, for Compose and for Kubernetes."""
     known = {f"AITBC_{key.replace('.', '__').upper()}" for key in known_keys()} | {"AITBC_IMAGE"}
     texts = [

@@ -106,17 +106,19 @@ def contracts() -> list[dict[str, Any]]:
     return found
 
 
-def test_the_packages_keep_all_rules(copied: Path) -> None:
+def test_the_packages_keep_every_contract(copied: Path) -> None:
     assert broken(copied) == set()
 
 
 @pytest.mark.parametrize(("contract", "file", "breach"), BREACHES)
-def test_a_breach_breaks_its_rule_and_no_other(copied: Path, contract: str, file: str, breach: str) -> None:
+def test_a_breach_breaks_its_contract_and_no_other(
+    copied: Path, contract: str, file: str, breach: str
+) -> None:
     with planted(copied / file, breach):
         assert broken(copied) == {contract}
 
 
-def test_each_rule_has_a_planted_breach() -> None:
+def test_every_contract_has_a_planted_breach() -> None:
     """A new contract is not trusted before it was seen to break."""
     assert {contract["name"] for contract in contracts()} == {contract for contract, _, _ in BREACHES}
 
@@ -131,7 +133,7 @@ def test_each_rule_has_a_planted_breach() -> None:
         ),
     ],
 )
-def test_a_rule_with_one_door_speaks_of_every_module_but_the_door(contract: str, doors: set[str]) -> None:
+def test_a_contract_with_one_exception_covers_every_other_module(contract: str, doors: set[str]) -> None:
     """The rule lists the modules that it binds, so a new module would escape it without being noticed."""
     (rule,) = (rule for rule in contracts() if rule["name"] == contract)
     bound = set(rule["source_modules"])

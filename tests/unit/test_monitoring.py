@@ -65,7 +65,7 @@ def measure_of(name: str) -> Metric | None:
 
 
 @pytest.mark.parametrize("expression", list(expressions()))
-def test_an_expression_asks_for_what_there_is(expression: str) -> None:
+def test_an_expression_uses_existing_metrics_and_labels(expression: str) -> None:
     """Every name is a metric's, and every label one that the metric has; brackets close."""
     for opening, closing in ("()", "[]", "{}"):
         assert expression.count(opening) == expression.count(closing)
@@ -91,7 +91,7 @@ def test_an_expression_asks_for_what_there_is(expression: str) -> None:
     assert others <= FUNCTIONS | known, others
 
 
-def test_every_alert_says_what_happened_and_what_to_do() -> None:
+def test_every_alert_states_what_happened_and_what_to_do() -> None:
     names = [rule["alert"] for rule in rules()]
     assert len(names) == len(set(names)) >= 15
     for rule in rules():
@@ -108,7 +108,7 @@ def test_every_alert_says_what_happened_and_what_to_do() -> None:
             assert used <= set(WORD.findall(aggregated[0])) | {"instance"}, rule["alert"]
 
 
-def test_the_dashboard_is_whole() -> None:
+def test_the_dashboard_is_consistent() -> None:
     """Ids are unique, panels do not overlap, and each names its data source and the programs that were chosen."""
     ids = [panel["id"] for panel in dashboard()["panels"]]
     assert len(ids) == len(set(ids))
@@ -129,20 +129,20 @@ def test_the_dashboard_is_whole() -> None:
             assert "$coordinator" in target["expr"] or "$miner" in target["expr"], panel["title"]
 
 
-def test_every_metric_is_watched_by_somebody() -> None:
+def test_every_metric_is_used_by_the_dashboard_or_an_alert() -> None:
     """What neither the dashboard nor an alert uses is measured for nothing."""
     used = " ".join(param.values[0] for param in expressions())
     assert [name for name in METRICS if name not in used] == []
 
 
-def test_labels_are_of_few_values() -> None:
+def test_labels_have_a_bounded_number_of_values() -> None:
     """No label names a thing of which there may be any number."""
     bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "place", "gpu", "name", "reason", "kind"}  # fmt: skip
     for metric in METRICS.values():
         assert set(metric.labels) <= bounded, metric.name
 
 
-def test_the_scraping_example_fits_the_alerts() -> None:
+def test_the_scraping_example_matches_the_alerts() -> None:
     """The names of its jobs are those by which the alerts ask whether anybody answers."""
     example = yaml.safe_load((ROOT / "configs" / "prometheus" / "scrape.yml").read_text("utf-8"))
     jobs = {job["job_name"] for job in example["scrape_configs"]}
@@ -150,7 +150,7 @@ def test_the_scraping_example_fits_the_alerts() -> None:
     assert jobs == asked == {"aitbc-coordinator", "aitbc-miner"}
 
 
-def test_the_page_is_what_the_code_gives() -> None:
+def test_the_page_is_generated_from_the_code() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "pages" / "metrics_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,

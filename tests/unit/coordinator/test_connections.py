@@ -38,7 +38,7 @@ class Door:
         return connection
 
 
-def test_an_address_loses_the_stranger_that_was_silent_for_longest() -> None:
+def test_an_address_loses_its_longest_silent_anonymous_connection() -> None:
     door = Door(per_address=3)
     first = door.enter()
     door.enter()
@@ -50,7 +50,7 @@ def test_an_address_loses_the_stranger_that_was_silent_for_longest() -> None:
     assert door.closed == [1]
 
 
-def test_a_site_of_many_miners_behind_one_address_is_one_address_and_no_crowd() -> None:
+def test_many_miners_behind_one_address_are_not_limited_like_anonymous_connections() -> None:
     door = Door(per_address=3)
     for number in range(50):
         door.known(f"miner_{number}", miner=True)
@@ -58,7 +58,7 @@ def test_a_site_of_many_miners_behind_one_address_is_one_address_and_no_crowd() 
     assert door.connections.counts() == {"without_key": 0, "with_key": 50}
 
 
-def test_when_full_strangers_go_first_and_then_those_with_a_key_between_two_requests() -> None:
+def test_when_full_anonymous_connections_are_closed_first_and_then_idle_ones_with_a_key() -> None:
     door = Door(maximum=16)
     busy = [door.known(f"miner_{number}", miner=True) for number in range(8)]
     idle = [door.known(f"miner_{number}", miner=True) for number in range(8, 14)]
@@ -72,7 +72,7 @@ def test_when_full_strangers_go_first_and_then_those_with_a_key_between_two_requ
     assert all(connection.owner for connection in busy)
 
 
-def test_where_nobody_can_go_the_newcomer_is_refused() -> None:
+def test_a_new_connection_is_refused_if_no_other_can_be_closed() -> None:
     door = Door(maximum=16)
     for number in range(16):
         door.known(f"miner_{number}", miner=True)
@@ -80,7 +80,7 @@ def test_where_nobody_can_go_the_newcomer_is_refused() -> None:
     assert not door.closed
 
 
-def test_one_account_leaves_three_quarters_to_others_and_all_accounts_a_quarter_to_strangers() -> None:
+def test_one_account_gets_a_quarter_of_the_connections_and_all_accounts_three_quarters() -> None:
     door = Door(maximum=16)
     greedy = [door.known("greedy") for _ in range(6)]
     assert [connection.owner for connection in greedy] == ["greedy"] * 4 + [None] * 2
@@ -89,7 +89,7 @@ def test_one_account_leaves_three_quarters_to_others_and_all_accounts_a_quarter_
     assert door.known("miner", miner=True).owner == "miner"
 
 
-def test_connections_that_ended_make_room_for_their_owner() -> None:
+def test_ended_connections_no_longer_count_for_their_owner() -> None:
     door = Door(maximum=16)
     for _ in range(20):
         connection = door.known("account")
@@ -101,7 +101,7 @@ def test_connections_that_ended_make_room_for_their_owner() -> None:
     assert door.enter() is not None
 
 
-def test_a_trusted_proxy_is_no_address() -> None:
+def test_a_trusted_proxy_does_not_count_as_an_address() -> None:
     door = Door(per_address=1)
     for _ in range(5):
         proxied = door.enter(proxied=True)
@@ -111,7 +111,7 @@ def test_a_trusted_proxy_is_no_address() -> None:
     assert not door.closed
 
 
-def test_files_are_left_for_everything_else() -> None:
+def test_file_descriptors_are_reserved_for_other_uses() -> None:
     settings = ConnectionSettings()
     assert most_connections(settings, 1024) == 416
     assert most_connections(settings, 64) == 16

@@ -84,7 +84,7 @@ async def held(database: SQLiteDatabase, gate: Gate) -> asyncio.Task[None]:
     return task
 
 
-async def test_writes_that_wait_share_one_commit(database: SQLiteDatabase) -> None:
+async def test_queued_writes_share_one_commit(database: SQLiteDatabase) -> None:
     gate = Gate()
     first = await held(database, gate)
     waiting = [asyncio.create_task(database.write(add, number)) for number in range(100)]
@@ -108,7 +108,9 @@ async def test_a_batch_has_a_limit(path: Path) -> None:
     assert database.commits == 1 + 3
 
 
-async def test_a_write_that_fails_is_undone_alone_and_raises_at_its_caller(database: SQLiteDatabase) -> None:
+async def test_only_a_failed_write_is_undone_and_its_error_reaches_the_caller(
+    database: SQLiteDatabase,
+) -> None:
     def half(connection: Connection) -> None:
         add(connection, 1000)
         raise LookupError("half way")
@@ -134,7 +136,7 @@ async def test_a_write_that_fails_is_undone_alone_and_raises_at_its_caller(datab
     assert database.commits == 2
 
 
-async def test_a_commit_that_fails_is_nobodys_success(database: SQLiteDatabase, path: Path) -> None:
+async def test_a_failed_commit_fails_every_write_of_its_batch(database: SQLiteDatabase, path: Path) -> None:
     """All writes of the batch get the error, none of them is there, and the next batch works again."""
 
     def lose_the_transaction(connection: Connection) -> None:
@@ -154,7 +156,7 @@ async def test_a_commit_that_fails_is_nobodys_success(database: SQLiteDatabase, 
     assert await database.read(numbers) == [3]
 
 
-async def test_a_caller_that_gives_up_waiting_costs_nobody_anything(database: SQLiteDatabase) -> None:
+async def test_a_cancelled_write_does_not_affect_others(database: SQLiteDatabase) -> None:
     gate = Gate()
     await held(database, gate)
     impatient = asyncio.create_task(database.write(add, 1))
@@ -167,7 +169,7 @@ async def test_a_caller_that_gives_up_waiting_costs_nobody_anything(database: SQ
     assert await database.read(numbers) == [2]
 
 
-async def test_readers_see_what_was_answered_before(database: SQLiteDatabase) -> None:
+async def test_readers_see_every_write_answered_before(database: SQLiteDatabase) -> None:
     """Each right after its own write, with many of both at the same time."""
 
     async def write_and_read(number: int) -> None:
@@ -177,7 +179,7 @@ async def test_readers_see_what_was_answered_before(database: SQLiteDatabase) ->
     await asyncio.gather(*(write_and_read(number) for number in range(200)))
 
 
-async def test_a_look_sees_what_was_answered_before_and_one_state_of_it(database: SQLiteDatabase) -> None:
+async def test_a_peek_sees_one_snapshot_with_every_write_answered_before(database: SQLiteDatabase) -> None:
     """Done at once in the event loop, while the writer goes on; it ends with its transaction, also when it fails."""
     all_numbers = Prepared(text("SELECT number FROM numbers ORDER BY number"))
 
@@ -228,7 +230,7 @@ async def test_only_the_writer_checkpoints_and_it_syncs_every_commit(database: S
     assert set(gathered) == {0}
 
 
-async def test_too_many_waiting_writes_are_refused_at_once(path: Path) -> None:
+async def test_a_write_is_refused_at_once_if_too_many_are_queued(path: Path) -> None:
     database = SQLiteDatabase(path, max_queue=3)
     database.open(prepare)
     gate = Gate()
@@ -243,7 +245,7 @@ async def test_too_many_waiting_writes_are_refused_at_once(path: Path) -> None:
     database.close()
 
 
-async def test_closing_finishes_what_waits_and_takes_no_more(path: Path) -> None:
+async def test_closing_finishes_queued_writes_and_refuses_new_ones(path: Path) -> None:
     database = SQLiteDatabase(path)
     database.open(prepare)
     gate = Gate()
@@ -287,7 +289,7 @@ asyncio.run(main())
 """
 
 
-def test_what_was_answered_survives_kill_9(path: Path) -> None:
+def test_answered_writes_survive_kill_9(path: Path) -> None:
     """A process that prints what the database has answered is killed in the middle of its writing."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITES_FOREVER, str(path)], stdout=subprocess.PIPE, text=True
@@ -308,10 +310,10 @@ def test_what_was_answered_survives_kill_9(path: Path) -> None:
     ("url", "expected"),
     [(None, "/data/coordinator/coordinator.db"), ("sqlite:////srv/jobs.db", "/srv/jobs.db")],
 )
-def test_where_the_database_is(url: str | None, expected: str) -> None:
+def test_the_path_of_the_database_follows_from_its_url(url: str | None, expected: str) -> None:
     assert sqlite_path(url, Path("/data")) == Path(expected)
 
 
-def test_an_engine_that_is_not_supported_is_named() -> None:
+def test_an_unsupported_engine_is_reported() -> None:
     with pytest.raises(ConfigurationError, match=r"database\.url.*not postgresql\."):
         sqlite_path("postgresql://db/x", Path("/data"))

@@ -45,7 +45,7 @@ def anything(_: Any) -> bool:
     return True
 
 
-async def test_what_is_told_after_a_commit_stands_after_its_changes(database: SQLiteDatabase) -> None:
+async def test_a_message_published_after_a_commit_follows_its_changes(database: SQLiteDatabase) -> None:
     """However soon after it, and although the feed has had no time to read the change."""
     feed = Feed(database, Hub())
     running = asyncio.create_task(feed.run())
@@ -63,7 +63,7 @@ async def test_what_is_told_after_a_commit_stands_after_its_changes(database: SQ
     assert numbers[:3] == [1 << NUMBER_BITS, (1 << NUMBER_BITS) + 1, (1 << NUMBER_BITS) + 2]
 
 
-async def test_what_is_told_while_nobody_watches_is_numbered_after_the_changes_too(
+async def test_a_message_without_subscribers_is_numbered_after_the_changes_too(
     database: SQLiteDatabase,
 ) -> None:
     """The changes themselves are history: who comes later reads them."""
@@ -75,7 +75,7 @@ async def test_what_is_told_while_nobody_watches_is_numbered_after_the_changes_t
         assert subscription.empty
 
 
-async def test_numbers_that_run_out_are_never_given_twice(
+async def test_numbers_are_never_reused_when_they_run_out(
     database: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should the database take nothing for so long, what is told then counts as lost."""
@@ -88,7 +88,7 @@ async def test_numbers_that_run_out_are_never_given_twice(
     assert following.recent.lost_up_to == 3
 
 
-def test_the_newest_are_kept_up_to_a_number_and_a_size() -> None:
+def test_the_newest_events_are_retained_up_to_a_number_and_a_size() -> None:
     recent = Recent(limit=3, size_limit=100)
     for seq in range(1, 6):
         recent.add(message(seq), ["job_1"], 10)
@@ -101,7 +101,7 @@ def test_the_newest_are_kept_up_to_a_number_and_a_size() -> None:
     assert recent.lost_up_to == 7
 
 
-def test_a_range_is_read_in_portions_by_those_whom_it_concerns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_range_is_read_in_pages_with_only_the_subscribers_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "AT_ONCE", 20)
     recent = Recent(limit=100, size_limit=1000)
     for seq in range(1, 11):

@@ -72,7 +72,7 @@ def play(history: Histories, *steps: Callable[[], object]) -> None:
         history.the_tables_tell_one_story()
 
 
-def test_work_that_was_finished_while_the_coordinator_was_out_of_reach_is_not_given_again(
+def test_work_finished_while_the_coordinator_was_unreachable_is_not_given_again(
     history: Histories,
 ) -> None:
     """The lease has run out, the miner starts anew with the result in its outbox: nobody else gets the job."""
@@ -89,7 +89,7 @@ def test_work_that_was_finished_while_the_coordinator_was_out_of_reach_is_not_gi
     assert (life.state, life.fence, life.attempts) == (JobState.COMPLETED, 1, 1)
 
 
-def test_a_miner_that_gets_a_job_again_cannot_deliver_the_older_run(history: Histories) -> None:
+def test_a_miner_that_gets_a_job_again_cannot_deliver_its_older_run(history: Histories) -> None:
     play(
         history,
         lambda: history.claim(slots=1, lost=False),
@@ -103,9 +103,7 @@ def test_a_miner_that_gets_a_job_again_cannot_deliver_the_older_run(history: His
 
 
 @pytest.mark.parametrize("then", ["deliver", "heartbeat"])
-def test_a_run_that_was_given_up_too_early_has_the_times_of_one_that_was_not(
-    history: Histories, then: str
-) -> None:
+def test_a_revived_run_has_the_times_of_an_uninterrupted_one(history: Histories, then: str) -> None:
     """Its lease ran out, but nobody else took the job: when it started is still known."""
     play(
         history,
@@ -135,7 +133,7 @@ def places(history: MarketHistories) -> int | None:
     return history.offer_of(history.offer_ids[0]).jobs_left
 
 
-def test_a_job_leaves_an_offer_whose_miner_stays_away(market: MarketHistories) -> None:
+def test_a_job_leaves_an_offer_whose_miner_stays_offline(market: MarketHistories) -> None:
     """It waits as long as the miner is expected back; then whoever is there gets it, and the place is free again."""
     market.accept(job=0, offer=0)
     market.miners[0].online = False
@@ -150,7 +148,7 @@ def test_a_job_leaves_an_offer_whose_miner_stays_away(market: MarketHistories) -
     assert places(market) == 1
 
 
-def test_a_job_under_an_offer_comes_back_to_its_miner_after_a_failure(market: MarketHistories) -> None:
+def test_a_job_under_an_offer_returns_to_its_miner_after_a_failure(market: MarketHistories) -> None:
     """Others are there, but the client has chosen; once it has failed for good, its place is free again."""
     market.accept(job=0, offer=0)
     for attempt in (1, 2, 3):

@@ -16,7 +16,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def test_everybody_who_watches_gets_each_message_in_order() -> None:
+async def test_every_subscriber_gets_each_message_in_order() -> None:
     hub = Hub()
     with hub.subscribe("job_1") as one, hub.subscribe("job_1") as other, hub.subscribe("job_2") as elsewhere:
         for number in range(3):
@@ -26,7 +26,7 @@ async def test_everybody_who_watches_gets_each_message_in_order() -> None:
         assert await elsewhere.next(0.01) is None
 
 
-async def test_a_slow_subscriber_gets_what_was_kept_and_then_learns_of_the_loss() -> None:
+async def test_a_slow_subscriber_gets_the_queued_messages_and_then_one_gap() -> None:
     """Once; what is published later comes again."""
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
@@ -40,7 +40,7 @@ async def test_a_slow_subscriber_gets_what_was_kept_and_then_learns_of_the_loss(
         assert await subscription.next(1) == {"number": -1}
 
 
-async def test_a_loss_is_one_gap_in_one_place() -> None:
+async def test_lost_messages_are_one_gap_at_one_position() -> None:
     """What comes while the subscriber still reads what it has is lost as well, so that nothing seems to be whole."""
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
@@ -56,7 +56,7 @@ async def test_a_loss_is_one_gap_in_one_place() -> None:
         assert subscription.empty
 
 
-async def test_nobody_is_remembered_after_leaving() -> None:
+async def test_a_subscriber_that_left_is_forgotten() -> None:
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
         pass
@@ -65,7 +65,7 @@ async def test_nobody_is_remembered_after_leaving() -> None:
     assert not hub._topics
 
 
-async def test_all_subscribers_share_one_limit_and_whoever_keeps_up_loses_nothing() -> None:
+async def test_all_subscribers_share_one_limit_and_a_fast_one_loses_nothing() -> None:
     """A thousand slow readers hold no more than the limit together."""
     hub = Hub(total_size=1000)
     with ExitStack() as watching:

@@ -65,7 +65,7 @@ def queue(connection: Connection, numbers: range) -> None:
         store.queue_settlement(connection, settlement(number))
 
 
-def test_the_log_begins_with_a_checkpoint_of_nothing(connection: Connection) -> None:
+def test_the_log_begins_with_a_checkpoint_of_the_empty_tree(connection: Connection) -> None:
     record, more = integrate(connection, SIGNER, 1.0)
     assert record is not None
     assert open_checkpoint(record.note, SIGNER.vkey) == Checkpoint("log.test", 0, EMPTY_ROOT)
@@ -73,7 +73,7 @@ def test_the_log_begins_with_a_checkpoint_of_nothing(connection: Connection) -> 
     assert integrate(connection, SIGNER, 2.0) == (None, False)
 
 
-def test_every_step_is_signed_and_continues_the_ones_before(
+def test_every_checkpoint_is_signed_and_consistent_with_earlier_ones(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of every size around a tile's width; all checkpoints are consistent with the last one."""
@@ -100,7 +100,7 @@ def test_every_step_is_signed_and_continues_the_ones_before(
     assert integrate(connection, SIGNER, 9.0) == (None, False)
 
 
-def test_nothing_is_signed_on_a_tree_that_is_not_the_checkpoints(connection: Connection) -> None:
+def test_no_checkpoint_is_signed_if_the_tree_differs_from_the_newest_one(connection: Connection) -> None:
     """Whatever was changed below the newest checkpoint: the queue stays as it is."""
     queue(connection, range(300))
     integrate(connection, SIGNER, 1.0)
@@ -152,7 +152,7 @@ asyncio.run(main())
 """
 
 
-def test_no_leaf_is_lost_and_none_is_logged_twice_when_the_process_is_killed(tmp_path: Path) -> None:
+def test_a_kill_loses_no_leaf_and_logs_none_twice(tmp_path: Path) -> None:
     """What was answered is in the log or in the queue, and goes on from there."""
     path = tmp_path / "coordinator.db"
     written = 0

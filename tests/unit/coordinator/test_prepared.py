@@ -47,7 +47,7 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
         yield connection
 
 
-def test_rows_are_those_that_sqlalchemy_finds(connection: Connection) -> None:
+def test_rows_equal_those_of_sqlalchemy(connection: Connection) -> None:
     """Of every type in use, bytes and NULL among them."""
     insertion = Prepared(insert(things))
     assert insertion.run(connection, ROW) == 1
@@ -63,7 +63,7 @@ def test_rows_are_those_that_sqlalchemy_finds(connection: Connection) -> None:
     assert by_number.scalar(connection, {"key": 9}) is None
 
 
-def test_one_statement_takes_different_columns(connection: Connection) -> None:
+def test_one_statement_accepts_different_columns(connection: Connection) -> None:
     """And says how many rows it has changed; a value that stands in the statement needs no name."""
     Prepared(insert(things)).run(connection, ROW)
     change = Prepared(update(things).where(things.c.number == bindparam("key"), things.c.name == "a"))
@@ -92,7 +92,7 @@ def test_lists_of_values_are_refused(connection: Connection) -> None:
         Prepared(select(things.c.number).where(things.c.number.in_([1, 2]))).rows(connection)
 
 
-def test_what_it_writes_belongs_to_the_transaction(tmp_path: Path) -> None:
+def test_its_writes_belong_to_the_transaction(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'things.db'}")
     things.metadata.create_all(engine)
     with engine.connect() as connection:

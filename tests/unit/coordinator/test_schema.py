@@ -55,7 +55,7 @@ def has_expression(change: tuple[Any, ...]) -> bool:
     return getattr(change[1], "name", "") in ("ix_jobs_claimable", "ix_jobs_claimable_by_account")
 
 
-def test_the_migrations_make_what_the_tables_say(path: Path) -> None:
+def test_the_migrations_create_the_declared_tables(path: Path) -> None:
     """Columns, types, nullability, indexes, unique constraints and foreign keys."""
     with create_engine(f"sqlite:///{path}").connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -95,7 +95,7 @@ def test_preparing_again_changes_nothing(path: Path) -> None:
         assert version(connection) == upgrade.HEAD
 
 
-def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_path: Path) -> None:
+def test_an_older_database_is_upgraded_without_losing_data(tmp_path: Path) -> None:
     """From each older schema; foreign keys between old rows and new tables hold afterwards."""
     revisions = [script.revision for script in _scripts().walk_revisions()][1:]
     assert revisions
@@ -119,7 +119,7 @@ def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_
             assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
 
 
-def test_what_accounts_have_stored_before_there_was_a_limit_is_counted(tmp_path: Path) -> None:
+def test_artifacts_stored_before_there_was_a_quota_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "coordinator.db"
     limited = next(script for script in _scripts().walk_revisions() if script.path.endswith("_uploads.py"))
     with create_engine(f"sqlite:///{path}").connect() as connection:
@@ -137,7 +137,7 @@ def test_what_accounts_have_stored_before_there_was_a_limit_is_counted(tmp_path:
     assert stored == {"account_1": 3, "miner_1": 3}
 
 
-def test_a_database_of_a_newer_program_is_refused_and_left_alone(path: Path) -> None:
+def test_a_newer_database_is_refused_and_unchanged(path: Path) -> None:
     with create_engine(f"sqlite:///{path}").connect() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         connection.commit()

@@ -104,7 +104,7 @@ def database(tmp_path: Path) -> SQLiteDatabase:
     return database
 
 
-def test_an_old_databases_runs_and_payments_are_counted(database: SQLiteDatabase) -> None:
+def test_runs_and_payments_of_an_old_database_are_counted(database: SQLiteDatabase) -> None:
     """What was released, or failed by its input, counts for nothing; what may still bring a result is judged later."""
     known = database.read_now(standings.find, MINER)
     totals = database.read_now(standings.totals)
