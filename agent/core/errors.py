@@ -208,7 +208,9 @@ class StaleSession(Conflict):
     """A newer session of the same miner has begun."""
 
     code = "STALE_SESSION"
-    remedy = "For miners: another agent with the same key has taken over. Stop this one, or give it its own key."
+    remedy = (
+        "For miners: another agent with the same key has taken over. Stop this one, or give it its own key."
+    )
 
 
 class OfferNotAvailable(ApiError):
@@ -256,9 +258,7 @@ class UnknownHost(ApiError):
 
     code = "UNKNOWN_HOST"
     status = 421
-    remedy = (
-        "Use the coordinator's address or a name listed in `coordinator.hosts`, to which the operator can add names."
-    )
+    remedy = "Use the coordinator's address or a name listed in `coordinator.hosts`, to which the operator can add names."
 
 
 class ValidationFailed(ApiError):
@@ -276,9 +276,7 @@ class ReceiptInvalid(ValidationFailed):
     """A miner's statement does not match its lease, its results or its key."""
 
     code = "RECEIPT_INVALID"
-    remedy = (
-        "For miners: the result is refused permanently. Check the agent's version and clock, then report the error."
-    )
+    remedy = "For miners: the result is refused permanently. Check the agent's version and clock, then report the error."
 
 
 class Locked(ApiError):
@@ -352,7 +350,9 @@ class AnswerFailed(ApiError):
 
     code = "MACHINE_FAULT"
     status = 502
-    remedy = "Nothing was charged. Send the request again; the network has made all attempts that the job allows."
+    remedy = (
+        "Nothing was charged. Send the request again; the network has made all attempts that the job allows."
+    )
 
     def __init__(self, job_id: str, message: str, code: str | None = None) -> None:
         super().__init__(message, {"job_id": job_id})

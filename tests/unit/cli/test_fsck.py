@@ -150,7 +150,7 @@ def test_a_deleted_receipt_is_named_by_its_leaf(fsck: Any, change: Any) -> None:
     assert change("DELETE FROM receipts WHERE rowid = 1") == 1
     problems = fsck()
     assert {kind for kind, _ in told(problems)} == {"leaf", "receipt"}
-    assert any("is gone" in problem["message"] for problem in problems)
+    assert any("is missing" in problem["message"] for problem in problems)
     assert any("is completed, but has no receipt" in problem["message"] for problem in problems)
 
 

@@ -49,10 +49,10 @@ async def test_a_message_published_after_a_commit_follows_its_changes(database: 
     """However soon after it, and although the feed has had no time to read the change."""
     feed = Feed(database, Hub())
     running = asyncio.create_task(feed.run())
-    async with feed.watch("job_1") as subscription:
+    async with feed.subscribe("job_1") as subscription:
         for _ in range(50):
             await database.write(events.add, [CHANGE], 0.0)
-            await feed.tell([TOKEN, TOKEN])
+            await feed.publish([TOKEN, TOKEN])
         told = [await subscription.next(5) for _ in range(150)]
     running.cancel()
     with suppress(asyncio.CancelledError):
@@ -69,9 +69,9 @@ async def test_a_message_without_subscribers_is_numbered_after_the_changes_too(
     """The changes themselves are history: who comes later reads them."""
     feed = Feed(database, Hub())
     await database.write(events.add, [CHANGE] * 3, 0.0)
-    await feed.tell([TOKEN])
+    await feed.publish([TOKEN])
     assert feed.seq == (3 << NUMBER_BITS) + 1
-    async with feed.watch("job_1") as subscription:
+    async with feed.subscribe("job_1") as subscription:
         assert subscription.empty
 
 
@@ -102,7 +102,7 @@ def test_the_newest_events_are_retained_up_to_a_number_and_a_size() -> None:
 
 
 def test_a_range_is_read_in_pages_with_only_the_subscribers_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "AT_ONCE", 20)
+    monkeypatch.setattr(feed, "PAGE_BYTES", 20)
     recent = Recent(limit=100, size_limit=1000)
     for seq in range(1, 11):
         recent.add(message(seq), ["job_1", "all"] if seq % 2 else ["job_2"], 10)

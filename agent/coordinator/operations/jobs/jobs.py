@@ -223,7 +223,7 @@ async def wait_until_final(context: Context, caller: Caller, job_id: str, second
     """The job's status once it is final, or after `seconds`; with `results` if it has completed."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    async with context.feed.watch(job_id) as subscription:
+    async with context.feed.subscribe(job_id) as subscription:
         job = await get(context, caller, job_id)
         while job["status"] not in FINAL and (left := deadline - loop.time()) > 0:
             message = await subscription.next(min(left, LOOK_AGAIN_SECONDS))
