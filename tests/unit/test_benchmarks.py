@@ -62,7 +62,7 @@ def test_a_past_written_in_bulk_agrees_with_itself(tmp_path: Path, monkeypatch: 
     history.write_queue(100)
     database = SQLiteDatabase(path)
     database.open(prepare)
-    assert database.read_now(ledger.faults) == []
+    assert database.read_now(ledger.problems) == []
     kinds = (jobs.c.account_id, jobs.c.service, jobs.c.state)
     counted = database.read_now(lambda connection: connection.execute(select(*kinds, func.count()).group_by(*kinds)).all())  # fmt: skip
     kept = database.read_now(lambda connection: connection.execute(select(job_counts)).all())

@@ -1,4 +1,4 @@
-"""What all tables share, and all that the schema states for one engine or another."""
+"""What all tables share, and the parts of the schema that depend on the engine."""
 
 from __future__ import annotations
 

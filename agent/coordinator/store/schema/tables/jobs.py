@@ -1,4 +1,4 @@
-"""Jobs, what their runs have made, and what is told of them."""
+"""Jobs, the outcomes of their runs, and events about them."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ jobs = Table(
     Column("gpus", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("max_cost", BigInteger, nullable=False),
-    # The operator's part of the price, in parts per million.
+    # The operator's share of the price, in parts per million.
     Column("fee_ppm", Integer, nullable=False),
     Column("requested_miner_id", String(64), nullable=True),
-    # An offer that the client has accepted, and the price per unit that was agreed on.
+    # An offer that the client has accepted, and the agreed price per unit.
     Column("offer_id", String(64), nullable=True),
     Column("agreed_price", BigInteger, nullable=True),
-    # Dotted paths of file fields that the client still has to upload; NULL once there are none.
+    # JSON: dotted paths of file fields that the client has yet to upload; NULL if there are none.
     Column("missing_files", Text, nullable=True),
     Column("webhook_url", Text, nullable=True),
-    # Where the client is tracing; else the id follows from the job's.
+    # The client's trace id; if NULL, it is derived from the job's id.
     Column("client_trace_id", String(32), nullable=True),
     Column("created_at", Float, nullable=False),
     Column("state", String(16), nullable=False),
@@ -61,15 +61,15 @@ jobs = Table(
     Column("finished_at", Float, nullable=True),
     Column("progress", Float, nullable=False),
     Column("units", Text, nullable=False),
-    # What the client has paid, once the job has ended; NULL for jobs that ended before it was kept here.
+    # What the client has paid, once the job has ended; NULL for jobs that ended before this column existed.
     Column("cost", BigInteger, nullable=True),
     Column("failure_code", String(64), nullable=True),
     Column("failure_message", Text, nullable=True),
     Column("avoid_miner_id", String(64), nullable=True),
     Column("avoid_until", Float, nullable=True),
     Index("ix_jobs_account", "account_id", "job_id"),
-    # For each way in which jobs are listed, newest first: of an account or of all, of a state, a service, or both. Jobs that
-    # have ended stand apart: an index over all states would draw the dispatcher's queries away from its own.
+    # For all lists of jobs, newest first: of an account or of all, of a state, a service, or both. Ended jobs have separate indexes,
+    # because the query planner would use an index over all states for the dispatcher's queries instead of theirs.
     Index("ix_jobs_account_state", "account_id", "state", "job_id"),
     Index("ix_jobs_account_service", "account_id", "service", "job_id"),
     Index("ix_jobs_service", "service", "job_id"),
@@ -92,7 +92,7 @@ jobs = Table(
         "job_id",
         **where("state = 'submitted' AND missing_files IS NULL"),
     ),
-    # In a queue that is longer than one look at it: the most urgent jobs of each account.
+    # For a queue that is longer than the claim window: the most urgent jobs of each account.
     Index(
         "ix_jobs_claimable_by_account",
         "service",
@@ -121,7 +121,7 @@ jobs = Table(
     Index("ix_jobs_leased_by", "lease_miner_id", **where("lease_miner_id IS NOT NULL")),
 )
 
-# How many jobs of an account and service are in each state, so that nobody has to count them.
+# The number of jobs of an account and service in each state, so that they need not be counted.
 job_counts = Table(
     "job_counts",
     metadata,
@@ -172,8 +172,8 @@ durations = Table(
     Column("seconds", Float, nullable=False),
 )
 
-# Every change that somebody may watch, in the order in which the changes happened. `account_id` is who may see it (NULL:
-# everybody), `miner_id` whose owner may see it as well.
+# Every change that subscribers may see, in commit order. `account_id` is the account that may see it (NULL: every caller), and
+# `miner_id` the miner whose owner may see it as well.
 events = Table(
     "events",
     metadata,

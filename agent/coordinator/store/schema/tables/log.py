@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata, where
 
-# Leaves of the log that have no number yet: written with what they are about, numbered in batches soon after.
+# Leaves of the log that have no number yet. They are written with their subject and numbered in batches soon after.
 log_queue = Table(
     "log_queue",
     metadata,
@@ -36,7 +36,7 @@ log_leaves = Table(
     Column("content", Text, nullable=True),
 )
 
-# The log's tree as tiles (https://c2sp.org/tlog-tiles): up to 256 hashes of one level, one after the other.
+# The log's tree as tiles (https://c2sp.org/tlog-tiles): up to 256 concatenated hashes of one level.
 log_tiles = Table(
     "log_tiles",
     metadata,
@@ -45,7 +45,7 @@ log_tiles = Table(
     Column("hashes", LargeBinary, nullable=False),
 )
 
-# Every checkpoint that was ever signed; what the log has promised.
+# Every checkpoint that was ever signed.
 log_checkpoints = Table(
     "log_checkpoints",
     metadata,

@@ -1,4 +1,4 @@
-"""What was credited, held, paid and given back."""
+"""Credits, holds, payments and refunds."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from agent.core.market.ledger import MAX_UNITS
 
 
 def _within_bounds(table: str, *columns: str) -> CheckConstraint:
-    """No amount leaves the range that sums of amounts are exact in: an overflow fails instead of becoming a fraction."""
+    """Return a check that keeps amounts in the range of exact sums, so that an overflow fails instead of becoming a float."""
     bounds = " AND ".join(f"{column} BETWEEN {-MAX_UNITS} AND {MAX_UNITS}" for column in columns)
     return CheckConstraint(bounds, name=f"ck_{table}_bounds")
 
 
-# Money as people see it: a credit, or the payment of one job with what was held and what became of it.
+# Transactions: a credit, or the payment of one job with the held amount and its division.
 transactions = Table(
     "transactions",
     metadata,
@@ -45,7 +45,7 @@ transactions = Table(
     Index("ix_transactions_miner", "miner_id", "tx_id", **where("miner_id IS NOT NULL")),
 )
 
-# The same in double entry: each transaction has one or two entries (hold and settlement), and each sums to zero.
+# The same in double entry. Each transaction has one or two entries (hold and settlement), each of which sums to zero.
 postings = Table(
     "postings",
     metadata,

@@ -1,4 +1,4 @@
-"""Messages about jobs' ends, and what they are signed with."""
+"""Messages about ended jobs, and the secrets that sign them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy import (
 
 from agent.coordinator.store.schema.tables._metadata import metadata, where
 
-# What messages to an account's webhooks are signed with. These secrets must be known in full to sign with them.
+# The secrets that sign an account's messages. Unlike keys, they must be stored in full.
 webhook_secrets = Table(
     "webhook_secrets",
     metadata,
@@ -49,7 +49,7 @@ webhook_deliveries = Table(
     Index("ix_webhook_deliveries_finished", "finished_at", **where("finished_at IS NOT NULL")),
 )
 
-# Addresses that answered 410: jobs from before that send nothing there any more.
+# URLs that answered 410. Jobs that were submitted before that send them no more messages.
 gone_webhooks = Table(
     "gone_webhooks",
     metadata,

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 
-from agent.coordinator.store import standings
+from agent.coordinator.store import miner_stats
 from agent.coordinator.store.schema import migrations, upgrade
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.core.market.reputation import HALF_LIFE_SECONDS
@@ -106,8 +106,8 @@ def database(tmp_path: Path) -> SQLiteDatabase:
 
 def test_runs_and_payments_of_an_old_database_are_counted(database: SQLiteDatabase) -> None:
     """What was released, or failed by its input, counts for nothing; what may still bring a result is judged later."""
-    known = database.read_now(standings.find, MINER)
-    totals = database.read_now(standings.totals)
+    known = database.read_now(miner_stats.find, MINER)
+    totals = database.read_now(miner_stats.totals)
     database.close()
     assert (known.completed, known.failed, known.refused) == (3, 2, 0)
     assert (known.seconds, known.paid, known.earned) == (30.0, 70, 63)
