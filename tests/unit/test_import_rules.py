@@ -1,4 +1,4 @@
-"""Each rule on who may import whom catches a breach: one is planted in a copy of the packages, and exactly that rule breaks."""
+"""Each import contract detects a breach: one is planted in a copy of the packages, and exactly that contract breaks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINTER = Path(sys.executable).with_name("lint-imports")
 PACKAGES = ("agent", "runners", "sdk/python/aitbc")
 VERDICT = re.compile(r"^(.+?) (KEPT|BROKEN)\b", re.MULTILINE)
 
-# Contract, file in which the breach is planted, the breach.
+# Contract, file that gets the breach, the breach.
 BREACHES = [
     ("The SDK and the runners import nothing of ours", "runners/whisper/parts.py", "import aitbc.errors"),
     ("The SDK and the runners import nothing of ours", "aitbc/keys.py", "import runners.api"),
@@ -61,7 +61,7 @@ BREACHES = [
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the packages with their rules."""
+    """Return a copy of the packages and their contracts."""
     copy = tmp_path_factory.mktemp("copy")
     for package in PACKAGES:
         shutil.copytree(
@@ -73,7 +73,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def planted(path: Path, breach: str) -> Iterator[None]:
-    """The file with the breach at its end, for a while."""
+    """Append the breach to the file, and restore the file at the end."""
     before = path.read_text(encoding="utf-8")
     path.write_text(f"{before}\n{breach}\n", encoding="utf-8")
     try:
@@ -83,7 +83,7 @@ def planted(path: Path, breach: str) -> Iterator[None]:
 
 
 def broken(directory: Path) -> set[str]:
-    """Names of the contracts that do not hold there."""
+    """Return the names of the contracts that are broken in the directory."""
     done = subprocess.run(
         [LINTER, "--no-cache", "--no-logo"],
         cwd=directory,
@@ -119,7 +119,7 @@ def test_a_breach_breaks_its_contract_and_no_other(
 
 
 def test_every_contract_has_a_planted_breach() -> None:
-    """A new contract is not trusted before it was seen to break."""
+    """A new contract is trusted only after it was seen to break."""
     assert {contract["name"] for contract in contracts()} == {contract for contract, _, _ in BREACHES}
 
 
@@ -134,7 +134,7 @@ def test_every_contract_has_a_planted_breach() -> None:
     ],
 )
 def test_a_contract_with_one_exception_covers_every_other_module(contract: str, doors: set[str]) -> None:
-    """The rule lists the modules that it binds, so a new module would escape it without being noticed."""
+    """The contract lists the modules that it applies to, so a new module would be exempt without anyone noticing."""
     (rule,) = (rule for rule in contracts() if rule["name"] == contract)
     bound = set(rule["source_modules"])
     modules = {

@@ -1,4 +1,4 @@
-"""The database's engine: what shares a commit, what a failure undoes, what survives, who sees what."""
+"""The SQLite engine: which writes share a commit, what a failure undoes, what survives, what readers see."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def database(path: Path) -> Iterator[SQLiteDatabase]:
 
 
 class Gate:
-    """Keeps the writer's thread inside a write until it is opened, so that the others pile up behind."""
+    """Blocks the writer's thread in a write until it is opened, so that other writes are queued."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -78,7 +78,7 @@ class Gate:
 
 
 async def held(database: SQLiteDatabase, gate: Gate) -> asyncio.Task[None]:
-    """A write that the writer is in the middle of."""
+    """Return the task of a write that the writer is executing."""
     task = asyncio.create_task(database.write(gate.hold))
     assert await asyncio.to_thread(gate.reached.wait, LIMIT_SECONDS)
     return task
@@ -137,7 +137,7 @@ async def test_only_a_failed_write_is_undone_and_its_error_reaches_the_caller(
 
 
 async def test_a_failed_commit_fails_every_write_of_its_batch(database: SQLiteDatabase, path: Path) -> None:
-    """All writes of the batch get the error, none of them is there, and the next batch works again."""
+    """All writes of the batch raise the error, none of them is stored, and the next batch succeeds."""
 
     def lose_the_transaction(connection: Connection) -> None:
         connection.exec_driver_sql("ROLLBACK")
@@ -170,7 +170,7 @@ async def test_a_cancelled_write_does_not_affect_others(database: SQLiteDatabase
 
 
 async def test_readers_see_every_write_answered_before(database: SQLiteDatabase) -> None:
-    """Each right after its own write, with many of both at the same time."""
+    """Each read directly follows its own write, with many of both at the same time."""
 
     async def write_and_read(number: int) -> None:
         await database.write(add, number)
@@ -180,7 +180,7 @@ async def test_readers_see_every_write_answered_before(database: SQLiteDatabase)
 
 
 async def test_a_peek_sees_one_snapshot_with_every_write_answered_before(database: SQLiteDatabase) -> None:
-    """Done at once in the event loop, while the writer goes on; it ends with its transaction, also when it fails."""
+    """It runs in the event loop while the writer continues, and ends its transaction even if it fails."""
     all_numbers = Prepared(text("SELECT number FROM numbers ORDER BY number"))
 
     def twice(connection: Connection) -> tuple[list[tuple[int]], list[tuple[int]]]:
@@ -290,7 +290,7 @@ asyncio.run(main())
 
 
 def test_answered_writes_survive_kill_9(path: Path) -> None:
-    """A process that prints what the database has answered is killed in the middle of its writing."""
+    """A process that prints each answered write is killed while writing."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITES_FOREVER, str(path)], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -299,11 +299,11 @@ def test_answered_writes_survive_kill_9(path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
         answered += [int(line) for line in process.stdout.read().split("\n")[:-1]]
     with sqlite3.connect(path) as connection:
-        kept = {number for (number,) in connection.execute("SELECT number FROM numbers")}
+        stored = {number for (number,) in connection.execute("SELECT number FROM numbers")}
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert set(answered) <= kept
+    assert set(answered) <= stored
     # At most one write of each of the eight writers was committed without having been printed.
-    assert len(kept) - len(answered) <= 8
+    assert len(stored) - len(answered) <= 8
 
 
 @pytest.mark.parametrize(

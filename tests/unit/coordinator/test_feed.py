@@ -1,4 +1,4 @@
-"""One order for everything that is told: changes as they were committed, and between them what is not stored."""
+"""One order of all messages: changes in commit order, and live messages between them."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def anything(_: Any) -> bool:
 
 
 async def test_a_message_published_after_a_commit_follows_its_changes(database: SQLiteDatabase) -> None:
-    """However soon after it, and although the feed has had no time to read the change."""
+    """However soon it is published, even before the feed has read the change."""
     feed = Feed(database, Hub())
     running = asyncio.create_task(feed.run())
     async with feed.subscribe("job_1") as subscription:
         for _ in range(50):
             await database.write(events.add, [CHANGE], 0.0)
             await feed.publish([TOKEN, TOKEN])
-        told = [await subscription.next(5) for _ in range(150)]
+        received = [await subscription.next(5) for _ in range(150)]
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    assert [item and item["data"]["number"] for item in told] == [1, 2, 2] * 50
-    numbers = [item["seq"] for item in told if item is not None]
+    assert [item and item["data"]["number"] for item in received] == [1, 2, 2] * 50
+    numbers = [item["seq"] for item in received if item is not None]
     assert numbers == sorted(set(numbers))
     assert numbers[:3] == [1 << NUMBER_BITS, (1 << NUMBER_BITS) + 1, (1 << NUMBER_BITS) + 2]
 
@@ -66,7 +66,7 @@ async def test_a_message_published_after_a_commit_follows_its_changes(database: 
 async def test_a_message_without_subscribers_is_numbered_after_the_changes_too(
     database: SQLiteDatabase,
 ) -> None:
-    """The changes themselves are history: who comes later reads them."""
+    """The changes themselves are history, which later subscribers read from the database."""
     feed = Feed(database, Hub())
     await database.write(events.add, [CHANGE] * 3, 0.0)
     await feed.publish([TOKEN])
@@ -78,13 +78,13 @@ async def test_a_message_without_subscribers_is_numbered_after_the_changes_too(
 async def test_numbers_are_never_reused_when_they_run_out(
     database: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Should the database take nothing for so long, what is told then counts as lost."""
+    """If the database accepts no writes for that long, later live messages count as lost."""
     monkeypatch.setattr(feed, "NUMBER_BITS", 2)
     following = Feed(database, Hub())
-    async with following.watch("job_1") as subscription:
-        await following.tell([TOKEN] * 5)
-        told = [await subscription.next(0.01) for _ in range(5)]
-    assert [item and item["seq"] for item in told] == [1, 2, 3, None, None]
+    async with following.subscribe("job_1") as subscription:
+        await following.publish([TOKEN] * 5)
+        received = [await subscription.next(0.01) for _ in range(5)]
+    assert [item and item["seq"] for item in received] == [1, 2, 3, None, None]
     assert following.recent.lost_up_to == 3
 
 

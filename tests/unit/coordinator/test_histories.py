@@ -1,4 +1,4 @@
-"""Histories of clients, miners, clocks and restarts against the real operations: random ones, and some to remember."""
+"""Histories of clients, miners, clocks and restarts against the real operations: random ones, and some regressions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARDS = 4
 
 @pytest.fixture(scope="module", autouse=True)
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Made once and copied, since the migrations take longer than a whole history."""
+    """Created once and copied, because the migrations take longer than a whole history."""
     path = tmp_path_factory.mktemp("empty") / "empty.db"
     database = SQLiteDatabase(path)
     database.open(prepare)
@@ -32,9 +32,9 @@ def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_random_histories(shard: int) -> None:
-    """After each of some 1,250 steps the tables tell one story, the ledger adds up, and the feed has published every change.
+    """After each of about 1,250 steps the tables are consistent, the ledger balances, and the feed has published every change.
 
-    Every day has its own histories. `HISTORIES_SEED`, which a failure prints, plays those of one shard again.
+    Every day has its own histories. Set `HISTORIES_SEED`, which a failure prints, to repeat those of one shard.
     """
     number = int(os.environ.get("HISTORIES_SEED", date.today().toordinal() * SHARDS + shard))  # noqa: DTZ011 - any day will do
     print(f"HISTORIES_SEED={number}")  # noqa: T201 - pytest shows it when the test fails
@@ -52,12 +52,12 @@ def test_random_histories(shard: int) -> None:
     assert Histories.steps > 500
 
 
-# Histories that a random walk seldom takes, each of which has been told wrongly once ------------------------------------
+# Regressions: histories that a random walk rarely produces -------------------------------------------------------------
 
 
 @pytest.fixture
 def history() -> Iterator[Histories]:
-    """One job, and the first of the miners alone."""
+    """One job, and only the first of the miners."""
     history = Histories()
     history.begin([3])
     for miner in history.miners[1:]:
@@ -75,7 +75,7 @@ def play(history: Histories, *steps: Callable[[], object]) -> None:
 def test_work_finished_while_the_coordinator_was_unreachable_is_not_given_again(
     history: Histories,
 ) -> None:
-    """The lease has run out, the miner starts anew with the result in its outbox: nobody else gets the job."""
+    """The lease has expired and the miner restarts with the result in its outbox. No other miner gets the job."""
     play(
         history,
         lambda: history.claim(slots=1, lost=False),
@@ -104,7 +104,7 @@ def test_a_miner_that_gets_a_job_again_cannot_deliver_its_older_run(history: His
 
 @pytest.mark.parametrize("then", ["deliver", "heartbeat"])
 def test_a_revived_run_has_the_times_of_an_uninterrupted_one(history: Histories, then: str) -> None:
-    """Its lease ran out, but nobody else took the job: when it started is still known."""
+    """Its lease expired, but no other miner claimed the job, so its start time is preserved."""
     play(
         history,
         lambda: history.claim(slots=1, lost=False),
@@ -120,7 +120,7 @@ def test_a_revived_run_has_the_times_of_an_uninterrupted_one(history: Histories,
 
 @pytest.fixture
 def market() -> Iterator[MarketHistories]:
-    """One job, and a miner's offer with one place."""
+    """One job, and a miner's offer for one job."""
     history = MarketHistories()
     history.begin([3])
     history.offer(which=0, places=1)
@@ -134,7 +134,7 @@ def places(history: MarketHistories) -> int | None:
 
 
 def test_a_job_leaves_an_offer_whose_miner_stays_offline(market: MarketHistories) -> None:
-    """It waits as long as the miner is expected back; then whoever is there gets it, and the place is free again."""
+    """It waits until the miner counts as offline. Then another miner gets it, and the offer accepts a job again."""
     market.accept(job=0, offer=0)
     market.miners[0].online = False
     market.claim(slots=1, lost=False)
@@ -149,7 +149,7 @@ def test_a_job_leaves_an_offer_whose_miner_stays_offline(market: MarketHistories
 
 
 def test_a_job_under_an_offer_returns_to_its_miner_after_a_failure(market: MarketHistories) -> None:
-    """Others are there, but the client has chosen; once it has failed for good, its place is free again."""
+    """Other miners are online, but the client has chosen. After it has finally failed, the offer accepts a job again."""
     market.accept(job=0, offer=0)
     for attempt in (1, 2, 3):
         market.claim(slots=1, lost=False)

@@ -1,4 +1,4 @@
-"""Watching a topic: in order, never blocking the publisher, and lost messages are told."""
+"""Subscriptions: messages arrive in order, never block the publisher, and lost ones are reported."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ async def test_every_subscriber_gets_each_message_in_order() -> None:
 
 
 async def test_a_slow_subscriber_gets_the_queued_messages_and_then_one_gap() -> None:
-    """Once; what is published later comes again."""
+    """The gap is reported once, and later messages arrive again."""
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
         for number in range(QUEUE_LIMIT + 5):
             hub.publish({"number": number}, "job_1")
-        kept = [await subscription.next(1) for _ in range(QUEUE_LIMIT)]
-        assert kept == [{"number": number} for number in range(QUEUE_LIMIT)]
+        queued = [await subscription.next(1) for _ in range(QUEUE_LIMIT)]
+        assert queued == [{"number": number} for number in range(QUEUE_LIMIT)]
         assert await subscription.next(1) is RESYNC
         assert await subscription.next(0.01) is None
         hub.publish({"number": -1}, "job_1")
@@ -41,7 +41,7 @@ async def test_a_slow_subscriber_gets_the_queued_messages_and_then_one_gap() -> 
 
 
 async def test_lost_messages_are_one_gap_at_one_position() -> None:
-    """What comes while the subscriber still reads what it has is lost as well, so that nothing seems to be whole."""
+    """Messages that arrive while the subscriber still reads its queue are lost as well, so that the gap is contiguous."""
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
         for number in range(QUEUE_LIMIT + 1):
@@ -66,7 +66,7 @@ async def test_a_subscriber_that_left_is_forgotten() -> None:
 
 
 async def test_all_subscribers_share_one_limit_and_a_fast_one_loses_nothing() -> None:
-    """A thousand slow readers hold no more than the limit together."""
+    """A thousand slow subscribers together queue no more than the limit."""
     hub = Hub(total_size=1000)
     with ExitStack() as watching:
         slow = [watching.enter_context(hub.subscribe("job_1")) for _ in range(5)]
@@ -74,14 +74,14 @@ async def test_all_subscribers_share_one_limit_and_a_fast_one_loses_nothing() ->
         for number in range(50):
             hub.publish({"number": number}, "job_1", size=100)
             assert await quick.next(1) == {"number": number}
-        kept = []
+        queued = []
         for subscription in slow:
             messages = []
             while (message := await subscription.next(0.01)) is not RESYNC:
                 messages.append(message)
-            kept.append(len(messages))
-        assert sum(kept) <= 10 + len(slow)
-    with hub.subscribe("job_1") as later:  # what waited for those who have left does not count any more
+            queued.append(len(messages))
+        assert sum(queued) <= 10 + len(slow)
+    with hub.subscribe("job_1") as later:  # messages queued for subscribers that have left no longer count
         for number in range(9):
             hub.publish({"number": number}, "job_1", size=100)
         assert [await later.next(1) for _ in range(9)] == [{"number": number} for number in range(9)]

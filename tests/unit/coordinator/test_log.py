@@ -1,4 +1,4 @@
-"""The sequencer: leaves get numbers in their order, and each step leaves the tree of a signed checkpoint."""
+"""The sequencer: leaves are numbered in order, and after each step the tree has a signed checkpoint."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_log_begins_with_a_checkpoint_of_the_empty_tree(connection: Connecti
 def test_every_checkpoint_is_signed_and_consistent_with_earlier_ones(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of every size around a tile's width; all checkpoints are consistent with the last one."""
+    """Batches of all sizes around a tile's width. All checkpoints are consistent with the last one."""
     monkeypatch.setattr(sequencer, "BATCH", 300)
     frontier, checkpoints, size = Frontier(), [], 0
     for count in (1, 254, 1, 1, 255, 256, 300):
@@ -101,7 +101,7 @@ def test_every_checkpoint_is_signed_and_consistent_with_earlier_ones(
 
 
 def test_no_checkpoint_is_signed_if_the_tree_differs_from_the_newest_one(connection: Connection) -> None:
-    """Whatever was changed below the newest checkpoint: the queue stays as it is."""
+    """Whatever was changed below the newest checkpoint, the queue is unchanged."""
     queue(connection, range(300))
     integrate(connection, SIGNER, 1.0)
     queue(connection, range(300, 301))
@@ -120,7 +120,7 @@ def test_no_checkpoint_is_signed_if_the_tree_differs_from_the_newest_one(connect
             integrate(connection, SIGNER, 2.0)
         savepoint.rollback()
     assert len(store.queued(connection)) == 1
-    with pytest.raises(LogInconsistent, match="not this log's"):
+    with pytest.raises(LogInconsistent, match="not from this log"):
         check(connection, LogSigner("other.test", SIGNER.key))
     record, _ = integrate(connection, SIGNER, 2.0)
     assert record is not None
@@ -153,7 +153,7 @@ asyncio.run(main())
 
 
 def test_a_kill_loses_no_leaf_and_logs_none_twice(tmp_path: Path) -> None:
-    """What was answered is in the log or in the queue, and goes on from there."""
+    """Every answered leaf is in the log or in the queue, and the log continues from there."""
     path = tmp_path / "coordinator.db"
     written = 0
     for round_number in range(3):

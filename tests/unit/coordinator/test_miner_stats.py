@@ -1,4 +1,4 @@
-"""Numbers of miners in a database from before they were kept: filled from the runs and payments that there are."""
+"""Statistics of miners in a database that is older than them: computed from its runs and payments."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ JOB = {
 def insert(connection: Connection, table: str, **values: object) -> None:
     names = ", ".join(values)
     places = ", ".join(f":{name}" for name in values)
-    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)  # noqa: S608 - our own names
+    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)  # noqa: S608 - names from this test
 
 
 def fill(connection: Connection) -> None:
-    """Two clients, one miner: three runs that went well, two that did not, one of which may still bring a result."""
+    """Insert two clients and a miner with three successful runs and two others, one of which may still deliver a result."""
     miner = {
         "public_key": b"1",
         "name": "m",
@@ -105,7 +105,7 @@ def database(tmp_path: Path) -> SQLiteDatabase:
 
 
 def test_runs_and_payments_of_an_old_database_are_counted(database: SQLiteDatabase) -> None:
-    """What was released, or failed by its input, counts for nothing; what may still bring a result is judged later."""
+    """Released runs and runs with invalid input do not count, and runs that may still deliver a result are judged later."""
     known = database.read_now(miner_stats.find, MINER)
     totals = database.read_now(miner_stats.totals)
     database.close()

@@ -1,4 +1,4 @@
-"""The windows in which calls are counted, on a clock of the test's own."""
+"""The windows in which calls are counted, with a fake clock."""
 
 from __future__ import annotations
 
