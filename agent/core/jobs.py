@@ -287,10 +287,10 @@ def _keep(job: Job, event: Keep) -> Transition:
     # but the job becomes claimable.
     lease = _lease_of(job, event)
     extended = lease.extended(event.now, event.lease_seconds)
-    kept = replace(job, lease=replace(extended, session=event.session))
-    if job.state is JobState.SUBMITTED and not _is_over(kept, event.now):
-        return _alive(kept), ()
-    return kept, ()
+    carried = replace(job, lease=replace(extended, session=event.session))
+    if job.state is JobState.SUBMITTED and not _is_over(carried, event.now):
+        return _alive(carried), ()
+    return carried, ()
 
 
 def _is_over(job: Job, now: float) -> bool:

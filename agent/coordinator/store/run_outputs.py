@@ -119,7 +119,7 @@ def settle_ended(
     """
     is_final = jobs.c.state.in_(_FINAL)
     is_live = and_(jobs.c.lease_miner_id == run_outputs.c.miner_id, jobs.c.fence == run_outputs.c.fence)
-    is_kept = exists().where(
+    is_checkpoint = exists().where(
         job_checkpoints.c.job_id == run_outputs.c.job_id,
         job_checkpoints.c.artifact_id == run_outputs.c.artifact_id,
     )
@@ -128,19 +128,19 @@ def settle_ended(
     query = (
         select(
             run_outputs.c.job_id, run_outputs.c.artifact_id, run_outputs.c.media_type, artifacts.c.size,
-            jobs.c.account_id, jobs.c.service, is_kept.label("kept"),
+            jobs.c.account_id, jobs.c.service, is_checkpoint.label("is_checkpoint"),
         )
         .join(jobs, jobs.c.job_id == run_outputs.c.job_id)
         .join(artifacts, artifacts.c.artifact_id == run_outputs.c.artifact_id)
-        .where(or_(is_final, and_(is_over, not_(is_kept))))
+        .where(or_(is_final, and_(is_over, not_(is_checkpoint))))
         .limit(limit)
     )  # fmt: skip
     rows = connection.execute(query).all()
     for row in rows:
-        if row.kept and row.service in visible_services:
+        if row.is_checkpoint and row.service in visible_services:
             record = ArtifactRecord(row.artifact_id, row.size, row.media_type)
             artifact_store.add(connection, record, row.account_id, now)
-        elif row.kept:
+        elif row.is_checkpoint:
             connection.execute(
                 delete(job_checkpoints).where(
                     job_checkpoints.c.job_id == row.job_id, job_checkpoints.c.artifact_id == row.artifact_id
