@@ -23,7 +23,7 @@ of other owners are 404, as if they did not exist.
 All errors have the same form, including those for unknown paths and for bodies that are not JSON:
 
 ```json
-{"error": {"code": "JOB_NOT_FOUND", "message": "There is no job job_1.", "details": {"job_id": "job_1"}, "request_id": "5f0c2f3a9d1e4b77"}}
+{"error": {"code": "JOB_NOT_FOUND", "message": "The job job_1 does not exist.", "details": {"job_id": "job_1"}, "request_id": "5f0c2f3a9d1e4b77"}}
 ```
 
 `code` is for programs. `message` states what went wrong and what to do. `request_id` is also in the header `X-Request-ID` and

@@ -11,7 +11,6 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from agent.coordinator.operations.answers.registry import (
-    ValidationProblem,
     Hardware,
     ModelNeeds,
     Price,
@@ -21,6 +20,7 @@ from agent.coordinator.operations.answers.registry import (
     Speed,
     TypicalDuration,
     Validation,
+    ValidationProblem,
 )
 from agent.coordinator.operations.caches import Estimates, Supply
 from agent.coordinator.operations.context import Context

@@ -96,7 +96,7 @@ async def open_stream(
     caller = await authenticate(context, secret)
     with _counted(context, caller.owner):
         allowed = audience or audience_of(caller)
-        async with context.feed.watch(*allowed.topics) as subscription:
+        async with context.feed.subscribe(*allowed.topics) as subscription:
             stream = Stream(context, secret, allowed, subscription)
             stream.owner = caller.owner
             stream.choose(chosen)
@@ -165,7 +165,7 @@ class Stream:
             raise ValidationFailed("The filter is too long.", {"job_ids": f"at most {limit} jobs"})
         position = self.position
         self._filter = chosen
-        self._subscription.wanted = chosen.accepts
+        self._subscription.accepts = chosen.accepts
         self.resume_after(position if chosen.after is None else chosen.after)
 
     def resume_after(self, seq: int, *, quietly: bool = False) -> None:

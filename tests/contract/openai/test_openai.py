@@ -239,7 +239,9 @@ def test_an_answer_that_takes_too_long_times_out_and_cancels_its_job(tmp_path: A
     """The error also states that no miner offers the service."""
     with serve(tmp_path / "data", answer_seconds=0.2) as served:
         ai = OpenAI(api_key=served.client_key, base_url=f"{served.url}/v1", max_retries=2)
-        with pytest.raises(openai.InternalServerError, match="No online miner offers llm_inference") as caught:
+        with pytest.raises(
+            openai.InternalServerError, match="No online miner offers llm_inference"
+        ) as caught:
             ai.chat.completions.create(model=LLM, messages=QUESTION)
         assert (caught.value.status_code, caught.value.code) == (504, "ANSWER_TIMEOUT")
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})

@@ -56,7 +56,7 @@ def publish_tokens(served: Served, job_id: str, *numbers: int, account_id: str |
 
     async def publish(context: Context) -> None:
         data = [{"job_id": job_id, "kind": "token", "number": number} for number in numbers]
-        await context.feed.tell([NewEvent("job_event", item, account_id, job_id=job_id) for item in data])
+        await context.feed.publish([NewEvent("job_event", item, account_id, job_id=job_id) for item in data])
 
     served.do(publish)
 

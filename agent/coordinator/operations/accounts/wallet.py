@@ -26,7 +26,7 @@ from agent.core.values.quantities import format_money, format_time, from_units, 
 
 async def wallet(context: Context, caller: Caller) -> Wallet:
     """Return a client's balance and escrow, a miner's earnings, or for administrators the operator's fees and all credits."""
-    return await context.database.look(_wallet, caller)
+    return await context.database.peek(_wallet, caller)
 
 
 def _wallet(connection: Connection, caller: Caller) -> Wallet:

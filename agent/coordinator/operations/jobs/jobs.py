@@ -108,14 +108,11 @@ async def _add(
         estimated_completion=format_time(done),
         missing_files=json.loads(record.missing_files) if record.missing_files else None,
     )
-    if record.missing_files is None:
-        # The dispatcher is woken before the write, so that its claim is queued right behind it and mostly shares its commit.
-        # That saves a disk sync between the answer and the start.
-        context.dispatcher.job_waiting()
     offer_id = submission.options.offer_id
-    created = await context.database.write(_insert, context, record, inputs, offer_id, created, repeatable)
     if record.missing_files is None:
+        # Before the write, so that the claim usually shares its commit: the job starts one wait for the disk earlier.
         context.dispatcher.job_waiting()
+    created = await context.database.write(_insert, context, record, inputs, offer_id, created, repeatable)
     if created.job_id == record.job_id:  # a repeated request gets its first answer
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
@@ -226,7 +223,7 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobStatus:
 
 async def find(context: Context, caller: Caller, job_id: str) -> JobRecord:
     """Return the caller's job. Raises `JobNotFound`."""
-    return own(await context.database.look(store.find, job_id), caller, job_id)
+    return own(await context.database.peek(store.find, job_id), caller, job_id)
 
 
 async def wait_until_final(
@@ -235,7 +232,7 @@ async def wait_until_final(
     """Wait until a job ends, or for `seconds`. Return its status, and its results if it has completed."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    async with context.feed.watch(job_id) as subscription:
+    async with context.feed.subscribe(job_id) as subscription:
         job = await get(context, caller, job_id)
         while job.status not in FINAL and (left := deadline - loop.time()) > 0:
             message = await subscription.next(min(left, POLL_SECONDS))

@@ -25,7 +25,7 @@ async def of_job(context: Context, caller: Caller, job_id: str) -> Receipt:
 
     Raises `JobNotFound`, also for other callers, and `JobNotCompleted`.
     """
-    return Receipt.model_validate_json(await context.database.look(_of_job, caller, job_id))
+    return Receipt.model_validate_json(await context.database.peek(_of_job, caller, job_id))
 
 
 def _of_job(connection: Connection, caller: Caller, job_id: str) -> str:

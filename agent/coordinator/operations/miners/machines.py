@@ -24,12 +24,12 @@ from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import miner_stats
 from agent.coordinator.store import miners as store
-from agent.coordinator.store import standings
 from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.jobs import RunningJob
+from agent.coordinator.store.miner_stats import DAY_SECONDS
 from agent.coordinator.store.miners import MinerRecord
-from agent.coordinator.store.standings import DAY_SECONDS
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, from_units
 
@@ -90,7 +90,7 @@ def _details(
 ) -> MinerDetails:
     capabilities = json.loads(record.capabilities)
     activity = json.loads(record.activity or "{}")
-    standing = standings.find(connection, record.miner_id)
+    standing = miner_stats.find(connection, record.miner_id)
     return MinerDetails(
         miner_id=record.miner_id,
         name=record.name,
@@ -166,8 +166,8 @@ def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, 
     commands.of_caller(connection, caller, miner_id)
     today = int(now // DAY_SECONDS)
     first = today - days + 1
-    found = standings.earnings(connection, miner_id, first)
-    shown_days = [(day, found.get(day, standings.DayEarnings())) for day in range(first, today + 1)]
+    found = miner_stats.earnings(connection, miner_id, first)
+    shown_days = [(day, found.get(day, miner_stats.DayEarnings())) for day in range(first, today + 1)]
     return Earnings(
         miner_id=miner_id,
         days=[

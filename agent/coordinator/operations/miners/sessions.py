@@ -310,7 +310,7 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> H
         context.dispatcher.job_waiting()
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
-    await context.feed.tell(progress)
+    await context.feed.publish(progress)
     if request.paused is None:
         ordered += await commands.commands_for(context, session.miner_id)
     return HeartbeatAnswer(leases=leases, commands=ordered)
