@@ -264,7 +264,7 @@ def test_a_service_call_documents_its_input() -> None:
         assert schemas[name]["additionalProperties"] is False
 
 
-def test_the_generated_page_is_up_to_date() -> None:
+def test_the_page_is_generated_from_the_code() -> None:
     """A script generates docs/reference/api.md; the failure names its command."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "pages" / "api_docs.py"), "--check"],
