@@ -29,7 +29,7 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
-from agent.coordinator.dispatch.claims import Tolerated, claim, release_undelivered
+from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.feed.feed import Feed
@@ -157,15 +157,14 @@ class Histories(RuleBasedStateMachine):
         hub = Hub()
         meter = Meter(METRICS)
         signer = LogSigner("histories.test", LOG_KEY)
+        settings = CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS)
         return Context(
-            settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
+            settings=settings,
             database=database,
             hub=hub,
             feed=Feed(database, hub),
             webhooks=WebhookSender(database, WebhookSettings(), self.clock),
-            dispatcher=Dispatcher(
-                database, self.clock, lease_seconds=LEASE_SECONDS, meter=meter, tolerated=Tolerated()
-            ),
+            dispatcher=Dispatcher(settings, database, self.clock, meter),
             meter=meter,
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
@@ -307,7 +306,7 @@ class Histories(RuleBasedStateMachine):
             if miner.session
         ]
         given, _ = self.do(
-            self.context.database.write(claim, candidates, self.clock(), LEASE_SECONDS)
+            self.context.database.write(claim, candidates, self.clock(), self.context.settings)
         )  # fmt: skip
         by_id = {miner.identity.miner_id: miner for miner in online}
         for assignment in given:
