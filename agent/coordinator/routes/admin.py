@@ -13,7 +13,7 @@ from agent.coordinator.operations.accounts import access, logins, wallet
 from agent.coordinator.operations.answers.accounts import AccountPage, Credited, Key, LoginLink
 from agent.coordinator.operations.answers.miners import Exclusion, Inclusion, Overview
 from agent.coordinator.operations.callers import Role
-from agent.coordinator.operations.miners import exclusion, sessions
+from agent.coordinator.operations.miners import exclusion, machines
 from agent.coordinator.routes._callers import Admin, ContextOf, KeyName, Limit, NewKey
 from agent.core.errors import NotFound
 from agent.core.values import fields
@@ -201,4 +201,4 @@ async def include_miner(context: ContextOf, _: Admin, miner_id: fields.MinerId) 
 @router.get("/overview", summary="Miners and queue")
 async def overview(context: ContextOf, _: Admin) -> Overview:
     """All miners with the services that they offer or cannot offer, and the number of jobs in each state."""
-    return await sessions.overview(context)
+    return await machines.overview(context)

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request, Response, status
 from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
+from agent.coordinator.operations.miners import completion, heartbeats, leases, sessions
 from agent.coordinator.operations.miners import events as run_events
-from agent.coordinator.operations.miners import leases, sessions
 from agent.coordinator.routes._callers import ContextOf, MinerSession, disconnected
 from agent.core.errors import ApiError, Forbidden, MinerExcluded, ReceiptInvalid, StaleLease, Unauthorized
 from agent.core.values import fields
@@ -145,7 +145,7 @@ async def _revoke(context: ContextOf, session: MinerSession, undelivered: list[L
 @router.post("/heartbeat", response_model_exclude_none=True, summary="Renew leases")
 async def heartbeat(context: ContextOf, session: MinerSession, body: Heartbeat) -> HeartbeatAnswer:
     """Renews all of the miner's leases in one call."""
-    return await sessions.heartbeat(context, session, body)
+    return await heartbeats.heartbeat(context, session, body)
 
 
 @router.post(
@@ -155,7 +155,7 @@ async def result(
     context: ContextOf, session: MinerSession, job_id: fields.JobId, body: RunResult
 ) -> Delivered:
     """A repeated delivery gets the same answer."""
-    return await leases.complete(context, session, job_id, body)
+    return await completion.complete(context, session, job_id, body)
 
 
 @router.post("/jobs/{job_id}/fail", responses=errors(StaleLease), summary="Report a failure")

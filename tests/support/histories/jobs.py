@@ -41,7 +41,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.log.fsck import examine
-from agent.coordinator.operations.miners import events, leases, sessions
+from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
 from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
 from agent.coordinator.store import counts, run_outputs
 from agent.coordinator.store import events as event_store
@@ -269,7 +269,7 @@ class Histories(RuleBasedStateMachine):
         miner.online = True
         if older is not None:
             with pytest.raises(StaleSession):
-                self.do(sessions.heartbeat(self.context, older, Heartbeat()))
+                self.do(heartbeats.heartbeat(self.context, older, Heartbeat()))
 
     async def register(self, miner: PlayedMiner) -> Registered:
         challenge = await sessions.challenge(self.context)
@@ -350,7 +350,7 @@ class Histories(RuleBasedStateMachine):
                 {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 40} for lease in miner.leases
             ]
         }
-        answer = self.do(sessions.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
+        answer = self.do(heartbeats.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
         for lease, outcome in zip(miner.leases, answer.leases, strict=True):
             life = self.job(lease["job_id"]).life
             newest = self.is_newest(miner, lease)
@@ -410,14 +410,14 @@ class Histories(RuleBasedStateMachine):
         body = RunResult.model_validate(miner.identity.result_body(lease, RESULTS))
         newest = self.is_newest(miner, lease)
         try:
-            answer = self.do(leases.complete(self.context, session, lease["job_id"], body))
+            answer = self.do(completion.complete(self.context, session, lease["job_id"], body))
         except StaleLease:
             # Finished work is refused only if it is not wanted any more.
             assert not newest or before.state in FINAL or before.lease is None
         else:
             assert newest
             if repeated:
-                again = self.do(leases.complete(self.context, session, lease["job_id"], body))
+                again = self.do(completion.complete(self.context, session, lease["job_id"], body))
                 assert again == answer
         miner.drop(lease)
 
@@ -468,7 +468,7 @@ class Histories(RuleBasedStateMachine):
         # Its own leases stand in the heartbeat too, or they would be taken for lost on their way to it.
         named = [{"job_id": item["job_id"], "fence": item["fence"]} for item in (lease, *stranger.leases)]
         body = {"leases": named}
-        answer = self.do(sessions.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
+        answer = self.do(heartbeats.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
         assert answer.leases[0].status in ("lost", "cancelled")
         told = RunEvents.model_validate(
             {"fence": lease["fence"], "events": [{"kind": "segment", "data": {}}]}

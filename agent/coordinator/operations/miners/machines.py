@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.coordinator.operations.answers.miners import (
+    DatabaseNumbers,
     DayEarnings,
     Earnings,
     MachineGpu,
@@ -16,6 +17,8 @@ from agent.coordinator.operations.answers.miners import (
     MachineService,
     MinerDetails,
     MinerPage,
+    MinerSummary,
+    Overview,
     WaitingCommand,
 )
 from agent.coordinator.operations.callers import Caller, Role
@@ -23,13 +26,14 @@ from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import commands as command_store
+from agent.coordinator.store import counts, miner_stats
 from agent.coordinator.store import jobs as job_store
-from agent.coordinator.store import miner_stats
 from agent.coordinator.store import miners as store
 from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.jobs import RunningJob
 from agent.coordinator.store.miner_stats import DAY_SECONDS
 from agent.coordinator.store.miners import MinerRecord
+from agent.core.jobs import JobState
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, from_units
 
@@ -180,3 +184,36 @@ def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, 
 
 def _date(day: int) -> str:
     return datetime.fromtimestamp(day * DAY_SECONDS, UTC).date().isoformat()
+
+
+async def overview(context: Context) -> Overview:
+    """Return all miners, the jobs by state, and the database's commits and writes since the start, for operators."""
+    return await context.database.read(_overview, context)
+
+
+def _overview(connection: Connection, context: Context) -> Overview:
+    seen_after = offline_before(context)
+    database = context.database
+    return Overview(
+        jobs={JobState(state): count for state, count in counts.by_state(connection).items()},
+        miners=[_summary(record, seen_after) for record in store.all_miners(connection)],
+        database=DatabaseNumbers(commits=database.commits, writes=database.writes),
+    )
+
+
+def _summary(record: MinerRecord, seen_after: float) -> MinerSummary:
+    capabilities = json.loads(record.capabilities)
+    return MinerSummary(
+        miner_id=record.miner_id,
+        name=record.name,
+        online=record.seen_at >= seen_after,
+        seen_at=format_time(record.seen_at),
+        session=record.session,
+        paused=record.paused,
+        excluded_at=None if record.excluded_at is None else format_time(record.excluded_at),
+        excluded_reason=record.excluded_reason,
+        services=sorted(capabilities["services"]),
+        unavailable=capabilities["unavailable"],
+        gpus=[gpu["name"] for gpu in capabilities["gpus"]],
+        slots=capabilities["slots"],
+    )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from agent.coordinator.operations.callers import Session
 from agent.coordinator.operations.context import Context
-from agent.coordinator.operations.miners import events, leases, sessions
+from agent.coordinator.operations.miners import completion, events, heartbeats, leases
 from agent.core.errors import ApiError, InternalError, NotFound, ValidationFailed, error_body
 from agent.core.values.fields import Answer
 from agent.protocol.messages import (
@@ -28,7 +28,7 @@ Body = Mapping[str, Any]
 _JobCall = Callable[[Context, Session, str, Any], Awaitable[Answer | None]]
 
 _JOB_CALLS: Final[dict[str, tuple[type[BaseModel], _JobCall]]] = {
-    "result": (RunResult, leases.complete),
+    "result": (RunResult, completion.complete),
     "fail": (RunFailure, leases.fail),
     "release": (RunRelease, leases.release),
     "events": (RunEvents, events.pass_on),
@@ -55,7 +55,7 @@ async def _perform(context: Context, session: Session, message: Body) -> Answer 
     call = message.get("call")
     body = message.get("body", {})
     if call == "heartbeat":
-        return await sessions.heartbeat(context, session, Heartbeat.model_validate(body))
+        return await heartbeats.heartbeat(context, session, Heartbeat.model_validate(body))
     if not isinstance(call, str) or call not in _JOB_CALLS:
         raise NotFound(f"There is no call {call!r}. The calls are heartbeat, {', '.join(_JOB_CALLS)}.")
     model, perform = _JOB_CALLS[call]
