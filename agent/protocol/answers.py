@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from agent.core.jobs import JobState
 from agent.core.tracing import TRACE_ID
@@ -30,9 +30,9 @@ class Admission(Answer):
 class SessionSettings(Answer):
     """The coordinator's rhythm, in seconds."""
 
-    lease_seconds: float = Field(examples=[60])
-    heartbeat_seconds: float = Field(examples=[15])
-    poll_seconds: float = Field(examples=[30])
+    lease_seconds: float = Field(gt=0, examples=[60])
+    heartbeat_seconds: float = Field(gt=0, examples=[15])
+    poll_seconds: float = Field(gt=0, examples=[30])
 
 
 class HeldLease(Answer):
@@ -47,10 +47,10 @@ class Registered(Answer):
 
     miner_id: fields.MinerId
     session: int = Field(ge=1, examples=[4])
-    session_token: str = Field(examples=["session.miner_1234567890.4.secret"])
+    session_token: str = Field(min_length=1, repr=False, examples=["session.miner_1234567890.4.secret"])
     log_key: fields.LogKey
     origin: str = Field(examples=["log.example.org"])
-    api_key: str | None = Field(examples=[None])
+    api_key: str | None = Field(repr=False, examples=[None])
     settings: SessionSettings
     keep: list[HeldLease]
 
@@ -63,6 +63,22 @@ class CheckpointFile(Answer):
     media_type: str = Field(examples=["image/png"])
     size: int = Field(ge=0, examples=[123])
     extra: dict[str, Any] = Field(examples=[{"frame": 7}])
+
+
+class Spec(BaseModel):
+    """What a job asks for. `files` names its inputs by field, as addresses or as `{"inline": text}`.
+
+    A lease carries it as sent: its digest covers fields that this program does not know.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str = Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")  # becomes the name of a directory
+    service: str
+    model: str | None = None
+    parameters: dict[str, Any] = {}
+    files: dict[str, str | dict[str, Any]] = {}
+    resources: dict[str, str] = {}
 
 
 class Lease(Answer):
@@ -149,3 +165,11 @@ class RunEndedAnswer(Answer):
 
     job_id: fields.JobId
     status: JobState
+
+
+class CallAnswer(Answer):
+    """The answer to a call over the WebSocket: the call's number, and status and body of the same call over HTTP."""
+
+    id: int
+    status: int
+    body: Any = None

@@ -231,7 +231,7 @@ class FakeCoordinator:
     def _lease(self, job: dict[str, Any]) -> dict[str, Any]:
         now = time.time() + self.clock_ahead
         lease = {
-            **job, "attempt": 1, "spec_digest": sha256_hex(canonical_json(job["spec"])),
+            **job, "attempt": 1, "trace_id": secrets.token_hex(16), "spec_digest": sha256_hex(canonical_json(job["spec"])),
             "unit_price": "0.01", "assigned_at": format_time(now), "lease_expires_at": format_time(now + 60),
             "deadline": format_time(now + job["spec"]["timeout_seconds"]),
         }  # fmt: skip

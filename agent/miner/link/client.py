@@ -1,8 +1,8 @@
-"""The miner's one line to its coordinator.
+"""The miner's connection to its coordinator.
 
-A WebSocket carries everything while it works; plain HTTP takes over while it does not, and tries to bring it back.
-Whoever uses the link does not see which of the two is in use. The link also keeps the session: it registers, again
-when the coordinator has forgotten the token, and ends when another agent has taken over this miner's key.
+A WebSocket carries everything while it works. While it does not, plain HTTP takes over, and the link keeps trying to
+open a new WebSocket. Callers do not see which of the two is in use. The link also maintains the session: it registers
+again when the coordinator has forgotten the token, and ends when another agent has taken over this miner's key.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, Final, Literal
 import httpx
 import structlog
 
+from agent.miner.backoff import Backoff
 from agent.miner.identity import Identity
-from agent.miner.link.backoff import Backoff
 from agent.miner.link.errors import Excluded, SessionSuperseded, Unreachable
 from agent.miner.link.http import HttpLink
-from agent.miner.link.registration import EXCLUDED_CODE, Registration, error_code, register
+from agent.miner.link.registration import EXCLUDED_CODE, error_code, register
 from agent.miner.link.websocket import (
     CLOSED_EXCLUDED,
     CLOSED_RESTART,
@@ -33,26 +33,27 @@ from agent.miner.link.websocket import (
     WebSocketRefused,
     open_websocket,
 )
+from agent.protocol.answers import HeldLease, Registered
+from agent.protocol.reading import read_each
 
 CALL_SECONDS: Final = 30.0
-"""How long an answer of the coordinator may take."""
+"""Time limit for an answer of the coordinator."""
 _POLL_GRACE_SECONDS: Final = 15.0
-"""How much longer than asked a long poll may take before it counts as lost."""
+"""How long after its own `wait` a long poll counts as lost."""
 _HANDOVER_SECONDS: Final = 1.0
-"""How long a poll that asked for leases may still answer after a WebSocket has taken its place."""
+"""How long a poll that requested leases may still answer after a WebSocket has replaced it."""
 _SHORT_SECONDS: Final = 5.0
-"""A WebSocket that ends sooner counts as one that does not work, e.g. behind a proxy that cuts it."""
+"""A WebSocket that ends sooner counts as broken, e.g. because a proxy closes it."""
 _FIRST_DELAY: Final = 0.2
 _LONGEST_DELAY: Final = 20.0
-
 _EXCLUDED_SECONDS: Final = 300.0
-"""How long a miner that the operator has excluded waits before it asks again."""
+"""How long a miner that the operator has excluded waits before it registers again."""
 
 _UNAUTHORIZED: Final = 401
 _CONFLICT: Final = 409
 _SESSION_CODE: Final = "STALE_SESSION"
 _GIVEN_UP: Final = 0
-"""Stands for the status of a poll that was not answered because it was no longer wanted."""
+"""Stands for the status of a poll that was abandoned without an answer."""
 
 Connection = Literal["websocket", "poll", "offline"]
 Call = Literal["heartbeat", "result", "fail", "release", "events"]
@@ -62,43 +63,41 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LinkCallbacks:
-    """What the link tells its owner, always from the event loop. None of them may block or wait.
+    """The parts of the daemon that the link calls, always from the event loop. None of them may block.
 
-    A `lease` takes one of the free slots, unless the owner calls `set_slots` because it does not. `joining` gives the
-    body of a registration without key and signature. `excluded` is called when the operator has excluded this miner: all its
-    leases are void. `connected` is called whenever the coordinator can be reached
-    again, `recheck` when a heartbeat would bring something: the coordinator says so, or a cancellation may have got lost.
+    A `lease`, not validated yet, takes one of the free slots until the next `set_slots`. `joining` returns the body of a
+    registration without key and signature. `excluded` is called when the operator has excluded this miner, which voids all
+    its leases; `connected` whenever the coordinator can be reached again; `recheck` when a heartbeat is worthwhile because
+    the coordinator requests one or a cancellation may have been lost.
     """
 
-    lease: Callable[[dict[str, Any]], None]
+    lease: Callable[[Mapping[str, Any]], None]
     cancelled: Callable[[str, int], None]
     joining: Callable[[], Mapping[str, Any]]
-    registered: Callable[[Registration], None]
+    registered: Callable[[Registered], None]
     excluded: Callable[[], None]
     connected: Callable[[], None]
     recheck: Callable[[], None]
 
 
 class Link:
-    """See the module. `register` first, then `run`; `call` and `upload` work from then on."""
+    """Call `attach`, then `register`, then `run`; `call` and `upload` work from the registration on.
+
+    `attach` is separate because the parts that the link calls need the link themselves.
+    """
 
     def __init__(
-        self,
-        url: str,
-        identity: Identity,
-        callbacks: LinkCallbacks,
-        *,
-        transport: Literal["auto", "websocket", "poll"] = "auto",
+        self, url: str, identity: Identity, *, transport: Literal["auto", "websocket", "poll"] = "auto"
     ) -> None:
         self._http = HttpLink(url)
         self._identity = identity
-        self._callbacks = callbacks
+        self._callbacks: LinkCallbacks
         self._transport = transport
         self._socket: WebSocketLink | None = None
         self._free = 0
         self._seats: tuple[Mapping[str, Any], ...] = ()
-        self._asked = 0
-        self._asked_seats: tuple[Mapping[str, Any], ...] = ()
+        self._requested = 0
+        self._requested_seats: tuple[Mapping[str, Any], ...] = ()
         self._slots_changed = asyncio.Event()
         self._registered = asyncio.Event()
         self._expired = asyncio.Event()
@@ -111,9 +110,13 @@ class Link:
         if transport == "poll":
             self._polling.set()
 
+    def attach(self, callbacks: LinkCallbacks) -> None:
+        """Set the parts that the link calls."""
+        self._callbacks = callbacks
+
     @property
     def connection(self) -> Connection:
-        """How the coordinator is reached at the moment."""
+        """The transport in use at the moment."""
         if self._socket is not None:
             return "websocket"
         return "poll" if self._answered and self._polling.is_set() else "offline"
@@ -128,8 +131,8 @@ class Link:
         if self._socket is not None:
             self._socket.announce()
 
-    async def register(self) -> Registration:
-        """Join the coordinator, trying until it answers. Raises `RegistrationRefused`."""
+    async def register(self) -> Registered:
+        """Open a session, trying until the coordinator answers. Raises `RegistrationRefused`."""
         backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         while True:
             try:
@@ -162,7 +165,7 @@ class Link:
         return registration
 
     async def run(self) -> None:
-        """Keep the line open until cancelled. Raises `SessionSuperseded` or `RegistrationRefused`."""
+        """Keep the connection open until cancelled. Raises `SessionSuperseded` or `RegistrationRefused`."""
         tasks = [
             asyncio.create_task(self._keep_session(), name="link-session"),
             asyncio.create_task(self._watch_end(), name="link-end"),
@@ -187,9 +190,9 @@ class Link:
     async def call(
         self, name: Call, job_id: str | None, body: Any, *, limit: float = CALL_SECONDS
     ) -> tuple[int, Any]:
-        """Status and JSON body of the coordinator's answer, over whichever connection works.
+        """Return status and JSON body of the coordinator's answer, over the connection that works.
 
-        Raises `Unreachable` when there is none within `limit` seconds; the call may have had its effect all the same.
+        Raises `Unreachable` when there is none within `limit` seconds; the call may have taken effect nevertheless.
         """
         socket = self._socket
         if socket is not None:
@@ -206,16 +209,19 @@ class Link:
     async def upload(
         self, path: Path, media_type: str, size: int, *, lease: tuple[str, int]
     ) -> tuple[int, Any]:
-        """Store an output file of `size` bytes for the job that `lease` (job id and fence) is of. Raises `Unreachable`, or `OSError` if the file cannot be read."""
+        """Store an output file of `size` bytes for the job of `lease` (job id and fence).
+
+        Raises `Unreachable`, or `OSError` if the file cannot be read.
+        """
         token = self._http.token
         return self._examined(await self._http.upload(path, media_type, size, lease=lease), token)
 
     async def read(self, path: str, key: str) -> tuple[int, Any]:
-        """Status and JSON of a `GET` with an API key, which the session's token is not. Raises `Unreachable`."""
+        """Return status and JSON of a `GET` with an API key instead of the session's token. Raises `Unreachable`."""
         return await self._http.get(path, key, limit=CALL_SECONDS)
 
     def open_artifact(self, artifact_id: str) -> AbstractAsyncContextManager[httpx.Response]:
-        """An artifact of the coordinator as a stream. Raises `httpx.HTTPError` on the way."""
+        """Return an artifact of the coordinator as a stream, which may raise `httpx.HTTPError`."""
         return self._http.open_artifact(artifact_id)
 
     async def _post(self, path: str, body: Any, *, limit: float) -> tuple[int, Any]:
@@ -233,12 +239,10 @@ class Link:
         return answer
 
     def _examined(self, answer: tuple[int, Any], token: str | None) -> tuple[int, Any]:
-        """Notice what an answer says about the session. An answer to an older token says nothing about this one."""
+        """React to an answer's verdict on the session. An answer to an older token does not concern this one."""
         status, body = answer
         if status == _UNAUTHORIZED or error_code(body) == EXCLUDED_CODE:
-            self._expire(
-                token
-            )  # registering again says whether the session or the miner is not wanted any more
+            self._expire(token)  # the next registration shows whether only the session has ended
         elif status == _CONFLICT and error_code(body) == _SESSION_CODE:
             self._supersede(token)
         return answer
@@ -249,13 +253,13 @@ class Link:
             self._registered.clear()
             self._expired.set()
             if self._socket is not None:
-                self._socket.end()  # it speaks with the old token
+                self._socket.end()  # it uses the old token
 
     def _supersede(self, token: str | None) -> None:
         if token == self._http.token:
             self._superseded = SessionSuperseded(
-                f"Another agent works with the key of {self._identity.miner_id}, so this one stops. "
-                "Give each machine a data directory of its own; copying one copies its identity."
+                f"Another agent uses the key of {self._identity.miner_id}, so this one stops. "
+                "Give each machine a data directory of its own; a copied directory has the same identity."
             )
             self._ended.set()
 
@@ -297,10 +301,13 @@ class Link:
             socket = await open_websocket(
                 self._http.url,
                 token,
-                on_lease=self._take,
+                on_lease=self._pass_on,
                 on_cancelled=self._callbacks.cancelled,
                 on_heartbeat=self._callbacks.recheck,
-                slots=lambda: (max(0, self._free - self._asked), () if self._asked_seats else self._seats),
+                slots=lambda: (
+                    max(0, self._free - self._requested),
+                    () if self._requested_seats else self._seats,
+                ),
             )
         except WebSocketRefused as error:
             _log.info("websocket_refused", url=self._http.url, error=str(error))
@@ -311,7 +318,7 @@ class Link:
         self._answered = True
         if self._transport == "auto":
             self._polling.clear()
-            self._slots_changed.set()  # ends a poll that only listens
+            self._slots_changed.set()  # ends a poll that requests no leases
         _log.info("websocket_open", url=self._http.url)
         self._callbacks.connected()
         try:
@@ -335,29 +342,29 @@ class Link:
                 backoff.reset()
                 self._deliver(body or {})
                 continue
-            self._take_back()
+            self._end_poll()
             if status != _GIVEN_UP:
                 await asyncio.sleep(backoff.next())
 
     async def _poll_once(self) -> tuple[int | None, Any]:
-        """One long poll; `_GIVEN_UP` if it is not wanted any more.
+        """Make one long poll. The status is `_GIVEN_UP` if it was abandoned.
 
-        Giving up a poll that asks for leases could lose some, so it is given up only some time after a WebSocket has
-        taken its place, when nothing can be on its way any more. A cancellation that was on its way comes with the
-        heartbeat that `recheck` asks for.
+        Abandoning a poll that requests leases could lose some, so it is abandoned only some time after a WebSocket has
+        replaced it, when no lease can be on its way any more. The heartbeat that `recheck` requests brings a cancellation
+        that was on its way.
         """
         self._slots_changed.clear()
-        wanted = self._socket is None
-        self._asked, self._asked_seats = (self._free, self._seats) if wanted else (0, ())
-        body = {"slots": self._asked, "wait": self._poll_seconds, "seats": self._asked_seats}
+        needed = self._socket is None
+        self._requested, self._requested_seats = (self._free, self._seats) if needed else (0, ())
+        body = {"slots": self._requested, "wait": self._poll_seconds, "seats": self._requested_seats}
         poll = asyncio.create_task(
             self._post("/v1/miners/poll", body, limit=self._poll_seconds + _POLL_GRACE_SECONDS),
             name="link-long-poll",
         )
         try:
             while not poll.done():
-                asks = self._asked > 0 or bool(self._asked_seats)
-                if not asks and (self._free > 0 or self._seats or not self._polling.is_set()):
+                requests = self._requested > 0 or bool(self._requested_seats)
+                if not requests and (self._free > 0 or self._seats or not self._polling.is_set()):
                     break
                 changed = asyncio.create_task(self._slots_changed.wait(), name="link-slots-changed")
                 try:
@@ -381,21 +388,21 @@ class Link:
 
     def _deliver(self, answer: Mapping[str, Any]) -> None:
         for lease in answer.get("leases", ()):
-            self._asked -= 1
-            self._take(lease)
-        for cancelled in answer.get("cancelled", ()):
-            self._callbacks.cancelled(cancelled["job_id"], cancelled["fence"])
+            self._requested -= 1
+            self._pass_on(lease)
+        for cancelled in read_each(HeldLease, answer.get("cancelled")):
+            self._callbacks.cancelled(cancelled.job_id, cancelled.fence)
         if answer.get("heartbeat"):
             self._callbacks.recheck()
-        self._take_back()
+        self._end_poll()
 
-    def _take(self, lease: dict[str, Any]) -> None:
-        # The owner says the exact number when it has looked at the lease; until then it must not be given away twice.
+    def _pass_on(self, lease: Mapping[str, Any]) -> None:
+        # The callback sets the exact number; until then the slot must not be announced twice.
         self._free = max(0, self._free - 1)
         self._callbacks.lease(lease)
 
-    def _take_back(self) -> None:
-        """The poll has ended, so the WebSocket may offer the slots that it asked for."""
-        self._asked, self._asked_seats = 0, ()
+    def _end_poll(self) -> None:
+        """Let the WebSocket announce the slots that the ended poll had requested."""
+        self._requested, self._requested_seats = 0, ()
         if self._socket is not None:
             self._socket.announce()

@@ -1,7 +1,7 @@
-"""The one heartbeat that keeps all leases of this miner alive.
+"""The heartbeat that keeps all leases of this miner alive.
 
-It runs in a task of its own and touches neither runners nor drivers, so that a machine that is busy, or whose GPU
-hangs, still keeps its leases and hears of cancellations.
+It runs in a task of its own and calls neither runners nor drivers, so that a machine that is busy, or whose GPU hangs,
+still keeps its leases and receives cancellations.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from agent.deadline import call_within
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.machine.gpus import Gpus
+from agent.protocol.answers import LeaseAnswer
+from agent.protocol.messages import MAX_LEASES
+from agent.protocol.reading import read_each
 
-MAX_LEASES: Final = 256
-"""How many leases one heartbeat may name."""
 _MAX_REASON: Final = 200
 _GPU_SECONDS: Final = 5.0
 _LATE_SECONDS: Final = 60.0
@@ -48,35 +49,32 @@ class News(Protocol):
     def obeyed(self) -> list[str]:
         """The ids of orders that were obeyed."""
 
-    def answered(
-        self, leases: Sequence[Mapping[str, Any]], orders: Sequence[Any], told: Sequence[str]
-    ) -> None:
+    def answered(self, leases: Sequence[LeaseAnswer], orders: Sequence[Any], told: Sequence[str]) -> None:
         """What the coordinator says of each lease, and wants done. It knows now that the orders `told` were obeyed."""
 
 
 class Heartbeat:
-    """`run` and `watch_gpus` are the daemon's to run. `liveness` hears of every heartbeat."""
+    """The daemon runs `run` and `watch_gpus`. A set `due` sends a heartbeat at once; `liveness` records each.
 
-    def __init__(self, link: Link, gpus: Gpus, news: News, liveness: Liveness | None = None) -> None:
+    `interval` is in seconds.
+    """
+
+    def __init__(self, link: Link, gpus: Gpus, news: News, due: asyncio.Event, liveness: Liveness) -> None:
         self.interval = 15.0
-        self._liveness = liveness or Liveness()
+        self._liveness = liveness
         self._link = link
         self._gpus = gpus
         self._news = news
         self._telemetry: list[dict[str, Any]] = []
         self._known: dict[str, Any] | None = None
-        self._now = asyncio.Event()
-
-    def soon(self) -> None:
-        """Send one now, besides the regular ones."""
-        self._now.set()
+        self._due = due
 
     async def run(self) -> None:
         """Send heartbeats until cancelled."""
         while True:
-            self._now.clear()
-            due = self.interval + _LONGEST_CALL_SECONDS + _LATE_SECONDS
-            self._liveness.report("heartbeat", asyncio.get_running_loop().time(), due)
+            self._due.clear()
+            silence = self.interval + _LONGEST_CALL_SECONDS + _LATE_SECONDS
+            self._liveness.report("heartbeat", asyncio.get_running_loop().time(), silence)
             try:
                 await self._beat()
                 delay = self.interval
@@ -85,7 +83,7 @@ class Heartbeat:
                 delay = self.interval / 3
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
-                    await self._now.wait()
+                    await self._due.wait()
 
     async def _beat(self) -> None:
         news = self._news
@@ -110,7 +108,9 @@ class Heartbeat:
         if changed:
             self._known = capabilities
         orders = answer.get("orders")
-        news.answered(answer.get("leases", ()), orders if isinstance(orders, list) else (), obeyed)
+        news.answered(
+            read_each(LeaseAnswer, answer.get("leases")), orders if isinstance(orders, list) else (), obeyed
+        )
 
     async def watch_gpus(self) -> None:
         """Read the GPUs once per interval until cancelled."""

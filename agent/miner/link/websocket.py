@@ -1,7 +1,7 @@
 """One WebSocket to the coordinator, from its handshake to its end.
 
-Leases are handed on in the same step of the event loop in which their frame arrives: between a push and the runner
-stand no queue and no other task.
+Leases are passed on in the same step of the event loop in which their frame arrives, without a queue or another task in
+between.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from agent.miner.link.errors import Unreachable
 from agent.miner.link.http import is_loopback
+from agent.protocol.answers import CallAnswer, HeldLease
+from agent.protocol.reading import MalformedMessage, read
 
 _OPEN_SECONDS: Final = 10.0
 _CLOSE_SECONDS: Final = 2.0
 _PING_SECONDS: Final = 15.0
 _MAX_FRAME: Final = 32 * 2**20
-"""Bytes of one frame; a lease can carry inline text of some megabytes."""
+"""Bytes of one frame; a lease can contain several megabytes of inline text."""
 
 CLOSED_UNKNOWN_TOKEN: Final = 4401
 CLOSED_EXCLUDED: Final = 4403
@@ -40,11 +42,11 @@ _log = structlog.get_logger(__name__)
 
 
 class ConnectionLost(Exception):
-    """The WebSocket ended before the call was answered. What was asked may or may not have happened."""
+    """The WebSocket ended before the call was answered. The call may or may not have taken effect."""
 
 
 class WebSocketRefused(Exception):
-    """The handshake failed; `status` is the HTTP answer's, None without one."""
+    """The handshake failed. `status` is that of the HTTP answer, None without one."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
@@ -55,7 +57,7 @@ async def open_websocket(
     url: str,
     token: str,
     *,
-    on_lease: Callable[[dict[str, Any]], None],
+    on_lease: Callable[[Mapping[str, Any]], None],
     on_cancelled: Callable[[str, int], None],
     on_heartbeat: Callable[[], None],
     slots: Callable[[], Room],
@@ -89,7 +91,7 @@ class WebSocketLink:
         self,
         connection: ClientConnection,
         token: str,
-        on_lease: Callable[[dict[str, Any]], None],
+        on_lease: Callable[[Mapping[str, Any]], None],
         on_cancelled: Callable[[str, int], None],
         on_heartbeat: Callable[[], None],
         slots: Callable[[], Room],
@@ -109,23 +111,23 @@ class WebSocketLink:
         self._ending: asyncio.Task[None] | None = None
 
     def announce(self) -> None:
-        """Tell the coordinator how many slots are free now, as soon as the event loop comes to it."""
+        """Send the free capacity to the coordinator, in the next step of the event loop."""
         self._changed.set()
 
     def end(self) -> None:
-        """Close the connection, e.g. because its token is not valid any more; `serve` then returns."""
+        """Close the connection, e.g. because its token has expired; `serve` then returns."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._connection.close(), name="link-websocket-close")
 
     async def serve(self) -> int:
-        """Take messages until the connection ends. Returns the closing code."""
+        """Handle messages until the connection ends. Returns the closing code."""
         announcer = asyncio.create_task(self._announce(), name="link-slots")
         try:
             while True:
-                self._take(orjson.loads(await self._connection.recv(decode=False)))
+                self._handle(orjson.loads(await self._connection.recv(decode=False)))
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd is not None else _CLOSED_ABNORMALLY
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (orjson.JSONDecodeError, KeyError, AttributeError, MalformedMessage) as error:
             _log.warning("link_bad_frame", error=type(error).__name__)
             return _CLOSED_BAD_FRAME
         finally:
@@ -135,22 +137,26 @@ class WebSocketLink:
                 async with asyncio.timeout(_CLOSE_SECONDS + 1):
                     await self._connection.close()
 
-    def _take(self, message: dict[str, Any]) -> None:
-        push = message.get("push")
-        if push == "lease":
-            self._received += 1
-            self._on_lease(message["lease"])
-            self._changed.set()
-        elif push == "cancelled":
-            self._on_cancelled(message["job_id"], message["fence"])
-        elif push == "heartbeat":
-            self._on_heartbeat()
-        elif push is None:
-            future = self._pending.pop(message["id"], None)
-            if future is not None and not future.done():
-                future.set_result((message["status"], message.get("body")))
-        else:
-            _log.info("link_unknown_push", push=push)  # a newer coordinator's; nothing depends on it
+    def _handle(self, message: dict[str, Any]) -> None:
+        match message.get("push"):
+            case None:
+                self._resolve(read(CallAnswer, message))
+            case "lease":
+                self._received += 1
+                self._on_lease(message["lease"])
+                self._changed.set()
+            case "cancelled":
+                cancelled = read(HeldLease, message)
+                self._on_cancelled(cancelled.job_id, cancelled.fence)
+            case "heartbeat":
+                self._on_heartbeat()
+            case push:
+                _log.info("link_unknown_push", push=push)  # a newer coordinator's; nothing depends on it
+
+    def _resolve(self, answer: CallAnswer) -> None:
+        future = self._pending.pop(answer.id, None)
+        if future is not None and not future.done():
+            future.set_result((answer.status, answer.body))
 
     async def _announce(self) -> None:
         with suppress(ConnectionClosed):  # `serve` sees it too
@@ -168,7 +174,7 @@ class WebSocketLink:
         await self._connection.send(orjson.dumps(message), text=True)
 
     async def call(self, name: str, job_id: str | None, body: Any, *, limit: float) -> tuple[int, Any]:
-        """Status and body of the answer. Raises `ConnectionLost`, or `Unreachable` after `limit` seconds."""
+        """Return status and body of the answer. Raises `ConnectionLost`, or `Unreachable` after `limit` seconds."""
         number = next(self._numbers)
         future: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
@@ -186,7 +192,7 @@ class WebSocketLink:
         finally:
             self._pending.pop(number, None)
             if future.done() and not future.cancelled():
-                future.exception()  # the connection may have been lost in the middle of sending: nobody asks for it then
+                future.exception()  # marks it as retrieved, if the connection was lost while sending
 
     def _abandon(self) -> None:
         for future in self._pending.values():

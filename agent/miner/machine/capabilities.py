@@ -42,6 +42,7 @@ class ServiceOffer:
     `sandbox` is what isolates the programs that its runs start, "none" if nothing does or none are started. `score` is what `aitbc-agent bench` measured, None if it did not, or with another version.
     """
 
+    definition: ServiceDefinition
     runner: str
     version: str
     models: tuple[str, ...]
@@ -253,6 +254,7 @@ class Machine:
         miner = self._settings.miner
         has_models = definition.model_field is not None
         return ServiceOffer(
+            definition=definition,
             runner=runner.name,
             version=version,
             models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any, Final
 
 import structlog
@@ -81,6 +82,10 @@ class ModelProvider:
             for name in [*([] if model is None else [model]), *lent.adapters]:
                 kept.enter_context(await self._keep(name, on_model))
             yield lent
+
+    def digest(self, weights: Sequence[Path]) -> str:
+        """Return the hex SHA-256 that names these weights. Blocking. Raises `OSError`, `ValueError`."""
+        return self._store.digest(weights)
 
     async def _keep(self, name: str, on_model: OnModel) -> IO[bytes]:
         def tell(done: int, total: int | None) -> None:

@@ -65,7 +65,7 @@ class Pauses:
         gpus: Gpus,
         *,
         working: Callable[[], Collection[str]],
-        on_change: Callable[[], None],
+        on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
@@ -75,7 +75,7 @@ class Pauses:
         self._rules = {gpu.uuid: _rules(settings, gpu) for gpu in gpus.last}
         self._watches = {gpu.uuid: GpuWatch() for gpu in gpus.last}
         self._working = working
-        self._on_change = on_change
+        self.on_change = on_change
         self._clock = clock
         self._kept = pause_file.read(path)
         self.now = Paused()
@@ -146,6 +146,14 @@ class Pauses:
         _log.info("resumed_by_hand", gpu=None if gpu is None else next(iter(scopes)))
         self.update()
 
+    def toggle(self) -> None:
+        """Resume if the owner or a schedule has paused the miner, else pause it by hand. Raises `OSError`."""
+        pause = self.now.miner
+        if pause is not None and pause.cause.resumable:
+            self.resume()
+        else:
+            self.pause()
+
     def obeyed(self, order: str) -> bool:
         """Whether an order was obeyed already."""
         return order in self._kept.obeyed
@@ -196,7 +204,7 @@ class Pauses:
         if self._decide():
             now = {"miner": self.reason(), "gpus": {uuid: self.gpu_reason(uuid) for uuid in self.now.gpus}}
             _log.info("pauses_changed", **now)
-            self._on_change()
+            self.on_change()
 
     def _decide(self) -> bool:
         """Returns whether something else is paused than before."""

@@ -17,8 +17,8 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from agent.fault_points import reach
+from agent.miner.backoff import Backoff
 from agent.miner.data_dir import discard
-from agent.miner.link.backoff import Backoff
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.link.registration import error_code
@@ -55,7 +55,7 @@ class Outbox:
     def __init__(self, path: Path, link: Link, *, on_change: Callable[[], None] = lambda: None) -> None:
         self._database = OutboxDatabase(path)
         self._link = link
-        self._on_change = on_change
+        self.on_change = on_change
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
         self._keys: dict[_Key, Entry | None] = {}
         self._delays: dict[_Key, Backoff] = {}
@@ -99,7 +99,7 @@ class Outbox:
         self._keys[key] = entry if self._ready.qsize() < _IN_MEMORY else None
         self._empty.clear()
         self._ready.put_nowait(key)
-        self._on_change()
+        self.on_change()
 
     async def run(self) -> None:
         """Send entries until cancelled."""
@@ -238,7 +238,7 @@ class Outbox:
         self._keys.pop(key, None)
         if not self._keys:
             self._empty.set()
-        self._on_change()
+        self.on_change()
 
 
 def _is_final(status: int, body: Any) -> bool:

@@ -40,6 +40,15 @@ class Artifact:
     size: int
     uploaded: bool = False
 
+    def to_wire(self) -> dict[str, Any]:
+        """Return the file as a result or an `output` event names it."""
+        return {
+            "artifact_id": self.artifact_id,
+            "name": self.name,
+            "media_type": self.media_type,
+            "size": self.size,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -56,7 +56,7 @@ def collect(done: Done, output: Path) -> Collected:
     """
     try:
         references = list(file_references(done.results))
-        artifacts = {reference.path: take(reference, output) for reference in references}
+        artifacts = {reference.path: hash_output(reference, output) for reference in references}
         results = replace_files(
             done.results, lambda reference: _describe(reference, artifacts[reference.path])
         )
@@ -83,7 +83,7 @@ def collect(done: Done, output: Path) -> Collected:
     return Collected(results, stored, Decimal(str(results["units"])))
 
 
-def take(reference: FileReference, output: Path) -> Artifact:
+def hash_output(reference: FileReference, output: Path) -> Artifact:
     """Hash one output file. Blocking: returns when it is on the disk. Raises `ProtocolError`, `OSError`."""
     path = reference.below(output)
     # `resolve` follows links, so a path that it leaves alone has none on the way.

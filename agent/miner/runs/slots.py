@@ -10,11 +10,9 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from pydantic import ValidationError
 
 from agent.core.machine.idleness import PAUSED, Moment, Use
 from agent.core.matching import Batch, Room
@@ -22,11 +20,11 @@ from agent.fault_points import reach
 from agent.miner.executor.circuit_breaker import FaultGuard
 from agent.miner.executor.local import Working
 from agent.miner.link.errors import Unreachable
-from agent.miner.link.registration import Registration
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.lease import Lease
-from agent.miner.runs.run import Work, Workplace
-from agent.miner.tasks import Background
+from agent.miner.runs.run import JobRun, RunDependencies
+from agent.protocol.answers import LeaseAnswer, Registered
+from agent.protocol.reading import MalformedMessage
 
 _CANCEL_SECONDS: Final = 20.0
 """How long ended work may take before its lease is handed back all the same."""
@@ -51,29 +49,25 @@ class Workload:
     `pauses` says which devices take none; `paused` must be called when that has changed.
     """
 
-    def __init__(
-        self, place: Workplace, background: Background, pauses: Pauses, *, slots: int, max_outbox: int
-    ) -> None:
-        self._place = place
-        self._background = background
+    def __init__(self, parts: RunDependencies, pauses: Pauses, *, slots: int, max_outbox: int) -> None:
+        self._parts = parts
         self._pauses = pauses
         self._slots = slots
         self._max_outbox = max_outbox
         self._finished: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
         self._faults = FaultGuard()
-        self._work: dict[tuple[str, int], tuple[Work, asyncio.Task[None]]] = {}
+        self._runs: dict[tuple[str, int], tuple[JobRun, asyncio.Task[None]]] = {}
         self._open = False
         self._connected = False
         self._ending = False
 
     def __len__(self) -> int:
-        return len(self._work)
+        return len(self._runs)
 
-    def registered(self, registration: Registration) -> None:
-        """A session began. Work on leases that did not survive the former session is dropped."""
-        self._place = replace(self._place, origin=registration.origin)
-        kept = {(item.job_id, item.fence) for item in registration.keep}
-        for job_id, fence in self._work.keys() - kept:
+    def session_began(self, registered: Registered) -> None:
+        """Drop the runs whose leases did not survive the former session."""
+        kept = {(item.job_id, item.fence) for item in registered.keep}
+        for job_id, fence in self._runs.keys() - kept:
             self.drop(job_id, fence)
 
     def open(self) -> None:
@@ -88,7 +82,7 @@ class Workload:
             {"service": service, "model": model, "seats": count}
             for (service, model), count in room.seats.items()
         ]
-        self._place.link.set_slots(room.slots, seats)
+        self._parts.link.set_slots(room.slots, seats)
 
     def free_slots(self) -> int:
         """How many more jobs, beside those that join a batch, can begin."""
@@ -96,12 +90,12 @@ class Workload:
 
     def _takes(self) -> bool:
         """Whether any lease is taken."""
-        full = len(self._place.outbox) >= self._max_outbox
+        full = len(self._parts.outbox) >= self._max_outbox
         return self._open and not full and self.pause_reason() is None
 
     def _room(self) -> Room:
         """The room that is left. Work that has no place on a device yet takes what it will take."""
-        working = self._place.executor.working()
+        working = self._parts.executor.working()
         return self._beside(working, self._free(working), self._pauses.now.devices, self._batches())
 
     def _beside(
@@ -113,7 +107,7 @@ class Workload:
             placed[child.service, child.model] += child.runs
             if child.device not in paused:
                 seats[child.service, child.model] += child.seats - child.runs
-        concurrency = {service: offer.concurrency for service, offer in self._place.offers.items()}
+        concurrency = {service: offer.concurrency for service, offer in self._parts.services.items()}
         room = Room(slots, seats, concurrency)
         for batch in (Counter(batches) - placed).elements():
             room.take(*batch)
@@ -133,7 +127,7 @@ class Workload:
         return -(-self._slots // max(1, self._pauses.cards))
 
     def _batches(self) -> Iterator[Batch]:
-        return ((work.lease.service, work.lease.spec.model) for work, _ in self._work.values())
+        return ((work.lease.service, work.lease.spec.model) for work, _ in self._runs.values())
 
     def pause_reason(self) -> str | None:
         """Why no leases are taken although there is room, in words for the owner; None if they are."""
@@ -144,12 +138,12 @@ class Workload:
 
     def moment(self) -> Moment:
         """What the slots do now."""
-        working = self._place.executor.working()
+        working = self._parts.executor.working()
         room = self._beside(working, max(0, self._slots - len(working)), (), self._batches())
         return Moment(
             slots=self._slots,
             free=room.slots,
-            stages=[_USES[work.stage] for work, _ in self._work.values()],
+            stages=[_USES[work.stage] for work, _ in self._runs.values()],
             barrier=self._barrier(),
             paused=[pause.cause for pause in self._pauses.now.gpus.values()],
             per_card=self._per_card,
@@ -161,19 +155,19 @@ class Workload:
             return Use.STOPPING if self._ending else Use.STARTING
         if self._pauses.now.miner is not None:
             return PAUSED[self._pauses.now.miner.cause]
-        if self._place.link.connection == "offline":
+        if self._parts.link.connection == "offline":
             return Use.OFFLINE if self._connected else Use.STARTING
         self._connected = True
-        if len(self._place.outbox) >= self._max_outbox:
+        if len(self._parts.outbox) >= self._max_outbox:
             return Use.OUTBOX
         return Use.RESTING if self._faults.seconds_left(time.monotonic()) > 0 else None
 
-    def paused(self) -> None:
+    def pauses_changed(self) -> None:
         """Other devices are paused than before: hand back what has none yet and finds no room any more."""
-        working = self._place.executor.working()
+        working = self._parts.executor.working()
         room = self._beside(working, self._free(working), self._pauses.now.devices, iter(()))
 
-        def has_no_place(work: Work) -> bool:
+        def has_no_place(work: JobRun) -> bool:
             return work.device is None and not room.take(work.lease.service, work.lease.spec.model)
 
         self._hand_back(has_no_place)
@@ -183,43 +177,43 @@ class Workload:
         """End the work on a device, or all, and hand the leases back. Returns how many."""
         return self._hand_back(lambda work: device is None or work.device == device)
 
-    def _hand_back(self, unwanted: Callable[[Work], bool]) -> int:
+    def _hand_back(self, unwanted: Callable[[JobRun], bool]) -> int:
         chosen = [
             (key, task)
-            for key, (work, task) in self._work.items()
+            for key, (work, task) in self._runs.items()
             if work.can_be_cancelled and unwanted(work)
         ]
         for key, task in chosen:
-            self._work[key][0].outcome = "handed back"
+            self._runs[key][0].outcome = "handed back"
             task.cancel()
-            self._background.spawn(self._release_ended(key, task), f"release-{key[0]}")
+            self._parts.background.spawn(self._release_ended(key, task), f"release-{key[0]}")
         return len(chosen)
 
     async def _release_ended(self, key: tuple[str, int], task: asyncio.Task[None]) -> None:
         await asyncio.wait([task], timeout=_CANCEL_SECONDS)
         await self._release(key, "paused")
 
-    def take(self, message: Mapping[str, Any]) -> None:
-        """Begin to work on a lease. One that came although no slot is free is handed back."""
+    def accept(self, values: Mapping[str, Any]) -> None:
+        """Start to run a lease as the coordinator sends it. One that arrives although no slot is free is handed back."""
         try:
-            self._take(Lease.model_validate(message), message)
-        except ValidationError as error:
-            _log.error("lease_malformed", faults=error.error_count())
+            self._accept(Lease.read(values))
+        except MalformedMessage as error:
+            _log.error("lease_malformed", error=str(error))
         self.update()
 
-    def _take(self, lease: Lease, message: Mapping[str, Any]) -> None:
-        if lease.key in self._work or lease.key in self._place.outbox:
+    def _accept(self, lease: Lease) -> None:
+        if lease.key in self._runs or lease.key in self._parts.outbox:
             return  # sent twice
         reach("miner.lease_received")
         if not self._open or not self._room().take(lease.service, lease.spec.model):
             # e.g. one that was on its way when a pause began
             reason = "no free slot" if self._pauses.now.miner is None else "paused"
-            self._background.spawn(self._release(lease.key, reason), f"release-{lease.job_id}")
+            self._parts.background.spawn(self._release(lease.key, reason), f"release-{lease.job_id}")
             return
-        work = Work(lease, message, self._place)
-        task = asyncio.create_task(work.run(), name=f"work-{lease.job_id}")
-        self._work[lease.key] = (work, task)
-        task.add_done_callback(lambda task: self._ended(work, task))
+        run = JobRun(lease, self._parts)
+        task = asyncio.create_task(run.run(), name=f"run-{lease.job_id}")
+        self._runs[lease.key] = (run, task)
+        task.add_done_callback(lambda task: self._ended(run, task))
         _log.info(
             "lease_taken",
             job_id=lease.job_id,
@@ -230,28 +224,28 @@ class Workload:
 
     def drop(self, job_id: str, fence: int) -> None:
         """The lease is cancelled or lost: end its work and forget it."""
-        work, task = self._work.get((job_id, fence), (None, None))
+        work, task = self._runs.get((job_id, fence), (None, None))
         if work is not None and task is not None and work.can_be_cancelled:
             task.cancel()
 
     def drop_all(self) -> None:
         """All leases are void: end their work and forget them."""
-        for job_id, fence in list(self._work):
+        for job_id, fence in list(self._runs):
             self.drop(job_id, fence)
 
-    def answered(self, leases: Sequence[Mapping[str, Any]]) -> None:
-        """What the coordinator answered to a heartbeat about each lease."""
+    def answered(self, leases: Sequence[LeaseAnswer]) -> None:
+        """Drop the runs whose leases a heartbeat's answer reports as cancelled or lost."""
         for lease in leases:
-            if lease.get("status") in {"cancelled", "lost"}:
-                self.drop(lease["job_id"], lease["fence"])
+            if lease.status in {"cancelled", "lost"}:
+                self.drop(lease.job_id, lease.fence)
 
     def holding(self) -> list[dict[str, Any]]:
         """The leases of running and of finished work, as a registration names them.
 
         Running work is held too, so that a coordinator that forgot the session's token costs no work.
         """
-        running = [{"job_id": job_id, "fence": fence} for job_id, fence in self._work]
-        return [*running, *self._place.outbox.holding()]
+        running = [{"job_id": job_id, "fence": fence} for job_id, fence in self._runs]
+        return [*running, *self._parts.outbox.holding()]
 
     def states(self) -> list[dict[str, Any]]:
         """The leases and their progress, as a heartbeat names them.
@@ -266,22 +260,22 @@ class Workload:
                 "counter": work.counter,
                 "units": f"{work.units:f}",
             }
-            for (job_id, fence), (work, _) in self._work.items()
+            for (job_id, fence), (work, _) in self._runs.items()
         ]
-        return [*running, *({**lease, "progress": 100.0} for lease in self._place.outbox.holding())]
+        return [*running, *({**lease, "progress": 100.0} for lease in self._parts.outbox.holding())]
 
     async def finish(self) -> None:
         """Take no more leases, and wait until those that there are have ended, however long their jobs take."""
         self._open = False
         self.update()
-        while self._work:
-            await asyncio.wait([task for _, task in self._work.values()])
+        while self._runs:
+            await asyncio.wait([task for _, task in self._runs.values()])
 
     async def end(self, *, drain_seconds: float, cancel_seconds: float, hurry: asyncio.Event) -> None:
         """Take no more leases; give running work its time, unless there is a hurry; hand back what is not done."""
         self._open, self._ending = False, True
         self.update()
-        running = dict(self._work)
+        running = dict(self._runs)
         await _wait({task for _, task in running.values()}, drain_seconds, hurry)
         unfinished = [
             key for key, (work, task) in running.items() if not task.done() and work.can_be_cancelled
@@ -294,12 +288,12 @@ class Workload:
     async def close(self) -> None:
         """Drop whatever still runs."""
         self._open = False
-        for _, task in self._work.values():
+        for _, task in self._runs.values():
             task.cancel()
         await self._settle(_CANCEL_GRACE_SECONDS)
 
     async def _settle(self, limit: float) -> None:
-        tasks = [task for _, task in self._work.values()]
+        tasks = [task for _, task in self._runs.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=limit)
 
@@ -308,12 +302,12 @@ class Workload:
         _log.info("lease_released", job_id=job_id, fence=fence, reason=reason)
         body = {"fence": fence, "reason": reason}
         try:
-            await self._place.link.call("release", job_id, body, limit=_RELEASE_SECONDS)
+            await self._parts.link.call("release", job_id, body, limit=_RELEASE_SECONDS)
         except Unreachable as error:
             _log.warning("lease_not_released", job_id=job_id, fence=fence, error=str(error))
 
-    def _ended(self, work: Work, task: asyncio.Task[None]) -> None:
-        self._work.pop(work.lease.key, None)
+    def _ended(self, work: JobRun, task: asyncio.Task[None]) -> None:
+        self._runs.pop(work.lease.key, None)
         self._finished.append({**self._describe(work), "outcome": work.outcome, "ended_at": time.time()})
         if task.cancelled():
             pass
@@ -329,13 +323,13 @@ class Workload:
 
     def status(self) -> list[dict[str, Any]]:
         """The work under way, for `aitbc-agent status`."""
-        return [self._describe(work) for work, _ in self._work.values()]
+        return [self._describe(work) for work, _ in self._runs.values()]
 
     def finished(self) -> list[dict[str, Any]]:
         """The latest work that has ended, the newest last; `outcome` is "completed", "handed back", "dropped" or an error's code."""
         return list(self._finished)
 
-    def _describe(self, work: Work) -> dict[str, Any]:
+    def _describe(self, work: JobRun) -> dict[str, Any]:
         return {
             "job_id": work.lease.job_id,
             "fence": work.lease.fence,

@@ -17,6 +17,7 @@ from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.slots import Workload
 from agent.miner.status.earnings import Earnings
 from agent.miner.status.utilization import Activity
+from agent.protocol.answers import LeaseAnswer
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,7 @@ class Report:
         """The ids of orders that were obeyed."""
         return self.orders.obeyed()
 
-    def answered(
-        self, leases: Sequence[Mapping[str, Any]], orders: Sequence[Any], told: Sequence[str]
-    ) -> None:
+    def answered(self, leases: Sequence[LeaseAnswer], orders: Sequence[Any], told: Sequence[str]) -> None:
         """A heartbeat's answer."""
         self.workload.answered(leases)
         self.orders.told(told)

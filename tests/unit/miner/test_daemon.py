@@ -285,7 +285,13 @@ async def test_a_run_finds_what_an_earlier_one_has_handed_over(
     coordinator.artifacts[f"sha256:{digest}"] = b"abc"
 
     def handed_over(name: str, content: str = digest, **changes: Any) -> dict[str, Any]:
-        made = {"artifact_id": f"sha256:{content}", "name": name, "media_type": "text/plain", "size": 3}
+        made = {
+            "artifact_id": f"sha256:{content}",
+            "name": name,
+            "media_type": "text/plain",
+            "size": 3,
+            "extra": {},
+        }
         return {**made, **changes}
 
     checkpoints = [
@@ -311,7 +317,13 @@ async def test_a_miner_signs_only_what_its_own_run_wrote(
     """The output directory begins empty: another miner's file does not stand where this run's output will."""
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     coordinator.artifacts[f"sha256:{digest}"] = b"abc"
-    planted = {"artifact_id": f"sha256:{digest}", "name": "part.txt", "media_type": "text/plain", "size": 3}
+    planted = {
+        "artifact_id": f"sha256:{digest}",
+        "name": "part.txt",
+        "media_type": "text/plain",
+        "size": 3,
+        "extra": {},
+    }
     async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
         job_id = await coordinator.submit("pretend", checkpoints=[planted])
         await coordinator.until(lambda: job_id in coordinator.results or job_id in coordinator.failures)

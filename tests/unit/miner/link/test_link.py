@@ -15,8 +15,8 @@ import pytest
 import uvloop
 
 from agent.core.errors import ConfigurationError
+from agent.miner.backoff import Backoff
 from agent.miner.identity import load_identity
-from agent.miner.link.backoff import Backoff
 from agent.miner.link.client import Link, LinkCallbacks
 from agent.miner.link.errors import RegistrationRefused, Unreachable
 from agent.miner.link.http import is_loopback
@@ -70,7 +70,8 @@ class Miner:
             connected=lambda: self._count("connected"),
             recheck=lambda: self._count("rechecks"),
         )  # fmt: skip
-        self.link = Link(url, load_identity(directory), callbacks, transport=transport)
+        self.link = Link(url, load_identity(directory), transport=transport)
+        self.link.attach(callbacks)
 
     def _note(self, add: Any, item: Any) -> None:
         add(item)
