@@ -1,12 +1,14 @@
-"""How long to wait before trying again, so that many miners do not come back to a restarted coordinator at once."""
+"""The delays of every retry in the miner, with jitter, so that many miners do not return to a restarted server at once."""
 
 from __future__ import annotations
 
+import asyncio
 import random
+from contextlib import suppress
 
 
 class Backoff:
-    """Exponential delays with jitter: each lies between half and all of `first`, 2 x `first`, ... up to `longest` s."""
+    """Exponential delays: each lies between half and all of `first`, 2 x `first`, ... up to `longest` seconds."""
 
     def __init__(self, first: float, longest: float) -> None:
         self._first = first
@@ -14,11 +16,18 @@ class Backoff:
         self._next = first
 
     def next(self) -> float:
-        """The delay before the next try, in seconds."""
+        """Return the delay before the next attempt, in seconds."""
         ceiling = self._next
         self._next = min(self._longest, 2 * ceiling)
         return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads load, guards no secret
 
     def reset(self) -> None:
-        """Begin again with `first`, after a success."""
+        """Start with `first` again, after a success."""
         self._next = self._first
+
+
+async def sleep(delay: float, wake: asyncio.Event) -> None:
+    """Sleep for `delay` seconds, or until `wake` is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(delay):
+            await wake.wait()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from typing import Final
 
 import structlog
 
+from agent.miner.backoff import sleep
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.models.store import ModelStore
 
@@ -65,9 +65,7 @@ class Withheld:
     async def run(self) -> None:
         """Look until cancelled."""
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._changed.wait()
+            await sleep(_LOOK_SECONDS, self._changed)
             changed = self._changed.is_set()
             self._changed.clear()
             if await self.look():

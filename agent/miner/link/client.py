@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import httpx
 import structlog
 
-from agent.miner.backoff import Backoff
+from agent.miner.backoff import Backoff, sleep
 from agent.miner.identity import Identity
 from agent.miner.link.errors import Excluded, SessionSuperseded, Unreachable
 from agent.miner.link.http import HttpLink
@@ -289,11 +289,8 @@ class Link:
                 backoff.reset()
             elif code != CLOSED_RESTART and self._transport == "auto":
                 self._polling.set()
-            delay = backoff.next()
             self._retry_websocket.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._retry_websocket.wait()
+            await sleep(backoff.next(), self._retry_websocket)
 
     async def _serve_websocket(self, token: str) -> int | None:
         """Open a WebSocket and serve it. Returns its closing code, None if it could not be opened."""

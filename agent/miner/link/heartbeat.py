@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
 
 from agent.core.liveness import Liveness
 from agent.deadline import call_within
+from agent.miner.backoff import sleep
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.machine.gpus import Gpus
@@ -81,9 +81,7 @@ class Heartbeat:
             except Unreachable as error:
                 _log.info("heartbeat_failed", error=str(error))
                 delay = self.interval / 3
-            with suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._due.wait()
+            await sleep(delay, self._due)
 
     async def _beat(self) -> None:
         news = self._news

@@ -35,7 +35,7 @@ from agent.miner.models.locks import (
     write_plan,
 )
 from agent.miner.models.store import ModelStore, ModelUnavailable
-from agent.miner.models.transfer import PAUSES, AccessDenied, Transfer, undisturbed
+from agent.miner.models.transfer import FIRST_DELAY, RETRIES, AccessDenied, Transfer, undisturbed
 from agent.settings import Settings
 
 OnProgress = Callable[[int, int | None], None]
@@ -76,7 +76,8 @@ class Downloads:
         *,
         endpoint: str | None = None,
         stall_seconds: float = STALL_SECONDS,
-        pauses: Sequence[float] = PAUSES,
+        retries: int = RETRIES,
+        first_delay: float = FIRST_DELAY,
         meter: Meter | None = None,
     ) -> None:
         self._store = store
@@ -84,7 +85,8 @@ class Downloads:
         self._limits = limits
         self._endpoint = endpoint
         self._timeout = httpx.Timeout(stall_seconds, connect=_CONNECT_SECONDS)
-        self._pauses = tuple(pauses)
+        self._retries = retries
+        self._first_delay = first_delay
         self._meter = meter or Meter(MEASURES)
 
     async def fetch(self, name: str, on_progress: OnProgress, *, may_remove: bool = True) -> None:
@@ -136,7 +138,9 @@ class Downloads:
             before = size_of(partial)
             _log.info("model_fetching", model=entry.name, files=len(listing.files), size=listing.total)
             began = time.monotonic()
-            transfer = Transfer(client, listing.headers, tell.file_has, self._pauses)
+            transfer = Transfer(
+                client, listing.headers, tell.file_has, retries=self._retries, first_delay=self._first_delay
+            )
             try:
                 digests = await _bring_all(listing, partial, transfer, tell)
             except AccessDenied as error:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
 import structlog
 
+from agent.miner.backoff import sleep
 from agent.miner.models.downloads import Downloads, OnProgress
 from agent.miner.models.store import ModelStore, ModelUnavailable
 from runners.api import Model, RunnerError
@@ -184,9 +185,7 @@ class ModelProvider:
             if self._orders and not self._jobs_fetching:
                 await self._fetch_ahead(next(iter(self._orders)))
                 continue
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._wake.wait()
+            await sleep(LOOK_SECONDS, self._wake)
 
     async def _remove(self) -> None:
         """Remove what was ordered; what a job uses stays for the next look."""

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,14 @@ from typing import Final, TypeVar
 import httpx
 import structlog
 
+from agent.miner.backoff import Backoff
 from agent.miner.models.hub import RemoteFile
 from agent.miner.models.store import ModelUnavailable
 
-PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each new try after a fault; as many tries may bring nothing new."""
+RETRIES: Final = 4
+"""How many attempts in succession may bring no new byte."""
+FIRST_DELAY: Final = 1.0
+_LONGEST_DELAY: Final = 8.0
 _BUFFER: Final = 2**20
 _CHUNK: Final = 2**18
 """Bytes that are written at once; as many are fetched again after an interruption."""
@@ -48,7 +51,8 @@ class Transfer:
     client: httpx.AsyncClient
     headers: Mapping[str, str]
     on_size: Callable[[int], None]
-    pauses: Sequence[float] = PAUSES
+    retries: int = RETRIES
+    first_delay: float = FIRST_DELAY
 
     async def bring(self, file: RemoteFile, target: Path) -> str:
         """Bring `file` to `target`, whole or not at all; what has arrived waits beside it. Returns its hex SHA-256.
@@ -64,15 +68,17 @@ class Transfer:
             part.close()
 
     async def _receive_all(self, file: RemoteFile, part: _Part) -> None:
-        furthest, faults = part.size, 0
+        furthest, failures = part.size, 0
+        backoff = Backoff(self.first_delay, _LONGEST_DELAY)
         while not part.is_whole:
             try:
                 await self._receive(file, part)
             except (httpx.TransportError, _Interrupted) as error:
-                # A server that begins anew each time brings nothing new either.
-                faults = 0 if part.size > furthest else faults
-                furthest = max(furthest, part.size)
-                if faults == len(self.pauses):
+                # A server that starts from the first byte each time brings nothing new either.
+                if part.size > furthest:
+                    furthest, failures = part.size, 0
+                    backoff.reset()
+                if failures == self.retries:
                     raise ModelUnavailable(
                         f"{file.name} could not be fetched from {httpx.URL(file.url).host} ({str(error) or type(error).__name__}); "
                         "try again later, what has arrived is kept."
@@ -80,8 +86,8 @@ class Transfer:
                 _log.info(
                     "model_file_interrupted", file=file.name, size=part.size, error=type(error).__name__
                 )
-                await asyncio.sleep(self.pauses[faults])
-                faults += 1
+                await asyncio.sleep(backoff.next())
+                failures += 1
 
     async def _receive(self, file: RemoteFile, part: _Part) -> None:
         headers = {**self.headers, "Accept-Encoding": "identity"}

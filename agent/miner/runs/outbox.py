@@ -10,14 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import structlog
 
 from agent.fault_points import reach
-from agent.miner.backoff import Backoff
+from agent.miner.backoff import Backoff, sleep
 from agent.miner.data_dir import discard
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
@@ -164,9 +163,7 @@ class Outbox:
         self._unreachable.set()
         delay = self._offline.next()
         _log.info("outbox_waiting", entries=len(self._keys), reason=reason, retry_in=round(delay, 2))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(delay):
-                await self._reachable.wait()
+        await sleep(delay, self._reachable)
         self._unreachable.clear()
         self._reachable.set()
 

@@ -24,7 +24,7 @@ WEIGHTS = bytes(range(256)) * 4096 * 2  # 2 MiB
 OTHER = WEIGHTS[::-1][:MIB]
 CONFIG = b'{"model_type": "trial"}'
 REPOSITORY = "somebody/chatty"
-NO_PAUSES = (0.0, 0.0)
+TWO_RETRIES_AT_ONCE = {"retries": 2, "first_delay": 0.0}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def make(models_dir: Path, hub: Hub, *more: dict[str, Any], **options: Any) -> t
     entries = [{**entry, "repository": REPOSITORY}, *({**entry, **other} for other in more)]
     store = ModelStore(models_dir, parse_catalogue({"models": entries}))
     quota = options.pop("limits", Limits())
-    settings = {"endpoint": hub.url, "pauses": NO_PAUSES, **options}
+    settings = {"endpoint": hub.url, **TWO_RETRIES_AT_ONCE, **options}
     return store, Downloads(store, ModelDirectory(models_dir), quota, **settings)
 
 

@@ -42,7 +42,7 @@ class Place:
         entries.append({"name": "local", "service": SERVICE, "engines": ["e"], "licence": "MIT"})
         self.store = ModelStore(directory, parse_catalogue({"models": entries}))
         self.model_directory = ModelDirectory(directory)
-        downloads = Downloads(self.store, self.model_directory, Limits(quota), endpoint=hub.url, pauses=())
+        downloads = Downloads(self.store, self.model_directory, Limits(quota), endpoint=hub.url, retries=0)
         self.changes: asyncio.Queue[list[str]] = asyncio.Queue()
         self.released: asyncio.Queue[str] = asyncio.Queue()
         self.provider = ModelProvider(
