@@ -299,7 +299,7 @@ def test_models_used_longest_ago_make_room_within_the_quota(tmp_path: Path, hub:
     os.utime(tmp_path / "own", (0, 0))
 
     async def fetch_while_one_is_used() -> None:
-        with await downloads.keep("used", lambda _done, _total: None):
+        with await downloads.hold("used", lambda _done, _total: None):
             age(tmp_path, pinned=1, used=2, older=3, old=4)
             await downloads.fetch("chatty", lambda _done, _total: None)
 

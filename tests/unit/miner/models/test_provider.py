@@ -209,7 +209,7 @@ def test_a_job_that_needs_what_is_being_fetched_ahead_waits_for_it(tmp_path: Pat
 def test_models_that_others_bring_or_remove_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.miner.models.provider.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("agent.miner.models.provider.POLL_SECONDS", 0.05)
 
     async def test(place: Place) -> None:
         async with place.running():
