@@ -15,11 +15,12 @@ import structlog
 
 from agent.configuration import load_catalogue
 from agent.core.liveness import Liveness
-from agent.measures import Meter
+from agent.metrics import Meter
+from agent.miner.commands import Commands
 from agent.miner.control import ControlServer
 from agent.miner.control_calls import ControlCalls
 from agent.miner.data_dir import DataDirectory
-from agent.miner.executor.availability import Withheld
+from agent.miner.executor.availability import UnavailableModels
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.local import LocalExecutor
@@ -28,12 +29,11 @@ from agent.miner.link.client import Link, LinkCallbacks
 from agent.miner.link.heartbeat import Heartbeat
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import Gpus
-from agent.miner.measures import MEASURES
+from agent.miner.metrics import METRICS
 from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider
 from agent.miner.models.store import ModelStore
-from agent.miner.orders import Orders
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.run import RunDependencies
@@ -82,7 +82,7 @@ class MinerParts:
     executor: LocalExecutor
     provider: ModelProvider
     pauses: Pauses
-    withheld: Withheld
+    unavailable: UnavailableModels
     workload: Workload
     report: Report
     heartbeat: Heartbeat
@@ -136,7 +136,7 @@ class _Builder:
         self._capabilities = capabilities
         self._link = link
         self._outbox = outbox
-        self._meter = Meter(MEASURES)
+        self._meter = Meter(METRICS)
         self._models_changed = asyncio.Event()
         self._heartbeat_due = asyncio.Event()
 
@@ -144,10 +144,10 @@ class _Builder:
         executor = self._start_executor()
         provider = self._build_provider(executor)
         pauses = await self._build_pauses(executor)
-        withheld = Withheld(
+        unavailable = UnavailableModels(
             self._models, executor, self._capabilities.services, self._heartbeat_due.set, self._models_changed
         )
-        await withheld.look()
+        await unavailable.update()
         workload = self._build_workload(executor, provider, pauses, jobs_directory)
         report = Report(
             link=self._link,
@@ -157,11 +157,11 @@ class _Builder:
             provider=provider,
             pauses=pauses,
             workload=workload,
-            orders=Orders(pauses, provider, self._heartbeat_due.set),
+            commands=Commands(pauses, provider, self._heartbeat_due.set),
             doing=Activity(workload.moment),
             earnings=Earnings(self._link, self._session),
             offers=self._capabilities,
-            withheld=lambda: withheld.now,
+            unavailable_models=lambda: unavailable.now,
         )
         heartbeat = Heartbeat(self._link, self._gpus, report, self._heartbeat_due, self._options.liveness)
         parts = MinerParts(
@@ -173,7 +173,7 @@ class _Builder:
             executor=executor,
             provider=provider,
             pauses=pauses,
-            withheld=withheld,
+            unavailable=unavailable,
             workload=workload,
             report=report,
             heartbeat=heartbeat,
@@ -194,7 +194,7 @@ class _Builder:
             reserve=int(self._settings.vram_reserve),
             footprints=footprints,
             measure=self._gpus.refresh,
-            seats={service: offer.concurrency for service, offer in services.items()},
+            capacity={service: offer.concurrency for service, offer in services.items()},
             processor=self._capabilities.processor,
             unaccelerated=frozenset(
                 service

@@ -147,7 +147,7 @@ class Daemon:
             "outbox": parts.outbox.run(),
             "heartbeat": parts.heartbeat.run(),
             "gpus": parts.heartbeat.watch_gpus(),
-            "availability": parts.withheld.run(),
+            "availability": parts.unavailable.run(),
             "models": parts.provider.run(),
             "supervision": supervise(self._options.liveness, parts.outbox, parts.executor),
             "pauses": parts.pauses.run(),
@@ -174,7 +174,7 @@ class Daemon:
         )
         seconds = _HURRIED_FLUSH_SECONDS if self._hurry.is_set() else _FLUSH_SECONDS
         if not await parts.outbox.flush(seconds):
-            _log.warning("outbox_kept", entries=len(parts.outbox))
+            _log.warning("outbox_stored", entries=len(parts.outbox))
 
     def request_stop(self, *, drain: bool = True) -> None:
         """End `run`: after running jobs had time to finish, or at once without `drain` or on a second call.
@@ -199,7 +199,7 @@ class Daemon:
         try:
             self._parts.pauses.toggle()
         except OSError as error:
-            _log.error("pause_not_kept", error=str(error))
+            _log.error("pause_not_saved", error=str(error))
 
     def status(self) -> dict[str, Any]:
         """Return the status that `aitbc-agent status` shows. The daemon must be `prepared`."""

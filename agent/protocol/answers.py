@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,9 @@ from agent.core.jobs import JobState
 from agent.core.tracing import TRACE_ID
 from agent.core.values import fields
 from agent.core.values.fields import Answer
+
+MAX_COMMAND_ID: Final = 100
+MAX_PAUSE_SECONDS: Final = 366 * 86400
 
 
 class Challenge(Answer):
@@ -121,7 +124,7 @@ class Polled(Answer):
 
     leases: list[Lease]
     cancelled: list[HeldLease] = Field(examples=[[]])
-    heartbeat: bool | None = Field(default=None, description="Send a heartbeat now: there are orders")
+    heartbeat: bool | None = Field(default=None, description="Send a heartbeat now: there are commands")
 
 
 class LeaseAnswer(Answer):
@@ -135,13 +138,19 @@ class LeaseAnswer(Answer):
     )
 
 
-class Order(Answer):
-    """What the miner is wished to do; with `order_id` by its owner, who waits for it under `obeyed` of a heartbeat."""
+class Command(Answer):
+    """A command for the miner. The coordinator waits for a `command_id` in a heartbeat's `executed`; without, it is a hint."""
 
-    order_id: fields.OrderId | None = None
-    order: Literal["pause", "resume", "fetch_model", "remove_model"] = Field(examples=["fetch_model"])
+    command_id: fields.CommandId | None = Field(default=None, max_length=MAX_COMMAND_ID)
+    command: Literal["pause", "resume", "fetch_model", "remove_model"] = Field(examples=["fetch_model"])
     gpu: str | None = Field(default=None, description="Its uuid; without, the whole miner")
-    seconds: float | None = Field(default=None, description="How long a pause lasts; without, until resumed")
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_PAUSE_SECONDS,
+        allow_inf_nan=False,
+        description="How long a pause lasts; without, until resumed",
+    )
     model: str | None = Field(default=None, examples=["tiny"])
 
 
@@ -149,7 +158,7 @@ class HeartbeatAnswer(Answer):
     """What has become of each lease, and what the miner is wished to do."""
 
     leases: list[LeaseAnswer]
-    orders: list[Order] = Field(examples=[[]])
+    commands: list[Command] = Field(examples=[[]])
 
 
 class Delivered(Answer):

@@ -95,9 +95,9 @@ class Link:
         self._transport = transport
         self._socket: WebSocketLink | None = None
         self._free = 0
-        self._seats: tuple[Mapping[str, Any], ...] = ()
+        self._batch_capacity: tuple[Mapping[str, Any], ...] = ()
         self._requested = 0
-        self._requested_seats: tuple[Mapping[str, Any], ...] = ()
+        self._requested_batches: tuple[Mapping[str, Any], ...] = ()
         self._slots_changed = asyncio.Event()
         self._registered = asyncio.Event()
         self._expired = asyncio.Event()
@@ -121,12 +121,12 @@ class Link:
             return "websocket"
         return "poll" if self._answered and self._polling.is_set() else "offline"
 
-    def set_slots(self, free: int, seats: Sequence[Mapping[str, Any]] = ()) -> None:
+    def set_slots(self, free: int, batch_capacity: Sequence[Mapping[str, Any]] = ()) -> None:
         """Say for how many more jobs there is room from now on.
 
-        `seats` are free places in batches that run already: `{"service", "model", "seats"}` each.
+        `batch_capacity` are free places in batches that run already: `{"service", "model", "free"}` each.
         """
-        self._free, self._seats = free, tuple(seats)
+        self._free, self._batch_capacity = free, tuple(batch_capacity)
         self._slots_changed.set()
         if self._socket is not None:
             self._socket.announce()
@@ -303,7 +303,7 @@ class Link:
                 on_heartbeat=self._callbacks.recheck,
                 slots=lambda: (
                     max(0, self._free - self._requested),
-                    () if self._requested_seats else self._seats,
+                    () if self._requested_batches else self._batch_capacity,
                 ),
             )
         except WebSocketRefused as error:
@@ -352,16 +352,20 @@ class Link:
         """
         self._slots_changed.clear()
         needed = self._socket is None
-        self._requested, self._requested_seats = (self._free, self._seats) if needed else (0, ())
-        body = {"slots": self._requested, "wait": self._poll_seconds, "seats": self._requested_seats}
+        self._requested, self._requested_batches = (self._free, self._batch_capacity) if needed else (0, ())
+        body = {
+            "slots": self._requested,
+            "wait": self._poll_seconds,
+            "batch_capacity": self._requested_batches,
+        }
         poll = asyncio.create_task(
             self._post("/v1/miners/poll", body, limit=self._poll_seconds + _POLL_GRACE_SECONDS),
             name="link-long-poll",
         )
         try:
             while not poll.done():
-                requests = self._requested > 0 or bool(self._requested_seats)
-                if not requests and (self._free > 0 or self._seats or not self._polling.is_set()):
+                requests = self._requested > 0 or bool(self._requested_batches)
+                if not requests and (self._free > 0 or self._batch_capacity or not self._polling.is_set()):
                     break
                 changed = asyncio.create_task(self._slots_changed.wait(), name="link-slots-changed")
                 try:
@@ -400,6 +404,6 @@ class Link:
 
     def _end_poll(self) -> None:
         """Let the WebSocket announce the slots that the ended poll had requested."""
-        self._requested, self._requested_seats = 0, ()
+        self._requested, self._requested_batches = 0, ()
         if self._socket is not None:
             self._socket.announce()

@@ -20,9 +20,9 @@ import httpx
 import structlog
 
 from agent.core.machine.catalogue import CatalogueEntry
-from agent.core.machine.model_cache import make_room
-from agent.measures import Meter
-from agent.miner.measures import DOWNLOADED_BYTES, MEASURES
+from agent.core.machine.model_cache import plan_evictions
+from agent.metrics import Meter
+from agent.miner.metrics import DOWNLOADED_BYTES, METRICS
 from agent.miner.models.hub import Listing, RemoteFile, list_files, needs_token
 from agent.miner.models.locks import (
     PLAN,
@@ -87,7 +87,7 @@ class Downloads:
         self._timeout = httpx.Timeout(stall_seconds, connect=_CONNECT_SECONDS)
         self._retries = retries
         self._first_delay = first_delay
-        self._meter = meter or Meter(MEASURES)
+        self._meter = meter or Meter(METRICS)
 
     async def fetch(self, name: str, on_progress: OnProgress, *, may_remove: bool = True) -> None:
         """Fetch a model, unless it is complete. The files of a cancelled fetch stay for the next attempt.
@@ -164,7 +164,7 @@ class Downloads:
         partial.mkdir(parents=True, exist_ok=True)
         _drop_changed(partial, listing.files)
         files = [asdict(file) for file in listing.files]
-        with self._model_directory.planning():
+        with self._model_directory.space_lock():
             write_plan(partial, files, total=None)  # so that the files to come are not counted twice
             self._free_space(name, max(0, (listing.total or 0) - size_of(partial)), may_remove=may_remove)
             write_plan(partial, files, total=listing.total)
@@ -176,22 +176,22 @@ class Downloads:
             if not may_remove:
                 stored = [replace(model, pinned=True) for model in stored]
             free = self._model_directory.free()
-            space = make_room(stored, needed, quota=quota, free=free - _RESERVE)
-            if space.lacking:
+            plan = plan_evictions(stored, needed, quota=quota, free=free - _RESERVE)
+            if plan.lacking:
                 limit = (
                     ""
                     if quota is None
                     else f", and the quota of all models (miner.models_quota) is {_gib(quota)}"
                 )
                 raise ModelUnavailable(
-                    f"There is not enough space for the model {name!r}, which needs {_gib(needed)}: {_gib(space.lacking)} are "
+                    f"There is not enough space for the model {name!r}, which needs {_gib(needed)}: {_gib(plan.lacking)} are "
                     f"missing. The disk of {self._model_directory.models_dir} has {_gib(free)} free{limit}. Remove models with "
                     "'aitbc-agent models remove NAME', or free space on the disk."
                 )
-            removed = [self._model_directory.remove(one) for one in space.removals]
+            removed = [self._model_directory.remove(one) for one in plan.removals]
             if all(removed):
                 if removed:
-                    _log.info("models_removed", models=space.removals, cause=f"space for {name}")
+                    _log.info("models_removed", models=plan.removals, cause=f"space for {name}")
                 return
         raise ModelUnavailable(
             f"There is not enough space for the model {name!r}: the models that could be removed are in use."

@@ -23,7 +23,7 @@ OnModel = Callable[[str, int, int | None], None]
 POLL_SECONDS: Final = 30.0
 """How often the directory is read, since commands and other agents change it too."""
 _COOLDOWN_SECONDS: Final = 600.0
-"""How long an order is not tried again after it failed; the coordinator may repeat it with every heartbeat."""
+"""How long a fetch command that failed is not retried; the coordinator may repeat it with every heartbeat."""
 _MAX_ORDERS: Final = 16
 _ATTEMPTS: Final = 5
 
@@ -126,13 +126,13 @@ class ModelProvider:
 
     # In advance -----------------------------------------------------------------------------------------------------
 
-    def order_fetch(self, name: str) -> bool:
+    def command_fetch(self, name: str) -> bool:
         """Bring a model here in time. Returns whether that is settled: it is here, or its owner or catalogue forbid it."""
         entry = self._store.catalogue.get(name)
         if entry is None or name in self.present.get(entry.service, ()):
             return True
         if not self._download or not entry.fetchable:
-            _log.info("model_order_refused", model=name, download=self._download, fetchable=entry.fetchable)
+            _log.info("model_command_refused", model=name, download=self._download, fetchable=entry.fetchable)
             return True
         waits = name in self._orders or self._failed.get(name, 0) > time.monotonic()
         if not waits and len(self._orders) < _MAX_ORDERS:
@@ -141,7 +141,7 @@ class ModelProvider:
             self._wake.set()
         return False
 
-    def order_removal(self, name: str) -> bool:
+    def command_removal(self, name: str) -> bool:
         """Remove a model as soon as no job uses it. Returns whether that is settled: it is gone, or not ours to remove."""
         entry = self._store.catalogue.get(name)
         if entry is None or entry.path is not None:

@@ -17,8 +17,8 @@ import structlog
 from structlog.contextvars import bind_contextvars
 
 from agent.fault_points import reach
-from agent.measures import Meter
-from agent.miner import measures
+from agent.metrics import Meter
+from agent.miner import metrics
 from agent.miner.data_dir import discard
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor, Stage
@@ -134,7 +134,7 @@ class JobRun:
             raise
 
     def _count(self, outcome: str) -> None:
-        self._parts.meter.count(measures.JOBS, self.lease.service, outcome)
+        self._parts.meter.count(metrics.JOBS, self.lease.service, outcome)
 
     async def _outcome(self) -> Entry:
         self._time_left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
@@ -243,9 +243,9 @@ class JobRun:
 
     def _count_result(self, statement: Statement) -> None:
         meter, service = self._parts.meter, statement.service
-        meter.count(measures.UNITS, service, statement.unit, amount=float(statement.units))
-        meter.count(measures.PRICED, service, amount=float(statement.price))
-        meter.observe(measures.RUN_SECONDS, time.monotonic() - self.lease.received_at, service)
+        meter.count(metrics.UNITS, service, statement.unit, amount=float(statement.units))
+        meter.count(metrics.PRICED, service, amount=float(statement.price))
+        meter.observe(metrics.RUN_SECONDS, time.monotonic() - self.lease.received_at, service)
 
     async def _fetch(self, number: int, name: str) -> FetchedFile:
         # The service defines the names of fields, but a number is a safe file name in any case.

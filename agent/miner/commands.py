@@ -1,0 +1,97 @@
+"""Executes the commands in heartbeats' answers: the owner's remote pauses, and models to fetch or remove.
+
+The coordinator repeats a command with an id until a heartbeat has reported it as executed; so is one that can never be
+executed. Commands without an id are hints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from agent.miner.models.provider import ModelProvider
+from agent.miner.pausing.pauses import GpuUnknown, Pauses
+from agent.protocol.answers import MAX_COMMAND_ID, Command
+from agent.protocol.reading import MalformedMessage, read
+
+_log = structlog.get_logger(__name__)
+
+
+class Commands:
+    """Pass an answer's commands to `execute`; the next heartbeat reports those that are `executed`.
+
+    `on_executed` is called when there is another one to report.
+    """
+
+    def __init__(self, pauses: Pauses, provider: ModelProvider, on_executed: Callable[[], None]) -> None:
+        self._pauses = pauses
+        self._provider = provider
+        self._on_executed = on_executed
+        self._unreported: dict[str, None] = {}
+
+    def executed(self) -> list[str]:
+        """Return the ids of commands that were executed, or never can be, and are not reported yet."""
+        return list(self._unreported)
+
+    def reported(self, commands: Sequence[str]) -> None:
+        """Forget commands that a heartbeat has reported."""
+        for command in commands:
+            self._unreported.pop(command, None)
+
+    def execute(self, commands: Sequence[Any]) -> None:
+        """Execute the commands of one answer, the oldest first. Raises nothing, whatever they contain."""
+        for values in commands:
+            command_id = _id_of(values)
+            if command_id is not None and self._pauses.executed(command_id):
+                self._unreported[command_id] = None  # the answer crossed the heartbeat that reported it
+                continue
+            try:
+                settled = self._execute(read(Command, values))
+            except MalformedMessage as error:  # for example a command of a newer coordinator
+                _log.warning("command_malformed", command_id=command_id, error=str(error))
+                settled = True
+            except OSError as error:  # the disk refuses; the coordinator repeats the command
+                _log.error("command_not_saved", command_id=command_id, error=str(error))
+                continue
+            if settled and command_id is not None:
+                self._settle(command_id)
+
+    def _settle(self, command_id: str) -> None:
+        try:
+            self._pauses.remember(command_id)
+        except OSError as error:
+            _log.error("command_not_saved", command_id=command_id, error=str(error))
+            return
+        _log.info("command_settled", command_id=command_id)
+        self._unreported[command_id] = None
+        self._on_executed()
+
+    def _execute(self, command: Command) -> bool:
+        """Return whether the command is settled: executed, or refused for good. Raises `OSError`."""
+        match command:
+            case Command(command="fetch_model", model=str(name)):
+                return self._provider.command_fetch(name)
+            case Command(command="remove_model", model=str(name)):
+                return self._provider.command_removal(name)
+            case Command(command="pause" | "resume"):
+                self._pause_or_resume(command)
+            case _:
+                _log.warning("command_refused", command_id=command.command_id, reason="it names no model")
+        return True
+
+    def _pause_or_resume(self, command: Command) -> None:
+        try:
+            if command.command == "pause":
+                self._pauses.pause(command.gpu, command.seconds, command=command.command_id)
+            else:
+                self._pauses.resume(command.gpu, command=command.command_id)
+        except GpuUnknown as error:
+            _log.warning("command_refused", command_id=command.command_id, reason=str(error))
+
+
+def _id_of(values: Any) -> str | None:
+    """Return the id of a command, which may be malformed otherwise."""
+    command_id = values.get("command_id") if isinstance(values, dict) else None
+    return command_id if isinstance(command_id, str) and len(command_id) <= MAX_COMMAND_ID else None
