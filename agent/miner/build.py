@@ -158,7 +158,7 @@ class _Builder:
             pauses=pauses,
             workload=workload,
             commands=Commands(pauses, provider, self._heartbeat_due.set),
-            doing=Activity(workload.moment),
+            activity_log=Activity(workload.moment),
             earnings=Earnings(self._link, self._session),
             offers=self._capabilities,
             unavailable_models=lambda: unavailable.now,

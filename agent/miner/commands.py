@@ -60,7 +60,7 @@ class Commands:
 
     def _settle(self, command_id: str) -> None:
         try:
-            self._pauses.remember(command_id)
+            self._pauses.save_executed(command_id)
         except OSError as error:
             _log.error("command_not_saved", command_id=command_id, error=str(error))
             return

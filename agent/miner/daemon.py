@@ -151,7 +151,7 @@ class Daemon:
             "models": parts.provider.run(),
             "supervision": supervise(self._options.liveness, parts.outbox, parts.executor),
             "pauses": parts.pauses.run(),
-            "activity": parts.report.doing.run(),
+            "activity": parts.report.activity_log.run(),
             "earnings": parts.report.earnings.run(),
         }
         return [asyncio.create_task(loop, name=f"miner-{name}") for name, loop in loops.items()]

@@ -1,4 +1,4 @@
-"""The answers of the miner protocol (docs/miner-protocol.md), as `messages` has its requests."""
+"""The coordinator's answers and pushes in the miner protocol (docs/miner-protocol.md); `messages` has the requests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_PAUSE_SECONDS: Final = 366 * 86400
 
 
 class Challenge(Answer):
-    """A nonce to sign; good once, for a minute."""
+    """A nonce to sign, valid once, for a minute."""
 
     nonce: str = Field(examples=["kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe"])
     origin: str = Field(description="Name of the coordinator's log", examples=["log.example.org"])
@@ -24,14 +24,14 @@ class Challenge(Answer):
 
 
 class Admission(Answer):
-    """Whether a registration would be taken, and if not, why; nothing is spent by asking."""
+    """Whether a registration would be accepted, and if not, why. The query spends no token."""
 
     admitted: bool
     reason: str | None = Field(examples=[None])
 
 
 class SessionSettings(Answer):
-    """The coordinator's rhythm, in seconds."""
+    """The coordinator's intervals, in seconds."""
 
     lease_seconds: float = Field(gt=0, examples=[60])
     heartbeat_seconds: float = Field(gt=0, examples=[15])
@@ -46,7 +46,7 @@ class HeldLease(Answer):
 
 
 class Registered(Answer):
-    """A new session. `api_key` is the owner's, told only the first time; `keep` are leases that the session keeps."""
+    """A new session. `api_key` is the owner's, sent only the first time; `keep` are the leases that remain valid."""
 
     miner_id: fields.MinerId
     session: int = Field(ge=1, examples=[4])
@@ -59,7 +59,7 @@ class Registered(Answer):
 
 
 class CheckpointFile(Answer):
-    """A file that an earlier run of the job handed over, to resume from; `size` in bytes."""
+    """A checkpoint of an earlier run of the job, to resume from; `size` in bytes."""
 
     artifact_id: fields.ArtifactId
     name: str = Field(examples=["frame_0007.png"])
@@ -69,7 +69,7 @@ class CheckpointFile(Answer):
 
 
 class Spec(BaseModel):
-    """What a job asks for. `files` names its inputs by field, as addresses or as `{"inline": text}`.
+    """The specification of a job. `files` names its inputs by field, as addresses or as `{"inline": text}`.
 
     A lease carries it as sent: its digest covers fields that this program does not know.
     """
@@ -120,7 +120,7 @@ class Lease(Answer):
 
 
 class Polled(Answer):
-    """What has come for the miner: leases, and leases that are void."""
+    """New leases for the miner, and cancelled ones."""
 
     leases: list[Lease]
     cancelled: list[HeldLease] = Field(examples=[[]])
@@ -128,7 +128,7 @@ class Polled(Answer):
 
 
 class LeaseAnswer(Answer):
-    """What has become of a lease: `lost` means that it is not this session's any more."""
+    """The state of a lease. `lost` means that it no longer belongs to this session."""
 
     job_id: fields.JobId
     fence: int = Field(ge=1, examples=[4])
@@ -155,14 +155,14 @@ class Command(Answer):
 
 
 class HeartbeatAnswer(Answer):
-    """What has become of each lease, and what the miner is wished to do."""
+    """The state of each lease, and commands for the miner."""
 
     leases: list[LeaseAnswer]
     commands: list[Command] = Field(examples=[[]])
 
 
 class Delivered(Answer):
-    """A result was taken."""
+    """A result was accepted."""
 
     job_id: fields.JobId
     status: Literal["completed"]
@@ -170,7 +170,7 @@ class Delivered(Answer):
 
 
 class RunEndedAnswer(Answer):
-    """A run was ended; `status` is where its job stands now."""
+    """A run has ended; `status` is the new state of its job."""
 
     job_id: fields.JobId
     status: JobState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,13 @@ async def running(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
         daemon.request_stop(drain=False)
         async with asyncio.timeout(20):
             await asyncio.wait([task])
+
+
+async def until(condition: Callable[[], Any], limit: float = 20) -> None:
+    """Wait for a state that no event reports, such as that of a process."""
+    async with asyncio.timeout(limit):
+        while not condition():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
 
 
 async def main(directory: str, url: str) -> None:

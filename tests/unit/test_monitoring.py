@@ -137,7 +137,7 @@ def test_every_metric_is_watched_by_somebody() -> None:
 
 def test_labels_are_of_few_values() -> None:
     """No label names a thing of which there may be any number."""
-    bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "place", "gpu", "name", "reason", "kind"}  # fmt: skip
+    bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "directory", "gpu", "name", "reason", "kind"}  # fmt: skip
     for metric in METRICS.values():
         assert set(metric.labels) <= bounded, metric.name
 

@@ -122,7 +122,7 @@ class Link:
         return "poll" if self._answered and self._polling.is_set() else "offline"
 
     def set_slots(self, free: int, batch_capacity: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Say for how many more jobs there is room from now on.
+        """Set the free capacity from now on.
 
         `batch_capacity` are free places in batches that run already: `{"service", "model", "free"}` each.
         """

@@ -25,29 +25,29 @@ from agent.protocol.reading import read_each
 _MAX_REASON: Final = 200
 _GPU_SECONDS: Final = 5.0
 _LATE_SECONDS: Final = 60.0
-"""How much later than planned a heartbeat may be sent before this task counts as hung."""
+"""How late a heartbeat may be before this task counts as hung."""
 _LONGEST_CALL_SECONDS: Final = 30.0
 _OK: Final = 200
 _log = structlog.get_logger(__name__)
 
 
-class News(Protocol):
-    """What a heartbeat tells, and to whom its answer matters. Nothing here may block."""
+class HeartbeatSource(Protocol):
+    """The content of a heartbeat, and the handler of its answer. No method may block."""
 
     def states(self) -> Sequence[Mapping[str, Any]]:
-        """All leases with their progress."""
+        """Return all leases with their progress."""
 
     def capabilities(self) -> dict[str, Any]:
-        """What the machine can do; sent when it has changed."""
+        """Return the machine's capabilities, which are sent when they have changed."""
 
     def paused(self, gpu: str | None) -> str | None:
-        """Why a GPU, or with None the whole miner, takes nothing."""
+        """Return why a GPU, or with None the whole miner, accepts no jobs."""
 
     def activity(self) -> dict[str, Any]:
-        """Where the last hour went, and what is being fetched."""
+        """Return how the last hour was spent, and what is being fetched."""
 
     def executed(self) -> list[str]:
-        """The ids of commands that were executed."""
+        """Return the ids of commands that were executed."""
 
     def answered(
         self, leases: Sequence[LeaseAnswer], commands: Sequence[Any], reported: Sequence[str]
@@ -61,12 +61,14 @@ class Heartbeat:
     `interval` is in seconds.
     """
 
-    def __init__(self, link: Link, gpus: Gpus, news: News, due: asyncio.Event, liveness: Liveness) -> None:
+    def __init__(
+        self, link: Link, gpus: Gpus, source: HeartbeatSource, due: asyncio.Event, liveness: Liveness
+    ) -> None:
         self.interval = 15.0
         self._liveness = liveness
         self._link = link
         self._gpus = gpus
-        self._news = news
+        self._source = source
         self._telemetry: list[dict[str, Any]] = []
         self._known: dict[str, Any] | None = None
         self._due = due
@@ -86,17 +88,17 @@ class Heartbeat:
             await sleep(delay, self._due)
 
     async def _beat(self) -> None:
-        news = self._news
-        capabilities = news.capabilities()
+        source = self._source
+        capabilities = source.capabilities()
         changed = capabilities != self._known
-        executed = news.executed()
-        paused = news.paused(None)
+        executed = source.executed()
+        paused = source.paused(None)
         body = {
-            "leases": list(news.states())[:MAX_LEASES],
-            "gpus": [{**gpu, "paused": news.paused(gpu["uuid"])} for gpu in self._telemetry],
+            "leases": list(source.states())[:MAX_LEASES],
+            "gpus": [{**gpu, "paused": source.paused(gpu["uuid"])} for gpu in self._telemetry],
             "capabilities": capabilities if changed else None,
             "paused": None if paused is None else paused[:_MAX_REASON],
-            "activity": news.activity(),
+            "activity": source.activity(),
             "executed": executed,
         }
         status, answer = await self._link.call(
@@ -108,7 +110,7 @@ class Heartbeat:
         if changed:
             self._known = capabilities
         commands = answer.get("commands")
-        news.answered(
+        source.answered(
             read_each(LeaseAnswer, answer.get("leases")),
             commands if isinstance(commands, list) else (),
             executed,

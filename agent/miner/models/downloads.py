@@ -284,9 +284,9 @@ def _drop_changed(partial: Path, files: Sequence[RemoteFile]) -> None:
         }
     except (OSError, ValueError, LookupError, TypeError):
         planned = {}
-    kept = {file.name for file in files if planned.get(file.name) == (file.sha256, file.blob)}
+    usable = {file.name for file in files if planned.get(file.name) == (file.sha256, file.blob)}
     for path in [path for path in partial.rglob("*") if path.is_file() and path.name != PLAN]:
-        if path.relative_to(partial).as_posix().removesuffix(".part") not in kept:
+        if path.relative_to(partial).as_posix().removesuffix(".part") not in usable:
             path.unlink()
 
 

@@ -31,7 +31,7 @@ PLAN: Final = ".plan.json"
 _FETCHING: Final = ".fetching-"
 _REMOVING: Final = ".removing-"
 _USE: Final = ".use"
-_SPACE_LOCK: Final = ".room"
+_SPACE_LOCK: Final = ".space-lock"
 _POLL_SECONDS: Final = 0.1
 
 _log = structlog.get_logger(__name__)

@@ -24,7 +24,7 @@ POLL_SECONDS: Final = 30.0
 """How often the directory is read, since commands and other agents change it too."""
 _COOLDOWN_SECONDS: Final = 600.0
 """How long a fetch command that failed is not retried; the coordinator may repeat it with every heartbeat."""
-_MAX_ORDERS: Final = 16
+_MAX_COMMANDED: Final = 16
 _ATTEMPTS: Final = 5
 
 _log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class ModelProvider:
         self._release = release
         self._present: dict[str, list[str]] = {}
         self._arriving: dict[str, tuple[int, int | None]] = {}
-        self._orders: dict[str, None] = {}
+        self._commanded: dict[str, None] = {}
         self._removals: dict[str, None] = {}
         self._failed: dict[str, float] = {}
         self._fetching_ahead: asyncio.Task[None] | None = None
@@ -127,22 +127,22 @@ class ModelProvider:
     # In advance -----------------------------------------------------------------------------------------------------
 
     def command_fetch(self, name: str) -> bool:
-        """Bring a model here in time. Returns whether that is settled: it is here, or its owner or catalogue forbid it."""
+        """Fetch a model in advance. Return whether the command is settled: the model is on disk, or must not be fetched."""
         entry = self._store.catalogue.get(name)
         if entry is None or name in self.present.get(entry.service, ()):
             return True
         if not self._download or not entry.fetchable:
             _log.info("model_command_refused", model=name, download=self._download, fetchable=entry.fetchable)
             return True
-        waits = name in self._orders or self._failed.get(name, 0) > time.monotonic()
-        if not waits and len(self._orders) < _MAX_ORDERS:
+        waits = name in self._commanded or self._failed.get(name, 0) > time.monotonic()
+        if not waits and len(self._commanded) < _MAX_COMMANDED:
             self._removals.pop(name, None)
-            self._orders[name] = None
+            self._commanded[name] = None
             self._wake.set()
         return False
 
     def command_removal(self, name: str) -> bool:
-        """Remove a model as soon as no job uses it. Returns whether that is settled: it is gone, or not ours to remove."""
+        """Remove a model as soon as no job uses it. Return whether the command is settled: it is removed, or must not be."""
         entry = self._store.catalogue.get(name)
         if entry is None or entry.path is not None:
             _log.info("model_removal_refused", model=name)
@@ -150,11 +150,11 @@ class ModelProvider:
         if not self._store.has(name) and not self._downloads.is_partial(name):
             return True
         self._failed.pop(name, None)
-        if name in self._orders:
-            del self._orders[name]
+        if name in self._commanded:
+            del self._commanded[name]
             if self._fetching_ahead is not None:
                 self._fetching_ahead.cancel()  # it may be this one; another one continues at once
-        if len(self._removals) < _MAX_ORDERS:
+        if len(self._removals) < _MAX_COMMANDED:
             self._removals[name] = None
             self._wake.set()
         return False
@@ -177,21 +177,21 @@ class ModelProvider:
     @property
     def waiting(self) -> tuple[str, ...]:
         """The models that were ordered and are not here yet, in the order in which they will be fetched."""
-        return tuple(self._orders)
+        return tuple(self._commanded)
 
     async def run(self) -> None:
-        """Look after the directory and fetch what was ordered, one model at a time, until cancelled."""
+        """Poll the directory, and remove and fetch models by command, one at a time, until cancelled."""
         while True:
             self._wake.clear()
             await self._remove()
             await self._poll()
-            if self._orders and not self._jobs_fetching:
-                await self._fetch_ahead(next(iter(self._orders)))
+            if self._commanded and not self._jobs_fetching:
+                await self._fetch_ahead(next(iter(self._commanded)))
                 continue
             await sleep(POLL_SECONDS, self._wake)
 
     async def _remove(self) -> None:
-        """Remove what was ordered; what a job uses stays for the next look."""
+        """Remove commanded models. A model in use stays until the next poll."""
         for name in list(self._removals):
             if self._release is not None:
                 await self._release(name)
@@ -199,7 +199,7 @@ class ModelProvider:
                 removed = await asyncio.to_thread(self._downloads.remove, name)
             except OSError as error:
                 _log.warning("model_not_removed", model=name, error=str(error))
-                removed = True  # it is ordered again, and tried again then
+                removed = True  # the coordinator repeats the command
             if removed:
                 self._removals.pop(name, None)
 
@@ -228,7 +228,7 @@ class ModelProvider:
             await asyncio.gather(fetching, return_exceptions=True)
         if fetching.cancelled():
             return  # a job needs the connection; this fetch continues later
-        self._orders.pop(name, None)
+        self._commanded.pop(name, None)
         error = fetching.exception()
         if error is not None:
             self._failed[name] = time.monotonic() + _COOLDOWN_SECONDS

@@ -1,4 +1,4 @@
-"""What a miner signs and what it refuses to publish."""
+"""Outputs, leases, identity and machine faults of a miner."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def mark(path: str, name: str = "a", **extra: Any) -> dict[str, Any]:
     return {"$file": {"path": path, "media_type": "text/plain", "name": name, "extra": extra}}
 
 
-def test_files_are_named_by_their_content(tmp_path: Path) -> None:
-    """In the order of the canonical results, whatever order the runner used; extra fields never replace ours."""
+def test_output_files_are_named_by_their_content(tmp_path: Path) -> None:
+    """They are in the order of the canonical results. Extra fields never replace standard ones."""
     (tmp_path / "x").write_text("x")
     (tmp_path / "y").write_text("yy")
     collected = collect(
@@ -55,7 +55,7 @@ def test_files_are_named_by_their_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "trick", ["../secret", "/etc/passwd", "link", "through/secret", "fifo", "directory", "."]
 )
-def test_only_own_regular_files_are_published(tmp_path: Path, trick: str) -> None:
+def test_only_regular_files_of_the_run_are_published(tmp_path: Path, trick: str) -> None:
     output = tmp_path / "output"
     (output / "directory").mkdir(parents=True)
     (tmp_path / "secret").write_text("secret")
@@ -66,7 +66,7 @@ def test_only_own_regular_files_are_published(tmp_path: Path, trick: str) -> Non
         collect(done({"file": mark(trick)}), output)
 
 
-def test_results_cannot_pretend_to_hold_a_file(tmp_path: Path) -> None:
+def test_results_cannot_contain_a_forged_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("x")
     forged = {"artifact_id": f"sha256:{'0' * 64}", "url": "/", "media_type": "a", "size": 1, "name": "a"}
     with pytest.raises(Fail):
@@ -93,12 +93,12 @@ def lease(**changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
-def test_time_left_does_not_depend_on_the_clock() -> None:
+def test_the_time_left_does_not_depend_on_the_clock() -> None:
     """The coordinator's clock may be years away from ours."""
     assert 59 < Lease.read(lease()).seconds_left() <= 60
 
 
-def test_digest_covers_the_whole_spec() -> None:
+def test_the_digest_covers_the_whole_spec() -> None:
     good = lease()
     assert Lease.read(good).has_valid_digest()
     unknown = good["spec"] | {"unknown": 1}
@@ -109,7 +109,7 @@ def test_digest_covers_the_whole_spec() -> None:
 
 
 @pytest.mark.parametrize("job_id", ["../job_1", "job_../x", "job_", "x"])
-def test_job_ids_are_safe_as_names(job_id: str) -> None:
+def test_job_ids_are_safe_as_directory_names(job_id: str) -> None:
     with pytest.raises(MalformedMessage, match="job_id"):
         Lease.read(lease(job_id=job_id, spec=lease()["spec"] | {"job_id": job_id}))
 
@@ -131,7 +131,7 @@ def test_a_malformed_lease_is_refused_without_quoting_it(changes: dict[str, Any]
     assert "secret" not in str(refused.value)
 
 
-def test_identity_is_made_once_and_private(tmp_path: Path) -> None:
+def test_the_identity_is_created_once_and_private(tmp_path: Path) -> None:
     first, second = load_identity(tmp_path / "miner"), load_identity(tmp_path / "miner")
     assert first.miner_id == second.miner_id
     key = tmp_path / "miner/identity.key"
@@ -146,7 +146,7 @@ def test_identity_is_made_once_and_private(tmp_path: Path) -> None:
         load_identity(tmp_path / "miner")
 
 
-def test_api_keys_are_kept_by_network(tmp_path: Path) -> None:
+def test_api_keys_are_saved_by_network(tmp_path: Path) -> None:
     keys = ApiKeyStore(tmp_path)
     assert keys.get("a") is None
     keys.put("a", "key-a")
@@ -155,7 +155,7 @@ def test_api_keys_are_kept_by_network(tmp_path: Path) -> None:
     assert (tmp_path / "api_key.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_faults_pause_ever_longer() -> None:
+def test_repeated_faults_pause_for_longer_each_time() -> None:
     guard, now = FaultGuard(), 0.0
     pauses = []
     for _ in range(8):
