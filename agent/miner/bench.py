@@ -1,4 +1,4 @@
-"""Measures the speed of each runner on each device of this machine, in the same child processes that run jobs.
+"""Benchmarks each runner on each device of this machine, in the same child processes that run jobs.
 
 The benchmark locks the miner's directory as a daemon does: beside running jobs, its figures would be meaningless.
 """
@@ -58,7 +58,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A runner and the request that measures it."""
+    """A runner and the request of its benchmark."""
 
     runner: type[Runner[Any]]
     offer: ServiceOffer
@@ -79,7 +79,7 @@ class _Subject:
 
 
 class Bench:
-    """Measures `services`, or all of them if it is empty, each figure for `seconds`.
+    """Benchmarks `services`, or all of them if it is empty, each figure for `seconds`.
 
     `on_step(text)` is called with a description of each step. Tests replace the installed `runners` and the
     `host_command` of their child processes.
@@ -200,7 +200,7 @@ class Bench:
 
     async def _measure_device(self, subject: _Subject, device: Device, directory: Path) -> Score:
         """Return the score of one device. Raises `RunnerError` or `TimeoutError` if not even a single run succeeds."""
-        # With this device only, the executor cannot place the runs elsewhere.
+        # With this device only, the executor cannot choose another one.
         executor = LocalExecutor(
             Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
             tools(self._settings),

@@ -1,4 +1,4 @@
-"""Builds the parts of a miner and connects them: the only place that knows which part needs which."""
+"""Builds the parts of a miner and connects them: the only module that knows which part needs which."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class Commands:
             self._unreported.pop(command, None)
 
     def execute(self, commands: Sequence[Any]) -> None:
-        """Execute the commands of one answer, the oldest first. Raises nothing, whatever they contain."""
+        """Execute the commands of one answer, the oldest first. Raises nothing, even for malformed ones."""
         for values in commands:
             command_id = _id_of(values)
             if command_id is not None and self._pauses.executed(command_id):

@@ -28,7 +28,7 @@ class DataDirectory:
         """Create and lock the directory. Raises `ConfigurationError` if another daemon has locked it."""
         try:
             self.jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Deliberately kept open: the lock lasts as long as the descriptor.
+            # Deliberately left open: the lock lasts as long as the descriptor.
             lock = (self.directory / "lock").open("a+", encoding="ascii")
         except OSError as error:
             raise ConfigurationError(

@@ -183,7 +183,7 @@ class Registration(KeyProof):
 
 
 class BatchCapacity(_Message):
-    """Free places in a batch of jobs that runs already."""
+    """The free capacity of a running batch."""
 
     service: ShortText
     model: ShortText | None = None
@@ -191,12 +191,12 @@ class BatchCapacity(_Message):
 
 
 class _FreeCapacity(_Message):
-    """A miner's free capacity: free slots, and free places in batches."""
+    """A miner's free capacity: slots, and running batches."""
 
     batch_capacity: Annotated[list[BatchCapacity], Field(max_length=MAX_SLOTS)] = []
 
     def free_by_batch(self) -> dict[Batch, int]:
-        """Free batch_capacity by service and model; there may be several batches of one."""
+        """Return the free capacity by service and model, which may have several batches."""
         free: Counter[Batch] = Counter()
         for batch in self.batch_capacity:
             free[batch.service, batch.model] += batch.free

@@ -131,7 +131,7 @@ class FakeCoordinator:
         *,
         files: dict[str, Any] | None = None,
         timeout: float = 60,
-        service: str = "trial",
+        service: str = "scripted",
         model: str | None = None,
         checkpoints: Sequence[Mapping[str, Any]] = (),
         max_cost: str = "1000",
@@ -139,7 +139,7 @@ class FakeCoordinator:
     ) -> str:
         job_id = f"job_{secrets.token_hex(8)}"
         spec = {
-            "job_id": job_id, "service": service, "name": "trial", "model": model,
+            "job_id": job_id, "service": service, "name": "scripted", "model": model,
             "parameters": {"mode": mode, **parameters}, "files": files or {}, "resources": {}, "timeout_seconds": timeout,
         }  # fmt: skip
         self.queue.append(
@@ -254,7 +254,7 @@ class FakeCoordinator:
         stopping = lambda: self._server is None or self._server.should_exit  # noqa: E731
         news = lambda: self.cancelled or self.heartbeat_requested or (body["slots"] and self.queue)  # noqa: E731
         waiting = lambda: stopping() or news()  # noqa: E731
-        watcher = asyncio.create_task(_gone(request))
+        watcher = asyncio.create_task(_disconnected(request))
         try:
             waiter = asyncio.create_task(self.until(waiting, body["wait"]))
             await asyncio.wait([watcher, waiter], return_when=asyncio.FIRST_COMPLETED)
@@ -415,6 +415,6 @@ def _json(answer: Answer) -> Response:
     return Response(status_code=204) if status == 204 else JSONResponse(body, status)
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,7 +1,7 @@
 """Schedules models on devices: finds a device for every job, loads its model, and evicts others if necessary.
 
-`agent.core.machine.placement` decides where a job goes and which models are evicted for it. This module measures the
-memory, carries out the decision, and after an eviction measures and decides again.
+`agent.core.machine.placement` decides where a job goes and which models are evicted for it. This module reads the
+free memory, carries out the decision, and after an eviction reads and decides again.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,8 +20,10 @@ import structlog
 
 from agent.miner.backoff import Backoff, sleep
 from agent.miner.identity import Identity
+from agent.miner.link.capacity import Capacity
 from agent.miner.link.errors import Excluded, SessionSuperseded, Unreachable
 from agent.miner.link.http import HttpLink
+from agent.miner.link.polling import FIRST_DELAY, LONGEST_DELAY, Polling
 from agent.miner.link.registration import EXCLUDED_CODE, error_code, register
 from agent.miner.link.websocket import (
     CLOSED_EXCLUDED,
@@ -38,22 +40,14 @@ from agent.protocol.reading import read_each
 
 CALL_SECONDS: Final = 30.0
 """Time limit for an answer of the coordinator."""
-_POLL_GRACE_SECONDS: Final = 15.0
-"""How long after its own `wait` a long poll counts as lost."""
-_HANDOVER_SECONDS: Final = 1.0
-"""How long a poll that requested leases may still answer after a WebSocket has replaced it."""
 _SHORT_SECONDS: Final = 5.0
 """A WebSocket that ends sooner counts as broken, e.g. because a proxy closes it."""
-_FIRST_DELAY: Final = 0.2
-_LONGEST_DELAY: Final = 20.0
 _EXCLUDED_SECONDS: Final = 300.0
 """How long a miner that the operator has excluded waits before it registers again."""
 
 _UNAUTHORIZED: Final = 401
 _CONFLICT: Final = 409
 _SESSION_CODE: Final = "STALE_SESSION"
-_GIVEN_UP: Final = 0
-"""Stands for the status of a poll that was abandoned without an answer."""
 
 Connection = Literal["websocket", "poll", "offline"]
 Call = Literal["heartbeat", "result", "fail", "release", "events"]
@@ -94,21 +88,22 @@ class Link:
         self._callbacks: LinkCallbacks
         self._transport = transport
         self._socket: WebSocketLink | None = None
-        self._free = 0
-        self._batch_capacity: tuple[Mapping[str, Any], ...] = ()
-        self._requested = 0
-        self._requested_batches: tuple[Mapping[str, Any], ...] = ()
-        self._slots_changed = asyncio.Event()
+        self._capacity = Capacity()
+        self._polling = Polling(
+            self._post,
+            self._capacity,
+            deliver=self._deliver,
+            abandoned=self._recheck,
+            ended=self._announce,
+        )
         self._registered = asyncio.Event()
         self._expired = asyncio.Event()
-        self._polling = asyncio.Event()
         self._retry_websocket = asyncio.Event()
         self._answered = False
         self._superseded: SessionSuperseded | None = None
         self._ended = asyncio.Event()
-        self._poll_seconds = 30.0
         if transport == "poll":
-            self._polling.set()
+            self._polling.active.set()
 
     def attach(self, callbacks: LinkCallbacks) -> None:
         """Set the parts that the link calls."""
@@ -119,21 +114,16 @@ class Link:
         """The transport in use at the moment."""
         if self._socket is not None:
             return "websocket"
-        return "poll" if self._answered and self._polling.is_set() else "offline"
+        return "poll" if self._answered and self._polling.active.is_set() else "offline"
 
     def set_slots(self, free: int, batch_capacity: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Set the free capacity from now on.
-
-        `batch_capacity` are free places in batches that run already: `{"service", "model", "free"}` each.
-        """
-        self._free, self._batch_capacity = free, tuple(batch_capacity)
-        self._slots_changed.set()
-        if self._socket is not None:
-            self._socket.announce()
+        """Announce the free capacity: slots, and running batches with `{"service", "model", "free"}` each."""
+        self._capacity.set(free, batch_capacity)
+        self._announce()
 
     async def register(self) -> Registered:
         """Open a session, trying until the coordinator answers. Raises `RegistrationRefused`."""
-        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             try:
                 registration = await register(self._http, self._identity, self._callbacks.joining())
@@ -151,7 +141,7 @@ class Link:
                 self._callbacks.excluded()
             await asyncio.sleep(delay)
         self._http.token = registration.session_token
-        self._poll_seconds = registration.settings.poll_seconds
+        self._polling.seconds = registration.settings.poll_seconds
         self._answered = True
         self._expired.clear()
         self._registered.set()
@@ -173,7 +163,7 @@ class Link:
         if self._transport != "poll":
             tasks.append(asyncio.create_task(self._keep_websocket(), name="link-websocket"))
         if self._transport != "websocket":
-            tasks.append(asyncio.create_task(self._keep_polling(), name="link-polling"))
+            tasks.append(asyncio.create_task(self._polling.run(self._registered), name="link-polling"))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -275,7 +265,7 @@ class Link:
             await self.register()
 
     async def _keep_websocket(self) -> None:
-        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
         while True:
             await self._registered.wait()
             token = self._http.token or ""
@@ -288,7 +278,7 @@ class Link:
             if code is not None and time.monotonic() - opened >= _SHORT_SECONDS:
                 backoff.reset()
             elif code != CLOSED_RESTART and self._transport == "auto":
-                self._polling.set()
+                self._polling.active.set()
             self._retry_websocket.clear()
             await sleep(backoff.next(), self._retry_websocket)
 
@@ -301,10 +291,7 @@ class Link:
                 on_lease=self._pass_on,
                 on_cancelled=self._callbacks.cancelled,
                 on_heartbeat=self._callbacks.recheck,
-                slots=lambda: (
-                    max(0, self._free - self._requested),
-                    () if self._requested_batches else self._batch_capacity,
-                ),
+                capacity=self._capacity,
             )
         except WebSocketRefused as error:
             _log.info("websocket_refused", url=self._http.url, error=str(error))
@@ -314,8 +301,8 @@ class Link:
         self._socket = socket
         self._answered = True
         if self._transport == "auto":
-            self._polling.clear()
-            self._slots_changed.set()  # ends a poll that requests no leases
+            self._polling.active.clear()
+            self._capacity.changed.set()  # ends a poll that requests no leases
         _log.info("websocket_open", url=self._http.url)
         self._callbacks.connected()
         try:
@@ -325,85 +312,22 @@ class Link:
         _log.info("websocket_closed", url=self._http.url, code=code)
         return code
 
-    async def _keep_polling(self) -> None:
-        backoff = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
-        while True:
-            await self._polling.wait()
-            await self._registered.wait()
-            try:
-                status, body = await self._poll_once()
-            except Unreachable as error:
-                _log.info("poll_failed", url=self._http.url, error=str(error))
-                status, body = None, None
-            if status in {200, 204}:
-                backoff.reset()
-                self._deliver(body or {})
-                continue
-            self._end_poll()
-            if status != _GIVEN_UP:
-                await asyncio.sleep(backoff.next())
-
-    async def _poll_once(self) -> tuple[int | None, Any]:
-        """Make one long poll. The status is `_GIVEN_UP` if it was abandoned.
-
-        Abandoning a poll that requests leases could lose some, so it is abandoned only some time after a WebSocket has
-        replaced it, when no lease can be on its way any more. The heartbeat that `recheck` requests brings a cancellation
-        that was on its way.
-        """
-        self._slots_changed.clear()
-        needed = self._socket is None
-        self._requested, self._requested_batches = (self._free, self._batch_capacity) if needed else (0, ())
-        body = {
-            "slots": self._requested,
-            "wait": self._poll_seconds,
-            "batch_capacity": self._requested_batches,
-        }
-        poll = asyncio.create_task(
-            self._post("/v1/miners/poll", body, limit=self._poll_seconds + _POLL_GRACE_SECONDS),
-            name="link-long-poll",
-        )
-        try:
-            while not poll.done():
-                requests = self._requested > 0 or bool(self._requested_batches)
-                if not requests and (self._free > 0 or self._batch_capacity or not self._polling.is_set()):
-                    break
-                changed = asyncio.create_task(self._slots_changed.wait(), name="link-slots-changed")
-                try:
-                    limit = None if self._polling.is_set() else _HANDOVER_SECONDS
-                    done, _ = await asyncio.wait(
-                        [poll, changed], timeout=limit, return_when=asyncio.FIRST_COMPLETED
-                    )
-                finally:
-                    changed.cancel()
-                if not done:
-                    break
-                self._slots_changed.clear()
-            else:
-                return poll.result()
-            self._callbacks.recheck()
-            return _GIVEN_UP, None
-        finally:
-            poll.cancel()
-            with suppress(asyncio.CancelledError, Unreachable):
-                await poll
-
     def _deliver(self, answer: Mapping[str, Any]) -> None:
         for lease in answer.get("leases", ()):
-            self._requested -= 1
+            self._capacity.receive()
             self._pass_on(lease)
         for cancelled in read_each(HeldLease, answer.get("cancelled")):
             self._callbacks.cancelled(cancelled.job_id, cancelled.fence)
         if answer.get("heartbeat"):
-            self._callbacks.recheck()
-        self._end_poll()
+            self._recheck()
 
-    def _pass_on(self, lease: Mapping[str, Any]) -> None:
-        # The callback sets the exact number; until then the slot must not be announced twice.
-        self._free = max(0, self._free - 1)
-        self._callbacks.lease(lease)
+    def _recheck(self) -> None:
+        self._callbacks.recheck()
 
-    def _end_poll(self) -> None:
-        """Let the WebSocket announce the slots that the ended poll had requested."""
-        self._requested, self._requested_batches = 0, ()
+    def _announce(self) -> None:
         if self._socket is not None:
             self._socket.announce()
+
+    def _pass_on(self, lease: Mapping[str, Any]) -> None:
+        self._capacity.use_slot()
+        self._callbacks.lease(lease)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import orjson
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from agent.miner.link.capacity import Announcement, Capacity
 from agent.miner.link.errors import Unreachable
 from agent.miner.link.http import is_loopback
 from agent.protocol.answers import CallAnswer, HeldLease
@@ -34,9 +35,6 @@ CLOSED_STALE_SESSION: Final = 4409
 CLOSED_RESTART: Final = 1012
 _CLOSED_ABNORMALLY: Final = 1006
 _CLOSED_BAD_FRAME: Final = 1007
-
-FreeCapacity: TypeAlias = tuple[int, Sequence[Mapping[str, Any]]]
-"""Free slots, and free batch_capacity in batches that run already."""
 
 _log = structlog.get_logger(__name__)
 
@@ -60,7 +58,7 @@ async def open_websocket(
     on_lease: Callable[[Mapping[str, Any]], None],
     on_cancelled: Callable[[str, int], None],
     on_heartbeat: Callable[[], None],
-    slots: Callable[[], FreeCapacity],
+    capacity: Capacity,
 ) -> WebSocketLink:
     """Connect to the coordinator at the HTTP(S) address `url`. Raises `WebSocketRefused`."""
     address = "ws" + url.removeprefix("http") + "/v1/miners/session"
@@ -81,7 +79,7 @@ async def open_websocket(
         raise WebSocketRefused(str(error), error.response.status_code) from error
     except (WebSocketException, OSError, TimeoutError, EOFError) as error:
         raise WebSocketRefused(f"{type(error).__name__}: {error}") from error
-    return WebSocketLink(connection, token, on_lease, on_cancelled, on_heartbeat, slots)
+    return WebSocketLink(connection, token, on_lease, on_cancelled, on_heartbeat, capacity)
 
 
 class WebSocketLink:
@@ -94,16 +92,16 @@ class WebSocketLink:
         on_lease: Callable[[Mapping[str, Any]], None],
         on_cancelled: Callable[[str, int], None],
         on_heartbeat: Callable[[], None],
-        slots: Callable[[], FreeCapacity],
+        capacity: Capacity,
     ) -> None:
         self.token = token
         self._connection = connection
         self._on_lease = on_lease
         self._on_cancelled = on_cancelled
         self._on_heartbeat = on_heartbeat
-        self._slots = slots
+        self._capacity = capacity
         self._received = 0
-        self._announced: tuple[FreeCapacity, int] | None = None
+        self._announced: tuple[Announcement, int] | None = None
         self._changed = asyncio.Event()
         self._changed.set()  # the first announcement opens the flow of leases
         self._numbers = itertools.count(1)
@@ -163,15 +161,15 @@ class WebSocketLink:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                state = (self._slots(), self._received)
+                state = (self._capacity.unrequested(), self._received)
                 if state != self._announced:
                     self._announced = state
-                    (slots, batch_capacity), received = state
+                    announcement, received = state
                     message = {
                         "call": "slots",
-                        "slots": slots,
+                        "slots": announcement.slots,
                         "received": received,
-                        "batch_capacity": batch_capacity,
+                        "batch_capacity": announcement.batch_capacity,
                     }
                     await self._send(message)
 

@@ -11,17 +11,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 WHOLE: Final = "miner"
 """The key of the whole miner, beside the UUIDs of GPUs."""
-MAX_OBEYED: Final = 200
+MAX_EXECUTED: Final = 200
 """How many executed commands are saved; a coordinator has at most 100 waiting."""
 
 _log = structlog.get_logger(__name__)
 
 
 class SavedPauses(BaseModel):
-    """The file's content. `hand` says what is paused by hand and until when (seconds since the epoch; None: until resumed).
+    """The file's content. Times are seconds since the epoch.
 
-    `skipped` is until when a schedule is ignored because its owner resumed; `executed` are commands that are not carried out
-    again.
+    `hand` are manual pauses, with their end or None; `skipped` is until when a schedule is ignored because the owner
+    resumed; `executed` are commands that are not executed again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,7 +35,7 @@ class SavedPauses(BaseModel):
         return SavedPauses(
             hand={scope: until for scope, until in self.hand.items() if until is None or until > now},
             skipped={scope: until for scope, until in self.skipped.items() if until > now},
-            executed=self.executed[-MAX_OBEYED:],
+            executed=self.executed[-MAX_EXECUTED:],
         )
 
 

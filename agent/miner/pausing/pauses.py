@@ -1,6 +1,6 @@
 """Pauses devices: by manual override, by schedule, or because of measurements.
 
-`agent.core.machine.pausing` makes the decisions. This module reads the clock, measures the GPUs, and saves manual
+`agent.core.machine.pausing` makes the decisions. This module reads the clock and the GPUs, and saves manual
 overrides.
 """
 

@@ -18,9 +18,9 @@ import pytest
 from agent.core.errors import ConfigurationError
 from agent.miner.control import ask
 from agent.miner.link.errors import RegistrationRefused, SessionSuperseded
-from miner_support import trial
+from miner_support import daemons
 from miner_support.coordinator import FakeCoordinator, refusal
-from miner_support.trial import make_daemon, running, settings_for, until
+from miner_support.daemons import make_daemon, running, settings_for, until
 from runners.sandbox import mark
 
 pytestmark = pytest.mark.anyio
@@ -117,7 +117,7 @@ async def test_stop_works_while_the_coordinator_is_down(coordinator: FakeCoordin
 async def test_finished_work_survives_kill_9(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     """The daemon is killed between outbox and acknowledgement. The next one delivers the result under the same lease."""
     coordinator.result_answers.extend([refusal(503, "SERVICE_UNAVAILABLE")] * 1000)
-    process = subprocess.Popen([sys.executable, trial.__file__, str(tmp_path), coordinator.url])
+    process = subprocess.Popen([sys.executable, daemons.__file__, str(tmp_path), coordinator.url])
     try:
         job_id = await coordinator.submit("file", text="saved")
         await coordinator.until(lambda: coordinator.result_calls)

@@ -12,7 +12,7 @@ import pytest
 
 from agent.miner.control import ask
 from miner_support.coordinator import FakeCoordinator, refusal
-from miner_support.trial import make_daemon, running, settings_for, until
+from miner_support.daemons import make_daemon, running, settings_for, until
 
 pytestmark = pytest.mark.anyio
 
@@ -22,7 +22,11 @@ async def test_a_job_becomes_a_signed_result(coordinator: FakeCoordinator, tmp_p
         job_id = await coordinator.submit("file", text="hello")
         await coordinator.until(lambda: job_id in coordinator.results)
     statement, body = coordinator.statements[job_id], coordinator.results[job_id]
-    assert (statement.service, statement.runner_version, statement.unit) == ("trial", "1.0+engine", "letter")
+    assert (statement.service, statement.runner_version, statement.unit) == (
+        "scripted",
+        "1.0+engine",
+        "letter",
+    )
     assert (statement.units, statement.price) == (Decimal(5), Decimal("0.05"))
     file = body["results"]["file"]
     assert file["url"] == f"/v1/artifacts/{file['artifact_id']}"

@@ -16,9 +16,9 @@ import pytest
 from agent.miner.control import ask
 from agent.miner.daemon import Daemon
 from miner_support.coordinator import FakeCoordinator
+from miner_support.daemons import running, settings_for
 from miner_support.hub import Hub, running_hub
 from miner_support.model_runner import HOST, ModelRunner
-from miner_support.trial import running, settings_for
 from support.agents import COMMAND
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +37,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
             kind = "adapter" if name == "touch" else "model"
             digest = hashlib.sha256(content).hexdigest()
             lines.append(
-                f'[[models]]\nname = "{name}"\nservice = "trial"\nengines = ["e"]\nlicence = "MIT"\nkind = "{kind}"\n'
+                f'[[models]]\nname = "{name}"\nservice = "scripted"\nengines = ["e"]\nlicence = "MIT"\nkind = "{kind}"\n'
                 f'files = [{{name = "model.pt", url = "{hub.url}/plain/{name}.pt", sha256 = "{digest}"}}]\n'
             )
         (tmp_path / "data").mkdir()
@@ -47,13 +47,13 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 def daemon(directory: Path, coordinator: FakeCoordinator, **miner: Any) -> Daemon:
     settings = settings_for(directory, **miner)
-    return Daemon(settings, coordinator.url, runners={"trial": ModelRunner}, host_command=HOST)
+    return Daemon(settings, coordinator.url, runners={"scripted": ModelRunner}, host_command=HOST)
 
 
 def offered(coordinator: FakeCoordinator) -> list[str]:
     """Return the models in the miner's last heartbeat."""
     reported = [beat["capabilities"] for beat in coordinator.heartbeats if beat["capabilities"]]
-    return reported[-1]["services"]["trial"]["models"] if reported else []
+    return reported[-1]["services"]["scripted"]["models"] if reported else []
 
 
 async def test_a_jobs_model_and_adapters_are_fetched_before_it_runs(

@@ -80,7 +80,7 @@ def test_a_missing_directory_that_can_be_created_is_no_problem(data_dir: Path):
 
 
 def test_a_directory_that_cannot_be_written_is_a_fault():
-    directory = Path("/proc/no-such-place")
+    directory = Path("/proc/no-such-directory")
     diagnostics = examined(directory, models_dir=directory)
     assert diagnostics["data_directory_unwritable"].message.startswith("/proc cannot be written")
     assert diagnostics["models_unwritable"].message.startswith("No models can be fetched into /proc")

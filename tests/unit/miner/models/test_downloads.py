@@ -22,7 +22,7 @@ from miner_support.hub import COMMIT, Hub, running_hub
 MIB = 2**20
 WEIGHTS = bytes(range(256)) * 4096 * 2  # 2 MiB
 OTHER = WEIGHTS[::-1][:MIB]
-CONFIG = b'{"model_type": "trial"}'
+CONFIG = b'{"model_type": "scripted"}'
 REPOSITORY = "somebody/chatty"
 TWO_RETRIES_AT_ONCE = {"retries": 2, "first_delay": 0.0}
 

@@ -12,9 +12,9 @@ import pytest
 
 from agent.miner.control import ControlUnavailable, Refused, ask
 from agent.miner.daemon import Daemon
-from miner_support import trial
+from miner_support import daemons
 from miner_support.coordinator import FakeCoordinator
-from miner_support.trial import make_daemon, running, settings_for, until
+from miner_support.daemons import make_daemon, running, settings_for, until
 
 pytestmark = pytest.mark.anyio
 LIMIT = 60
@@ -74,7 +74,7 @@ async def test_pausing_now_hands_back_running_leases(coordinator: FakeCoordinato
 
 async def test_a_pause_survives_a_kill(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     """The next daemon accepts no leases from its start."""
-    command = [sys.executable, trial.__file__, str(tmp_path), coordinator.url]
+    command = [sys.executable, daemons.__file__, str(tmp_path), coordinator.url]
     for paused in (False, True):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220 - not in the loop under test
         try:
