@@ -627,7 +627,7 @@ def _story(connection: Connection) -> Story:
         balances=dict(
             connection.execute(select(tables.balances.c.ledger_account, tables.balances.c.amount)).all()
         ),
-        ledger_faults=ledger_store.faults(connection),
+        ledger_faults=ledger_store.problems(connection),
         changes=event_store.after(connection, 0, limit=100_000),
         counts=counts.by_state(connection),
     )
