@@ -136,7 +136,7 @@ def test_an_expired_login_link_is_refused(served: Served, admin: httpx.Client) -
     later = time.time() + served.context.settings.login_seconds + 1
 
     async def refused(context: Context) -> None:
-        with pytest.raises(Unauthorized, match="too old"):
+        with pytest.raises(Unauthorized, match="has expired"):
             await logins.login(replace(context, clock=lambda: later), token)
 
     served.do(refused)
