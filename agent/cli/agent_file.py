@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -29,19 +30,31 @@ class AgentFile:
 
 
 def write(settings: Settings, content: AgentFile) -> None:
-    """Write the file in one step, readable by its owner only."""
+    """Write the file atomically, readable by its owner only."""
     write_private(settings.agent_file, asdict(content))
 
 
 def write_private(path: Path, content: dict[str, Any]) -> None:
-    """Write JSON in one step at mode 0600."""
+    """Write JSON to a file atomically, with mode 0600."""
+    replace_file(path, json.dumps(content, indent=1).encode(), 0o600)
+
+
+def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Replace a file atomically and durably.
+
+    Without a mode the file keeps the one that it has; a new file gets 0644 less the umask.
+    """
+    if mode is None and path.exists():
+        mode = stat.S_IMODE(path.stat().st_mode)
     temporary = path.with_suffix(".new")
     temporary.unlink(missing_ok=True)
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=1)
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644 if mode is None else 0o600)
+    with os.fdopen(handle, "wb") as file:
+        if mode is not None:
+            os.fchmod(handle, mode)
+        file.write(content)
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(handle)
     temporary.replace(path)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from agent.configuration import load_owners_catalogue
 from agent.miner.models.locks import ModelDirectory
 from miner_support.hub import Hub, running_hub
 from support.agents import COMMAND
@@ -214,24 +215,40 @@ def test_a_model_of_ones_own_may_lie_anywhere_and_wins(run: Any, place: Path) ->
     assert (place / "mine" / "model.pt").exists()
 
 
-def test_adding_leaves_what_the_owner_wrote(run: Any, place: Path) -> None:
+def test_adding_a_model_keeps_the_owners_comments_and_the_files_mode(run: Any, place: Path) -> None:
     file = place / "data" / "models.toml"
     file.parent.mkdir()
     file.write_text("# My notes.\n")
+    file.chmod(0o640)
     words = ("--service", SERVICE, "--repository", REPOSITORY, "--pattern", "*.gguf", "--pattern", "*.json")
     assert run("models", "add", "chatty", *words).code == 0
+    before = f"{file.read_text()}# No line ends this comment."
+    file.write_text(before)
     assert run("models", "add", "other", *words, "--adapter", "--engine", "mine").code == 0
     assert file.read_text().startswith("# My notes.\n\n[[models]]\n")
+    assert file.read_text().startswith(f"{before}\n\n[[models]]\n")
+    assert file.stat().st_mode & 0o777 == 0o640
     assert listed(run, "other")["kind"] == "adapter"
     again = run("models", "add", "chatty", *words)
     assert (again.code, "names 'chatty' twice" in again.err) == (1, True)
 
 
+def test_a_model_of_several_files_with_nested_options_is_read_back_as_given(run: Any, place: Path) -> None:
+    options = {"steps": 4, "nested": {"list": [1, {"two": 2}]}}
+    words = [word for name, value in options.items() for word in ("--option", f"{name}={json.dumps(value)}")]
+    for number in ("1", "2"):
+        words += ["--url", f"https://example.org/{number}.gguf", "--sha256", number * 64]
+    assert run("models", "add", "mine", "--service", SERVICE, *words, "--vram", "2Gi").code == 0
+    entry = load_owners_catalogue(place / "data")["mine"]
+    assert (entry.options, entry.vram) == (options, 2 * 2**30)
+    assert [(file.name, file.sha256) for file in entry.files] == [("1.gguf", "1" * 64), ("2.gguf", "2" * 64)]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--service", "dancing", "--repository", "a/b"), "There is no service dancing. There are: "),
-        (("--service", SERVICE), "Say where the model comes from"),
+        (("--service", "dancing", "--repository", "a/b"), "There is no service dancing. The installed services are: "),
+        (("--service", SERVICE), "The source of the model is missing"),
         (("--service", SERVICE, "--path", "/nonexistent"), "There is no directory /nonexistent"),
         (("--service", SERVICE, "--repository", "https://x"), "wrong at models.0.repository"),
         (("--service", SERVICE, "--repository", "a/b", "--vram", "lots"), "wrong at models.0.vram"),
@@ -239,7 +256,8 @@ def test_adding_leaves_what_the_owner_wrote(run: Any, place: Path) -> None:
         (("--service", SERVICE, "--url", "https://x/y.pt"), "one --sha256 for each --url"),
         (("--service", SERVICE, "--url", "https://x/y.pt", "--sha256", "abc"), "wrong at models.0.files.0.sha256"),
         (("--service", SERVICE, "--repository", "a/b", "--option", "steps"), "write NAME=JSON"),
-        (("--service", SERVICE, "--repository", "a/b", "--option", "x=NaN"), "could not be read with this entry"),
+        (("--service", SERVICE, "--repository", "a/b", "--option", "x=NaN"), "The entry cannot be written to"),
+        (("--service", SERVICE, "--repository", "a/b", "--option", "x=null"), "The entry cannot be written to"),
     ],
 )  # fmt: skip
 def test_an_entry_that_is_wrong_is_not_written(
