@@ -1,17 +1,16 @@
-"""Soak: half an hour at half the highest rate, to see that nothing grows that should not.
+"""Soak test: half an hour at half the highest rate, to detect memory and descriptors that grow with the number of jobs.
 
     .venv/bin/python benchmarks/soak.py [--minutes 30] [--rate 20] [--json]
 
-Starts a real `aitbc-agent coordinator` and a real miner, two processes, whose runner does nothing but answer (it is installed as any
-other package's would be, `measuring/soak_runner.py`), so that every job passes through the dispatcher, the link, a child
-process, the signature, the outbox, the receipt and the log. For some seconds as many jobs are kept open as help, which gives the
-highest rate; then jobs are submitted at half of it (or at `--rate`), and every ten seconds the resident memory, the open
-descriptors and the size of the database are read.
+Starts a real `aitbc-agent coordinator` and a real miner in two processes. The miner's runner is the campaign's
+(`tests/campaign/runner.py`), installed as a third-party package would be; it answers at once. Every job passes through the
+dispatcher, the link, a child process, the signature, the outbox, the receipt and the log. The first phase keeps enough jobs open to
+find the highest rate. The second phase submits jobs at half of it (or at `--rate`) and reads the resident memory, the open
+descriptors and the size of the database every ten seconds.
 
-Memory counts from the end of the first third of the run, when caches and connections have been filled; the database's page
-caches and the kept stream messages are set small, so that they are. It exits with 1 if
-the memory of the coordinator or the miner grows by 1 MB or more in 10,000 jobs (least squares), if descriptors grow, or if a job
-was lost.
+The first third of the second phase is discarded: caches and connections fill during it. The database's page caches and the stream
+history are configured small so that they fill in time. The exit status is 1 if the memory of the coordinator or the miner grows by
+1 MB or more per 10,000 jobs (least squares), if the number of descriptors grows, or if a job is lost.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -36,8 +36,12 @@ import uvloop
 from measuring.connection import Connection
 from measuring.disk import sync_milliseconds
 from measuring.processes import AGENT, Running, coordinator, wait_for
-from measuring.soak_runner import SERVICE, install
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from campaign import runner
+
+ENTRY_POINT = f"[aitbc.runners]\n{runner.SERVICE} = soak_runner:WorkRunner\n"
+METADATA = "Metadata-Version: 2.1\nName: soak-runner\nVersion: 1.0\n"
 SLOTS = 4
 CLIENTS = 4
 OPEN_JOBS = 32
@@ -63,7 +67,12 @@ ENVIRONMENT = {
     "AITBC_LOG__LEVEL": "warning",
 }
 SUBMISSION = json.dumps(
-    {"name": "soak", "type": SERVICE, "parameters": {"text": "x" * 100}, "pricing": {"max_cost": "0.01"}}
+    {
+        "name": "soak",
+        "type": runner.SERVICE,
+        "parameters": {"mode": "echo", "text": "x" * 100},
+        "pricing": {"max_cost": "0.01"},
+    }
 ).encode()
 
 
@@ -161,6 +170,16 @@ class Soak:
             miner_descriptors=self._miner.num_fds(),
             database=sum(path.stat().st_size for path in self._database.glob("coordinator.db*")),
         )
+
+
+def install_runner(folder: Path) -> Path:
+    """Install the runner as a package in a folder for `PYTHONPATH`. Returns the folder."""
+    information = folder / "soak_runner-1.0.dist-info"
+    information.mkdir(parents=True)
+    (information / "METADATA").write_text(METADATA)
+    (information / "entry_points.txt").write_text(ENTRY_POINT)
+    shutil.copy(runner.__file__, folder / "soak_runner.py")
+    return folder
 
 
 def slope(samples: Sequence[Sample], name: str) -> float:
@@ -266,7 +285,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        os.environ["PYTHONPATH"] = str(install(folder / "packages"))
+        os.environ["PYTHONPATH"] = str(install_runner(folder / "packages"))
         os.environ.update(ENVIRONMENT)
         with coordinator(folder / "data", {}) as agent, start_miner(folder, agent.url) as miner:
             figures = uvloop.run(measure(Soak(agent, miner, folder / "data"), options))
