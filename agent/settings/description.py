@@ -263,14 +263,14 @@ def _plain(kind: Any, metadata: list[Any], name: str) -> Form:
     form = _PLAIN.get(kind)
     if form is None:
         raise TypeError(f"{name}: describe values of {kind} in agent/settings/description.py")
-    words = form.words + (bounds(metadata) if kind in (int, float, Decimal) else "")
+    words = form.words + (_bounds(metadata) if kind in (int, float, Decimal) else "")
     return Form(words, form.sample, form.unit, types=(kind,))
 
 
 _LIMITS: Final = {"gt": "above {}", "ge": "{} or more", "lt": "below {}", "le": "at most {}"}
 
 
-def bounds(metadata: list[Any]) -> str:
+def _bounds(metadata: list[Any]) -> str:
     """Return the range of a number to append to its type, such as ", 1 to 256"; empty if there is no range."""
     limits = {
         name: getattr(item, name)
