@@ -72,7 +72,7 @@ class WebhookSettings(Section):
     """Attempts in progress from one account to one host."""
     secret_overlap_seconds: Annotated[float, Field(ge=0)] = 86_400
     """How long messages are also signed with the old secret after a new one was created."""
-    kept_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
+    retention_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
     """How long finished messages are retained."""
 
 
@@ -110,9 +110,9 @@ class StreamSettings(Section):
     """Messages queued for one client before it counts as too slow: ten seconds of a fast language model's tokens."""
     queue_size: Bytes = Bytes("4Mi")
     """Bytes queued for one client: a hundred previews."""
-    kept: Annotated[int, Field(ge=0)] = 20_000
+    history: Annotated[int, Field(ge=0)] = 20_000
     """Number of recent tokens, previews and progress messages held in memory for clients that reconnect."""
-    kept_size: Bytes = Bytes("32Mi")
+    history_size: Bytes = Bytes("32Mi")
     """Total size of these messages."""
     queued_size: Bytes = Bytes("256Mi")
     """Bytes queued for all clients together; beyond this limit a client that lags behind counts as too slow."""
@@ -175,7 +175,7 @@ class CoordinatorSettings(Section):
     """The operator's share of every price, in percent. It is fixed for a job when the job is submitted."""
     local_credit: Money = Money("1000")
     """Initial balance of the agent's own client account; money of this coordinator only."""
-    events_kept_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
+    event_retention_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
     """How long events are retained for clients that reconnect and request what they missed. A week outlasts a long weekend."""
     default_timeout_seconds: Annotated[int, Field(gt=0)] = 3600
     """Time limit of one run of a job that does not set one, in seconds."""
@@ -262,7 +262,7 @@ class CoordinatorSettings(Section):
     max_keys_per_account: Annotated[int, Field(ge=1)] = 50
     """Maximum number of valid keys per account, including those of its dashboard sessions. Enough for a key per machine and
     program of a small company, and few enough to review."""
-    max_orders_per_miner: Annotated[int, Field(ge=1, le=1000)] = 100
+    max_commands_per_miner: Annotated[int, Field(ge=1, le=1000)] = 100
     """Maximum number of commands that wait for one miner. Each heartbeat carries them until the miner has acknowledged them."""
     login_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
     """Validity of a login link. Ten minutes: it is opened at once, and may remain in a terminal's history."""
