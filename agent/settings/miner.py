@@ -163,8 +163,8 @@ class RunnersSettings(Section):
     does not work, as in most containers. `bubblewrap` and `landlock` require that one: without it no service is offered.
     `off` is for machines that isolate the whole agent by other means."""
     sandbox_first_user: Annotated[int, Field(ge=1000, le=2**31)] = 58_000
-    """First user id for sandboxed programs when the agent runs as root; each run then has a user of its own. This first id is also
-    a group that they all share. The default is outside the ranges that Debian and systemd assign, and within what
+    """First of the user ids for sandboxed programs when the agent runs as root; each run then has a user of its own. The first id
+    is the group that they all share. The default is outside the ranges that Debian and systemd assign, and within what
     containers usually have."""
     sandbox_users: Annotated[int, Field(ge=2, le=100_000)] = 1000
     """Number of these user ids. At most this number less one of sandboxed programs can run at the same time."""

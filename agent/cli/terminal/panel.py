@@ -235,9 +235,7 @@ def _stopping(status: Mapping[str, Any], work: str) -> str:
         return "Stopping: sending the last results."
     left = status["drain_seconds_left"] or 0
     them = "it" if len(status["leases"]) == 1 else "them"
-    return (
-        f"Stopping: waiting up to {left:.0f} s for {work}, then handing {them} back. Press again to stop now."
-    )
+    return f"Waiting up to {left:.0f} s for {work}, then handing {them} back. Press again to stop now."
 
 
 def _fit(line: Line, width: int) -> Line:
