@@ -9,8 +9,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
@@ -80,7 +80,7 @@ def start(
     logs.configure(settings.log, pane)
     faulthandler.enable()  # a watchdog's SIGABRT prints the stack of each thread
     with agent_file.exclusive(settings):
-        uvloop.run(_start(settings, pane or live.LogPane() if with_panel else None))
+        _run(_start(settings, pane or live.LogPane() if with_panel else None))
     if with_panel:  # the panel leaves nothing on the screen
         typer.echo("The agent has stopped.")
 
@@ -93,7 +93,13 @@ def coordinator(
     logs.configure(settings.log)
     faulthandler.enable()
     with agent_file.exclusive(settings):
-        uvloop.run(_coordinate(settings))
+        _run(_coordinate(settings))
+
+
+def _run(agent: Coroutine[None, None, None]) -> None:
+    """Run the agent. Ctrl-C before it handles signals is a normal stop too, not an error that `make start` would report."""
+    with suppress(KeyboardInterrupt):
+        uvloop.run(agent)
 
 
 async def _start(settings: Settings, pane: live.LogPane | None) -> None:
