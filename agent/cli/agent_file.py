@@ -1,4 +1,4 @@
-"""`agent.json`, by which commands and the SDK find a running agent, and the lock that keeps a data directory to one agent."""
+"""`agent.json`, by which commands and the SDK find a running agent, and the lock that allows one agent per data directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from agent.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AgentFile:
-    """What a running agent says of itself. Keys that this agent does not have are None."""
+    """The URL, process and keys of a running agent. Keys that the agent does not have are None."""
 
     url: str
     pid: int
@@ -59,31 +59,30 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
 
 
 def remove(settings: Settings) -> None:
-    """Remove the file at the end."""
+    """Remove the file when the agent stops."""
     settings.agent_file.unlink(missing_ok=True)
 
 
 def read(settings: Settings) -> AgentFile:
-    """The running agent of this data directory. Raises `ConfigurationError` if there is none."""
+    """Read the file of the running agent. Raises `ConfigurationError` if none runs with this data directory."""
     if not is_running(settings):
         raise ConfigurationError(
-            f"No agent runs with the data directory {settings.data_dir}. Start one with `aitbc-agent start`, "
-            "or name another directory with --data-dir."
+            f"No agent is running with the data directory {settings.data_dir}. Start one with `aitbc-agent start`, "
+            "or give another directory with --data-dir."
         )
     try:
         return AgentFile(**json.loads(settings.agent_file.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise ConfigurationError("The agent is starting; try again in a moment.") from None
+        raise ConfigurationError("The agent is still starting. Try again in a moment.") from None
     except (ValueError, TypeError):
-        raise ConfigurationError(f"{settings.agent_file} cannot be read; restart the agent.") from None
+        raise ConfigurationError(f"{settings.agent_file} cannot be read. Restart the agent.") from None
 
 
 def is_running(settings: Settings) -> bool:
-    """Whether an agent holds the lock of this data directory."""
+    """Return whether an agent holds the lock of this data directory."""
     try:
-        with _locked(
-            settings, fcntl.LOCK_SH
-        ):  # shared, so that two who ask do not take each other for an agent
+        # A shared lock, so that two concurrent checks do not mistake each other for an agent.
+        with _locked(settings, fcntl.LOCK_SH):
             return False
     except BlockingIOError:
         return True
@@ -93,17 +92,18 @@ def is_running(settings: Settings) -> bool:
 
 @contextmanager
 def exclusive(settings: Settings) -> Iterator[None]:
-    """Hold the data directory. Raises `ConfigurationError` if another agent does."""
+    """Lock the data directory. Raises `ConfigurationError` if another agent has locked it."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     (settings.data_dir / "agent.lock").touch(mode=0o600)
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(_locked(settings, fcntl.LOCK_EX))
+            stack.enter_context(_locked(settings, fcntl.LOCK_EX))
         except BlockingIOError:
             raise ConfigurationError(
-                f"Another agent runs with the data directory {settings.data_dir}. Stop it with `aitbc-agent stop`, or use --data-dir."
+                f"Another agent is running with the data directory {settings.data_dir}. Stop it with `aitbc-agent stop`, or give "
+                "another directory with --data-dir."
             ) from None
-        remove(settings)  # what a killed agent left names a process that is not this one
+        remove(settings)  # the file of a killed agent names another process
         yield
 
 

@@ -81,9 +81,5 @@ def _summary(diagnostics: list[Diagnostic]) -> str:
         for severity in ("fault", "warning")
         if counted[severity]
     ]
-    end = (
-        "This machine cannot work until the faults are fixed."
-        if counted["fault"]
-        else "They do not prevent work."
-    )
+    end = "Faults prevent this machine from working." if counted["fault"] else "Warnings do not prevent work."
     return f"{' and '.join(words)}. {end}"
