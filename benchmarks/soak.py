@@ -46,7 +46,7 @@ SLOTS = 4
 CLIENTS = 4
 OPEN_JOBS = 32
 BACKLOG = 256
-"""Unfinished jobs at which submissions wait: what else the machine does must not make the queue grow."""
+"""Number of unfinished jobs at which submissions wait, so that other load does not make the queue grow."""
 PACE_SECONDS = 0.05
 PROBE_SECONDS = 20.0
 SAMPLE_SECONDS = 10.0
@@ -54,9 +54,9 @@ END_SECONDS = 120.0
 MEGABYTE = 1_000_000
 JOBS = 10_000
 MEGABYTES_PER_10000_JOBS = 1.0
-"""How much memory may grow; and so much at least, since a short run cannot tell less from the allocator's noise."""
+"""Allowed growth of memory; also the least allowed in a short run, where the allocator's noise hides smaller growth."""
 DESCRIPTORS = 8
-"""How many more may be open at one moment than at another: requests that are under way."""
+"""Allowed difference in open descriptors, because of requests in progress."""
 ENVIRONMENT = {
     "AITBC_COORDINATOR__OPEN_ENROLMENT": "true",
     "AITBC_COORDINATOR__LOCAL_CREDIT": "1000000000",
@@ -78,7 +78,7 @@ SUBMISSION = json.dumps(
 
 @dataclass(frozen=True)
 class Sample:
-    """What was there after so many jobs: bytes of memory, open descriptors, bytes of the database with its log."""
+    """Figures after so many jobs: bytes of memory, open descriptors, bytes of the database with its log."""
 
     seconds: float
     jobs: int
@@ -91,7 +91,7 @@ class Sample:
 
 
 class Soak:
-    """Both agents under load."""
+    """The load on both agents."""
 
     def __init__(self, agent: Running, miner: Running, data_dir: Path) -> None:
         self._agent = psutil.Process(agent.process.pid)
@@ -99,21 +99,21 @@ class Soak:
         self._database = data_dir / "coordinator"
         self._url, self._key = agent.url, agent.content["client_key"]
         self._clients: list[Connection] = []
-        self._looker: Connection
+        self._observer: Connection
         self.submitted = 0
         self.samples: list[Sample] = []
 
     async def open(self) -> None:
         """Connect the clients."""
         self._clients = [await Connection.open(self._url, self._key) for _ in range(CLIENTS)]
-        self._looker = await Connection.open(self._url, self._key)
+        self._observer = await Connection.open(self._url, self._key)
 
     async def completed(self) -> int:
-        """How many jobs are."""
-        return int((await self._looker.json("GET", "/v1/jobs?status=completed&limit=1"))["total"])
+        """Return the number of completed jobs."""
+        return int((await self._observer.json("GET", "/v1/jobs?status=completed&limit=1"))["total"])
 
     async def submit(self, count: int) -> None:
-        """Submit so many jobs over all connections."""
+        """Submit `count` jobs over all connections."""
         left = iter(range(count))
 
         async def client(connection: Connection) -> None:
@@ -126,7 +126,7 @@ class Soak:
         await asyncio.gather(*(client(connection) for connection in self._clients))
 
     async def highest_rate(self, seconds: float) -> float:
-        """Jobs per second when there is always one to do."""
+        """Return the number of jobs per second while the queue is never empty."""
         await self._fill(PROBE_SECONDS / 4)
         before, began = await self.completed(), time.monotonic()
         await self._fill(seconds)
@@ -139,7 +139,7 @@ class Soak:
             await asyncio.sleep(PACE_SECONDS)
 
     async def steady(self, seconds: float, rate: float) -> None:
-        """Submit at a rate, and sample."""
+        """Submit at a constant rate, and take samples."""
         began, first = time.monotonic(), self.submitted
         sampled = began
         while (now := time.monotonic()) < began + seconds:
@@ -152,9 +152,9 @@ class Soak:
             await asyncio.sleep(PACE_SECONDS)
 
     async def finish(self) -> int:
-        """Wait for the last jobs. Returns how many are missing."""
+        """Wait for the last jobs. Returns the number of missing ones."""
         end = time.monotonic() + END_SECONDS
-        while (missing := self.submitted - await self.completed()) and time.monotonic() < end:  # noqa: ASYNC110 - it asks a server
+        while (missing := self.submitted - await self.completed()) and time.monotonic() < end:  # noqa: ASYNC110 - it polls a server
             await asyncio.sleep(PACE_SECONDS)
         return missing
 
@@ -183,21 +183,21 @@ def install_runner(folder: Path) -> Path:
 
 
 def slope(samples: Sequence[Sample], name: str) -> float:
-    """How much a figure grows per 10,000 jobs, by least squares."""
+    """Return the growth of a figure per 10,000 jobs, by least squares."""
     jobs = [sample.jobs for sample in samples]
     values = [float(getattr(sample, name)) for sample in samples]
     return statistics.linear_regression(jobs, values).slope * JOBS
 
 
 def growth(samples: Sequence[Sample], name: str) -> float:
-    """How much more there is in the last quarter than in the first, by their medians."""
+    """Return the difference between the medians of the last and the first quarter."""
     quarter = max(1, len(samples) // 4)
     values = [getattr(sample, name) for sample in samples]
     return float(statistics.median(values[-quarter:]) - statistics.median(values[:quarter]))
 
 
 def judge(samples: Sequence[Sample], missing: int) -> tuple[dict[str, float], list[str]]:
-    """The figures, and what is wrong with them."""
+    """Return the figures and the failures."""
     settled = samples[len(samples) // 3 :]
     memory = {
         name: slope(settled, f"{name}_memory") / MEGABYTE for name in ("coordinator", "miner", "runner")
@@ -211,7 +211,7 @@ def judge(samples: Sequence[Sample], missing: int) -> tuple[dict[str, float], li
     jobs = settled[-1].jobs - settled[0].jobs
     allowed = MEGABYTES_PER_10000_JOBS * max(1.0, JOBS / jobs)
     wrong = [
-        f"the memory of the {name} grows by {value:.2f} MB in 10,000 jobs, allowed are {allowed:.2f}"
+        f"the memory of the {name} grows by {value:.2f} MB per 10,000 jobs; {allowed:.2f} MB are allowed"
         for name, value in memory.items()
         if name != "runner" and value >= allowed
     ]
@@ -227,7 +227,7 @@ def judge(samples: Sequence[Sample], missing: int) -> tuple[dict[str, float], li
 
 @contextmanager
 def start_miner(folder: Path, url: str) -> Iterator[Running]:
-    """A real miner in a process of its own."""
+    """Run a real miner in a process of its own."""
     data_dir = folder / "miner"
     command = [str(AGENT), "start", "--data-dir", str(data_dir), "--coordinator", url]
     with (folder / "miner.log").open("w") as log:
@@ -241,7 +241,7 @@ def start_miner(folder: Path, url: str) -> Iterator[Running]:
 
 
 async def measure(soak: Soak, options: argparse.Namespace) -> dict[str, Any]:
-    """Everything."""
+    """Run the whole test and return its figures."""
     await soak.open()
     highest = await soak.highest_rate(PROBE_SECONDS)
     rate = options.rate or highest / 2
@@ -260,7 +260,7 @@ async def measure(soak: Soak, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(figures: dict[str, Any]) -> None:
-    """A table for people."""
+    """Print a table."""
     print("seconds     jobs   coordinator MB   miner MB   runners MB   descriptors   database MB")
     samples = figures["samples"]
     for sample in samples[:: max(1, len(samples) // 20)]:
@@ -272,13 +272,13 @@ def show(figures: dict[str, Any]) -> None:
     for name, value in figures.items():
         if name not in {"samples", "wrong"}:
             print(f"{name:34} {value}")
-    for fault in figures["wrong"]:
-        print(f"WRONG: {fault}")
+    for failure in figures["wrong"]:
+        print(f"FAILED: {failure}")
 
 
 def main() -> None:
-    """Soak, print what came of it, and exit with 1 if something grows."""
-    parser = argparse.ArgumentParser(description="See that nothing grows at half the highest rate.")
+    """Run the soak test, print its figures, and exit with 1 if it failed."""
+    parser = argparse.ArgumentParser(description="Detect growth at half the highest rate.")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--rate", type=float, help="jobs a second; half the highest rate if not given")
     parser.add_argument("--json", action="store_true")
