@@ -15,7 +15,7 @@ import pytest
 from agent.miner.control import Refused
 from miner_support.cards import GIBIBYTE
 from nvml_shim.shim import TWO_CARDS
-from support.machines.two_cards import LOOK_SECONDS, WAIT_SECONDS, Rig, working
+from support.machines.two_cards import POLL_SECONDS, WAIT_SECONDS, Rig, working
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 FIRST, SECOND = (card.uuid for card in TWO_CARDS)
@@ -74,7 +74,7 @@ def test_the_owner_pauses_a_card_through_the_api(rig: Rig) -> None:
         end = time.monotonic() + WAIT_SECONDS
         while (seen := owner.get(miner).json())["orders"] or seen["gpus"][0]["paused"] is None:
             assert time.monotonic() < end, seen
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         assert seen["gpus"][0]["power_limit"] == 450
         assert sum(use["share"] for use in seen["idle"]) == pytest.approx(1)
         owner.post(f"{miner}/resume", json={"gpu": FIRST})

@@ -1,4 +1,4 @@
-"""A coordinator in a thread of the test's process, on a real socket."""
+"""Runs a coordinator in a thread of the test's process, on a real socket."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Served:
     admin_key: str
 
     def do(self, work: Callable[[Context], Awaitable[T]]) -> T:
-        """Run something on the coordinator's event loop."""
+        """Run a coroutine function on the coordinator's event loop."""
 
         async def run() -> T:
             return await work(self.context)
@@ -46,7 +46,7 @@ class Served:
 
 @contextmanager
 def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
-    """Serve a coordinator whose data is in `data_dir`; keyword arguments are its settings."""
+    """Run a coordinator with the data in `data_dir`; keyword arguments are its settings."""
     settings = Settings(data_dir=data_dir, coordinator={"port": 0, **coordinator})
     listener = listen("127.0.0.1", 0)
     context = build_context(settings)
