@@ -77,7 +77,7 @@ def test_valid_data_has_no_violations(
 
 
 @pytest.mark.parametrize(
-    ("fault", "statements"),
+    ("violation", "statements"),
     [
         ("accepted and are lost", ["DELETE FROM jobs WHERE name = 'waiting'"]),
         ("accepted twice", ["UPDATE jobs SET name = 'completed'"]),
@@ -99,16 +99,16 @@ def test_valid_data_has_no_violations(
         ("jobs that are not completed", ["UPDATE jobs SET state = 'failed' WHERE state = 'completed'"]),
         ("leases of jobs that do not run", ["UPDATE jobs SET lease_session = 1 WHERE state = 'completed'"]),
         ("without a lease", ["UPDATE jobs SET state = 'running' WHERE state = 'submitted'"]),
-        ("beside a newer one", ["UPDATE runs SET fence = 9"]),
-        ("not their count", ["UPDATE job_counts SET count = count + 1"]),
+        ("with a newer fence", ["UPDATE runs SET fence = 9"]),
+        ("stored counts of jobs", ["UPDATE job_counts SET count = count + 1"]),
         ("message to their webhook", ["UPDATE jobs SET webhook_url = 'https://example.com/'"]),
     ],
 )  # fmt: skip
 def test_a_violation_in_the_database_is_detected(
-    original: tuple[Path, list[str]], data_dir: Path, fault: str, statements: list[str]
+    original: tuple[Path, list[str]], data_dir: Path, violation: str, statements: list[str]
 ) -> None:
     change(data_dir, *statements)
-    assert any(fault in found for found in checks.examine_database(data_dir, original[1]))
+    assert any(violation in found for found in checks.examine_database(data_dir, original[1]))
 
 
 def test_a_job_settled_twice_is_detected_by_its_sums(data_dir: Path) -> None:
@@ -131,16 +131,16 @@ def test_a_violation_in_the_files_is_detected(data_dir: Path) -> None:
         (root / left).touch()
     (data_dir / "coordinator" / "log.new").touch()
     found = "\n".join(checks.examine_files(data_dir))
-    for fault in (
-        "other content",
+    for violation in (
+        "does not match its name",
         "never finished: tmp1",
         "without a row: upload_1",
         "sha256:abcd",
         "log.new",
     ):
-        assert fault in found
+        assert violation in found
     blob.unlink()
-    assert any("without a file" in fault for fault in checks.examine_files(data_dir))
+    assert any("without a file" in violation for violation in checks.examine_files(data_dir))
 
 
 def test_remains_at_a_miner_are_detected(miner_dir: Path) -> None:
