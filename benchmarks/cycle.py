@@ -61,8 +61,8 @@ class Cycle:
     submitted: int
     leased: int
     delivered: int
-    taken: int
-    looked: int
+    accepted: int
+    requested: int
     status: int
     receipt: int
 
@@ -71,8 +71,8 @@ class Cycle:
         steps = {
             "submit": self.submitted - self.sent,
             "claim": self.leased - self.sent,
-            "result": self.taken - self.delivered,
-            "status": self.status - self.looked,
+            "result": self.accepted - self.delivered,
+            "status": self.status - self.requested,
             "receipt": self.receipt - self.status,
             "whole": self.receipt - self.sent,
         }
@@ -85,7 +85,7 @@ class Miner:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self._stopping = False
-        self._said: dict[str, asyncio.Future[tuple[int, int, int]]] = {}
+        self._reports: dict[str, asyncio.Future[tuple[int, int, int]]] = {}
         self._reader = asyncio.create_task(self._read(), name="miner-output")
 
     @classmethod
@@ -94,23 +94,23 @@ class Miner:
         command = (sys.executable, "-m", "measuring.miner", url, str(slots))
         return cls(await asyncio.create_subprocess_exec(*command, cwd=HERE, stdout=subprocess.PIPE))
 
-    async def taken(self, job_id: str) -> tuple[int, int, int]:
+    async def accepted(self, job_id: str) -> tuple[int, int, int]:
         """Return when the job's lease arrived, its result was sent, and the result was accepted."""
         async with asyncio.timeout(LIMIT_SECONDS):
             times = await self._about(job_id)
-        del self._said[job_id]
+        del self._reports[job_id]
         return times
 
     def _about(self, job_id: str) -> asyncio.Future[tuple[int, int, int]]:
-        if job_id not in self._said:
-            self._said[job_id] = asyncio.get_running_loop().create_future()
-        return self._said[job_id]
+        if job_id not in self._reports:
+            self._reports[job_id] = asyncio.get_running_loop().create_future()
+        return self._reports[job_id]
 
     async def _read(self) -> None:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
-            job_id, leased, delivered, taken = line.decode().split()
-            self._about(job_id).set_result((int(leased), int(delivered), int(taken)))
+            job_id, leased, delivered, accepted = line.decode().split()
+            self._about(job_id).set_result((int(leased), int(delivered), int(accepted)))
         if not self._stopping:
             sys.exit("The miner's process has ended.")
 
@@ -131,17 +131,17 @@ async def one_cycle(connection: Connection, miner: Miner) -> Cycle:
     if status != 201:
         sys.exit(f"A submission was answered {status}: {body.decode()}")
     job_id = json.loads(body)["job_id"]
-    leased, delivered, taken = await miner.taken(job_id)
-    looked = time.monotonic_ns()
+    leased, delivered, accepted = await miner.accepted(job_id)
+    requested = time.monotonic_ns()
     status, body = await connection.request("GET", f"/v1/jobs/{job_id}")
-    said = time.monotonic_ns()
+    completed = time.monotonic_ns()
     if status != 200 or b'"completed"' not in body:
         sys.exit(f"The status of a finished job was answered {status}: {body.decode()}")
     status, body = await connection.request("GET", f"/v1/receipts/{job_id}")
     if status != 200:
         sys.exit(f"A receipt was answered {status}: {body.decode()}")
     receipt = time.monotonic_ns()
-    return Cycle(job_id, sent, submitted, leased, delivered, taken, looked, said, receipt)
+    return Cycle(job_id, sent, submitted, leased, delivered, accepted, requested, completed, receipt)
 
 
 async def many_cycles(connections: Sequence[Connection], miner: Miner, count: int) -> list[Cycle]:

@@ -210,8 +210,8 @@ def plot(measured: dict[int, Figures], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(8, 0.27 * len(names) + 1.2), layout="constrained")
     width = 0.8 / len(measured)
     for number, (size, figures) in enumerate(measured.items()):
-        places = [place + (number - (len(measured) - 1) / 2) * width for place in range(len(names))]
-        axes.barh(places, [figures[name] for name in names], width, label=f"{size:,} jobs")
+        positions = [row + (number - (len(measured) - 1) / 2) * width for row in range(len(names))]
+        axes.barh(positions, [figures[name] for name in names], width, label=f"{size:,} jobs")
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds")

@@ -210,19 +210,19 @@ def judge(samples: Sequence[Sample], missing: int) -> tuple[dict[str, float], li
     }
     jobs = settled[-1].jobs - settled[0].jobs
     allowed = MEGABYTES_PER_10000_JOBS * max(1.0, JOBS / jobs)
-    wrong = [
+    failures = [
         f"the memory of the {name} grows by {value:.2f} MB per 10,000 jobs; {allowed:.2f} MB are allowed"
         for name, value in memory.items()
         if name != "runner" and value >= allowed
     ]
-    wrong += [
+    failures += [
         f"the {name} has {value:g} descriptors more at the end"
         for name, value in descriptors.items()
         if value > DESCRIPTORS
     ]
     if missing:
-        wrong.append(f"{missing} jobs were not completed")
-    return figures, wrong
+        failures.append(f"{missing} jobs were not completed")
+    return figures, failures
 
 
 @contextmanager
@@ -246,7 +246,7 @@ async def measure(soak: Soak, options: argparse.Namespace) -> dict[str, Any]:
     highest = await soak.highest_rate(PROBE_SECONDS)
     rate = options.rate or highest / 2
     await soak.steady(options.minutes * 60, rate)
-    figures, wrong = judge(soak.samples, await soak.finish())
+    figures, failures = judge(soak.samples, await soak.finish())
     return {
         "highest_rate": round(highest, 1),
         "rate": round(rate, 1),
@@ -254,7 +254,7 @@ async def measure(soak: Soak, options: argparse.Namespace) -> dict[str, Any]:
         "jobs": soak.submitted,
         **figures,
         "load_average": os.getloadavg()[0],
-        "wrong": wrong,
+        "failures": failures,
         "samples": [asdict(sample) for sample in soak.samples],
     }
 
@@ -270,9 +270,9 @@ def show(figures: dict[str, Any]) -> None:
             f"{sample['coordinator_descriptors']:6} {sample['miner_descriptors']:6} {sample['database'] / MEGABYTE:13.1f}"
         )
     for name, value in figures.items():
-        if name not in {"samples", "wrong"}:
+        if name not in {"samples", "failures"}:
             print(f"{name:34} {value}")
-    for failure in figures["wrong"]:
+    for failure in figures["failures"]:
         print(f"FAILED: {failure}")
 
 
@@ -294,7 +294,7 @@ def main() -> None:
         print(json.dumps(figures))
     else:
         show(figures)
-    sys.exit(bool(figures["wrong"]))
+    sys.exit(bool(figures["failures"]))
 
 
 if __name__ == "__main__":

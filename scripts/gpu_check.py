@@ -54,15 +54,15 @@ def _inventory(_place: Machine) -> str:
 @CHECKS.add("nvml telemetry", needs="card")
 def _telemetry(_place: Machine) -> str:
     """Free memory, utilisation, temperature and power are readable."""
-    told = []
+    descriptions = []
     for card in _cards()[0]:
         silent = [name for name, value in card.telemetry().items() if value is None]
         if silent:
             raise Failed(f"{card.name} does not report {', '.join(silent)}")
-        told.append(
+        descriptions.append(
             f"{card.memory_free / 2**30:.1f} GiB free, {card.utilization} %, {card.temperature} C, {card.power:.0f} W"
         )
-    return "; ".join(told)
+    return "; ".join(descriptions)
 
 
 @CHECKS.add("torch", needs="card")

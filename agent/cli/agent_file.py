@@ -42,7 +42,7 @@ def write_private(path: Path, content: dict[str, Any]) -> None:
 def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
     """Replace a file atomically and durably.
 
-    Without a mode the file keeps the one that it has; a new file gets 0644 less the umask.
+    Without a mode, an existing file's mode is retained; a new file gets 0644 less the umask.
     """
     if mode is None and path.exists():
         mode = stat.S_IMODE(path.stat().st_mode)

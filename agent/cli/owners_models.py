@@ -79,7 +79,7 @@ def _engines(data_dir: Path, service: str) -> list[str]:
 
 
 def _appended(path: Path, entry: Mapping[str, Any]) -> bytes:
-    import tomlkit  # noqa: PLC0415 - the other commands of the group start sooner without it
+    import tomlkit  # noqa: PLC0415 - the other commands of the group start faster without it
 
     json.dumps(entry, allow_nan=False)  # TOML can hold NaN, JSON cannot
     text = path.read_text(encoding="utf-8") if path.exists() else _HEAD

@@ -51,7 +51,7 @@ def doctor(
 
 
 async def _examine(settings: Settings) -> list[Diagnostic]:
-    from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start sooner without it
+    from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start faster without it
 
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     return await examine(settings)

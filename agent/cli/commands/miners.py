@@ -43,7 +43,7 @@ def _state(miner: dict[str, Any]) -> tuple[str, str]:
 @app.command("exclude")
 def exclude(
     miner_id: MinerId,
-    reason: Annotated[str, typer.Option(help="Why; the miner's owner is told.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason; the miner's owner can see it.")] = "",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
