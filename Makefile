@@ -37,7 +37,7 @@ bench:
 format:
 	@scripts/format
 
-# Writes the pages and files that are generated from the code.
+# Writes the pages and files that are generated from the code, and builds the documentation site into build/site.
 docs: setup
 	@scripts/docs
 

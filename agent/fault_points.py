@@ -8,7 +8,7 @@ process runs. Each line has the form
 
 When the point is passed for the COUNTth time (default: the first) since the plan was read, ACTION is performed once; with `*` as
 COUNT, every time. DETAIL restricts a point, for example to one kind of transaction. Before each action, a line is appended to
-`FILE.done`. See `docs/reliability.md`.
+`FILE.done`. See `docs/explanation/reliability.md`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POINTS: Final = {
     "database.after_commit": "the transaction is durable, and no caller has its result yet; DETAIL as before",
     "artifact.writing": "a chunk of a file is about to be written",
     "artifact.received": "a file is complete and synced under its temporary name",
-    "artifact.kept": "a file has its final name, but no row yet",
+    "artifact.stored": "a file has its final name, but no row yet",
     "upload.writing": "a chunk of a resumable upload is about to be written",
     "upload.synced": "a part of a resumable upload is on disk, but not recorded in its row yet",
     "log.signed": "a checkpoint is in the database, but not in its file",

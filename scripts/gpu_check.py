@@ -6,7 +6,7 @@
 
 The script needs a checkout and the Python packages of the engines, but no installed agent. Checks that lack a package are skipped.
 The exit status is 1 if any check failed. The script downloads nothing, changes nothing outside a temporary directory except the
-caches of the engines, and uses only as much of a card's memory as small models need. See docs/gpu.md.
+caches of the engines, and uses only as much of a card's memory as small models need. See docs/how-to/gpu.md.
 """
 
 from __future__ import annotations

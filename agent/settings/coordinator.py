@@ -49,7 +49,7 @@ class RateLimitSettings(Section):
 
 
 class WebhookSettings(Section):
-    """Messages to clients' own servers about finished jobs (docs/webhooks.md)."""
+    """Messages to clients' own servers about finished jobs (docs/how-to/webhooks.md)."""
 
     allow_http: bool = False
     """Whether `http://` URLs are allowed. Off by default: anyone on the network path could read and suppress the messages."""
@@ -77,7 +77,7 @@ class WebhookSettings(Section):
 
 
 class ConnectionSettings(Section):
-    """Connections to the coordinator: how many there may be, and how long they may keep it waiting (docs/limits.md)."""
+    """Connections to the coordinator: how many there may be, and how long they may keep it waiting (docs/reference/limits.md)."""
 
     maximum: Annotated[int, Field(ge=1)] = 10_000
     """Connections in total. The limit is lower where the process may open fewer files: half of what `reserved_descriptors` leaves."""
@@ -104,7 +104,7 @@ class ConnectionSettings(Section):
 
 
 class StreamSettings(Section):
-    """Event streams: `/ws` and the events of a job (docs/streams.md)."""
+    """Event streams: `/ws` and the events of a job (docs/reference/streams.md)."""
 
     queue: Annotated[int, Field(ge=1)] = 1024
     """Messages queued for one client before it counts as too slow: ten seconds of a fast language model's tokens."""

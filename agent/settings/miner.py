@@ -139,7 +139,7 @@ class MinerSettings(Section):
     )
     """Settings of single GPUs, by index ("0") or UUID ("GPU-...", or its beginning), e.g. `[miner.gpus.0.pause]`."""
     metrics_port: Annotated[int | None, Field(ge=0, le=65535, examples=[9420])] = None
-    """Port on which Prometheus reads this miner's metrics (docs/metrics.md); 0 picks a free one, which `aitbc-agent status --json`
+    """Port on which Prometheus reads this miner's metrics (docs/reference/metrics.md); 0 picks a free one, which `aitbc-agent status --json`
     shows. None: no port is opened, since a miner needs none to work, and two miners on one machine would want the same one."""
     metrics_host: str = "127.0.0.1"
     """Address of that port. Access needs no key: anyone who reaches the port can read what this machine does and earns, so the
@@ -159,7 +159,7 @@ class RunnersSettings(Section):
     bubblewrap: str = "bwrap"
     """The bubblewrap program, which isolates programs that read strangers' files."""
     sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = "auto"
-    """How programs that read strangers' files are isolated (docs/sandbox.md). `auto`: bubblewrap, or Landlock where bubblewrap
+    """How programs that read strangers' files are isolated (docs/explanation/sandbox.md). `auto`: bubblewrap, or Landlock where bubblewrap
     does not work, as in most containers. `bubblewrap` and `landlock` require that one: without it no service is offered.
     `off` is for machines that isolate the whole agent by other means."""
     sandbox_first_user: Annotated[int, Field(ge=1000, le=2**31)] = 58_000
@@ -194,5 +194,5 @@ class RunnersSettings(Section):
     """Interval between the checkpoints of a transcription or a transcoding, from which another miner can resume. It is the most
     work that is lost with a machine; each checkpoint is an upload. Shorter jobs store none."""
     python_models_in_landlock: bool = False
-    """Whether to run Python models in the Landlock sandbox too. It hides less of the machine (docs/sandbox.md), and a Python model
+    """Whether to run Python models in the Landlock sandbox too. It hides less of the machine (docs/explanation/sandbox.md), and a Python model
     is code that a stranger wrote; the other services start only programs of yours."""

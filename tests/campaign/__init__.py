@@ -1,1 +1,1 @@
-"""Fault injection campaigns against real processes. `scripts/chaos` runs one; see docs/reliability.md."""
+"""Fault injection campaigns against real processes. `scripts/chaos` runs one; see docs/explanation/reliability.md."""

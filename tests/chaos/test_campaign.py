@@ -1,4 +1,4 @@
-"""A two-minute campaign with a seed that changes daily. `scripts/chaos` runs longer ones; see docs/reliability.md."""
+"""A two-minute campaign with a seed that changes daily. `scripts/chaos` runs longer ones; see docs/explanation/reliability.md."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_an_unknown_flag_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_rate_may_be_set_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As text, as docs/settings.md shows it; other variables for lists and tables are JSON."""
+    """As text, as docs/reference/settings.md shows it; other variables for lists and tables are JSON."""
     monkeypatch.setenv("AITBC_COORDINATOR__RATE_LIMITS__CLIENT", "600 per minute")
     assert load_settings().coordinator.rate_limits.client == Rate(600, 60)
     monkeypatch.setenv("AITBC_COORDINATOR__RATE_LIMITS__CLIENT", "600")
@@ -220,7 +220,7 @@ def test_a_gpu_has_settings_of_its_own_by_index_or_uuid(config: Any, monkeypatch
     [
         (
             '[miner.pause]\nschedule = ["Mon-Fri 9-18"]',
-            r"miner\.pause\.schedule: 'Mon-Fri 9-18' is no time of the week; write it like",
+            r"miner\.pause\.schedule: 'Mon-Fri 9-18' is not a time of the week; write it like",
         ),
         (
             "[miner.gpus.first.pause]\nschedule = []",

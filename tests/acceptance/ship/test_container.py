@@ -1,6 +1,6 @@
 """The image, built on a minimal Debian: its content, and a container that runs a job and stops properly.
 
-The container has what docs/containers.md gives one: the shipped filter of system calls, a root file system that cannot be
+The container has what docs/how-to/containers.md gives one: the shipped filter of system calls, a root file system that cannot be
 written, no capabilities, and no network at all.
 """
 

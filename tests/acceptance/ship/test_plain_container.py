@@ -111,7 +111,7 @@ def test_the_demo_succeeds(surroundings: Surroundings, uid: int, filtered: str) 
 def test_a_job_cannot_escape_its_sandbox(
     surroundings: Surroundings, uid: int, filtered: str, sandboxes: tuple[str, ...]
 ) -> None:
-    """A model makes all escape attempts, with the defaults, and with the configuration for bubblewrap in docs/containers.md."""
+    """A model makes all escape attempts, with the defaults, and with the configuration for bubblewrap in docs/how-to/containers.md."""
     chosen = {name: SANDBOXES[name] for name in sandboxes}
     configuration = json.dumps({"base": BASE, "sandboxes": chosen, "control": False})
     attack = f'mkdir {BASE} && exec python -m support.escapes.agent_process "$0"'
