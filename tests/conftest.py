@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from structlog.dev import plain_traceback
 
 from support.clients.scripted_miner import ScriptedMiner
 from support.server import Served, serve
+
+# A shell starts background jobs with SIGINT ignored. Processes that the tests start would inherit that, and Ctrl-C could not be tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # As in the agent, logs go to standard error, since commands that tests run in their process write to standard output. They are
 # without the local variables of every frame, since rendering those takes longer than a test's time limit.

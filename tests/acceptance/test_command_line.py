@@ -48,8 +48,7 @@ def begin(environment: dict[str, str], workdir: Path) -> Iterator[Callable[..., 
 
     def begin(*arguments: str) -> subprocess.Popen[str]:
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        # Background jobs of a shell ignore the signal, and the tests may run in one.
-        command = ["env", "--default-signal=INT", COMMAND, *arguments]
+        command = [COMMAND, *arguments]
         begun.append(subprocess.Popen(command, env=environment, cwd=workdir, text=True, **pipes))
         return begun[-1]
 
