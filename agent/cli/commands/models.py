@@ -50,7 +50,7 @@ def list_models(
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("Model", no_wrap=True, min_width=max((len(model.name) for model in models), default=0))
-    table.add_column("On disk", no_wrap=True, min_width=len("loaded"))
+    table.add_column("On disk", no_wrap=True, min_width=len("On disk"))
     for name in ("Size", "VRAM"):
         table.add_column(name, no_wrap=True, min_width=len("256.0 MiB"), justify="right")
     table.add_column("Weights", no_wrap=True, min_width=_SHORT_DIGEST)
