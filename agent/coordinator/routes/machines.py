@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, status
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +24,14 @@ GpuId = Annotated[
 ]
 Model = Annotated[str, Field(min_length=1, max_length=200, examples=["tiny"])]
 OrderName = Literal["pause", "resume", "fetch_model", "remove_model"]
+
+
+def _require_all(schema: dict[str, Any]) -> None:
+    schema["required"] = list(schema["properties"])
+
+
+ALWAYS_PRESENT = ConfigDict(json_schema_extra=_require_all)
+"""Configuration of answers that have null where a field does not apply, rather than leaving it out."""
 
 
 class _Request(BaseModel):
@@ -56,8 +64,8 @@ class MachineGpu(Answer):
     """
 
     uuid: str = Field(examples=["GPU-8a56a4bc"])
-    index: int | None = Field(examples=[0])
-    name: str | None = Field(examples=["NVIDIA GeForce RTX 4090"])
+    index: int = Field(examples=[0])
+    name: str = Field(examples=["NVIDIA GeForce RTX 4090"])
     driver: str | None = Field(examples=["570.86"])
     compute_capability: str | None = Field(examples=["8.9"])
     memory_total: int | None = Field(examples=[25757220864])
@@ -71,6 +79,8 @@ class MachineGpu(Answer):
 
 class ServiceScore(Answer):
     """How fast the miner was in a benchmark of its own."""
+
+    model_config = ALWAYS_PRESENT
 
     metric: str = Field(examples=["audio second/s"])
     value: float = Field(examples=[41.7])
@@ -125,6 +135,8 @@ class GivenOrder(Answer):
 
 class WaitingOrder(GivenOrder):
     """An order that the miner has not obeyed yet; null where something does not apply."""
+
+    model_config = ALWAYS_PRESENT
 
     gpu: str | None = Field(default=None, examples=[None])
     seconds: float | None = Field(default=None, examples=[3600])

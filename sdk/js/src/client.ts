@@ -20,8 +20,7 @@ import {
   fetchJson,
   type Session,
 } from "./http/transport.js";
-import type { Health, StreamEvent } from "./models.js";
-import type { Login } from "./models_operations.js";
+import type { Health, Login, StreamEvent } from "./models.js";
 
 const TIMEOUT_MS = 30_000;
 /** With their pauses they bridge a restart of the coordinator of some seconds. */

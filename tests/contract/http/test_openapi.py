@@ -264,10 +264,11 @@ def test_a_service_call_shows_what_it_takes() -> None:
         assert schemas[name]["additionalProperties"] is False
 
 
-def test_the_page_is_what_the_code_gives() -> None:
-    """docs/api.md is written by a script; what it says when it is not up to date names the command."""
+@pytest.mark.parametrize("script", ["api_docs.py", "types_docs.py"])
+def test_generated_files_are_up_to_date(script: str) -> None:
+    """docs/api.md and the SDK's types are generated; the script's message names the command that does it."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "pages" / "api_docs.py"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / "pages" / script), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,7 +14,7 @@ import type {
   NewLogin,
   Overview,
   OwnKeyList,
-} from "../models_operations.js";
+} from "../models.js";
 import { snakeCased } from "../verification/shape.js";
 
 /** The key that the client uses, and further ones of its account. */

@@ -1,14 +1,7 @@
 /** `client.marketplace`: offers of miners, jobs given to them, statistics. */
 
 import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
-import type {
-  MarketStats,
-  Offer,
-  OfferAccepted,
-  OfferEnded,
-  OfferList,
-  OfferRequirements,
-} from "../models.js";
+import type { MarketStats, Offer, OfferAccepted, OfferEnded, OfferList } from "../models.js";
 import { snakeCased } from "../verification/shape.js";
 
 const OFFERS = "/v1/marketplace/offers";
@@ -22,8 +15,8 @@ export interface NewOffer {
   maxJobs: number;
   /** Seconds. */
   duration: number;
-  /** What the miner has at least. */
-  requirements?: OfferRequirements | undefined;
+  /** What the miner has at least, as quantities (`"4Gi"`, `"2000m"`). */
+  requirements?: { minGpuMemory?: string | undefined; minCpu?: string | undefined } | undefined;
 }
 
 /** Which offers to list. */

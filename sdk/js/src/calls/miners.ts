@@ -1,7 +1,7 @@
 /** `client.miners`: what miners do and have done, and what their owners want of them. */
 
 import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
-import type { GivenOrder, MinerDetails, MinerEarnings, MinerList, MinerStats } from "../models_operations.js";
+import type { GivenOrder, MinerDetails, MinerEarnings, MinerList, MinerStats } from "../models.js";
 
 /** Miners. All but `stats` is for their owners and for administrators. */
 export class Miners {

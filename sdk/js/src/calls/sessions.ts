@@ -1,7 +1,7 @@
 /** `client.sessions`: how a page of the coordinator signs in, and which browsers are signed in. */
 
 import { type CallOptions, fetchBytes, fetchJson, fetchText, part, type Session } from "../http/transport.js";
-import type { BrowserSession, OwnBrowserSession } from "../models_operations.js";
+import type { BrowserSession, BrowserSessionList, OwnBrowserSession } from "../models.js";
 import { camelCased } from "../verification/shape.js";
 
 /** Sessions of browsers. The browser keeps a cookie that scripts cannot read, and no key. */
@@ -43,7 +43,7 @@ export class Sessions {
 
   /** The browsers that are signed in with a key of the same account or miner; all for an administrator. */
   async list(options: CallOptions = {}): Promise<BrowserSession[]> {
-    const { sessions } = await fetchJson<{ sessions: BrowserSession[] }>(this.#session, {
+    const { sessions } = await fetchJson<BrowserSessionList>(this.#session, {
       path: "/v1/sessions",
       ...options,
     });
