@@ -66,8 +66,8 @@ describe("fields", () => {
 
   test("the kind follows from the type, and null only says that it may stay empty", () => {
     expect(field("size")).toMatchObject({ kind: "text", required: false, default: undefined });
-    expect(field("count")).toMatchObject({ kind: "number", whole: true, least: 1, most: 8, default: 1 });
-    expect(field("depth")).toMatchObject({ kind: "choice", whole: true, options: ["8", "16"] });
+    expect(field("count")).toMatchObject({ kind: "number", integer: true, min: 1, max: 8, default: 1 });
+    expect(field("depth")).toMatchObject({ kind: "choice", integer: true, options: ["8", "16"] });
     expect(field("image_url")).toMatchObject({ kind: "file", inline: false });
     expect(field("model.source")).toMatchObject({ kind: "file", inline: true });
   });

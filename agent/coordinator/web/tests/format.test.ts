@@ -8,7 +8,7 @@ import { plural, size } from "../src/format/size.ts";
 import { ago, duration, position } from "../src/format/time.ts";
 import { partsOf } from "../src/results/answer.tsx";
 import { bucketed } from "../src/throughput.ts";
-import { after, NOTHING } from "../src/views/job/told.ts";
+import { INITIAL, reduce } from "../src/views/job/progress.ts";
 
 test("money keeps its decimals, and is grouped", () => {
   expect(["1000", "0.00012", "-1234567.5", "0"].map((amount) => money(amount))).toEqual([
@@ -68,7 +68,7 @@ test("things are counted in the step in which they happened", () => {
   expect(points.slice(-2).map(({ value }) => value)).toEqual([1, 2]);
 });
 
-test("an answer's program text is told from its words, also while it is written", () => {
+test("an answer's program text is progress from its words, also while it is written", () => {
   expect(partsOf("Look:\n```python\nprint(1)\n```\nDone.")).toEqual([
     { code: false, text: "Look:" },
     { code: true, text: "print(1)" },
@@ -81,8 +81,8 @@ describe("a job that is followed", () => {
   const token = (text: string, offset: number): JobEvent => ({ kind: "token", data: { text, offset } });
 
   test("has each piece of a text once, wherever characters are of more than one unit", () => {
-    const told = [token("\u{1f600} a", 0), token(" b", 3), token(" b", 3)].reduce(after, NOTHING);
-    expect(told.text).toBe("\u{1f600} a b");
+    const progress = [token("\u{1f600} a", 0), token(" b", 3), token(" b", 3)].reduce(reduce, INITIAL);
+    expect(progress.text).toBe("\u{1f600} a b");
   });
 
   test("keeps the newest output of each name, with what the runner says of it", () => {
@@ -96,13 +96,13 @@ describe("a job that is followed", () => {
         extra: { frame: 1 },
       },
     });
-    const told = [output(1), output(2)].reduce(after, NOTHING);
-    expect(told.outputs).toMatchObject([{ name: "frame_1.png", size: 2, frame: 1 }]);
+    const progress = [output(1), output(2)].reduce(reduce, INITIAL);
+    expect(progress.outputs).toMatchObject([{ name: "frame_1.png", size: 2, frame: 1 }]);
   });
 
   test("begins anew where its run does", () => {
     const job = { status: "submitted" } as JobEvent["job"];
-    const told = [token("half", 0), { kind: "job_update", job, data: {} }].reduce(after, NOTHING);
-    expect(told).toEqual({ ...NOTHING, job });
+    const progress = [token("half", 0), { kind: "job_update", job, data: {} }].reduce(reduce, INITIAL);
+    expect(progress).toEqual({ ...INITIAL, job });
   });
 });

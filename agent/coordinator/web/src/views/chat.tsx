@@ -207,17 +207,17 @@ function More({ settings, onChange }: { settings: Settings; onChange: (settings:
         />
         <NumberField
           label="Most tokens of an answer"
-          whole
-          least={1}
-          most={32768}
+          integer
+          min={1}
+          max={32768}
           value={settings.maxTokens}
           onInput={(maxTokens) => onChange({ ...settings, maxTokens })}
         />
         <NumberField
           label="Temperature"
           help="0 always takes the likeliest word; higher is freer."
-          least={0}
-          most={2}
+          min={0}
+          max={2}
           value={settings.temperature}
           onInput={(temperature) => onChange({ ...settings, temperature })}
         />

@@ -1,7 +1,7 @@
 /**
- * An id, a key or an address that can be copied with one press.
+ * An id, a key or an address with a button to copy it.
  *
- *   <Copyable text={job.jobId} />                            shown in full, cut where there is no room
+ *   <Copyable text={job.jobId} />                            shown in full, truncated if it does not fit
  *   <Copyable text={minerId} shown={shortId(minerId)} what="miner's id" />
  */
 import { Icon } from "../icon.tsx";
@@ -20,7 +20,7 @@ export function Copyable({
     notify(
       (await copied(text))
         ? `The ${what} was copied.`
-        : `Copying is not allowed here. The ${what} is ${text}`,
+        : `This browser does not allow copying. The ${what} is ${text}`,
     );
   };
   return (
@@ -33,7 +33,7 @@ export function Copyable({
   );
 }
 
-/** Puts a text where Paste finds it. Pages over plain http have no clipboard of their own; a selected field does it there. */
+/** Copy a text to the clipboard. Pages served over plain HTTP have no clipboard API and copy a selected field instead. */
 async function copied(text: string): Promise<boolean> {
   if (navigator.clipboard) {
     return navigator.clipboard.writeText(text).then(

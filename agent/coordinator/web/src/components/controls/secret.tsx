@@ -1,7 +1,7 @@
 /**
- * Shows something that is shown only once: a key, a token, a link.
+ * Shows a secret once: a key, a token, a link.
  *
- *   <SecretDialog secret={{ title: "The new key", text: key, what: "key", advice: "Keep it; it is not shown again." }} onClose={close} />
+ *   <SecretDialog secret={{ title: "New key", text: key, what: "key", advice: "Save it; it is not shown again." }} onClose={close} />
  */
 import type { ComponentChildren } from "preact";
 import { Button } from "./button.tsx";

@@ -140,9 +140,9 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
       <NumberField
         label="How many machines"
         required
-        whole
-        least={1}
-        most={10_000}
+        integer
+        min={1}
+        max={10_000}
         value={uses}
         onInput={setUses}
       />

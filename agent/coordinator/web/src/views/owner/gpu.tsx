@@ -64,28 +64,28 @@ function Meters({ gpu }: { gpu: MinerGpu }) {
       <Meter
         name="Memory"
         value={memory}
-        most={gpu.memoryTotal}
+        max={gpu.memoryTotal}
         shown={`${size(memory ?? 0)} of ${size(gpu.memoryTotal ?? 0)}`}
         history={before.map((sample) => sample.used)}
       />
       <Meter
         name="Load"
         value={gpu.utilization}
-        most={100}
+        max={100}
         shown={`${Math.round(gpu.utilization ?? 0)} %`}
         history={before.map((sample) => sample.utilization)}
       />
       <Meter
         name="Temperature"
         value={gpu.temperature}
-        most={HOT}
+        max={HOT}
         shown={`${Math.round(gpu.temperature ?? 0)} °C`}
         history={before.map((sample) => sample.temperature)}
       />
       <Meter
         name="Power"
         value={gpu.power}
-        most={limit}
+        max={limit}
         shown={`${Math.round(gpu.power ?? 0)} W${gpu.powerLimit === null ? "" : ` of ${Math.round(limit)} W`}`}
         history={before.map((sample) => sample.power)}
       />

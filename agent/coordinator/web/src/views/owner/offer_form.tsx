@@ -92,9 +92,9 @@ export function OfferForm({ onMade, onCancel }: { onMade: () => void; onCancel: 
         <NumberField
           label="Number of jobs"
           required
-          whole
-          least={1}
-          most={1_000_000}
+          integer
+          min={1}
+          max={1_000_000}
           value={maxJobs}
           onInput={setMaxJobs}
           error={wrong.max_jobs}
