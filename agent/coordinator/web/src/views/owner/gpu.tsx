@@ -1,4 +1,4 @@
-/** One GPU: how much of it is used, how hot it is, and whether it takes work. */
+/** One GPU: its usage and temperature, and whether it accepts jobs. */
 import type { MinerGpu } from "@aitbc/client";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
@@ -8,9 +8,9 @@ import { size } from "../../format/size.ts";
 import { history, used } from "./history.ts";
 import { endsByHand } from "./pause.tsx";
 
-/** Degrees Celsius at which current cards slow down. */
+/** Degrees Celsius at which current GPUs throttle. */
 const HOT = 90;
-/** Watts of a large card, for cards that do not tell their limit. */
+/** Watts of a large GPU, for GPUs that do not report their power limit. */
 const LARGE = 450;
 
 export interface GpuCardProps {
@@ -41,7 +41,7 @@ export function GpuCard({ gpu, onPause, onResume }: GpuCardProps) {
           </span>
         ) : (
           <Badge tone="good" icon="check">
-            Takes work
+            Accepts jobs
           </Badge>
         )}
         {action}

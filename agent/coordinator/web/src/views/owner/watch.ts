@@ -6,18 +6,18 @@ import { useLive } from "../../live.ts";
 import type { Loading } from "../../load.ts";
 import { usePolled } from "../../poll.ts";
 import { api, type Role } from "../../session.ts";
-import { remember } from "./history.ts";
+import { record } from "./history.ts";
 
-/** Seconds between readings: often while an order waits, which a connected machine obeys within moments. */
+/** Seconds between polls; shorter while an order waits, which a connected machine acknowledges within moments. */
 const USUAL = 4;
 const HURRY = 1;
 
 export interface Watched extends Loading<MinerDetails | null> {
-  /** Give an order; `said` is told when the coordinator has taken it. */
-  order: (give: (minerId: string) => Promise<unknown>, said: string) => Promise<void>;
+  /** Give an order, and show `message` once the coordinator has accepted it. */
+  order: (give: (minerId: string) => Promise<unknown>, message: string) => Promise<void>;
 }
 
-/** The machine with this id; the owner's own without one. Null if there is none. */
+/** The machine with this id or, without one, the owner's machine. Null if there is none. */
 export function useMachine(role: Role, minerId?: string): Watched {
   const machine = usePolled(
     async (signal) => {
@@ -25,7 +25,7 @@ export function useMachine(role: Role, minerId?: string): Watched {
       const found = minerId
         ? await miners.get(minerId, { signal })
         : ((await miners.list({ limit: 1, signal })).miners[0] ?? null);
-      if (found) remember(found);
+      if (found) record(found);
       return found;
     },
     (data) => (data?.online && data.orders.length > 0 ? HURRY : USUAL),
@@ -35,10 +35,10 @@ export function useMachine(role: Role, minerId?: string): Watched {
   useLive(role, (event) => {
     if (event.type !== "marketplace_update" && event.type !== "receipt_created") reload();
   });
-  const order: Watched["order"] = async (give, said) => {
+  const order: Watched["order"] = async (give, message) => {
     if (!machine.data) return;
     await give(machine.data.minerId);
-    notify(said);
+    notify(message);
     machine.reload();
   };
   return { ...machine, order };
