@@ -107,13 +107,6 @@ export interface components {
             key: string;
             keyId: string;
         };
-        GivenOrder: {
-            orderId: string;
-            /** @enum {string} */
-            order: "pause" | "resume" | "fetch_model" | "remove_model";
-            /** @description UTC, RFC 3339 */
-            createdAt: string;
-        };
         Hardware: {
             /** @enum {string} */
             gpu: "required" | "optional" | "unused";
@@ -271,7 +264,7 @@ export interface components {
             serviceId: string;
             models: string[];
             loaded: string[];
-            withheld: string[];
+            unavailableModels: string[];
             /** @description Money, a decimal string */
             unitPrice: string;
             unit: string | null;
@@ -313,7 +306,7 @@ export interface components {
             idle: components["schemas"]["IdleShare"][];
             downloads: components["schemas"]["MachineDownload"][];
             jobs: components["schemas"]["MachineJob"][];
-            orders: components["schemas"]["WaitingOrder"][];
+            commands: components["schemas"]["WaitingCommand"][];
             reputation: number;
             /** @description Money, a decimal string */
             totalEarned: string;
@@ -450,6 +443,13 @@ export interface components {
             /** @description Money, a decimal string */
             typical: string;
         };
+        QueuedCommand: {
+            commandId: string;
+            /** @enum {string} */
+            command: "pause" | "resume" | "fetch_model" | "remove_model";
+            /** @description UTC, RFC 3339 */
+            createdAt: string;
+        };
         Receipt: {
             receiptId: string;
             jobId: string;
@@ -584,10 +584,10 @@ export interface components {
             errors: components["schemas"]["Finding"][];
             warnings: components["schemas"]["Finding"][];
         };
-        WaitingOrder: {
-            orderId: string;
+        WaitingCommand: {
+            commandId: string;
             /** @enum {string} */
-            order: "pause" | "resume" | "fetch_model" | "remove_model";
+            command: "pause" | "resume" | "fetch_model" | "remove_model";
             /** @description UTC, RFC 3339 */
             createdAt: string;
             gpu: string | null;
@@ -662,9 +662,6 @@ export type Finding = components["schemas"]["Finding"];
 
 /** A key of a dashboard's own, with its secret. */
 export type GivenKey = components["schemas"]["GivenKey"];
-
-/** An order that the miner is sent until it has obeyed. */
-export type GivenOrder = components["schemas"]["GivenOrder"];
 
 /** What a machine needs to offer a service. Sizes are bytes; `gpu` says whether one is needed, used if there, or never used. */
 export type Hardware = components["schemas"]["Hardware"];
@@ -796,6 +793,9 @@ export type OwnKeyList = components["schemas"]["OwnKeyList"];
 /** What miners ask for a unit: the lowest price, and the median. */
 export type Price = components["schemas"]["Price"];
 
+/** A command that the miner is sent until it has executed. */
+export type QueuedCommand = components["schemas"]["QueuedCommand"];
+
 /** The miner's signed statement with the coordinator's attestations. */
 export type Receipt = components["schemas"]["Receipt"];
 
@@ -842,8 +842,8 @@ export type TypicalDuration = components["schemas"]["TypicalDuration"];
 /** `errors` are what such a request would be refused for, `warnings` what its client should know before. */
 export type Validation = components["schemas"]["Validation"];
 
-/** An order that the miner has not obeyed yet; null where something does not apply. */
-export type WaitingOrder = components["schemas"]["WaitingOrder"];
+/** A command that the miner has not executed yet; null where something does not apply. */
+export type WaitingCommand = components["schemas"]["WaitingCommand"];
 
 /**
  * Decimal strings. `balance` can be spent (a miner's: was earned), `held` waits in escrow for unfinished jobs.

@@ -21,7 +21,6 @@ export type {
   Envelope,
   Exclusion,
   Finding,
-  GivenOrder,
   Hardware,
   Health,
   IdleShare,
@@ -55,6 +54,7 @@ export type {
   Overview,
   OwnBrowserSession,
   OwnKeyList,
+  QueuedCommand,
   Receipt,
   ReceiptVerification,
   Role as KeyRole,
@@ -65,7 +65,7 @@ export type {
   Transaction,
   TransactionPage as TransactionList,
   Validation,
-  WaitingOrder as MinerOrder,
+  WaitingCommand as MinerCommand,
   Wallet,
 } from "./answers.js";
 

@@ -35,6 +35,12 @@ def as_before(database: Path, miner_id: str, outputs: list[str]) -> None:
     connection.execute("UPDATE stored_bytes SET owner = ?", (miner_id,))
     for table in ("run_outputs", "browser_session_keys", "browser_sessions"):
         connection.execute(f"DROP TABLE {table}")  # names of this file
+    connection.execute("ALTER TABLE miner_commands RENAME TO miner_orders")
+    connection.execute("ALTER TABLE miner_orders RENAME COLUMN command_id TO order_id")
+    connection.execute("DROP INDEX ix_miner_commands_miner")
+    connection.execute(
+        "UPDATE miners SET capabilities = replace(capabilities, '\"unavailable_models\"', '\"withheld\"')"
+    )
     connection.execute("UPDATE alembic_version SET version_num = ?", (BEFORE,))
     connection.commit()
     connection.close()

@@ -109,7 +109,7 @@ def _talk(conversation: Conversation) -> None:
         if line == "/exit":
             return
         if line.startswith("/"):
-            _obey(conversation, line)
+            _execute(conversation, line)
         elif line:
             _answer(conversation, line)
 
@@ -128,7 +128,7 @@ def _answer(conversation: Conversation, line: str) -> None:
             say("(the answer was as long as --max-tokens allows)")
 
 
-def _obey(conversation: Conversation, line: str) -> None:
+def _execute(conversation: Conversation, line: str) -> None:
     word, _, rest = line.partition(" ")
     commands: dict[str, Callable[[str], None]] = {
         "/model": lambda name: _change_model(conversation, name),

@@ -1,5 +1,5 @@
 /** A machine's page: what it does, why it is idle, its GPUs, and how to pause it. */
-import type { MinerDetails, MinerOrder } from "@aitbc/client";
+import type { MinerCommand, MinerDetails } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
@@ -44,7 +44,7 @@ export function MachinePage({ by, minerId, back }: MachinePageProps) {
   const [pausing, setPausing] = useState<PauseTarget | null>(null);
   const data = machine.data;
   const resume = (gpu?: string) =>
-    machine.order((id) => api(by).miners.resume(id, { gpu }), "Resume requested.");
+    machine.send((id) => api(by).miners.resume(id, { gpu }), "Resume requested.");
   return (
     <Page
       title={data?.name ?? "Machine"}
@@ -79,7 +79,7 @@ export function MachinePage({ by, minerId, back }: MachinePageProps) {
 
 function pauser(machine: Watched, by: Role) {
   return (target: PauseTarget, seconds: number | undefined) =>
-    machine.order((id) => api(by).miners.pause(id, { gpu: target.gpu, seconds }), "Pause requested.");
+    machine.send((id) => api(by).miners.pause(id, { gpu: target.gpu, seconds }), "Pause requested.");
 }
 
 function Lead({ machine }: { machine: MinerDetails }) {
@@ -170,12 +170,12 @@ function State({ machine }: { machine: MinerDetails }) {
           </p>
         </Notice>
       )}
-      {machine.orders.length > 0 && (
-        <Notice tone="busy" title={`${plural(machine.orders.length, "order")} not confirmed yet`}>
+      {machine.commands.length > 0 && (
+        <Notice tone="busy" title={`${plural(machine.commands.length, "command")} not executed yet`}>
           <ul class="plain-list">
-            {machine.orders.map((order) => (
-              <li key={order.orderId}>
-                {orderInWords(order, machine)}, <Ago at={order.createdAt} />
+            {machine.commands.map((command) => (
+              <li key={command.commandId}>
+                {describe(command, machine)}, <Ago at={command.createdAt} />
               </li>
             ))}
           </ul>
@@ -185,17 +185,17 @@ function State({ machine }: { machine: MinerDetails }) {
   );
 }
 
-/** "Pause NVIDIA RTX 4090", "Fetch tiny.en". */
-export function orderInWords(order: MinerOrder, machine: MinerDetails): string {
-  const gpu = machine.gpus.find((gpu) => gpu.uuid === order.gpu);
-  const what = order.gpu ? (gpu ? `${gpu.name} (${gpu.index})` : order.gpu) : "the whole machine";
+/** Describe a command: "Pause NVIDIA RTX 4090 (0)", "Download tiny.en". */
+export function describe(command: MinerCommand, machine: MinerDetails): string {
+  const gpu = machine.gpus.find((gpu) => gpu.uuid === command.gpu);
+  const target = command.gpu ? (gpu ? `${gpu.name} (${gpu.index})` : command.gpu) : "the whole machine";
   const words = {
-    pause: `Pause ${what}`,
-    resume: `Resume ${what}`,
-    fetch_model: `Fetch ${order.model}`,
-    remove_model: `Remove ${order.model}`,
+    pause: `Pause ${target}`,
+    resume: `Resume ${target}`,
+    fetch_model: `Download ${command.model}`,
+    remove_model: `Remove ${command.model}`,
   };
-  return words[order.order];
+  return words[command.command];
 }
 
 function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {

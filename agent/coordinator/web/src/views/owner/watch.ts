@@ -1,4 +1,4 @@
-/** A machine as it is now, and orders for it. */
+/** Polls a machine, and sends commands to it. */
 import type { MinerDetails } from "@aitbc/client";
 import { notify } from "../../components/toast.tsx";
 import { useGathered } from "../../jobs.ts";
@@ -8,13 +8,13 @@ import { usePolled } from "../../poll.ts";
 import { api, type Role } from "../../session.ts";
 import { record } from "./history.ts";
 
-/** Seconds between polls; shorter while an order waits, which a connected machine acknowledges within moments. */
+/** Seconds between polls; shorter while a command waits, which a connected machine acknowledges within moments. */
 const USUAL = 4;
 const HURRY = 1;
 
 export interface Watched extends Loading<MinerDetails | null> {
-  /** Give an order, and show `message` once the coordinator has accepted it. */
-  order: (give: (minerId: string) => Promise<unknown>, message: string) => Promise<void>;
+  /** Send a command, and show `message` once the coordinator has accepted it. */
+  send: (request: (minerId: string) => Promise<unknown>, message: string) => Promise<void>;
 }
 
 /** The machine with this id or, without one, the owner's machine. Null if there is none. */
@@ -28,18 +28,18 @@ export function useMachine(role: Role, minerId?: string): Watched {
       if (found) record(found);
       return found;
     },
-    (data) => (data?.online && data.orders.length > 0 ? HURRY : USUAL),
+    (data) => (data?.online && data.commands.length > 0 ? HURRY : USUAL),
     [role, minerId],
   );
   const reload = useGathered(machine.reload);
   useLive(role, (event) => {
     if (event.type !== "marketplace_update" && event.type !== "receipt_created") reload();
   });
-  const order: Watched["order"] = async (give, message) => {
+  const send: Watched["send"] = async (request, message) => {
     if (!machine.data) return;
-    await give(machine.data.minerId);
+    await request(machine.data.minerId);
     notify(message);
     machine.reload();
   };
-  return { ...machine, order };
+  return { ...machine, send };
 }
