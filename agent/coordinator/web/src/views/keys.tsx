@@ -34,7 +34,7 @@ export default function Keys() {
   return (
     <Page
       title="API keys"
-      lead="Make a separate key for each machine and program, so that you can revoke it without affecting the others."
+      lead="Create a separate key for each machine and program, so that you can revoke it without affecting the others."
     >
       <NewKey
         onMade={(key) => {
