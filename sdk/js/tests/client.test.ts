@@ -334,12 +334,12 @@ describe("files", () => {
     const stuck: Reply = { headers: { "Upload-Offset": "0" }, json: {} };
     server.replies = [begun, ...Array.from({ length: 10 }, () => stuck)];
     await expect(client.artifacts.upload(new Blob(["some words"]).stream())).rejects.toThrow(
-      "The coordinator takes no more than 0 bytes of this file.",
+      "The coordinator accepts no more than 0 bytes of this file.",
     );
     expect(server.seen.filter(({ method }) => method === "PATCH").length).toBe(5);
     server.replies = [begun, ...Array.from({ length: 10 }, () => ({ json: {} }))];
     await expect(client.artifacts.upload(new Blob(["some words"]).stream())).rejects.toThrow(
-      "The answer to a part of an upload is not a coordinator's.",
+      "The response to a part of the upload has no valid Upload-Offset.",
     );
   });
 
@@ -439,7 +439,7 @@ describe("events of a job", () => {
       { length: 5 },
       () => (response: { end(text: string): void }) => response.end("hi"),
     );
-    await expect(client.jobs.events("job_1").next()).rejects.toThrow("no stream of events");
+    await expect(client.jobs.events("job_1").next()).rejects.toThrow("not an event stream");
   });
 
   test("end when the time is over", async () => {
