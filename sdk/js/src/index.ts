@@ -1,5 +1,5 @@
 /**
- * Client of the AITBC network: jobs, artifacts, events, and receipts that verify offline.
+ * Client of the AITBC network: jobs, services, artifacts, events, and receipts that verify offline.
  *
  * ```js
  * import { AITBCClient } from "@aitbc/client";

@@ -1,5 +1,5 @@
 /**
- * What the coordinator answers and sends, with JavaScript's names. Objects may have fields that this version does not know.
+ * The coordinator's responses and events, with JavaScript's names. Objects may have fields that this version does not know.
  *
  * Times are RFC 3339 UTC strings, money is a decimal string, sizes are bytes.
  */
@@ -73,11 +73,11 @@ export type {
 export type TransactionState = Transaction["status"];
 
 /**
- * Something that happened to a job.
+ * An event of a job.
  *
- * `kind` is `job_update` for a change of state or progress, and `job` is there then. `resync` says that something was
- * lost; the outputs so far follow. Every other kind is what the runner calls it (`token`, `segment`, `preview`,
- * `output`, ...), and `data` is what it told, with its own names. To go on after an event, pass its `seq` as `after`.
+ * `kind` is `job_update` for a change of status or progress, with the job in `job`. `resync` means that events were lost;
+ * the outputs so far follow. Other kinds are the runner's (`token`, `segment`, `preview`, `output`, ...), with its data and
+ * its own names in `data`. To resume after an event, pass its `seq` as `after`.
  */
 export interface JobEvent {
   kind: string;
@@ -86,7 +86,7 @@ export interface JobEvent {
   seq?: number;
 }
 
-/** A change of a job's state. */
+/** A change of a job's status. */
 export interface JobUpdate {
   jobId: string;
   status: JobState;
@@ -99,7 +99,7 @@ export interface JobUpdate {
   error?: JobError;
 }
 
-/** An offer or a transaction that is new or changed. */
+/** A new or changed offer or transaction. */
 export interface MarketplaceUpdate {
   kind: "offer" | "transaction";
   status: string;
@@ -111,7 +111,7 @@ export interface MarketplaceUpdate {
   [name: string]: Json | undefined;
 }
 
-/** A receipt that was issued. */
+/** A newly issued receipt. */
 export interface ReceiptCreated {
   receiptId: string;
   jobId: string;
@@ -119,7 +119,7 @@ export interface ReceiptCreated {
   timestamp: string;
 }
 
-/** How far a running job is. */
+/** The progress of a running job. */
 export interface JobProgress {
   jobId: string;
   status: "running";
@@ -127,18 +127,15 @@ export interface JobProgress {
   timestamp: string;
 }
 
-/** Something that a job's runner told: `jobId` and `kind`, and what belongs to the kind, with the runner's names. */
+/** An event of a job's runner: `jobId`, `kind`, and the data of that kind with the runner's names. */
 export type RunnerEvent = { jobId: string; kind: string } & JsonObject;
 
-/** Why something was lost: `slow`, `events`, `pruned` or `unknown` (docs/streams.md). */
+/** Why events were lost: `slow`, `events`, `pruned` or `unknown` (docs/streams.md). */
 export interface Resync {
   reason: string;
 }
 
-/**
- * Something that happened. `seq` is what to pass as `after` to go on after it. Types that this version does not know
- * come too; let them pass.
- */
+/** An event. To resume after it, pass its `seq` as `after`. Ignore types that are not listed here. */
 export type StreamEvent =
   | { type: "job_update"; data: JobUpdate; seq: number }
   | { type: "marketplace_update"; data: MarketplaceUpdate; seq: number }
@@ -147,7 +144,7 @@ export type StreamEvent =
   | { type: "job_event"; data: RunnerEvent; seq: number }
   | { type: "resync"; data: Resync; seq: number };
 
-/** The bundle of a job, as it is written to a file: `verifyReceipt` checks it offline. It keeps the format's own names. */
+/** An exported receipt bundle of a job, with the format's own names. `verifyReceipt` verifies it offline. */
 export interface ReceiptBundle {
   format: string;
   receipt: JsonObject;
