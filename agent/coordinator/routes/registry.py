@@ -124,8 +124,8 @@ class ServiceNeeds(Hardware):
     models: list[ModelNeeds]
 
 
-class Finding(Answer):
-    """What is wrong or worth knowing. `field` is a dotted path into `request_data`, or `service_id`."""
+class ValidationProblem(Answer):
+    """A validation error or a warning. `field` is a dotted path into `request_data`, or `service_id`."""
 
     field: str = Field(examples=["model"])
     message: str = Field(examples=["there is no model 'lama-7b' for this service. Did you mean llama-7b?"])
@@ -154,8 +154,8 @@ class Validation(Answer):
     model_config = example({"valid": True, "errors": [], "warnings": []})
 
     valid: bool
-    errors: list[Finding]
-    warnings: list[Finding]
+    errors: list[ValidationProblem]
+    warnings: list[ValidationProblem]
 
 
 @router.get("", summary="List services")

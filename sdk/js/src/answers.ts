@@ -97,10 +97,6 @@ export interface components {
             excludedAt: string;
             requeuedJobs: number;
         };
-        Finding: {
-            field: string;
-            message: string;
-        };
         GivenKey: {
             role: components["schemas"]["Role"];
             /** @description The secret */
@@ -581,8 +577,12 @@ export interface components {
         };
         Validation: {
             valid: boolean;
-            errors: components["schemas"]["Finding"][];
-            warnings: components["schemas"]["Finding"][];
+            errors: components["schemas"]["ValidationProblem"][];
+            warnings: components["schemas"]["ValidationProblem"][];
+        };
+        ValidationProblem: {
+            field: string;
+            message: string;
         };
         WaitingCommand: {
             commandId: string;
@@ -656,9 +656,6 @@ export type EnvelopeSignature = components["schemas"]["EnvelopeSignature"];
 
 /** A miner that was excluded, and how many jobs were taken from it. */
 export type Exclusion = components["schemas"]["Exclusion"];
-
-/** What is wrong or worth knowing. `field` is a dotted path into `request_data`, or `serviceId`. */
-export type Finding = components["schemas"]["Finding"];
 
 /** A key of a dashboard's own, with its secret. */
 export type GivenKey = components["schemas"]["GivenKey"];
@@ -841,6 +838,9 @@ export type TypicalDuration = components["schemas"]["TypicalDuration"];
 
 /** `errors` are what such a request would be refused for, `warnings` what its client should know before. */
 export type Validation = components["schemas"]["Validation"];
+
+/** A validation error or a warning. `field` is a dotted path into `request_data`, or `serviceId`. */
+export type ValidationProblem = components["schemas"]["ValidationProblem"];
 
 /** A command that the miner has not executed yet; null where something does not apply. */
 export type WaitingCommand = components["schemas"]["WaitingCommand"];

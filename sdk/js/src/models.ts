@@ -20,7 +20,6 @@ export type {
   Enrolment,
   Envelope,
   Exclusion,
-  Finding,
   Hardware,
   Health,
   IdleShare,
@@ -65,6 +64,7 @@ export type {
   Transaction,
   TransactionPage as TransactionList,
   Validation,
+  ValidationProblem,
   WaitingCommand as MinerCommand,
   Wallet,
 } from "./answers.js";

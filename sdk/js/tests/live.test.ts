@@ -92,10 +92,10 @@ describe.skipIf(!isLive)("a transcoding job", () => {
     expect([before.failures, before.valid, before.receipts > 0]).toEqual([[], true, true]);
     const { checkpoint } = before;
     if (checkpoint === undefined) throw new Error("there is no checkpoint");
-    const after = await verifyLog(source, Policy.ofLog(logKey), { remembered: { yesterday: checkpoint } });
+    const after = await verifyLog(source, Policy.ofLog(logKey), { previous: { yesterday: checkpoint } });
     expect(after.failures).toEqual([]);
     const forked = { ...checkpoint, root: new Uint8Array(32) };
-    const { failures } = await verifyLog(source, Policy.ofLog(logKey), { remembered: { yesterday: forked } });
+    const { failures } = await verifyLog(source, Policy.ofLog(logKey), { previous: { yesterday: forked } });
     expect(failures).toEqual([expect.stringContaining("yesterday: the log was forked")]);
   });
 });

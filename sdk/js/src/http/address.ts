@@ -47,7 +47,7 @@ function normal(url: string): string {
 
 function noAgent(): string {
   const file = agentFile();
-  return file === undefined ? "finding a local agent needs Node 20.16 or newer" : `${file} does not exist`;
+  return file === undefined ? "detecting a local agent needs Node 20.16 or newer" : `${file} does not exist`;
 }
 
 /** Return the path of the file with the local agent's address; undefined without file system access. */

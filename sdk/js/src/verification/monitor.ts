@@ -2,8 +2,8 @@
  * Verifies a whole log: that it extends the checkpoints seen before, and that its leaves match its checkpoint.
  *
  * A log can cheat in three ways. It can change a leaf, whose hash then differs from the one in the tiles. It can show
- * different leaves to different people (fork); then a remembered checkpoint is not a prefix of the latest one. It can drop
- * leaves (truncate); then the latest checkpoint is smaller than a remembered one. The report names each of these.
+ * different leaves to different people (fork); then an earlier checkpoint is not a prefix of the latest one. It can drop
+ * leaves (truncate); then the latest checkpoint is smaller than an earlier one. The report names each of these.
  */
 
 import Big from "big.js";
@@ -70,7 +70,7 @@ export class LogReport {
 /** Options of verifying a log. */
 export interface VerifyLogOptions {
   /** Checkpoints seen before, by a name for the report. */
-  remembered?: Record<string, Checkpoint> | undefined;
+  previous?: Record<string, Checkpoint> | undefined;
   /** The first leaf to verify. */
   first?: number | undefined;
 }
@@ -81,7 +81,7 @@ export interface VerifyLogOptions {
 export async function verifyLog(
   source: LogSource,
   policy: Policy,
-  { remembered = {}, first = 0 }: VerifyLogOptions = {},
+  { previous = {}, first = 0 }: VerifyLogOptions = {},
 ): Promise<LogReport> {
   const report = new Report();
   const outcome = new LogReport();
@@ -100,7 +100,7 @@ export async function verifyLog(
     report.expect("tree", true, "the tiles have the root of the checkpoint", "");
     await new Leaves(files, checkpoint.size, report, outcome).verify(first);
   }
-  for (const [name, old] of Object.entries(remembered)) await compare(report, files, checkpoint, name, old);
+  for (const [name, old] of Object.entries(previous)) await compare(report, files, checkpoint, name, old);
   return outcome;
 }
 

@@ -41,7 +41,7 @@ export default function Keys() {
           setSecret({
             title: "New key",
             text: key,
-            what: "key",
+            noun: "key",
             advice: "Copy it now; it cannot be shown again. Anyone who has it can spend your money.",
           });
           keys.reload();

@@ -22,7 +22,7 @@ export function Login({ missing }: { missing?: Role }) {
       {missing && <Notice tone="wait">{MISSING[missing]}</Notice>}
       <Card title="On the machine that runs the agent">
         <p>This command prints a link that signs this browser in. It works once, within ten minutes.</p>
-        <Copyable text="aitbc-agent login" what="command" />
+        <Copyable text="aitbc-agent login" noun="command" />
       </Card>
       <KeyForm />
     </Page>

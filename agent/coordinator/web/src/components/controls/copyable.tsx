@@ -2,7 +2,7 @@
  * An id, a key or an address with a button to copy it.
  *
  *   <Copyable text={job.jobId} />                            shown in full, truncated if it does not fit
- *   <Copyable text={minerId} shown={shortId(minerId)} what="miner's id" />
+ *   <Copyable text={minerId} shown={shortId(minerId)} noun="miner id" />
  */
 import { Icon } from "../icon.tsx";
 import { notify } from "../toast.tsx";
@@ -10,23 +10,23 @@ import { notify } from "../toast.tsx";
 export function Copyable({
   text,
   shown = text,
-  what = "id",
+  noun = "id",
 }: {
   text: string;
   shown?: string;
-  what?: string;
+  noun?: string;
 }) {
   const copy = async () => {
     notify(
       (await copied(text))
-        ? `The ${what} was copied.`
-        : `This browser does not allow copying. The ${what} is ${text}`,
+        ? `The ${noun} was copied.`
+        : `This browser does not allow copying. The ${noun} is ${text}`,
     );
   };
   return (
     <span class="copyable">
       <span title={text}>{shown}</span>
-      <button type="button" aria-label={`Copy the ${what}`} onClick={copy}>
+      <button type="button" aria-label={`Copy the ${noun}`} onClick={copy}>
         <Icon name="copy" />
       </button>
     </span>

@@ -1,4 +1,4 @@
-/** What this browser can tell of a recording or a film before it is uploaded. */
+/** Reads the duration and size of an audio or video file in the browser, before its upload. */
 import { useEffect, useState } from "preact/hooks";
 import type { Media } from "../../schema/estimate.ts";
 

@@ -64,9 +64,7 @@ function List({ accounts, onCredit }: { accounts: Account[]; onCredit: (account:
         { title: "Name", cell: (account) => account.name },
         {
           title: "Id",
-          cell: ({ accountId }) => (
-            <Copyable text={accountId} shown={shortId(accountId)} what="account's id" />
-          ),
+          cell: ({ accountId }) => <Copyable text={accountId} shown={shortId(accountId)} noun="account id" />,
         },
         { title: "Created", cell: (account) => <Ago at={account.createdAt} /> },
         { title: "Held for jobs", cell: (account) => <Money amount={account.held} />, align: "end" },

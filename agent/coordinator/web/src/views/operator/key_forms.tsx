@@ -41,7 +41,7 @@ export function KeyForm({ onMade }: { onMade: (secret: Secret) => void }) {
       onMade({
         title: "New key",
         text: key,
-        what: "key",
+        noun: "key",
         advice: "Copy it now; it cannot be shown again.",
       });
     }, setError);
@@ -128,7 +128,7 @@ export function EnrolmentForm({ onMade }: { onMade: (secret: Secret) => void }) 
         onMade({
           title: "Run this on the new machine",
           text: `aitbc-agent start --coordinator ${location.origin} --enroll ${enrolmentToken}`,
-          what: "command",
+          noun: "command",
           advice:
             "Copy it now; it cannot be shown again. Machines that have joined stay when the token expires.",
         });

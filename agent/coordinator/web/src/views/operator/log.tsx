@@ -106,8 +106,8 @@ function Latest({ checkpoint, logKey }: { checkpoint: Checkpoint; logKey: string
         <Facts
           items={[
             ["Log", checkpoint.origin],
-            ["Root hash", <Copyable key="root" text={checkpoint.root} what="root hash" />],
-            ["Key", <Copyable key="key" text={logKey} what="log's key" />],
+            ["Root hash", <Copyable key="root" text={checkpoint.root} noun="root hash" />],
+            ["Key", <Copyable key="key" text={logKey} noun="log key" />],
             ["Signed by", plural(checkpoint.signers.length, "key")],
           ]}
         />
@@ -133,7 +133,7 @@ function HowToVerify({ logKey }: { logKey: string }) {
       </p>
       <Copyable
         text={`aitbc log verify ${location.origin}/v1/log --log-key '${logKey}' --remember seen.checkpoint`}
-        what="command"
+        noun="command"
       />
       <p class="quiet small">
         <a href="/v1/log/checkpoint">View the signed checkpoint</a>

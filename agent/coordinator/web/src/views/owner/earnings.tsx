@@ -147,7 +147,7 @@ function Payments({ payments }: { payments: Transaction[] }) {
       columns={[
         {
           title: "Job",
-          cell: ({ jobId }) => jobId && <Copyable text={jobId} shown={shortId(jobId)} what="job's id" />,
+          cell: ({ jobId }) => jobId && <Copyable text={jobId} shown={shortId(jobId)} noun="job id" />,
         },
         { title: "Settled", cell: (payment) => <Ago at={payment.settledAt ?? payment.createdAt} /> },
         { title: "Fee", cell: (payment) => <Money amount={payment.fee ?? "0"} />, align: "end" },

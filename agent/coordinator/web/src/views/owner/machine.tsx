@@ -137,7 +137,7 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
       <Card title="The machine">
         <Facts
           items={[
-            ["Id", <Copyable key="id" text={machine.minerId} what="miner's id" />],
+            ["Id", <Copyable key="id" text={machine.minerId} noun="miner id" />],
             ["Processor", plural(machine.cpuCores, "core")],
             ["Memory", size(machine.memory)],
             ["Free disk space", size(machine.diskFree)],
@@ -239,7 +239,7 @@ function Running({ machine }: { machine: MinerDetails }) {
         { title: "Service", cell: (job) => serviceName(job.serviceId) },
         {
           title: "Job",
-          cell: (job) => <Copyable text={job.jobId} shown={shortId(job.jobId)} what="job's id" />,
+          cell: (job) => <Copyable text={job.jobId} shown={shortId(job.jobId)} noun="job id" />,
         },
         { title: "Progress", cell: (job) => <Progress label="Progress" value={job.progress} /> },
         {

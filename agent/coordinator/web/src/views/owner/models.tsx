@@ -71,8 +71,8 @@ function Services({ machine }: { machine: MinerDetails }) {
         </Notice>
       ))}
       <p class="quiet small">
-        Set prices on the machine (<code>miner.prices</code>). <code>aitbc-agent bench</code> measures its
-        speed and suggests prices.
+        Set prices on the machine (<code>miner.prices</code>). <code>aitbc-agent bench</code> benchmarks it
+        and suggests prices.
       </p>
     </Card>
   );
