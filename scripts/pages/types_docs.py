@@ -1,7 +1,7 @@
 """Writes sdk/js/src/answers.ts, the SDK's types of answers, from the OpenAPI document of the code.
 
 .venv/bin/python scripts/pages/types_docs.py           writes it
-.venv/bin/python scripts/pages/types_docs.py --check   says whether it is up to date
+.venv/bin/python scripts/pages/types_docs.py --check   reports whether it is up to date
 
 Fields get JavaScript's names, as the SDK converts them. A field that may be null and is not required is left out of an
 answer rather than sent as null, so its type has no null.

@@ -91,7 +91,7 @@ export class APIError extends AITBCError {
   override name = "APIError";
   /** Further information, with the API's names, such as validation errors by field or the status of a job. */
   readonly details: Record<string, unknown>;
-  /** The id of the request, which its operator can look up in the log. */
+  /** The id of the request, which the operator can look up in the log. */
   readonly requestId: string | undefined;
   /** Seconds to wait before a retry, if the coordinator requests that. */
   readonly retryAfter: number | undefined;

@@ -184,7 +184,7 @@ function ChatTurn({ turn, writing }: { turn: Turn; writing: boolean }) {
   return (
     <li class="chat-turn" data-role={turn.role}>
       <p class="chat-who">{turn.role === "user" ? "You" : "Model"}</p>
-      {turn.role === "user" ? <p class="chat-said">{turn.content}</p> : <Answer text={turn.content} />}
+      {turn.role === "user" ? <p class="chat-text">{turn.content}</p> : <Answer text={turn.content} />}
       {writing && turn.content === "" && <p class="quiet">Waiting for the answer</p>}
       {(turn.note || turn.jobId) && !writing && (
         <p class="quiet small">

@@ -42,7 +42,7 @@ export function Control({ field, error, warning, onInput, ...rest }: ControlProp
   return CONTROLS[field.kind]({ field, shared, ...rest });
 }
 
-/** Whether an untouched field shows the value that it stands for. */
+/** Whether an untouched field shows its effective value, so that "optional" would add nothing. */
 function isPreset(field: FormField): boolean {
   return field.default !== undefined || field.kind === "choice" || field.kind === "model";
 }

@@ -1,4 +1,4 @@
-/** What any job may say beside its input, as fields of its form. */
+/** The options of any job, as form fields. */
 import type { FormField } from "../../schema/fields.ts";
 
 const FIELD: Omit<FormField, "name" | "label" | "help"> = {
