@@ -741,7 +741,7 @@ export type MinerDetails = components["schemas"]["MinerDetails"];
 export type MinerPage = components["schemas"]["MinerPage"];
 
 /**
- * What a miner has done. `totalJobs` are its results and the runs that failed by its fault (docs/reputation.md).
+ * What a miner has done. `totalJobs` are its results and the runs that failed by its fault (docs/explanation/reputation.md).
  *
  * `clientFailures` are the runs that failed by their clients' fault, as the miner said.
  */

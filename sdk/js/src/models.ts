@@ -130,7 +130,7 @@ export interface JobProgress {
 /** An event of a job's runner: `jobId`, `kind`, and the data of that kind with the runner's names. */
 export type RunnerEvent = { jobId: string; kind: string } & JsonObject;
 
-/** Why events were lost: `slow`, `events`, `pruned` or `unknown` (docs/streams.md). */
+/** Why events were lost: `slow`, `events`, `pruned` or `unknown` (docs/reference/streams.md). */
 export interface Resync {
   reason: string;
 }

@@ -27,7 +27,7 @@ from runners import registry
 from support.server import Served
 
 ROOT = Path(__file__).parents[3]
-REFERENCE = ROOT / "docs" / "reference.md"
+REFERENCE = ROOT / "docs" / "reference" / "contract.md"
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 BODILESS = ("204", "304")
 
@@ -266,7 +266,7 @@ def test_a_service_call_shows_what_it_takes() -> None:
 
 @pytest.mark.parametrize("script", ["api_docs.py", "types_docs.py"])
 def test_generated_files_are_up_to_date(script: str) -> None:
-    """docs/api.md and the SDK's types are generated; the script's message names the command that does it."""
+    """docs/reference/api.md and the SDK's types are generated; the script's message names the command that does it."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "pages" / script), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
@@ -275,7 +275,7 @@ def test_generated_files_are_up_to_date(script: str) -> None:
 
 
 def test_the_pages_links_lead_somewhere() -> None:
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert len(anchors) == len(headings)

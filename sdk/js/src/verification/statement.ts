@@ -1,7 +1,7 @@
 /**
  * The statement that a miner signs about a job: an in-toto Statement v1 with this network's predicate, and its price.
  *
- * Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/miner-protocol.md.
+ * Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/reference/miner-protocol.md.
  */
 
 import Big from "big.js";
