@@ -143,7 +143,7 @@ function Machine({ machine, by, onPause, onResume }: MachineProps) {
             ["Free disk space", size(machine.diskFree)],
             ["Sandbox", machine.sandbox ?? "not available"],
             ["Joined", <Ago key="joined" at={machine.registeredAt} />],
-            ["Starts", `${machine.session} since then`],
+            ["Starts", machine.session],
           ]}
         />
       </Card>
