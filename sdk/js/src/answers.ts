@@ -690,7 +690,7 @@ export type JobPage = components["schemas"]["JobPage"];
 /** The results of a completed job, in the shape that its service defines. */
 export type JobResults = components["schemas"]["JobResults"];
 
-/** Where a job stands. The last three are final. */
+/** The state of a job. The last three are final. */
 export type JobState = components["schemas"]["JobState"];
 
 /** A job; what does not apply is left out. */
