@@ -45,6 +45,7 @@ export interface components {
             createdAt: string;
             /** @description UTC, RFC 3339 */
             expiresAt: string;
+            /** @description The keys with which the session acts */
             keys: components["schemas"]["Key"][];
         };
         BrowserSessionList: {
@@ -147,7 +148,7 @@ export interface components {
             createdAt: string;
             /** @description UTC, RFC 3339 */
             estimatedCompletion: string;
-            /** @description Of a service call */
+            /** @description Present for a service call */
             serviceId?: string;
             /** @description Files that are still to be uploaded */
             missingFiles?: string[];
@@ -179,13 +180,13 @@ export interface components {
             /** @enum {string} */
             status: "submitted" | "running" | "completed" | "failed" | "cancelled";
             progress: number;
-            /** @description As the request wrote it */
+            /** @description The type as the request wrote it */
             type: string;
             serviceId: string;
             name: string;
             /** @description UTC, RFC 3339 */
             createdAt: string;
-            /** @description Runs that have begun */
+            /** @description Number of runs that have begun */
             attempts: number;
             /** @description UTC, RFC 3339 */
             startedAt?: string;
@@ -199,9 +200,9 @@ export interface components {
             cancelledAt?: string;
             minerId?: string;
             offerId?: string;
-            /** @description Paid for a job that has ended; the rest of its max_cost came back */
+            /** @description Amount paid for a job that has ended; the rest of its max_cost was refunded */
             cost?: string;
-            /** @description Of a failed job */
+            /** @description Present for a failed job */
             error?: components["schemas"]["JobError"];
             /** @description Files that are still to be uploaded */
             missingFiles?: string[];
@@ -226,7 +227,7 @@ export interface components {
         };
         LoginLink: {
             token: string;
-            /** @description At this server */
+            /** @description Path on this server */
             path: string;
             /** @description UTC, RFC 3339 */
             expiresAt: string;
@@ -426,6 +427,7 @@ export interface components {
             createdAt: string;
             /** @description UTC, RFC 3339 */
             expiresAt: string;
+            /** @description The keys with which the session acts */
             keys: components["schemas"]["Key"][];
             csrfToken: string;
         };
@@ -459,7 +461,7 @@ export interface components {
         ReceiptVerification: {
             valid: boolean;
             minerSignatureValid: boolean;
-            /** @description How many of them hold */
+            /** @description Number of valid attestations */
             coordinatorAttestations: number;
             /** @description UTC, RFC 3339 */
             verifiedAt: string;
@@ -476,18 +478,18 @@ export interface components {
             unit: string;
             cpuUnit: string;
             determinism: string;
-            /** @description What another miner need not repeat when it takes a job over; null: the job starts again */
+            /** @description The finished work that another miner does not repeat when it takes over a job; null: the job starts again */
             resumes: string | null;
             /** @description The path of its service call */
             route: string | null;
             requirements: components["schemas"]["Hardware"];
-            /** @description Miners that offer it now, a few seconds old */
+            /** @description Miners that offer it now; at most a few seconds old */
             minersOnline: number;
             /** @description Null while no miner is online */
             price: components["schemas"]["Price"] | null;
-            /** @description Null while no miner that is online has measured itself */
+            /** @description Null while no miner that is online has run the benchmark */
             speed: components["schemas"]["Speed"] | null;
-            /** @description Of each model that has been measured */
+            /** @description One for each model that has been measured */
             durations: components["schemas"]["TypicalDuration"][];
             models: string[];
             ready: string[];
@@ -522,18 +524,18 @@ export interface components {
             unit: string;
             cpuUnit: string;
             determinism: string;
-            /** @description What another miner need not repeat when it takes a job over; null: the job starts again */
+            /** @description The finished work that another miner does not repeat when it takes over a job; null: the job starts again */
             resumes: string | null;
             /** @description The path of its service call */
             route: string | null;
             requirements: components["schemas"]["Hardware"];
-            /** @description Miners that offer it now, a few seconds old */
+            /** @description Miners that offer it now; at most a few seconds old */
             minersOnline: number;
             /** @description Null while no miner is online */
             price: components["schemas"]["Price"] | null;
-            /** @description Null while no miner that is online has measured itself */
+            /** @description Null while no miner that is online has run the benchmark */
             speed: components["schemas"]["Speed"] | null;
-            /** @description Of each model that has been measured */
+            /** @description One for each model that has been measured */
             durations: components["schemas"]["TypicalDuration"][];
         };
         Signature: {
@@ -612,64 +614,64 @@ export interface components {
     pathItems: never;
 }
 
-/** Who owns jobs, artifacts and money. */
+/** An account, which owns jobs, artifacts and money. */
 export type Account = components["schemas"]["Account"];
 
-/** Accounts, oldest first. `next` is what to send as `after` to go on, where there are more. */
+/** Accounts, oldest first. If there are more, `next` is the value of `after` for the next page. */
 export type AccountPage = components["schemas"]["AccountPage"];
 
-/** A stored artifact; `size` in bytes. */
+/** A stored artifact; `size` is in bytes. */
 export type Artifact = components["schemas"]["Artifact"];
 
-/** A signed link, relative to the API's address, and when it ends. */
+/** A signed link, relative to the API's address, and its expiry. */
 export type ArtifactLink = components["schemas"]["ArtifactLink"];
 
-/** What the coordinator signs about a run. */
+/** A statement about a run that the coordinator signs. */
 export type Attestation = components["schemas"]["Attestation"];
 
-/** A session: the keys that it acts with, without their secrets, and when it ends. */
+/** A session, its keys without their secrets, and its expiry. */
 export type BrowserSession = components["schemas"]["BrowserSession"];
 
 /** Sessions, oldest first. */
 export type BrowserSessionList = components["schemas"]["BrowserSessionList"];
 
-/** A credit, and what the account can spend now. */
+/** A credit, and the account's balance after it. */
 export type Credited = components["schemas"]["Credited"];
 
-/** Since the start of the coordinator: how often the disk was waited for, and how many changes shared these commits. */
+/** The number of commits since the coordinator's start, and the number of writes that shared them. */
 export type DatabaseNumbers = components["schemas"]["DatabaseNumbers"];
 
-/** What came in on one UTC day, and for how many jobs. */
+/** The earnings of one UTC day, and the number of jobs. */
 export type DayEarnings = components["schemas"]["DayEarnings"];
 
-/** Earnings day by day, the newest last, and their sum. */
+/** Earnings by day, newest last, and their sum. */
 export type Earnings = components["schemas"]["Earnings"];
 
-/** A token just made. */
+/** A new enrolment token. */
 export type Enrolment = components["schemas"]["Enrolment"];
 
 /** The miner's signed statement, a DSSE envelope. */
 export type Envelope = components["schemas"]["Envelope"];
 
-/** The one signature of an envelope; `keyid` is empty. */
+/** The only signature of an envelope; `keyid` is empty. */
 export type EnvelopeSignature = components["schemas"]["EnvelopeSignature"];
 
-/** A miner that was excluded, and how many jobs were taken from it. */
+/** An excluded miner, and the number of its jobs that were queued again. */
 export type Exclusion = components["schemas"]["Exclusion"];
 
-/** A key of a dashboard's own, with its secret. */
+/** A new key for the dashboard, with its secret. */
 export type GivenKey = components["schemas"]["GivenKey"];
 
-/** What a machine needs to offer a service. Sizes are bytes; `gpu` says whether one is needed, used if there, or never used. */
+/** What a machine needs to offer a service. Sizes are in bytes; `gpu` is whether a GPU is needed, used if present, or never used. */
 export type Hardware = components["schemas"]["Hardware"];
 
-/** Whether the coordinator works. `logKey` is what receipts are verified with. */
+/** The health of the coordinator. `logKey` is the key that verifies receipts. */
 export type Health = components["schemas"]["Health"];
 
-/** A part of the last hour, and what it was spent with: `working`, or why there was no work. */
+/** A share of the last hour, and its reason: `working`, or why the miner was idle. */
 export type IdleShare = components["schemas"]["IdleShare"];
 
-/** A miner that may take part again. */
+/** A miner that may register again. */
 export type Inclusion = components["schemas"]["Inclusion"];
 
 /** A JSON Schema, draft 2020-12. */
@@ -678,176 +680,177 @@ export type InputSchema = components["schemas"]["InputSchema"];
 /** A cancelled job. */
 export type JobCancelled = components["schemas"]["JobCancelled"];
 
-/** A new job. With `Prefer: wait=N` it may have ended already, with `results` or an `error`. */
+/** A new job. With `Prefer: wait=N` it may already have ended, and then has `results` or an `error`. */
 export type JobCreated = components["schemas"]["JobCreated"];
 
 /** Why a job failed. */
 export type JobError = components["schemas"]["JobError"];
 
-/** Jobs, newest first, and how many there are in all. */
+/** Jobs, newest first, and their total number. */
 export type JobPage = components["schemas"]["JobPage"];
 
-/** The results of a completed job, in the shape that its service defines. */
+/** The results of a completed job. Their form is defined by the job's service. */
 export type JobResults = components["schemas"]["JobResults"];
 
 /** The state of a job. The last three are final. */
 export type JobState = components["schemas"]["JobState"];
 
-/** A job; what does not apply is left out. */
+/** A job. Fields that do not apply are omitted. */
 export type JobStatus = components["schemas"]["JobStatus"];
 
 export type JsonValue = components["schemas"]["JsonValue"];
 
-/** A key without its secret; what does not apply is left out. */
+/** A key without its secret. Fields that do not apply are omitted. */
 export type Key = components["schemas"]["Key"];
 
-/** All keys, revoked ones too. */
+/** All keys, including revoked ones. */
 export type KeyList = components["schemas"]["KeyList"];
 
-/** What the login link gives: keys by their roles. */
+/** The keys that a login link yields, one for each role. */
 export type LoggedIn = components["schemas"]["LoggedIn"];
 
-/** A link just made, good once. */
+/** A new login link, which can be used once. */
 export type LoginLink = components["schemas"]["LoginLink"];
 
-/** A model on its way to the disk, in bytes; `total` is null while unknown. */
+/** The download of a model, in bytes; `total` is null while unknown. */
 export type MachineDownload = components["schemas"]["MachineDownload"];
 
 /**
- * A card. Memory in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null where unknown.
+ * A GPU. Memory is in bytes, utilization in percent, temperature in degrees Celsius, power in watts; null if unknown.
  *
- * `paused` is the reason for which it takes no work.
+ * `paused` is the reason for which it accepts no jobs.
  */
 export type MachineGpu = components["schemas"]["MachineGpu"];
 
 /** A job that runs on the miner. */
 export type MachineJob = components["schemas"]["MachineJob"];
 
-/** A service that the miner offers: models on its disk, those loaded now, those that it does not take now. */
+/** A service that the miner offers, with the models on its disk, those that are loaded, and those that are unavailable. */
 export type MachineService = components["schemas"]["MachineService"];
 
-/** The whole market. `averageCompletionTime` is seconds from a miner getting a job to its result. */
+/** Statistics of the whole market. `averageCompletionTime` is the seconds from a job's assignment to its result. */
 export type MarketStats = components["schemas"]["MarketStats"];
 
 /**
- * A machine. Sizes are bytes; `paused` is its reason for taking no work; `unavailable` says why services are not offered.
+ * A machine. Sizes are in bytes; `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered.
  *
- * `sandbox` is what isolates programs that read clients' files: bubblewrap, landlock or none; null where none works or the
- * agent is too old to say. `idle` is where its last hour went, as shares that sum to 1; empty where the agent is too old to say.
+ * `sandbox` isolates programs that read clients' files: bubblewrap, landlock or none; null if none works or the agent is too old to
+ * report it. `idle` are shares of the last hour that sum to 1; empty if the agent is too old to report them.
  */
 export type MinerDetails = components["schemas"]["MinerDetails"];
 
-/** Miners, the newest first, and how many there are. */
+/** Miners, newest first, and their total number. */
 export type MinerPage = components["schemas"]["MinerPage"];
 
 /**
- * What a miner has done. `totalJobs` are its results and the runs that failed by its fault (docs/explanation/reputation.md).
+ * A miner's record. `totalJobs` counts its results and the runs that failed through its own fault (docs/explanation/reputation.md).
  *
- * `clientFailures` are the runs that failed by their clients' fault, as the miner said.
+ * `clientFailures` counts the runs that, according to the miner, failed through their clients' fault.
  */
 export type MinerStats = components["schemas"]["MinerStats"];
 
-/** A miner. `paused` is its reason for taking no work; `unavailable` says why services are not offered. */
+/** A miner. `paused` is the reason for accepting no jobs; `unavailable` has the reasons by service not offered. */
 export type MinerSummary = components["schemas"]["MinerSummary"];
 
-/** What a model takes, in bytes: VRAM at full speed and at least, and memory where there is no GPU. */
+/** What a model needs, in bytes: VRAM for full speed and at least, and memory on a machine without a GPU. */
 export type ModelNeeds = components["schemas"]["ModelNeeds"];
 
-/** An account just made. */
+/** A new account. */
 export type NewAccount = components["schemas"]["NewAccount"];
 
-/** A key just made, with its secret. */
+/** A new key, with its secret. */
 export type NewKey = components["schemas"]["NewKey"];
 
 /**
  * A miner's price for each metered unit of jobs of a type or name.
  *
- * A `standing` offer follows from the miner's configured prices and has neither `maxJobs` nor an end.
+ * A `standing` offer follows from the miner's configured prices and has neither `maxJobs` nor an expiry.
  */
 export type Offer = components["schemas"]["Offer"];
 
-/** The payment of a job that was given to an offer: pending until the job ends. `price` is what a unit will cost. */
+/** The payment of a job that was given to an offer, pending until the job ends. `price` is the price of a unit. */
 export type OfferAccepted = components["schemas"]["OfferAccepted"];
 
-/** An offer that takes no new jobs any more. */
+/** An offer that accepts no more jobs. */
 export type OfferEnded = components["schemas"]["OfferEnded"];
 
-/** Offers. `next` is what to send as `before` to go on in your own ones, where there are more. */
+/** Offers. If there are more of your own, `next` is the value of `before` for the next page. */
 export type OfferPage = components["schemas"]["OfferPage"];
 
-/** What the offer's machine has at least: memory of its largest GPU, and CPU. */
+/** The minimum that the offer's machine has: memory of its largest GPU, and CPU. */
 export type OfferRequirements = components["schemas"]["OfferRequirements"];
 
-/** How many jobs are in each state, all miners, and what the database has written. */
+/** The number of jobs in each state, all miners, and the database's writes. */
 export type Overview = components["schemas"]["Overview"];
 
-/** The caller's session, and the token that its changing requests send as `X-CSRF-Token`. */
+/** The caller's session, and the token that its requests must send as `X-CSRF-Token` to change something. */
 export type OwnBrowserSession = components["schemas"]["OwnBrowserSession"];
 
-/** The valid keys of the caller's account, oldest first, and how many it may have. */
+/** The valid keys of the caller's account, oldest first, and their maximum number. */
 export type OwnKeyList = components["schemas"]["OwnKeyList"];
 
-/** What miners ask for a unit: the lowest price, and the median. */
+/** The lowest and the median price that miners ask for a unit. */
 export type Price = components["schemas"]["Price"];
 
-/** A command that the miner is sent until it has executed. */
+/** A command that is sent to the miner until it has executed it. */
 export type QueuedCommand = components["schemas"]["QueuedCommand"];
 
 /** The miner's signed statement with the coordinator's attestations. */
 export type Receipt = components["schemas"]["Receipt"];
 
-/** What a verification found; `failures` names each part that does not hold. */
+/** The result of a verification; `failures` names each part that is not valid. */
 export type ReceiptVerification = components["schemas"]["ReceiptVerification"];
 
-/** What a key is for. */
+/** The role of a key. */
 export type Role = components["schemas"]["Role"];
 
 /**
- * A service in full. `models` are the names that a request may use, `adapters` those that it may use beside.
+ * A service in full. `models` and `adapters` are the names that a request may use.
  *
- * `ready` are those of them that a miner who is online has, a few seconds old. With another one a job waits until it is fetched.
+ * `ready` are those that a miner which is online has on disk; it is at most a few seconds old. A job with another model waits until a
+ * miner has fetched it.
  */
 export type ServiceDetails = components["schemas"]["ServiceDetails"];
 
-/** Services and how many they are. */
+/** Services, and their number. */
 export type ServiceList = components["schemas"]["ServiceList"];
 
-/** What a service needs, and each model of the catalogue beside it. */
+/** What a service needs, and what each of its models in the catalogue needs. */
 export type ServiceNeeds = components["schemas"]["ServiceNeeds"];
 
-/** How fast the miner was in a benchmark of its own. */
+/** The miner's score in its own benchmark. */
 export type ServiceScore = components["schemas"]["ServiceScore"];
 
-/** A service. `unit` is what it is metered in, `cpuUnit` where there is no GPU; `determinism` how two results compare. */
+/** A service. It is metered in `unit`, or in `cpuUnit` on machines without a GPU; `determinism` states how two results compare. */
 export type ServiceSummary = components["schemas"]["ServiceSummary"];
 
-/** The miner's signature and key, base64. */
+/** The miner's signature and public key, in base64. */
 export type Signature = components["schemas"]["Signature"];
 
-/** What miners have measured of themselves: the best value, and the median. */
+/** The best and the median score of the miners' own benchmarks. */
 export type Speed = components["schemas"]["Speed"];
 
-/** A credit, or the payment of a job: `held` at its submission, then `amount` paid (`fee` included) and the rest `refunded`. */
+/** A credit or the payment of a job. A payment is `held` on submission; then `amount` (including `fee`) is paid and the rest is `refunded`. */
 export type Transaction = components["schemas"]["Transaction"];
 
-/** Transactions, newest first. `next` is what to send as `before` to go on, where there are more. */
+/** Transactions, newest first. If there are more, `next` is the value of `before` for the next page. */
 export type TransactionPage = components["schemas"]["TransactionPage"];
 
-/** Typical seconds of a run with a model; `model` is null where the service has none. */
+/** Typical seconds of a run with a model; `model` is null for a service without models. */
 export type TypicalDuration = components["schemas"]["TypicalDuration"];
 
-/** `errors` are what such a request would be refused for, `warnings` what its client should know before. */
+/** `errors` are the reasons for which the request would be refused; `warnings` do not prevent it. */
 export type Validation = components["schemas"]["Validation"];
 
-/** A validation error or a warning. `field` is a dotted path into `request_data`, or `serviceId`. */
+/** An error or a warning about a field. `field` is a dotted path in `request_data`, or `serviceId`. */
 export type ValidationProblem = components["schemas"]["ValidationProblem"];
 
-/** A command that the miner has not executed yet; null where something does not apply. */
+/** A command that the miner has not executed yet. Fields that do not apply are null. */
 export type WaitingCommand = components["schemas"]["WaitingCommand"];
 
 /**
- * Decimal strings. `balance` can be spent (a miner's: was earned), `held` waits in escrow for unfinished jobs.
+ * Amounts as decimal strings. `balance` can be spent (a miner's was earned); `held` is in escrow for unfinished jobs.
  *
- * Administrators see the operator's fees as balance, and under `issued` all that was ever credited.
+ * For administrators, `balance` is the operator's fees and `issued` is the sum of all credits.
  */
 export type Wallet = components["schemas"]["Wallet"];
