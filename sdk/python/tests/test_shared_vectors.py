@@ -171,3 +171,12 @@ def test_bundle_changed_in_any_of_many_bytes_is_refused_for_the_known_reason(rec
             continue
         outcome = verify_bundle(parse_json(changed), receipts["log_key"])
         assert [check.name for check in outcome.checks if not check.ok] == names, position
+
+
+@pytest.mark.parametrize("service", ["video_transcoding", "ai_inference", "blender_rendering"])
+def test_receipt_of_version_0_1_0_is_valid(service: str) -> None:
+    vectors = read("receipts_0_1_0")
+    outcome = verify_bundle(vectors["bundles"][service], vectors["log_key"])
+    assert (outcome.valid, outcome.failures) == (True, ())
+    payload = b64decode(vectors["bundles"][service]["receipt"]["envelope"]["payload"])
+    assert parse_statement(payload).service == service
