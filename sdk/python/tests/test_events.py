@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 import aitbc
 from aitbc import Job, JobEvent, errors
-from aitbc._http.events import EventReader
+from aitbc._http.sse import EventReader
 
 from .conftest import Calls
 from .stand_in import CUT, HOLD, error
@@ -128,7 +128,7 @@ def test_leaving_the_loop_closes_the_connection(calls, coordinator) -> None:
 )
 def test_following_ends_when_the_time_is_over(calls, coordinator, pieces: list[bytes]) -> None:
     coordinator.streams.extend(pieces for _ in range(50))
-    with pytest.raises(TimeoutError, match="job_1 has not ended in the time"):
+    with pytest.raises(TimeoutError, match="job_1 did not end within"):
         calls.items(lambda client: client.jobs.events("job_1", timeout=0.2))
 
 
@@ -164,7 +164,7 @@ def test_foreign_events_are_an_error(calls, coordinator, pieces: list[bytes]) ->
 
 def test_a_page_is_no_stream(calls, coordinator) -> None:
     coordinator.faults.append(Response("<html>", media_type="text/html"))
-    with pytest.raises(aitbc.TransportError, match="no stream of events"):
+    with pytest.raises(aitbc.TransportError, match="not an event stream"):
         calls.items(lambda client: client.jobs.events("job_1"))
 
 
