@@ -1,8 +1,8 @@
 """Verifies a whole log: that it continues what was seen of it before, and that its leaves are the ones it signs for.
 
 A log can cheat in three ways. It can change a leaf: then the leaf no longer has the hash that the tiles show. It can show
-different leaves to different people (fork): then a remembered checkpoint is no beginning of the newest one. It can take leaves
-back (truncate): then the newest checkpoint is smaller than a remembered one. Each of these is found here and named.
+different leaves to different people (fork): then a known checkpoint is no beginning of the newest one. It can take leaves
+back (truncate): then the newest checkpoint is smaller than a known one. Each of these is found here and named.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ def verify_log(
     source: LogSource,
     policy: Policy,
     *,
-    remembered: Mapping[str, Checkpoint] | None = None,
+    known: Mapping[str, Checkpoint] | None = None,
     first: int = 0,
 ) -> LogReport:
     """Verify the log in `source` from leaf `first` on against the policy.
 
-    `remembered` are checkpoints seen before, each with a name to call it by. What is wrong is reported. Raises `OSError` and
+    `known` are checkpoints seen before, each with a name to call it by. What is wrong is reported. Raises `OSError` and
     `TransportError` when the log cannot be read at all.
     """
     report, outcome = Report(), LogReport()
@@ -86,7 +86,7 @@ def verify_log(
     if report.attempt("tree", lambda: _require_tree(source, checkpoint)) is not None:
         report.expect("tree", True, "the tiles have the root of the checkpoint", "")
         _Leaves(source, checkpoint.size, report, outcome).verify(first)
-    for name, old in (remembered or {}).items():
+    for name, old in (known or {}).items():
         _compare(report, source, checkpoint, name, old)
     return outcome
 

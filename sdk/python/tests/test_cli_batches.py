@@ -11,7 +11,7 @@ from collections import deque
 
 import pytest
 
-from aitbc.cli._notebook import Note, Notebook, write_file
+from aitbc.cli._journal import Entry, Journal, write_file
 
 from .conftest import INTERRUPTIBLE
 from .stand_in import error
@@ -259,7 +259,7 @@ def test_an_attempt_that_was_refused_is_not_stuck(quick, talks, coordinator, tmp
     """The file that was uploaded is gone by now: it is uploaded again, under a new key."""
     quick("transcribe", "talks/0.wav", "--txt")
     (note,) = (tmp_path / "state" / "aitbc" / "work").iterdir()
-    note.write_text(json.dumps({**json.loads(note.read_text()), "job_id": None, "places": {}}))
+    note.write_text(json.dumps({**json.loads(note.read_text()), "job_id": None, "targets": {}}))
     coordinator.faults.append(error(422, "VALIDATION_ERROR", "An input file is missing."))
     outcome = quick("transcribe", "talks/0.wav", "--txt")
     assert outcome.returncode == 0, outcome.stderr
@@ -372,14 +372,14 @@ def test_run_sends_the_model_and_each_input(quick, place, coordinator) -> None:
 
 def test_notes_survive_what_they_cannot_read(tmp_path) -> None:
     """A note that is broken, or of another version, is none; one is never half written, and for the user alone."""
-    notebook = Notebook(tmp_path)
-    notebook.keep("a", Note(2, {"x": 1}, "job_1"))
-    assert notebook.note("a") == Note(2, {"x": 1}, "job_1")
+    journal = Journal(tmp_path)
+    journal.save("a", Entry(2, {"x": 1}, "job_1"))
+    assert journal.entry("a") == Entry(2, {"x": 1}, "job_1")
     path = tmp_path / "work" / "a"
     assert path.stat().st_mode & 0o777 == 0o600
     for content in ("", "[]", '{"unknown": 1}'):
         path.write_text(content)
-        assert notebook.note("a") is None
+        assert journal.entry("a") is None
     with pytest.raises(TypeError):
         write_file(path, "text")
     assert [path.name for path in path.parent.iterdir()] == ["a"]
