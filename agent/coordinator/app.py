@@ -34,7 +34,7 @@ from agent.coordinator.http.dashboard import BUILT, Dashboard, to_dashboard
 from agent.coordinator.http.hosts import Hosts
 from agent.coordinator.http.middleware import Failures, RequestIds, Tus
 from agent.coordinator.http.rate_limits import RateLimits
-from agent.coordinator.measures import MEASURES
+from agent.coordinator.metrics import METRICS
 from agent.coordinator.openapi.document import allowed, document, guard_of, routes
 from agent.coordinator.operations import health, streams
 from agent.coordinator.operations.accounts import browser_sessions
@@ -61,7 +61,7 @@ from agent.core.errors import (
     ValidationFailed,
     error_body,
 )
-from agent.measures import Meter
+from agent.metrics import Meter
 from agent.protocol.validation_errors import field_errors
 from agent.settings import Settings
 from runners.registry import installed
@@ -85,7 +85,7 @@ def build_context(settings: Settings) -> Context:
     directory = settings.data_dir / "coordinator"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     limits = settings.database
-    meter = Meter(MEASURES)
+    meter = Meter(METRICS)
     database = Database(
         sqlite_path(limits.url, settings.data_dir),
         readers=limits.readers,
@@ -136,7 +136,7 @@ def build_context(settings: Settings) -> Context:
         settings=settings.coordinator,
         database=database,
         hub=hub,
-        feed=Feed(database, hub, Recent(stream.kept, stream.kept_size)),
+        feed=Feed(database, hub, Recent(stream.history, stream.history_size)),
         webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
         dispatcher=dispatcher,
         artifacts=artifacts,
@@ -253,7 +253,7 @@ async def _upkeep(context: Context) -> None:
             await marketplace.tidy(context)
             await events.forget_old(context)
             await streams.keep_numbers(context)
-            context.dispatcher.room_made()  # jobs that waited for their time to be tried again
+            context.dispatcher.capacity_freed()  # jobs that waited for their time to be tried again
         except Exception:  # one bad round must not end the upkeep for good
             log.exception("upkeep_failed")
 

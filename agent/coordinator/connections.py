@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import structlog
 
-from agent.coordinator.measures import CONNECTIONS_CLOSED
-from agent.measures import Meter
+from agent.coordinator.metrics import CONNECTIONS_CLOSED
+from agent.metrics import Meter
 from agent.settings import ConnectionSettings
 
 MAX_DESCRIPTORS: Final = 65_536

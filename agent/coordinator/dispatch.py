@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from agent.coordinator import lifecycle
-from agent.coordinator.measures import CLAIMED, PICKUP_SECONDS
+from agent.coordinator.metrics import CLAIMED, PICKUP_SECONDS
 from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import habits as habit_store
 from agent.coordinator.store import jobs as job_store
@@ -28,9 +28,9 @@ from agent.coordinator.store.sqlite.database import Connection, Database
 from agent.core.errors import ApiError, StaleSession
 from agent.core.jobs import Claim, Job, Release
 from agent.core.market.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
-from agent.core.matching import Batch, Candidate, Room, ServiceOffer, match
+from agent.core.matching import Batch, Candidate, FreeCapacity, ServiceOffer, match
 from agent.core.values.quantities import format_money, format_time, from_units, parse_money, to_units
-from agent.measures import Meter
+from agent.metrics import Meter
 from agent.protocol.messages import MAX_LEASES
 
 log = structlog.get_logger()
@@ -65,7 +65,7 @@ class Port:
     """One connection of a miner that can take leases.
 
     `deliver` sends a lease and returns whether it could; `cancelled` tells the miner that a lease is void; `heartbeat` that
-    orders wait for it; `close` ends the connection, with the reason that its session is not valid any more.
+    commands wait for it; `close` ends the connection, with the reason that its session is not valid any more.
     """
 
     def __init__(
@@ -86,23 +86,25 @@ class Port:
         self.heartbeat = heartbeat
         self.close = close
         self.capabilities = capabilities
-        self.room = Room(0, {}, {})
+        self.free = FreeCapacity(0, {}, {})
         self._sent = 0
         self._on_the_way: deque[tuple[int, Batch]] = deque()
 
-    def set_room(self, slots: int, seats: Mapping[Batch, int], received: int) -> None:
-        """What room there was when `received` leases of this port had arrived; those on their way take theirs of it."""
+    def set_free(self, slots: int, batch_capacity: Mapping[Batch, int], received: int) -> None:
+        """Set the free capacity as of the moment when `received` leases had arrived, less the leases still on their way."""
         while self._on_the_way and self._on_the_way[0][0] <= received:
             self._on_the_way.popleft()
         offers = self.capabilities["services"].items()
-        self.room = Room(slots, seats, {service: offer["concurrency"] for service, offer in offers})
+        self.free = FreeCapacity(
+            slots, batch_capacity, {service: offer["concurrency"] for service, offer in offers}
+        )
         for _, (service, model) in self._on_the_way:
-            self.room.take(service, model)
+            self.free.reserve(service, model)
 
     def give(self, lease: LeaseMessage) -> bool:
-        """Deliver a lease into the port's room. False if there is none any more, or the connection takes no more."""
+        """Deliver a lease. Return False if the port has no free capacity left or the connection accepts no more."""
         batch = (lease["service"], lease["spec"]["model"])
-        if not self.room.take(*batch) or not self.deliver(lease):
+        if not self.free.reserve(*batch) or not self.deliver(lease):
             return False
         self._sent += 1
         self._on_the_way.append((self._sent, batch))
@@ -110,8 +112,10 @@ class Port:
 
     def candidate(self) -> Candidate:
         """What the matching needs to know."""
-        room = self.room
-        return candidate_of(self.miner_id, self.session, room.slots, self.capabilities, dict(room.seats))
+        free = self.free
+        return candidate_of(
+            self.miner_id, self.session, free.slots, self.capabilities, dict(free.batch_capacity)
+        )
 
 
 def candidate_of(
@@ -119,7 +123,7 @@ def candidate_of(
     session: int,
     slots: int,
     capabilities: Mapping[str, Any],
-    seats: Mapping[Batch, int] | None = None,
+    batch_capacity: Mapping[Batch, int] | None = None,
 ) -> Candidate:
     """A miner as the matching sees it, from its capabilities on the wire."""
     services = {
@@ -128,7 +132,7 @@ def candidate_of(
             models=frozenset(offer["models"]),
             loaded=frozenset(offer["loaded"]),
             downloadable=offer["downloadable"],
-            withheld=frozenset(offer["withheld"]),
+            unavailable_models=frozenset(offer["unavailable_models"]),
             concurrency=offer["concurrency"],
         )
         for service, offer in capabilities["services"].items()
@@ -142,7 +146,7 @@ def candidate_of(
         memory=capabilities["memory"],
         gpus=len(capabilities["gpus"]),
         capacity=capabilities["slots"] * max((offer.concurrency for offer in services.values()), default=1),
-        seats=seats or {},
+        batch_capacity=batch_capacity or {},
     )
 
 
@@ -171,7 +175,7 @@ class Dispatcher:
         self._unheard: dict[str, list[tuple[str, int]]] = {}
         self._expected: set[str] = set()
         self._running = False
-        self._room_changed = False
+        self._capacity_changed = False
 
     @property
     def alive(self) -> bool:
@@ -197,8 +201,8 @@ class Dispatcher:
         if port.miner_id in self._expected:
             self._expected.discard(port.miner_id)
             port.heartbeat()
-        if port.room:
-            self.room_made()
+        if port.free:
+            self.capacity_freed()
 
     def detach(self, port: Port) -> None:
         """Remove a port. The one whose place it had taken serves again if it is still connected."""
@@ -209,7 +213,7 @@ class Dispatcher:
             del self._ports[port.miner_id]
             if covered:
                 self._ports[port.miner_id] = covered.pop()
-                self.room_made()
+                self.capacity_freed()
         if not covered:
             self._covered.pop(port.miner_id, None)
 
@@ -229,9 +233,9 @@ class Dispatcher:
         self._pending = True
         self._wake.set()
 
-    def room_made(self) -> None:
+    def capacity_freed(self) -> None:
         """A port has room for more."""
-        self._room_changed = True
+        self._capacity_changed = True
         if self._pending:
             self._wake.set()
 
@@ -246,7 +250,7 @@ class Dispatcher:
         del unheard[:-UNHEARD_LIMIT]
 
     def ask_for_heartbeat(self, miner_id: str) -> None:
-        """Have a miner send a heartbeat at once, whose answer has its orders: now, or when it connects the next time."""
+        """Have a miner send a heartbeat at once, whose answer has its commands: now, or when it connects the next time."""
         port = self._ports.get(miner_id)
         if port is not None:
             port.heartbeat()
@@ -271,17 +275,17 @@ class Dispatcher:
             self._running = False
 
     async def _round(self) -> None:
-        ports = {port.miner_id: port for port in self._ports.values() if port.room}
+        ports = {port.miner_id: port for port in self._ports.values() if port.free}
         if not ports:
             return
         candidates = [port.candidate() for port in ports.values()]
         # Cleared before the claim, so that a job which arrives meanwhile starts another round.
-        self._pending = self._room_changed = False
+        self._pending = self._capacity_changed = False
         assignments, left = await self._database.write(
             claim, candidates, self._clock(), self._lease_seconds, self._tolerated
         )
         self._pending = self._pending or left
-        if self._pending and self._room_changed:  # room that came while the claim was under way
+        if self._pending and self._capacity_changed:  # room that came while the claim was under way
             self._wake.set()
         if not assignments:
             return
@@ -289,7 +293,7 @@ class Dispatcher:
         if lost:
             await self._database.write(release_undelivered, lost, self._clock())
             self._pending = True
-        if self._pending and any(port.room for port in self._ports.values()):
+        if self._pending and any(port.free for port in self._ports.values()):
             self._wake.set()
 
     def _deliver(self, ports: Mapping[str, Port], assignment: Assignment) -> bool:

@@ -273,7 +273,8 @@ class WebhookSender:
         if now - self._pruned_at < PRUNE_SECONDS:
             return
         while (
-            await self._database.write(store.prune, now - self._settings.kept_seconds) == store.PRUNED_AT_ONCE
+            await self._database.write(store.prune, now - self._settings.retention_seconds)
+            == store.PRUNED_AT_ONCE
         ):
             pass
         self._pruned_at = now

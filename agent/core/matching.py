@@ -24,7 +24,7 @@ Batch = tuple[str, str | None]
 class ServiceOffer:
     """What a miner says of one of its services.
 
-    `downloadable`: models that are not on disk can be fetched; `withheld`: models that it does not take now;
+    `downloadable`: models that are not on disk can be fetched; `unavailable_models`: models that it does not take now;
     `concurrency`: how many jobs of one model a slot computes together.
     """
 
@@ -32,7 +32,7 @@ class ServiceOffer:
     models: frozenset[str] = frozenset()
     loaded: frozenset[str] = frozenset()
     downloadable: bool = False
-    withheld: frozenset[str] = frozenset()
+    unavailable_models: frozenset[str] = frozenset()
     concurrency: int = 1
 
 
@@ -40,8 +40,8 @@ class ServiceOffer:
 class Candidate:
     """A miner that waits for work. Memory is bytes, `gpus` a count.
 
-    It has `slots` free slots, and free `seats` in batches that run already. `limit` is how many jobs it gets in this round
-    at most, whatever room it has; `capacity` is how many it says that it can run at the same time.
+    It has `slots` free slots, and free `batch_capacity` in batches that run already. `limit` is how many jobs it gets in this round
+    at most, whatever its free capacity; `capacity` is how many it says that it can run at the same time.
     """
 
     miner_id: str
@@ -52,7 +52,7 @@ class Candidate:
     memory: int = 0
     gpus: int = 0
     capacity: int = 256
-    seats: Mapping[Batch, int] = field(default_factory=dict)
+    batch_capacity: Mapping[Batch, int] = field(default_factory=dict)
     limit: int | None = None
 
 
@@ -78,67 +78,69 @@ class Waiting:
     avoid_until: float = 0.0
 
 
-class Room:
-    """Where a miner's next jobs go: into free seats of batches that run already, else into free slots.
+class FreeCapacity:
+    """What a miner can still run: jobs that join running batches, and jobs that open a free slot.
 
-    A slot that is taken opens further seats for jobs of the same service and model, as many as the service computes
-    together besides the first. `concurrency` is that number of jobs by service, 1 where it is missing.
+    A job that opens a slot adds batch capacity for its service and model: the number of jobs that the service runs
+    together, less one. `concurrency` is that number by service, 1 where it is missing.
     """
 
-    def __init__(self, slots: int, seats: Mapping[Batch, int], concurrency: Mapping[str, int]) -> None:
+    def __init__(
+        self, slots: int, batch_capacity: Mapping[Batch, int], concurrency: Mapping[str, int]
+    ) -> None:
         self.slots = slots
-        self.seats = Counter({batch: count for batch, count in seats.items() if count > 0})
+        self.batch_capacity = Counter({batch: count for batch, count in batch_capacity.items() if count > 0})
         self._concurrency = concurrency
 
     def __bool__(self) -> bool:
-        """Whether some job might be taken."""
-        return self.slots > 0 or bool(self.seats)
+        """Whether there is any free capacity."""
+        return self.slots > 0 or bool(self.batch_capacity)
 
     def joins(self, service: str, model: str | None) -> bool:
-        """Whether a batch of this service and model has a free seat."""
-        return self.seats[service, model] > 0
+        """Whether a batch of this service and model has free capacity."""
+        return self.batch_capacity[service, model] > 0
 
-    def has_place(self, service: str, model: str | None) -> bool:
-        """Whether `take` would succeed."""
+    def accepts(self, service: str, model: str | None) -> bool:
+        """Whether `reserve` would succeed."""
         return self.slots > 0 or self.joins(service, model)
 
-    def take(self, service: str, model: str | None) -> bool:
-        """Take a place for one job. False, changing nothing, if there is none."""
+    def reserve(self, service: str, model: str | None) -> bool:
+        """Reserve capacity for one job. Return False, changing nothing, if there is none."""
         batch = (service, model)
         if self.joins(service, model):
-            self.seats[batch] -= 1
+            self.batch_capacity[batch] -= 1
         elif self.slots > 0:
             self.slots -= 1
-            self.seats[batch] += self._concurrency.get(service, 1) - 1
+            self.batch_capacity[batch] += self._concurrency.get(service, 1) - 1
         else:
             return False
-        if not self.seats[batch]:
-            del self.seats[batch]
+        if not self.batch_capacity[batch]:
+            del self.batch_capacity[batch]
         return True
 
 
 class _Place:
-    """A candidate with what is left of its room in this round."""
+    """A candidate with the capacity it has left in this round."""
 
     def __init__(self, candidate: Candidate) -> None:
         concurrency = {service: offer.concurrency for service, offer in candidate.services.items()}
         self.candidate = candidate
-        self.room = Room(candidate.slots, candidate.seats, concurrency)
+        self.free = FreeCapacity(candidate.slots, candidate.batch_capacity, concurrency)
         self.given = 0
 
     @property
     def open(self) -> bool:
         """Whether some job might be given to it."""
         limit = self.candidate.limit
-        return bool(self.room) and (limit is None or self.given < limit)
+        return bool(self.free) and (limit is None or self.given < limit)
 
     def suits(self, job: Waiting, now: float) -> bool:
         """Whether the job could be given to it."""
-        return self.room.has_place(job.service, job.model) and fits(job, self.candidate, now)
+        return self.free.accepts(job.service, job.model) and fits(job, self.candidate, now)
 
     def give(self, job: Waiting) -> None:
         """Give it the job."""
-        self.room.take(job.service, job.model)
+        self.free.reserve(job.service, job.model)
         self.given += 1
 
 
@@ -207,9 +209,9 @@ def _preference(job: Waiting, place: _Place) -> tuple[bool, bool, Decimal, bool,
         candidate.miner_id == job.avoid_miner_id,
         model is not None and model not in offer.models and model not in offer.loaded,
         offer.unit_price,
-        not place.room.joins(job.service, model),
+        not place.free.joins(job.service, model),
         model is not None and model not in offer.loaded,
-        -place.room.slots,
+        -place.free.slots,
         candidate.miner_id,
     )
 
@@ -227,7 +229,7 @@ def fits(job: Waiting, candidate: Candidate, now: float) -> bool:
     if job.avoid_miner_id == candidate.miner_id and now < job.avoid_until:
         return False
     if job.model is not None and (
-        job.model in offer.withheld or (job.model not in offer.models and not offer.downloadable)
+        job.model in offer.unavailable_models or (job.model not in offer.models and not offer.downloadable)
     ):
         return False
     return job.cpu <= candidate.cpu_cores and job.memory <= candidate.memory and job.gpus <= candidate.gpus

@@ -203,7 +203,7 @@ class Bench:
         """One score. Raises `RunnerError` or `TimeoutError` if not even one run at a time succeeds."""
         # An executor that knows only this device can place the runs nowhere else.
         executor = LocalExecutor(
-            Devices((device,), slots=1, seats={subject.service: subject.offer.concurrency}),
+            Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
             tools(self._settings),
             self._settings.miner,
             self._directory,

@@ -15,10 +15,11 @@ import structlog
 
 from agent.configuration import load_catalogue
 from agent.core.liveness import Liveness
-from agent.measures import Meter
+from agent.metrics import Meter
+from agent.miner.commands import Commands
 from agent.miner.control import ControlServer
 from agent.miner.data_dir import DataDirectory
-from agent.miner.executor.availability import Withheld
+from agent.miner.executor.availability import UnavailableModels
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.local import HOST_COMMAND, LocalExecutor
@@ -29,12 +30,11 @@ from agent.miner.link.heartbeat import Heartbeat
 from agent.miner.link.registration import Registration
 from agent.miner.machine.capabilities import Capabilities, Machine, tools
 from agent.miner.machine.gpus import Gpus
-from agent.miner.measures import MEASURES
+from agent.miner.metrics import METRICS
 from agent.miner.models.downloads import Downloads, limits
 from agent.miner.models.locks import ModelDirectory
 from agent.miner.models.provider import ModelProvider
 from agent.miner.models.store import ModelStore
-from agent.miner.orders import Orders
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.run import Workplace
@@ -93,7 +93,7 @@ class Daemon:
         self._session: int | None = None
         self._parts = AsyncExitStack()
         self._background = Background()
-        self._meter = Meter(MEASURES)
+        self._meter = Meter(METRICS)
         self._metrics: MetricsServer | None = None
         self._capabilities: Capabilities
         self._executor: LocalExecutor
@@ -107,7 +107,7 @@ class Daemon:
         self._heartbeat: Heartbeat
         self._gpus: Gpus
         self._models: ModelStore
-        self._withheld: Withheld
+        self._unavailable: UnavailableModels
         self._models_changed = asyncio.Event()
         self._provider: ModelProvider
 
@@ -131,7 +131,7 @@ class Daemon:
             asyncio.create_task(self._outbox.run(), name="miner-outbox"),
             asyncio.create_task(self._heartbeat.run(), name="miner-heartbeat"),
             asyncio.create_task(self._heartbeat.watch_gpus(), name="miner-gpus"),
-            asyncio.create_task(self._withheld.run(), name="miner-models"),
+            asyncio.create_task(self._unavailable.run(), name="miner-models"),
             asyncio.create_task(self._provider.run(), name="miner-models"),
             asyncio.create_task(
                 supervise(self._liveness, self._outbox, self._executor), name="miner-supervision"
@@ -230,10 +230,10 @@ class Daemon:
         )
         await self._pauses.measure()
         self._executor.pause(self._pauses.now.devices)
-        self._withheld = Withheld(
+        self._unavailable = UnavailableModels(
             models, self._executor, self._capabilities.services, self._on_recheck, self._models_changed
         )
-        await self._withheld.look()
+        await self._unavailable.look()
         self._workload = self._build_workload(identity, models, data_directory.jobs)
         self._parts.push_async_callback(self._workload.close)
         self._report = self._build_report()
@@ -274,11 +274,11 @@ class Daemon:
             provider=self._provider,
             pauses=self._pauses,
             workload=self._workload,
-            orders=Orders(self._pauses, self._provider, self._on_recheck),
+            commands=Commands(self._pauses, self._provider, self._on_recheck),
             doing=Activity(self._workload.moment),
             earnings=Earnings(self._link, lambda: (self.api_key, self.miner_id)),
             offers=self._capabilities,
-            withheld=lambda: self._withheld.now,
+            unavailable_models=lambda: self._unavailable.now,
         )
 
     def _start_executor(self, gpus: Gpus) -> LocalExecutor:
@@ -290,7 +290,7 @@ class Daemon:
             reserve=int(self._settings.miner.vram_reserve),
             footprints=Footprints(self._directory / "footprints.json", definitions, self._models.catalogue),
             measure=gpus.refresh,
-            seats={service: offer.concurrency for service, offer in services.items()},
+            capacity={service: offer.concurrency for service, offer in services.items()},
             processor=self._capabilities.processor,
             unaccelerated=frozenset(
                 service
@@ -439,7 +439,7 @@ class Daemon:
             else:
                 self._pauses.pause()
         except OSError as error:
-            _log.error("pause_not_kept", error=str(error))
+            _log.error("pause_not_saved", error=str(error))
 
     def _pause_by_control(self, request: Mapping[str, Any]) -> dict[str, Any]:
         gpu = request.get("gpu")
@@ -460,4 +460,4 @@ class Daemon:
         )
         seconds = _HURRIED_FLUSH_SECONDS if self._hurry.is_set() else _FLUSH_SECONDS
         if not await self._outbox.flush(seconds):
-            _log.warning("outbox_kept", entries=len(self._outbox))
+            _log.warning("outbox_stored", entries=len(self._outbox))

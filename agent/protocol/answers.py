@@ -105,7 +105,7 @@ class Polled(Answer):
 
     leases: list[Lease]
     cancelled: list[HeldLease] = Field(examples=[[]])
-    heartbeat: bool | None = Field(default=None, description="Send a heartbeat now: there are orders")
+    heartbeat: bool | None = Field(default=None, description="Send a heartbeat now: there are commands")
 
 
 class LeaseAnswer(Answer):
@@ -119,11 +119,11 @@ class LeaseAnswer(Answer):
     )
 
 
-class Order(Answer):
-    """What the miner is wished to do; with `order_id` by its owner, who waits for it under `obeyed` of a heartbeat."""
+class Command(Answer):
+    """What the miner is wished to do; with `command_id` by its owner, who waits for it under `executed` of a heartbeat."""
 
-    order_id: fields.OrderId | None = None
-    order: Literal["pause", "resume", "fetch_model", "remove_model"] = Field(examples=["fetch_model"])
+    command_id: fields.CommandId | None = None
+    command: Literal["pause", "resume", "fetch_model", "remove_model"] = Field(examples=["fetch_model"])
     gpu: str | None = Field(default=None, description="Its uuid; without, the whole miner")
     seconds: float | None = Field(default=None, description="How long a pause lasts; without, until resumed")
     model: str | None = Field(default=None, examples=["tiny"])
@@ -133,7 +133,7 @@ class HeartbeatAnswer(Answer):
     """What has become of each lease, and what the miner is wished to do."""
 
     leases: list[LeaseAnswer]
-    orders: list[Order] = Field(examples=[[]])
+    commands: list[Command] = Field(examples=[[]])
 
 
 class Delivered(Answer):

@@ -78,7 +78,7 @@ class Score(_Message):
 class Service(_Message):
     """What a miner says of one service.
 
-    `concurrency` is how many jobs of one model one slot computes together; `withheld` are models that it does not take now.
+    `concurrency` is how many jobs of one model one slot computes together; `unavailable_models` are models that it does not take now.
     """
 
     runner: ShortText
@@ -89,7 +89,7 @@ class Service(_Message):
     unit_price: Money
     features: JsonObject = {}
     concurrency: Annotated[int, Field(ge=1, le=MAX_SLOTS)] = 1
-    withheld: Annotated[list[ShortText], Field(max_length=1000)] = []
+    unavailable_models: Annotated[list[ShortText], Field(max_length=1000)] = []
     score: Score | None = None
 
 
@@ -181,35 +181,35 @@ class Registration(KeyProof):
     holding: Annotated[list[Holding], Field(max_length=10_000)] = []
 
 
-class Seats(_Message):
+class BatchCapacity(_Message):
     """Free places in a batch of jobs that runs already."""
 
     service: ShortText
     model: ShortText | None = None
-    seats: Annotated[int, Field(ge=0, le=MAX_SLOTS)]
+    free: Annotated[int, Field(ge=0, le=MAX_SLOTS)]
 
 
-class _Room(_Message):
-    """What room a miner has: free slots, and free seats in batches."""
+class _FreeCapacity(_Message):
+    """What room a miner has: free slots, and free batch_capacity in batches."""
 
-    seats: Annotated[list[Seats], Field(max_length=MAX_SLOTS)] = []
+    batch_capacity: Annotated[list[BatchCapacity], Field(max_length=MAX_SLOTS)] = []
 
-    def free_seats(self) -> dict[Batch, int]:
-        """Free seats by service and model; there may be several batches of one."""
+    def free_by_batch(self) -> dict[Batch, int]:
+        """Free batch_capacity by service and model; there may be several batches of one."""
         free: Counter[Batch] = Counter()
-        for batch in self.seats:
-            free[batch.service, batch.model] += batch.seats
+        for batch in self.batch_capacity:
+            free[batch.service, batch.model] += batch.free
         return free
 
 
-class Poll(_Room):
+class Poll(_FreeCapacity):
     """`POST /v1/miners/poll`; `wait` in seconds."""
 
     slots: Annotated[int, Field(ge=0, le=MAX_SLOTS, examples=[1])]
     wait: Annotated[float, Field(ge=0, le=60, examples=[30])] = 0
 
 
-class SlotsMessage(_Room):
+class SlotsMessage(_FreeCapacity):
     """`{"call": "slots"}` on the WebSocket: the room there is after `received` leases of this connection."""
 
     slots: Annotated[StrictInt, Field(ge=0)]
@@ -265,14 +265,14 @@ class Activity(_Message):
 
 
 class Heartbeat(_Message):
-    """`POST /v1/miners/heartbeat`. `obeyed` are orders that were carried out, or are refused for good."""
+    """`POST /v1/miners/heartbeat`. `executed` are commands that were carried out, or are refused for good."""
 
     leases: Annotated[list[LeaseProgress], Field(max_length=MAX_LEASES)] = []
     gpus: Annotated[list[Telemetry], Field(max_length=64)] = []
     capabilities: Capabilities | None = None
     paused: ShortText | None = None
     activity: Activity | None = None
-    obeyed: Annotated[list[ShortText], Field(max_length=1000)] = []
+    executed: Annotated[list[ShortText], Field(max_length=1000)] = []
 
 
 class RunEvent(_Message):

@@ -68,7 +68,7 @@ class WebhookSettings(Section):
     """Of these, from one account to one host."""
     secret_overlap_seconds: Annotated[float, Field(ge=0)] = 86_400
     """How long messages are signed with the old secret too after a new one was made."""
-    kept_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
+    retention_seconds: Annotated[float, Field(gt=0)] = 30 * 86_400
     """How long finished messages can be looked at."""
 
 
@@ -105,9 +105,9 @@ class StreamSettings(Section):
     """Messages that wait for one client before it counts as too slow: ten seconds of a fast language model's tokens."""
     queue_size: Bytes = Bytes("4Mi")
     """Bytes that wait for one client: a hundred previews."""
-    kept: Annotated[int, Field(ge=0)] = 20_000
+    history: Annotated[int, Field(ge=0)] = 20_000
     """How many of the newest tokens, previews and progress messages are kept in memory for clients whose connection broke."""
-    kept_size: Bytes = Bytes("32Mi")
+    history_size: Bytes = Bytes("32Mi")
     """Bytes of these in all."""
     queued_size: Bytes = Bytes("256Mi")
     """Bytes that wait for all clients together; beyond it a client that does not keep up counts as too slow."""
@@ -169,7 +169,7 @@ class CoordinatorSettings(Section):
     """What the operator keeps of every price, in percent. It is fixed for a job when the job is submitted."""
     local_credit: Money = Money("1000")
     """What the agent's own client account is credited with when it is made; money of this coordinator only."""
-    events_kept_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
+    event_retention_seconds: Annotated[float, Field(gt=0)] = 7 * 86_400
     """How long changes are kept for clients that come back and ask what they have missed. A week outlasts a long weekend."""
     default_timeout_seconds: Annotated[int, Field(gt=0)] = 3600
     """Hard limit of one run of a job that does not name one, in seconds."""
@@ -254,8 +254,8 @@ class CoordinatorSettings(Section):
     max_keys_per_account: Annotated[int, Field(ge=1)] = 50
     """How many valid keys one account may have, those for its dashboards included. A key for each machine and program of a
     small firm, and few enough to look through."""
-    max_orders_per_miner: Annotated[int, Field(ge=1, le=1000)] = 100
-    """How many orders may wait for one miner. They are sent with each of its heartbeats until it has obeyed."""
+    max_commands_per_miner: Annotated[int, Field(ge=1, le=1000)] = 100
+    """How many commands may wait for one miner. They are sent with each of its heartbeats until it has executed."""
     login_seconds: Annotated[float, Field(gt=0, le=86_400)] = 600
     """How long a login link is good. Ten minutes: it is opened at once, and may be left in a terminal's history."""
     session_seconds: Annotated[float, Field(gt=0, le=400 * 86_400)] = 14 * 86_400

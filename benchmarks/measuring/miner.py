@@ -48,7 +48,7 @@ def capabilities(slots: int) -> dict[str, Any]:
     """A machine with one language model and many slots."""
     service = {
         "runner": "measuring", "version": "1", "models": [MODEL], "loaded": [MODEL], "downloadable": False,
-        "unit_price": "0.00001", "features": {}, "concurrency": 1, "withheld": [], "score": None,
+        "unit_price": "0.00001", "features": {}, "concurrency": 1, "unavailable_models": [], "score": None,
     }  # fmt: skip
     return {
         "services": {SERVICE: service}, "unavailable": {}, "cpu_cores": 64, "memory": 2**38, "disk_free": 2**40, "gpus": [],

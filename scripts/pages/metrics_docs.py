@@ -1,4 +1,4 @@
-"""Writes docs/metrics.md from the measures of the code.
+"""Writes docs/metrics.md from the metrics of the code.
 
 .venv/bin/python scripts/pages/metrics_docs.py           writes it
 .venv/bin/python scripts/pages/metrics_docs.py --check   says whether it is what the code gives
@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from agent.coordinator.measures import MEASURES as COORDINATORS
-from agent.measures import Measure
-from agent.miner.measures import MEASURES as MINERS
+from agent.coordinator.metrics import METRICS as COORDINATORS
+from agent.metrics import Metric
+from agent.miner.metrics import METRICS as MINERS
 
 TARGET: Final = Path(__file__).parents[2] / "docs" / "metrics.md"
 COMMAND: Final = ".venv/bin/python scripts/pages/metrics_docs.py"
@@ -62,16 +62,16 @@ def _lines() -> Iterator[str]:
     yield from _table("Miner", MINERS)
 
 
-def _table(title: str, measures: Sequence[Measure]) -> Iterator[str]:
+def _table(title: str, metrics: Sequence[Metric]) -> Iterator[str]:
     yield ""
     yield f"## {title}"
     yield ""
     yield "| name | kind | labels | meaning |"
     yield "|---|---|---|---|"
-    for measure in measures:
-        labels = ", ".join(f"`{label}`" for label in measure.labels)
-        kept = " (kept)" if measure.kind == "counter" and measure.read else ""
-        yield f"| `{measure.name}` | {measure.kind}{kept} | {labels} | {measure.meaning} |"
+    for metric in metrics:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        kept = " (kept)" if metric.kind == "counter" and metric.read else ""
+        yield f"| `{metric.name}` | {metric.kind}{kept} | {labels} | {metric.meaning} |"
 
 
 if __name__ == "__main__":

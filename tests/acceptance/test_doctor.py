@@ -41,17 +41,17 @@ def doctor(data_dir: Path, *options: str, **variables: str) -> subprocess.Comple
     )
 
 
-def findings(data_dir: Path, *options: str, **variables: str) -> tuple[int, dict[str, dict[str, Any]]]:
+def diagnostics(data_dir: Path, *options: str, **variables: str) -> tuple[int, dict[str, dict[str, Any]]]:
     """The exit code, and what was found by its id."""
     done = doctor(data_dir, "--json", *options, **variables)
     assert "Traceback" not in done.stderr
-    return done.returncode, {finding["id"]: finding for finding in json.loads(done.stdout)}
+    return done.returncode, {diagnostic["id"]: diagnostic for diagnostic in json.loads(done.stdout)}
 
 
 def test_cards_that_the_engines_cannot_use(data_dir: Path, tmp_path: Path) -> None:
     """Two cards with an old driver, and Debian's Blender, FFmpeg and a torch without CUDA; none of it stops work."""
     cards = NvmlShim(build(tmp_path / "nvml"), tmp_path / "cards", driver="470.256.02")
-    code, found = findings(data_dir, **cards.environment)
+    code, found = diagnostics(data_dir, **cards.environment)
     assert code == 0
     assert "RTX 4090 (24.0 GiB, driver 470.256.02)" in found["gpu"]["message"]
     assert "525.60" in found["driver_old"]["remedy"]
@@ -60,7 +60,7 @@ def test_cards_that_the_engines_cannot_use(data_dir: Path, tmp_path: Path) -> No
     assert "-m pip install --force-reinstall torch" in found["torch_without_cuda"]["remedy"]
     cards.init = DRIVER_NOT_LOADED
     cards.write()
-    _, found = findings(data_dir, **cards.environment, **NO_BLENDER)
+    _, found = diagnostics(data_dir, **cards.environment, **NO_BLENDER)
     assert "modprobe nvidia" in found["gpu_unusable"]["remedy"]
 
 
@@ -80,7 +80,7 @@ def small_disk(place: Path) -> Iterator[Path]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 def test_a_small_disk_that_does_not_last(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk") as disk:
-        code, found = findings(disk, **NO_BLENDER)
+        code, found = diagnostics(disk, **NO_BLENDER)
     assert code == 1
     assert (found["disk_full"]["severity"], "0.1 GiB are free" in found["disk_full"]["message"]) == (
         "fault",
@@ -91,7 +91,7 @@ def test_a_small_disk_that_does_not_last(tmp_path: Path) -> None:
 
 def test_a_machine_without_any_program(data_dir: Path, tmp_path: Path) -> None:
     """There is nothing to isolate, and only Landlock to do it; and what the runners say stands beside."""
-    code, found = findings(data_dir, PATH=str(tmp_path))
+    code, found = diagnostics(data_dir, PATH=str(tmp_path))
     assert code == 0
     assert "apt-get install ffmpeg" in found["ffmpeg_missing"]["remedy"]
     assert "apt-get install bubblewrap" in found["sandbox_weaker"]["remedy"]
@@ -102,8 +102,8 @@ def test_settings_that_are_wrong_are_found_one_by_one(data_dir: Path) -> None:
     (data_dir / "agent.toml").write_text("[miner]\nnam = 'rig-1'\nslots = 0\n")
     done = doctor(data_dir, "--json")
     told = json.loads(done.stdout)
-    assert (done.returncode, {finding["id"] for finding in told}) == (1, {"configuration_wrong"})
-    name, slots = sorted(finding["message"] for finding in told)
+    assert (done.returncode, {diagnostic["id"] for diagnostic in told}) == (1, {"configuration_wrong"})
+    name, slots = sorted(diagnostic["message"] for diagnostic in told)
     assert slots.startswith("A setting is wrong. miner.slots: ")
     assert (name.startswith("A setting is wrong. miner.nam: "), "miner.name" in name) == (True, True)
 
@@ -132,14 +132,14 @@ def test_a_running_coordinator_and_those_who_would_join_it(data_dir: Path, tmp_p
     with running(agent):
         assert agent.cli("health").stdout == "coordinator: ok\n"
         assert json.loads(agent.cli("health", "--json").stdout) == {"coordinator": "ok"}
-        code, found = findings(data_dir, **NO_BLENDER)
+        code, found = diagnostics(data_dir, **NO_BLENDER)
         assert (code, agent.url in found["agent"]["message"]) == (0, True)
         assert agent.url in found["coordinator"]["message"]
         second = tmp_path / "second"
         joining = ("--coordinator", agent.url, "--enroll", "enrol_wrong")
-        code, found = findings(second, *joining, **NO_BLENDER)
+        code, found = diagnostics(second, *joining, **NO_BLENDER)
         assert (code, "expired or used up" in found["enrolment_refused"]["message"]) == (1, True)
-        code, found = findings(second, **NO_BLENDER, AITBC_COORDINATOR__PORT=str(agent.port))
+        code, found = diagnostics(second, **NO_BLENDER, AITBC_COORDINATOR__PORT=str(agent.port))
         assert (code, f"port {agent.port}" in found["port_taken"]["message"]) == (1, True)
     stopped = agent.cli("health", check=False)
     assert (stopped.returncode, "No agent runs" in stopped.stderr) == (1, True)

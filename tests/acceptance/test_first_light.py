@@ -243,8 +243,10 @@ def test_a_miner_without_ffmpeg_does_not_offer_transcoding_and_says_why(tmp_path
         assert "/nowhere/ffmpeg" in " ".join(miner["unavailable"]["video_transcoding"])
         assert "/nowhere/ffmpeg" in agent.cli("status").stdout.replace("\n", " ")
         doctor = agent.cli("doctor", "--json", check=False)
-        findings = [finding for finding in json.loads(doctor.stdout) if "ffmpeg" in finding["message"]]
-        assert any(finding["severity"] != "ok" and finding["remedy"] for finding in findings)
+        diagnostics = [
+            diagnostic for diagnostic in json.loads(doctor.stdout) if "ffmpeg" in diagnostic["message"]
+        ]
+        assert any(diagnostic["severity"] != "ok" and diagnostic["remedy"] for diagnostic in diagnostics)
 
 
 def test_the_keys_of_the_machine_are_its_owners(agent: Agent) -> None:

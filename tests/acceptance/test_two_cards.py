@@ -44,7 +44,9 @@ def test_models_are_evicted_for_others_and_what_never_fits_is_held_back(rig: Rig
     rig.cards.others[:] = [7 * GIBIBYTE, 7 * GIBIBYTE]
     for model in ("large", "middle", "small"):
         rig.client.jobs.wait(rig.submit(model), WAIT_SECONDS)
-    held = rig.until(lambda miner: "huge" in miner["withheld"].get("cards", {}))["withheld"]["cards"]
+    held = rig.until(lambda miner: "huge" in miner["unavailable_models"].get("cards", {}))[
+        "unavailable_models"
+    ]["cards"]
     assert "no device here has more than 23.5 GiB" in held["huge"]
     assert "huge" in rig.agent.cli("status").stdout
     rig.submit("huge")
@@ -65,7 +67,9 @@ def test_another_programs_memory_is_respected(rig: Rig) -> None:
     rig.until(lambda miner: not any(child["model"] for child in miner["children"]))
     assert ("released", "large") in rig.events()
     rig.cards.others[:] = [20 * GIBIBYTE, 20 * GIBIBYTE]
-    held = rig.until(lambda miner: "large" in miner["withheld"].get("cards", {}))["withheld"]["cards"]
+    held = rig.until(lambda miner: "large" in miner["unavailable_models"].get("cards", {}))[
+        "unavailable_models"
+    ]["cards"]
     assert "other programs leave no more than" in held["large"]
     job = rig.submit("large")
     assert rig.client.jobs.get(job).status == "submitted"
@@ -79,7 +83,9 @@ def test_a_model_that_cannot_be_loaded_is_held_back_after_three_times(rig: Rig, 
     (tmp_path / "models/small/bytes").unlink()
     (tmp_path / "models/small/broken").touch()
     job = rig.submit("small", max_attempts=10)
-    held = rig.until(lambda miner: "small" in miner["withheld"].get("cards", {}))["withheld"]["cards"]
+    held = rig.until(lambda miner: "small" in miner["unavailable_models"].get("cards", {}))[
+        "unavailable_models"
+    ]["cards"]
     assert "failed to load 3 times" in held["small"]
     assert "small is damaged" in held["small"]
     assert rig.client.jobs.wait(rig.submit("middle"), WAIT_SECONDS).status == "completed"

@@ -198,7 +198,7 @@ _CAPABILITIES = {
 }  # fmt: skip
 _JOB = {"job_id": "job_1234567890", "fence": 4}
 _FILE = {"artifact_id": "sha256:" + "0" * 64, "name": "a.png", "media_type": "image/png", "size": 7}
-_ROOM = [{"service": "llm_inference", "model": "tiny", "seats": 3}]
+_ROOM = [{"service": "llm_inference", "model": "tiny", "free": 3}]
 _MESSAGES: dict[str, list[Any]] = {
     "Registration": [
         {
@@ -207,13 +207,13 @@ _MESSAGES: dict[str, list[Any]] = {
         }
     ],
     "Capabilities": [_CAPABILITIES],
-    "Poll": [{"slots": 1, "wait": 30, "seats": _ROOM}],
-    "SlotsMessage": [{"slots": 1, "received": 0, "seats": _ROOM}],
+    "Poll": [{"slots": 1, "wait": 30, "batch_capacity": _ROOM}],
+    "SlotsMessage": [{"slots": 1, "received": 0, "batch_capacity": _ROOM}],
     "Heartbeat": [
         {
             "leases": [{**_JOB, "progress": 41.5, "counter": 7, "units": "12.9"}],
             "gpus": [{"uuid": "GPU-1", "memory_free": 1, "utilization": 99.5, "temperature": 60.0}],
-            "capabilities": _CAPABILITIES, "paused": "by hand", "obeyed": ["order_1"],
+            "capabilities": _CAPABILITIES, "paused": "by hand", "executed": ["command_1"],
             "activity": {"idle": [{"reason": "working", "share": 0.5}], "downloads": [{"model": "a", "done": 1}]},
         }
     ],

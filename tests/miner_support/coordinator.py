@@ -49,8 +49,8 @@ class FakeCoordinator:
         self.websocket = True
         self.result_answers: deque[Answer] = deque()
         self.heartbeat_seconds = 0.5
-        self.orders: list[Any] = []
-        self.obeyed: list[str] = []
+        self.commands: list[Any] = []
+        self.executed: list[str] = []
         self.heartbeat_wanted = False
         self.earnings: dict[str, Any] | None = None
         self.excluded = False
@@ -160,9 +160,9 @@ class FakeCoordinator:
         self.open.discard((job_id, 1))
         await self.notify()
 
-    async def order(self, **order: Any) -> None:
-        """An order with an id, which is repeated until it is obeyed; the miner is asked for a heartbeat at once."""
-        self.orders.append(order)
+    async def command(self, **command: Any) -> None:
+        """A command with an id, which is repeated until it is executed; the miner is asked for a heartbeat at once."""
+        self.commands.append(command)
         self.heartbeat_wanted = True
         for websocket in self.sockets:
             await websocket.send_text(json.dumps({"push": "heartbeat"}))
@@ -291,19 +291,19 @@ class FakeCoordinator:
 
     def _on_heartbeat(self, _job_id: None, body: dict[str, Any]) -> Answer:
         self.heartbeats.append(body)
-        obeyed = body.get("obeyed", [])
-        self.obeyed += obeyed
-        self.orders = [
-            order
-            for order in self.orders
-            if not (isinstance(order, dict) and order.get("order_id") in obeyed)
+        executed = body.get("executed", [])
+        self.executed += executed
+        self.commands = [
+            command
+            for command in self.commands
+            if not (isinstance(command, dict) and command.get("command_id") in executed)
         ]
         leases = []
         for item in body["leases"]:
             key = (item["job_id"], item["fence"])
             status = "renewed" if key in self.open else "cancelled" if key in self.cancelled else "lost"
             leases.append({"job_id": key[0], "fence": key[1], "status": status, "lease_expires_at": None})
-        return 200, {"leases": leases, "orders": self.orders}
+        return 200, {"leases": leases, "commands": self.commands}
 
     def _on_result(self, job_id: str, body: dict[str, Any]) -> Answer:
         self.result_calls += 1
@@ -367,14 +367,18 @@ class FakeCoordinator:
             await websocket.close({401: 4401, 409: 4409}[wrong[0]])
             return
         self.sockets.add(websocket)
-        state = {"slots": 0, "received": 0, "sent": 0, "seats": 0}
+        state = {"slots": 0, "received": 0, "sent": 0, "batch_capacity": 0}
         pusher = asyncio.create_task(self._push(websocket, state))
         try:
             while True:
                 message = json.loads(await websocket.receive_text())
                 if message["call"] == "slots":
-                    seats = sum(item["seats"] for item in message["seats"])
-                    state |= {"slots": message["slots"], "received": message["received"], "seats": seats}
+                    batch_capacity = sum(item["free"] for item in message["batch_capacity"])
+                    state |= {
+                        "slots": message["slots"],
+                        "received": message["received"],
+                        "batch_capacity": batch_capacity,
+                    }
                     await self.notify()
                     continue
                 wrong = self._session_of(websocket.headers)
@@ -389,8 +393,8 @@ class FakeCoordinator:
             pusher.cancel()
 
     async def _push(self, websocket: WebSocket, state: dict[str, int]) -> None:
-        # All jobs here are of one batch, so every free seat fits.
-        room = lambda: state["slots"] + state["seats"] - (state["sent"] - state["received"])  # noqa: E731
+        # All jobs here are of one batch, so every free batch slot fits.
+        room = lambda: state["slots"] + state["batch_capacity"] - (state["sent"] - state["received"])  # noqa: E731
         while True:
             await self.until(lambda: self.cancelled or (self.queue and room() > 0), 3600)
             for item in self._take_cancelled():

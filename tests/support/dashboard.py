@@ -86,7 +86,7 @@ class Dashboard:
         self.page.locator("h1").first.wait_for()
         self.page.locator("[aria-busy=true]").first.wait_for(state="detached")
 
-    def findings(self) -> list[str]:
+    def problems(self) -> list[str]:
         """What axe-core finds on the page that is serious or critical."""
         self.page.evaluate(AXE.read_text())
         found: dict[str, Any] = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")

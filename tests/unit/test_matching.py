@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.core.matching import AGEING_SECONDS, Candidate, Room, ServiceOffer, Waiting, fits, match
+from agent.core.matching import AGEING_SECONDS, Candidate, FreeCapacity, ServiceOffer, Waiting, fits, match
 
 CHEAP = ServiceOffer(Decimal("0.001"), frozenset({"base"}))
 
@@ -142,17 +142,17 @@ def test_jobs_of_different_models_need_slots_of_their_own() -> None:
 
 def test_free_seats_are_for_their_service_and_model_alone() -> None:
     jobs = [job("a", model="tiny"), job("b", model="base"), job("c", model="base"), job("d", model="base")]
-    seated = miner("m", 0, BATCHED, seats={("whisper", "base"): 2, ("other", "tiny"): 5})
-    assert matched(jobs, [seated]) == [("b", "m"), ("c", "m")]
+    batched = miner("m", 0, BATCHED, batch_capacity={("whisper", "base"): 2, ("other", "tiny"): 5})
+    assert matched(jobs, [batched]) == [("b", "m"), ("c", "m")]
     # A free slot is left for what has no seat.
-    assert [name for name, _ in matched(jobs, [replace(seated, slots=1)])] == ["a", "b", "c"]
+    assert [name for name, _ in matched(jobs, [replace(batched, slots=1)])] == ["a", "b", "c"]
 
 
 def test_a_seat_in_a_running_batch_is_preferred_to_a_slot_of_a_miner_that_asks_as_much() -> None:
     """A cheaper miner is preferred all the same: else a dear one would keep its clients by a batch that never ends."""
     wanted = job("a", model="base")
     loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}), concurrency=4)
-    batch = miner("z", 1, loaded, seats={("whisper", "base"): 1})
+    batch = miner("z", 1, loaded, batch_capacity={("whisper", "base"): 1})
     assert matched([wanted], [miner("a", 4, loaded), batch]) == [("a", "z")]
     assert matched([replace(wanted, avoid_miner_id="z")], [miner("a", 4, loaded), batch]) == [("a", "a")]
     cheap = replace(loaded, unit_price=Decimal(8), loaded=frozenset())
@@ -161,7 +161,11 @@ def test_a_seat_in_a_running_batch_is_preferred_to_a_slot_of_a_miner_that_asks_a
 
 def test_a_model_that_a_miner_withholds_is_not_given_to_it() -> None:
     offer = ServiceOffer(
-        Decimal(1), frozenset({"base"}), frozenset({"base"}), downloadable=True, withheld=frozenset({"base"})
+        Decimal(1),
+        frozenset({"base"}),
+        frozenset({"base"}),
+        downloadable=True,
+        unavailable_models=frozenset({"base"}),
     )
     assert matched([job("a", model="base")], [miner("m", 1, offer)]) == []
     assert matched([job("a", model="large"), job("b")], [miner("m", 2, offer)]) == [("a", "m"), ("b", "m")]
@@ -181,7 +185,7 @@ offers = st.builds(
     models=st.frozensets(st.sampled_from(("base", "tiny"))),
     loaded=st.frozensets(st.sampled_from(("base", "tiny"))),
     downloadable=st.booleans(),
-    withheld=st.frozensets(st.sampled_from(("base", "tiny")), max_size=1),
+    unavailable_models=st.frozensets(st.sampled_from(("base", "tiny")), max_size=1),
     concurrency=st.integers(1, 4),
 )
 waiting_jobs = st.lists(
@@ -216,17 +220,17 @@ waiting_miners = st.lists(
     max_size=4,
 ).map(
     lambda drawn: [
-        miner(f"miner-{number}", slots, services=services, seats=seats, limit=limit)
-        for number, (slots, seats, services, limit) in enumerate(drawn)
+        miner(f"miner-{number}", slots, services=services, batch_capacity=batch_capacity, limit=limit)
+        for number, (slots, batch_capacity, services, limit) in enumerate(drawn)
     ]
 )
 
 
 def slots_needed(given: Counter[tuple[str, str | None]], candidate: Candidate) -> int:
-    """How many slots what was given takes besides the seats that were free: computed for all of it at once."""
+    """How many slots what was given takes besides the batch_capacity that were free: computed for all of it at once."""
     needed = 0
     for (service, model), count in given.items():
-        beyond = count - max(0, candidate.seats.get((service, model), 0))
+        beyond = count - max(0, candidate.batch_capacity.get((service, model), 0))
         needed += max(0, -(-beyond // candidate.services[service].concurrency))
     return needed
 
@@ -259,23 +263,23 @@ def test_no_miner_is_ever_given_more_than_its_room(jobs: list[Waiting], miners: 
 
 @given(
     slots=st.integers(0, 4),
-    seats=st.dictionaries(batches, st.integers(-2, 4), max_size=4),
+    batch_capacity=st.dictionaries(batches, st.integers(-2, 4), max_size=4),
     concurrency=st.dictionaries(st.sampled_from(("whisper", "llm")), st.integers(1, 4)),
     asked=st.lists(batches, max_size=40),
 )
 def test_room_says_beforehand_what_it_takes(
     slots: int,
-    seats: dict[tuple[str, str | None], int],
+    batch_capacity: dict[tuple[str, str | None], int],
     concurrency: dict[str, int],
     asked: list[tuple[str, str | None]],
 ) -> None:
     """And is never more than empty."""
-    room = Room(slots, seats, concurrency)
+    free = FreeCapacity(slots, batch_capacity, concurrency)
     for service, model in asked:
-        expected = room.has_place(service, model)
-        before = (room.slots, dict(room.seats))
-        assert room.take(service, model) is expected
-        assert bool(room) or not (room.slots or room.seats)
-        assert room.slots >= 0
-        assert all(count > 0 for count in room.seats.values())
-        assert expected or (room.slots, dict(room.seats)) == before
+        expected = free.accepts(service, model)
+        before = (free.slots, dict(free.batch_capacity))
+        assert free.reserve(service, model) is expected
+        assert bool(free) or not (free.slots or free.batch_capacity)
+        assert free.slots >= 0
+        assert all(count > 0 for count in free.batch_capacity.values())
+        assert expected or (free.slots, dict(free.batch_capacity)) == before

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.coordinator.measures import MEASURES as COORDINATORS
-from agent.measures import Measure
-from agent.miner.measures import MEASURES as MINERS
+from agent.coordinator.metrics import METRICS as COORDINATORS
+from agent.metrics import Metric
+from agent.miner.metrics import METRICS as MINERS
 
 ROOT = Path(__file__).parents[2]
-MEASURES: dict[str, Measure] = {measure.name: measure for measure in (*COORDINATORS, *MINERS)}
+METRICS: dict[str, Metric] = {metric.name: metric for metric in (*COORDINATORS, *MINERS)}
 OF_A_HISTOGRAM = ("_bucket", "_sum", "_count")
 OF_PROMETHEUS = {"up", "process_resident_memory_bytes", "process_cpu_seconds_total"}
 EVERYWHERE = {"instance", "job", "le"}
@@ -54,13 +54,13 @@ def expressions() -> Iterator[Any]:
             yield pytest.param(variable["definition"], id=f"variable {variable['name']}")
 
 
-def measure_of(name: str) -> Measure | None:
-    """The measure that a name in an expression belongs to; a histogram is asked for by one of its series."""
+def measure_of(name: str) -> Metric | None:
+    """The metric that a name in an expression belongs to; a histogram is asked for by one of its series."""
     for ending in OF_A_HISTOGRAM:
-        found = MEASURES.get(name.removesuffix(ending))
+        found = METRICS.get(name.removesuffix(ending))
         if name.endswith(ending) and found is not None and found.kind == "histogram":
             return found
-    found = MEASURES.get(name)
+    found = METRICS.get(name)
     return None if found is None or found.kind == "histogram" else found
 
 
@@ -69,18 +69,18 @@ def test_an_expression_asks_for_what_there_is(expression: str) -> None:
     """Every name is a metric's, and every label one that the metric has; brackets close."""
     for opening, closing in ("()", "[]", "{}"):
         assert expression.count(opening) == expression.count(closing)
-    found: list[Measure] = []
+    found: list[Metric] = []
     plain = re.sub(r'"[^"]*"', '""', expression)
     for match in re.finditer(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{[^}]*\})?", re.sub(r"\[[^\]]*\]", "", plain)):
         name, matchers = match.groups()
         if not name.startswith(("aitbc_", "process_", "up")):
             continue
-        measure = measure_of(name)
-        assert measure is not None or name in OF_PROMETHEUS, name
+        metric = measure_of(name)
+        assert metric is not None or name in OF_PROMETHEUS, name
         labels = set(WORD.findall(matchers or ""))
-        assert labels <= EVERYWHERE | set(measure.labels if measure else ()), (name, labels)
-        found += [measure] if measure else []
-    known = {label for measure in found for label in measure.labels} | EVERYWHERE
+        assert labels <= EVERYWHERE | set(metric.labels if metric else ()), (name, labels)
+        found += [metric] if metric else []
+    known = {label for metric in found for label in metric.labels} | EVERYWHERE
     for grouped in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", plain):
         assert set(WORD.findall(grouped)) <= known, grouped
     others = {
@@ -102,7 +102,7 @@ def test_every_alert_says_what_happened_and_what_to_do() -> None:
         assert len(rule["annotations"]["runbook"]) > 40
         used = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]))
         aggregated = re.findall(r"by \(([^)]*)\)", rule["expr"])
-        known = {label for measure in MEASURES.values() for label in measure.labels} | EVERYWHERE
+        known = {label for metric in METRICS.values() for label in metric.labels} | EVERYWHERE
         assert used <= known
         if aggregated:
             assert used <= set(WORD.findall(aggregated[0])) | {"instance"}, rule["alert"]
@@ -132,14 +132,14 @@ def test_the_dashboard_is_whole() -> None:
 def test_every_metric_is_watched_by_somebody() -> None:
     """What neither the dashboard nor an alert uses is measured for nothing."""
     used = " ".join(param.values[0] for param in expressions())
-    assert [name for name in MEASURES if name not in used] == []
+    assert [name for name in METRICS if name not in used] == []
 
 
 def test_labels_are_of_few_values() -> None:
     """No label names a thing of which there may be any number."""
     bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "place", "gpu", "name", "reason", "kind"}  # fmt: skip
-    for measure in MEASURES.values():
-        assert set(measure.labels) <= bounded, measure.name
+    for metric in METRICS.values():
+        assert set(metric.labels) <= bounded, metric.name
 
 
 def test_the_scraping_example_fits_the_alerts() -> None:

@@ -183,7 +183,7 @@ def test_a_job_from_its_form_to_its_verified_receipt(
     verdict = page.locator(".verdict")
     expect(verdict).to_contain_text("This receipt holds.")
     expect(verdict.locator("[data-tone=bad]")).to_have_count(0)
-    assert dashboard.findings() == []
+    assert dashboard.problems() == []
 
 
 def test_a_tampered_receipt_is_refused_with_the_reason(
@@ -202,7 +202,7 @@ def test_a_tampered_receipt_is_refused_with_the_reason(
     choose(page, "Receipt", bad)
     expect(page.locator(".verdict")).to_contain_text("This receipt does not hold")
     expect(page.locator(".checks [data-tone=bad]").first).to_contain_text("results")
-    assert dashboard.findings() == []
+    assert dashboard.problems() == []
 
     nothing = tmp_path / "notes.json"
     nothing.write_text("no receipt at all")
@@ -237,7 +237,7 @@ def test_what_is_wrong_stands_at_its_field(dashboard: Dashboard) -> None:
     expect(samples.locator(".field-error")).to_be_visible()
     expect(samples.locator("input")).to_have_attribute("aria-invalid", "true")
     expect(page.locator('[data-field="Blend file"] .field-error')).to_be_visible()
-    assert dashboard.findings() == []
+    assert dashboard.problems() == []
 
 
 def test_a_conversation_is_written_while_one_reads(dashboard: Dashboard) -> None:
@@ -255,7 +255,7 @@ def test_a_conversation_is_written_while_one_reads(dashboard: Dashboard) -> None
     expect(answers).to_have_count(2)
     expect(answers.first).to_contain_text("Paris")
     expect(answers.first).to_contain_text("tokens")
-    assert dashboard.findings() == []
+    assert dashboard.problems() == []
     answers.first.get_by_role("link", name="Job and receipt").click()
     expect(page.get_by_role("heading", name="Receipt")).to_be_visible()
 
@@ -286,7 +286,7 @@ def test_a_waiting_job_is_given_to_an_offer(dashboard: Dashboard, client: AITBCC
     give.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Job").select_option(job["job_id"])
-    assert dashboard.findings() == []
+    assert dashboard.problems() == []
     dialog.get_by_role("button", name="Give the job").click()
     expect(page.get_by_text("The job was given to the offer.")).to_be_visible()
     assert client.jobs.get(job["job_id"])["offer_id"]

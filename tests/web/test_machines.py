@@ -31,8 +31,8 @@ expect.set_options(timeout=LIMIT_MS)
 class Rig(ScriptedMiner):
     """A machine with two cards, which does what the test says."""
 
-    def beat(self, *, paused: str | None = None, obeyed: list[str] | None = None) -> list[dict[str, Any]]:
-        """Say how the cards are; `paused` is why the second one takes no work. Returns the orders that wait."""
+    def beat(self, *, paused: str | None = None, executed: list[str] | None = None) -> list[dict[str, Any]]:
+        """Say how the cards are; `paused` is why the second one takes no work. Returns the commands that wait."""
         gpus = [
             {"uuid": "GPU-0", "memory_free": 6 * 2**30, "utilization": 97, "temperature": 71, "power": 310, "power_limit": 450},
             {"uuid": "GPU-1", "memory_free": 24 * 2**30, "utilization": 0, "temperature": 38, "power": 14, "paused": paused},
@@ -44,11 +44,11 @@ class Rig(ScriptedMiner):
             ],
             "downloads": [{"model": "large-model", "done": 2**30, "total": 4 * 2**30}],
         }
-        body = {"leases": [], "gpus": gpus, "activity": activity, "obeyed": obeyed or []}
+        body = {"leases": [], "gpus": gpus, "activity": activity, "executed": executed or []}
         answer = self.http.post("/heartbeat", json=body)
         assert answer.status_code == 200, answer.text
-        orders: list[dict[str, Any]] = answer.json()["orders"]
-        return orders
+        commands: list[dict[str, Any]] = answer.json()["commands"]
+        return commands
 
 
 @pytest.fixture(scope="module")
@@ -106,23 +106,28 @@ def test_an_owner_sees_the_machine_as_it_is(owner: Dashboard, rig: Rig) -> None:
 
 
 def test_an_owner_pauses_a_card_for_an_hour_and_resumes_it(owner: Dashboard, rig: Rig) -> None:
-    """The page says that the order waits until the machine has obeyed, and follows what it says then."""
+    """The page says that the command waits until the machine has executed, and follows what it says then."""
     rig.beat()
     page = owner.open("/machine")
     page.get_by_role("button", name="Pause this GPU").last.click()
     page.get_by_role("dialog").get_by_label("For how long").select_option("1 hour")
     confirm(page, "Pause")
-    expect(page.get_by_text("1 order not confirmed yet")).to_be_visible()
-    (order,) = rig.beat()
-    assert order == {"order_id": order["order_id"], "order": "pause", "gpu": "GPU-1", "seconds": 3600}
-    assert rig.beat(paused="by its owner", obeyed=[order["order_id"]]) == []
+    expect(page.get_by_text("1 command not confirmed yet")).to_be_visible()
+    (command,) = rig.beat()
+    assert command == {
+        "command_id": command["command_id"],
+        "command": "pause",
+        "gpu": "GPU-1",
+        "seconds": 3600,
+    }
+    assert rig.beat(paused="by its owner", executed=[command["command_id"]]) == []
     expect(page.get_by_text("by its owner")).to_be_visible()
     expect(page.get_by_text("not confirmed")).to_have_count(0)
     page.get_by_role("button", name="Resume this GPU").click()
-    expect(page.get_by_text("1 order not confirmed yet")).to_be_visible()
-    (order,) = rig.beat(paused="by its owner")
-    assert (order["order"], order["gpu"]) == ("resume", "GPU-1")
-    rig.beat(obeyed=[order["order_id"]])
+    expect(page.get_by_text("1 command not confirmed yet")).to_be_visible()
+    (command,) = rig.beat(paused="by its owner")
+    assert (command["command"], command["gpu"]) == ("resume", "GPU-1")
+    rig.beat(executed=[command["command_id"]])
     expect(page.get_by_text("by its owner")).to_have_count(0)
 
 
@@ -141,8 +146,8 @@ def test_the_agents_own_machine_really_pauses(dashboard: Dashboard, agent: Agent
         expect(page.get_by_text("Paused: it takes no new jobs")).to_have_count(0)
         ended(client, job["job_id"], "completed")
         started = client.get(f"/v1/jobs/{job['job_id']}").json()["started_at"]
-    orders = httpx.get(f"{agent.url}/v1/miners", headers={"X-API-Key": agent.file["miner_key"]}).json()
-    assert orders["miners"][0]["orders"] == []
+    commands = httpx.get(f"{agent.url}/v1/miners", headers={"X-API-Key": agent.file["miner_key"]}).json()
+    assert commands["miners"][0]["commands"] == []
     assert started > resumed
 
 
@@ -154,12 +159,12 @@ def test_an_owner_fetches_and_removes_models(owner: Dashboard, rig: Rig) -> None
     page.get_by_role("button", name="Remove small-model").click()
     confirm(page, "Remove")
     expect(page.get_by_text("told to remove small-model")).to_be_visible()
-    orders = rig.beat()
-    assert [(order["order"], order["model"]) for order in orders] == [
+    commands = rig.beat()
+    assert [(command["command"], command["model"]) for command in commands] == [
         ("fetch_model", "stable-diffusion-1.5"),
         ("remove_model", "small-model"),
     ]
-    rig.beat(obeyed=[order["order_id"] for order in orders])
+    rig.beat(executed=[command["command_id"] for command in commands])
 
 
 def test_an_offer_is_made_accepted_with_a_job_and_withdrawn(dashboard: Dashboard, agent: Agent) -> None:
@@ -263,6 +268,6 @@ def test_every_page_can_be_used_by_everybody(browser: Browser, agent: Agent, rig
         dashboard.sign_in()
         for path in (*PAGES, f"/network/miners/{rig.miner_id}"):
             page = dashboard.open(path)
-            assert dashboard.findings() == [], path
+            assert dashboard.problems() == [], path
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], path
         assert not dashboard.faults

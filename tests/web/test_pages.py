@@ -34,11 +34,11 @@ def test_everybody_can_use_every_page(browser: Browser, agent: Agent, scheme: Sc
     for size in (DESKTOP, PHONE):
         with visit(browser, agent, size=size, scheme=scheme) as dashboard:
             dashboard.open("/")
-            assert dashboard.findings() == [], "the page to sign in"
+            assert dashboard.problems() == [], "the page to sign in"
             dashboard.sign_in()
             for path in PAGES:
                 page = dashboard.open(path)
-                assert dashboard.findings() == [], path
+                assert dashboard.problems() == [], path
                 width = page.evaluate("document.documentElement.scrollWidth")
                 assert width <= size[0], f"{path} is {width} pixels wide"
             assert not dashboard.faults

@@ -166,10 +166,10 @@ def _examined(database: Path, directory: Path, settings: Settings) -> Examinatio
     with reading(database) as connection:
         require_newest(connection)
         found = examine(connection, signer.vkey, {} if published is None else {PUBLISHED: published})
-    if found.findings:
-        first = found.findings[0]
+    if found.problems:
+        first = found.problems[0]
         raise ConfigurationError(
-            f"{len(found.findings)} things are wrong, the first: {first.kind} {first.where}: {first.message}. "
+            f"{len(found.problems)} things are wrong, the first: {first.kind} {first.where}: {first.message}. "
             "Run `aitbc-agent fsck`; docs/log.md says what then."
         )
     return found

@@ -15,7 +15,7 @@ from rich.table import Table
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.cli.terminal import logs
 from agent.core.errors import ConfigurationError
-from agent.miner.doctor.diagnostics import Finding, found
+from agent.miner.doctor.diagnostics import Diagnostic, found
 from agent.settings import Settings
 
 MARKS: Final = {"fault": "[red]fault[/]", "warning": "[yellow]warning[/]", "ok": "[green]ok[/]"}
@@ -39,41 +39,41 @@ def doctor(
             data_dir, config, miner={"coordinator": coordinator, "enrolment_token": enroll}
         )
     except ConfigurationError as error:
-        findings = [found("configuration_wrong", fault=line) for line in str(error).splitlines()]
+        diagnostics = [found("configuration_wrong", fault=line) for line in str(error).splitlines()]
     else:
-        findings = asyncio.run(_examine(settings))
+        diagnostics = asyncio.run(_examine(settings))
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([asdict(diagnostic) for diagnostic in diagnostics])
     else:
-        _print(findings)
-    if any(finding.severity == "fault" for finding in findings):
+        _print(diagnostics)
+    if any(diagnostic.severity == "fault" for diagnostic in diagnostics):
         raise typer.Exit(1)
 
 
-async def _examine(settings: Settings) -> list[Finding]:
+async def _examine(settings: Settings) -> list[Diagnostic]:
     from agent.miner.doctor import examine  # noqa: PLC0415 - the other commands start sooner without it
 
     logs.configure(settings.log.model_copy(update={"level": "error"}))
     return await examine(settings)
 
 
-def _print(findings: list[Finding]) -> None:
+def _print(diagnostics: list[Diagnostic]) -> None:
     table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(overflow="fold")  # a path in a command that is cut short is of no use
     ranks = list(MARKS)
-    for finding in sorted(findings, key=lambda finding: ranks.index(finding.severity)):
-        text = escape(finding.message)
-        if finding.remedy is not None:
-            text += f" [dim]({finding.id})[/]\n[bold]→ {escape(finding.remedy)}[/]"
-        table.add_row(MARKS[finding.severity], text)
+    for diagnostic in sorted(diagnostics, key=lambda diagnostic: ranks.index(diagnostic.severity)):
+        text = escape(diagnostic.message)
+        if diagnostic.remedy is not None:
+            text += f" [dim]({diagnostic.id})[/]\n[bold]→ {escape(diagnostic.remedy)}[/]"
+        table.add_row(MARKS[diagnostic.severity], text)
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"\n[bold]{_summary(findings)}[/]")
+    console.print(f"\n[bold]{_summary(diagnostics)}[/]")
 
 
-def _summary(findings: list[Finding]) -> str:
-    counted = Counter(finding.severity for finding in findings)
+def _summary(diagnostics: list[Diagnostic]) -> str:
+    counted = Counter(diagnostic.severity for diagnostic in diagnostics)
     if not counted["fault"] and not counted["warning"]:
         return "Nothing is wrong."
     words = [

@@ -48,10 +48,10 @@ def fsck(
         result.find("checkpoint", PUBLISHED, fault)
     if as_json:
         shown = {name: value for name, value in asdict(result).items() if not name.startswith("_")}
-        print_json({"ok": not result.findings, **shown})
+        print_json({"ok": not result.problems, **shown})
     else:
         _print(result)
-    if result.findings:
+    if result.problems:
         raise typer.Exit(NOT_VALID)
 
 
@@ -63,10 +63,10 @@ def _published(path: Path, log_key: str) -> tuple[Checkpoint | None, str | None]
 
 
 def _print(result: Examination) -> None:
-    for finding in result.findings:
-        typer.echo(f"{finding.kind:<12} {finding.where}: {finding.message}")
+    for problem in result.problems:
+        typer.echo(f"{problem.kind:<12} {problem.where}: {problem.message}")
     typer.echo(
         f"{result.leaves} leaves ({result.waiting} more wait for their number), {result.receipts} receipts, {result.settlements} "
         f"settlements, {result.checkpoints} checkpoints, {result.cosignatures} cosignatures"
     )
-    typer.echo("ok" if not result.findings else f"{len(result.findings)} findings")
+    typer.echo("ok" if not result.problems else f"{len(result.problems)} problems")

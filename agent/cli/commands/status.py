@@ -96,7 +96,7 @@ def _figures(gpu: dict[str, Any]) -> Iterator[str]:
 def _print_models(console: Console, miner: dict[str, Any]) -> None:
     """Which models are loaded and which are not to be had, what waits for room, and what was decided lately."""
     too_large = []
-    for service, reasons in miner["withheld"].items():
+    for service, reasons in miner["unavailable_models"].items():
         for model, reason in reasons.items():
             if TOO_LARGE in reason:
                 too_large.append(model)

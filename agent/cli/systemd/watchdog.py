@@ -72,7 +72,7 @@ class Watchdog:
         while True:
             overdue = self._liveness.overdue(asyncio.get_running_loop().time())
             if overdue.keys() != self._overdue.keys():
-                _log.critical("parts_hang", parts=overdue) if overdue else _log.warning("parts_go_on")
+                _log.critical("parts_hang", parts=overdue) if overdue else _log.warning("parts_still_running")
             self._overdue = overdue
             if overdue:
                 parts = ", ".join(f"{part}: {reason}" for part, reason in sorted(overdue.items()))

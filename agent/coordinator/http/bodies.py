@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator.http.middleware import answer_error
-from agent.coordinator.measures import REFUSED
+from agent.coordinator.metrics import REFUSED
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners.sessions import Session
 from agent.core.errors import ApiError, PayloadTooLarge

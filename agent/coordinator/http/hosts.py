@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.coordinator.http.middleware import answer_error
-from agent.coordinator.measures import REFUSED
+from agent.coordinator.metrics import REFUSED
 from agent.core.errors import ApiError, Forbidden, UnknownHost
 from agent.core.rates import lies_in
-from agent.measures import Meter
+from agent.metrics import Meter
 from agent.settings import CoordinatorSettings
 
 ANY: Final = "*"

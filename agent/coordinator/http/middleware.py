@@ -13,11 +13,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.coordinator import tracing
-from agent.coordinator.measures import REQUEST_SECONDS, REQUESTS
+from agent.coordinator.metrics import REQUEST_SECONDS, REQUESTS
 from agent.core import tus
 from agent.core.errors import ApiError, InternalError, Unauthorized, UnsupportedVersion, error_body
 from agent.core.tracing import trace_id_in
-from agent.measures import Meter
+from agent.metrics import Meter
 
 _UPLOADS: Final = re.compile(r"(/api)?/v1/uploads(/[^/]+)?")
 _VERSIONED: Final = ("/v1", "/api/v1")

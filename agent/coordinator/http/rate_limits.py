@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.coordinator.connections import connection_of
 from agent.coordinator.http import credentials
 from agent.coordinator.http.middleware import answer_error
-from agent.coordinator.measures import RATE_LIMITED
+from agent.coordinator.metrics import RATE_LIMITED
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import BrowserCredential, Caller, Credential
 from agent.coordinator.operations.context import Context

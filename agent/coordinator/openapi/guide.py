@@ -113,7 +113,7 @@ _GROUPS: Final = {
         "the caller, which `X-Job-ID` names. What is sent and not supported is refused. A job that fails answers with its "
         "own code (docs/openai.md)."
     ),
-    "Miners": "Machines as their owners and the operator see them, and what their owners order them to do.",
+    "Miners": "Machines as their owners and the operator see them, and what their owners command them to do.",
     "Keys and logins": "The key with which you ask, further ones for your account, and the login links of the dashboard (docs/dashboard.md).",
     "Sessions": "How a browser signs in to the dashboard and out again: a cookie, and no key in the page (docs/dashboard.md).",
     "Health": "Whether the coordinator works.",

@@ -22,7 +22,7 @@ from agent.core.jobs import JobState
 from agent.core.liveness import Liveness
 from agent.core.machine.catalogue import CatalogueEntry
 from agent.core.values.quantities import format_time, make_id
-from agent.measures import Meter
+from agent.metrics import Meter
 from agent.settings import CoordinatorSettings
 from runners.api import ServiceDefinition
 

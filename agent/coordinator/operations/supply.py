@@ -89,7 +89,9 @@ def _of(models: frozenset[str], offers: Sequence[dict[str, Any]]) -> Supply:
         models=models,
         online=len(offers),
         ready=frozenset(
-            model for offer in offers for model in set(offer["models"]) - set(offer.get("withheld", ()))
+            model
+            for offer in offers
+            for model in set(offer["models"]) - set(offer.get("unavailable_models", ()))
         ),
         downloads=any(offer["downloadable"] for offer in offers),
         prices=tuple(sorted(parse_money(offer["unit_price"]) for offer in offers)),

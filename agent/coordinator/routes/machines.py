@@ -1,4 +1,4 @@
-"""`/v1/miners` for owners and operators: the machine, what it does and why it does nothing, and orders for it."""
+"""`/v1/miners` for owners and operators: the machine, what it does and why it does nothing, and commands for it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
-from agent.coordinator.operations.miners import machines, orders
+from agent.coordinator.operations.miners import commands, machines
 from agent.coordinator.routes._callers import ContextOf, Limit, OwnerOrAdmin
+from agent.core.commands import Command, CommandKind
 from agent.core.errors import Conflict, NotFound
-from agent.core.orders import Order, OrderKind
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
@@ -23,7 +23,7 @@ GpuId = Annotated[
     str, Field(min_length=1, max_length=200, description="A GPU's uuid", examples=["GPU-8a56a4bc"])
 ]
 Model = Annotated[str, Field(min_length=1, max_length=200, examples=["tiny"])]
-OrderName = Literal["pause", "resume", "fetch_model", "remove_model"]
+CommandName = Literal["pause", "resume", "fetch_model", "remove_model"]
 
 
 class _Request(BaseModel):
@@ -83,7 +83,7 @@ class MachineService(Answer):
     service_id: fields.ServiceId
     models: list[str] = Field(examples=[["tiny.en"]])
     loaded: list[str] = Field(examples=[["tiny.en"]])
-    withheld: list[str] = Field(examples=[[]])
+    unavailable_models: list[str] = Field(examples=[[]])
     unit_price: fields.Amount
     unit: str | None = Field(examples=["token"])
     concurrency: int = Field(examples=[1])
@@ -115,16 +115,16 @@ class MachineJob(Answer):
     started_at: fields.Time | None
 
 
-class GivenOrder(Answer):
-    """An order that the miner is sent until it has obeyed."""
+class QueuedCommand(Answer):
+    """A command that the miner is sent until it has executed."""
 
-    order_id: fields.OrderId
-    order: OrderName
+    command_id: fields.CommandId
+    command: CommandName
     created_at: fields.Time
 
 
-class WaitingOrder(GivenOrder):
-    """An order that the miner has not obeyed yet; null where something does not apply."""
+class WaitingCommand(QueuedCommand):
+    """A command that the miner has not executed yet; null where something does not apply."""
 
     gpu: str | None = Field(default=None, examples=[None])
     seconds: float | None = Field(default=None, examples=[3600])
@@ -159,7 +159,7 @@ class MinerDetails(Answer):
     idle: list[IdleShare]
     downloads: list[MachineDownload]
     jobs: list[MachineJob]
-    orders: list[WaitingOrder]
+    commands: list[WaitingCommand]
     reputation: float = Field(examples=[4.8])
     total_earned: fields.Amount
 
@@ -225,11 +225,11 @@ async def earnings(
 )
 async def pause(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: PauseRequest | None = None
-) -> GivenOrder:
-    """It takes no more work and gives its memory back; what runs, ends. An order for the same takes the place of a former one."""
+) -> QueuedCommand:
+    """It takes no more work and gives its memory back; what runs, ends. A command for the same takes the place of a former one."""
     asked = request or PauseRequest()
-    order = Order(OrderKind.PAUSE, gpu=asked.gpu, seconds=asked.seconds)
-    return GivenOrder(**await orders.give(context, caller, miner_id, order))
+    command = Command(CommandKind.PAUSE, gpu=asked.gpu, seconds=asked.seconds)
+    return QueuedCommand(**await commands.give(context, caller, miner_id, command))
 
 
 @router.post(
@@ -240,10 +240,10 @@ async def pause(
 )
 async def resume(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: ResumeRequest | None = None
-) -> GivenOrder:
+) -> QueuedCommand:
     """It takes work again."""
-    order = Order(OrderKind.RESUME, gpu=request.gpu if request else None)
-    return GivenOrder(**await orders.give(context, caller, miner_id, order))
+    command = Command(CommandKind.RESUME, gpu=request.gpu if request else None)
+    return QueuedCommand(**await commands.give(context, caller, miner_id, command))
 
 
 @router.post(
@@ -254,10 +254,10 @@ async def resume(
 )
 async def fetch_model(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, request: ModelRequest
-) -> GivenOrder:
+) -> QueuedCommand:
     """The miner downloads it as its catalogue says; `downloads` of the miner shows how far it is."""
-    order = Order(OrderKind.FETCH_MODEL, model=request.model)
-    return GivenOrder(**await orders.give(context, caller, miner_id, order))
+    command = Command(CommandKind.FETCH_MODEL, model=request.model)
+    return QueuedCommand(**await commands.give(context, caller, miner_id, command))
 
 
 @router.delete(
@@ -268,7 +268,7 @@ async def fetch_model(
 )
 async def remove_model(
     context: ContextOf, caller: OwnerOrAdmin, miner_id: fields.MinerId, model: Model
-) -> GivenOrder:
+) -> QueuedCommand:
     """The miner removes it from its disk as soon as no job uses it."""
-    order = Order(OrderKind.REMOVE_MODEL, model=model)
-    return GivenOrder(**await orders.give(context, caller, miner_id, order))
+    command = Command(CommandKind.REMOVE_MODEL, model=model)
+    return QueuedCommand(**await commands.give(context, caller, miner_id, command))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
-from agent.coordinator.operations import measures as operations
+from agent.coordinator.operations import metrics as operations
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import Role
 from agent.coordinator.routes._callers import ContextOf, MaybeCredential
 from agent.core.rates import lies_in
-from agent.measures import MEDIA_TYPE
+from agent.metrics import MEDIA_TYPE
 
 router = APIRouter()
 

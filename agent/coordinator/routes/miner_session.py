@@ -68,7 +68,7 @@ class _Connection:
         self._unsent: dict[bytes, LeaseMessage] = {}
         self._closed_for: ApiError = StaleSession("A newer session of this miner has begun.")
         self._calls: set[asyncio.Task[None]] = set()
-        self._room_for_calls = asyncio.Semaphore(MAX_CALLS)
+        self._call_slots = asyncio.Semaphore(MAX_CALLS)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._port = Port(
             who.miner_id,
@@ -118,7 +118,7 @@ class _Connection:
             if message.get("call") == "slots":
                 self._set_slots(message)
                 continue
-            await self._room_for_calls.acquire()
+            await self._call_slots.acquire()
             task = asyncio.create_task(self._answer(message), name=f"miner-call-{message.get('call')}")
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
@@ -134,9 +134,9 @@ class _Connection:
         except ValidationError as error:
             log.warning("slots_invalid", miner_id=self._who.miner_id, faults=error.error_count())
             return
-        self._port.set_room(min(said.slots, MAX_SLOTS), said.free_seats(), said.received)
-        if self._port.room:
-            self._context.dispatcher.room_made()
+        self._port.set_free(min(said.slots, MAX_SLOTS), said.free_by_batch(), said.received)
+        if self._port.free:
+            self._context.dispatcher.capacity_freed()
 
     async def _answer(self, message: Mapping[str, Any]) -> None:
         try:
@@ -144,7 +144,7 @@ class _Connection:
                 status, body = await protocol.answer(self._context, self._who, message)
             await self._outgoing.put(orjson.dumps({"id": message.get("id"), "status": status, "body": body}))
         finally:
-            self._room_for_calls.release()
+            self._call_slots.release()
 
     def _turn(self, job_id: Any) -> AbstractAsyncContextManager[None]:
         """Calls about one job are carried out in the order in which they came: its tokens, and then its result."""

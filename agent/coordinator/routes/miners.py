@@ -68,7 +68,7 @@ async def register(context: ContextOf, request: Registration) -> Registered:
     summary="Wait for work",
 )
 async def poll(context: ContextOf, session: MinerSession, body: Poll, request: Request) -> Any:
-    """Answers as soon as there is a lease, a cancellation or an order, 204 after `wait` seconds without."""
+    """Answers as soon as there is a lease, a cancellation or a command, 204 after `wait` seconds without."""
     wait = min(max(body.wait, MATCHING_SECONDS), context.settings.poll_seconds)
     poller = _Poller()
     port = Port(
@@ -80,7 +80,7 @@ async def poll(context: ContextOf, session: MinerSession, body: Poll, request: R
         close=poller.refuse,
         capabilities=session.capabilities,
     )
-    port.set_room(body.slots, body.free_seats(), 0)
+    port.set_free(body.slots, body.free_by_batch(), 0)
     context.dispatcher.attach(port)
     answering = asyncio.create_task(poller.done.wait(), name=f"poll-{session.miner_id}")
     leaving = asyncio.create_task(disconnected(request), name=f"poll-gone-{session.miner_id}")

@@ -102,7 +102,7 @@ def _places(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool]]:
             for service, offer in candidate.services.items():
                 places[service].append(and_(fits, _takes(offer)))
             continue
-        for service, model in candidate.seats:
+        for service, model in candidate.batch_capacity:
             if service in candidate.services:
                 takes = _takes(candidate.services[service])
                 places[service].append(and_(fits, takes, jobs.c.model.is_not_distinct_from(model)))
@@ -110,9 +110,13 @@ def _places(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool]]:
 
 
 def _takes(offer: ServiceOffer) -> ColumnElement[bool]:
-    withheld = [or_(jobs.c.model.is_(None), jobs.c.model.not_in(offer.withheld))] if offer.withheld else []
+    unavailable_models = (
+        [or_(jobs.c.model.is_(None), jobs.c.model.not_in(offer.unavailable_models))]
+        if offer.unavailable_models
+        else []
+    )
     affordable = or_(jobs.c.agreed_price.is_not(None), jobs.c.max_cost >= to_units(offer.unit_price))
-    return and_(affordable, *withheld)
+    return and_(affordable, *unavailable_models)
 
 
 def _waiting(

@@ -31,14 +31,16 @@ class StoredModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class EvictionPlan:
     """What to do for a model that needs room: remove those named. With bytes `lacking`, nothing would help."""
 
     removals: tuple[str, ...] = ()
     lacking: int = 0
 
 
-def make_room(stored: Sequence[StoredModel], needed: int, *, quota: int | None, free: int) -> Room:
+def plan_evictions(
+    stored: Sequence[StoredModel], needed: int, *, quota: int | None, free: int
+) -> EvictionPlan:
     """Find room for `needed` more bytes, given what is on disk, the quota for all of it and the disk's `free` bytes.
 
     Nothing is removed without a quota, nothing in vain, and nothing without which there would be room as well.
@@ -47,7 +49,7 @@ def make_room(stored: Sequence[StoredModel], needed: int, *, quota: int | None, 
     if quota is not None:
         over = max(over, sum(model.size for model in stored) + needed - quota)
     if over <= 0:
-        return Room()
+        return EvictionPlan()
     candidates = [] if quota is None else sorted(
         (model for model in stored if model.removable), key=lambda model: model.last_used
     )  # fmt: skip
@@ -59,11 +61,11 @@ def make_room(stored: Sequence[StoredModel], needed: int, *, quota: int | None, 
         chosen.append(model)
         gained += model.size
     if gained < over:
-        return Room(lacking=over - gained)
+        return EvictionPlan(lacking=over - gained)
     for model in reversed(
         chosen[:]
     ):  # a large one that came late may make smaller ones before it unnecessary
         if gained - model.size >= over:
             chosen.remove(model)
             gained -= model.size
-    return Room(tuple(model.name for model in chosen))
+    return EvictionPlan(tuple(model.name for model in chosen))

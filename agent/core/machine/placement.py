@@ -34,7 +34,7 @@ class Resident:
     """One of our processes that holds a model on a card, or is about to.
 
     `footprint` is the most that it may take, `held` what the card's figure counts of it already; bytes. `runs` of
-    `seats` are under way (loading counts as one). `used_at` is when it last worked, in seconds.
+    of at most `capacity` are under way (loading counts as one). `used_at` is when it last worked, in seconds.
     """
 
     key: int
@@ -44,7 +44,7 @@ class Resident:
     footprint: int
     held: int = 0
     runs: int = 0
-    seats: int = 1
+    capacity: int = 1
     used_at: float = 0.0
 
     @property
@@ -185,7 +185,7 @@ def _join(demand: Demand, views: Sequence[_View]) -> Join | None:
         for view in views
         for resident in view.residents
         if (resident.service, resident.model) == (demand.service, demand.model)
-        and resident.runs < resident.seats
+        and resident.runs < resident.capacity
         and resident.footprint >= demand.least
     ]
     for _, resident in sorted(fitting, key=lambda pair: (pair[1].runs, pair[1].key)):

@@ -60,7 +60,7 @@ AccountId = Annotated[str, Field(examples=["account_1234567890"])]
 UploadId = Annotated[str, Field(examples=["upload_1234567890"])]
 KeyId = Annotated[str, Field(examples=["key_1234567890"])]
 SessionId = Annotated[str, Field(examples=["session_1234567890"])]
-OrderId = Annotated[str, Field(examples=["order_1234567890"])]
+CommandId = Annotated[str, Field(examples=["command_1234567890"])]
 ServiceId = Annotated[str, Field(examples=["llm_inference"])]
 ArtifactId = Annotated[
     str,

@@ -10,7 +10,7 @@ from typing import Final
 from agent.deadline import call_within
 from agent.miner.doctor import _engines, _files, _machine, _network
 from agent.miner.doctor._machine import Cards
-from agent.miner.doctor.diagnostics import Finding, found
+from agent.miner.doctor.diagnostics import Diagnostic, found
 from agent.miner.machine.gpus import Gpus
 from agent.settings import Settings
 
@@ -20,10 +20,10 @@ _CHECK_SECONDS: Final = 20.0
 """How long one check may take; the longest start Blender, or encode a first frame on a card that sleeps."""
 _PROBE_MARGIN: Final = 0.5
 
-_Check = Callable[[Settings], list[Finding]]
+_Check = Callable[[Settings], list[Diagnostic]]
 
 
-async def examine(settings: Settings) -> list[Finding]:
+async def examine(settings: Settings) -> list[Diagnostic]:
     """Run all checks at once, each within a time limit; a few seconds in all. Raises nothing."""
     gpus = Gpus()
     try:
@@ -56,14 +56,14 @@ async def examine(settings: Settings) -> list[Finding]:
         _guard("services", _engines.services(settings, _CHECK_SECONDS - _PROBE_MARGIN)),
         _guard("coordinator", _network.coordinator(settings)),
     ]
-    return [finding for findings in await asyncio.gather(*checks) for finding in findings]
+    return [diagnostic for diagnostics in await asyncio.gather(*checks) for diagnostic in diagnostics]
 
 
-async def _guard(name: str, check: Awaitable[list[Finding]]) -> list[Finding]:
+async def _guard(name: str, check: Awaitable[list[Diagnostic]]) -> list[Diagnostic]:
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
             return await check
     except TimeoutError:
         return [found("check_slow", check=name, seconds=f"{_CHECK_SECONDS:g}")]
-    except Exception as error:  # noqa: BLE001 - the other checks' findings are worth having all the same
+    except Exception as error:  # noqa: BLE001 - the other checks' diagnostics are worth having all the same
         return [found("check_broken", check=name, error=f"{type(error).__name__}: {error}")]

@@ -8,7 +8,7 @@ from typing import Final
 from agent.configuration import load_catalogue
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor._machine import Cards
-from agent.miner.doctor.diagnostics import Finding, found, ok
+from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.miner.machine.capabilities import Machine, tools
 from agent.miner.machine.gpus import Gpus
 from agent.miner.models.store import ModelStore
@@ -23,20 +23,20 @@ from runners.sandbox.bubblewrap import unavailable as bubblewrap_fault
 ANY_CARD: Final = Device("cuda", "any")
 
 
-def programs(settings: Settings) -> list[Finding]:
+def programs(settings: Settings) -> list[Diagnostic]:
     """FFmpeg's programs."""
-    findings = []
+    diagnostics = []
     for name in ("ffmpeg", "ffprobe"):
         wanted = getattr(settings.runners, name)
         path = shutil.which(wanted)
         if path is None:
-            findings.append(found("ffmpeg_missing", program=wanted, setting=name))
+            diagnostics.append(found("ffmpeg_missing", program=wanted, setting=name))
         else:
-            findings.append(ok(name, f"{name} is {path}."))
-    return findings
+            diagnostics.append(ok(name, f"{name} is {path}."))
+    return diagnostics
 
 
-def nvenc(settings: Settings, cards: Cards) -> list[Finding]:
+def nvenc(settings: Settings, cards: Cards) -> list[Diagnostic]:
     """Whether NVENC, which every build lists, encodes a frame. Without a card or without FFmpeg there is nothing to try."""
     chosen = tools(settings)
     if not cards.gpus or shutil.which(chosen.ffmpeg) is None or sandbox_fault(chosen) is not None:
@@ -51,7 +51,7 @@ def nvenc(settings: Settings, cards: Cards) -> list[Finding]:
     return [found("nvenc_unusable", program=chosen.ffmpeg)] if encoders else []
 
 
-def blender(settings: Settings, cards: Cards) -> list[Finding]:
+def blender(settings: Settings, cards: Cards) -> list[Diagnostic]:
     """Whether Blender holds code for the cards that there are."""
     chosen = tools(settings)
     if not cards.gpus or shutil.which(chosen.blender) is None or sandbox_fault(chosen) is not None:
@@ -65,7 +65,7 @@ def blender(settings: Settings, cards: Cards) -> list[Finding]:
     return [ok("blender", f"Cycles renders with {', '.join(able.backends)}.")]
 
 
-def sandbox(settings: Settings) -> list[Finding]:
+def sandbox(settings: Settings) -> list[Diagnostic]:
     """Whether what strangers send can be isolated."""
     chosen = tools(settings)
     reason = sandbox_fault(chosen)
@@ -80,7 +80,7 @@ def sandbox(settings: Settings) -> list[Finding]:
     return [found("sandbox_forbidden", reason=reason)]
 
 
-def models(settings: Settings) -> list[Finding]:
+def models(settings: Settings) -> list[Diagnostic]:
     """Which models are on disk."""
     try:
         store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
@@ -96,7 +96,7 @@ def models(settings: Settings) -> list[Finding]:
     return [found("models_missing", directory=settings.models_dir)]
 
 
-async def services(settings: Settings, probe_seconds: float) -> list[Finding]:
+async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]:
     """What each runner says of this machine."""
     try:
         store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
@@ -107,12 +107,12 @@ async def services(settings: Settings, probe_seconds: float) -> list[Finding]:
         capabilities = await Machine(settings, gpus, store, probe_seconds=probe_seconds).probe()
     finally:
         gpus.close()
-    findings = []
+    diagnostics = []
     for service in capabilities.services:
         message = " ".join((f"{service} is offered.", *capabilities.hints[service]))
-        findings.append(ok(service, message))
+        diagnostics.append(ok(service, message))
     for service, reasons in capabilities.unavailable.items():
-        findings.append(found("service_unavailable", service=service, reasons=" ".join(reasons)))
+        diagnostics.append(found("service_unavailable", service=service, reasons=" ".join(reasons)))
     if not capabilities.services:
-        findings.append(found("no_service"))
-    return findings
+        diagnostics.append(found("no_service"))
+    return diagnostics

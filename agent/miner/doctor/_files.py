@@ -12,7 +12,7 @@ from typing import Final
 
 import psutil
 
-from agent.miner.doctor.diagnostics import Finding, found, ok
+from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.miner.machine import hardware
 from agent.settings import Settings
 
@@ -33,29 +33,29 @@ def gib(size: float) -> str:
     return f"{size / 2**30:.1f} GiB"
 
 
-def data_directory(settings: Settings) -> list[Finding]:
+def data_directory(settings: Settings) -> list[Diagnostic]:
     """Whether what must not be lost has a place of its own that lasts."""
     directory = settings.data_dir
     existing = _existing(directory)
     cause = _unwritable(existing)
     if cause is not None:
         return [found("data_directory_unwritable", directory=existing, cause=cause, user=getpass.getuser())]
-    findings = []
+    diagnostics = []
     mode = stat.S_IMODE(existing.stat().st_mode)
     if existing == directory and mode & 0o077:
-        findings.append(found("data_directory_open", directory=directory, mode=f"{mode:04o}"))
+        diagnostics.append(found("data_directory_open", directory=directory, mode=f"{mode:04o}"))
     file_system = _file_system(existing)
     if file_system in _NETWORK:
-        findings.append(found("data_directory_on_network", directory=directory, file_system=file_system))
+        diagnostics.append(found("data_directory_on_network", directory=directory, file_system=file_system))
     elif file_system in _TEMPORARY:
-        findings.append(found("data_directory_temporary", directory=directory, file_system=file_system))
-    if findings:
-        return findings
+        diagnostics.append(found("data_directory_temporary", directory=directory, file_system=file_system))
+    if diagnostics:
+        return diagnostics
     state = "can be written" if existing == directory else "does not exist yet; the first start makes it"
     return [ok("data_directory", f"{directory} {state}.")]
 
 
-def secrets(settings: Settings) -> list[Finding]:
+def secrets(settings: Settings) -> list[Diagnostic]:
     """Keys that other users of the machine may read."""
     directory = settings.data_dir
     files = [*directory.glob("*.key"), *directory.glob("*/*.key")]
@@ -67,24 +67,24 @@ def secrets(settings: Settings) -> list[Finding]:
     return [ok("secrets", f"{len(files)} files with keys, readable by their owner only.")]
 
 
-def disk(settings: Settings) -> list[Finding]:
+def disk(settings: Settings) -> list[Diagnostic]:
     """Whether there is room for data and for models."""
-    findings = []
+    diagnostics = []
     for use, setting, directory in (
         ("data", "data_dir", settings.data_dir),
         ("models", "models_dir", settings.models_dir),
     ):
         free = hardware.disk_free(directory)
         if free >= _GOOD_DISK:
-            findings.append(ok(f"disk_{use}", f"{gib(free)} are free for {use} in {directory}."))
+            diagnostics.append(ok(f"disk_{use}", f"{gib(free)} are free for {use} in {directory}."))
             continue
         kind = "disk_full" if free < _MIN_DISK else "disk_low"
         words = {"free": gib(free), "use": use, "directory": directory, "setting": setting}
-        findings.append(found(kind, wanted=gib(_GOOD_DISK), **words))
-    return findings
+        diagnostics.append(found(kind, wanted=gib(_GOOD_DISK), **words))
+    return diagnostics
 
 
-def models_directory(settings: Settings) -> list[Finding]:
+def models_directory(settings: Settings) -> list[Diagnostic]:
     """Whether models can be fetched to where they belong."""
     existing = _existing(settings.models_dir)
     cause = _unwritable(existing) if settings.runners.model_download else None

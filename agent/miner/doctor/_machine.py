@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.miner.doctor._files import gib
-from agent.miner.doctor.diagnostics import Finding, found, ok
+from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.miner.machine import hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from agent.settings import Settings
@@ -37,13 +37,13 @@ class Cards:
     reason: str | None
 
 
-def python() -> list[Finding]:
+def python() -> list[Diagnostic]:
     """Which Python runs the agent."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     return [ok("python", f"Python {version} at {sys.executable}.")]
 
 
-def memory(_settings: Settings) -> list[Finding]:
+def memory(_settings: Settings) -> list[Diagnostic]:
     """Processor and main memory."""
     size = hardware.memory_total()
     processor = (
@@ -54,7 +54,7 @@ def memory(_settings: Settings) -> list[Finding]:
     return [ok("memory", f"{processor}, {gib(size)} of memory for this process.")]
 
 
-def descriptors(_settings: Settings) -> list[Finding]:
+def descriptors(_settings: Settings) -> list[Diagnostic]:
     """How many files and connections the agent may have open: it raises its soft limit to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < _GOOD_DESCRIPTORS:
@@ -63,7 +63,7 @@ def descriptors(_settings: Settings) -> list[Finding]:
     return [ok("descriptors", f"The agent may have {shown} files and connections open.")]
 
 
-def sqlite(_settings: Settings) -> list[Finding]:
+def sqlite(_settings: Settings) -> list[Diagnostic]:
     """The library that the databases depend on."""
     if has_wal_reset_fault(sqlite3.sqlite_version_info):
         return [found("sqlite_wal_reset", version=sqlite3.sqlite_version)]
@@ -76,22 +76,22 @@ def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
     return not repaired
 
 
-def gpus(cards: Cards) -> list[Finding]:
+def gpus(cards: Cards) -> list[Diagnostic]:
     """Whether the cards can be used, and with what driver."""
     plugged = _plugged(_PCI)
     if not cards.gpus and not plugged and cards.reason == DRIVER_MISSING:
         return [ok("gpu", "There is no NVIDIA card; jobs run on the processor, slower.")]
-    findings = []
+    diagnostics = []
     if cards.gpus:
         names = ", ".join(f"{gpu.name} ({gib(gpu.memory_total)}, driver {gpu.driver})" for gpu in cards.gpus)
-        findings.append(ok("gpu", f"{names}."))
+        diagnostics.append(ok("gpu", f"{names}."))
     if cards.reason == DRIVER_MISSING:
-        findings.append(found("driver_missing", card=", ".join(plugged)))
+        diagnostics.append(found("driver_missing", card=", ".join(plugged)))
     elif cards.reason is not None:
-        findings.append(found("gpu_unusable", reason=cards.reason))
+        diagnostics.append(found("gpu_unusable", reason=cards.reason))
     if cards.gpus:
-        findings += _driver(cards.gpus[0].driver)
-    return findings
+        diagnostics += _driver(cards.gpus[0].driver)
+    return diagnostics
 
 
 def _plugged(devices: Path) -> list[str]:
@@ -108,7 +108,7 @@ def _plugged(devices: Path) -> list[str]:
     return found_cards
 
 
-def _driver(driver: str) -> list[Finding]:
+def _driver(driver: str) -> list[Diagnostic]:
     build = torch_build()
     cuda = int(build.cuda.partition(".")[0]) if build is not None and build.cuda else _USUAL_CUDA
     wanted = _OLDEST_DRIVER.get(cuda)
@@ -142,7 +142,7 @@ def torch_build() -> TorchBuild | None:
     return TorchBuild(values.get("__version__", ""), values.get("cuda") or None)
 
 
-def torch(cards: Cards) -> list[Finding]:
+def torch(cards: Cards) -> list[Diagnostic]:
     """Whether torch can use the cards that there are."""
     build = torch_build()
     if build is None or not cards.gpus:

@@ -16,7 +16,7 @@ import httpx
 
 from agent.core.errors import ConfigurationError
 from agent.miner.doctor._files import holder
-from agent.miner.doctor.diagnostics import Finding, found, ok
+from agent.miner.doctor.diagnostics import Diagnostic, found, ok
 from agent.miner.identity import IDENTITY_FILE, Identity, load_identity
 from agent.miner.link.registration import prove
 from agent.settings import Settings
@@ -39,7 +39,7 @@ def running_agent(settings: Settings) -> dict[str, Any] | None:
         return None
 
 
-def agent(settings: Settings) -> list[Finding]:
+def agent(settings: Settings) -> list[Diagnostic]:
     """Whether an agent runs here already, and otherwise whether one could listen."""
     held_by = holder(settings)
     running = running_agent(settings)
@@ -70,7 +70,7 @@ def _try_to_listen(host: str, port: int) -> None:
         listener.listen(1)
 
 
-async def coordinator(settings: Settings) -> list[Finding]:
+async def coordinator(settings: Settings) -> list[Diagnostic]:
     """Whether the coordinator answers, what the time is there, and whether it would take this miner."""
     running = await asyncio.to_thread(running_agent, settings)
     url = settings.miner.coordinator or (running or {}).get("url")
@@ -82,20 +82,20 @@ async def coordinator(settings: Settings) -> list[Finding]:
             sent = time.time()
             response = await client.get(f"{url}/v1/health")
             received = time.time()
-            findings = _health(url, response, received - sent)
-            if findings[0].severity == "fault":
-                return findings
+            diagnostics = _health(url, response, received - sent)
+            if diagnostics[0].severity == "fault":
+                return diagnostics
             date = response.headers.get("date")
             if date is not None:
-                findings.append(_clock(date, (sent + received) / 2))
+                diagnostics.append(_clock(date, (sent + received) / 2))
             if settings.miner.coordinator is not None:
-                findings += await _admission(client, url, settings)
-            return findings
+                diagnostics += await _admission(client, url, settings)
+            return diagnostics
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return [_no_answer(url, error)]
 
 
-def _no_answer(url: str, error: Exception) -> Finding:
+def _no_answer(url: str, error: Exception) -> Diagnostic:
     """Which of the ways in which a connection can fail it was."""
     host = url.partition("://")[2].partition("/")[0].partition(":")[0]
     for cause in _causes(error):
@@ -127,7 +127,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     yield from _causes(error.__cause__ or error.__context__)
 
 
-def _health(url: str, response: httpx.Response, seconds: float) -> list[Finding]:
+def _health(url: str, response: httpx.Response, seconds: float) -> list[Diagnostic]:
     try:
         services = response.raise_for_status().json()["services"]
         parts = [name for name, state in services.items() if state != "healthy"]
@@ -138,7 +138,7 @@ def _health(url: str, response: httpx.Response, seconds: float) -> list[Finding]
     return [ok("coordinator", f"{url} answers in {1000 * seconds:.0f} ms.")]
 
 
-def _clock(date: str, now: float) -> Finding:
+def _clock(date: str, now: float) -> Diagnostic:
     try:
         skew = now - parsedate_to_datetime(date).timestamp()
     except ValueError:
@@ -153,7 +153,7 @@ def _clock(date: str, now: float) -> Finding:
     return ok("clock", "This machine's clock agrees with the coordinator's.")
 
 
-async def _admission(client: httpx.AsyncClient, url: str, settings: Settings) -> list[Finding]:
+async def _admission(client: httpx.AsyncClient, url: str, settings: Settings) -> list[Diagnostic]:
     """Whether a registration would be taken; it is not made, and no token is spent."""
     directory = settings.data_dir / "miner"
     proof = None

@@ -1,4 +1,4 @@
-"""Every kind of finding: how bad it is, how it is said, and what to do. docs/doctor.md is made from this table.
+"""Every kind of diagnostic: how bad it is, how it is said, and what to do. docs/doctor.md is made from this table.
 
 Words in braces are filled in where something is found, and stand in capitals in the documentation.
 """
@@ -13,7 +13,7 @@ Severity = Literal["ok", "warning", "fault"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Diagnostic:
     """The outcome of one check. `id` is a kind's, or the check's own when all is well; then, and only then, `remedy` is None."""
 
     id: str
@@ -33,15 +33,15 @@ class Kind:
     """For the documentation, in place of a remedy that consists of what was found."""
 
 
-def ok(check: str, message: str) -> Finding:
+def ok(check: str, message: str) -> Diagnostic:
     """A check that found nothing wrong."""
-    return Finding(check, "ok", message)
+    return Diagnostic(check, "ok", message)
 
 
-def found(kind_id: str, **words: object) -> Finding:
-    """A finding of a kind of the table, with its words filled in."""
+def found(kind_id: str, **words: object) -> Diagnostic:
+    """A diagnostic of a kind of the table, with its words filled in."""
     kind = KINDS[kind_id]
-    return Finding(kind_id, kind.severity, kind.message.format(**words), kind.remedy.format(**words))
+    return Diagnostic(kind_id, kind.severity, kind.message.format(**words), kind.remedy.format(**words))
 
 
 KINDS: Final[Mapping[str, Kind]] = {

@@ -18,10 +18,10 @@ _LOOK_SECONDS: Final = 5.0
 _log = structlog.get_logger(__name__)
 
 
-class Withheld:
+class UnavailableModels:
     """`now` says why, by service and model, as of the last `look`; `run` is the daemon's to run.
 
-    `services` are those that are offered. `on_change` is called when other models are withheld, or when `changed` was:
+    `services` are those that are offered. `on_change` is called when other models are unavailable_models, or when `changed` was:
     models were loaded or released.
     """
 
@@ -52,12 +52,12 @@ class Withheld:
             else:
                 reason = "It is not on this machine, and the catalogue does not say where it can be fetched."
                 missing.setdefault(entry.service, {})[name] = reason
-        withheld = await self._executor.withheld(offered)
+        unavailable_models = await self._executor.unavailable_models(offered)
         before, self.now = (
             self.now,
             {
-                service: {**missing.get(service, {}), **withheld.get(service, {})}
-                for service in {**missing, **withheld}
+                service: {**missing.get(service, {}), **unavailable_models.get(service, {})}
+                for service in {**missing, **unavailable_models}
             },
         )
         return _names(before) != _names(self.now)
@@ -71,11 +71,11 @@ class Withheld:
             changed = self._changed.is_set()
             self._changed.clear()
             if await self.look():
-                _log.info("models_withheld", models=self.now)
+                _log.info("models_unavailable", models=self.now)
                 changed = True
             if changed:
                 self._on_change()
 
 
-def _names(withheld: Mapping[str, Mapping[str, str]]) -> dict[str, set[str]]:
-    return {service: set(reasons) for service, reasons in withheld.items()}
+def _names(unavailable_models: Mapping[str, Mapping[str, str]]) -> dict[str, set[str]]:
+    return {service: set(reasons) for service, reasons in unavailable_models.items()}

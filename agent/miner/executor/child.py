@@ -411,7 +411,7 @@ class Child:
     async def condemn(self, code: str, message: str) -> None:
         """End the child, with the cause that its runs fail with."""
         self._fault = Retry(message, code=code)
-        _log.warning("child_condemned", service=self.service, pid=self.pid, code=code)
+        _log.warning("child_marked_failed", service=self.service, pid=self.pid, code=code)
         await self.kill()
 
     async def _garbled(self, what: str) -> Retry:

@@ -23,7 +23,7 @@ class Devices:
     """The devices that children run on, all of one kind.
 
     `measure` reads the GPUs; without it their memory counts as free. `footprints` says what models take; without it,
-    nothing. `slots` children may work at the same time, `reserve` bytes of each GPU stay free. `seats` is how many runs
+    nothing. `slots` children may work at the same time, `reserve` bytes of each GPU stay free. `capacity` is how many runs
     of one model a child of a service does at once. Services of `unaccelerated` run on the `processor`, which a machine
     with GPUs has too.
     """
@@ -33,7 +33,7 @@ class Devices:
     reserve: int = 0
     footprints: Footprints | None = None
     measure: Measure | None = None
-    seats: Mapping[str, int] = field(default_factory=dict)
+    capacity: Mapping[str, int] = field(default_factory=dict)
     processor: Device | None = None
     unaccelerated: frozenset[str] = frozenset()
 

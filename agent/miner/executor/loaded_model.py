@@ -26,7 +26,7 @@ class LoadedModel:
     model: Model | None
     footprint: int
     limited: bool
-    seats: int
+    capacity: int
     runs: int = 0
     used_at: float = field(default_factory=time.monotonic)
     child: Child | None = None
@@ -73,7 +73,7 @@ class LoadedModel:
             footprint=self.footprint,
             held=self.held() if self._ready_at <= sampled_at else 0,
             runs=max(self.runs, int(self.working)),
-            seats=self.seats,
+            capacity=self.capacity,
             used_at=self.used_at,
         )
 
@@ -88,7 +88,7 @@ class LoadedModel:
             "state": "working" if self.runs else "idle" if self.open else "loading",
             "busy": self.working,
             "running": self.runs,
-            "seats": self.seats,
+            "capacity": self.capacity,
             "runs": child.runs if child is not None else 0,
             "footprint": self.footprint,
             "held": self.held(),

@@ -18,14 +18,14 @@ from typing import Any, Final, Literal, TypeAlias
 
 import structlog
 
-from agent.measures import Meter
+from agent.metrics import Meter
 from agent.miner.executor.child import Child, RunListener
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.loaded_model import LoadedModel, card_key
 from agent.miner.executor.pool import ChildPool
 from agent.miner.executor.scheduler import ModelScheduler
 from agent.miner.machine import hardware
-from agent.miner.measures import MEASURES
+from agent.miner.metrics import METRICS
 from agent.miner.tasks import Background
 from agent.settings import MinerSettings
 from runners.api import Device, Model, Retry, Tools
@@ -54,13 +54,13 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """A child that works: `runs` of its `seats` are taken. `device` is the UUID of a GPU, or "cpu"."""
+    """A child that works: `runs` of its `capacity` are taken. `device` is the UUID of a GPU, or "cpu"."""
 
     service: str
     model: str | None
     device: str
     runs: int
-    seats: int
+    capacity: int
 
 
 class LocalExecutor:
@@ -96,7 +96,7 @@ class LocalExecutor:
             on_end=self._child_ended,
         )
         self._scheduler = ModelScheduler(
-            self._devices, self._pool, settings, on_change or (lambda: None), meter or Meter(MEASURES)
+            self._devices, self._pool, settings, on_change or (lambda: None), meter or Meter(METRICS)
         )
 
     def end_orphans(self) -> None:
@@ -174,14 +174,14 @@ class LocalExecutor:
     def working(self) -> list[Working]:
         """Every child that works."""
         return [
-            Working(loaded.service, loaded.model_name, card_key(loaded.device), loaded.runs, loaded.seats)
+            Working(loaded.service, loaded.model_name, card_key(loaded.device), loaded.runs, loaded.capacity)
             for loaded in self._scheduler.loaded_models()
             if loaded.runs > 0
         ]
 
-    async def withheld(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    async def unavailable_models(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
         """Which of these models, by service, cannot be had at present, and why."""
-        return await self._scheduler.withheld(models)
+        return await self._scheduler.unavailable_models(models)
 
     def status(self) -> list[dict[str, Any]]:
         """The children, for whoever asks what this machine does."""

@@ -29,13 +29,13 @@ from agent.core.machine.placement import (
     obstacle,
     overdue,
 )
-from agent.measures import Meter
+from agent.metrics import Meter
 from agent.miner.executor.child import Child
 from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
 from agent.miner.executor.loaded_model import LoadedModel, card_key
 from agent.miner.executor.pool import ChildPool
-from agent.miner.measures import PLACEMENTS
+from agent.miner.metrics import PLACEMENTS
 from agent.settings import MinerSettings
 from runners.api import Device, Model, Retry
 
@@ -171,7 +171,7 @@ class ModelScheduler:
             "recent": list(self._recent),
         }
 
-    async def withheld(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    async def unavailable_models(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
         """Which of these models, by service, cannot be had at present, and why."""
         held: dict[str, dict[str, str]] = {}
         for service, name, reason in self.guard.resting(time.monotonic()):
@@ -237,7 +237,7 @@ class ModelScheduler:
             model=model,
             footprint=budget,
             limited=budget < demand.need,
-            seats=self._devices.seats.get(service, 1),
+            capacity=self._devices.capacity.get(service, 1),
             runs=1,
         )
         self._loaded_models[loaded.key] = loaded
@@ -280,7 +280,7 @@ class ModelScheduler:
             self._rests(service, model, error.code)
 
     def _rests(self, service: str, model: str, cause: str) -> None:
-        _log.warning("model_rests", service=service, model=model, cause=cause)
+        _log.warning("model_circuit_open", service=service, model=model, cause=cause)
         self._on_change()
 
     async def _wait(self, waiting: _Waiting, reason: str, change: asyncio.Event) -> None:

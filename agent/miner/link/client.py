@@ -96,9 +96,9 @@ class Link:
         self._transport = transport
         self._socket: WebSocketLink | None = None
         self._free = 0
-        self._seats: tuple[Mapping[str, Any], ...] = ()
+        self._batch_capacity: tuple[Mapping[str, Any], ...] = ()
         self._asked = 0
-        self._asked_seats: tuple[Mapping[str, Any], ...] = ()
+        self._asked_batch_capacity: tuple[Mapping[str, Any], ...] = ()
         self._slots_changed = asyncio.Event()
         self._registered = asyncio.Event()
         self._expired = asyncio.Event()
@@ -118,12 +118,12 @@ class Link:
             return "websocket"
         return "poll" if self._answered and self._polling.is_set() else "offline"
 
-    def set_slots(self, free: int, seats: Sequence[Mapping[str, Any]] = ()) -> None:
+    def set_slots(self, free: int, batch_capacity: Sequence[Mapping[str, Any]] = ()) -> None:
         """Say for how many more jobs there is room from now on.
 
-        `seats` are free places in batches that run already: `{"service", "model", "seats"}` each.
+        `batch_capacity` are free places in batches that run already: `{"service", "model", "free"}` each.
         """
-        self._free, self._seats = free, tuple(seats)
+        self._free, self._batch_capacity = free, tuple(batch_capacity)
         self._slots_changed.set()
         if self._socket is not None:
             self._socket.announce()
@@ -300,7 +300,10 @@ class Link:
                 on_lease=self._take,
                 on_cancelled=self._callbacks.cancelled,
                 on_heartbeat=self._callbacks.recheck,
-                slots=lambda: (max(0, self._free - self._asked), () if self._asked_seats else self._seats),
+                slots=lambda: (
+                    max(0, self._free - self._asked),
+                    () if self._asked_batch_capacity else self._batch_capacity,
+                ),
             )
         except WebSocketRefused as error:
             _log.info("websocket_refused", url=self._http.url, error=str(error))
@@ -348,16 +351,20 @@ class Link:
         """
         self._slots_changed.clear()
         wanted = self._socket is None
-        self._asked, self._asked_seats = (self._free, self._seats) if wanted else (0, ())
-        body = {"slots": self._asked, "wait": self._poll_seconds, "seats": self._asked_seats}
+        self._asked, self._asked_batch_capacity = (self._free, self._batch_capacity) if wanted else (0, ())
+        body = {
+            "slots": self._asked,
+            "wait": self._poll_seconds,
+            "batch_capacity": self._asked_batch_capacity,
+        }
         poll = asyncio.create_task(
             self._post("/v1/miners/poll", body, limit=self._poll_seconds + _POLL_GRACE_SECONDS),
             name="link-long-poll",
         )
         try:
             while not poll.done():
-                asks = self._asked > 0 or bool(self._asked_seats)
-                if not asks and (self._free > 0 or self._seats or not self._polling.is_set()):
+                asks = self._asked > 0 or bool(self._asked_batch_capacity)
+                if not asks and (self._free > 0 or self._batch_capacity or not self._polling.is_set()):
                     break
                 changed = asyncio.create_task(self._slots_changed.wait(), name="link-slots-changed")
                 try:
@@ -396,6 +403,6 @@ class Link:
 
     def _take_back(self) -> None:
         """The poll has ended, so the WebSocket may offer the slots that it asked for."""
-        self._asked, self._asked_seats = 0, ()
+        self._asked, self._asked_batch_capacity = 0, ()
         if self._socket is not None:
             self._socket.announce()

@@ -45,13 +45,13 @@ class News(Protocol):
     def activity(self) -> dict[str, Any]:
         """Where the last hour went, and what is being fetched."""
 
-    def obeyed(self) -> list[str]:
-        """The ids of orders that were obeyed."""
+    def executed(self) -> list[str]:
+        """The ids of commands that were executed."""
 
     def answered(
-        self, leases: Sequence[Mapping[str, Any]], orders: Sequence[Any], told: Sequence[str]
+        self, leases: Sequence[Mapping[str, Any]], commands: Sequence[Any], told: Sequence[str]
     ) -> None:
-        """What the coordinator says of each lease, and wants done. It knows now that the orders `told` were obeyed."""
+        """What the coordinator says of each lease, and wants done. It knows now that the commands `told` were executed."""
 
 
 class Heartbeat:
@@ -91,7 +91,7 @@ class Heartbeat:
         news = self._news
         capabilities = news.capabilities()
         changed = capabilities != self._known
-        obeyed = news.obeyed()
+        executed = news.executed()
         paused = news.paused(None)
         body = {
             "leases": list(news.states())[:MAX_LEASES],
@@ -99,7 +99,7 @@ class Heartbeat:
             "capabilities": capabilities if changed else None,
             "paused": None if paused is None else paused[:_MAX_REASON],
             "activity": news.activity(),
-            "obeyed": obeyed,
+            "executed": executed,
         }
         status, answer = await self._link.call(
             "heartbeat", None, body, limit=min(self.interval, _LONGEST_CALL_SECONDS)
@@ -109,8 +109,8 @@ class Heartbeat:
             return
         if changed:
             self._known = capabilities
-        orders = answer.get("orders")
-        news.answered(answer.get("leases", ()), orders if isinstance(orders, list) else (), obeyed)
+        commands = answer.get("commands")
+        news.answered(answer.get("leases", ()), commands if isinstance(commands, list) else (), executed)
 
     async def watch_gpus(self) -> None:
         """Read the GPUs once per interval until cancelled."""
@@ -119,6 +119,6 @@ class Heartbeat:
                 cards = await call_within(_GPU_SECONDS, self._gpus.snapshot, name="gpus-telemetry")
                 self._telemetry = [card.telemetry() for card in cards]
             except TimeoutError:
-                _log.warning("gpus_do_not_answer")
+                _log.warning("gpus_not_responding")
                 self._telemetry = []
             await asyncio.sleep(self.interval)

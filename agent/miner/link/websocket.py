@@ -33,8 +33,8 @@ CLOSED_RESTART: Final = 1012
 _CLOSED_ABNORMALLY: Final = 1006
 _CLOSED_BAD_FRAME: Final = 1007
 
-Room: TypeAlias = tuple[int, Sequence[Mapping[str, Any]]]
-"""Free slots, and free seats in batches that run already."""
+FreeCapacity: TypeAlias = tuple[int, Sequence[Mapping[str, Any]]]
+"""Free slots, and free batch_capacity in batches that run already."""
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ async def open_websocket(
     on_lease: Callable[[dict[str, Any]], None],
     on_cancelled: Callable[[str, int], None],
     on_heartbeat: Callable[[], None],
-    slots: Callable[[], Room],
+    slots: Callable[[], FreeCapacity],
 ) -> WebSocketLink:
     """Connect to the coordinator at the HTTP(S) address `url`. Raises `WebSocketRefused`."""
     address = "ws" + url.removeprefix("http") + "/v1/miners/session"
@@ -92,7 +92,7 @@ class WebSocketLink:
         on_lease: Callable[[dict[str, Any]], None],
         on_cancelled: Callable[[str, int], None],
         on_heartbeat: Callable[[], None],
-        slots: Callable[[], Room],
+        slots: Callable[[], FreeCapacity],
     ) -> None:
         self.token = token
         self._connection = connection
@@ -101,7 +101,7 @@ class WebSocketLink:
         self._on_heartbeat = on_heartbeat
         self._slots = slots
         self._received = 0
-        self._announced: tuple[Room, int] | None = None
+        self._announced: tuple[FreeCapacity, int] | None = None
         self._changed = asyncio.Event()
         self._changed.set()  # the first announcement opens the flow of leases
         self._numbers = itertools.count(1)
@@ -160,8 +160,13 @@ class WebSocketLink:
                 state = (self._slots(), self._received)
                 if state != self._announced:
                     self._announced = state
-                    (slots, seats), received = state
-                    message = {"call": "slots", "slots": slots, "received": received, "seats": seats}
+                    (slots, batch_capacity), received = state
+                    message = {
+                        "call": "slots",
+                        "slots": slots,
+                        "received": received,
+                        "batch_capacity": batch_capacity,
+                    }
                     await self._send(message)
 
     async def _send(self, message: dict[str, Any]) -> None:

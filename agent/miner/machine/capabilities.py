@@ -28,7 +28,7 @@ from runners.sandbox import level
 PROBE_SECONDS: Final = 20.0
 """How long a runner may take to say whether it works; encoding a test frame on a GPU takes a few seconds when cold."""
 
-MAX_WITHHELD: Final = 1000
+MAX_UNAVAILABLE_MODELS: Final = 1000
 """How many models a registration can name; nobody's catalogue has so many that do not fit."""
 
 _log = structlog.get_logger(__name__)
@@ -38,7 +38,7 @@ _log = structlog.get_logger(__name__)
 class ServiceOffer:
     """A service that this machine performs. `models` are on disk, `loaded` in memory; `unit_price` is money.
 
-    `concurrency` jobs of one model are computed together in one slot. Models that are `withheld` cannot be had now.
+    `concurrency` jobs of one model are computed together in one slot. Models that are `unavailable_models` cannot be had now.
     `sandbox` is what isolates the programs that its runs start, "none" if nothing does or none are started. `score` is what `aitbc-agent bench` measured, None if it did not, or with another version.
     """
 
@@ -50,7 +50,7 @@ class ServiceOffer:
     unit_price: str
     features: Mapping[str, Any] = field(default_factory=dict)
     concurrency: int = 1
-    withheld: tuple[str, ...] = ()
+    unavailable_models: tuple[str, ...] = ()
     sandbox: str = "none"
     score: Mapping[str, Any] | None = None
 
@@ -65,7 +65,7 @@ class ServiceOffer:
             "unit_price": self.unit_price,
             "features": dict(self.features),
             "concurrency": self.concurrency,
-            "withheld": list(self.withheld),
+            "unavailable_models": list(self.unavailable_models),
             "score": None if self.score is None else dict(self.score),
         }
 
@@ -96,9 +96,9 @@ class Capabilities:
         self,
         present: Mapping[str, Sequence[str]],
         loaded: Mapping[str, Sequence[str]],
-        withheld: Mapping[str, Collection[str]],
+        unavailable_models: Mapping[str, Collection[str]],
     ) -> Capabilities:
-        """The same with the names of the models on disk, of loaded and of withheld ones, by service.
+        """The same with the names of the models on disk, of loaded and of unavailable_models ones, by service.
 
         Services that `present` does not name keep what they have.
         """
@@ -107,7 +107,9 @@ class Capabilities:
                 offer,
                 models=tuple(present.get(service, offer.models)),
                 loaded=tuple(loaded.get(service, ())),
-                withheld=tuple(sorted(withheld.get(service, ())))[:MAX_WITHHELD],
+                unavailable_models=tuple(sorted(unavailable_models.get(service, ())))[
+                    :MAX_UNAVAILABLE_MODELS
+                ],
             )
             for service, offer in self.services.items()
         }

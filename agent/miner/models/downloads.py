@@ -20,9 +20,9 @@ import httpx
 import structlog
 
 from agent.core.machine.catalogue import CatalogueEntry
-from agent.core.machine.model_cache import make_room
-from agent.measures import Meter
-from agent.miner.measures import DOWNLOADED_BYTES, MEASURES
+from agent.core.machine.model_cache import plan_evictions
+from agent.metrics import Meter
+from agent.miner.metrics import DOWNLOADED_BYTES, METRICS
 from agent.miner.models.hub import Listing, RemoteFile, list_files, needs_token
 from agent.miner.models.locks import (
     PLAN,
@@ -85,7 +85,7 @@ class Downloads:
         self._endpoint = endpoint
         self._timeout = httpx.Timeout(stall_seconds, connect=_CONNECT_SECONDS)
         self._pauses = tuple(pauses)
-        self._meter = meter or Meter(MEASURES)
+        self._meter = meter or Meter(METRICS)
 
     async def fetch(self, name: str, on_progress: OnProgress, *, may_remove: bool = True) -> None:
         """Bring a model here; returns at once if it is. Cancel it to stop: what has arrived is kept for the next time.
@@ -152,7 +152,7 @@ class Downloads:
         partial.mkdir(parents=True, exist_ok=True)
         _drop_what_changed(partial, listing.files)
         files = [asdict(file) for file in listing.files]
-        with self._model_directory.room():
+        with self._model_directory.space_lock():
             write_plan(partial, files, total=None)  # what is still to come counts once, as needed
             self._find_room(name, max(0, (listing.total or 0) - size_of(partial)), may_remove=may_remove)
             write_plan(partial, files, total=listing.total)
@@ -164,22 +164,22 @@ class Downloads:
             if not may_remove:
                 stored = [replace(model, pinned=True) for model in stored]
             free = self._model_directory.free()
-            room = make_room(stored, needed, quota=quota, free=free - _RESERVE)
-            if room.lacking:
+            plan = plan_evictions(stored, needed, quota=quota, free=free - _RESERVE)
+            if plan.lacking:
                 limit = (
                     ""
                     if quota is None
                     else f", the quota of all models (miner.models_quota) is {_gib(quota)}"
                 )
                 raise ModelUnavailable(
-                    f"There is no room for the model {name!r}, which needs {_gib(needed)}: {_gib(room.lacking)} are lacking. "
+                    f"There is no room for the model {name!r}, which needs {_gib(needed)}: {_gib(plan.lacking)} are lacking. "
                     f"The disk of {self._model_directory.models_dir} has {_gib(free)} free{limit}. Remove models with "
                     "'aitbc-agent models remove NAME', or make room."
                 )
-            removed = [self._model_directory.remove(one) for one in room.removals]
+            removed = [self._model_directory.remove(one) for one in plan.removals]
             if all(removed):
                 if removed:
-                    _log.info("models_removed", models=room.removals, cause=f"room for {name}")
+                    _log.info("models_removed", models=plan.removals, cause=f"room for {name}")
                 return
         raise ModelUnavailable(f"There is no room for the model {name!r}: what could go is being used.")
 

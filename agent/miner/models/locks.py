@@ -31,7 +31,7 @@ PLAN: Final = ".plan.json"
 _FETCHING: Final = ".fetching-"
 _REMOVING: Final = ".removing-"
 _USE: Final = ".use"
-_ROOM: Final = ".room"
+_SPACE_LOCK: Final = ".room"
 _ASK_AGAIN_SECONDS: Final = 0.1
 
 _log = structlog.get_logger(__name__)
@@ -84,9 +84,9 @@ class ModelDirectory:
             return None
 
     @contextmanager
-    def room(self) -> Iterator[None]:
+    def space_lock(self) -> Iterator[None]:
         """One program at a time counts what is there and plans more. Held for moments only."""
-        with self._open(_ROOM) as handle:
+        with self._open(_SPACE_LOCK) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 

@@ -21,7 +21,7 @@ OnModel = Callable[[str, int, int | None], None]
 LOOK_SECONDS: Final = 30.0
 """How often the directory is looked at, since commands and other agents change it too."""
 _NOT_AGAIN_SECONDS: Final = 600.0
-"""How long an order is not tried again after it failed; the coordinator may repeat it with every heartbeat."""
+"""How long a command is not tried again after it failed; the coordinator may repeat it with every heartbeat."""
 _MAX_ORDERS: Final = 16
 _ATTEMPTS: Final = 5
 
@@ -117,13 +117,13 @@ class ModelProvider:
 
     # Ahead of jobs --------------------------------------------------------------------------------------------------
 
-    def order_fetch(self, name: str) -> bool:
+    def command_fetch(self, name: str) -> bool:
         """Bring a model here in time. Returns whether that is settled: it is here, or its owner or catalogue forbid it."""
         entry = self._store.catalogue.get(name)
         if entry is None or name in self.present.get(entry.service, ()):
             return True
         if not self._download or not entry.fetchable:
-            _log.info("model_order_refused", model=name, download=self._download, fetchable=entry.fetchable)
+            _log.info("model_command_refused", model=name, download=self._download, fetchable=entry.fetchable)
             return True
         waits = name in self._orders or self._failed.get(name, 0) > time.monotonic()
         if not waits and len(self._orders) < _MAX_ORDERS:
@@ -132,7 +132,7 @@ class ModelProvider:
             self._wake.set()
         return False
 
-    def order_removal(self, name: str) -> bool:
+    def command_removal(self, name: str) -> bool:
         """Remove a model as soon as no job uses it. Returns whether that is settled: it is gone, or not ours to remove."""
         entry = self._store.catalogue.get(name)
         if entry is None or entry.path is not None:
@@ -220,7 +220,7 @@ class ModelProvider:
             fetching.cancel()
             await asyncio.gather(fetching, return_exceptions=True)
         if fetching.cancelled():
-            return  # for a job's sake; the order stays
+            return  # for a job's sake; the command stays
         self._orders.pop(name, None)
         error = fetching.exception()
         if error is not None:

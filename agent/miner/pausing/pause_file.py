@@ -1,4 +1,4 @@
-"""What must survive the daemon of pauses: its owner's word, and which orders of the coordinator it has obeyed."""
+"""What must survive the daemon of pauses: its owner's word, and which commands of the coordinator it has executed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 WHOLE: Final = "miner"
 """Stands for the whole miner among the GPUs' UUIDs."""
 MAX_OBEYED: Final = 200
-"""How many orders are remembered; a coordinator has at most 100 waiting."""
+"""How many commands are remembered; a coordinator has at most 100 waiting."""
 
 _log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 class Kept(BaseModel):
     """The file's content. `hand` says what is paused by hand and until when (seconds since the epoch; None: until resumed).
 
-    `skipped` is until when a schedule is ignored because its owner resumed; `obeyed` are orders that are not carried out
+    `skipped` is until when a schedule is ignored because its owner resumed; `executed` are commands that are not carried out
     again.
     """
 
@@ -28,14 +28,14 @@ class Kept(BaseModel):
 
     hand: dict[str, float | None] = {}
     skipped: dict[str, float] = {}
-    obeyed: tuple[str, ...] = ()
+    executed: tuple[str, ...] = ()
 
     def at(self, now: float) -> Kept:
         """The same without what is over."""
         return Kept(
             hand={scope: until for scope, until in self.hand.items() if until is None or until > now},
             skipped={scope: until for scope, until in self.skipped.items() if until > now},
-            obeyed=self.obeyed[-MAX_OBEYED:],
+            executed=self.executed[-MAX_OBEYED:],
         )
 
 

@@ -118,20 +118,20 @@ class Pauses:
     # The owner's word -----------------------------------------------------------------------------------------------
 
     def pause(
-        self, gpu: str | None = None, seconds: float | None = None, *, order: str | None = None
+        self, gpu: str | None = None, seconds: float | None = None, *, command: str | None = None
     ) -> None:
         """Take nothing more on this GPU, or at all, for so long, or until `resume`. Lasts when this returns.
 
-        Raises `GpuUnknown`, and `OSError` if the disk refuses. `order` is remembered as obeyed with it.
+        Raises `GpuUnknown`, and `OSError` if the disk refuses. `command` is remembered as executed with it.
         """
         scope = WHOLE if gpu is None else self.find(gpu)
         until = None if seconds is None else self._clock() + seconds
         skipped = {} if gpu is None else {key: end for key, end in self._kept.skipped.items() if key != scope}
-        self._keep(hand={**self._kept.hand, scope: until}, skipped=skipped, order=order)
+        self._keep(hand={**self._kept.hand, scope: until}, skipped=skipped, command=command)
         _log.info("paused_by_hand", gpu=None if gpu is None else scope, seconds=seconds)
         self.update()
 
-    def resume(self, gpu: str | None = None, *, order: str | None = None) -> None:
+    def resume(self, gpu: str | None = None, *, command: str | None = None) -> None:
         """Take jobs again: on this GPU, or everywhere. A schedule that pauses now is ignored until its window ends.
 
         What is measured (heat, other programs) goes on pausing. Raises as `pause` does.
@@ -142,18 +142,18 @@ class Pauses:
             if (end := self._scheduled(self._rules.get(scope, self._whole_rules))) is not None:
                 skipped[scope] = end
         hand = {scope: until for scope, until in self._kept.hand.items() if scope not in scopes}
-        self._keep(hand=hand, skipped=skipped, order=order)
+        self._keep(hand=hand, skipped=skipped, command=command)
         _log.info("resumed_by_hand", gpu=None if gpu is None else next(iter(scopes)))
         self.update()
 
-    def obeyed(self, order: str) -> bool:
-        """Whether an order was obeyed already."""
-        return order in self._kept.obeyed
+    def executed(self, command: str) -> bool:
+        """Whether a command was executed already."""
+        return command in self._kept.executed
 
-    def remember(self, order: str) -> None:
-        """Do not obey this order again. Raises `OSError`."""
-        if not self.obeyed(order):
-            self._keep(hand=self._kept.hand, skipped=self._kept.skipped, order=order)
+    def remember(self, command: str) -> None:
+        """Do not execute this order again. Raises `OSError`."""
+        if not self.executed(command):
+            self._keep(hand=self._kept.hand, skipped=self._kept.skipped, command=command)
 
     def find(self, name: str) -> str:
         """The UUID of the GPU that `name` means: an index, a UUID or its beginning. Raises `GpuUnknown`."""
@@ -168,10 +168,10 @@ class Pauses:
         )
 
     def _keep(
-        self, *, hand: Mapping[str, float | None], skipped: Mapping[str, float], order: str | None
+        self, *, hand: Mapping[str, float | None], skipped: Mapping[str, float], command: str | None
     ) -> None:
-        obeyed = self._kept.obeyed if order is None else (*self._kept.obeyed, order)
-        kept = Kept(hand=dict(hand), skipped=dict(skipped), obeyed=obeyed).at(self._clock())
+        executed = self._kept.executed if command is None else (*self._kept.executed, command)
+        kept = Kept(hand=dict(hand), skipped=dict(skipped), executed=executed).at(self._clock())
         pause_file.write(self._path, kept)
         self._kept = kept
 

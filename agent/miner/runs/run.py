@@ -18,8 +18,8 @@ from structlog.contextvars import bind_contextvars
 
 from agent.core.values.quantities import format_time
 from agent.fault_points import reach
-from agent.measures import Meter
-from agent.miner import measures
+from agent.metrics import Meter
+from agent.miner import metrics
 from agent.miner.data_dir import discard
 from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor, Stage
@@ -154,7 +154,7 @@ class Work:
             raise
 
     def _note(self, outcome: str) -> None:
-        self._place.meter.count(measures.JOBS, self.lease.service, outcome)
+        self._place.meter.count(metrics.JOBS, self.lease.service, outcome)
 
     async def _outcome(self) -> Entry:
         self._time_left = asyncio.timeout(max(0.0, self.lease.seconds_left()))
@@ -246,9 +246,9 @@ class Work:
 
     def _count_result(self, statement: Statement) -> None:
         meter, service = self._place.meter, statement.service
-        meter.count(measures.UNITS, service, statement.unit, amount=float(statement.units))
-        meter.count(measures.PRICED, service, amount=float(statement.price))
-        meter.observe(measures.RUN_SECONDS, time.monotonic() - self.lease.received_at, service)
+        meter.count(metrics.UNITS, service, statement.unit, amount=float(statement.units))
+        meter.count(metrics.PRICED, service, amount=float(statement.price))
+        meter.observe(metrics.RUN_SECONDS, time.monotonic() - self.lease.received_at, service)
 
     async def _fetch(self, number: int, name: str) -> tuple[str, Path, str]:
         # The client chose the field's name only among those of the service, but a number is safe in any case.
@@ -311,7 +311,7 @@ class Work:
                 body = {"fence": self.lease.fence, "events": [{"kind": "output", "data": data}]}
                 await self._place.link.call("events", self.lease.job_id, body)
         except (OSError, ProtocolError, Unreachable) as error:
-            _log.info("checkpoint_not_handed_over", job_id=self.lease.job_id, error=str(error))
+            _log.info("checkpoint_not_passed_on", job_id=self.lease.job_id, error=str(error))
 
     async def _weights_digest(self, model: Model, execution: Execution) -> NamedDigest:
         try:

@@ -17,7 +17,7 @@ import structlog
 from pydantic import ValidationError
 
 from agent.core.machine.idleness import PAUSED, Moment, Use
-from agent.core.matching import Batch, Room
+from agent.core.matching import Batch, FreeCapacity
 from agent.fault_points import reach
 from agent.miner.executor.circuit_breaker import FaultGuard
 from agent.miner.executor.local import Working
@@ -83,41 +83,41 @@ class Workload:
 
     def update(self) -> None:
         """Tell the coordinator how much room there is."""
-        room = self._room() if self._takes() else Room(0, {}, {})
-        seats = [
-            {"service": service, "model": model, "seats": count}
-            for (service, model), count in room.seats.items()
+        free = self._capacity() if self._takes() else FreeCapacity(0, {}, {})
+        batch_capacity = [
+            {"service": service, "model": model, "free": count}
+            for (service, model), count in free.batch_capacity.items()
         ]
-        self._place.link.set_slots(room.slots, seats)
+        self._place.link.set_slots(free.slots, batch_capacity)
 
     def free_slots(self) -> int:
         """How many more jobs, beside those that join a batch, can begin."""
-        return self._room().slots if self._takes() else 0
+        return self._capacity().slots if self._takes() else 0
 
     def _takes(self) -> bool:
         """Whether any lease is taken."""
         full = len(self._place.outbox) >= self._max_outbox
         return self._open and not full and self.pause_reason() is None
 
-    def _room(self) -> Room:
+    def _capacity(self) -> FreeCapacity:
         """The room that is left. Work that has no place on a device yet takes what it will take."""
         working = self._place.executor.working()
         return self._beside(working, self._free(working), self._pauses.now.devices, self._batches())
 
     def _beside(
         self, working: Sequence[Working], slots: int, paused: Collection[str], batches: Iterator[Batch]
-    ) -> Room:
-        """`slots` and the seats beside what works, less what those of `batches` will take that are not at work yet."""
-        placed, seats = Counter[Batch](), Counter[Batch]()
+    ) -> FreeCapacity:
+        """`slots` and the batch_capacity beside what works, less what those of `batches` will take that are not at work yet."""
+        placed, batch_capacity = Counter[Batch](), Counter[Batch]()
         for child in working:
             placed[child.service, child.model] += child.runs
             if child.device not in paused:
-                seats[child.service, child.model] += child.seats - child.runs
+                batch_capacity[child.service, child.model] += child.capacity - child.runs
         concurrency = {service: offer.concurrency for service, offer in self._place.offers.items()}
-        room = Room(slots, seats, concurrency)
+        free = FreeCapacity(slots, batch_capacity, concurrency)
         for batch in (Counter(batches) - placed).elements():
-            room.take(*batch)
-        return room
+            free.reserve(*batch)
+        return free
 
     def _free(self, working: Sequence[Working]) -> int:
         """Slots of devices that are not paused, less those that are taken there."""
@@ -145,10 +145,10 @@ class Workload:
     def moment(self) -> Moment:
         """What the slots do now."""
         working = self._place.executor.working()
-        room = self._beside(working, max(0, self._slots - len(working)), (), self._batches())
+        free = self._beside(working, max(0, self._slots - len(working)), (), self._batches())
         return Moment(
             slots=self._slots,
-            free=room.slots,
+            free=free.slots,
             stages=[_USES[work.stage] for work, _ in self._work.values()],
             barrier=self._barrier(),
             paused=[pause.cause for pause in self._pauses.now.gpus.values()],
@@ -171,10 +171,10 @@ class Workload:
     def paused(self) -> None:
         """Other devices are paused than before: hand back what has none yet and finds no room any more."""
         working = self._place.executor.working()
-        room = self._beside(working, self._free(working), self._pauses.now.devices, iter(()))
+        free = self._beside(working, self._free(working), self._pauses.now.devices, iter(()))
 
         def has_no_place(work: Work) -> bool:
-            return work.device is None and not room.take(work.lease.service, work.lease.spec.model)
+            return work.device is None and not free.reserve(work.lease.service, work.lease.spec.model)
 
         self._hand_back(has_no_place)
         self.update()
@@ -211,7 +211,7 @@ class Workload:
         if lease.key in self._work or lease.key in self._place.outbox:
             return  # sent twice
         reach("miner.lease_received")
-        if not self._open or not self._room().take(lease.service, lease.spec.model):
+        if not self._open or not self._capacity().reserve(lease.service, lease.spec.model):
             # e.g. one that was on its way when a pause began
             reason = "no free slot" if self._pauses.now.miner is None else "paused"
             self._background.spawn(self._release(lease.key, reason), f"release-{lease.job_id}")

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeAlias, cast
 import uvicorn
 
 from agent.core.errors import ConfigurationError
-from agent.measures import MEDIA_TYPE, Labels, Measure, Meter, Values
-from agent.miner import measures
+from agent.metrics import MEDIA_TYPE, Labels, Meter, Metric, Values
+from agent.miner import metrics
 
 Receive: TypeAlias = Callable[[], Awaitable[dict[str, Any]]]
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
@@ -24,35 +24,35 @@ _CLOSE_SECONDS: Final = 1
 _PERCENT: Final = 100
 
 
-def read(status: Mapping[str, Any], places: Mapping[str, Path]) -> dict[Measure, Values]:
+def read(status: Mapping[str, Any], places: Mapping[str, Path]) -> dict[Metric, Values]:
     """The numbers of a miner's status, and the free space of some places."""
     slots, cards = status["slots"], status["gpus"]
     running: Counter[Labels] = Counter((lease["service"],) for lease in status["leases"])
     plain = {
-        measures.PAUSED: status["paused"] is not None,
-        measures.SLOTS: slots["total"],
-        measures.SLOTS_FREE: slots["free"],
-        measures.OUTBOX: status["outbox"],
-        measures.CHILDREN: len(status["children"]),
-        measures.UNAVAILABLE: len(status["unavailable"]),
+        metrics.PAUSED: status["paused"] is not None,
+        metrics.SLOTS: slots["total"],
+        metrics.SLOTS_FREE: slots["free"],
+        metrics.OUTBOX: status["outbox"],
+        metrics.CHILDREN: len(status["children"]),
+        metrics.UNAVAILABLE: len(status["unavailable"]),
     }
     connected: dict[Labels, float] = {
         (transport,): status["connection"] == transport for transport in ("websocket", "poll")
     }
-    withheld: dict[Labels, float] = {
-        (service,): len(models) for service, models in status["withheld"].items()
+    unavailable_models: dict[Labels, float] = {
+        (service,): len(models) for service, models in status["unavailable_models"].items()
     }
     return {
-        **{measure: {(): value} for measure, value in plain.items()},
-        measures.CONNECTED: connected,
-        measures.RUNNING: running,
-        measures.WITHHELD: withheld,
-        measures.GPU_MEMORY_BYTES: _of_cards(cards, "memory_total"),
-        measures.GPU_MEMORY_FREE_BYTES: _of_cards(cards, "memory_free"),
-        measures.GPU_UTILIZATION: _of_cards(cards, "utilization", _PERCENT),
-        measures.GPU_TEMPERATURE: _of_cards(cards, "temperature"),
-        measures.GPU_POWER: _of_cards(cards, "power"),
-        measures.DISK_FREE_BYTES: {
+        **{metric: {(): value} for metric, value in plain.items()},
+        metrics.CONNECTED: connected,
+        metrics.RUNNING: running,
+        metrics.UNAVAILABLE_MODELS: unavailable_models,
+        metrics.GPU_MEMORY_BYTES: _of_cards(cards, "memory_total"),
+        metrics.GPU_MEMORY_FREE_BYTES: _of_cards(cards, "memory_free"),
+        metrics.GPU_UTILIZATION: _of_cards(cards, "utilization", _PERCENT),
+        metrics.GPU_TEMPERATURE: _of_cards(cards, "temperature"),
+        metrics.GPU_POWER: _of_cards(cards, "power"),
+        metrics.DISK_FREE_BYTES: {
             (name,): shutil.disk_usage(path).free for name, path in places.items() if path.exists()
         },
     }
@@ -76,7 +76,7 @@ class MetricsServer:
     """Answers `GET /metrics`. `start`, then `close`; `url` is known in between."""
 
     def __init__(
-        self, host: str, port: int, meter: Meter, read: Callable[[], Mapping[Measure, Values]]
+        self, host: str, port: int, meter: Meter, read: Callable[[], Mapping[Metric, Values]]
     ) -> None:
         self.url: str | None = None
         self._host = host

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from agent.miner.commands import Commands
 from agent.miner.executor.local import LocalExecutor
 from agent.miner.link.client import Link
 from agent.miner.machine.capabilities import Capabilities
 from agent.miner.machine.gpus import Gpus
 from agent.miner.models.provider import ModelProvider
-from agent.miner.orders import Orders
 from agent.miner.pausing.pauses import Pauses
 from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.slots import Workload
@@ -23,7 +23,7 @@ from agent.miner.status.utilization import Activity
 class Report:
     """The parts of a daemon that have something to say; `Heartbeat` takes its news from here.
 
-    `withheld` are the models that cannot be had at present, by service, and why.
+    `unavailable_models` are the models that cannot be had at present, by service, and why.
     """
 
     link: Link
@@ -33,11 +33,11 @@ class Report:
     provider: ModelProvider
     pauses: Pauses
     workload: Workload
-    orders: Orders
+    commands: Commands
     doing: Activity
     earnings: Earnings
     offers: Capabilities
-    withheld: Callable[[], Mapping[str, Mapping[str, str]]]
+    unavailable_models: Callable[[], Mapping[str, Mapping[str, str]]]
 
     def states(self) -> Sequence[Mapping[str, Any]]:
         """All leases with their progress."""
@@ -45,7 +45,9 @@ class Report:
 
     def capabilities(self) -> dict[str, Any]:
         """What the machine can do, with the models as they are now."""
-        offers = self.offers.with_models(self.provider.present, self.executor.loaded(), self.withheld())
+        offers = self.offers.with_models(
+            self.provider.present, self.executor.loaded(), self.unavailable_models()
+        )
         return offers.to_wire()
 
     def paused(self, gpu: str | None) -> str | None:
@@ -56,17 +58,17 @@ class Report:
         """Where the last hour went, and what is being fetched."""
         return {"idle": self.doing.shares(), "downloads": self.provider.arriving}
 
-    def obeyed(self) -> list[str]:
-        """The ids of orders that were obeyed."""
-        return self.orders.obeyed()
+    def executed(self) -> list[str]:
+        """The ids of commands that were executed."""
+        return self.commands.executed()
 
     def answered(
-        self, leases: Sequence[Mapping[str, Any]], orders: Sequence[Any], told: Sequence[str]
+        self, leases: Sequence[Mapping[str, Any]], commands: Sequence[Any], told: Sequence[str]
     ) -> None:
         """A heartbeat's answer."""
         self.workload.answered(leases)
-        self.orders.told(told)
-        self.orders.take(orders)
+        self.commands.told(told)
+        self.commands.take(commands)
 
     def status(self) -> dict[str, Any]:
         """What `aitbc-agent status` shows."""
@@ -83,7 +85,9 @@ class Report:
             "sandbox": self.offers.sandbox,
             "services": sorted(self.offers.services),
             "unavailable": {service: list(reasons) for service, reasons in self.offers.unavailable.items()},
-            "withheld": {service: dict(reasons) for service, reasons in self.withheld().items()},
+            "unavailable_models": {
+                service: dict(reasons) for service, reasons in self.unavailable_models().items()
+            },
             "placement": self.executor.placement(),
             "leases": self.workload.status(),
             "finished": self.workload.finished(),

@@ -38,7 +38,7 @@ export interface MinerService {
   /** Names of models in memory. */
   loaded: string[];
   /** Names of models that it does not offer at present. */
-  withheld: string[];
+  unavailableModels: string[];
   unitPrice: string;
   /** What the price is for; null for a service that the coordinator does not know. */
   unit: string | null;
@@ -62,15 +62,15 @@ export interface ModelDownload {
   total: number | null;
 }
 
-/** An order that was given to a miner. */
-export interface GivenOrder {
-  orderId: string;
-  order: "pause" | "resume" | "fetch_model" | "remove_model";
+/** A command that was given to a miner. */
+export interface QueuedCommand {
+  commandId: string;
+  command: "pause" | "resume" | "fetch_model" | "remove_model";
   createdAt: string;
 }
 
-/** An order that the miner has not obeyed yet. Without `gpu` it is about the whole miner, without `seconds` for good. */
-export interface MinerOrder extends GivenOrder {
+/** A command that the miner has not executed yet. Without `gpu` it is about the whole miner, without `seconds` for good. */
+export interface MinerCommand extends QueuedCommand {
   gpu: string | null;
   seconds: number | null;
   model: string | null;
@@ -108,7 +108,7 @@ export interface MinerDetails {
   idle: IdleShare[];
   downloads: ModelDownload[];
   jobs: MinerJob[];
-  orders: MinerOrder[];
+  commands: MinerCommand[];
   reputation: number;
   totalEarned: string;
 }

@@ -392,7 +392,7 @@ describe.skipIf(!isLive)("money, miners and administration", () => {
     expect(await miner.miners.get(minerId)).toMatchObject({ online: true, services: expect.any(Array) });
     expect((await miner.miners.earnings(minerId, { days: 3 })).days.length).toBe(3);
     expect(await miner.miners.stats(minerId)).toMatchObject({ minerId, totalEarned: expect.any(String) });
-    expect(await miner.miners.resume(minerId)).toMatchObject({ order: "resume" });
+    expect(await miner.miners.resume(minerId)).toMatchObject({ command: "resume" });
     expect(await miner.keys.me()).toMatchObject({ role: "miner", minerId });
   });
 

@@ -33,7 +33,7 @@ class MinerService(Record):
     service_id: str
     models: list[str]
     loaded: list[str]
-    withheld: list[str]
+    unavailable_models: list[str]
     unit_price: str
     unit: str | None = None
     concurrency: int | None = None
@@ -50,11 +50,11 @@ class MinerJob(Record):
     started_at: str | None = None
 
 
-class MinerOrder(Record):
-    """What an owner wants of a miner: `pause`, `resume`, `fetch_model` or `remove_model`. It is sent until the miner obeys."""
+class MinerCommand(Record):
+    """What an owner wants of a miner: `pause`, `resume`, `fetch_model` or `remove_model`. It is sent until the miner executes."""
 
-    order_id: str
-    order: str
+    command_id: str
+    command: str
     created_at: str
     gpu: str | None = None
     seconds: float | None = None
@@ -81,7 +81,7 @@ class MinerDetails(Record):
     idle: list[Record]
     downloads: list[Record]
     jobs: list[MinerJob]
-    orders: list[MinerOrder]
+    commands: list[MinerCommand]
     total_earned: str
     reputation: float | None = None
     agent_version: str | None = None

@@ -47,11 +47,11 @@ def verify(signed, tmp_path: Path) -> Callable[..., LogReport]:
 @pytest.mark.parametrize("size", [0, 1, 2, 255, 256, 257, 511, 512, 513, 600])
 def test_an_honest_log_is_valid_and_continues_every_checkpoint(log, verify, size: int) -> None:
     whole = log(LEAVES[:size])
-    remembered = {
+    known = {
         f"of {old}": whole.checkpoint(old) for old in {0, 1, size // 2, max(0, size - 1), size} if old <= size
     }
     for first in (0, size // 2, size):
-        report = verify(whole, remembered=remembered, first=first)
+        report = verify(whole, known=known, first=first)
         assert report.failures == ()
         assert report.checkpoint == whole.checkpoint()
 
@@ -93,28 +93,28 @@ def test_a_forked_log_is_found(log, verify) -> None:
     """Rewritten from leaf 100 on, and consistent in itself: only who remembers an older checkpoint can tell."""
     honest, forged = log(LEAVES[:300]), log([*LEAVES[:100], b'{"leaf":"forged"}', *LEAVES[101:400]])
     assert verify(forged).failures == ()
-    remembered = {
+    known = {
         "before": honest.checkpoint(100),
         "after": honest.checkpoint(101),
         "newest": honest.checkpoint(),
     }
-    assert verify(forged, remembered=remembered).failures == (
+    assert verify(forged, known=known).failures == (
         "after: the log was forked: its first 101 leaves are not those that it signed before.",
         "newest: the log was forked: its first 300 leaves are not those that it signed before.",
     )
     same_size = log([*LEAVES[:299], b'{"leaf":"forged"}'])
-    assert not verify(same_size, remembered={"newest": honest.checkpoint()}).valid
+    assert not verify(same_size, known={"newest": honest.checkpoint()}).valid
 
 
 def test_old_tiles_beside_new_ones_do_not_hide_a_fork(log, verify) -> None:
     """A log that keeps serving the partial tiles of its old size cannot pass them off as the beginning of the new one."""
     honest, forged = log(LEAVES[:100]), log([b'{"leaf":"forged"}', *LEAVES[1:400]])
     old = {path: content for path, content in honest.files().items() if path != "checkpoint"}
-    assert not verify(forged, old, remembered={"seen": honest.checkpoint()}).valid
+    assert not verify(forged, old, known={"seen": honest.checkpoint()}).valid
 
 
 def test_a_truncated_log_is_found(log, verify) -> None:
-    assert verify(log(LEAVES[:299]), remembered={"newest": log(LEAVES[:300]).checkpoint()}).failures == (
+    assert verify(log(LEAVES[:299]), known={"newest": log(LEAVES[:300]).checkpoint()}).failures == (
         "newest: the log was truncated: it had 300 leaves, and signs for 299 now.",
     )
 
@@ -187,7 +187,7 @@ def test_the_command_remembers_and_finds_a_fork(run, served, log, signed) -> Non
     outcome = run(*command)
     assert outcome.returncode == 3
     assert json.loads(outcome.stdout)["failures"] == [
-        "remembered checkpoint: the log was forked: its first 400 leaves are not those that it signed before."
+        "known checkpoint: the log was forked: its first 400 leaves are not those that it signed before."
     ]
     assert (run.place / "seen").read_text() == str(log(LEAVES[:400]).note())
 

@@ -14,13 +14,13 @@ MINER: dict[str, Any] = {
     "miner_id": "miner_1", "name": "rig-1", "online": True, "seen_at": "now", "registered_at": "then", "session": 4, "agent_version": None,
     "paused": None, "slots": 1, "cpu_cores": 16, "memory": 1, "disk_free": 2, "sandbox": "landlock", "unavailable": {"video_transcoding": ["no ffmpeg"]},
     "gpus": [{"uuid": "GPU-0", "index": 0, "name": None, "paused": "by hand"}],
-    "services": [{"service_id": "llm_inference", "models": ["a"], "loaded": [], "withheld": [], "unit_price": "0.1", "unit": "token"}],
+    "services": [{"service_id": "llm_inference", "models": ["a"], "loaded": [], "unavailable_models": [], "unit_price": "0.1", "unit": "token"}],
     "idle": [{"reason": "working", "share": 1}], "downloads": [], "jobs": [{"job_id": "job_1", "service_id": "s", "progress": 5, "started_at": None}],
-    "orders": [{"order_id": "order_1", "order": "pause", "created_at": "now", "gpu": "GPU-0", "seconds": None, "model": None}],
+    "commands": [{"command_id": "command_1", "command": "pause", "created_at": "now", "gpu": "GPU-0", "seconds": None, "model": None}],
     "reputation": 4.8, "total_earned": "1.5",
 }  # fmt: skip
 KEY = {"key_id": "key_1", "role": "client", "name": "mine", "account_id": "account_1", "created_at": "now"}
-ORDER = {"order_id": "order_1", "order": "pause", "created_at": "now"}
+COMMAND = {"command_id": "command_1", "command": "pause", "created_at": "now"}
 
 
 def test_miners(calls, coordinator) -> None:
@@ -42,7 +42,7 @@ def test_miners(calls, coordinator) -> None:
     miner = calls(lambda client: client.miners.get("miner_1"))
     assert isinstance(miner, MinerDetails)
     assert miner.to_dict() == MINER
-    assert (miner.orders[0].order, miner.idle[0].share, miner.unavailable) == (
+    assert (miner.commands[0].command, miner.idle[0].share, miner.unavailable) == (
         "pause",
         1,
         {"video_transcoding": ["no ffmpeg"]},
@@ -78,8 +78,8 @@ def test_miners(calls, coordinator) -> None:
     ],
 )
 def test_orders_to_miners(calls, coordinator, call, path: str, body) -> None:
-    coordinator.answers = {path: ORDER}
-    assert calls(call).order_id == "order_1"
+    coordinator.answers = {path: COMMAND}
+    assert calls(call).command_id == "command_1"
     assert coordinator.paths() == [path]
     assert coordinator.bodies == ([] if body is None else [body])
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.coordinator.measures import MEASURES
+from agent.coordinator.metrics import METRICS
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served, serve
@@ -92,17 +92,17 @@ def test_a_jobs_way_shows_in_the_numbers(
 def test_every_measure_is_told_with_its_meaning_and_no_other(scraped: Scrape) -> None:
     """Names of families are without `_total`, as the format has it."""
     told = {family.name: family for family in scraped.families if not family.name.startswith("process_")}
-    assert told.keys() == {measure.name.removesuffix("_total") for measure in MEASURES}
-    for measure in MEASURES:
-        family = told[measure.name.removesuffix("_total")]
-        assert (family.type, family.documentation) == (measure.kind, measure.meaning)
+    assert told.keys() == {metric.name.removesuffix("_total") for metric in METRICS}
+    for metric in METRICS:
+        family = told[metric.name.removesuffix("_total")]
+        assert (family.type, family.documentation) == (metric.kind, metric.meaning)
 
 
 def test_names_follow_the_conventions() -> None:
-    for measure in MEASURES:
-        assert measure.name.startswith("aitbc_coordinator_")
-        assert measure.name.endswith("_total") == (measure.kind == "counter"), measure.name
-        assert bool(measure.buckets) == (measure.kind == "histogram"), measure.name
+    for metric in METRICS:
+        assert metric.name.startswith("aitbc_coordinator_")
+        assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
+        assert bool(metric.buckets) == (metric.kind == "histogram"), metric.name
 
 
 def test_what_callers_choose_makes_no_series(served: Served, scraped: Scrape, client: httpx.Client) -> None:

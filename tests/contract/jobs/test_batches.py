@@ -32,8 +32,8 @@ def registered(served: Served, slots: int = 1, **changes: Any) -> ScriptedMiner:
     return miner
 
 
-def seats(count: int, model: str = "base") -> list[dict[str, Any]]:
-    return [{"service": WHISPER, "model": model, "seats": count}]
+def batch_capacity(count: int, model: str = "base") -> list[dict[str, Any]]:
+    return [{"service": WHISPER, "model": model, "free": count}]
 
 
 def test_a_free_slot_is_filled_with_jobs_of_one_model(client: httpx.Client, served: Served) -> None:
@@ -43,7 +43,7 @@ def test_a_free_slot_is_filled_with_jobs_of_one_model(client: httpx.Client, serv
         socket.slots(1)
         assert [socket.lease()["job_id"] for _ in range(3)] == [jobs[0], jobs[2], jobs[3]]
         assert socket.nothing_comes()
-        socket.slots(1, seats=seats(0))
+        socket.slots(1, batch_capacity=batch_capacity(0))
         assert socket.lease()["job_id"] == jobs[1]
         assert socket.nothing_comes()
 
@@ -53,12 +53,14 @@ def test_free_seats_get_jobs_of_their_model_without_a_free_slot(client: httpx.Cl
     wanted = [submit(client) for _ in range(3)]
     miner = registered(served, concurrency=8)
     with Socket(miner) as socket:
-        socket.slots(0, seats=seats(2))
+        socket.slots(0, batch_capacity=batch_capacity(2))
         assert [socket.lease()["job_id"], socket.lease()["job_id"]] == wanted[:2]
         assert socket.nothing_comes()
     # Two batches of one model.
-    assert [lease["job_id"] for lease in miner.poll(slots=0, seats=seats(1) + seats(0))] == wanted[2:]
-    assert miner.poll(slots=0, seats=seats(5), wait=0.3) == []
+    assert [
+        lease["job_id"] for lease in miner.poll(slots=0, batch_capacity=batch_capacity(1) + batch_capacity(0))
+    ] == wanted[2:]
+    assert miner.poll(slots=0, batch_capacity=batch_capacity(5), wait=0.3) == []
 
 
 def test_a_job_that_comes_later_joins_the_batch_that_runs(client: httpx.Client, served: Served) -> None:
@@ -80,15 +82,15 @@ def test_leases_on_their_way_take_the_seats_that_are_announced_meanwhile(
         submit(client)
     with Socket(registered(served, slots=2, concurrency=3)) as socket:
         for _ in range(5):
-            socket.slots(1, received=0, seats=seats(1))
+            socket.slots(1, received=0, batch_capacity=batch_capacity(1))
         for _ in range(4):
             socket.lease()
         assert socket.nothing_comes()
         # It has received two of them: one took the seat, the other the slot.
         for _ in range(3):
-            socket.slots(0, received=2, seats=seats(2))
+            socket.slots(0, received=2, batch_capacity=batch_capacity(2))
         assert socket.nothing_comes()
-        socket.slots(0, received=4, seats=seats(1))
+        socket.slots(0, received=4, batch_capacity=batch_capacity(1))
         socket.lease()
         assert socket.nothing_comes()
 
@@ -99,7 +101,7 @@ def test_a_batch_that_runs_is_joined_before_another_miner_begins_one(
     busy, idle = (registered(served, concurrency=4) for _ in range(2))
     with Socket(busy) as joined, Socket(idle) as other:
         other.slots(1)
-        joined.slots(0, seats=seats(1))
+        joined.slots(0, batch_capacity=batch_capacity(1))
         assert other.nothing_comes()
         assert joined.nothing_comes()
         first, second = submit(client), submit(client)
@@ -118,12 +120,15 @@ def test_a_miner_may_hold_as_many_leases_as_its_slots_compute_together(
 def test_a_model_that_is_withheld_waits_until_it_is_not(client: httpx.Client, served: Served) -> None:
     job_id = submit(client)
     other = submit(client, model="tiny.en")
-    miner = registered(served, withheld=["base"], downloadable=True)
+    miner = registered(served, unavailable_models=["base"], downloadable=True)
     with Socket(miner) as socket:
         socket.slots(4)
         assert socket.lease()["job_id"] == other
         assert socket.nothing_comes()
-        assert socket.call("heartbeat", body={"leases": [], "capabilities": offering(withheld=[])})[0] == 200
+        assert (
+            socket.call("heartbeat", body={"leases": [], "capabilities": offering(unavailable_models=[])})[0]
+            == 200
+        )
         assert socket.lease()["job_id"] == job_id
 
 
@@ -133,7 +138,7 @@ def test_a_model_that_is_withheld_waits_until_it_is_not(client: httpx.Client, se
         {"concurrency": 0},
         {"concurrency": 257},
         {"concurrency": "many"},
-        {"withheld": "base"},
+        {"unavailable_models": "base"},
         {"score": {"metric": "token/s"}},
         {"score": {"metric": "token/s", "value": -1}},
         {"score": 5},
@@ -151,13 +156,13 @@ def test_a_score_is_taken(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [None, 5, [5], [{"service": WHISPER}], seats(-1), seats(257), [{"seats": 1}]]
+    "said", [None, 5, [5], [{"service": WHISPER}], batch_capacity(-1), batch_capacity(257), [{"free": 1}]]
 )
 def test_nonsense_about_seats_gives_no_leases(client: httpx.Client, served: Served, said: Any) -> None:
     """And the connection lives on."""
     submit(client)
     with Socket(registered(served)) as socket:
-        message = {"call": "slots", "slots": 1, "received": 0, "seats": said}
+        message = {"call": "slots", "slots": 1, "received": 0, "batch_capacity": said}
         socket.connection.send(json.dumps(message))
         assert socket.nothing_comes()
         socket.slots(1)
@@ -165,10 +170,10 @@ def test_nonsense_about_seats_gives_no_leases(client: httpx.Client, served: Serv
 
 
 def test_a_miner_that_says_nothing_of_batches_has_none(client: httpx.Client, served: Served) -> None:
-    """As those of older agents, which also send no seats."""
+    """As those of older agents, which also send no batch_capacity."""
     older = capabilities(slots=2)
     for offer in older["services"].values():
-        for name in ("concurrency", "withheld", "score"):
+        for name in ("concurrency", "unavailable_models", "score"):
             del offer[name]
     for _ in range(5):
         submit(client)
@@ -184,7 +189,7 @@ def test_a_session_that_an_older_coordinator_opened_goes_on(tmp_path: Path) -> N
     def forget(connection: Connection) -> None:
         older = capabilities()
         for offer in older["services"].values():
-            for name in ("concurrency", "withheld", "score"):
+            for name in ("concurrency", "unavailable_models", "score"):
                 del offer[name]
         connection.execute(text("UPDATE miners SET capabilities = :older"), {"older": json.dumps(older)})
 

@@ -117,9 +117,12 @@ def test_a_long_queue_is_looked_at_along_indexes(
     jobs = [submit(client) for _ in range(2 * len(installed()))]
     monkeypatch.setattr(queue, "CLAIM_WINDOW", len(jobs))
     offered = capabilities()
-    offered["services"]["whisper_transcription"]["withheld"] = ["tiny.en"]
-    seats = {("llm_inference", "smollm2-135m-instruct"): 1}
-    candidates = [candidate_of("miner_a", 1, 1, offered), candidate_of("miner_b", 1, 0, offered, seats)]
+    offered["services"]["whisper_transcription"]["unavailable_models"] = ["tiny.en"]
+    batch_capacity = {("llm_inference", "smollm2-135m-instruct"): 1}
+    candidates = [
+        candidate_of("miner_a", 1, 1, offered),
+        candidate_of("miner_b", 1, 0, offered, batch_capacity),
+    ]
     waiting = served.do(lambda context: context.database.read(queue.waiting, candidates))
     assert [job.job_id for job in waiting] == jobs[:2]  # the others are of its share for other services
     served.do(estimates.estimates)

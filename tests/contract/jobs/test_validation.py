@@ -229,7 +229,7 @@ def test_a_model_that_no_miner_has_is_warned_of(validate: Callable[..., Any], se
     """Unless it can be fetched, the job would wait; also for one that its only miner withholds."""
     offer(served, models=["qwen3-8b"])
     assert "would wait" in fields(validate("llm_inference", LLM)["warnings"])["model"]
-    miner = offer(served, models=["llama-7b"], withheld=["llama-7b"])
+    miner = offer(served, models=["llama-7b"], unavailable_models=["llama-7b"])
     assert "would wait" in fields(validate("llm_inference", LLM)["warnings"])["model"]
     miner.http.close()
     offer(served, models=[], downloadable=True)

@@ -232,7 +232,7 @@ def test_the_log_continues_after_a_restart(tmp_path: Path) -> None:
         after = logged(served, complete(served, 3))
         assert after.size == before.size + 6
         with LogAddress(f"{served.url}/v1/log") as source:
-            report = verify_log(source, Policy.of_log(vkey), remembered={"before": before})
+            report = verify_log(source, Policy.of_log(vkey), known={"before": before})
         assert report.failures == ()
         assert get(served, f"proof/{first[0]}").status_code == 200
 

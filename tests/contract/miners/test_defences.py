@@ -52,21 +52,21 @@ def test_a_long_queue_that_nobody_can_run_hides_no_other_job(tmp_path: Path) -> 
 
 
 def test_a_long_queue_for_a_model_that_nobody_takes_hides_no_other_job(tmp_path: Path) -> None:
-    """Of the same client; a miner with no free slot sees the jobs that it has seats for."""
+    """Of the same client; a miner with no free slot sees the jobs that it has batch_capacity for."""
     with serve(tmp_path / "data", open_enrolment=True) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         for _ in range(queue.CLAIM_WINDOW):
             submit(client, priority=9)
         first, second = submit(client, model="tiny.en"), submit(client, model="tiny.en")
         offered = capabilities()
-        offered["services"]["whisper_transcription"]["withheld"] = ["base"]
+        offered["services"]["whisper_transcription"]["unavailable_models"] = ["base"]
         miner = ScriptedMiner(served.url)
         miner.register(capabilities=offered)
         assert [lease["job_id"] for lease in miner.poll()] == [first]
-        seated = ScriptedMiner(served.url)
-        seated.register()
-        seats = [{"service": "whisper_transcription", "model": "tiny.en", "seats": 1}]
-        assert [lease["job_id"] for lease in seated.poll(slots=0, seats=seats)] == [second]
+        batched = ScriptedMiner(served.url)
+        batched.register()
+        batch_capacity = [{"service": "whisper_transcription", "model": "tiny.en", "free": 1}]
+        assert [lease["job_id"] for lease in batched.poll(slots=0, batch_capacity=batch_capacity)] == [second]
 
 
 def test_a_long_queue_of_one_client_leaves_the_others_their_share(tmp_path: Path) -> None:

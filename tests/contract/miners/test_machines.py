@@ -1,4 +1,4 @@
-"""Machines as their owners and the operator see them, and what their owners order them to do."""
+"""Machines as their owners and the operator see them, and what their owners command them to do."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 
 
 def beat(miner: ScriptedMiner, **said: Any) -> list[dict[str, Any]]:
-    """Send a heartbeat. Returns the orders in its answer."""
+    """Send a heartbeat. Returns the commands in its answer."""
     answer = miner.http.post("/heartbeat", json={"leases": [], **said})
     assert answer.status_code == 200, answer.text
-    orders: list[dict[str, Any]] = answer.json()["orders"]
-    return orders
+    commands: list[dict[str, Any]] = answer.json()["commands"]
+    return commands
 
 
-def order(caller: httpx.Client, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def command(caller: httpx.Client, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     answer = caller.post(path, json=body) if body is not None else caller.post(path)
     assert answer.status_code == 202, answer.text
     given: dict[str, Any] = answer.json()
@@ -106,7 +106,7 @@ def test_an_agent_that_says_less_is_shown_too(miner: ScriptedMiner, owner: httpx
         {"activity": {"downloads": [{"model": "m", "done": 0}] * 65}},
         {"gpus": [{"uuid": "GPU-1", "paused": "x" * 201}]},
         {"gpus": [{"memory_free": 1}]},
-        {"obeyed": ["order_1"] * 1001},
+        {"executed": ["command_1"] * 1001},
     ],
     ids=lambda said: next(iter(said)),
 )
@@ -137,21 +137,21 @@ def test_orders_are_repeated_until_obeyed_also_to_a_miner_that_pauses(
     miner: ScriptedMiner, owner: httpx.Client
 ) -> None:
     path = f"/v1/miners/{miner.miner_id}"
-    pause = order(owner, f"{path}/pause", {"gpu": "GPU-1", "seconds": 3600})
-    fetch = order(owner, f"{path}/models", {"model": "tiny"})
+    pause = command(owner, f"{path}/pause", {"gpu": "GPU-1", "seconds": 3600})
+    fetch = command(owner, f"{path}/models", {"model": "tiny"})
     removed = owner.delete(f"{path}/models/base").json()
     wanted = [
-        {"order_id": pause["order_id"], "order": "pause", "gpu": "GPU-1", "seconds": 3600},
-        {"order_id": fetch["order_id"], "order": "fetch_model", "model": "tiny"},
-        {"order_id": removed["order_id"], "order": "remove_model", "model": "base"},
+        {"command_id": pause["command_id"], "command": "pause", "gpu": "GPU-1", "seconds": 3600},
+        {"command_id": fetch["command_id"], "command": "fetch_model", "model": "tiny"},
+        {"command_id": removed["command_id"], "command": "remove_model", "model": "base"},
     ]
     assert beat(miner) == wanted
     assert beat(miner, paused="by hand") == wanted
-    waiting = owner.get(path).json()["orders"]
-    assert [each["order_id"] for each in waiting] == [each["order_id"] for each in wanted]
-    assert beat(miner, paused="by hand", obeyed=[pause["order_id"], removed["order_id"]]) == [wanted[1]]
-    assert beat(miner, obeyed=[fetch["order_id"], "order_unknown"]) == []
-    assert owner.get(path).json()["orders"] == []
+    waiting = owner.get(path).json()["commands"]
+    assert [each["command_id"] for each in waiting] == [each["command_id"] for each in wanted]
+    assert beat(miner, paused="by hand", executed=[pause["command_id"], removed["command_id"]]) == [wanted[1]]
+    assert beat(miner, executed=[fetch["command_id"], "command_unknown"]) == []
+    assert owner.get(path).json()["commands"] == []
 
 
 def test_nobody_obeys_another_miners_orders(
@@ -159,22 +159,22 @@ def test_nobody_obeys_another_miners_orders(
 ) -> None:
     stranger = ScriptedMiner(served.url)
     stranger.register()
-    given = order(owner, f"/v1/miners/{miner.miner_id}/pause")
-    assert beat(stranger, obeyed=[given["order_id"]]) == []
-    assert [each["order_id"] for each in beat(miner)] == [given["order_id"]]
+    given = command(owner, f"/v1/miners/{miner.miner_id}/pause")
+    assert beat(stranger, executed=[given["command_id"]]) == []
+    assert [each["command_id"] for each in beat(miner)] == [given["command_id"]]
 
 
 def test_a_newer_order_takes_the_place_of_one_about_the_same(
     miner: ScriptedMiner, owner: httpx.Client
 ) -> None:
     path = f"/v1/miners/{miner.miner_id}"
-    order(owner, f"{path}/pause")
-    one_card = order(owner, f"{path}/pause", {"gpu": "GPU-1"})
-    order(owner, f"{path}/models", {"model": "tiny"})
-    resumed = order(owner, f"{path}/resume", {})
+    command(owner, f"{path}/pause")
+    one_card = command(owner, f"{path}/pause", {"gpu": "GPU-1"})
+    command(owner, f"{path}/models", {"model": "tiny"})
+    resumed = command(owner, f"{path}/resume", {})
     removed = owner.delete(f"{path}/models/tiny").json()
-    left = [one_card["order_id"], resumed["order_id"], removed["order_id"]]
-    assert [each["order_id"] for each in beat(miner)] == left
+    left = [one_card["command_id"], resumed["command_id"], removed["command_id"]]
+    assert [each["command_id"] for each in beat(miner)] == left
 
 
 def test_an_order_that_makes_no_sense_is_refused(miner: ScriptedMiner, owner: httpx.Client) -> None:
@@ -187,15 +187,15 @@ def test_an_order_that_makes_no_sense_is_refused(miner: ScriptedMiner, owner: ht
 
 
 def test_not_more_orders_wait_than_may(tmp_path: Path) -> None:
-    with serve(tmp_path / "data", open_enrolment=True, max_orders_per_miner=2) as served:
+    with serve(tmp_path / "data", open_enrolment=True, max_commands_per_miner=2) as served:
         miner = ScriptedMiner(served.url)
         miner.register()
         path = f"/v1/miners/{miner.miner_id}"
         with asking(served, miner.registration["api_key"]) as owner:
             for model in ("a", "b"):
-                order(owner, f"{path}/models", {"model": model})
+                command(owner, f"{path}/models", {"model": model})
             assert code(owner.post(f"{path}/models", json={"model": "c"})) == (409, "CONFLICT")
-            order(owner, f"{path}/models", {"model": "b"})  # the same again waits once
+            command(owner, f"{path}/models", {"model": "b"})  # the same again waits once
 
 
 def test_orders_survive_a_restart_of_the_coordinator(tmp_path: Path) -> None:
@@ -203,11 +203,11 @@ def test_orders_survive_a_restart_of_the_coordinator(tmp_path: Path) -> None:
         miner = ScriptedMiner(served.url)
         miner.register()
         with asking(served, miner.registration["api_key"]) as owner:
-            given = order(owner, f"/v1/miners/{miner.miner_id}/pause", {"seconds": 60})
+            given = command(owner, f"/v1/miners/{miner.miner_id}/pause", {"seconds": 60})
     with serve(tmp_path / "data", open_enrolment=True) as served:
         again = ScriptedMiner(served.url, miner.key)
         again.register()
-        assert [each["order_id"] for each in beat(again)] == [given["order_id"]]
+        assert [each["command_id"] for each in beat(again)] == [given["command_id"]]
 
 
 def test_an_order_is_pushed_to_a_connected_miner(miner: ScriptedMiner, owner: httpx.Client) -> None:
@@ -215,14 +215,14 @@ def test_an_order_is_pushed_to_a_connected_miner(miner: ScriptedMiner, owner: ht
     with Socket(miner) as socket:
         socket.slots(0)
         assert socket.nothing_comes()
-        order(owner, f"/v1/miners/{miner.miner_id}/pause")
+        command(owner, f"/v1/miners/{miner.miner_id}/pause")
         assert socket.push("heartbeat") == {"push": "heartbeat"}
 
 
 def test_an_order_ends_a_poll_that_waits(miner: ScriptedMiner, owner: httpx.Client) -> None:
-    """Also one that begins only after the order was given, once."""
+    """Also one that begins only after the command was given, once."""
     path = f"/v1/miners/{miner.miner_id}/pause"
-    order(owner, path)
+    command(owner, path)
     answer = miner.http.post("/poll", json={"slots": 0, "wait": 10})
     assert answer.json() == {"leases": [], "cancelled": [], "heartbeat": True}
     answers: list[httpx.Response] = []
@@ -231,7 +231,7 @@ def test_an_order_ends_a_poll_that_waits(miner: ScriptedMiner, owner: httpx.Clie
     )
     waiting.start()
     # Whether this finds the poll waiting or comes before it, the poll ends by it.
-    order(owner, path)
+    command(owner, path)
     waiting.join(15)
     assert [each.json()["heartbeat"] for each in answers] == [True]
 

@@ -314,7 +314,7 @@ def test_history_that_is_not_kept_any_more_is_a_gap(served: Served) -> None:
 
 
 def test_old_changes_are_forgotten_in_the_end(tmp_path: Path) -> None:
-    with serve(tmp_path / "data", events_kept_seconds=0.1) as served:
+    with serve(tmp_path / "data", event_retention_seconds=0.1) as served:
         say(served, 5)
 
         async def forget(context: Context) -> int:

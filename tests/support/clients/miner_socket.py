@@ -39,12 +39,14 @@ class Socket:
     def __exit__(self, *exception: object) -> None:
         self._opening.__exit__(*exception)
 
-    def slots(self, slots: int, received: int | None = None, seats: Sequence[dict[str, Any]] = ()) -> None:
+    def slots(
+        self, slots: int, received: int | None = None, batch_capacity: Sequence[dict[str, Any]] = ()
+    ) -> None:
         message = {
             "call": "slots",
             "slots": slots,
             "received": self.received if received is None else received,
-            "seats": list(seats),
+            "batch_capacity": list(batch_capacity),
         }
         self.connection.send(json.dumps(message))
 

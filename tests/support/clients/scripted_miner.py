@@ -41,7 +41,7 @@ def capabilities(**changes: Any) -> dict[str, Any]:
             "unit_price": "0.001",
             "features": {},
             "concurrency": 1,
-            "withheld": [],
+            "unavailable_models": [],
             "score": None,
         }
         for service_id in installed()
@@ -100,9 +100,11 @@ class ScriptedMiner:
         return answer
 
     def poll(
-        self, slots: int = 1, wait: float = 10, seats: Sequence[dict[str, Any]] = ()
+        self, slots: int = 1, wait: float = 10, batch_capacity: Sequence[dict[str, Any]] = ()
     ) -> list[dict[str, Any]]:
-        answer = self.http.post("/poll", json={"slots": slots, "wait": wait, "seats": list(seats)})
+        answer = self.http.post(
+            "/poll", json={"slots": slots, "wait": wait, "batch_capacity": list(batch_capacity)}
+        )
         answer.raise_for_status()
         leases = answer.json()["leases"] if answer.status_code == 200 else []
         self.leases += leases

@@ -31,7 +31,7 @@ from agent.coordinator.connections import Connections
 from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
-from agent.coordinator.measures import MEASURES
+from agent.coordinator.metrics import METRICS
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.accounts.access import Caller, Role
 from agent.coordinator.operations.context import Context
@@ -54,7 +54,7 @@ from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.market.ledger import available, escrow
 from agent.core.values.quantities import to_units
-from agent.measures import Meter
+from agent.metrics import Meter
 from agent.protocol.messages import (
     Heartbeat,
     Registration,
@@ -152,7 +152,7 @@ class Histories(RuleBasedStateMachine):
         database = Database(self.directory / "coordinator.db", readers=1)
         database.open(prepare)
         hub = Hub()
-        meter = Meter(MEASURES)
+        meter = Meter(METRICS)
         signer = LogSigner("histories.test", LOG_KEY)
         return Context(
             settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
@@ -194,7 +194,7 @@ class Histories(RuleBasedStateMachine):
         database, signer = self.context.database, self.context.signer
         self.do(database.write(integrate, signer, self.clock()))
         examination = self.do(database.read(examine, signer.vkey, {}))
-        assert examination.findings == []
+        assert examination.problems == []
         assert examination.leaves == examination.receipts + examination.settlements
 
     def clean_up(self) -> None:

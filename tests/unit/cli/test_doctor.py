@@ -1,4 +1,4 @@
-"""How the doctor's findings are shown, and that their page says the same."""
+"""How the doctor's diagnostics are shown, and that their page says the same."""
 
 from __future__ import annotations
 

@@ -64,20 +64,20 @@ def change(data: Path) -> Callable[..., int]:
 
 @pytest.fixture
 def fsck(run: Any, data: Path) -> Callable[..., list[dict[str, str]]]:
-    """The findings."""
+    """The problems."""
 
     def fsck(*words: Any) -> list[dict[str, str]]:
         done = run("fsck", "--data-dir", data, "--json", *words)
         answer = json.loads(done.out)
-        findings: list[dict[str, str]] = answer["findings"]
-        assert (done.code, answer["ok"]) == ((3, False) if findings else (0, True))
-        return findings
+        problems: list[dict[str, str]] = answer["problems"]
+        assert (done.code, answer["ok"]) == ((3, False) if problems else (0, True))
+        return problems
 
     return fsck
 
 
-def told(findings: list[dict[str, str]]) -> set[tuple[str, str]]:
-    return {(finding["kind"], finding["where"]) for finding in findings}
+def told(problems: list[dict[str, str]]) -> set[tuple[str, str]]:
+    return {(problem["kind"], problem["where"]) for problem in problems}
 
 
 def test_an_honest_log_passes_on_a_copy_and_nothing_is_written(run: Any, data: Path) -> None:
@@ -111,9 +111,9 @@ def test_a_changed_settlement_is_a_changed_leaf(fsck: Any, change: Any) -> None:
         )
         == 1
     )
-    findings = fsck()
-    assert ("leaf", "leaf 4") in told(findings)
-    assert {kind for kind, _ in told(findings)} == {"leaf", "settlement"}
+    problems = fsck()
+    assert ("leaf", "leaf 4") in told(problems)
+    assert {kind for kind, _ in told(problems)} == {"leaf", "settlement"}
 
 
 def test_a_changed_receipt_is_a_changed_leaf_and_an_invalid_receipt(fsck: Any, change: Any) -> None:
@@ -121,24 +121,24 @@ def test_a_changed_receipt_is_a_changed_leaf_and_an_invalid_receipt(fsck: Any, c
         change('UPDATE receipts SET receipt = replace(receipt, \'"sig":"\', \'"sig":"A\') WHERE rowid = 2')
         == 1
     )
-    findings = fsck()
-    assert {kind for kind, _ in told(findings)} == {"leaf", "receipt"}
-    assert any("does not have the hash that was signed" in finding["message"] for finding in findings)
+    problems = fsck()
+    assert {kind for kind, _ in told(problems)} == {"leaf", "receipt"}
+    assert any("does not have the hash that was signed" in problem["message"] for problem in problems)
 
 
 def test_changed_results_and_attestations_are_found(fsck: Any, change: Any) -> None:
     assert change("UPDATE results SET results = replace(results, '12.5', '13.5') WHERE rowid = 1") == 1
-    (finding,) = fsck()
-    assert finding["kind"] == "receipt"
-    assert "results: SHA-256 differs" in finding["message"]
+    (problem,) = fsck()
+    assert problem["kind"] == "receipt"
+    assert "results: SHA-256 differs" in problem["message"]
 
 
 def test_a_receipt_without_leaf_is_named(fsck: Any, change: Any) -> None:
     """Somebody wanted it forgotten: the last leaf is gone, and the tree shortened."""
     assert change("DELETE FROM log_leaves WHERE leaf_index = 11") == 1
-    findings = told(fsck())
-    assert {kind for kind, _ in findings} == {"truncated", "unlogged"}
-    assert any(where.startswith("receipt_") for _, where in findings)
+    problems = told(fsck())
+    assert {kind for kind, _ in problems} == {"truncated", "unlogged"}
+    assert any(where.startswith("receipt_") for _, where in problems)
 
 
 def test_a_leaf_missing_in_the_middle_is_named(fsck: Any, change: Any) -> None:
@@ -148,10 +148,10 @@ def test_a_leaf_missing_in_the_middle_is_named(fsck: Any, change: Any) -> None:
 
 def test_a_deleted_receipt_is_named_by_its_leaf(fsck: Any, change: Any) -> None:
     assert change("DELETE FROM receipts WHERE rowid = 1") == 1
-    findings = fsck()
-    assert {kind for kind, _ in told(findings)} == {"leaf", "receipt"}
-    assert any("is gone" in finding["message"] for finding in findings)
-    assert any("is completed, but has no receipt" in finding["message"] for finding in findings)
+    problems = fsck()
+    assert {kind for kind, _ in told(problems)} == {"leaf", "receipt"}
+    assert any("is gone" in problem["message"] for problem in problems)
+    assert any("is completed, but has no receipt" in problem["message"] for problem in problems)
 
 
 @pytest.mark.parametrize(
@@ -185,8 +185,8 @@ def _rewritten(connection: Connection, signer: LogSigner, keep: int) -> None:
     rows = store.leaves(connection, 0, 100)
     for table in (log_leaves, log_tiles, log_cosignatures, log_checkpoints):
         connection.execute(delete(table))
-    order = rows[:keep] + rows[keep:][::-1]
-    for row in order:
+    shuffled = rows[:keep] + rows[keep:][::-1]
+    for row in shuffled:
         values = {"reference": row.reference, "hash": leaf_hash(leaf_bytes(row)), "content": row.content}
         connection.exec_driver_sql(
             "INSERT INTO log_queue (reference, leaf_hash, content) VALUES (:reference, :hash, :content)",
@@ -211,8 +211,8 @@ def test_a_forked_log_is_found_by_its_own_checkpoints(fsck: Any, data: Path) -> 
         store.add_checkpoint(connection, store.CheckpointRecord(5, b"f" * 32, note, 0.0, 0))
 
     _with_database(data, fork)
-    (finding,) = fsck()
-    assert (finding["kind"], finding["where"]) == ("forked", "checkpoint of 5 leaves")
+    (problem,) = fsck()
+    assert (problem["kind"], problem["where"]) == ("forked", "checkpoint of 5 leaves")
 
 
 def test_a_log_rewritten_with_its_key_is_found_by_what_was_given_away(
@@ -242,9 +242,9 @@ def test_a_log_cut_short_with_its_key_is_found_by_what_was_given_away(fsck: Any,
         store.add_checkpoint(connection, store.CheckpointRecord(10, root, note, 0.0, 0))
 
     _with_database(data, cut)
-    findings = fsck()
-    assert ("truncated", PUBLISHED) in told(findings)
-    assert {kind for kind, _ in told(findings)} == {"truncated", "unlogged"}
+    problems = fsck()
+    assert ("truncated", PUBLISHED) in told(problems)
+    assert {kind for kind, _ in told(problems)} == {"truncated", "unlogged"}
 
 
 def test_a_checkpoint_of_another_log_is_told(run: Any, fsck: Any, data: Path) -> None:

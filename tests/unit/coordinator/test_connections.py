@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from agent.coordinator.connections import Connection, Connections, most_connections
-from agent.coordinator.measures import MEASURES
-from agent.measures import Meter
+from agent.coordinator.metrics import METRICS
+from agent.metrics import Meter
 from agent.settings import ConnectionSettings
 
 PLENTY = 100_000
@@ -19,7 +19,7 @@ class Door:
 
     def __init__(self, **settings: int) -> None:
         limits = ConnectionSettings.model_validate(settings)
-        self.connections = Connections(limits, Meter(MEASURES), descriptors=PLENTY)
+        self.connections = Connections(limits, Meter(METRICS), descriptors=PLENTY)
         self.closed: list[int] = []
         self._next = 0
 

@@ -71,10 +71,10 @@ class Played:
         if what == SAYS:
             self.say()
         elif what == HEARS and self.said:
-            self.port.set_room(*self.said.popleft())
+            self.port.set_free(*self.said.popleft())
         elif what == GIVES:
             lease: dict[str, Any] = {"service": SERVICE, "spec": {"model": "abc"[which % 3]}}
-            expected = self.port.room.has_place(SERVICE, lease["spec"]["model"])
+            expected = self.port.free.accepts(SERVICE, lease["spec"]["model"])
             assert self.port.give(lease) is expected
         elif what == TAKES and self.leases:
             self.take()
@@ -87,7 +87,7 @@ class Played:
 def test_a_lease_that_arrives_always_finds_room(
     slots: int, concurrency: int, steps: list[tuple[int, int]]
 ) -> None:
-    """However late each side hears of the other; and once all has been heard, the coordinator knows all the room."""
+    """However late each side hears of the other; and once all has been heard, the coordinator knows all the free."""
     played = Played(slots, concurrency)
     played.say()
     for what, which in steps:
@@ -97,15 +97,15 @@ def test_a_lease_that_arrives_always_finds_room(
     played.say()
     while played.said:
         played.step(HEARS, 0)
-    assert played.port.room.slots == slots - len(played.batches)
+    assert played.port.free.slots == slots - len(played.batches)
     taken = sum(batch.total() for batch in played.batches)
-    assert played.port.room.seats.total() == len(played.batches) * concurrency - taken
+    assert played.port.free.batch_capacity.total() == len(played.batches) * concurrency - taken
 
 
 def test_a_lease_that_could_not_be_delivered_is_not_on_its_way() -> None:
     played = Played(1, 1)
-    played.port.set_room(1, {}, 0)
+    played.port.set_free(1, {}, 0)
     played.port.deliver = lambda _: False
     assert not played.port.give({"service": SERVICE, "spec": {"model": "a"}})
-    played.port.set_room(1, {}, 0)
-    assert played.port.room.slots == 1
+    played.port.set_free(1, {}, 0)
+    assert played.port.free.slots == 1

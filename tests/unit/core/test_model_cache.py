@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.machine.model_cache import Room, StoredModel, make_room
+from agent.core.machine.model_cache import EvictionPlan, StoredModel, plan_evictions
 
 SIZES = st.integers(0, 100)
 MODELS = st.lists(
@@ -28,12 +28,12 @@ def fits(stored: list[StoredModel], gone: set[str], needed: int, quota: int | No
 def test_room_is_found_if_there_can_be_any_and_costs_no_model_too_many(
     stored: list[StoredModel], needed: int, quota: int | None, free: int
 ) -> None:
-    room = make_room(stored, needed, quota=quota, free=free)
-    removed = set(room.removals)
+    plan = plan_evictions(stored, needed, quota=quota, free=free)
+    removed = set(plan.removals)
     removable = {model.name for model in stored if model.removable} if quota is not None else set()
     assert removed <= removable
-    assert len(removed) == len(room.removals)
-    if room.lacking:
+    assert len(removed) == len(plan.removals)
+    if plan.lacking:
         assert removed == set()
         assert not fits(stored, removable, needed, quota, free)
     else:
@@ -45,7 +45,7 @@ def test_room_is_found_if_there_can_be_any_and_costs_no_model_too_many(
 def test_what_was_used_later_goes_only_if_all_that_was_used_before_is_not_enough(
     stored: list[StoredModel], needed: int, quota: int
 ) -> None:
-    removed = set(make_room(stored, needed, quota=quota, free=10**6).removals)
+    removed = set(plan_evictions(stored, needed, quota=quota, free=10**6).removals)
     last = max((model.last_used for model in stored if model.name in removed), default=0)
     before = {model.name for model in stored if model.removable and model.last_used < last}
     assert not removed or not fits(stored, before, needed, quota, 10**6)
@@ -53,9 +53,9 @@ def test_what_was_used_later_goes_only_if_all_that_was_used_before_is_not_enough
 
 def test_examples() -> None:
     stored = [StoredModel("old", 3, 1), StoredModel("new", 3, 2), StoredModel("large", 9, 3)]
-    assert make_room(stored, 5, quota=20, free=100) == Room()
-    assert make_room(stored, 5, quota=19, free=100) == Room(("old",))
-    assert make_room(stored, 5, quota=20, free=0) == Room(("old", "new"))
-    assert make_room(stored, 5, quota=12, free=100) == Room(("large",))
-    assert make_room(stored, 25, quota=20, free=100) == Room(lacking=5)
-    assert make_room(stored, 5, quota=None, free=3) == Room(lacking=2)
+    assert plan_evictions(stored, 5, quota=20, free=100) == EvictionPlan()
+    assert plan_evictions(stored, 5, quota=19, free=100) == EvictionPlan(("old",))
+    assert plan_evictions(stored, 5, quota=20, free=0) == EvictionPlan(("old", "new"))
+    assert plan_evictions(stored, 5, quota=12, free=100) == EvictionPlan(("large",))
+    assert plan_evictions(stored, 25, quota=20, free=100) == EvictionPlan(lacking=5)
+    assert plan_evictions(stored, 5, quota=None, free=3) == EvictionPlan(lacking=2)

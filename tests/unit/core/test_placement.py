@@ -55,8 +55,8 @@ def test_jobs_are_spread_over_the_cards():
 
 def test_a_batch_with_a_free_seat_is_joined_before_another_one_is_opened():
     cards = [card(0, 10), card(1, 24)]
-    assert decide(demand(8), cards, [resident(1, 0, 8, runs=3, seats=8)], RULES) == Join(1)
-    full = resident(1, 0, 8, runs=8, seats=8)
+    assert decide(demand(8), cards, [resident(1, 0, 8, runs=3, capacity=8)], RULES) == Join(1)
+    full = resident(1, 0, 8, runs=8, capacity=8)
     assert decide(demand(8), cards, [full], RULES) == Place("GPU-1", 8 * GIBIBYTE)
 
 
@@ -161,7 +161,7 @@ class _Process:
     taken: int = 0
     seen: int = 0
     runs: int = 0
-    seats: int = 1
+    capacity: int = 1
     used_at: float = 0.0
 
 
@@ -193,7 +193,7 @@ class _Machine:
     def residents(self) -> list[Resident]:
         return [
             Resident(
-                item.key, f"GPU-{item.card}", "images", item.model, item.footprint, item.taken, item.runs, item.seats, item.used_at
+                item.key, f"GPU-{item.card}", "images", item.model, item.footprint, item.taken, item.runs, item.capacity, item.used_at
             )
             for item in self.processes.values()
         ]  # fmt: skip
@@ -211,7 +211,7 @@ class _Machine:
                 case Join(key, ()):
                     process = self.processes[key]
                     assert process.model == wanted.model
-                    assert process.runs < process.seats
+                    assert process.runs < process.capacity
                     process.runs += 1
                     self.check(process.card)
                     return
@@ -221,9 +221,9 @@ class _Machine:
                     assert budget + self.promised(number) + self.rules.reserve <= self.free(number)
                     self.placed += 1
                     key = self.placed
-                    seats = self.chance.choice([1, 1, 4])
+                    capacity = self.chance.choice([1, 1, 4])
                     self.processes[key] = _Process(
-                        key, number, str(wanted.model), budget, runs=1, seats=seats
+                        key, number, str(wanted.model), budget, runs=1, capacity=capacity
                     )
                     self.check(number)
                     return

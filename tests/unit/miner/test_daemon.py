@@ -322,7 +322,7 @@ async def test_a_miner_signs_only_what_its_own_run_wrote(
 async def test_a_miner_takes_as_many_jobs_of_a_batch_as_it_has_seats(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
-    """One slot, four seats: four jobs run, the fifth stays with the coordinator until one has ended."""
+    """One slot, four batch_capacity: four jobs run, the fifth stays with the coordinator until one has ended."""
     async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
         gates = [tmp_path / f"gate{number}" for number in range(5)]
         jobs = [await coordinator.submit("wait", service="batch", gate=str(gate)) for gate in gates]

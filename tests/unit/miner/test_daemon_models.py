@@ -1,4 +1,4 @@
-"""A whole miner that brings the models of its jobs, and those that the coordinator orders, over real HTTP."""
+"""A whole miner that brings the models of its jobs, and those that the coordinator commands, over real HTTP."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ async def test_a_model_that_cannot_be_brought_is_another_miner_s_chance(
 async def test_the_coordinator_orders_a_model_ahead_of_jobs(
     coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
 ) -> None:
-    coordinator.orders = [{"order": "fetch_model", "model": "other"}, {"order": "from the future"}]
+    coordinator.commands = [{"command": "fetch_model", "model": "other"}, {"command": "from the future"}]
     async with running(daemon(tmp_path, coordinator)):
         await coordinator.until(lambda: offered(coordinator) == ["other"])
         status = await ask(tmp_path / "data", "status")

@@ -13,12 +13,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.core.errors import ConfigurationError
 from agent.miner.control import ask
-from agent.miner.measures import (
+from agent.miner.metrics import (
     GPU_MEMORY_FREE_BYTES,
     GPU_POWER,
     GPU_TEMPERATURE,
     GPU_UTILIZATION,
-    MEASURES,
+    METRICS,
     RUNNING,
 )
 from agent.miner.status.prometheus import read
@@ -56,7 +56,7 @@ async def test_work_shows_in_the_numbers(coordinator: FakeCoordinator, tmp_path:
     assert (answer.status_code, nothing.status_code) == (200, 404)
     assert url.startswith("http://127.0.0.1:")
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
-    assert {measure.name.removesuffix("_total") for measure in MEASURES} <= families.keys()
+    assert {metric.name.removesuffix("_total") for metric in METRICS} <= families.keys()
     values = {
         (sample.name, *sorted(sample.labels.values())): sample.value
         for family in families.values()
@@ -104,7 +104,7 @@ def test_cards_tell_what_their_driver_does(tmp_path: Path) -> None:
     }
     status = {
         "paused": None, "connection": "poll", "slots": {"total": 2, "free": 1}, "outbox": 0, "children": [], "unavailable": {},
-        "withheld": {}, "leases": [{"service": "a"}, {"service": "a"}], "gpus": [{**card, "utilization": None}],
+        "unavailable_models": {}, "leases": [{"service": "a"}, {"service": "a"}], "gpus": [{**card, "utilization": None}],
     }  # fmt: skip
     values = read(status, {"data": tmp_path})
     place = ("GPU-1", "Card")
@@ -116,6 +116,6 @@ def test_cards_tell_what_their_driver_does(tmp_path: Path) -> None:
 
 
 def test_names_follow_the_conventions() -> None:
-    for measure in MEASURES:
-        assert measure.name.startswith("aitbc_miner_")
-        assert measure.name.endswith("_total") == (measure.kind == "counter"), measure.name
+    for metric in METRICS:
+        assert metric.name.startswith("aitbc_miner_")
+        assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name

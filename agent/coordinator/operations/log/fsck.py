@@ -29,12 +29,12 @@ from aitbc.settlement import parse_settlement
 from aitbc.tiles import TILE_WIDTH, Tile, grow, split_hashes
 
 NAMED: Final = 20
-"""Findings of one kind that are told one by one; of more, only their number."""
+"""Problems of one kind that are told one by one; of more, only their number."""
 UNKNOWN: Final = b"\x00" * HASH_SIZE
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Problem:
     """Something that is wrong: of which kind, where, and what."""
 
     kind: str
@@ -53,21 +53,21 @@ class Examination:
     checkpoints: int = 0
     cosignatures: int = 0
     root: str = ""
-    findings: list[Finding] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
 
     def find(self, kind: str, where: str, message: str) -> None:
         """Note a fault."""
         self._counts[kind] += 1
         if self._counts[kind] <= NAMED:
-            self.findings.append(Finding(kind, where, message))
+            self.problems.append(Problem(kind, where, message))
 
     def summarise(self) -> None:
         """Note how many there are of kinds that have too many faults to tell each."""
         for kind, count in self._counts.items():
             if count > NAMED:
-                self.findings.append(
-                    Finding(kind, "all", f"there are {count} of these; the first {NAMED} are named")
+                self.problems.append(
+                    Problem(kind, "all", f"there are {count} of these; the first {NAMED} are named")
                 )
 
 

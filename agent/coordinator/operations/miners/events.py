@@ -64,7 +64,7 @@ def _checkpoint(event: RunEvent) -> Checkpoint:
 
 async def forget_old(context: Context) -> None:
     """Forget changes that nobody will ask for any more, a portion at a time."""
-    before = context.clock() - context.settings.events_kept_seconds
+    before = context.clock() - context.settings.event_retention_seconds
     if await context.database.read(event_store.any_before, before):
         await context.database.write(event_store.prune, before)
 

@@ -13,7 +13,7 @@ import orjson
 import structlog
 
 from agent.coordinator import lifecycle
-from agent.coordinator.measures import LEASES_EXPIRED, RUN_SECONDS
+from agent.coordinator.metrics import LEASES_EXPIRED, RUN_SECONDS
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.miners import habits
 from agent.coordinator.operations.miners.sessions import Session, end_lease, metered
@@ -387,7 +387,7 @@ def _release(
 async def take_back(context: Context, session: Session, job_id: str, fence: int) -> None:
     """Take back a lease that never reached its miner, which is not the miner's doing. Raises `StaleLease`."""
     life, trace_id = await context.database.write(_take_back, session, job_id, fence, context.clock())
-    log.info("lease_taken_back", job_id=job_id, miner_id=session.miner_id, trace_id=trace_id)
+    log.info("lease_revoked", job_id=job_id, miner_id=session.miner_id, trace_id=trace_id)
     _ended(context, life)
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from agent.coordinator.operations.accounts.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
-from agent.coordinator.operations.miners import orders
+from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
+from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
-from agent.coordinator.store import orders as order_store
 from agent.coordinator.store import standings
 from agent.coordinator.store.jobs import RunningJob
 from agent.coordinator.store.miners import MinerRecord
@@ -45,7 +45,7 @@ async def one(context: Context, caller: Caller, miner_id: str) -> View:
 
 
 def _one(connection: Connection, context: Context, caller: Caller, miner_id: str) -> View:
-    return _views(connection, context, [orders.of_caller(connection, caller, miner_id)])[0]
+    return _views(connection, context, [commands.of_caller(connection, caller, miner_id)])[0]
 
 
 def _views(connection: Connection, context: Context, records: list[MinerRecord]) -> list[View]:
@@ -53,16 +53,16 @@ def _views(connection: Connection, context: Context, records: list[MinerRecord])
     running: defaultdict[str, list[RunningJob]] = defaultdict(list)
     for job in job_store.running_of(connection, miner_ids):
         running[job.miner_id].append(job)
-    ordered = order_store.waiting_for(connection, miner_ids)
+    ordered = command_store.waiting_for(connection, miner_ids)
     now, seen_after = context.clock(), offline_before(context)
     views = []
     for record in records:
         standing = standings.find(connection, record.miner_id)
         view = _machine(context, record, seen_after)
         view["jobs"] = [_job(job) for job in running[record.miner_id]]
-        view["orders"] = [
-            {**orders.on_the_wire(order), "created_at": format_time(order.created_at)}
-            for order in ordered.get(record.miner_id, ())
+        view["commands"] = [
+            {**commands.on_the_wire(command), "created_at": format_time(command.created_at)}
+            for command in ordered.get(record.miner_id, ())
         ]
         view["reputation"] = shown(standing.evidence, now)
         view["total_earned"] = format_money(from_units(standing.earned))
@@ -116,7 +116,7 @@ def _gpus(record: MinerRecord, capabilities: View) -> list[View]:
 
 def _service(service_id: str, offer: View) -> View:
     """What the miner says of a service. What it does not say, an older agent may not know of."""
-    names = ("models", "loaded", "withheld", "unit_price", "concurrency", "downloadable", "score")
+    names = ("models", "loaded", "unavailable_models", "unit_price", "concurrency", "downloadable", "score")
     return {"service_id": service_id, **{name: offer.get(name) for name in names}}
 
 
@@ -142,7 +142,7 @@ async def earnings(context: Context, caller: Caller, miner_id: str, days: int) -
 
 
 def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, now: float) -> View:
-    orders.of_caller(connection, caller, miner_id)
+    commands.of_caller(connection, caller, miner_id)
     today = int(now // DAY_SECONDS)
     first = today - days + 1
     found = standings.earnings(connection, miner_id, first)

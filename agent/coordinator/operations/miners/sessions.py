@@ -12,18 +12,18 @@ from typing import Any, Final
 import structlog
 
 from agent.coordinator import lifecycle
-from agent.coordinator.measures import REGISTRATIONS
+from agent.coordinator.metrics import REGISTRATIONS
 from agent.coordinator.operations.accounts import access
 from agent.coordinator.operations.accounts.access import Role, digest
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import standing_offers
-from agent.coordinator.operations.miners import orders
+from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import access as access_store
+from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import counts
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as store
-from agent.coordinator.store import orders as order_store
 from agent.coordinator.store.jobs import JobRecord
 from agent.coordinator.store.miners import MinerRecord
 from agent.core.errors import Forbidden, MinerExcluded, StaleSession, Unauthorized
@@ -305,7 +305,7 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
     """Renew the leases that the miner still holds; say which ones it does not, and what it is ordered to do."""
     leases, released, ordered = await context.database.write(_heartbeat, context, session, request)
     for job_id in released:
-        log.warning("lease_never_arrived", job_id=job_id, miner_id=session.miner_id)
+        log.warning("lease_undelivered", job_id=job_id, miner_id=session.miner_id)
         context.dispatcher.job_waiting()
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
@@ -319,8 +319,8 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
         ]
     )
     if request.paused is None:
-        ordered += await orders.orders_for(context, session.miner_id)
-    return {"leases": leases, "orders": ordered}
+        ordered += await commands.commands_for(context, session.miner_id)
+    return {"leases": leases, "commands": ordered}
 
 
 def _replace_capabilities(context: Context, session: Session, capabilities: Capabilities) -> None:
@@ -340,7 +340,7 @@ def _replace_capabilities(context: Context, session: Session, capabilities: Capa
 def _heartbeat(
     connection: Connection, context: Context, session: Session, request: Heartbeat
 ) -> tuple[list[dict[str, Any]], list[str], list[dict[str, Any]]]:
-    """What to answer of each lease, the jobs whose leases never arrived, and the owner's orders."""
+    """What to answer of each lease, the jobs whose leases never arrived, and the owner's commands."""
     now = context.clock()
     miner = store.find(connection, session.miner_id)
     if miner is None or miner.session != session.number:
@@ -356,7 +356,7 @@ def _heartbeat(
         activity=request.activity.model_dump_json() if request.activity else None,
         runners=with_runners(miner.runners, request.capabilities) if request.capabilities else None,
     )
-    order_store.remove(connection, session.miner_id, request.obeyed)
+    command_store.remove(connection, session.miner_id, request.executed)
     if request.capabilities is not None:
         standing_offers.refresh(connection, context, session.miner_id, request.capabilities)
     records = job_store.find_many(connection, [lease.job_id for lease in request.leases])
@@ -384,7 +384,9 @@ def _heartbeat(
                 "account_id": record.account_id,
             }
         )
-    ordered = [orders.on_the_wire(order) for order in order_store.waiting(connection, session.miner_id)]
+    ordered = [
+        commands.on_the_wire(command) for command in command_store.waiting(connection, session.miner_id)
+    ]
     return answers, _release_unheard(connection, session, request, now), ordered
 
 

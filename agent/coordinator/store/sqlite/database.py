@@ -25,9 +25,9 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from agent import fault_points
-from agent.coordinator.measures import BATCH_WRITES, COMMIT_SECONDS
+from agent.coordinator.metrics import BATCH_WRITES, COMMIT_SECONDS
 from agent.core.errors import ConfigurationError, ServiceUnavailable
-from agent.measures import Meter
+from agent.metrics import Meter
 
 P = ParamSpec("P")
 T = TypeVar("T")

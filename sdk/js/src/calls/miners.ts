@@ -1,7 +1,13 @@
 /** `client.miners`: what miners do and have done, and what their owners want of them. */
 
 import { type CallOptions, fetchJson, part, type Session } from "../http/transport.js";
-import type { GivenOrder, MinerDetails, MinerEarnings, MinerList, MinerStats } from "../models_operations.js";
+import type {
+  MinerDetails,
+  MinerEarnings,
+  MinerList,
+  MinerStats,
+  QueuedCommand,
+} from "../models_operations.js";
 
 /** Miners. All but `stats` is for their owners and for administrators. */
 export class Miners {
@@ -24,7 +30,7 @@ export class Miners {
     return fetchJson(this.#session, { path: "/v1/miners", query, signal });
   }
 
-  /** A miner with its GPUs, services, jobs and orders. */
+  /** A miner with its GPUs, services, jobs and commands. */
   get(minerId: string, options: CallOptions = {}): Promise<MinerDetails> {
     return fetchJson(this.#session, { path: pathOf(minerId), ...options });
   }
@@ -33,25 +39,25 @@ export class Miners {
   pause(
     minerId: string,
     options: { gpu?: string | undefined; seconds?: number | undefined } & CallOptions = {},
-  ): Promise<GivenOrder> {
+  ): Promise<QueuedCommand> {
     const { signal, ...json } = options;
-    return this.#order("POST", `${pathOf(minerId)}/pause`, json, signal);
+    return this.#command("POST", `${pathOf(minerId)}/pause`, json, signal);
   }
 
   /** Have a miner, or one of its GPUs, take jobs again. */
-  resume(minerId: string, options: { gpu?: string | undefined } & CallOptions = {}): Promise<GivenOrder> {
+  resume(minerId: string, options: { gpu?: string | undefined } & CallOptions = {}): Promise<QueuedCommand> {
     const { signal, ...json } = options;
-    return this.#order("POST", `${pathOf(minerId)}/resume`, json, signal);
+    return this.#command("POST", `${pathOf(minerId)}/resume`, json, signal);
   }
 
   /** Have a miner fetch a model. */
-  fetchModel(minerId: string, model: string, options: CallOptions = {}): Promise<GivenOrder> {
-    return this.#order("POST", `${pathOf(minerId)}/models`, { model }, options.signal);
+  fetchModel(minerId: string, model: string, options: CallOptions = {}): Promise<QueuedCommand> {
+    return this.#command("POST", `${pathOf(minerId)}/models`, { model }, options.signal);
   }
 
   /** Have a miner remove a model from its disk. */
-  removeModel(minerId: string, model: string, options: CallOptions = {}): Promise<GivenOrder> {
-    return this.#order("DELETE", `${pathOf(minerId)}/models/${part(model)}`, undefined, options.signal);
+  removeModel(minerId: string, model: string, options: CallOptions = {}): Promise<QueuedCommand> {
+    return this.#command("DELETE", `${pathOf(minerId)}/models/${part(model)}`, undefined, options.signal);
   }
 
   /** What a miner earned on each of the last `days` (30). */
@@ -63,12 +69,12 @@ export class Miners {
     return fetchJson(this.#session, { path: `${pathOf(minerId)}/earnings`, query, signal });
   }
 
-  #order(
+  #command(
     method: "POST" | "DELETE",
     path: string,
     json: object | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<GivenOrder> {
+  ): Promise<QueuedCommand> {
     return fetchJson(this.#session, { method, path, json, signal });
   }
 }

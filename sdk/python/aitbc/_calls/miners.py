@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from aitbc._http.flow import Flow, Request, Session, fetch, post_json
 from aitbc.models import MinerStats
-from aitbc.operation import MinerDetails, MinerEarnings, MinerList, MinerOrder
+from aitbc.operation import MinerCommand, MinerDetails, MinerEarnings, MinerList
 
 
 def stats(session: Session, /, miner_id: str) -> Flow[MinerStats]:
@@ -22,7 +22,7 @@ def list_miners(session: Session, /, *, limit: int = 50, offset: int = 0) -> Flo
 
 
 def get(session: Session, /, miner_id: str) -> Flow[MinerDetails]:
-    """A miner with its GPUs, services, jobs and orders."""
+    """A miner with its GPUs, services, jobs and commands."""
     return (yield from fetch(session, Request("GET", _path(miner_id)), MinerDetails))
 
 
@@ -34,31 +34,31 @@ def earnings(session: Session, /, miner_id: str, *, days: int = 30) -> Flow[Mine
 
 def pause(
     session: Session, /, miner_id: str, *, gpu: str | None = None, seconds: float | None = None
-) -> Flow[MinerOrder]:
+) -> Flow[MinerCommand]:
     """Have a miner, or one of its GPUs (its uuid), take no more jobs: until it is resumed, or for some seconds."""
-    return (yield from _order(session, f"{_path(miner_id)}/pause", gpu=gpu, seconds=seconds))
+    return (yield from _command(session, f"{_path(miner_id)}/pause", gpu=gpu, seconds=seconds))
 
 
-def resume(session: Session, /, miner_id: str, *, gpu: str | None = None) -> Flow[MinerOrder]:
+def resume(session: Session, /, miner_id: str, *, gpu: str | None = None) -> Flow[MinerCommand]:
     """Have a miner, or one of its GPUs, take jobs again."""
-    return (yield from _order(session, f"{_path(miner_id)}/resume", gpu=gpu))
+    return (yield from _command(session, f"{_path(miner_id)}/resume", gpu=gpu))
 
 
-def fetch_model(session: Session, /, miner_id: str, model: str) -> Flow[MinerOrder]:
+def fetch_model(session: Session, /, miner_id: str, model: str) -> Flow[MinerCommand]:
     """Have a miner fetch a model."""
-    return (yield from _order(session, f"{_path(miner_id)}/models", model=model))
+    return (yield from _command(session, f"{_path(miner_id)}/models", model=model))
 
 
-def remove_model(session: Session, /, miner_id: str, model: str) -> Flow[MinerOrder]:
+def remove_model(session: Session, /, miner_id: str, model: str) -> Flow[MinerCommand]:
     """Have a miner remove a model from its disk as soon as no job uses it."""
     request = Request("DELETE", f"{_path(miner_id)}/models/{quote(model, safe='')}")
-    return (yield from fetch(session, request, MinerOrder))
+    return (yield from fetch(session, request, MinerCommand))
 
 
-def _order(session: Session, path: str, **fields: Any) -> Flow[MinerOrder]:
+def _command(session: Session, path: str, **fields: Any) -> Flow[MinerCommand]:
     body = {name: value for name, value in fields.items() if value is not None}
-    # The same order again takes the place of the former one.
-    return (yield from fetch(session, post_json(path, body, repeatable=True), MinerOrder))
+    # The same command again takes the place of the former one.
+    return (yield from fetch(session, post_json(path, body, repeatable=True), MinerCommand))
 
 
 def _path(miner_id: str) -> str:

@@ -59,12 +59,14 @@ def data_dir(tmp_path: Path) -> Path:
 
 def test_a_sound_machine_has_no_fault(data_dir: Path):
     started = time.monotonic()
-    findings = examined(data_dir)
+    diagnostics = examined(data_dir)
     assert time.monotonic() - started < 5
-    assert [finding for finding in findings.values() if finding.severity == "fault"] == []
-    assert {"python", "secrets", "disk_data", "disk_models", "memory", "ffmpeg", "ffprobe"} <= set(findings)
-    assert {"sandbox", "models", "agent", "coordinator", "video_transcoding"} <= set(findings)
-    assert findings["video_transcoding"].message == "video_transcoding is offered. A GPU would be faster."
+    assert [diagnostic for diagnostic in diagnostics.values() if diagnostic.severity == "fault"] == []
+    assert {"python", "secrets", "disk_data", "disk_models", "memory", "ffmpeg", "ffprobe"} <= set(
+        diagnostics
+    )
+    assert {"sandbox", "models", "agent", "coordinator", "video_transcoding"} <= set(diagnostics)
+    assert diagnostics["video_transcoding"].message == "video_transcoding is offered. A GPU would be faster."
 
 
 def test_a_directory_that_others_may_look_into_is_named(data_dir: Path):
@@ -79,9 +81,9 @@ def test_a_directory_that_is_not_there_is_fine_if_it_can_be_made(data_dir: Path)
 
 def test_a_directory_that_cannot_be_written_is_a_fault():
     directory = Path("/proc/no-such-place")
-    findings = examined(directory, models_dir=directory)
-    assert findings["data_directory_unwritable"].message.startswith("/proc cannot be written")
-    assert findings["models_unwritable"].message.startswith("No models can be fetched into /proc")
+    diagnostics = examined(directory, models_dir=directory)
+    assert diagnostics["data_directory_unwritable"].message.startswith("/proc cannot be written")
+    assert diagnostics["models_unwritable"].message.startswith("No models can be fetched into /proc")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +203,7 @@ def test_the_driver_must_be_new_enough_for_the_cuda_of_the_engines(
     monkeypatch: pytest.MonkeyPatch, cuda: str | None, driver: str, old: bool
 ):
     monkeypatch.setattr(_machine, "torch_build", lambda: _machine.TorchBuild("2.9", cuda))
-    kinds = {finding.id for finding in _machine._driver(driver)}
+    kinds = {diagnostic.id for diagnostic in _machine._driver(driver)}
     assert kinds == ({"driver_old"} if old else set())
 
 
@@ -218,31 +220,31 @@ def test_what_torch_was_built_with_is_read_without_importing_it(
     (package / "version.py").write_text(version.format("2.9.0+cu128", "'12.8'"))
     cards = Cards((CARD,), None)
     assert _machine.torch_build() == _machine.TorchBuild("2.9.0+cu128", "12.8")
-    assert [finding.id for finding in _machine.torch(cards)] == ["torch"]
+    assert [diagnostic.id for diagnostic in _machine.torch(cards)] == ["torch"]
     (package / "version.py").write_text(version.format("2.9.0+cpu", "None"))
-    assert [finding.id for finding in _machine.torch(cards)] == ["torch_without_cuda"]
+    assert [diagnostic.id for diagnostic in _machine.torch(cards)] == ["torch_without_cuda"]
     assert _machine.torch(Cards((), None)) == []
 
 
 def test_missing_programs_are_named_with_their_setting(data_dir: Path):
-    findings = examined(
+    diagnostics = examined(
         data_dir,
         runners={"ffmpeg": "/nowhere/ffmpeg", "sandbox": "bubblewrap", "bubblewrap": "/nowhere/bwrap"},
     )
-    assert findings["ffmpeg_missing"].message == "/nowhere/ffmpeg was not found."
-    assert "runners.ffmpeg" in (findings["ffmpeg_missing"].remedy or "")
-    assert "runners.bubblewrap" in (findings["sandbox_missing"].remedy or "")
+    assert diagnostics["ffmpeg_missing"].message == "/nowhere/ffmpeg was not found."
+    assert "runners.ffmpeg" in (diagnostics["ffmpeg_missing"].remedy or "")
+    assert "runners.bubblewrap" in (diagnostics["sandbox_missing"].remedy or "")
 
 
 def test_a_bubblewrap_that_may_not_make_namespaces_is_told_from_a_missing_one(data_dir: Path, tmp_path: Path):
     program = tmp_path / "bwrap"
     program.write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
     program.chmod(0o755)
-    finding = examined(data_dir, runners={"sandbox": "bubblewrap", "bubblewrap": str(program)})[
+    diagnostic = examined(data_dir, runners={"sandbox": "bubblewrap", "bubblewrap": str(program)})[
         "sandbox_forbidden"
     ]
-    assert "No permissions to create a new namespace" in (finding.remedy or "")
-    assert "user namespaces" in (finding.remedy or "")
+    assert "No permissions to create a new namespace" in (diagnostic.remedy or "")
+    assert "user namespaces" in (diagnostic.remedy or "")
 
 
 def test_the_weaker_sandbox_is_pointed_out_unless_it_was_chosen(data_dir: Path):
@@ -265,13 +267,13 @@ def test_services_that_are_not_offered_come_with_the_runners_reasons(data_dir: P
             return Probe(available=False, reasons=("The engine is missing; install it.",))
 
     runners["other_service"] = Broken
-    findings = examined(data_dir)
-    unavailable = findings["service_unavailable"]
+    diagnostics = examined(data_dir)
+    unavailable = diagnostics["service_unavailable"]
     assert (unavailable.message, unavailable.remedy) == (
         "other_service is not offered.",
         "The engine is missing; install it.",
     )
-    assert "no_service" not in findings
+    assert "no_service" not in diagnostics
     del runners["video_transcoding"]
     assert "no_service" in examined(data_dir)
 
@@ -284,12 +286,12 @@ def test_a_check_that_hangs_or_breaks_costs_only_itself(
     monkeypatch.setattr(_engines, "sandbox_fault", lambda _tools: release.wait(30))
     runners["video_transcoding"] = "not a runner"
     try:
-        findings = examined(data_dir)
+        diagnostics = examined(data_dir)
     finally:
         release.set()
-    assert findings["check_slow"].message == "The check 'sandbox' did not end within 0.7 s."
-    assert findings["check_broken"].message.startswith("The check 'services' failed (AttributeError")
-    assert findings["disk_data"].message
+    assert diagnostics["check_slow"].message == "The check 'sandbox' did not end within 0.7 s."
+    assert diagnostics["check_broken"].message.startswith("The check 'services' failed (AttributeError")
+    assert diagnostics["disk_data"].message
 
 
 def test_models_on_disk_are_listed(data_dir: Path):
@@ -300,6 +302,6 @@ def test_models_on_disk_are_listed(data_dir: Path):
     (model / "model.bin").touch()
     assert examined(data_dir)["models"].message.endswith(": tiny.en.")
     (data_dir / "models.toml").write_text("[[models]]\nname = '../x'\n")
-    findings = examined(data_dir)
-    assert "models.toml is wrong at models.0.name" in findings["catalogue_wrong"].message
-    assert "video_transcoding" in findings
+    diagnostics = examined(data_dir)
+    assert "models.toml is wrong at models.0.name" in diagnostics["catalogue_wrong"].message
+    assert "video_transcoding" in diagnostics

@@ -21,7 +21,7 @@ import trustme
 
 from agent.coordinator.operations.accounts.access import create_enrolment
 from agent.miner.doctor import _network
-from agent.miner.doctor.diagnostics import Finding
+from agent.miner.doctor.diagnostics import Diagnostic
 from agent.miner.identity import load_identity
 from agent.miner.machine import capabilities
 from miner_support.examined import examined
@@ -44,7 +44,7 @@ def data_dir(tmp_path: Path) -> Path:
     return directory
 
 
-def joining(data_dir: Path, url: str, **miner: Any) -> dict[str, Finding]:
+def joining(data_dir: Path, url: str, **miner: Any) -> dict[str, Diagnostic]:
     return examined(data_dir, miner={"coordinator": url, **miner})
 
 
@@ -94,11 +94,12 @@ def health(
 
 def test_a_running_agent_is_found_and_its_coordinator_asked(data_dir: Path) -> None:
     with health() as url, held(data_dir, agent_file(url)):
-        findings = examined(data_dir)
+        diagnostics = examined(data_dir)
     assert (
-        findings["agent"].message == f"An agent runs in this data directory (process {os.getpid()}, {url})."
+        diagnostics["agent"].message
+        == f"An agent runs in this data directory (process {os.getpid()}, {url})."
     )
-    assert findings["coordinator"].message.startswith(f"{url} answers in ")
+    assert diagnostics["coordinator"].message.startswith(f"{url} answers in ")
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"pid": "x", "url": "u"}'])
@@ -107,9 +108,9 @@ def test_an_agent_that_holds_the_directory_without_being_ready_is_named(
 ) -> None:
     """By its process, as the kernel knows it."""
     with held(data_dir, content):
-        finding = examined(data_dir)["data_directory_in_use"]
-    assert f"process {os.getpid()}" in finding.message
-    assert f"kill {os.getpid()}" in (finding.remedy or "")
+        diagnostic = examined(data_dir)["data_directory_in_use"]
+    assert f"process {os.getpid()}" in diagnostic.message
+    assert f"kill {os.getpid()}" in (diagnostic.remedy or "")
 
 
 def test_a_file_that_a_dead_agent_left_means_nothing(data_dir: Path) -> None:
@@ -123,16 +124,16 @@ def test_a_port_that_another_program_has_is_a_fault(data_dir: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        finding = examined(data_dir, coordinator={"port": port})["port_taken"]
-        assert f"127.0.0.1 port {port}: another program listens there" in finding.message
+        diagnostic = examined(data_dir, coordinator={"port": port})["port_taken"]
+        assert f"127.0.0.1 port {port}: another program listens there" in diagnostic.message
         own = examined(data_dir, coordinator={"port": port}, miner={"coordinator": "http://127.0.0.1:9"})
         assert "port_taken" not in own
     assert "agent" in examined(data_dir, coordinator={"port": port})
 
 
 def test_an_address_that_is_not_this_machines_is_a_fault(data_dir: Path) -> None:
-    finding = examined(data_dir, coordinator={"host": "192.0.2.1", "port": 8420})["address_unusable"]
-    assert "coordinator.host" in (finding.remedy or "")
+    diagnostic = examined(data_dir, coordinator={"host": "192.0.2.1", "port": 8420})["address_unusable"]
+    assert "coordinator.host" in (diagnostic.remedy or "")
 
 
 @pytest.mark.parametrize(
@@ -148,9 +149,9 @@ def test_the_clocks_difference_to_the_coordinator_is_judged(
     data_dir: Path, clock: float, kind: str, words: str
 ) -> None:
     with health(clock=clock) as url:
-        findings = joining(data_dir, f"{url}/")
-    assert "coordinator" in findings
-    assert words in findings[kind].message.replace("3599", "3600")
+        diagnostics = joining(data_dir, f"{url}/")
+    assert "coordinator" in diagnostics
+    assert words in diagnostics[kind].message.replace("3599", "3600")
 
 
 def test_what_answers_without_being_a_coordinator_is_told(data_dir: Path) -> None:
@@ -164,8 +165,8 @@ def test_a_coordinator_that_is_not_well_is_told(data_dir: Path) -> None:
     with health(
         {"status": "degraded", "services": {"database": "healthy", "blockchain": "unhealthy"}}
     ) as url:
-        finding = joining(data_dir, url)["coordinator_degraded"]
-    assert finding.message.endswith("do not work: blockchain.")
+        diagnostic = joining(data_dir, url)["coordinator_degraded"]
+    assert diagnostic.message.endswith("do not work: blockchain.")
 
 
 def test_each_way_of_not_reaching_a_coordinator_is_told_apart(

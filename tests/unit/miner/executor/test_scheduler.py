@@ -118,7 +118,7 @@ async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterato
         reserve=GIBIBYTE // 2,
         footprints=Footprints(rig.directory / "footprints.json", definitions, catalogue(**sizes)),
         measure=rig.measure,
-        seats={"batch": 4},
+        capacity={"batch": 4},
     )
     subject = LocalExecutor(
         devices, Tools(), MinerSettings(**{"place_seconds": 0.5, **settings}), rig.directory, command=HOST
@@ -231,11 +231,11 @@ async def test_a_model_that_fits_only_on_a_paused_card_is_withheld(rig: Rig) -> 
     rig.cards, rig.others = 2, [0, 20 * GIBIBYTE]
     async with executor(rig) as subject:
         subject.pause(frozenset({"GPU-0"}))
-        assert await subject.withheld({"trial": ["middle"]}) == {
+        assert await subject.unavailable_models({"trial": ["middle"]}) == {
             "trial": {"middle": "It fits only on a GPU that is paused."}
         }
         subject.pause(frozenset({"GPU-0", "GPU-1", "cpu"}))
-        assert await subject.withheld({"trial": ["middle"]}) == {}
+        assert await subject.unavailable_models({"trial": ["middle"]}) == {}
         with pytest.raises(Retry, match="All devices for it are paused"):
             await do(subject, rig, rig.model("middle", 10))
 
@@ -247,11 +247,11 @@ async def test_other_programs_memory_is_respected(rig: Rig) -> None:
         with pytest.raises(Retry, match=r"other programs use 20\.0 GiB") as caught:
             await do(subject, rig, rig.model("small", 6))
         assert caught.value.code == "NO_MEMORY"
-        assert "small" in (await subject.withheld({"trial": ["small"]}))["trial"]
+        assert "small" in (await subject.unavailable_models({"trial": ["small"]}))["trial"]
         assert rig.used(0) == 0
         rig.others[0] = 0
         await do(subject, rig, rig.model("small", 6))
-        assert await subject.withheld({"trial": ["small"]}) == {}
+        assert await subject.unavailable_models({"trial": ["small"]}) == {}
 
 
 async def test_a_job_waits_for_the_card_and_the_reason_is_shown(rig: Rig) -> None:
@@ -306,10 +306,10 @@ async def test_a_model_that_fails_to_load_three_times_rests(rig: Rig) -> None:
     broken = Model("broken", rig.directory / "models/nowhere")
     async with executor(rig) as subject:
         for _ in range(MAX_LOAD_FAILURES):
-            assert await subject.withheld({}) == {}
+            assert await subject.unavailable_models({}) == {}
             with pytest.raises(Retry, match="broken is damaged"):
                 await do(subject, rig, broken)
-        held = await subject.withheld({})
+        held = await subject.unavailable_models({})
         assert held["trial"]["broken"].startswith(
             "It failed to load 3 times, last because: broken is damaged."
         )
@@ -319,11 +319,11 @@ async def test_a_model_that_fails_to_load_three_times_rests(rig: Rig) -> None:
 async def test_a_model_that_hangs_twice_rests(rig: Rig) -> None:
     async with executor(rig, stall_seconds=0.5) as subject:
         for _ in range(MAX_HANGS):
-            assert await subject.withheld({}) == {}
+            assert await subject.unavailable_models({}) == {}
             with pytest.raises(Retry) as caught:
                 await do(subject, rig, rig.model("small", 6), "deaf")
             assert caught.value.code == "RUNNER_HUNG"
-        assert (await subject.withheld({}))["trial"]["small"].startswith("It hung 2 times.")
+        assert (await subject.unavailable_models({}))["trial"]["small"].startswith("It hung 2 times.")
 
 
 async def test_a_run_that_is_cancelled_while_its_model_loads_leaves_nothing(rig: Rig) -> None:
@@ -338,7 +338,7 @@ async def test_a_run_that_is_cancelled_while_its_model_loads_leaves_nothing(rig:
 
 
 async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(rig: Rig) -> None:
-    """Five jobs, four seats: the fifth waits. One is cancelled: the fifth takes its seat, the others go on."""
+    """Five jobs, four capacity: the fifth waits. One is cancelled: the fifth takes its seat, the others go on."""
     async with executor(rig, place_seconds=30) as subject:
         model, gates = rig.model("small", 6), [rig.directory / f"gate{number}" for number in range(5)]
         started: list[asyncio.Event] = [asyncio.Event() for _ in gates]

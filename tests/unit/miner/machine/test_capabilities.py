@@ -102,7 +102,7 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
             "unit_price": "0.001",
             "features": {"encoders": ["h264"]},
             "concurrency": 1,
-            "withheld": [],
+            "unavailable_models": [],
             "score": None,
         }
     }
@@ -120,7 +120,7 @@ def test_models_on_disk_and_loaded_are_named(tmp_path: Path):
     )
     offer = found.services["example_service"]
     assert (offer.models, offer.loaded, offer.downloadable) == (("small",), ("small",), True)
-    assert offer.withheld == ("large",)
+    assert offer.unavailable_models == ("large",)
     fixed = probe(
         tmp_path, settings={"runners": {"model_download": False}}, example_service=runner(model_field="model")
     )

@@ -1,4 +1,4 @@
-"""What a daemon does about models: those of jobs come first, orders of the coordinator in between."""
+"""What a daemon does about models: those of jobs come first, commands of the coordinator in between."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Place:
     async def served(self, name: str, size: int) -> None:
         await asyncio.to_thread(self.hub.wait_served, f"{name}.safetensors", size)
 
-    def order(self, name: Any) -> None:
-        self.provider.order_fetch(name)
+    def command(self, name: Any) -> None:
+        self.provider.command_fetch(name)
 
 
 def run(directory: Path, test: Callable[[Place], Any], **options: Any) -> None:
@@ -129,11 +129,11 @@ def test_two_jobs_that_need_one_model_fetch_it_once(tmp_path: Path) -> None:
 def test_an_ordered_model_is_fetched_and_then_offered(tmp_path: Path) -> None:
     async def test(place: Place) -> None:
         async with place.running():
-            place.order("first")
-            place.order("first")
+            place.command("first")
+            place.command("first")
             assert await place.changed() == ["first"]
-            place.order("first")  # the coordinator has not heard of it yet
-            place.order("second")
+            place.command("first")  # the coordinator has not heard of it yet
+            place.command("second")
             assert await place.changed() == ["first", "second"]
         assert place.hub.served["first.safetensors"] == len(WEIGHTS)
 
@@ -144,8 +144,8 @@ def test_orders_that_make_no_sense_are_left(tmp_path: Path) -> None:
     async def test(place: Place) -> None:
         async with place.running():
             for name in ("unknown", "../first", "local"):
-                place.order(name)
-            place.order("second")
+                place.command(name)
+            place.command("second")
             assert await place.changed() == ["second"]
         assert {path.split("/")[-1] for _, path, _ in place.hub.requests} == {"second", "second.safetensors"}
 
@@ -158,10 +158,10 @@ def test_an_order_beyond_what_the_owner_allows_is_left(tmp_path: Path, options: 
         (tmp_path / "local").mkdir()
         (tmp_path / "local" / "model").touch()
         async with place.running():
-            place.order("first")
-            while place.provider.waiting:  # noqa: ASYNC110 - nothing tells of orders that are given up
+            place.command("first")
+            while place.provider.waiting:  # noqa: ASYNC110 - nothing tells of commands that are given up
                 await asyncio.sleep(0.01)
-            place.order("first")  # repeated with every heartbeat: it is not tried again at once
+            place.command("first")  # repeated with every heartbeat: it is not tried again at once
             assert place.provider.waiting == ()
         assert place.hub.served == {}
         assert sum("/api/models/" in path for _, path, _ in place.hub.requests) == int("quota" in options)
@@ -173,7 +173,7 @@ def test_a_job_s_download_goes_before_an_ordered_one_which_then_goes_on(tmp_path
     async def test(place: Place) -> None:
         place.hub.hold["first.safetensors"] = 2**19
         async with place.running():
-            place.order("first")
+            place.command("first")
             await place.served("first", 2**19)
             async with place.provider.lend("second", [], ignore):
                 assert not place.store.has("first")
@@ -190,7 +190,7 @@ def test_a_job_that_needs_what_is_being_fetched_ahead_waits_for_it(tmp_path: Pat
         place.hub.hold["first.safetensors"] = 2**19
         told = asyncio.Event()
         async with place.running():
-            place.order("first")
+            place.command("first")
             await place.served("first", 2**19)
 
             async def job() -> None:
@@ -223,20 +223,20 @@ def test_models_that_others_bring_or_remove_are_noticed(
 
 
 def test_a_model_is_removed_by_order_when_no_job_uses_it_and_leaves_the_memory_first(tmp_path: Path) -> None:
-    """The order is settled when it is gone. What lies elsewhere, or is unknown, is not ours to remove."""
+    """The command is settled when it is gone. What lies elsewhere, or is unknown, is not ours to remove."""
 
     async def test(place: Place) -> None:
         provider = place.provider
         async with place.running():
             async with provider.lend("first", [], ignore):
                 assert await place.changed() == ["first"]
-                assert not provider.order_removal("first")
+                assert not provider.command_removal("first")
                 await asyncio.wait_for(place.released.get(), 20)
                 assert place.store.has("first")
-            assert not provider.order_removal("first")
+            assert not provider.command_removal("first")
             assert await place.changed() == []
-        assert provider.order_removal("first")
-        assert provider.order_removal("unknown")
+        assert provider.command_removal("first")
+        assert provider.command_removal("unknown")
         assert not (tmp_path / "first").exists()
 
     run(tmp_path, test)
@@ -248,13 +248,13 @@ def test_an_order_to_remove_what_is_being_fetched_ends_that(tmp_path: Path) -> N
     async def test(place: Place) -> None:
         place.hub.hold["first.safetensors"] = 2**19
         async with place.running():
-            assert not place.provider.order_fetch("first")
+            assert not place.provider.command_fetch("first")
             await place.served("first", 2**19)
             while not place.provider.arriving:  # noqa: ASYNC110 - nothing tells of progress
                 await asyncio.sleep(0.01)
             assert place.provider.arriving[0]["model"] == "first"
-            assert not place.provider.order_removal("first")
-            while not place.provider.order_removal("first"):  # noqa: ASYNC110 - it comes with each heartbeat
+            assert not place.provider.command_removal("first")
+            while not place.provider.command_removal("first"):  # noqa: ASYNC110 - it comes with each heartbeat
                 await asyncio.sleep(0.01)
             place.hub.go_on.set()
         assert place.provider.waiting == ()

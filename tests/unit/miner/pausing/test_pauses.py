@@ -169,8 +169,8 @@ def test_a_damaged_file_pauses_nothing_and_is_written_anew(owner: Owner) -> None
 
 def test_obeyed_orders_are_remembered_with_what_they_did(owner: Owner) -> None:
     pauses = owner.pauses()
-    pauses.pause("0", 60, order="order_1")
-    pauses.remember("order_2")
+    pauses.pause("0", 60, command="command_1")
+    pauses.remember("command_2")
     again = owner.pauses()
-    assert [again.obeyed(f"order_{number}") for number in (1, 2, 3)] == [True, True, False]
+    assert [again.executed(f"command_{number}") for number in (1, 2, 3)] == [True, True, False]
     assert again.now.devices == {FIRST}

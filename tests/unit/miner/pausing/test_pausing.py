@@ -1,4 +1,4 @@
-"""A whole miner that is paused by hand and by orders: what it fetches, what goes on, what it says, what it remembers."""
+"""A whole miner that is paused by hand and by commands: what it fetches, what goes on, what it says, what it remembers."""
 
 from __future__ import annotations
 
@@ -124,35 +124,37 @@ async def test_orders_are_obeyed_at_once_and_once(coordinator: FakeCoordinator, 
     daemon = make_daemon(settings_for(tmp_path), coordinator.url)
     async with running(daemon):
         await until(lambda: daemon.status()["connection"] == "websocket")
-        await obey(coordinator, daemon, "order_1", order="pause", gpu=None, seconds=3600)
+        await execute(coordinator, daemon, "command_1", command="pause", gpu=None, seconds=3600)
         assert daemon.status()["paused"].startswith("by hand until")
-        await obey(coordinator, daemon, "order_2", order="resume", gpu=None)
+        await execute(coordinator, daemon, "command_2", command="resume", gpu=None)
         assert daemon.status()["paused"] is None
-        await obey(coordinator, daemon, "order_1", order="pause", gpu=None)  # again: the answer had got lost
+        await execute(
+            coordinator, daemon, "command_1", command="pause", gpu=None
+        )  # again: the answer had got lost
         assert daemon.status()["paused"] is None
         nonsense = [
-            {"order": "pause", "gpu": "GPU-none"},
-            {"order": "pause", "gpu": None, "seconds": -1},
-            {"order": "pause", "gpu": ["0"]},
-            {"order": "pause", "seconds": "long"},
-            {"order": "dance"},
-            {"order": "fetch_model", "model": "nobody-knows-it"},
-            {"order": "fetch_model"},
-            {"order": "remove_model", "model": "../data"},
+            {"command": "pause", "gpu": "GPU-none"},
+            {"command": "pause", "gpu": None, "seconds": -1},
+            {"command": "pause", "gpu": ["0"]},
+            {"command": "pause", "seconds": "long"},
+            {"command": "dance"},
+            {"command": "fetch_model", "model": "nobody-knows-it"},
+            {"command": "fetch_model"},
+            {"command": "remove_model", "model": "../data"},
         ]
-        for number, order in enumerate(nonsense):
-            await obey(coordinator, daemon, f"order_9{number}", **order)
-        coordinator.orders = ["nonsense", {"order": "dance"}, {"order_id": 3, "order": "pause"}]
-        await coordinator.order(order_id="order_3", order="pause", gpu=None)
-        await coordinator.until(lambda: "order_3" in coordinator.obeyed)
+        for number, command in enumerate(nonsense):
+            await execute(coordinator, daemon, f"command_9{number}", **command)
+        coordinator.commands = ["nonsense", {"command": "dance"}, {"command_id": 3, "command": "pause"}]
+        await coordinator.command(command_id="command_3", command="pause", gpu=None)
+        await coordinator.until(lambda: "command_3" in coordinator.executed)
         assert daemon.status()["paused"] == "by hand"
 
 
-async def obey(coordinator: FakeCoordinator, daemon: Daemon, order_id: str, **order: Any) -> None:
-    """Give an order and wait until the miner says that it was obeyed."""
-    told = coordinator.obeyed.count(order_id)
-    await coordinator.order(order_id=order_id, **order)
-    await coordinator.until(lambda: coordinator.obeyed.count(order_id) > told, 5)
+async def execute(coordinator: FakeCoordinator, daemon: Daemon, command_id: str, **command: Any) -> None:
+    """Give a command and wait until the miner says that it was executed."""
+    told = coordinator.executed.count(command_id)
+    await coordinator.command(command_id=command_id, **command)
+    await coordinator.until(lambda: coordinator.executed.count(command_id) > told, 5)
 
 
 async def test_a_poll_brings_the_wish_for_a_heartbeat(coordinator: FakeCoordinator, tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ async def test_a_poll_brings_the_wish_for_a_heartbeat(coordinator: FakeCoordinat
     daemon = make_daemon(settings_for(tmp_path, transport="poll"), coordinator.url)
     async with running(daemon):
         await coordinator.until(lambda: coordinator.polls and coordinator.heartbeats)
-        await obey(coordinator, daemon, "order_1", order="pause", gpu=None)
+        await execute(coordinator, daemon, "command_1", command="pause", gpu=None)
         assert daemon.status()["paused"] == "by hand"
 
 

@@ -12,7 +12,7 @@ from agent.coordinator.store.schema.tables.access import (
     enrolments,
     idempotency,
     logins,
-    miner_orders,
+    miner_commands,
     miners,
 )
 from agent.coordinator.store.schema.tables.files import (
@@ -78,8 +78,8 @@ __all__ = [
     "log_tiles",
     "logins",
     "metadata",
+    "miner_commands",
     "miner_days",
-    "miner_orders",
     "miner_releases",
     "miner_stats",
     "miners",

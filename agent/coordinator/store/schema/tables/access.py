@@ -122,16 +122,16 @@ miners = Table(
     Column("excluded_reason", Text, nullable=True),
 )
 
-# What owners have ordered their miners to do and the miners have not obeyed yet.
-miner_orders = Table(
-    "miner_orders",
+# What owners have ordered their miners to do and the miners have not executed yet.
+miner_commands = Table(
+    "miner_commands",
     metadata,
-    Column("order_id", String(64), primary_key=True),
+    Column("command_id", String(64), primary_key=True),
     Column("miner_id", ForeignKey("miners.miner_id"), nullable=False),
     Column("kind", String(16), nullable=False),
     Column("gpu", String(200), nullable=True),
     Column("seconds", Float, nullable=True),
     Column("model", String(200), nullable=True),
     Column("created_at", Float, nullable=False),
-    Index("ix_miner_orders_miner", "miner_id", "order_id"),
+    Index("ix_miner_commands_miner", "miner_id", "command_id"),
 )

@@ -1,5 +1,5 @@
 /** A machine as its owner sees it: what it does, why it does nothing, its GPUs, and how to pause them. */
-import type { MinerDetails, MinerOrder } from "@aitbc/client";
+import type { MinerCommand, MinerDetails } from "@aitbc/client";
 import { useState } from "preact/hooks";
 import { Card } from "../../components/card.tsx";
 import { Button } from "../../components/controls/button.tsx";
@@ -44,7 +44,7 @@ export function MachinePage({ by, minerId, back }: MachinePageProps) {
   const [pausing, setPausing] = useState<PauseTarget | null>(null);
   const data = machine.data;
   const resume = (gpu?: string) =>
-    machine.order((id) => api(by).miners.resume(id, { gpu }), "The machine was told to go on.");
+    machine.command((id) => api(by).miners.resume(id, { gpu }), "The machine was told to go on.");
   return (
     <Page
       title={data?.name ?? "Machine"}
@@ -79,7 +79,7 @@ export function MachinePage({ by, minerId, back }: MachinePageProps) {
 
 function pauser(machine: Watched, by: Role) {
   return (target: PauseTarget, seconds: number | undefined) =>
-    machine.order(
+    machine.command(
       (id) => api(by).miners.pause(id, { gpu: target.gpu, seconds }),
       "The machine was told to pause.",
     );
@@ -160,8 +160,8 @@ function State({ machine }: { machine: MinerDetails }) {
       {!machine.online && (
         <Notice tone="bad" title="This machine is not connected">
           <p>
-            Check that it runs and that the agent is started (<code>aitbc-agent status</code>). What you order
-            now is done when it is back.
+            Check that it runs and that the agent is started (<code>aitbc-agent status</code>). What you
+            command now is done when it is back.
           </p>
         </Notice>
       )}
@@ -173,12 +173,12 @@ function State({ machine }: { machine: MinerDetails }) {
           </p>
         </Notice>
       )}
-      {machine.orders.length > 0 && (
-        <Notice tone="busy" title={`${plural(machine.orders.length, "order")} not confirmed yet`}>
+      {machine.commands.length > 0 && (
+        <Notice tone="busy" title={`${plural(machine.commands.length, "command")} not confirmed yet`}>
           <ul class="plain-list">
-            {machine.orders.map((order) => (
-              <li key={order.orderId}>
-                {orderInWords(order, machine)}, <Ago at={order.createdAt} />
+            {machine.commands.map((command) => (
+              <li key={command.commandId}>
+                {commandInWords(command, machine)}, <Ago at={command.createdAt} />
               </li>
             ))}
           </ul>
@@ -189,16 +189,16 @@ function State({ machine }: { machine: MinerDetails }) {
 }
 
 /** "Pause NVIDIA RTX 4090", "Fetch tiny.en". */
-export function orderInWords(order: MinerOrder, machine: MinerDetails): string {
-  const gpu = machine.gpus.find((gpu) => gpu.uuid === order.gpu);
-  const what = order.gpu ? (gpu ? `${gpu.name} (${gpu.index})` : order.gpu) : "the whole machine";
+export function commandInWords(command: MinerCommand, machine: MinerDetails): string {
+  const gpu = machine.gpus.find((gpu) => gpu.uuid === command.gpu);
+  const what = command.gpu ? (gpu ? `${gpu.name} (${gpu.index})` : command.gpu) : "the whole machine";
   const words = {
     pause: `Pause ${what}`,
     resume: `Resume ${what}`,
-    fetch_model: `Fetch ${order.model}`,
-    remove_model: `Remove ${order.model}`,
+    fetch_model: `Fetch ${command.model}`,
+    remove_model: `Remove ${command.model}`,
   };
-  return words[order.order];
+  return words[command.command];
 }
 
 function Numbers({ machine, by }: { machine: MinerDetails; by: Role }) {

@@ -30,8 +30,8 @@ export default function Models() {
           data ? (
             <>
               <Services machine={data} />
-              <ModelList machine={data} order={machine.order} />
-              <Fetch machine={data} order={machine.order} />
+              <ModelList machine={data} command={machine.command} />
+              <Fetch machine={data} command={machine.command} />
             </>
           ) : (
             <Empty icon="model" title="No machine belongs to this key" />
@@ -91,14 +91,14 @@ function speed(service: MinerService) {
 
 function ready(service: MinerService): string {
   if (service.models.length === 0) return "\u2013";
-  return String(service.models.filter((model) => !service.withheld.includes(model)).length);
+  return String(service.models.filter((model) => !service.unavailableModels.includes(model)).length);
 }
 
 interface ModelRow {
   name: string;
   services: string[];
   loaded: boolean;
-  withheld: boolean;
+  unavailable: boolean;
   onDisk: boolean;
   done?: number;
   total?: number | null;
@@ -110,7 +110,7 @@ function rowsOf(machine: MinerDetails): ModelRow[] {
   const row = (name: string) => {
     const known = rows.get(name);
     if (known) return known;
-    const made: ModelRow = { name, services: [], loaded: false, withheld: false, onDisk: false };
+    const made: ModelRow = { name, services: [], loaded: false, unavailable: false, onDisk: false };
     rows.set(name, made);
     return made;
   };
@@ -120,21 +120,21 @@ function rowsOf(machine: MinerDetails): ModelRow[] {
       model.onDisk = true;
       model.services.push(service.serviceId);
       model.loaded ||= service.loaded.includes(name);
-      model.withheld ||= service.withheld.includes(name);
+      model.unavailable ||= service.unavailableModels.includes(name);
     }
   }
   for (const { model, done, total } of machine.downloads) Object.assign(row(model), { done, total });
   return [...rows.values()].sort((one, other) => one.name.localeCompare(other.name));
 }
 
-type Ordering = Pick<Watched, "order">;
+type Commanding = Pick<Watched, "command">;
 
-function ModelList({ machine, order }: { machine: MinerDetails } & Ordering) {
+function ModelList({ machine, command }: { machine: MinerDetails } & Commanding) {
   const rows = rowsOf(machine);
   const remove = async (model: string) => {
     const text = "It is deleted from the machine's disk as soon as no job uses it, and can be fetched again.";
     if (!(await ask({ title: `Remove ${model}?`, text, action: "Remove", danger: true }))) return;
-    await order(
+    await command(
       (id) => api("miner").miners.removeModel(id, model),
       `The machine was told to remove ${model}.`,
     );
@@ -191,10 +191,10 @@ function ModelState({ model }: { model: ModelRow }) {
       </div>
     );
   }
-  if (model.withheld) {
+  if (model.unavailable) {
     return (
       <Badge tone="wait" icon="wait">
-        Withheld
+        UnavailableModels
       </Badge>
     );
   }
@@ -209,7 +209,7 @@ function ModelState({ model }: { model: ModelRow }) {
   );
 }
 
-function Fetch({ machine, order }: { machine: MinerDetails } & Ordering) {
+function Fetch({ machine, command }: { machine: MinerDetails } & Commanding) {
   const [chosen, setChosen] = useState("");
   const services = machine.services.filter((service) => service.downloadable);
   const ids = services.map((service) => service.serviceId).join(" ");
@@ -226,7 +226,7 @@ function Fetch({ machine, order }: { machine: MinerDetails } & Ordering) {
   );
   const value = options.some((option) => option.value === chosen) ? chosen : (options[0]?.value ?? "");
   const fetchIt = () =>
-    order((id) => api("miner").miners.fetchModel(id, value), `The machine was told to fetch ${value}.`);
+    command((id) => api("miner").miners.fetchModel(id, value), `The machine was told to fetch ${value}.`);
   if (services.length === 0) {
     return (
       <Card title="Fetch a model">

@@ -1,4 +1,4 @@
-/** A machine as it is now, and orders for it. */
+/** A machine as it is now, and commands for it. */
 import type { MinerDetails } from "@aitbc/client";
 import { notify } from "../../components/toast.tsx";
 import { useGathered } from "../../jobs.ts";
@@ -8,13 +8,13 @@ import { usePolled } from "../../poll.ts";
 import { api, type Role } from "../../session.ts";
 import { remember } from "./history.ts";
 
-/** Seconds between readings: often while an order waits, which a connected machine obeys within moments. */
+/** Seconds between readings: often while a command waits, which a connected machine executes within moments. */
 const USUAL = 4;
 const HURRY = 1;
 
 export interface Watched extends Loading<MinerDetails | null> {
-  /** Give an order; `said` is told when the coordinator has taken it. */
-  order: (give: (minerId: string) => Promise<unknown>, said: string) => Promise<void>;
+  /** Give a command; `said` is told when the coordinator has taken it. */
+  command: (give: (minerId: string) => Promise<unknown>, said: string) => Promise<void>;
 }
 
 /** The machine with this id; the owner's own without one. Null if there is none. */
@@ -28,18 +28,18 @@ export function useMachine(role: Role, minerId?: string): Watched {
       if (found) remember(found);
       return found;
     },
-    (data) => (data?.online && data.orders.length > 0 ? HURRY : USUAL),
+    (data) => (data?.online && data.commands.length > 0 ? HURRY : USUAL),
     [role, minerId],
   );
   const reload = useGathered(machine.reload);
   useLive(role, (event) => {
     if (event.type !== "marketplace_update" && event.type !== "receipt_created") reload();
   });
-  const order: Watched["order"] = async (give, said) => {
+  const command: Watched["command"] = async (give, said) => {
     if (!machine.data) return;
     await give(machine.data.minerId);
     notify(said);
     machine.reload();
   };
-  return { ...machine, order };
+  return { ...machine, command };
 }

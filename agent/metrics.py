@@ -1,6 +1,6 @@
-"""What the coordinator and the miner measure of themselves, as Prometheus reads it.
+"""What the coordinator and the miner metric of themselves, as Prometheus reads it.
 
-A measure is declared once, with its meaning; dashboards, alerts and docs/metrics.md are checked against the declarations. Each
+A metric is declared once, with its meaning; dashboards, alerts and docs/metrics.md are checked against the declarations. Each
 program has a registry of its own, because an agent on one machine is both.
 """
 
@@ -14,10 +14,12 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Histogram,
-    Metric,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
+)
+from prometheus_client import (
+    Metric as Family,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -32,8 +34,8 @@ Values: TypeAlias = Mapping[Labels, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Measure:
-    """One measure. Its name follows Prometheus' conventions: unit last, `_total` for counters.
+class Metric:
+    """One metric. Its name follows Prometheus' conventions: unit last, `_total` for counters.
 
     `read` ones are looked up when somebody asks; the others count while the program works.
     """
@@ -49,36 +51,36 @@ class Measure:
 class Meter:
     """Counts and times what happens. Safe in threads; a call takes about a microsecond."""
 
-    def __init__(self, measures: Sequence[Measure]) -> None:
-        self._measures = {measure.name: measure for measure in measures}
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = {metric.name: metric for metric in metrics}
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
-        self._families = {measure.name: self._family(measure) for measure in measures if not measure.read}
+        self._families = {metric.name: self._family(metric) for metric in metrics if not metric.read}
         self._children: dict[tuple[str, Labels], Counter | Histogram] = {}
 
-    def count(self, measure: Measure, *labels: str, amount: float = 1) -> None:
+    def count(self, metric: Metric, *labels: str, amount: float = 1) -> None:
         """Add to a counter."""
-        cast("Counter", self._child(measure.name, labels)).inc(amount)
+        cast("Counter", self._child(metric.name, labels)).inc(amount)
 
-    def observe(self, measure: Measure, value: float, *labels: str) -> None:
+    def observe(self, metric: Metric, value: float, *labels: str) -> None:
         """Note a value in a histogram."""
-        cast("Histogram", self._child(measure.name, labels)).observe(value)
+        cast("Histogram", self._child(metric.name, labels)).observe(value)
 
-    def text(self, read: Mapping[Measure, Values]) -> bytes:
-        """All of it in Prometheus' text format, with the values of those measures that are read now."""
-        families = [_read_family(measure, values) for measure, values in read.items()]
+    def text(self, read: Mapping[Metric, Values]) -> bytes:
+        """All of it in Prometheus' text format, with the values of those metrics that are read now."""
+        families = [_read_family(metric, values) for metric, values in read.items()]
         return generate_latest(_Families([*self._registry.collect(), *families]))
 
-    def _family(self, measure: Measure) -> Counter | Histogram:
-        if measure.kind == "histogram":
+    def _family(self, metric: Metric) -> Counter | Histogram:
+        if metric.kind == "histogram":
             return Histogram(
-                measure.name,
-                measure.meaning,
-                measure.labels,
-                buckets=measure.buckets,
+                metric.name,
+                metric.meaning,
+                metric.labels,
+                buckets=metric.buckets,
                 registry=self._registry,
             )
-        return Counter(measure.name, measure.meaning, measure.labels, registry=self._registry)
+        return Counter(metric.name, metric.meaning, metric.labels, registry=self._registry)
 
     def _child(self, name: str, labels: Labels) -> Counter | Histogram:
         child = self._children.get((name, labels))
@@ -88,9 +90,9 @@ class Meter:
         return child
 
 
-def _read_family(measure: Measure, values: Values) -> Metric:
-    kind = CounterMetricFamily if measure.kind == "counter" else GaugeMetricFamily
-    family = kind(measure.name, measure.meaning, labels=measure.labels)
+def _read_family(metric: Metric, values: Values) -> Family:
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.meaning, labels=metric.labels)
     for labels, value in values.items():
         family.add_metric(labels, value)
     return family
@@ -99,10 +101,10 @@ def _read_family(measure: Measure, values: Values) -> Metric:
 class _Families(CollectorRegistry):
     """What has been collected, as what writes it out wants it."""
 
-    def __init__(self, families: Iterable[Metric]) -> None:
+    def __init__(self, families: Iterable[Family]) -> None:
         super().__init__()
         self._collected = tuple(families)
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """All of it."""
         return self._collected

@@ -1,127 +1,127 @@
-"""What the coordinator measures of itself (docs/metrics.md). Labels are of few values: no ids, no names that clients choose."""
+"""What the coordinator metrics of itself (docs/metrics.md). Labels are of few values: no ids, no names that clients choose."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from agent.measures import Measure
+from agent.metrics import Metric
 
 _QUICK: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 """Seconds: from an answer out of a cache to a long poll."""
 _PATIENT: Final = (0.005, 0.05, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0)
 """Seconds: from a job that is taken at once to a night's rendering."""
 
-REQUESTS: Final = Measure(
+REQUESTS: Final = Metric(
     "aitbc_coordinator_http_requests_total", "counter", "Answers, by route template, method and status.",
     ("route", "method", "status"),
 )  # fmt: skip
-REQUEST_SECONDS: Final = Measure(
+REQUEST_SECONDS: Final = Metric(
     "aitbc_coordinator_http_request_duration_seconds", "histogram",
     "Time from a request to the first byte of its answer. Long polls, `Prefer: wait` and held answers last as long as they wait.",
     ("route", "method"), _QUICK,
 )  # fmt: skip
-RATE_LIMITED: Final = Measure(
+RATE_LIMITED: Final = Metric(
     "aitbc_coordinator_rate_limited_requests_total", "counter", "Requests that were answered 429, by policy.", ("policy",)
 )  # fmt: skip
-CONNECTIONS: Final = Measure(
+CONNECTIONS: Final = Metric(
     "aitbc_coordinator_connections", "gauge", "Open connections: with_key once a request on it has brought a valid key, else without_key.",
     ("kind",), read=True,
 )  # fmt: skip
-CONNECTIONS_LIMIT: Final = Measure(
+CONNECTIONS_LIMIT: Final = Metric(
     "aitbc_coordinator_connections_limit", "gauge", "How many connections there may be, by the settings and the process's limit on open files.",
     read=True,
 )  # fmt: skip
-CONNECTIONS_CLOSED: Final = Measure(
+CONNECTIONS_CLOSED: Final = Metric(
     "aitbc_coordinator_connections_closed_total", "counter",
     "Connections that were closed for a limit: address and full (too many), head, head_size and body (a request came too slowly or its "
     "head was too large), send (an answer was not taken).", ("reason",),
 )  # fmt: skip
-REFUSED: Final = Measure(
+REFUSED: Final = Metric(
     "aitbc_coordinator_refused_requests_total", "counter",
     "Requests that were refused before their body was read: key (none, or not a valid one), size (too large), host (unknown name), "
     "origin (a foreign page's WebSocket).", ("reason",),
 )  # fmt: skip
-CLAIMED: Final = Measure(
+CLAIMED: Final = Metric(
     "aitbc_coordinator_jobs_claimed_total", "counter", "Leases given to miners, by service; a job that is run again counts again.",
     ("service",),
 )  # fmt: skip
-PICKUP_SECONDS: Final = Measure(
+PICKUP_SECONDS: Final = Metric(
     "aitbc_coordinator_job_pickup_seconds", "histogram",
     "Time from a job's submission to its first lease, by service; waiting for the client's files is part of it.", ("service",), _PATIENT,
 )  # fmt: skip
-RUN_SECONDS: Final = Measure(
+RUN_SECONDS: Final = Metric(
     "aitbc_coordinator_job_run_seconds", "histogram", "Time from a lease to the result that completed its job, by service.",
     ("service",), _PATIENT,
 )  # fmt: skip
-LEASES_EXPIRED: Final = Measure(
+LEASES_EXPIRED: Final = Metric(
     "aitbc_coordinator_leases_expired_total", "counter", "Leases that ran out because nothing was heard of their miner."
 )  # fmt: skip
-REGISTRATIONS: Final = Measure(
+REGISTRATIONS: Final = Metric(
     "aitbc_coordinator_miner_registrations_total", "counter", "Sessions that miners have begun; one that restarts begins another."
 )  # fmt: skip
-COMMIT_SECONDS: Final = Measure(
+COMMIT_SECONDS: Final = Metric(
     "aitbc_coordinator_database_commit_seconds", "histogram", "Time of one transaction of the writer, disk included; their count is that of commits.", (), _QUICK
 )  # fmt: skip
-BATCH_WRITES: Final = Measure(
+BATCH_WRITES: Final = Metric(
     "aitbc_coordinator_database_batch_writes", "histogram", "Writes that shared one transaction.", (), (1, 2, 4, 8, 16, 32, 64, 128, 256)
 )  # fmt: skip
 
-JOBS: Final = Measure(
+JOBS: Final = Metric(
     "aitbc_coordinator_jobs", "gauge", "Jobs by state and service. Those that run have a live lease.", ("service", "state"), read=True
 )  # fmt: skip
-SUBMITTED: Final = Measure(
+SUBMITTED: Final = Metric(
     "aitbc_coordinator_jobs_submitted_total", "counter", "Jobs ever submitted, by service; kept across restarts.", ("service",), read=True
 )  # fmt: skip
-FINISHED: Final = Measure(
+FINISHED: Final = Metric(
     "aitbc_coordinator_jobs_finished_total", "counter",
     "Jobs that have ended, by service and outcome (completed, failed, cancelled); kept across restarts.", ("service", "outcome"), read=True,
 )  # fmt: skip
-OLDEST_SECONDS: Final = Measure(
+OLDEST_SECONDS: Final = Metric(
     "aitbc_coordinator_queue_oldest_age_seconds", "gauge", "Age of the oldest job that a miner could take; 0 if none waits.", read=True
 )  # fmt: skip
-QUEUE: Final = Measure(
+QUEUE: Final = Metric(
     "aitbc_coordinator_queue_jobs", "gauge", "Jobs that a miner could take now: submitted, with all their files there.", read=True
 )  # fmt: skip
-MINERS: Final = Measure(
+MINERS: Final = Metric(
     "aitbc_coordinator_miners", "gauge",
     "Miners by state: online (heard of lately), paused (online, but taking nothing), offline.", ("state",), read=True,
 )  # fmt: skip
-SUBSCRIBERS: Final = Measure(
+SUBSCRIBERS: Final = Metric(
     "aitbc_coordinator_feed_subscribers", "gauge", "Open streams: WebSockets, server-sent events and held answers.", read=True
 )  # fmt: skip
-WRITES_WAITING: Final = Measure(
+WRITES_WAITING: Final = Metric(
     "aitbc_coordinator_database_queued_writes", "gauge", "Writes that wait for the writer.", read=True
 )  # fmt: skip
-UNWRITABLE: Final = Measure(
+UNWRITABLE: Final = Metric(
     "aitbc_coordinator_database_unwritable", "gauge", "1 while the newest writes could not be carried out, e.g. for a full disk.", read=True
 )  # fmt: skip
-WEBHOOKS_DUE: Final = Measure(
+WEBHOOKS_DUE: Final = Metric(
     "aitbc_coordinator_webhooks_due", "gauge", "Webhook messages whose time to be sent has come.", read=True
 )  # fmt: skip
-LOG_LEAVES: Final = Measure(
+LOG_LEAVES: Final = Metric(
     "aitbc_coordinator_log_leaves", "gauge", "Size of the log at its newest checkpoint.", read=True
 )  # fmt: skip
-LOG_UNSEQUENCED: Final = Measure(
+LOG_UNSEQUENCED: Final = Metric(
     "aitbc_coordinator_log_unsequenced_leaves", "gauge", "Receipts and settlements that have no place in the log yet.", read=True
 )  # fmt: skip
-LOG_STOPPED: Final = Measure(
+LOG_STOPPED: Final = Metric(
     "aitbc_coordinator_log_stopped", "gauge", "1 while the log cannot go on; health and the coordinator's log say why.", read=True
 )  # fmt: skip
-ARTIFACT_BYTES: Final = Measure(
+ARTIFACT_BYTES: Final = Metric(
     "aitbc_coordinator_artifacts_bytes", "gauge", "Bytes of artifacts and unfinished uploads, as they count towards accounts' limits.", read=True
 )  # fmt: skip
-DISK_FREE_BYTES: Final = Measure(
+DISK_FREE_BYTES: Final = Metric(
     "aitbc_coordinator_disk_free_bytes", "gauge", "Free space where database and artifacts lie.", read=True
 )  # fmt: skip
-DISK_BYTES: Final = Measure("aitbc_coordinator_disk_size_bytes", "gauge", "Size of that disk.", read=True)
-PAID: Final = Measure(
+DISK_BYTES: Final = Metric("aitbc_coordinator_disk_size_bytes", "gauge", "Size of that disk.", read=True)
+PAID: Final = Metric(
     "aitbc_coordinator_settled_credits_total", "counter", "Money that clients have paid for jobs, fees included.", read=True
 )  # fmt: skip
-EARNED: Final = Measure(
+EARNED: Final = Metric(
     "aitbc_coordinator_earned_credits_total", "counter", "What of it has come to miners.", read=True
 )  # fmt: skip
 
-MEASURES: Final = (
+METRICS: Final = (
     REQUESTS, REQUEST_SECONDS, RATE_LIMITED, REFUSED, CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_CLOSED, JOBS, SUBMITTED, CLAIMED, FINISHED, PICKUP_SECONDS, RUN_SECONDS, LEASES_EXPIRED,
     QUEUE, OLDEST_SECONDS, MINERS, REGISTRATIONS, SUBSCRIBERS, COMMIT_SECONDS, BATCH_WRITES, WRITES_WAITING, UNWRITABLE,
     LOG_LEAVES, LOG_UNSEQUENCED, LOG_STOPPED, WEBHOOKS_DUE, ARTIFACT_BYTES, DISK_FREE_BYTES, DISK_BYTES, PAID, EARNED,

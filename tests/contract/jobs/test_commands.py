@@ -9,7 +9,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, event
 
-from agent.coordinator.operations.miners import orders
+from agent.coordinator.operations.miners import commands
 from agent.coordinator.store import queue
 from support.clients.miner_socket import Socket
 from support.clients.scripted_miner import ScriptedMiner, capabilities
@@ -19,7 +19,7 @@ from support.server import Served
 
 @pytest.fixture(autouse=True)
 def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orders, "WAITED_FOR_CACHE_SECONDS", 0.0)
+    monkeypatch.setattr(commands, "WAITED_FOR_CACHE_SECONDS", 0.0)
 
 
 def offering(**changes: Any) -> dict[str, Any]:
@@ -40,18 +40,18 @@ def socket(served: Served) -> Iterator[Socket]:
 
 
 def ordered(socket: Socket, **changes: Any) -> list[dict[str, Any]]:
-    """The orders in the answer to a heartbeat, after the offer has changed."""
+    """The commands in the answer to a heartbeat, after the offer has changed."""
     offered = offering(**changes)
     status, answer = socket.call("heartbeat", body={"leases": [], "capabilities": offered})
     assert status == 200
-    return answer["orders"]
+    return answer["commands"]
 
 
 def test_a_busy_miner_fetches_the_model_that_most_jobs_wait_for(client: httpx.Client, socket: Socket) -> None:
     for model in ("base", "base", "base", "small", "tiny", "tiny"):
         submit(client, model=model)
-    assert ordered(socket) == [{"order": "fetch_model", "model": "tiny"}]
-    assert ordered(socket, models=["base", "tiny"]) == [{"order": "fetch_model", "model": "small"}]
+    assert ordered(socket) == [{"command": "fetch_model", "model": "tiny"}]
+    assert ordered(socket, models=["base", "tiny"]) == [{"command": "fetch_model", "model": "small"}]
     assert ordered(socket, models=["base", "tiny", "small"]) == []
 
 
@@ -59,9 +59,9 @@ def test_what_the_miner_withholds_or_cannot_fetch_is_not_ordered(
     client: httpx.Client, socket: Socket
 ) -> None:
     submit(client, model="tiny")
-    assert ordered(socket, withheld=["tiny"]) == []
+    assert ordered(socket, unavailable_models=["tiny"]) == []
     assert ordered(socket, downloadable=False) == []
-    assert ordered(socket) == [{"order": "fetch_model", "model": "tiny"}]
+    assert ordered(socket) == [{"command": "fetch_model", "model": "tiny"}]
 
 
 def test_a_miner_with_a_free_slot_gets_the_job_instead(client: httpx.Client, socket: Socket) -> None:
@@ -73,8 +73,8 @@ def test_a_miner_with_a_free_slot_gets_the_job_instead(client: httpx.Client, soc
 
 def test_free_seats_of_another_batch_do_not_hold_back_an_order(client: httpx.Client, socket: Socket) -> None:
     submit(client, model="tiny")
-    socket.slots(0, seats=[{"service": "whisper_transcription", "model": "base", "seats": 3}])
-    assert ordered(socket) == [{"order": "fetch_model", "model": "tiny"}]
+    socket.slots(0, batch_capacity=[{"service": "whisper_transcription", "model": "base", "free": 3}])
+    assert ordered(socket) == [{"command": "fetch_model", "model": "tiny"}]
 
 
 def test_jobs_that_this_miner_could_not_take_order_nothing(
@@ -94,7 +94,7 @@ def test_jobs_that_this_miner_could_not_take_order_nothing(
 def test_a_paused_miner_is_ordered_nothing(client: httpx.Client, socket: Socket) -> None:
     submit(client, model="tiny")
     body = {"leases": [], "capabilities": offering(), "paused": "by hand"}
-    assert socket.call("heartbeat", body=body)[1]["orders"] == []
+    assert socket.call("heartbeat", body=body)[1]["commands"] == []
     assert ordered(socket) != []
 
 
@@ -103,7 +103,7 @@ def test_a_miner_that_is_not_connected_is_ordered_nothing(client: httpx.Client, 
     submit(client, model="tiny")
     miner = ScriptedMiner(served.url)
     miner.register(capabilities=offering())
-    assert miner.http.post("/heartbeat", json={"leases": []}).json()["orders"] == []
+    assert miner.http.post("/heartbeat", json={"leases": []}).json()["commands"] == []
 
 
 def test_what_is_waited_for_is_read_from_its_index_alone(served: Served) -> None:

@@ -9,13 +9,13 @@ import structlog
 
 from agent.coordinator.operations.accounts.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
+from agent.coordinator.store import commands as store
 from agent.coordinator.store import miners as miner_store
-from agent.coordinator.store import orders as store
 from agent.coordinator.store import queue
+from agent.coordinator.store.commands import CommandRecord
 from agent.coordinator.store.miners import MinerRecord
-from agent.coordinator.store.orders import OrderRecord
+from agent.core.commands import Command
 from agent.core.errors import Conflict, NotFound, ValidationFailed
-from agent.core.orders import Order
 from agent.core.values.quantities import format_time
 
 WAITED_FOR_CACHE_SECONDS: Final = 1.0
@@ -24,37 +24,43 @@ MAX_MODELS: Final = 100
 log = structlog.get_logger()
 
 
-async def give(context: Context, caller: Caller, miner_id: str, order: Order) -> dict[str, Any]:
-    """Order a miner of the caller's to do something; it waits until the miner has obeyed.
+async def give(context: Context, caller: Caller, miner_id: str, command: Command) -> dict[str, Any]:
+    """Command a miner of the caller's to do something; it waits until the miner has executed.
 
     Raises `NotFound` for somebody else's miner, `ValidationFailed` for a GPU that it does not have, `Conflict` where too
     much waits already.
     """
-    record = OrderRecord(context.new_id("order"), miner_id, order, context.clock())
-    await context.database.write(_give, caller, record, context.settings.max_orders_per_miner)
+    record = CommandRecord(context.new_id("command"), miner_id, command, context.clock())
+    await context.database.write(_give, caller, record, context.settings.max_commands_per_miner)
     context.dispatcher.ask_for_heartbeat(miner_id)
-    log.info("miner_ordered", miner_id=miner_id, order=order.kind, order_id=record.order_id, by=caller.role)
+    log.info(
+        "miner_command_given",
+        miner_id=miner_id,
+        command=command.kind,
+        command_id=record.command_id,
+        by=caller.role,
+    )
     return {
-        "order_id": record.order_id,
-        "order": order.kind.value,
+        "command_id": record.command_id,
+        "command": command.kind.value,
         "created_at": format_time(record.created_at),
     }
 
 
-def _give(connection: Connection, caller: Caller, record: OrderRecord, most: int) -> None:
+def _give(connection: Connection, caller: Caller, record: CommandRecord, most: int) -> None:
     miner = of_caller(connection, caller, record.miner_id)
-    order = record.order
+    command = record.command
     known = [gpu["uuid"] for gpu in json.loads(miner.capabilities)["gpus"]]
-    if order.gpu is not None and order.gpu not in known:
+    if command.gpu is not None and command.gpu not in known:
         has = ", ".join(known) or "none"
         raise ValidationFailed(
             "The request is not valid.", {"gpu": f"the miner has no such GPU; it has {has}"}
         )
     waiting = store.waiting(connection, record.miner_id)
-    replaced = {former.order_id for former in waiting if order.replaces(former.order)}
+    replaced = {former.command_id for former in waiting if command.replaces(former.command)}
     if len(waiting) - len(replaced) >= most:
         raise Conflict(
-            f"{most} orders wait for this miner, as many as may. It has not been there to obey them.",
+            f"{most} commands wait for this miner, as many as may. It has not been there to execute them.",
             {"limit": most},
         )
     store.remove(connection, record.miner_id, replaced)
@@ -70,26 +76,26 @@ def of_caller(connection: Connection, caller: Caller, miner_id: str) -> MinerRec
     return record
 
 
-def on_the_wire(record: OrderRecord) -> dict[str, Any]:
-    """An order as a heartbeat's answer has it; what does not apply is left out."""
-    order = record.order
-    optional = {"gpu": order.gpu, "seconds": order.seconds, "model": order.model}
+def on_the_wire(record: CommandRecord) -> dict[str, Any]:
+    """A command as a heartbeat's answer has it; what does not apply is left out."""
+    command = record.command
+    optional = {"gpu": command.gpu, "seconds": command.seconds, "model": command.model}
     return {
-        "order_id": record.order_id,
-        "order": order.kind.value,
+        "command_id": record.command_id,
+        "command": command.kind.value,
         **{name: value for name, value in optional.items() if value is not None},
     }
 
 
-async def orders_for(context: Context, miner_id: str) -> list[dict[str, Any]]:
-    """At most one order for a miner that is busy: one with a free slot simply gets the job, and fetches the model for it."""
+async def commands_for(context: Context, miner_id: str) -> list[dict[str, Any]]:
+    """At most one command for a miner that is busy: one with a free slot simply gets the job, and fetches the model for it."""
     port = context.dispatcher.connected(miner_id)
-    if port is None or port.room.slots > 0:
+    if port is None or port.free.slots > 0:
         return []
     for service, model in await _waited_for(context):
         offer = port.capabilities["services"].get(service)
         if offer is not None and _could_fetch(context, offer, model):
-            return [{"order": "fetch_model", "model": model}]
+            return [{"command": "fetch_model", "model": model}]
     return []
 
 
@@ -100,7 +106,7 @@ def _could_fetch(context: Context, offer: dict[str, Any], model: str) -> bool:
         and entry is not None
         and entry.repository is not None
         and model not in offer["models"]
-        and model not in offer["withheld"]
+        and model not in offer["unavailable_models"]
     )
 
 

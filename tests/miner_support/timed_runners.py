@@ -1,4 +1,4 @@
-"""Runners with known speed, and the program of their children: `python measured.py --service ID --fd N`."""
+"""Runners with known speed, and the program of their children: `python timed_runners.py --service ID --fd N`."""
 
 # ruff: noqa: ARG002, ARG003 - the contract's signatures
 

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
-from agent.coordinator import measures
+from agent.coordinator import metrics
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store.measures import Numbers, numbers
+from agent.coordinator.store.metrics import Numbers, numbers
 from agent.core.jobs import JobState
 from agent.core.values.quantities import from_units
-from agent.measures import Labels, Measure, Values
+from agent.metrics import Labels, Metric, Values
 
 FINAL: Final = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
 
@@ -24,28 +24,28 @@ async def exposition(context: Context) -> bytes:
     found = await context.database.read(numbers, now, offline_before(context))
     disk = shutil.disk_usage(context.database.path.parent)
     plain = {
-        measures.QUEUE: found.claimable,
-        measures.OLDEST_SECONDS: 0.0 if found.oldest is None else max(0.0, now - found.oldest),
-        measures.SUBSCRIBERS: context.hub.subscribers(),
-        measures.CONNECTIONS_LIMIT: context.connections.limit,
-        measures.WRITES_WAITING: context.database.waiting,
-        measures.UNWRITABLE: context.database.fault is not None,
-        measures.WEBHOOKS_DUE: found.webhooks_due,
-        measures.LOG_LEAVES: found.log_leaves,
-        measures.LOG_UNSEQUENCED: found.log_queued,
-        measures.LOG_STOPPED: not context.log.alive or context.log.fault is not None,
-        measures.ARTIFACT_BYTES: found.stored_bytes,
-        measures.DISK_FREE_BYTES: disk.free,
-        measures.DISK_BYTES: disk.total,
-        measures.PAID: float(from_units(found.paid)),
-        measures.EARNED: float(from_units(found.earned)),
+        metrics.QUEUE: found.claimable,
+        metrics.OLDEST_SECONDS: 0.0 if found.oldest is None else max(0.0, now - found.oldest),
+        metrics.SUBSCRIBERS: context.hub.subscribers(),
+        metrics.CONNECTIONS_LIMIT: context.connections.limit,
+        metrics.WRITES_WAITING: context.database.waiting,
+        metrics.UNWRITABLE: context.database.fault is not None,
+        metrics.WEBHOOKS_DUE: found.webhooks_due,
+        metrics.LOG_LEAVES: found.log_leaves,
+        metrics.LOG_UNSEQUENCED: found.log_queued,
+        metrics.LOG_STOPPED: not context.log.alive or context.log.fault is not None,
+        metrics.ARTIFACT_BYTES: found.stored_bytes,
+        metrics.DISK_FREE_BYTES: disk.free,
+        metrics.DISK_BYTES: disk.total,
+        metrics.PAID: float(from_units(found.paid)),
+        metrics.EARNED: float(from_units(found.earned)),
     }
     connections: dict[Labels, int] = {(kind,): count for kind, count in context.connections.counts().items()}
-    labelled = {**_jobs(found), measures.CONNECTIONS: connections}
+    labelled = {**_jobs(found), metrics.CONNECTIONS: connections}
     return context.meter.text({**labelled, **{name: {(): value} for name, value in plain.items()}})
 
 
-def _jobs(found: Numbers) -> Mapping[Measure, Values]:
+def _jobs(found: Numbers) -> Mapping[Metric, Values]:
     submitted: Counter[Labels] = Counter()
     for (service, _), count in found.jobs.items():
         submitted[service,] += count
@@ -56,8 +56,8 @@ def _jobs(found: Numbers) -> Mapping[Measure, Values]:
         ("offline",): found.miners - found.online,
     }
     return {
-        measures.JOBS: found.jobs,
-        measures.SUBMITTED: submitted,
-        measures.FINISHED: finished,
-        measures.MINERS: states,
+        metrics.JOBS: found.jobs,
+        metrics.SUBMITTED: submitted,
+        metrics.FINISHED: finished,
+        metrics.MINERS: states,
     }

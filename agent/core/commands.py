@@ -1,4 +1,4 @@
-"""What owners order their miners to do, and which order makes which former one useless."""
+"""What owners command their miners to do, and which command makes which former one useless."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 
-class OrderKind(StrEnum):
+class CommandKind(StrEnum):
     """What a miner can be ordered to do."""
 
     PAUSE = "pause"
@@ -17,18 +17,18 @@ class OrderKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """An order: about one GPU (by its uuid) or the whole miner, or about a model. `seconds` is how long a pause lasts."""
+class Command:
+    """A command: about one GPU (by its uuid) or the whole miner, or about a model. `seconds` is how long a pause lasts."""
 
-    kind: OrderKind
+    kind: CommandKind
     gpu: str | None = None
     seconds: float | None = None
     model: str | None = None
 
-    def replaces(self, former: Order) -> bool:
-        """Whether both are about the same thing: then the former one need not be obeyed any more."""
+    def replaces(self, former: Command) -> bool:
+        """Whether both are about the same thing: then the former one need not be executed any more."""
         same = (self.gpu, self.model) == (former.gpu, former.model)
         return same and (self.kind in _PAUSES) == (former.kind in _PAUSES)
 
 
-_PAUSES: Final = frozenset({OrderKind.PAUSE, OrderKind.RESUME})
+_PAUSES: Final = frozenset({CommandKind.PAUSE, CommandKind.RESUME})
