@@ -1,8 +1,8 @@
-"""Verifies a whole log: that it continues what was seen of it before, and that its leaves are the ones it signs for.
+"""Verifies a whole log: its leaves match the signed checkpoint, and it extends the checkpoints that are known from before.
 
-A log can cheat in three ways. It can change a leaf: then the leaf no longer has the hash that the tiles show. It can show
-different leaves to different people (fork): then a known checkpoint is no beginning of the newest one. It can take leaves
-back (truncate): then the newest checkpoint is smaller than a known one. Each of these is found here and named.
+A log can cheat in three ways. It can change a leaf; then the leaf does not have its hash in the tiles. It can show different leaves
+to different clients (a fork); then the newest checkpoint does not extend a known one. It can remove leaves (truncation); then the
+newest checkpoint is smaller than a known one. The report names each of these.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from aitbc.tiles import TILE_WIDTH, Tile, TiledTree, decode_entries, split_hashe
 
 __all__ = ["LogAddress", "LogDirectory", "LogReport", "LogSource", "verify_log"]
 
-_NAMED_FAULTS = 20
-"""Changed leaves that are named one by one; of more, only their number is told."""
+_MOST_NAMED = 20
+"""Most changed leaves that the report names one by one. Beyond that it has only their number."""
 
 
 @dataclass(slots=True)
 class LogReport:
-    """What was found. `checkpoint` and its `note` stand when the log or one of the policy signed it."""
+    """The result of verifying a log. `checkpoint` and its `note` are set if a trusted log signed the checkpoint."""
 
     checks: list[Check] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
@@ -42,12 +42,12 @@ class LogReport:
 
     @property
     def valid(self) -> bool:
-        """Whether every check holds."""
+        """Whether every check passed."""
         return self.checkpoint is not None and all(check.ok for check in self.checks)
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """One line for every check that does not hold."""
+        """One line for each failed check."""
         return tuple(f"{check.name}: {check.message}" for check in self.checks if not check.ok)
 
 
@@ -58,13 +58,13 @@ def verify_log(
     known: Mapping[str, Checkpoint] | None = None,
     first: int = 0,
 ) -> LogReport:
-    """Verify the log in `source` from leaf `first` on against the policy.
+    """Verify the log in `source` against the policy, starting with leaf `first`.
 
-    `known` are checkpoints seen before, each with a name to call it by. What is wrong is reported. Raises `OSError` and
-    `TransportError` when the log cannot be read at all.
+    `known` maps names to checkpoints that were seen before. Returns a report, also for an invalid log. Raises `OSError` and
+    `TransportError` if the log cannot be read.
     """
     report, outcome = Report(), LogReport()
-    source = _Steady(source)
+    source = _CachedSource(source)
     outcome.checks = report.checks
     content = source.read("checkpoint")
     note = report.attempt("checkpoint", lambda: _note(content))
@@ -91,22 +91,22 @@ def verify_log(
     return outcome
 
 
-class _Steady:
-    """A source that gives the same answer twice: what was checked once is what other checks see.
+class _CachedSource:
+    """A caching source, so that all checks see the same content.
 
-    Tiles above level 0 and the right edge are kept, a 256th of the log; full tiles and bundles below are read once anyway.
+    It stores the tiles above level 0 and the right edge, 1/256 of the log. Full tiles and bundles of level 0 are read only once anyway.
     """
 
     def __init__(self, source: LogSource) -> None:
         self._source = source
-        self._kept: dict[str, bytes | None] = {}
+        self._stored: dict[str, bytes | None] = {}
 
     def read(self, path: str) -> bytes | None:
         if path.startswith("tile/entries/") or (path.startswith("tile/0/") and ".p/" not in path):
             return self._source.read(path)
-        if path not in self._kept:
-            self._kept[path] = self._source.read(path)
-        return self._kept[path]
+        if path not in self._stored:
+            self._stored[path] = self._source.read(path)
+        return self._stored[path]
 
 
 def _note(content: bytes | None) -> Note:
@@ -118,7 +118,7 @@ def _note(content: bytes | None) -> Note:
 
 
 def _tile(source: LogSource, tile: Tile) -> bytes:
-    """A tile or bundle; where its part is gone because it is full by now, the part of the full one."""
+    """Read a tile or bundle. If a partial one was replaced by the full one meanwhile, read the full one."""
     content = source.read(tile.path)
     if content is None and tile.width < TILE_WIDTH:
         content = source.read(Tile(tile.level, tile.index).path)
@@ -138,7 +138,7 @@ def _require_tree(source: LogSource, checkpoint: Checkpoint) -> bool:
 
 
 def _compare(report: Report, source: LogSource, newest: Checkpoint, name: str, old: Checkpoint) -> None:
-    """Whether the log continues a checkpoint that was seen before."""
+    """Check that the log extends a known checkpoint."""
     if old.origin != newest.origin:
         report.expect(name, False, "", f"is of the log {old.origin}, not of {newest.origin}")
     elif old.size > newest.size:
@@ -149,23 +149,23 @@ def _compare(report: Report, source: LogSource, newest: Checkpoint, name: str, o
             f"the log was truncated: it had {old.size} leaves, and signs for {newest.size} now",
         )
     else:
-        continued = report.attempt(name, lambda: _continues(source, newest, old))
-        if continued is not None:
+        extended = report.attempt(name, lambda: _extends(source, newest, old))
+        if extended is not None:
             report.expect(
                 name,
-                continued,
+                extended,
                 f"its {old.size} leaves are the beginning of the log",
                 f"the log was forked: its first {old.size} leaves are not those that it signed before",
             )
 
 
-def _continues(source: LogSource, newest: Checkpoint, old: Checkpoint) -> bool:
+def _extends(source: LogSource, newest: Checkpoint, old: Checkpoint) -> bool:
     hashes = consistency_proof(_tree(source, newest.size), old.size, newest.size)
     return verify_consistency(old.size, old.root, newest.size, newest.root, hashes)
 
 
 class _Leaves:
-    """Compares all leaves and tiles with each other, from the left to the right."""
+    """Compares all leaves and tiles with each other, from left to right."""
 
     def __init__(self, source: LogSource, size: int, report: Report, outcome: LogReport) -> None:
         self._source = source
@@ -177,7 +177,7 @@ class _Leaves:
         self._changed = 0
 
     def verify(self, first: int) -> None:
-        """Add the checks for the leaves from `first` on, and for all tiles above them."""
+        """Add the checks for the leaves from `first`, and for all tiles above them."""
         folds = []
         for bundle in tiles_of(self._size, None):
             if (bundle.index + 1) * TILE_WIDTH <= first and bundle.width == TILE_WIDTH:
@@ -185,7 +185,7 @@ class _Leaves:
             if (hashes := self._report.attempt("leaves", lambda: self._bundle(bundle))) is None:  # noqa: B023 - called at once
                 return
             folds.append(hashes)
-        if self._changed > _NAMED_FAULTS:
+        if self._changed > _MOST_NAMED:
             self._report.expect("leaves", False, "", f"{self._changed} leaves were changed in all")
         if not self._changed:
             good = f"those from {first} to {self._size} have the hashes in the tiles"
@@ -198,7 +198,7 @@ class _Leaves:
         self._report.expect("content", True, counted, "")
 
     def _bundle(self, bundle: Tile) -> bytes:
-        """Check one bundle against its tile; the hash over the tile, empty for one that is not full."""
+        """Check one bundle against its tile. Returns the hash over the tile, or b"" if it is not full."""
         entries = decode_entries(_tile(self._source, bundle))[: bundle.width]
         if len(entries) != bundle.width:
             raise VerificationError(f"{bundle.path} has {len(entries)} entries.")
@@ -208,7 +208,7 @@ class _Leaves:
         for index, (entry, known) in enumerate(zip(entries, hashes, strict=True), bundle.index * TILE_WIDTH):
             if leaf_hash(entry) != known:
                 self._changed += 1
-                if self._changed <= _NAMED_FAULTS:
+                if self._changed <= _MOST_NAMED:
                     self._report.expect(
                         f"leaf {index}", False, "", "was changed: it does not have its hash in the tile"
                     )
@@ -217,7 +217,7 @@ class _Leaves:
         return fold(hashes) if bundle.width == TILE_WIDTH else b""
 
     def _upper_tiles(self, start: int, folds: Sequence[bytes]) -> bool:
-        """Check every tile above level 0 against the hashes over the tiles below it, from tile `start` of level 0 on."""
+        """Check every tile above level 0 against the hashes over the tiles below it, starting with tile `start` of level 0."""
         level, below = 1, [item for item in folds if item]
         while tile_width(self._size, level, 0):
             above = []
@@ -234,7 +234,7 @@ class _Leaves:
         return True
 
     def _content(self, index: int, entry: bytes) -> None:
-        """Count a leaf; check that a settlement pays what the receipt of its job says."""
+        """Count a leaf, and check that a settlement pays the price in its job's receipt."""
         try:
             fields = parse_json(entry)
             if isinstance(fields, dict) and fields.get("_type") == SETTLEMENT_TYPE:

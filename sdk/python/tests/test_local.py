@@ -56,7 +56,7 @@ def test_broken_agent_file_is_named(tmp_path, content: str) -> None:
 
 @pytest.mark.parametrize("url", ["ftp://x.test", "localhost:8420", "http://", "http://host:port"])
 def test_malformed_address_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="address"):
+    with pytest.raises(ConfigurationError, match="URL"):
         AITBCClient("key", url)
 
 

@@ -187,7 +187,7 @@ def test_the_command_remembers_and_finds_a_fork(run, served, log, signed) -> Non
     outcome = run(*command)
     assert outcome.returncode == 3
     assert json.loads(outcome.stdout)["failures"] == [
-        "known checkpoint: the log was forked: its first 400 leaves are not those that it signed before."
+        "stored checkpoint: the log was forked: its first 400 leaves are not those that it signed before."
     ]
     assert (run.place / "seen").read_text() == str(log(LEAVES[:400]).note())
 

@@ -177,7 +177,7 @@ def test_a_witness_is_taken_and_served_with_the_checkpoint_and_in_proofs(served:
         assert verify_bundle(bundles["new"], policy).failures == (
             "witnesses: cosigned by none, but the policy asks for w.",
         )
-        with pytest.raises(TimeoutError, match="cosigned as the policy asks"):
+        with pytest.raises(TimeoutError, match="cosignatures that the policy requires"):
             client.receipts.export(new[0].replace("receipt_", "job_"), policy=policy, timeout=0)
         brought(served, cosigned(get(served, "checkpoint").text))
         late = client.receipts.export(new[0].replace("receipt_", "job_"), policy=policy)

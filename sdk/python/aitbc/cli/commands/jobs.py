@@ -46,7 +46,8 @@ def list_jobs(
     rows = [(job.job_id, job.status, job.type or "", job.created_at or "") for job in page.jobs]
     print_rows(("JOB", "STATUS", "TYPE", "CREATED"), rows)
     if offset + len(rows) < page.total:
-        print_status(f"{offset + len(rows)} of {page.total} jobs; --offset {offset + len(rows)} shows more")
+        last = offset + len(rows)
+        print_status(f"{last} of {page.total} jobs shown; --offset {last} shows the next ones.")
 
 
 @app.command()
