@@ -241,7 +241,7 @@ def free_address() -> str:
 
 @pytest.fixture
 def environment(base_url: str, tmp_path) -> dict[str, str]:
-inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     return {
         **inherited,
         "AITBC_BASE_URL": base_url,

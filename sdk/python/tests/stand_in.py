@@ -67,7 +67,6 @@ class Coordinator:
     log: dict[str, bytes] = field(default_factory=dict)
     cosigned: list[bytes] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    looked_at: threading.Event = field(default_factory=threading.Event)
     registry: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -153,7 +152,6 @@ class Coordinator:
         return JSONResponse(self._state(job_id))
 
     def _state(self, job_id: str) -> dict[str, Any]:
-        self.looked_at.set()
         state = self.ends.get(job_id) or (self.states.popleft() if len(self.states) > 1 else self.states[0])
         return {"job_id": job_id, **state}
 
@@ -194,7 +192,7 @@ class Coordinator:
         self.bodies.append(await websocket.receive_json())
         for piece in self.sockets.popleft():
             if piece == HOLD:
-                await websocket.receive()  # until the client goes
+                await websocket.receive()  # until the client disconnects
                 self.left.set()
                 return
             await websocket.send_text(piece if isinstance(piece, str) else json.dumps(piece))
