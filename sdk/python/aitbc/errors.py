@@ -58,7 +58,7 @@ class JobFailed(AITBCError):
 
     def __init__(self, job_id: str, status: str, code: str, reason: str) -> None:
         super().__init__(
-            f"Job {job_id} {'was' if status == 'cancelled' else 'has'} {status}: {reason} ({code})"
+            f"Job {job_id} {'was cancelled' if status == 'cancelled' else status}: {reason} ({code})"
         )
         self.job_id = job_id
         self.status = status
@@ -91,7 +91,7 @@ class APIError(AITBCError):
         details: Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> None:
-        super().__init__(f"{message} ({code})")
+        super().__init__(f"{message.removesuffix('.')} ({code})")
         self.status = status
         self.code = code
         self.message = message
@@ -183,8 +183,8 @@ class ValidationFailed(APIError):
         return {str(name): str(text) for name, text in fields.items()} if isinstance(fields, Mapping) else {}
 
     def __str__(self) -> str:
-        invalid = "; ".join(f"{name}: {text}" for name, text in self.fields.items())
-        return f"{self.message} {invalid} ({self.code})" if invalid else super().__str__()
+        missing = [f"{name}: {text}" for name, text in self.fields.items() if text not in self.message]
+        return f"{self.message} {'; '.join(missing)} ({self.code})" if missing else super().__str__()
 
 
 class RateLimitExceeded(APIError):

@@ -72,7 +72,7 @@ def verify_log(
     if note is None or checkpoint is None:
         return outcome
     outcome.note, outcome.checkpoint = note, checkpoint
-    report.expect("checkpoint", True, f"{checkpoint.origin} signs for {checkpoint.size} leaves", "")
+    report.expect("checkpoint", True, f"signed by {checkpoint.origin} for {checkpoint.size} leaves", "")
     cosigned = report.attempt("witnesses", lambda: policy.cosigned_by(note))
     if cosigned is not None:
         names = ", ".join(sorted(cosigned)) or "none"
@@ -84,7 +84,7 @@ def verify_log(
             f"cosigned by {names}, but the policy asks for {policy.quorum}",
         )
     if report.attempt("tree", lambda: _require_tree(source, checkpoint)) is not None:
-        report.expect("tree", True, "the tiles have the root of the checkpoint", "")
+        report.expect("tree", True, "the tiles match the root of the checkpoint", "")
         _Leaves(source, checkpoint.size, report, outcome).verify(first)
     for name, old in (known or {}).items():
         _compare(report, source, checkpoint, name, old)
@@ -154,7 +154,7 @@ def _compare(report: Report, source: LogSource, newest: Checkpoint, name: str, o
             report.expect(
                 name,
                 extended,
-                f"its {old.size} leaves are the beginning of the log",
+                f"the log extends its {old.size} leaves",
                 f"the log was forked: its first {old.size} leaves are not those that it signed before",
             )
 
@@ -188,11 +188,11 @@ class _Leaves:
         if self._changed > _MOST_NAMED:
             self._report.expect("leaves", False, "", f"{self._changed} leaves were changed in all")
         if not self._changed:
-            good = f"those from {first} to {self._size} have the hashes in the tiles"
+            good = f"{self._size - first} leaves match the hashes in the tiles"
             self._report.expect("leaves", True, good, "")
         start = first // TILE_WIDTH
         if self._report.attempt("tiles", lambda: self._upper_tiles(start, folds)) is not None:
-            self._report.expect("tiles", True, "every tile follows from the ones below it", "")
+            self._report.expect("tiles", True, "every tile matches the tiles below it", "")
         outcome = self._outcome
         counted = f"{outcome.receipts} receipts, {outcome.settlements} settlements, {outcome.others} others"
         self._report.expect("content", True, counted, "")

@@ -13,7 +13,7 @@ from collections import deque
 
 import pytest
 
-from aitbc.cli._output import print_text
+from aitbc.cli._output import print_rows, print_text
 from aitbc.cli.commands.jobs import free_path
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.outputs import OutputFile
@@ -102,7 +102,7 @@ def test_jobs_watch(quick, coordinator) -> None:
     assert outcome.stderr.splitlines() == [
         "job_1: running 40%",
         "job_1: failed",
-        "aitbc: Job job_1 has failed: No (INPUT_INVALID) `aitbc jobs show job_1` shows the details.",
+        "aitbc: Job job_1 failed: No (INPUT_INVALID). `aitbc jobs show job_1` shows the details.",
     ]
     outcome = quick("jobs", "watch", "job_1", "--json")
     assert outcome.returncode == 1
@@ -275,7 +275,7 @@ def test_failed_job_reports_its_reason(quick, coordinator) -> None:
     outcome = quick("transcribe", "https://example.com/a.mp3", "--json")
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines()[-1].startswith(
-        "aitbc: Job job_1 has failed: No audio stream (INPUT_INVALID)"
+        "aitbc: Job job_1 failed: No audio stream (INPUT_INVALID)"
     )
     answer = json.loads(outcome.stdout)
     assert (answer["failed"], answer["files"][0]["error"]["code"]) == (1, "INPUT_INVALID")
@@ -314,6 +314,21 @@ def test_untrusted_text_cannot_control_the_terminal(capsys, monkeypatch) -> None
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     print_text(text)
     assert capsys.readouterr().out == "a\ufffd]0;title\ufffd\tb\ufffd\nc\n"
+
+
+def test_tables_omit_columns_instead_of_cutting_ids(capsys, monkeypatch) -> None:
+    rows = [("job_" + "1" * 26, "tx_" + "2" * 26, "2026-11-24"), ("job_3", "tx_4", "2026-11-25")]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "62")
+    print_rows(("JOB", "TRANSACTION", "CREATED"), rows)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        f"{first:<30}  {second}" for first, second in [("JOB", "TRANSACTION"), *(row[:2] for row in rows)]
+    ]
+    assert printed.err == "The terminal is too narrow for CREATED; --json prints all columns.\n"
+    monkeypatch.setenv("COLUMNS", "73")
+    print_rows(("JOB", "TRANSACTION", "CREATED"), rows)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [list(row) for row in rows]
 
 
 def test_receipts_show_and_export(quick, coordinator, signed, tmp_path) -> None:

@@ -123,7 +123,7 @@ def test_failures_do_not_stop_the_rest(quick, talks, coordinator) -> None:
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines()[-2:] == [
         "aitbc: 1 of 5 files failed. Run the same command to retry them:",
-        "  talks/1.wav: Job job_2 has failed: No audio (INPUT_INVALID) `aitbc jobs show job_2` shows the details.",
+        "  talks/1.wav: Job job_2 failed: No audio (INPUT_INVALID). `aitbc jobs show job_2` shows the details.",
     ]
     outcome = quick("transcribe", "talks", "--json")
     assert statuses(outcome)["talks/1.wav"] == "done"

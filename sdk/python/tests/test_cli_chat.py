@@ -175,7 +175,7 @@ def test_an_error_does_not_end_a_conversation(terminal, speaking) -> None:
     screen.read_until("> ")
     speaking.faults.append(error(422, "VALIDATION_ERROR", "That is too long."))
     screen.type("Say hello.\n")
-    screen.read_until("That is too long.")
+    screen.read_until("That is too long")
     screen.read_until("> ")
     screen.type("Say hello.\n")
     screen.read_until("Hello.\r\n")

@@ -118,7 +118,7 @@ def test_wait_reports_every_state(calls, coordinator, no_pauses) -> None:
     [
         (
             {"status": "failed", "error": {"code": "INPUT_INVALID", "message": "No audio."}},
-            "has failed: No audio (INPUT_INVALID)",
+            "failed: No audio (INPUT_INVALID)",
         ),
         ({"status": "cancelled"}, "was cancelled: no reason was given (CANCELLED)"),
     ],
@@ -317,7 +317,7 @@ def test_health(calls) -> None:
 @pytest.mark.parametrize(("code", "kind"), sorted(errors.API_ERRORS.items()))
 def test_each_error_code_has_its_class(calls, coordinator, code: str, kind: type[errors.APIError]) -> None:
     coordinator.faults.append(error(400, code, "The message."))
-    with pytest.raises(kind, match=r"The message\.") as raised:
+    with pytest.raises(kind, match=rf"^The message \({code}\)$") as raised:
         calls(lambda client: client.jobs.get("job_1"))
     found = raised.value
     assert type(found) is kind
@@ -329,8 +329,12 @@ def test_validation_error_lists_the_invalid_fields() -> None:
         422, "VALIDATION_ERROR", "Not valid.", {"fields": {"codec": "is unknown", "fps": "is 0"}}
     )
     assert str(found) == "Not valid. codec: is unknown; fps: is 0 (VALIDATION_ERROR)"
+    found = errors.ValidationFailed(
+        422, "VALIDATION_ERROR", "Not valid. fps: is 0.", {"fields": {"fps": "is 0"}}
+    )
+    assert str(found) == "Not valid. fps: is 0 (VALIDATION_ERROR)"
     assert (
-        str(errors.ValidationFailed(422, "VALIDATION_ERROR", "Not valid.")) == "Not valid. (VALIDATION_ERROR)"
+        str(errors.ValidationFailed(422, "VALIDATION_ERROR", "Not valid.")) == "Not valid (VALIDATION_ERROR)"
     )
 
 

@@ -32,7 +32,7 @@ _BACKOFF = 0.25
 _LONGEST_BACKOFF = 10.0
 """Seconds."""
 _LONGEST_RETRY_AFTER = 60.0
-"""Seconds. When a coordinator asks for a longer wait, its error is raised instead."""
+"""Seconds. If a coordinator requests a longer wait, its error is raised instead."""
 _REFUSED = frozenset({429, 503})
 """Statuses that guarantee that the request had no effect."""
 _GATEWAY = frozenset({502, 504})
@@ -188,7 +188,7 @@ def not_a_coordinators(request: Request, error: Exception) -> TransportError:
 
 
 def post_json(path: str, body: Any, **more: Any) -> Request:
-    """Return a request that posts a JSON value. It is repeatable if it has an `Idempotency-Key`, or if `more` says so."""
+    """Return a request that posts a JSON value. It is repeatable if it has an `Idempotency-Key`, or if `repeatable` is passed."""
     headers = {"Content-Type": "application/json", **more.pop("headers", {})}
     repeatable = more.pop("repeatable", "Idempotency-Key" in headers)
     return Request("POST", path, headers=headers, content=json_body(body), repeatable=repeatable, **more)

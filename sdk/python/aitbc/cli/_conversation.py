@@ -33,7 +33,7 @@ class Conversation:
     ) -> None:
         self.client = client
         self.model = model
-        self._beginning = [] if system is None else [{"role": "system", "content": system}]
+        self._system_turns = [] if system is None else [{"role": "system", "content": system}]
         self._options = options
         self._turns: list[dict[str, str]] = []
 
@@ -47,8 +47,8 @@ class Conversation:
         A question without any answer does not become a turn; the received part of an interrupted answer does. Raises `Stopped`, and
         the errors of every call.
         """
-        asked = {"role": "user", "content": question}
-        with self._stream(asked) as stream:
+        turn = {"role": "user", "content": question}
+        with self._stream(turn) as stream:
             text = ""
             try:
                 with _waiting(shown=show is not None) as stop_waiting:
@@ -58,21 +58,21 @@ class Conversation:
                         if show is not None:
                             show(_plain(piece))
             except KeyboardInterrupt:
-                self._add(asked, text)
+                self._add(turn, text)
                 raise Stopped(self._cancel(stream.job.job_id), text) from None
         if stream.results is None:
             raise TypeError("A stream has ended without results.")
-        self._add(asked, text)
+        self._add(turn, text)
         return stream.results
 
-    def _add(self, asked: dict[str, str], text: str) -> None:
+    def _add(self, turn: dict[str, str], text: str) -> None:
         if text:
-            self._turns += [asked, {"role": "assistant", "content": text}]
+            self._turns += [turn, {"role": "assistant", "content": text}]
 
-    def _stream(self, asked: dict[str, str]) -> TextStream:
+    def _stream(self, turn: dict[str, str]) -> TextStream:
         """Start the answer to a question. If Ctrl-C interrupts the request, its job is found by its idempotency key and cancelled."""
         body: dict[str, Any] = {
-            "messages": [*self._beginning, *self._turns, asked],
+            "messages": [*self._system_turns, *self._turns, turn],
             "model": self.model,
             **self._options,
         }

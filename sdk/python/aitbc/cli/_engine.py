@@ -33,10 +33,12 @@ class Engine:
         self._board = board
         self._force = force
         self._stopped = False
+        self._single = False
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def run(self, works: Sequence[Work], at_once: int) -> list[Outcome]:
         """Return the outcome of each work, in order. A failure ends the batch only if every other work would fail for the same reason."""
+        self._single = len(works) == 1
         outcomes = [Outcome(work.label, "left") for work in works]
         waiting = deque(enumerate(works))
 
@@ -60,7 +62,8 @@ class Engine:
                 return await self._complete(work, key, row)
         except (AITBCError, OSError) as error:
             self._stopped = self._stopped or ends_batch(error)
-            row.report(f"failed: {explain(error)}")
+            if not self._single:  # the only error is printed at the end
+                row.report(f"failed: {explain(error)}")
             job_id = error.job_id if isinstance(error, JobFailed) else None
             return Outcome(work.label, "failed", job_id, error=error)
         finally:

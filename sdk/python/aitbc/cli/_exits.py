@@ -97,7 +97,7 @@ def explain(error: Exception) -> str:
         advice = f"`aitbc jobs show {error.job_id}` shows the details." if error.status == "failed" else ""
     else:
         advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
-    ended = text if text.endswith((".", "!", "?", ")")) else f"{text}."
+    ended = text if text.endswith((".", "!", "?")) else f"{text}."
     return f"{ended} {advice}".strip()
 
 

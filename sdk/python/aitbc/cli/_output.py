@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 
 _ALLOWED_CONTROLS = "\n\t"
-_SHORT = 10
-"""Characters."""
+_GAP = 2
+"""Spaces between two columns."""
 
 
 def print_json(value: Any) -> None:
@@ -43,20 +44,26 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 
 def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: aligned on a terminal, otherwise tab-separated. Ids (the first column) and short columns are never cut."""
-    cells = [tuple(row) for row in rows]
+    """Print a table: aligned on a terminal, otherwise tab-separated.
+
+    No cell is ever cut. The last columns are omitted if the terminal is too narrow for them, and named on stderr.
+    """
+    lines = [tuple(titles), *(tuple(row) for row in rows)]
     if not sys.stdout.isatty():
-        for row in (tuple(titles), *cells):
-            typer.echo("\t".join(row))
+        for line in lines:
+            typer.echo("\t".join(line))
         return
-    table = Table(box=None, pad_edge=False)
-    for position, title in enumerate(titles):
-        longest = max(len(row[position]) for row in (tuple(titles), *cells))
-        whole = position == 0 or longest <= _SHORT
-        table.add_column(title, no_wrap=True, min_width=longest if whole else None)
-    for row in cells:
-        table.add_row(*(harmless(cell) for cell in row))
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    lines = [tuple(map(harmless, line)) for line in lines]
+    widths = [max(cell_len(line[column]) for line in lines) + _GAP for column in range(len(titles))]
+    available = Console().width + _GAP
+    shown = sum(total <= available for total in accumulate(widths)) or 1
+    for line in lines:
+        cells = (
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths[:shown], strict=False)
+        )
+        typer.echo("".join(cells).rstrip())
+    if omitted := titles[shown:]:
+        print_status(f"The terminal is too narrow for {', '.join(omitted)}; --json prints all columns.")
 
 
 def encoded(value: Any) -> bytes:

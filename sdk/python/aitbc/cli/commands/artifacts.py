@@ -19,7 +19,7 @@ app = typer.Typer(help="Manage the files that your account stores at the coordin
 def delete(
     context: typer.Context,
     artifacts: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARTIFACT]...", help="Ids of artifacts (sha256:...).")
+        list[str] | None, typer.Argument(metavar="ARTIFACT", help="Ids of artifacts (sha256:...).")
     ] = None,
     job: Annotated[
         str | None,
@@ -48,7 +48,10 @@ def delete(
                 deleted.append(artifact_id)
             except APIError as error:
                 failed.append(error)
-    print_json({"deleted": deleted}) if as_json else print_rows(("DELETED",), [(one,) for one in deleted])
+    if as_json:
+        print_json({"deleted": deleted})
+    elif deleted:
+        print_rows(("DELETED",), [(one,) for one in deleted])
     for refusal in failed[:-1]:
         print_error(explain(refusal))
     if failed:

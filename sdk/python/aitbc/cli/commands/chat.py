@@ -45,20 +45,20 @@ def chat(
     ] = None,
 ) -> None:
     """Chat with a language model. The answer is printed while it is generated."""
-    talks = question is None and sys.stdin.isatty()
-    if talks and (job.as_json or job.receipt is not None):
+    interactive = question is None and sys.stdin.isatty()
+    if interactive and (job.as_json or job.receipt is not None):
         raise typer.BadParameter(
             "--json and --receipt need a single question; they do not work with a conversation."
         )
-    asked = "" if talks else _question(question)
+    single = "" if interactive else _question(question)
     given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     options = {name: value for name, value in given.items() if value is not None}
     with client_of(context) as client:
         conversation = Conversation(client, model or _default_model(client), system, {**options, **job.body})
-        if talks:
-            _talk(conversation)
+        if interactive:
+            _converse(conversation)
         else:
-            _answer_once(client, conversation, asked, job)
+            _answer_once(client, conversation, single, job)
 
 
 def _question(given: str | None) -> str:
@@ -95,7 +95,7 @@ def _answer_once(client: AITBCClient, conversation: Conversation, question: str,
         _end_line(str(answer.results.get("text", "")))
 
 
-def _talk(conversation: Conversation) -> None:
+def _converse(conversation: Conversation) -> None:
     """Ask and answer until the user leaves."""
     _edit_lines()
     print_status(f"Model: {conversation.model}. /help lists the commands, Ctrl-D leaves.")

@@ -98,7 +98,7 @@ def cancel(
                 failed.append(error)
     if as_json:
         print_json({"jobs": states})
-    else:
+    elif states:
         print_rows(("JOB", "STATUS", "CANCELLED"), [_cells(state) for state in states])
     for refusal in failed[:-1]:
         print_error(explain(refusal))
