@@ -1,7 +1,7 @@
 """Parses server-sent events from bytes (section 9.2 of the HTML standard).
 
 `httpx-sse` does not fit here: it limits neither the length of a line nor that of an event, and it drops the comments that keep a
-connection alive, at which a blocking client checks its time limit. See docs/architecture.md.
+connection alive, at which a blocking client checks its time limit. See docs/explanation/architecture.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The command `aitbc`: a thin layer over the client, with one module for each command or group of commands.
 
-`_exits` defines the exit codes. The page on the command describes everything for users.
+`_exits` defines the exit codes. docs/reference/cli.md is the users' documentation.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from aitbc.errors import (
 
 
 class ExitCode(IntEnum):
-    """The program's exit codes, which the page on the command lists."""
+    """The program's exit codes. docs/reference/cli.md lists them."""
 
     DONE = 0
     FAILED = 1
