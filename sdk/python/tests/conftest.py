@@ -252,19 +252,19 @@ def environment(base_url: str, tmp_path) -> dict[str, str]:
 
 
 @pytest.fixture
-def place(tmp_path) -> Path:
+def workdir(tmp_path) -> Path:
     """An empty directory in which the command runs."""
-    place = tmp_path / "place"
-    place.mkdir()
-    return place
+    workdir = tmp_path / "workdir"
+    workdir.mkdir()
+    return workdir
 
 
 @pytest.fixture
-def quick(environment, place, monkeypatch, capsys):
+def quick(environment, workdir, monkeypatch, capsys):
     """Run the command in this process, without starting an interpreter."""
     for name in ("AITBC_BASE_URL", "AITBC_API_KEY", "AITBC_DATA_DIR", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, environment[name])
-    monkeypatch.chdir(place)
+    monkeypatch.chdir(workdir)
 
     def quick(*arguments: str, stdin: str = "", **more: str) -> SimpleNamespace:
         for name, value in more.items():
@@ -281,14 +281,14 @@ def quick(environment, place, monkeypatch, capsys):
 
 
 @pytest.fixture
-def run(environment, place):
+def run(environment, workdir):
     """Run the command in an empty directory."""
 
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "aitbc.cli", *arguments],
-            env={**environment, **more}, cwd=place, capture_output=True, text=True, timeout=60, check=False,
+            env={**environment, **more}, cwd=workdir, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
-    run.place = place
+    run.workdir = workdir
     return run

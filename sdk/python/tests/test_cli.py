@@ -129,7 +129,7 @@ def test_names_of_output_files_cannot_leave_the_directory(tmp_path, name: str, w
     assert free_path(tmp_path, OutputFile("sha256:" + "0" * 64, name, "a/b", 1), 2) == tmp_path / written
 
 
-def test_transcribe_writes_every_format_and_the_receipt(quick, place, coordinator, signed) -> None:
+def test_transcribe_writes_every_format_and_the_receipt(quick, workdir, coordinator, signed) -> None:
     """The options reach the body of the request, and stderr shows the progress."""
     coordinator.states = deque(
         [{"status": "running", "progress": 40}, {"status": "completed", "progress": 100}]
@@ -138,7 +138,7 @@ def test_transcribe_writes_every_format_and_the_receipt(quick, place, coordinato
     coordinator.proofs.append(signed.proof)
     for content in SUBTITLES.values():
         coordinator.store(content)
-    (place / "speech.wav").write_bytes(b"RIFF")
+    (workdir / "speech.wav").write_bytes(b"RIFF")
     outcome = quick(
         *("transcribe", "speech.wav", "--model", "tiny.en", "--word-timestamps", "--max-cost", "0.5"),
         *(
@@ -173,10 +173,10 @@ def test_transcribe_writes_every_format_and_the_receipt(quick, place, coordinato
             "timeout_seconds": 60,
         }
     ]
-    written = {"srt": place / "s.srt", "vtt": place / "speech.vtt", "json": place / "s.json"}
+    written = {"srt": workdir / "s.srt", "vtt": workdir / "speech.vtt", "json": workdir / "s.json"}
     assert {form: path.read_bytes() for form, path in written.items()} == SUBTITLES
-    assert (place / "t").read_text() == "Please transcribe this. Thank you.\n"
-    assert json.loads((place / "r.json").read_text())["receipt"] == signed.receipt
+    assert (workdir / "t").read_text() == "Please transcribe this. Thank you.\n"
+    assert json.loads((workdir / "r.json").read_text())["receipt"] == signed.receipt
 
 
 def test_transcribe_prints_the_text_of_one_file(quick, coordinator) -> None:
@@ -188,13 +188,13 @@ def test_transcribe_prints_the_text_of_one_file(quick, coordinator) -> None:
     assert len(coordinator.bodies) == 1
 
 
-def test_transcode_writes_the_file(quick, place, coordinator, signed) -> None:
+def test_transcode_writes_the_file(quick, workdir, coordinator, signed) -> None:
     """Two names are input and output; options that were not given are not sent."""
     coordinator.results = signed.results
     coordinator.store(VIDEO)
     address = "https://example.com/v.mkv"
     outcome = quick("transcode", address, "small.MP4", "--fps", "30", "--audio-codec", "none", "--json")
-    assert (place / "small.MP4").read_bytes() == VIDEO
+    assert (workdir / "small.MP4").read_bytes() == VIDEO
     (file,) = json.loads(outcome.stdout)["files"]
     assert file == {
         "input": address, "status": "done", "job_id": "job_1", "outputs": ["small.MP4"], "results": signed.results,
@@ -204,11 +204,11 @@ def test_transcode_writes_the_file(quick, place, coordinator, signed) -> None:
     ]
 
 
-def test_usage_errors_exit_with_two(quick, place) -> None:
+def test_usage_errors_exit_with_two(quick, workdir) -> None:
     """Nothing is sent to the coordinator."""
     for name in ("a.mp4", "b.mp4", "notes.txt"):
-        (place / name).touch()
-    (place / "empty").mkdir()
+        (workdir / name).touch()
+    (workdir / "empty").mkdir()
     wrong = [
         ("transcode", "a.mp4", "out"),
         ("transcode", "a.mp4", "a.mp4"),
@@ -254,10 +254,10 @@ def test_errors_are_one_paragraph_and_a_code(quick, coordinator, status, code, e
     assert outcome.stderr.count("\n") == 1
 
 
-def test_connection_errors_exit_with_four(quick, free_address, place, monkeypatch) -> None:
+def test_connection_errors_exit_with_four(quick, free_address, workdir, monkeypatch) -> None:
     """The address refuses connections, or no coordinator is configured."""
     monkeypatch.setattr("aitbc._http.flow._BACKOFF", 0.001)
-    (place / "a.wav").touch()
+    (workdir / "a.wav").touch()
     outcome = quick("--base-url", free_address, "jobs", "list")
     assert (outcome.returncode, outcome.stderr.count("\n")) == (4, 1)
     assert "aitbc-agent start" in outcome.stderr
@@ -341,12 +341,12 @@ def test_receipts_show_and_export(quick, coordinator, signed, tmp_path) -> None:
 
 
 @pytest.fixture
-def exported(quick, place, signed):
-    (place / "r.json").write_text(json.dumps(signed.bundle))
-    (place / "video.mp4").write_bytes(VIDEO)
-    (place / "renamed.mp4").write_bytes(VIDEO)
-    (place / "other.mp4").write_bytes(b"other")
-    quick.place = place
+def exported(quick, workdir, signed):
+    (workdir / "r.json").write_text(json.dumps(signed.bundle))
+    (workdir / "video.mp4").write_bytes(VIDEO)
+    (workdir / "renamed.mp4").write_bytes(VIDEO)
+    (workdir / "other.mp4").write_bytes(b"other")
+    quick.workdir = workdir
     return quick
 
 
@@ -377,7 +377,7 @@ def test_verify_reports_failures_and_exits_with_three(exported, signed, signing_
     assert outcome.returncode == 3
     assert "FAIL  artifact other.mp4: the signed statement has no such output." in outcome.stdout
     assert outcome.stdout.splitlines()[-1] == "NOT valid"
-    (exported.place / "video.mp4").write_bytes(b"changed")
+    (exported.workdir / "video.mp4").write_bytes(b"changed")
     outcome = exported(*arguments, signed.log_key, "--artifact", "video.mp4", "--json")
     assert json.loads(outcome.stdout)["failures"] == [
         "artifact video.mp4: SHA-256 differs from the signed statement."
@@ -385,12 +385,12 @@ def test_verify_reports_failures_and_exits_with_three(exported, signed, signing_
     elsewhere = format_vkey(f"x{ORIGIN}", bytes(signing_log_key.verify_key))
     assert exported(*arguments, elsewhere).returncode == 3
     assert exported(*arguments, "nonsense").returncode == 3
-    (exported.place / "r.json").write_text("{")
+    (exported.workdir / "r.json").write_text("{")
     assert exported(*arguments, signed.log_key).stderr.startswith("aitbc: This is not valid JSON")
 
 
 def test_verify_accepts_a_receipt_without_results(exported, signed) -> None:
-    (exported.place / "r.json").write_text(json.dumps(signed.receipt))
+    (exported.workdir / "r.json").write_text(json.dumps(signed.receipt))
     assert exported("receipts", "verify", "r.json", "--log-key", signed.log_key).returncode == 0
 
 
@@ -399,8 +399,8 @@ def test_verify_and_export_apply_a_policy(exported, coordinator, signed) -> None
     coordinator.receipt, coordinator.results = signed.receipt, signed.results
     coordinator.proofs.append(signed.proof)
     witness = format_vkey("w.test", b"w" * 32, COSIGNATURE_TYPE)
-    (exported.place / "log").write_text(f"log {signed.log_key}\nquorum none\n")
-    (exported.place / "witness").write_text(f"log {signed.log_key}\nwitness w {witness}\nquorum w\n")
+    (exported.workdir / "log").write_text(f"log {signed.log_key}\nquorum none\n")
+    (exported.workdir / "witness").write_text(f"log {signed.log_key}\nwitness w {witness}\nquorum w\n")
     assert exported("receipts", "verify", "r.json", "--policy", "log").returncode == 0
     outcome = exported("receipts", "verify", "r.json", "--policy", "witness", "--json")
     assert (outcome.returncode, json.loads(outcome.stdout)["failures"]) == (
@@ -410,7 +410,7 @@ def test_verify_and_export_apply_a_policy(exported, coordinator, signed) -> None
     assert exported("receipts", "verify", "r.json", "--policy", "log", "--log-key", "x").returncode == 2
     assert exported("receipts", "export", "job_1", "-o", "e.json", "--policy", "log").returncode == 0
     outcome = exported("receipts", "export", "job_1", "-o", "w.json", "--policy", "witness", "--timeout", "0")
-    assert (outcome.returncode, (exported.place / "w.json").exists()) == (1, False)
+    assert (outcome.returncode, (exported.workdir / "w.json").exists()) == (1, False)
     assert "cosignatures that the policy requires" in outcome.stderr
 
 

@@ -21,10 +21,10 @@ FAILED = {"status": "failed", "error": {"code": "INPUT_INVALID", "message": "No 
 
 
 @pytest.fixture
-def talks(place, coordinator):
+def talks(workdir, coordinator):
     """A directory with five recordings, and one result for all of them."""
     coordinator.results = {"text": " Hello. "}
-    directory = place / "talks"
+    directory = workdir / "talks"
     for number in range(5):
         (directory / "more").mkdir(parents=True, exist_ok=True)
         (directory / f"{number}.wav").write_bytes(b"RIFF%d" % number)
@@ -49,12 +49,12 @@ def test_a_directory_is_a_batch(quick, talks, coordinator) -> None:
     assert outcome.stdout == ""
 
 
-def test_outputs_keep_the_directory_structure(quick, talks, place) -> None:
+def test_outputs_keep_the_directory_structure(quick, talks, workdir) -> None:
     """-r includes subdirectories, and -o gets the same ones."""
     outcome = quick("transcribe", "talks", "-r", "-o", "texts")
     assert outcome.returncode == 0, outcome.stderr
-    assert (place / "texts" / "more" / "5.txt").is_file()
-    assert len(list((place / "texts").rglob("*.txt"))) == 6
+    assert (workdir / "texts" / "more" / "5.txt").is_file()
+    assert len(list((workdir / "texts").rglob("*.txt"))) == 6
     assert not list(talks.rglob("*.txt"))
 
 
@@ -156,12 +156,12 @@ def test_a_foreign_file_is_not_overwritten(quick, talks, coordinator) -> None:
     assert (talks / "0.txt").read_text() == "corrected"
 
 
-def test_outputs_are_not_inputs(quick, place, coordinator, signed) -> None:
+def test_outputs_are_not_inputs(quick, workdir, coordinator, signed) -> None:
     """A second run over a directory that now also has the outputs is the same batch."""
     coordinator.results = signed.results
     coordinator.store(b"a short film")
     for name in ("a.mov", "b.mov"):
-        (place / name).write_bytes(name.encode())
+        (workdir / name).write_bytes(name.encode())
     assert quick("transcode", ".", "--format", "mp4").returncode == 0
     assert sorted(statuses(quick("transcode", ".", "--format", "mp4", "--json"))) == ["a.mov", "b.mov"]
     assert len(coordinator.created) == 2
@@ -175,16 +175,16 @@ def test_two_inputs_with_the_same_output_are_refused(quick, talks, coordinator) 
     assert coordinator.seen == []
 
 
-def test_receipts_of_several_jobs_need_a_directory(quick, talks, place, coordinator, signed) -> None:
+def test_receipts_of_several_jobs_need_a_directory(quick, talks, workdir, coordinator, signed) -> None:
     """A file has only one receipt."""
     coordinator.receipt = signed.receipt
     coordinator.proofs.append(signed.proof)
     assert quick("transcribe", "talks/0.wav", "talks/1.wav", "--receipt", "proof").returncode == 0
-    assert sorted(path.name for path in (place / "proof").iterdir()) == [
+    assert sorted(path.name for path in (workdir / "proof").iterdir()) == [
         "0.wav.receipt.json",
         "1.wav.receipt.json",
     ]
-    (place / "one.json").touch()
+    (workdir / "one.json").touch()
     assert quick("transcribe", "talks/0.wav", "talks/1.wav", "--receipt", "one.json").returncode == 2
 
 
@@ -200,13 +200,13 @@ def test_missing_results_are_fetched_without_a_new_job(quick, talks, coordinator
 
 @pytest.mark.parametrize("priority", ["0", "9"])
 def test_a_run_after_a_kill_during_submission_gets_the_same_job(
-    quick, environment, talks, place, coordinator, priority
+    quick, environment, talks, workdir, coordinator, priority
 ) -> None:
     """The attempt was recorded first, so the next run sends the same key and body, even with other options."""
     coordinator.holds_creating = True
     process = subprocess.Popen(
         [sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav", "--txt", "--priority", "0"],
-        env=environment, cwd=place, stderr=subprocess.DEVNULL,
+        env=environment, cwd=workdir, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert coordinator.creating.wait(30)
     process.kill()
@@ -219,12 +219,12 @@ def test_a_run_after_a_kill_during_submission_gets_the_same_job(
     assert (talks / "0.txt").is_file()
 
 
-def test_ctrl_c_during_submission_cancels_the_job(environment, talks, place, coordinator) -> None:
+def test_ctrl_c_during_submission_cancels_the_job(environment, talks, workdir, coordinator) -> None:
     """Ctrl-C waits for the job's id, and cancels it."""
     coordinator.holds_creating = True
     process = subprocess.Popen(
         [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
-        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=workdir, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert coordinator.creating.wait(30)
     process.send_signal(signal.SIGINT)
@@ -265,12 +265,12 @@ def test_a_refused_attempt_is_replaced(quick, talks, coordinator, tmp_path) -> N
     assert coordinator.paths().count("POST /v1/artifacts") == 2
 
 
-def test_ctrl_c_cancels_all_running_jobs(environment, talks, place, coordinator) -> None:
+def test_ctrl_c_cancels_all_running_jobs(environment, talks, workdir, coordinator) -> None:
     """The command prints their ids."""
     coordinator.states = deque([RUNNING])
     process = subprocess.Popen(
         [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks", "-j", "2"],
-        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=workdir, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     seen = [next(line for line in process.stderr if "running" in line) for _ in range(2)]
     assert len(seen) == 2
@@ -281,12 +281,12 @@ def test_ctrl_c_cancels_all_running_jobs(environment, talks, place, coordinator)
     assert "Interrupted. 2 jobs were cancelled" in stderr
 
 
-def test_a_second_ctrl_c_exits_at_once(environment, talks, place, coordinator) -> None:
+def test_a_second_ctrl_c_exits_at_once(environment, talks, workdir, coordinator) -> None:
     """Even if the coordinator does not respond to the cancellation."""
     coordinator.states = deque([RUNNING])
     process = subprocess.Popen(
         [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
-        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=workdir, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     next(line for line in process.stderr if "running" in line)
     coordinator.holds_cancelling = True
@@ -297,32 +297,32 @@ def test_a_second_ctrl_c_exits_at_once(environment, talks, place, coordinator) -
     assert process.returncode == 130
 
 
-def test_frames_are_downloaded_before_the_job_ends(environment, place, coordinator) -> None:
+def test_frames_are_downloaded_before_the_job_ends(environment, workdir, coordinator) -> None:
     """Each frame is downloaded when the runner publishes it."""
-    (place / "scene.blend").write_bytes(b"BLENDER")
+    (workdir / "scene.blend").write_bytes(b"BLENDER")
     frame = coordinator.store(b"a picture")
     published = {"job_id": "job_1", "kind": "output", "artifact_id": frame, "name": "../frame_0001.png"}
     coordinator.streams.append([f"event: job_event\ndata: {json.dumps(published)}\n\n".encode(), b"hold"])
     process = subprocess.Popen(
         [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "render", "scene.blend", "--frames", "1-2"],
-        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=workdir, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert next(line for line in process.stderr if "frame_0001.png" in line)
-    assert (place / "scene" / "frame_0001.png").read_bytes() == b"a picture"
+    assert (workdir / "scene" / "frame_0001.png").read_bytes() == b"a picture"
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert coordinator.bodies[0]["frames"] == "1-2"
 
 
-def test_imagine_without_a_seed_writes_a_new_image_each_time(quick, place, coordinator) -> None:
+def test_imagine_without_a_seed_writes_a_new_image_each_time(quick, workdir, coordinator) -> None:
     """It overwrites no image, and numbers several images."""
     artifact_id = coordinator.store(b"a picture")
     image = {"artifact_id": artifact_id, "url": "/", "media_type": "image/png", "size": 9, "name": "1.png"}
     coordinator.results = {"images": [image]}
     for _ in range(2):
         assert quick("imagine", "A cat, on a mat!", "--steps", "2", "--size", "64x64").returncode == 0
-    assert sorted(path.name for path in place.glob("*")) == ["a-cat-on-a-mat-2.png", "a-cat-on-a-mat.png"]
+    assert sorted(path.name for path in workdir.glob("*")) == ["a-cat-on-a-mat-2.png", "a-cat-on-a-mat.png"]
     coordinator.results = {"images": [image, image]}
     outcome = quick("imagine", "A cat", "-n", "2", "-o", "cat.webp", "--json")
     assert json.loads(outcome.stdout)["files"][0]["outputs"] == ["cat-1.webp", "cat-2.webp"]
@@ -330,12 +330,12 @@ def test_imagine_without_a_seed_writes_a_new_image_each_time(quick, place, coord
     assert len(coordinator.created) == 3
 
 
-def test_run_sends_the_model_and_every_input(quick, place, coordinator) -> None:
+def test_run_sends_the_model_and_every_input(quick, workdir, coordinator) -> None:
     """They are sent as artifacts; parameters are JSON if possible; results are printed, or written with -o."""
     coordinator.results = {"label": "cat"}
-    (place / "model.py").write_bytes(b"def predict(input): ...")
-    (place / "cat.jpg").write_bytes(b"\xff\xd8")
-    (place / "needs.txt").write_text("numpy  # arrays\n\npillow>=11\n")
+    (workdir / "model.py").write_bytes(b"def predict(input): ...")
+    (workdir / "cat.jpg").write_bytes(b"\xff\xd8")
+    (workdir / "needs.txt").write_text("numpy  # arrays\n\npillow>=11\n")
     outcome = quick(
         *(
             "run",
@@ -352,7 +352,7 @@ def test_run_sends_the_model_and_every_input(quick, place, coordinator) -> None:
     assert json.loads(outcome.stdout) == {"label": "cat"}
     body = coordinator.bodies[0]
     digest = {
-        name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in ("model.py", "cat.jpg")
+        name: hashlib.sha256((workdir / name).read_bytes()).hexdigest() for name in ("model.py", "cat.jpg")
     }
     assert body["model"] == {
         "type": "python",
@@ -365,7 +365,7 @@ def test_run_sends_the_model_and_every_input(quick, place, coordinator) -> None:
     }  # fmt: skip
     assert (body["parameters"], body["resources"]) == ({"threshold": 0.5, "kind": "animal"}, {"gpu": "1"})
     assert quick("run", "model.py", "--input", "cat.jpg", "-o", "out").stdout == ""
-    assert json.loads((place / "out" / "cat.jpg.json").read_text()) == {"label": "cat"}
+    assert json.loads((workdir / "out" / "cat.jpg.json").read_text()) == {"label": "cat"}
 
 
 def test_journal_ignores_malformed_entries(tmp_path) -> None:

@@ -182,20 +182,20 @@ def test_the_command_stores_checkpoints_and_reports_a_fork(run, served, log, sig
     served.log = log(LEAVES[:400]).files()
     outcome = run(*command, "--new-only")
     assert (outcome.returncode, json.loads(outcome.stdout)["others"]) == (0, 400 - 256)
-    assert (run.place / "seen").read_text() == str(log(LEAVES[:400]).note())
+    assert (run.workdir / "seen").read_text() == str(log(LEAVES[:400]).note())
     served.log = log([b'{"leaf":"forged"}', *LEAVES[1:500]]).files()
     outcome = run(*command)
     assert outcome.returncode == 3
     assert json.loads(outcome.stdout)["failures"] == [
         "stored checkpoint: the log was forked: its first 400 leaves are not those that it signed before."
     ]
-    assert (run.place / "seen").read_text() == str(log(LEAVES[:400]).note())
+    assert (run.workdir / "seen").read_text() == str(log(LEAVES[:400]).note())
 
 
 def test_the_command_verifies_a_directory_against_a_proof(run, log, signed, free_address) -> None:
-    log(LEAVES[:300]).write(run.place / "copy")
-    (run.place / "a.tlog-proof").write_text(log(LEAVES[:10]).proof(3))
-    (run.place / "policy").write_text(f"log {signed.log_key}\nquorum none\n")
+    log(LEAVES[:300]).write(run.workdir / "copy")
+    (run.workdir / "a.tlog-proof").write_text(log(LEAVES[:10]).proof(3))
+    (run.workdir / "policy").write_text(f"log {signed.log_key}\nquorum none\n")
     command = ("log", "verify", "copy", "--policy", "policy", "--against", "a.tlog-proof")
     outcome = run(*command, AITBC_BASE_URL=free_address)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
@@ -207,7 +207,7 @@ def test_the_command_verifies_a_directory_against_a_proof(run, log, signed, free
 def test_a_witness_cosigns_only_a_log_that_extends_the_last_one(run, served, log, signed) -> None:
     vkey = run("log", "witness-key", "w.test", "--key", "w.key").stdout.strip()
     assert parse_vkey(vkey, COSIGNATURE_TYPE)[0] == "w.test"
-    assert (run.place / "w.key").stat().st_mode & 0o077 == 0
+    assert (run.workdir / "w.key").stat().st_mode & 0o077 == 0
     assert run("log", "witness-key", "w.test", "--key", "w.key").returncode == 1
     command = ("log", "cosign", "w.test", "--key", "w.key", "--remember", "seen", "--log-key", signed.log_key)
     for size in (300, 350):
@@ -221,7 +221,7 @@ def test_a_witness_cosigns_only_a_log_that_extends_the_last_one(run, served, log
     outcome = run(*command)
     assert (outcome.returncode, len(served.cosigned)) == (3, 2)
     assert "forked" in outcome.stdout
-    assert (run.place / "seen").read_text() == str(log(LEAVES[:350]).note())
+    assert (run.workdir / "seen").read_text() == str(log(LEAVES[:350]).note())
 
 
 def test_an_unreachable_log_is_an_error(free_address) -> None:
