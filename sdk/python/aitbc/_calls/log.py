@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from aitbc._http.flow import Flow, Request, Session, call, not_a_coordinators
 
-PROOF_PATIENCE = 10.0
+PROOF_WAIT = 10.0
 """Seconds that the coordinator may delay a proof until the next checkpoint."""
 
 
@@ -19,7 +19,7 @@ def checkpoint(session: Session, /, *, cosigned: int = 0) -> Flow[str]:
 def proof(session: Session, /, reference: str) -> Flow[str]:
     """Return the `tlog-proof@v1` of a receipt (by its id) or a settlement (by its transaction's id)."""
     path = f"/v1/log/proof/{quote(reference, safe='')}"
-    return (yield from _text(session, Request("GET", path, patience=PROOF_PATIENCE)))
+    return (yield from _text(session, Request("GET", path, extra_timeout=PROOF_WAIT)))
 
 
 def tile(session: Session, /, path: str) -> Flow[bytes]:

@@ -35,7 +35,7 @@ def call_service(
     headers = idempotency_headers(idempotency_key)
     if wait is not None:
         headers["Prefer"] = f"wait={wait:g}"
-    request = post_json(f"/v1/services/{route.strip('/')}", body, headers=headers, patience=wait or 0.0)
+    request = post_json(f"/v1/services/{route.strip('/')}", body, headers=headers, extra_timeout=wait or 0.0)
     return (yield from fetch(session, request, ServiceJob))
 
 

@@ -220,7 +220,7 @@ def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict
         # Digests and ranges apply to the bytes of the file itself.
         headers["Accept-Encoding"] = "identity"
     timeout = http.timeout.as_dict()
-    timeout["read"] = timeout["read"] and timeout["read"] + request.patience
+    timeout["read"] = timeout["read"] and timeout["read"] + request.extra_timeout
     if (limit := request.limit) is not None:
         timeout = {step: limit if usual is None else min(limit, usual) for step, usual in timeout.items()}
     return {

@@ -108,7 +108,7 @@ def _request(position: _Position, deadline: Deadline) -> Request:
             "Accept-Encoding": "identity",
             **({} if position.last is None else {LAST_EVENT: position.last}),
         },
-        patience=_KEEP_ALIVE,
+        extra_timeout=_KEEP_ALIVE,
         limit=deadline.remaining,
     )
 

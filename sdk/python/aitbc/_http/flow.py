@@ -50,7 +50,7 @@ class Request:
     """One HTTP request. `repeatable` means that it is idempotent.
 
     The body is either `content` or streamed from `source`. The body of a successful response is written to `sink`, if there is one.
-    `patience` is added to the usual timeout, in seconds, because the coordinator delays the response; `limit` caps the sum.
+    `extra_timeout` is added to the usual timeout, in seconds, because the coordinator delays the response; `limit` caps the sum.
     """
 
     method: str
@@ -61,7 +61,7 @@ class Request:
     source: Source | None = None
     sink: Sink | None = None
     repeatable: bool = True
-    patience: float = 0.0
+    extra_timeout: float = 0.0
     limit: float | None = None
 
 

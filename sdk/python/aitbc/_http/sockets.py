@@ -24,26 +24,26 @@ _CLOSE_SECONDS = 1.0
 
 def connected(http: httpx.Client, command: Connect) -> Generator[Answer, None, None]:
     """Yield the response to the upgrade request, then each message. An error ends the iteration."""
-    address, options, silence = _plan(http, command)
+    address, options, receive_timeout = _plan(http, command)
     try:
         with connect(address, **options) as connection:
             connection.send(command.first, text=True)
             yield Response(101, {}, b"")
             while True:
-                yield _bytes(connection.recv(timeout=silence))
+                yield _bytes(connection.recv(timeout=receive_timeout))
     except (OSError, WebSocketException) as error:
         yield _failure(error)
 
 
 async def connected_async(http: httpx.AsyncClient, command: Connect) -> AsyncGenerator[Answer, None]:
     """Do the same as `connected`, on asyncio."""
-    address, options, silence = _plan(http, command)
+    address, options, receive_timeout = _plan(http, command)
     try:
         async with connect_async(address, **options) as connection:
             await connection.send(command.first, text=True)
             yield Response(101, {}, b"")
             while True:
-                async with asyncio.timeout(silence):
+                async with asyncio.timeout(receive_timeout):
                     message = await connection.recv()
                 yield _bytes(message)
     except (OSError, WebSocketException) as error:
@@ -58,10 +58,10 @@ def _plan(
     scheme = "wss" if base.scheme == "https" else "ws"
     headers = {name: http.headers[name] for name in ("authorization",) if name in http.headers}
     usual = http.timeout.as_dict()
-    silence = usual["read"] and usual["read"] + request.patience
+    receive_timeout = usual["read"] and usual["read"] + request.extra_timeout
     opening = usual["connect"]
     if (limit := request.limit) is not None:
-        silence = limit if silence is None else min(limit, silence)
+        receive_timeout = limit if receive_timeout is None else min(limit, receive_timeout)
         opening = limit if opening is None else min(limit, opening)
     options = {
         "additional_headers": headers,
@@ -74,7 +74,7 @@ def _plan(
         "max_size": _LONGEST_MESSAGE,
         "max_queue": _WAITING,
     }
-    return f"{scheme}://{base.netloc.decode()}{base.path.rstrip('/')}{request.path}", options, silence
+    return f"{scheme}://{base.netloc.decode()}{base.path.rstrip('/')}{request.path}", options, receive_timeout
 
 
 def _bytes(message: str | bytes) -> bytes:

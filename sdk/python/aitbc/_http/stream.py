@@ -53,7 +53,7 @@ def listen(
     retries = Retries(session)
     cursor = _Cursor({"types": types, "job_ids": job_ids}, after)
     while True:
-        request = Request("GET", "/v1/ws", patience=_HEARTBEAT, limit=deadline.remaining)
+        request = Request("GET", "/v1/ws", extra_timeout=_HEARTBEAT, limit=deadline.remaining)
         answer = responded((yield Connect(request, cursor.subscription())))
         if isinstance(answer, Response) and answer.status == _SWITCHED:
             answer = yield from _receive(cursor, deadline, retries)

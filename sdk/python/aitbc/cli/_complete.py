@@ -9,7 +9,7 @@ import typer
 from aitbc._client import AITBCClient
 from aitbc.errors import AITBCError
 
-PATIENCE = 0.7
+TIMEOUT_SECONDS = 0.7
 """Seconds that the coordinator may take. A shell that hangs is worse than one that completes nothing."""
 _SHOWN = 50
 
@@ -71,7 +71,9 @@ def _query(
 ) -> Completions:
     given = context.find_root().params
     try:
-        with AITBCClient(given.get("api_key"), given.get("base_url"), timeout=PATIENCE, retries=0) as client:
+        with AITBCClient(
+            given.get("api_key"), given.get("base_url"), timeout=TIMEOUT_SECONDS, retries=0
+        ) as client:
             return [found for found in query(client) if found[0].startswith(incomplete)]
     except AITBCError:
         # The shell would offer an error message as a completion.
