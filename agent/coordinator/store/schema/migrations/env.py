@@ -10,7 +10,7 @@ from agent.core.errors import ConfigurationError
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
 context.run_migrations()
-# SQLite does not enforce foreign keys meanwhile, because a changed table is a new one in its place.
+# Foreign keys are not enforced during the migrations, because SQLite changes a table by replacing it.
 if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
     raise ConfigurationError(
         f"The database cannot be upgraded: {len(broken)} rows refer to rows that do not exist, first in {broken[0][0]}. "
