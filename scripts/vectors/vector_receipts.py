@@ -1,4 +1,4 @@
-"""Vectors of receipts: a valid bundle, and the failed checks after a change of any part of it."""
+"""Vectors of receipts: a valid bundle, and the failed checks after a change of any part."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RESULTS: Final = {
     "duration": 2.5, "codec": "h264", "units": 12.5, "processing_time": 0.75, "tiny": 1e-7, "large": 1e21,
 }  # fmt: skip
 STEP: Final = 11
-"""Distance in bytes of the changed bytes: changing every byte would take too long in two languages."""
+"""Only every eleventh byte of the bundle is changed, because testing all of them in two languages takes too long."""
 
 WRONG_TIMES: Final = {
     "a start before the assignment": {"started_at": "2026-11-24T14:54:59.999Z"},
@@ -83,7 +83,7 @@ def bundle_of(
 
 
 def receipts() -> Json:
-    """Return a valid bundle and changed bundles, each with the failed checks that both SDKs must report, in order."""
+    """Return a valid bundle, and changed bundles with the failed checks that both SDKs must report, in order."""
     signed = statement(RESULTS)
     log_key = vector_log.signed_log([b""])[0]
     good = bundle_of(signed, RESULTS)
@@ -187,7 +187,7 @@ def _at(signed: Statement, times: Mapping[str, str]) -> Statement:
 
 
 def _resigned(signed: Statement) -> dict[str, Any]:
-    """Return bundles that contradict themselves although all their parts are signed again, by valid or other keys."""
+    """Return bundles whose parts are signed again, with right or wrong keys, but contradict each other."""
     payload = signed.to_payload()
     text = payload.decode()
     costly = dataclasses.replace(signed, price=Decimal("0.00125001"))
@@ -216,7 +216,7 @@ def _resigned(signed: Statement) -> dict[str, Any]:
 
 
 def _bytes(text: str, log_key: str) -> list[list[str] | None]:
-    """Return, for bytes at regular distances, the checks that fail when the lowest bit is flipped; null if the text is not JSON."""
+    """Return for every eleventh byte of the text the checks that fail when its lowest bit is flipped (None: not JSON)."""
     data = text.encode()
     found: list[list[str] | None] = []
     for position in range(0, len(data), STEP):

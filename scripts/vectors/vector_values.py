@@ -46,7 +46,7 @@ BAD_DECIMALS: Final = (
 
 
 def canonical() -> dict[str, Any]:
-    """Return JSON texts with their canonical form, invalid JSON, and base64 in a spelling that is refused."""
+    """Return JSON texts with their canonical form, texts that are refused, and refused forms of base64."""
     return {
         "good": [{"text": text, "canonical": _canonical(text)} for text in JSON_TEXTS],
         "bad": [text for text in BAD_JSON_TEXTS if _refused(_canonical, text)],
@@ -55,7 +55,7 @@ def canonical() -> dict[str, Any]:
 
 
 def quantities() -> dict[str, Any]:
-    """Return Kubernetes quantities with their numbers, and invalid ones."""
+    """Return Kubernetes quantities with their numbers, and strings that are not quantities."""
     return {
         "good": [{"text": text, "value": decimal_text(parse_quantity(text))} for text in QUANTITIES],
         "bad": [text for text in BAD_QUANTITIES if _refused(parse_quantity, text)],
@@ -63,7 +63,7 @@ def quantities() -> dict[str, Any]:
 
 
 def money_and_prices() -> dict[str, Any]:
-    """Return prices rounded up to 8 decimals, decimals in the valid spelling, and invalid spellings."""
+    """Return prices rounded up to 8 decimals, decimals in their canonical form, and other forms."""
     return {
         "prices": [
             {

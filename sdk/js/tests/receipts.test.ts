@@ -120,6 +120,16 @@ test("reports the key of another log", async () => {
   expect(found.failures).toEqual(failures_under_other_log);
 });
 
+test.each(["video_transcoding", "ai_inference", "blender_rendering"])(
+  "a receipt of version 0.1.0 is valid: %s",
+  async (service) => {
+    const old = vectors<{ log_key: string; bundles: Record<string, JsonObject> }>("receipts_0_1_0");
+    const found = await verifyReceipt(old.bundles[service] as JsonObject, { logKey: old.log_key });
+    expect(found.failures).toEqual([]);
+    expect([found.valid, found.statement?.service]).toEqual([true, service]);
+  },
+);
+
 test.each([null, 1, "x", "", [], {}, { envelope: {} }])("reports %j instead of throwing", async (junk) => {
   const found = await verifyReceipt(junk as object, { logKey: log_key });
   expect([found.valid, found.failures.length > 0]).toEqual([false, true]);
