@@ -94,7 +94,7 @@ def test_the_sections_have_a_fixed_order(width: int, height: int) -> None:
         ({"now": {"no connection to the coordinator": 1.0}}, "Idle: no connection to the coordinator."),
         ({"paused": "by schedule until 18:00"}, "Paused by schedule until 18:00"),
         ({"paused": "by hand", "leases": [job(1)]}, "Paused by hand; 1 job still running"),
-        ({"paused": "Several jobs failed on this machine; it cools down for 60 s."}, "Paused (Several jobs failed on this machine; it cools down for 60 s)"),
+        ({"paused": "Several jobs failed on this machine. It pauses for 60 s."}, "Paused (Several jobs failed on this machine. It pauses for 60 s)"),
         ({"placement": {"waiting": [{"reason": "It needs 4 GiB."}]}}, "Waiting: It needs 4 GiB."),
         ({"services": []}, "Idle: this machine offers no service; see `aitbc-agent doctor`."),
         ({"stopping": True, "drain_seconds_left": 27.4, "leases": [job(1)]}, "Waiting up to 27 s for 1 job, then handing it back. Press again to stop now."),
