@@ -8,7 +8,7 @@ fault while the process works. Each line of it is
 
 and means: when the point is passed for the COUNTth time (default: the first) since the plan was read, do ACTION, once. With
 `*` as COUNT it is done every time. DETAIL narrows a point down, for example to one kind of transaction. What was done is
-appended to `FILE.done`, one line each, before it is done. See `docs/reliability.md`.
+appended to `FILE.done`, one line each, before it is done. See `docs/explanation/reliability.md`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POINTS: Final = {
     "database.after_commit": "it is durable, and nobody has an answer yet; DETAIL as before",
     "artifact.writing": "a piece of a file is about to be written",
     "artifact.received": "a file is complete and synced under its temporary name",
-    "artifact.kept": "a file has its final name, and no row yet",
+    "artifact.stored": "a file has its final name, and no row yet",
     "upload.writing": "a piece of a resumable upload is about to be written",
     "upload.synced": "a part of a resumable upload is on disk, and its row does not say so yet",
     "log.signed": "a checkpoint is in the database, and not in its file",

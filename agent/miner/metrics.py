@@ -1,4 +1,4 @@
-"""The metrics of a miner (docs/metrics.md). Labels have few values: services, GPUs, outcomes."""
+"""The metrics of a miner (docs/reference/metrics.md). Labels have few values: services, GPUs, outcomes."""
 
 from __future__ import annotations
 

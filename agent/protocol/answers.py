@@ -1,4 +1,4 @@
-"""The coordinator's answers and pushes in the miner protocol (docs/miner-protocol.md); `messages` has the requests."""
+"""The coordinator's answers and pushes in the miner protocol (docs/reference/miner-protocol.md); `messages` has the requests."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Lease(Answer):
     )
     checkpoints: list[CheckpointFile] = Field(examples=[[]])
     trace_id: str = Field(
-        description="The id of the job in all logs (docs/logging.md)",
+        description="The id of the job in all logs (docs/reference/logging.md)",
         pattern=TRACE_ID,
         examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
     )

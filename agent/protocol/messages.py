@@ -1,4 +1,4 @@
-"""The requests of the miner protocol (docs/miner-protocol.md), validated where they arrive."""
+"""The requests of the miner protocol (docs/reference/miner-protocol.md), validated where they arrive."""
 
 from __future__ import annotations
 

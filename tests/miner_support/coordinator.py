@@ -1,4 +1,4 @@
-"""A coordinator that stores everything in memory and speaks docs/miner-protocol.md over real sockets.
+"""A coordinator that stores everything in memory and speaks docs/reference/miner-protocol.md over real sockets.
 
 Like a real one, it checks tokens, sessions, fences and signatures, and gives no miner more leases than it can accept.
 `malformed` has the messages that differ from their declarations in `agent.protocol`.

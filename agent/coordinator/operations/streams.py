@@ -1,4 +1,4 @@
-"""Streams: what one caller hears, in order, each message once, also across broken connections. See docs/streams.md.
+"""Streams: what one caller hears, in order, each message once, also across broken connections. See docs/reference/streams.md.
 
 A stream is read from its number on: from the database and from what is kept in memory as far as the feed had told when it
 began, then live. Pages bound what a stream holds, whatever it has missed and however slowly it is read. A stream whose queue
@@ -95,7 +95,7 @@ async def open_stream(
     caller = await authenticate(context, secret)
     with _counted(context, caller.owner):
         heard = audience or audience_of(caller)
-        async with context.feed.watch(*heard.topics) as subscription:
+        async with context.feed.subscribe(*heard.topics) as subscription:
             stream = Stream(context, secret, heard, subscription)
             stream.owner = caller.owner
             stream.want(wanted)
@@ -164,7 +164,7 @@ class Stream:
             raise ValidationFailed("The filter is too long.", {"job_ids": f"at most {limit} jobs"})
         position = self.position
         self._wanted = wanted
-        self._subscription.wanted = wanted.accepts
+        self._subscription.accepts = wanted.accepts
         self.go_on_after(position if wanted.after is None else wanted.after)
 
     def go_on_after(self, seq: int, *, quietly: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Every kind of diagnostic: its severity, message and remedy. docs/doctor.md is generated from this table.
+"""Every kind of diagnostic: its severity, message and remedy. docs/reference/doctor.md is generated from this table.
 
 Words in braces are filled in by the check, and are in capitals in the documentation.
 """
@@ -166,14 +166,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Programs that read untrusted files cannot be isolated.",
         "{reason}",
         "Allow user namespaces (as root: sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap); in a "
-        "container, see [containers.md](containers.md).",
+        "container, see [containers.md](../how-to/containers.md).",
     ),
     "sandbox_weaker": Kind(
         "warning",
         "bubblewrap does not work here. Programs that read untrusted files are isolated with Landlock, which hides less. Python models "
         "run in it only with runners.python_models_in_landlock.",
         "{reason}",
-        "Make bubblewrap work ([sandbox.md](sandbox.md)), or accept this: set runners.sandbox to landlock.",
+        "Make bubblewrap work ([sandbox.md](../explanation/sandbox.md)), or accept this: set runners.sandbox to landlock.",
     ),
     "sandbox_off": Kind(
         "warning",

@@ -160,7 +160,7 @@ class Workload:
         self._connected = True
         if len(self._parts.outbox) >= self._max_outbox:
             return Use.OUTBOX
-        return Use.RESTING if self._faults.seconds_left(time.monotonic()) > 0 else None
+        return Use.COOLING_DOWN if self._faults.seconds_left(time.monotonic()) > 0 else None
 
     def pauses_changed(self) -> None:
         """Hand back the leases of runs that have no device yet and for which no capacity is left."""

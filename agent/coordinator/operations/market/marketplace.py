@@ -1,4 +1,4 @@
-"""Jobs given to offers: bound, paid as agreed, and let go when the offer's miner does not come (docs/marketplace.md)."""
+"""Jobs given to offers: bound, paid as agreed, and let go when the offer's miner does not come (docs/explanation/marketplace.md)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator import lifecycle
-from agent.coordinator.dispatch import candidate_of
+from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.operations.accounts.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import offers

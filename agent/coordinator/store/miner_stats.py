@@ -1,0 +1,152 @@
+"""Statistics of each miner's work, and the evidence for its reputation, updated with every change instead of being counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, func, select, text
+
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats
+from agent.core.market.reputation import NOTHING, Evidence, exchange, learn
+
+DAY_SECONDS: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class MinerStats:
+    """Statistics of a miner's work so far.
+
+    `failed` counts runs that failed by the miner's fault, `client_failed` those that failed by the client's fault as the miner
+    reported, and `refused` invalid statements. `seconds` is the total time of completed runs. `paid` is what clients paid and `earned`
+    what the miner received, in units of 1e-8.
+    """
+
+    completed: int = 0
+    failed: int = 0
+    client_failed: int = 0
+    refused: int = 0
+    seconds: float = 0.0
+    paid: int = 0
+    earned: int = 0
+    evidence: Evidence = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Totals of all miners' work."""
+
+    completed: int
+    seconds: float
+    paid: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayEarnings:
+    """A miner's earnings on one day, in units of 1e-8, and the number of jobs."""
+
+    jobs: int = 0
+    earned: int = 0
+
+
+_NUMBERS = ("completed", "failed", "client_failed", "refused", "seconds", "paid", "earned")
+_EVIDENCE = (miner_stats.c.good, miner_stats.c.bad, miner_stats.c.evidence_at)
+_add = Prepared(
+    text(
+        "INSERT INTO miner_stats (miner_id, completed, failed, client_failed, refused, seconds, paid, earned, good, bad, evidence_at) "
+        "VALUES (:miner_id, :completed, :failed, :client_failed, :refused, :seconds, :paid, :earned, :good, :bad, :evidence_at) "
+        "ON CONFLICT (miner_id) DO UPDATE SET completed = miner_stats.completed + excluded.completed, "
+        "failed = miner_stats.failed + excluded.failed, "
+        "client_failed = miner_stats.client_failed + excluded.client_failed, refused = miner_stats.refused + excluded.refused, "
+        "seconds = miner_stats.seconds + excluded.seconds, paid = miner_stats.paid + excluded.paid, "
+        "earned = miner_stats.earned + excluded.earned, good = excluded.good, bad = excluded.bad, "
+        "evidence_at = excluded.evidence_at"
+    )
+)
+_save_evidence = Prepared(
+    text(
+        "INSERT INTO client_evidence (miner_id, account_id, good, bad, evidence_at) "
+        "VALUES (:miner_id, :account_id, :good, :bad, :evidence_at) ON CONFLICT (miner_id, account_id) "
+        "DO UPDATE SET good = excluded.good, bad = excluded.bad, evidence_at = excluded.evidence_at"
+    )
+)
+_stats = Prepared(
+    select(*(miner_stats.c[name] for name in _NUMBERS), *_EVIDENCE).where(
+        miner_stats.c.miner_id == bindparam("key")
+    )
+)
+_evidence = Prepared(
+    select(client_evidence.c.good, client_evidence.c.bad, client_evidence.c.evidence_at).where(
+        client_evidence.c.miner_id == bindparam("key"), client_evidence.c.account_id == bindparam("client")
+    )
+)
+_earn = Prepared(
+    text(
+        "INSERT INTO miner_days (miner_id, day, jobs, earned) VALUES (:miner_id, :day, 1, :earned) "
+        "ON CONFLICT (miner_id, day) DO UPDATE SET jobs = miner_days.jobs + 1, earned = miner_days.earned + excluded.earned"
+    )
+)
+_totals = select(
+    func.coalesce(func.sum(miner_stats.c.completed), 0),
+    func.coalesce(func.sum(miner_stats.c.seconds), 0.0),
+    func.coalesce(func.sum(miner_stats.c.paid), 0),
+)
+
+
+def find(connection: Connection, miner_id: str) -> MinerStats:
+    """Return the statistics of a miner."""
+    row = _stats.row(connection, {"key": miner_id})
+    if row is None:
+        return MinerStats()
+    numbers = dict(zip(_NUMBERS, row, strict=False))  # the remaining columns are the evidence
+    return MinerStats(**numbers, evidence=Evidence(*row[len(_NUMBERS) :]))
+
+
+def add(
+    connection: Connection,
+    miner_id: str,
+    account_id: str,
+    more: MinerStats,
+    *,
+    success: bool | None,
+    now: float,
+) -> None:
+    """Add to a miner's statistics. `success` is whether the work counts for or against the miner, or None for neither."""
+    evidence = find(connection, miner_id).evidence
+    if success is not None:
+        row = _evidence.row(connection, {"key": miner_id, "client": account_id})
+        before = NOTHING if row is None else Evidence(*row)
+        after = learn(before, success, now)
+        evidence = exchange(evidence, before, after)
+        _save_evidence.run(connection, {"account_id": account_id, **_values(miner_id, after)})
+    numbers = {name: getattr(more, name) for name in _NUMBERS}
+    _add.run(connection, {**numbers, **_values(miner_id, evidence)})
+
+
+def earn(connection: Connection, miner_id: str, earned: int, now: float) -> None:
+    """Add a miner's earnings for one job to those of the current UTC day."""
+    _earn.run(connection, {"miner_id": miner_id, "day": int(now // DAY_SECONDS), "earned": earned})
+
+
+def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int, DayEarnings]:
+    """Return a miner's earnings by day since the epoch, from `first_day` on, without days that have none."""
+    query = select(miner_days.c.day, miner_days.c.jobs, miner_days.c.earned).where(
+        miner_days.c.miner_id == miner_id, miner_days.c.day >= first_day
+    )
+    return {day: DayEarnings(jobs, earned) for day, jobs, earned in connection.execute(query)}
+
+
+def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:
+    return {
+        "miner_id": miner_id,
+        "good": evidence.good,
+        "bad": evidence.bad,
+        "evidence_at": evidence.at,
+    }
+
+
+def totals(connection: Connection) -> Totals:
+    """Return the totals of all miners. The cost grows with the number of miners, not of jobs."""
+    completed, seconds, paid = connection.execute(_totals).one()
+    return Totals(int(completed), float(seconds), int(paid))
