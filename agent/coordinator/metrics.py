@@ -1,4 +1,4 @@
-"""The coordinator's metrics (docs/metrics.md). Labels have few values: no ids, no names that clients choose."""
+"""The coordinator's metrics (docs/reference/metrics.md). Labels have few values: no ids, no names that clients choose."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class ApiError(AgentError):
     code: str
     status: int
     remedy: str
-    """What the caller can do, for docs/errors.md."""
+    """What the caller can do, for docs/reference/errors.md."""
     headers: Mapping[str, str] = {}
     """Headers of the answer."""
 
@@ -166,7 +166,7 @@ class RequestTimeout(ApiError):
 
     code = "REQUEST_TIMEOUT"
     status = 408
-    remedy = "Send the request without pauses; on a slow connection, upload large files in parts (docs/uploads.md)."
+    remedy = "Send the request without pauses; on a slow connection, upload large files in parts (docs/how-to/uploads.md)."
 
 
 class Conflict(ApiError):

@@ -1,4 +1,4 @@
-"""docs/metrics.md, the alert rules and the dashboard use existing metrics and labels."""
+"""docs/reference/metrics.md, the alert rules and the dashboard use existing metrics and labels."""
 
 from __future__ import annotations
 

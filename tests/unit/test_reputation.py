@@ -1,4 +1,4 @@
-"""Reputation: what changes it, what does not, and that docs/reputation.md is correct."""
+"""Reputation: what changes it, what does not, and that docs/explanation/reputation.md is correct."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from agent.core.market.reputation import (
 )
 
 DAY = 86_400.0
-PAGE = Path(__file__).parents[2] / "docs" / "reputation.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "reputation.md"
 
 
 class Record:
@@ -191,7 +191,7 @@ def test_the_last_attempt_that_expires_counts_at_once() -> None:
 
 
 def worked_examples() -> dict[str, str]:
-    """Return the table of docs/reputation.md: a history, and the reputation after it."""
+    """Return the table of docs/explanation/reputation.md: a history, and the reputation after it."""
     rows = re.findall(r"^\| (.+?) +\| (\d\.\d\d) +\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     return dict(rows)
 

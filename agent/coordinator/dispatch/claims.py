@@ -120,7 +120,7 @@ def _limited(candidates: Sequence[Candidate], running: Mapping[str, int]) -> lis
 def lease_message(
     record: job_store.JobRecord, job: Job, unit_price: int, checkpoints: Sequence[Checkpoint]
 ) -> LeaseMessage:
-    """Return a lease as docs/miner-protocol.md shows it, at a price in units of 1e-8, with checkpoints of earlier runs."""
+    """Return a lease as docs/reference/miner-protocol.md shows it, at a price in units of 1e-8, with checkpoints of earlier runs."""
     lease = job.lease
     if lease is None:
         raise ValueError(f"job {job.job_id} has no lease")

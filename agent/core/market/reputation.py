@@ -1,4 +1,4 @@
-"""A miner's reputation as a number from 0 to 5 (docs/reputation.md).
+"""A miner's reputation as a number from 0 to 5 (docs/explanation/reputation.md).
 
 Every run that succeeded, or failed by the miner's fault, is evidence, which is stored for each client separately. A client's
 newest run counts 1 and each earlier one a little less, so that one client never contributes more than 20 runs of evidence,

@@ -90,7 +90,7 @@ def fill(connection: Connection) -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> SQLiteDatabase:
-    """The old database, upgraded."""
+    """Return the old database after its upgrade."""
     path = tmp_path / "old.db"
     config = Config()
     config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))

@@ -40,7 +40,7 @@ by_number = Prepared(select(*things.c[:4]).where(things.c.number == bindparam("k
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
-    """An empty table, in a transaction."""
+    """Return a connection to an empty table, in a transaction."""
     engine = create_engine(f"sqlite:///{tmp_path / 'things.db'}")
     things.metadata.create_all(engine)
     with engine.connect() as connection, connection.begin():
