@@ -23,9 +23,8 @@ class Simulation:
     def __init__(self, slots: int, concurrency: int) -> None:
         self.slots = slots
         self.concurrency = concurrency
-        self.batches: list[
-            Counter[str]
-        ] = []  # one for each occupied slot; all jobs of a batch have one model
+        # One for each occupied slot: the number of its jobs by model.
+        self.batches: list[Counter[str]] = []
         self.received = 0
         self.reports: deque[tuple[int, Mapping[tuple[str, str | None], int], int]] = deque()
         self.leases: deque[str] = deque()

@@ -14,7 +14,7 @@ from agent.core.machine.catalogue import (
     DEFAULT_PATTERNS,
     CatalogueEntry,
     ModelFile,
-    is_taken,
+    is_included,
     parse_catalogue,
 )
 
@@ -134,8 +134,8 @@ def test_an_entry_that_cannot_be_fetched_safely_is_refused(changes: dict[str, An
     ],
 )  # fmt: skip
 def test_only_weights_without_code_and_vocabularies_are_downloaded_from_a_repository(name: str, taken: bool):
-    assert is_taken(name, DEFAULT_PATTERNS) is taken
-    assert not is_taken("model.bin", ["*"])
+    assert is_included(name, DEFAULT_PATTERNS) is taken
+    assert not is_included("model.bin", ["*"])
 
 
 def test_every_shipped_whisper_checkpoint_has_the_digest_that_its_package_requires():
