@@ -86,7 +86,7 @@ def test_a_job_that_has_ended_is_answered_once(client: httpx.Client, miner: Scri
 @pytest.mark.parametrize("kept", [64, 2000])
 def test_a_slow_reader_loses_segments_that_are_not_kept_but_never_the_end(tmp_path: Path, kept: int) -> None:
     """More comes at once than waits for it, and the job ends in the middle of that; it is told where the gap is."""
-    with serve(tmp_path / "data", open_enrolment=True, streams={"queue": 64, "kept": kept}) as served:
+    with serve(tmp_path / "data", open_enrolment=True, streams={"queue": 64, "history": kept}) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         miner = ScriptedMiner(served.url)
         miner.register()

@@ -216,7 +216,7 @@ def test_a_slow_client_hears_where_it_was_too_slow_and_then_every_change(tmp_pat
                 say(served, 100, size=20_000)
                 assert numbers(quick.until(number(99)))[-1] == 99
             (waiting,) = {
-                len(subscription._waiting)
+                len(subscription._queue)
                 for subscription in served.context.hub._topics["everybody"]
                 if subscription.lagged
             }
@@ -278,7 +278,7 @@ def test_tokens_of_a_short_absence_are_told_once(client: httpx.Client, served: S
 
 def test_tokens_that_are_not_kept_any_more_are_a_gap(tmp_path: Path) -> None:
     """Which is said once, and only to those who wanted them."""
-    with serve(tmp_path / "data", streams={"kept": 3}) as served:
+    with serve(tmp_path / "data", streams={"history": 3}) as served:
         client = httpx.Client(base_url=served.url, headers={"X-API-Key": served.client_key})
         account = history(served, served.client_key)[-1].account_id
         job_id = submit(client)

@@ -569,7 +569,7 @@ class Histories(RuleBasedStateMachine):
 
     def money_follows_the_jobs(self, story: Story) -> None:
         """What unfinished jobs may cost is held, what completed ones cost was paid once, and nothing else has moved."""
-        assert story.ledger_faults == []
+        assert story.ledger_problems == []
         paid = 0
         for record in story.jobs:
             payment = story.payments[record.job_id]
@@ -612,7 +612,7 @@ class Story:
     results: list[str]
     payments: dict[str | None, ledger_store.TransactionRecord]
     balances: dict[str, int]
-    ledger_faults: list[str]
+    ledger_problems: list[str]
     changes: list[event_store.StoredEvent]
     counts: dict[str, int]
 
@@ -629,7 +629,7 @@ def _story(connection: Connection) -> Story:
         balances=dict(
             connection.execute(select(tables.balances.c.ledger_account, tables.balances.c.amount)).all()
         ),
-        ledger_faults=ledger_store.faults(connection),
+        ledger_problems=ledger_store.problems(connection),
         changes=event_store.after(connection, 0, limit=100_000),
         counts=counts.by_state(connection),
     )
