@@ -25,8 +25,8 @@ JOB = {
 
 def insert(connection: Connection, table: str, **values: object) -> None:
     names = ", ".join(values)
-    places = ", ".join(f":{name}" for name in values)
-    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)  # noqa: S608 - names from this test
+    parameters = ", ".join(f":{name}" for name in values)
+    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({parameters})"), values)  # noqa: S608 - names from this test
 
 
 def fill(connection: Connection) -> None:

@@ -99,8 +99,8 @@ def test_a_lease_that_arrives_always_finds_free_capacity(
     while simulation.reports:
         simulation.step(RECEIVE_REPORT, 0)
     assert simulation.port.free.slots == slots - len(simulation.batches)
-    taken = sum(batch.total() for batch in simulation.batches)
-    assert simulation.port.free.batch_capacity.total() == len(simulation.batches) * concurrency - taken
+    used = sum(batch.total() for batch in simulation.batches)
+    assert simulation.port.free.batch_capacity.total() == len(simulation.batches) * concurrency - used
 
 
 def test_a_lease_that_could_not_be_delivered_is_not_in_transit() -> None:
