@@ -139,7 +139,7 @@ def test_after_the_last_attempt_the_message_has_failed(stage: Any, receiver: Rec
     with stage(retry_delays=[0.05, 0.05]) as on:
         webhook = on.webhook(on.finish(), "failed")
         assert (webhook["attempts"], webhook["last_status_code"]) == (3, 307)
-        assert webhook["last_error"] == "answered 307; redirects are not followed"
+        assert webhook["last_error"] == "the receiver answered 307; redirects are not followed"
         assert "next_attempt_at" not in webhook
         assert len(receiver.received) == 3
         assert set(receiver.reached) == {PUBLIC}
