@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -20,7 +19,6 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections, raise_descriptor_limit
-from agent.coordinator.dispatch.claims import Tolerated
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.errors import map_errors
 from agent.coordinator.feed.feed import Feed, Recent
@@ -50,8 +48,6 @@ from agent.settings import Settings
 from runners.registry import installed
 
 API_PREFIXES: Final = ("/v1", "/api/v1")
-
-log = structlog.get_logger()
 
 
 def build_context(settings: Settings) -> Context:
@@ -88,13 +84,7 @@ def _context(settings: Settings, directory: Path, database: Database, meter: Met
     upload_directory.open()
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
-    dispatcher = Dispatcher(
-        database,
-        time.time,
-        lease_seconds=settings.coordinator.lease_seconds,
-        meter=meter,
-        tolerated=Tolerated(settings.coordinator.client_failures_tolerated, settings.coordinator.slowed_jobs),
-    )
+    dispatcher = Dispatcher(settings.coordinator, database, time.time, meter)
     return Context(
         settings=settings.coordinator,
         database=database,

@@ -74,7 +74,7 @@ async def _upkeep(context: Context) -> None:
         try:
             await leases.expire_due(context)
             await marketplace.tidy(context)
-            await events.forget_old(context)
+            await events.prune_old(context)
             await streams.keep_numbers(context)
             context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended
         except Exception:  # the loop survives a round that fails
