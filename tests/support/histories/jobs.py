@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from agent.measures import Meter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
@@ -57,6 +56,7 @@ from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.market.ledger import available, escrow
 from agent.core.values.quantities import to_units
+from agent.metrics import Meter
 from agent.protocol.answers import Registered
 from agent.protocol.messages import (
     Heartbeat,
