@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from agent.measures import Meter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
@@ -57,6 +56,7 @@ from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.market.ledger import available, escrow
 from agent.core.values.quantities import to_units
+from agent.metrics import Meter
 from agent.protocol.answers import Registered
 from agent.protocol.messages import (
     Heartbeat,
@@ -567,7 +567,7 @@ class Histories(RuleBasedStateMachine):
 
     def money_follows_the_jobs(self, story: Story) -> None:
         """Check that the maximum cost of unfinished jobs is held, completed ones are paid once, and no other money has moved."""
-        assert story.ledger_faults == []
+        assert story.ledger_problems == []
         paid = 0
         for record in story.jobs:
             payment = story.payments[record.job_id]
@@ -610,7 +610,7 @@ class Story:
     results: list[str]
     payments: dict[str | None, ledger_store.TransactionRecord]
     balances: dict[str, int]
-    ledger_faults: list[str]
+    ledger_problems: list[str]
     changes: list[event_store.StoredEvent]
     counts: dict[str, int]
 
@@ -627,7 +627,7 @@ def _story(connection: Connection) -> Story:
         balances=dict(
             connection.execute(select(tables.balances.c.ledger_account, tables.balances.c.amount)).all()
         ),
-        ledger_faults=ledger_store.faults(connection),
+        ledger_problems=ledger_store.problems(connection),
         changes=event_store.after(connection, 0, limit=100_000),
         counts=counts.by_state(connection),
     )
