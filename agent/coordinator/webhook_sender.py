@@ -288,4 +288,4 @@ def _error_of(status: int) -> str | None:
     if state_after(status) is DeliveryState.DELIVERED:
         return None
     redirect = 300 <= status < 400  # noqa: PLR2004 - the statuses of redirects
-    return f"answered {status}" + ("; redirects are not followed" if redirect else "")
+    return f"the receiver answered {status}" + ("; redirects are not followed" if redirect else "")

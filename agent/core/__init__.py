@@ -1,1 +1,1 @@
-"""Pure rules: no clock, no I/O, no randomness. What they need of these comes as arguments."""
+"""Pure rules without clock, I/O or randomness. Times, ids and random values are arguments."""

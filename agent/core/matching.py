@@ -93,15 +93,15 @@ class FreeCapacity:
         self._concurrency = concurrency
 
     def __bool__(self) -> bool:
-        """Whether there is any free capacity."""
+        """Return whether there is any free capacity."""
         return self.slots > 0 or bool(self.batch_capacity)
 
     def joins(self, service: str, model: str | None) -> bool:
-        """Whether a batch of this service and model has free capacity."""
+        """Return whether a batch of this service and model has free capacity."""
         return self.batch_capacity[service, model] > 0
 
     def accepts(self, service: str, model: str | None) -> bool:
-        """Whether `reserve` would succeed."""
+        """Return whether `reserve` would succeed."""
         return self.slots > 0 or self.joins(service, model)
 
     def reserve(self, service: str, model: str | None) -> bool:

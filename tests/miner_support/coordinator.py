@@ -1,6 +1,7 @@
 """A coordinator that stores everything in memory and speaks docs/reference/miner-protocol.md over real sockets.
 
 Like a real one, it checks tokens, sessions, fences and signatures, and gives no miner more leases than it can accept.
+`malformed` has the messages that differ from their declarations in `agent.protocol`.
 """
 
 # ruff: noqa: ARG002, ASYNC109, ASYNC110 - handlers have the signature of their library; uvicorn has no event for "started"
@@ -20,6 +21,7 @@ from typing import Any
 
 import uvicorn
 from nacl.signing import SigningKey
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,11 +29,22 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent.core.values.quantities import format_time
+from agent.protocol import messages
 from aitbc.canonical import b64decode, canonical_json, sha256_hex
 from aitbc.dsse import open_envelope, verify_detached
 from aitbc.keys import format_vkey, miner_id, registration_payload
 from aitbc.statement import PAYLOAD_TYPE, REGISTRATION_TYPE, Statement, parse_statement
 
+MESSAGES = {
+    "heartbeat": messages.Heartbeat,
+    "result": messages.RunResult,
+    "fail": messages.RunFailure,
+    "release": messages.RunRelease,
+    "events": messages.RunEvents,
+    "register": messages.Registration,
+    "poll": messages.Poll,
+    "slots": messages.SlotsMessage,
+}
 Key = tuple[str, int]
 Answer = tuple[int, Any]
 
@@ -75,6 +88,7 @@ class FakeCoordinator:
         self.result_calls = 0
         self.artifacts: dict[str, bytes] = {}
         self.sockets: set[WebSocket] = set()
+        self.malformed: list[str] = []
         self.changed = asyncio.Condition()
         self._server: uvicorn.Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -195,6 +209,7 @@ class FakeCoordinator:
 
     async def _register(self, request: Request) -> Response:
         body = await request.json()
+        self._check("register", body)
         public_key = b64decode(body["public_key"])
         payload = registration_payload(body["nonce"], self.origin, public_key)
         assert verify_detached(REGISTRATION_TYPE, payload, body["signature"], public_key)
@@ -249,6 +264,7 @@ class FakeCoordinator:
         if (wrong := self._session_of(request.headers)) is not None:
             return _json(wrong)
         body = await request.json()
+        self._check("poll", body)
         self.polls.append(body)
         await self.notify()
         stopping = lambda: self._server is None or self._server.should_exit  # noqa: E731
@@ -284,7 +300,15 @@ class FakeCoordinator:
 
         return Route(f"/v1/miners/jobs/{{job_id}}/{name}", route, methods=["POST"])
 
+    def _check(self, name: str, body: Any) -> None:
+        """Record how a message of the miner differs from its declaration."""
+        try:
+            MESSAGES[name].model_validate(body)
+        except ValidationError as error:
+            self.malformed.append(f"{name}: {error}")
+
     async def _call(self, name: str, job_id: str | None, body: dict[str, Any]) -> Answer:
+        self._check(name, body)
         answer = getattr(self, f"_on_{name}")(job_id, body)
         await self.notify()
         return answer
@@ -373,6 +397,7 @@ class FakeCoordinator:
             while True:
                 message = json.loads(await websocket.receive_text())
                 if message["call"] == "slots":
+                    self._check("slots", message)
                     batch_capacity = sum(item["free"] for item in message["batch_capacity"])
                     state |= {
                         "slots": message["slots"],

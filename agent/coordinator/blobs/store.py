@@ -102,7 +102,7 @@ class ArtifactDirectory:
         try:
             await asyncio.to_thread(self._publish, path, artifact_id.removeprefix("sha256:"))
         except FileNotFoundError:
-            raise NotFound("The coordinator has lost what it received; send it again.") from None
+            raise NotFound("The coordinator has lost the received file; send it again.") from None
 
     def _publish(self, path: Path, digest: str) -> None:
         reach("artifact.received")

@@ -211,7 +211,7 @@ def readable_by_miner(
 
 
 def find(connection: Connection, artifact_id: str) -> ArtifactRecord | None:
-    """Return the artifact whoever owns it, for administrators."""
+    """Return the artifact regardless of its owner, for administrators."""
     return _record(_of_anybody, connection, artifact_id, owner="")
 
 

@@ -172,14 +172,14 @@ def _forget_address(connection: Connection, delivery: Delivery, now: float) -> N
 
 
 def of_job(connection: Connection, job_id: str) -> list[Delivery]:
-    """The messages about a job, oldest first."""
+    """Return the messages about a job, oldest first."""
     columns = webhook_deliveries.c
     query = select(*_COLUMNS).where(columns.job_id == job_id).order_by(columns.created_at)
     return [_delivery(row) for row in connection.execute(query)]
 
 
 def secret_of(connection: Connection, account_id: str, new_secret: str, now: float) -> Secret:
-    """The account's secret; `new_secret` becomes it if there is none yet."""
+    """Return the account's secret, storing `new_secret` if it has none yet."""
     columns = webhook_secrets.c
     query = select(columns.secret, columns.created_at, columns.previous, columns.previous_until)
     row = connection.execute(query.where(columns.account_id == account_id)).one_or_none()

@@ -80,7 +80,7 @@ class CatalogueEntry:
         return self.path is None and (bool(self.files) or self.repository is not None)
 
 
-def is_taken(name: str, patterns: Sequence[str]) -> bool:
+def is_included(name: str, patterns: Sequence[str]) -> bool:
     """Return whether a repository's file belongs to a model with these patterns. `name` is a path with slashes.
 
     Names that could escape the model's directory, and hidden files, never do.

@@ -63,7 +63,7 @@ class LoadedModel:
         """Record that the model is loaded: from now on the device's memory figure includes it."""
         self._ready_at = self.used_at = time.monotonic()
 
-    def placed(self, sampled_at: float) -> Occupant:
+    def occupant(self, sampled_at: float) -> Occupant:
         """Return the model as the placement sees it, beside memory figures that were read at `sampled_at`."""
         return Occupant(
             key=self.key,

@@ -109,7 +109,7 @@ class ModelScheduler:
                 cards, sampled_at = await self._devices.sample(devices, demand)
                 if any(card.key in self.paused for card in cards):
                     continue  # paused while it was being measured
-                decision = decide(demand, cards, self._placed(sampled_at), rules)
+                decision = decide(demand, cards, self._occupants(sampled_at), rules)
                 match decision:
                     case Join(key, ()):
                         loaded = self._loaded_models[key]
@@ -186,12 +186,12 @@ class ModelScheduler:
             if devices not in samples:
                 samples[devices] = await self._devices.sample(devices)
             cards, sampled_at = samples[devices]
-            placed, rules = list(self._placed(sampled_at)), self._devices.rules(devices)
+            occupants, rules = list(self._occupants(sampled_at)), self._devices.rules(devices)
             unpaused = [card for card in cards if card.key not in self.paused]
             for name in names if cards else ():
                 demand = footprints.demand(service, name, devices[0])
-                obstructed = obstacle(demand, cards, placed, rules)
-                if obstructed is None and unpaused and obstacle(demand, unpaused, placed, rules):
+                obstructed = obstacle(demand, cards, occupants, rules)
+                if obstructed is None and unpaused and obstacle(demand, unpaused, occupants, rules):
                     obstructed = "It fits only on a GPU that is paused."
                 if obstructed is not None:
                     held.setdefault(service, {}).setdefault(name, obstructed)
@@ -365,7 +365,7 @@ class ModelScheduler:
             return
         devices = self._devices.devices
         cards, sampled_at = await self._devices.sample(devices)
-        keys = overdue(cards, self._placed(sampled_at), self._devices.rules(devices))
+        keys = overdue(cards, self._occupants(sampled_at), self._devices.rules(devices))
         leaving = [loaded for key in keys if (loaded := self._loaded_models.get(key)) is not None]
         await self._release(leaving, "Another program needs the GPU's memory.")
 
@@ -379,9 +379,9 @@ class ModelScheduler:
 
     # --- Shared -----------------------------------------------------------------------------------------------------
 
-    def _placed(self, sampled_at: float) -> Iterator[Occupant]:
+    def _occupants(self, sampled_at: float) -> Iterator[Occupant]:
         return (
-            loaded.placed(sampled_at)
+            loaded.occupant(sampled_at)
             for loaded in list(self._loaded_models.values())
             if loaded.child is None or loaded.child.alive
         )

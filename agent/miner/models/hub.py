@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from agent.core.machine.catalogue import CatalogueEntry, is_taken
+from agent.core.machine.catalogue import CatalogueEntry, is_included
 from agent.deadline import call_within
 from agent.miner.models.store import ModelUnavailable
 
@@ -80,7 +80,7 @@ def _list_repository(entry: CatalogueEntry, endpoint: str | None) -> Listing:
     except Exception as error:
         raise _explain(entry, error) from error
     commit = found.sha or entry.revision or "main"
-    usable = [file for file in found.siblings or () if is_taken(file.rfilename, entry.patterns)]
+    usable = [file for file in found.siblings or () if is_included(file.rfilename, entry.patterns)]
     if len(usable) > _MAX_FILES:
         raise ModelUnavailable(
             f"{repository} has more than {_MAX_FILES} files. Add patterns to the catalogue's entry {entry.name!r}."

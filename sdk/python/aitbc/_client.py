@@ -1,4 +1,4 @@
-"""The two clients: one blocks, one is awaited; their calls are in `_resources`."""
+"""The two clients, blocking and asyncio. Their calls are in `_resources`."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ from aitbc.models import Health, StreamEvent
 from aitbc.operation import LoginKey
 
 DEFAULT_TIMEOUT = 30.0
-"""Seconds that the coordinator may be silent. It bounds each step (connect, send a piece, receive one), not the whole."""
+"""Seconds. The timeout applies to each step (connecting, sending or receiving a piece), not to the whole request."""
 DEFAULT_RETRIES = 4
-"""Repetitions of one request; with their pauses they bridge a restart of the coordinator of some seconds."""
+"""Retries of one request. With their pauses, they bridge a restart of the coordinator of a few seconds."""
 
 
 class AITBCClient:
-    """A client of one coordinator; its calls block. Use it as a context manager, or call `close`.
+    """A blocking client of one coordinator. Use it as a context manager, or call `close`.
 
-    `base_url` and `api_key` default to `AITBC_BASE_URL` and `AITBC_API_KEY`, else to the agent that runs on this
-    machine. `timeout` is the seconds that the coordinator may be silent, `retries` bounds the repetitions of a request
-    that is safe to repeat. `transport` replaces the network in tests. Raises `ConfigurationError` when no coordinator is
-    known or its address is malformed.
+    `base_url` and `api_key` default to `AITBC_BASE_URL` and `AITBC_API_KEY`, else to the agent on this machine. `timeout` is the
+    number of seconds that the coordinator may send nothing, and `retries` the maximum number of retries of a request that is safe to
+    repeat. `transport` replaces the network in tests. Raises `ConfigurationError` if no coordinator is configured or its URL is
+    malformed.
     """
 
     def __init__(
@@ -89,17 +89,24 @@ class AITBCClient:
         after: int | None = None,
         timeout: float | None = None,
     ) -> Generator[StreamEvent, None, None]:
-        """Everything that happens, as it happens; see `listen` for what the arguments choose."""
+        """Yield every event that this key may see, each once and in order, until the caller stops.
+
+        `types` selects types of events (by default `job_update`, `marketplace_update` and `receipt_created`; there are also
+        `job_progress` and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (by default the stream
+        starts now). The stream resumes after a broken connection; an event `resync` marks a gap. `timeout` is in seconds.
+
+        Raises `TimeoutError` after `timeout`, `APIError`, and `TransportError` if the connection cannot be restored.
+        """
         return self._driver.iterate(
             stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
         )
 
     def health(self) -> Health:
-        """The coordinator's state."""
+        """Return the coordinator's health."""
         return self._driver.run(_health(self._session))
 
     def login(self, token: str) -> list[LoginKey]:
-        """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. No key is needed."""
+        """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. Needs no key."""
         return self._driver.run(keys.login(self._session, token))
 
     def close(self) -> None:
@@ -114,7 +121,7 @@ class AITBCClient:
 
 
 class AsyncAITBCClient:
-    """As `AITBCClient`, for asyncio: every call is awaited. Use it with `async with`, or await `aclose`."""
+    """An asyncio client with the calls of `AITBCClient`. Use it with `async with`, or await `aclose`."""
 
     def __init__(
         self,
@@ -150,17 +157,24 @@ class AsyncAITBCClient:
         after: int | None = None,
         timeout: float | None = None,
     ) -> AsyncGenerator[StreamEvent, None]:
-        """Everything that happens, as it happens; see `listen` for what the arguments choose."""
+        """Yield every event that this key may see, each once and in order, until the caller stops.
+
+        `types` selects types of events (by default `job_update`, `marketplace_update` and `receipt_created`; there are also
+        `job_progress` and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (by default the stream
+        starts now). The stream resumes after a broken connection; an event `resync` marks a gap. `timeout` is in seconds.
+
+        Raises `TimeoutError` after `timeout`, `APIError`, and `TransportError` if the connection cannot be restored.
+        """
         return self._driver.iterate(
             stream.listen(self._session, types=types, job_ids=job_ids, after=after, timeout=timeout)
         )
 
     async def health(self) -> Health:
-        """The coordinator's state."""
+        """Return the coordinator's health."""
         return await self._driver.run(_health(self._session))
 
     async def login(self, token: str) -> list[LoginKey]:
-        """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. No key is needed."""
+        """Exchange a one-time token, as `aitbc-agent login` prints it, for keys. Needs no key."""
         return await self._driver.run(keys.login(self._session, token))
 
     async def aclose(self) -> None:
@@ -182,7 +196,7 @@ def _options(address: Address, timeout: float) -> dict[str, Any]:
         "base_url": address.base_url,
         "headers": headers,
         "timeout": timeout,
-        # A proxy from the environment cannot reach this machine's own agent.
+        # A proxy from the environment cannot reach the agent on this machine.
         "trust_env": not address.is_loopback,
     }
 

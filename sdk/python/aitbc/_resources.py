@@ -1,4 +1,4 @@
-"""The groups of calls, blocking and awaited. Every call is written once, as a flow; here it becomes a method of either kind."""
+"""The groups of calls, blocking and asyncio. Every call is written once, as a flow, and becomes a method of each kind here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Resource:
 
 
 class _AsyncResource:
-    """A group of awaited calls."""
+    """A group of asyncio calls."""
 
     def __init__(self, session: Session, driver: AsyncDriver) -> None:
         self._session = session
@@ -83,7 +83,7 @@ def _async_iterated(
     return method
 
 
-def _written(
+def _streamed(
     flow: Callable[Concatenate[Session, P], Flow[ServiceJob]],
 ) -> Callable[Concatenate[_Resource, P], TextStream]:
     @functools.wraps(flow)
@@ -94,7 +94,7 @@ def _written(
     return method
 
 
-def _async_written(
+def _async_streamed(
     flow: Callable[Concatenate[Session, P], Flow[ServiceJob]],
 ) -> Callable[Concatenate[_AsyncResource, P], Coroutine[Any, Any, AsyncTextStream]]:
     @functools.wraps(flow)
@@ -106,7 +106,7 @@ def _async_written(
 
 
 class Jobs(_Resource):
-    """Jobs: create, watch, cancel, fetch results."""
+    """Create, follow and cancel jobs, and fetch their results."""
 
     create = _blocking(jobs.create)
     upload = _blocking(jobs.upload)
@@ -119,7 +119,7 @@ class Jobs(_Resource):
 
 
 class AsyncJobs(_AsyncResource):
-    """Jobs: create, watch, cancel, fetch results."""
+    """Create, follow and cancel jobs, and fetch their results."""
 
     create = _awaited(jobs.create)
     upload = _awaited(jobs.upload)
@@ -132,33 +132,33 @@ class AsyncJobs(_AsyncResource):
 
 
 class Services(_Resource):
-    """Services: each call creates a job of its kind."""
+    """Call services. Each call creates a job of its type."""
 
     call = _blocking(services.call_service)
     transcribe = _blocking(services.transcribe)
     transcode = _blocking(services.transcode)
     generate = _blocking(services.generate)
     infer = _blocking(services.infer)
-    stream = _written(services.stream)
+    stream = _streamed(services.stream)
     render = _blocking(services.render)
     run = _blocking(services.run)
 
 
 class AsyncServices(_AsyncResource):
-    """Services: each call creates a job of its kind."""
+    """Call services. Each call creates a job of its type."""
 
     call = _awaited(services.call_service)
     transcribe = _awaited(services.transcribe)
     transcode = _awaited(services.transcode)
     generate = _awaited(services.generate)
     infer = _awaited(services.infer)
-    stream = _async_written(services.stream)
+    stream = _async_streamed(services.stream)
     render = _awaited(services.render)
     run = _awaited(services.run)
 
 
 class Artifacts(_Resource):
-    """Files: upload, download, read, link, delete."""
+    """Upload, download, read, link and delete files."""
 
     upload = _blocking(artifacts.upload)
     download = _blocking(artifacts.download)
@@ -168,7 +168,7 @@ class Artifacts(_Resource):
 
 
 class AsyncArtifacts(_AsyncResource):
-    """Files: upload, download, read, link, delete."""
+    """Upload, download, read, link and delete files."""
 
     upload = _awaited(artifacts.upload)
     download = _awaited(artifacts.download)
@@ -178,7 +178,7 @@ class AsyncArtifacts(_AsyncResource):
 
 
 class Receipts(_Resource):
-    """Receipts: fetch, export, ask the coordinator to verify."""
+    """Fetch and export receipts, or have the coordinator verify them."""
 
     get = _blocking(receipts.get)
     verify = _blocking(receipts.verify)
@@ -186,7 +186,7 @@ class Receipts(_Resource):
 
 
 class AsyncReceipts(_AsyncResource):
-    """Receipts: fetch, export, ask the coordinator to verify."""
+    """Fetch and export receipts, or have the coordinator verify them."""
 
     get = _awaited(receipts.get)
     verify = _awaited(receipts.verify)
@@ -194,7 +194,7 @@ class AsyncReceipts(_AsyncResource):
 
 
 class Registry(_Resource):
-    """The registry: which services there are, what they take, what they need."""
+    """The registry of services, with their inputs and hardware requirements."""
 
     services = _blocking(registry.services)
     get = _blocking(registry.get)
@@ -204,7 +204,7 @@ class Registry(_Resource):
 
 
 class AsyncRegistry(_AsyncResource):
-    """The registry: which services there are, what they take, what they need."""
+    """The registry of services, with their inputs and hardware requirements."""
 
     services = _awaited(registry.services)
     get = _awaited(registry.get)
@@ -214,7 +214,7 @@ class AsyncRegistry(_AsyncResource):
 
 
 class Log(_Resource):
-    """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
+    """The coordinator's log: checkpoint, proofs and tiles. `aitbc.monitor` verifies them."""
 
     checkpoint = _blocking(log.checkpoint)
     proof = _blocking(log.proof)
@@ -222,7 +222,7 @@ class Log(_Resource):
 
 
 class AsyncLog(_AsyncResource):
-    """The coordinator's log: its checkpoint, proofs, tiles. `aitbc.monitor` verifies them."""
+    """The coordinator's log: checkpoint, proofs and tiles. `aitbc.monitor` verifies them."""
 
     checkpoint = _awaited(log.checkpoint)
     proof = _awaited(log.proof)
@@ -230,7 +230,7 @@ class AsyncLog(_AsyncResource):
 
 
 class Marketplace(_Resource):
-    """The marketplace: offers of miners, jobs given to them, statistics."""
+    """The marketplace: miners' offers, jobs assigned to them, and statistics."""
 
     create_offer = _blocking(marketplace.create_offer)
     offers = _blocking(marketplace.offers)
@@ -240,7 +240,7 @@ class Marketplace(_Resource):
 
 
 class AsyncMarketplace(_AsyncResource):
-    """The marketplace: offers of miners, jobs given to them, statistics."""
+    """The marketplace: miners' offers, jobs assigned to them, and statistics."""
 
     create_offer = _awaited(marketplace.create_offer)
     offers = _awaited(marketplace.offers)
@@ -250,21 +250,21 @@ class AsyncMarketplace(_AsyncResource):
 
 
 class Wallet(_Resource):
-    """The wallet: balance and transactions."""
+    """The wallet's balance and transactions."""
 
     get = _blocking(wallet.get)
     transactions = _blocking(wallet.transactions)
 
 
 class AsyncWallet(_AsyncResource):
-    """The wallet: balance and transactions."""
+    """The wallet's balance and transactions."""
 
     get = _awaited(wallet.get)
     transactions = _awaited(wallet.transactions)
 
 
 class Miners(_Resource):
-    """Miners: what each does and has done, and what their owners want of them."""
+    """Miners: their statistics and state, and the commands of their owners."""
 
     stats = _blocking(miners.stats)
     list = _blocking(miners.list_miners)
@@ -277,7 +277,7 @@ class Miners(_Resource):
 
 
 class AsyncMiners(_AsyncResource):
-    """Miners: what each does and has done, and what their owners want of them."""
+    """Miners: their statistics and state, and the commands of their owners."""
 
     stats = _awaited(miners.stats)
     list = _awaited(miners.list_miners)
@@ -290,7 +290,7 @@ class AsyncMiners(_AsyncResource):
 
 
 class Keys(_Resource):
-    """Keys: the client's own, and further ones of its account."""
+    """The client's own API key, and the other keys of its account."""
 
     me = _blocking(keys.me)
     revoke_self = _blocking(keys.revoke_self)
@@ -300,7 +300,7 @@ class Keys(_Resource):
 
 
 class AsyncKeys(_AsyncResource):
-    """Keys: the client's own, and further ones of its account."""
+    """The client's own API key, and the other keys of its account."""
 
     me = _awaited(keys.me)
     revoke_self = _awaited(keys.revoke_self)
@@ -310,7 +310,7 @@ class AsyncKeys(_AsyncResource):
 
 
 class Admin(_Resource):
-    """What administrators do: accounts, keys, tokens, and the state of everything."""
+    """Administration: accounts, keys, tokens, and an overview."""
 
     accounts = _blocking(admin.accounts)
     create_account = _blocking(admin.create_account)
@@ -326,7 +326,7 @@ class Admin(_Resource):
 
 
 class AsyncAdmin(_AsyncResource):
-    """What administrators do: accounts, keys, tokens, and the state of everything."""
+    """Administration: accounts, keys, tokens, and an overview."""
 
     accounts = _awaited(admin.accounts)
     create_account = _awaited(admin.create_account)

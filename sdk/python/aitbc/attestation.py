@@ -1,4 +1,4 @@
-"""The coordinator's part of a receipt: that it gave the job to this key at this fence, and that it took the result."""
+"""The coordinator's attestations in a receipt: it assigned the job to this key with this fence, and it accepted the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aitbc.statement import ATTESTATION_TYPE
 
 Kind = Literal["assignment", "completion"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""The attestations of a receipt, in their order."""
+"""The attestations of a receipt, in order."""
 
 _SIGNED_FIELDS = ("type", "timestamp", "statement_sha256", "job_id", "miner_id", "fence")
 

@@ -1,6 +1,6 @@
-"""The exact bytes behind every digest and signature: canonical JSON, SHA-256, strict base64.
+"""The exact bytes of every digest and signature: canonical JSON, SHA-256 and strict base64.
 
-Two programs agree on a signature only when they agree on bytes, so each value has exactly one accepted spelling here.
+Two programs agree on a signature only if they agree on the bytes, so each value has exactly one accepted form here.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import rfc8785
 from aitbc.errors import FormatError
 
 MAX_SAFE_INTEGER = 2**53 - 1
-"""The largest integer that every JSON reader keeps exactly (RFC 7493, section 2.2)."""
+"""The largest integer that every JSON parser represents exactly (RFC 7493, section 2.2)."""
 
 
 def canonical_json(value: Any) -> bytes:
-    """The RFC 8785 (JCS) bytes of a JSON value.
+    """Return the RFC 8785 (JCS) encoding of a JSON value.
 
-    Raises `FormatError` for what JSON cannot hold exactly: NaN and infinities, integers beyond 2^53 - 1, keys that are
-    not strings, lone surrogates, and types other than JSON's own.
+    Raises `FormatError` for values that JSON cannot represent exactly: NaN and infinities, integers beyond 2^53 - 1, keys that are
+    not strings, lone surrogates, and types that JSON does not have.
     """
     try:
         return rfc8785.dumps(value)
@@ -35,10 +35,10 @@ def canonical_json(value: Any) -> bytes:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Read JSON strictly: UTF-8, no repeated keys, no NaN or infinities.
+    """Parse JSON strictly: UTF-8, no repeated keys, no NaN or infinities.
 
-    Integers beyond 2^53 - 1 become floats, as in JavaScript, so that a number has the same canonical form in every
-    language. Raises `FormatError`.
+    Integers beyond 2^53 - 1 become floats, as in JavaScript, so that a number has the same canonical form in every language. Raises
+    `FormatError`.
     """
     try:
         source = text.decode("utf-8") if isinstance(text, bytes) else text
@@ -85,20 +85,19 @@ _STRICT = json.JSONDecoder(
 
 
 def sha256_hex(data: bytes) -> str:
-    """The SHA-256 of `data` in lower-case hex."""
+    """Return the SHA-256 of `data` in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def b64encode(data: bytes) -> str:
-    """Standard base64 with padding (RFC 4648, section 4)."""
+    """Encode standard base64 with padding (RFC 4648, section 4)."""
     return base64.b64encode(data).decode("ascii")
 
 
 def b64decode(text: str) -> bytes:
-    """The bytes of canonical standard base64.
+    """Decode canonical standard base64.
 
-    Raises `FormatError` for every other spelling: white space, missing padding, other alphabets, and trailing bits that
-    are not zero.
+    Raises `FormatError` for every other form: white space, missing padding, other alphabets, and nonzero trailing bits.
     """
     try:
         data = binascii.a2b_base64(text, strict_mode=True)

@@ -1,4 +1,4 @@
-"""Signatures that bind a type to a payload: DSSE 1.0.2 envelopes with one Ed25519 signature.
+"""DSSE 1.0.2 envelopes with one Ed25519 signature, which covers the payload and its type.
 
 Source: https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md
 """
@@ -19,20 +19,20 @@ SIGNATURE_SIZE = 64
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """The pre-authentication encoding: the bytes that a DSSE signature covers."""
+    """Return the pre-authentication encoding: the bytes that a DSSE signature covers."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
 
 def sign_detached(payload_type: str, payload: bytes, signing_key: SigningKey) -> str:
-    """The base64 Ed25519 signature over the PAE of `payload`."""
+    """Return the base64 Ed25519 signature over the PAE of `payload`."""
     return b64encode(signing_key.sign(pae(payload_type, payload)).signature)
 
 
 def verify_detached(payload_type: str, payload: bytes, signature_b64: str, public_key: bytes) -> bool:
-    """Whether `signature_b64` is the Ed25519 signature of `public_key` (32 bytes) over the PAE of `payload`.
+    """Return whether `signature_b64` is the Ed25519 signature of `public_key` (32 bytes) over the PAE of `payload`.
 
-    A malformed signature or key is simply not valid.
+    A malformed signature or key is invalid; it raises nothing.
     """
     try:
         signature = b64decode(signature_b64)
@@ -42,7 +42,7 @@ def verify_detached(payload_type: str, payload: bytes, signature_b64: str, publi
 
 
 def verify_bytes(message: bytes, signature: bytes, public_key: bytes) -> bool:
-    """Whether `signature` (64 bytes) is the Ed25519 signature of `public_key` (32 bytes) over `message` itself."""
+    """Return whether `signature` (64 bytes) is the Ed25519 signature of `public_key` (32 bytes) over `message` itself."""
     if len(signature) != SIGNATURE_SIZE or len(public_key) != PUBLIC_KEY_SIZE:
         return False
     try:
@@ -53,7 +53,7 @@ def verify_bytes(message: bytes, signature: bytes, public_key: bytes) -> bool:
 
 
 def sign_envelope(payload_type: str, payload: bytes, signing_key: SigningKey) -> dict[str, Any]:
-    """The DSSE envelope of `payload` with one signature, whose `keyid` is "" because the key is known from elsewhere."""
+    """Return the DSSE envelope of `payload` with one signature. Its `keyid` is "" because verifiers know the key from elsewhere."""
     return {
         "payloadType": payload_type,
         "payload": b64encode(payload),
@@ -62,10 +62,10 @@ def sign_envelope(payload_type: str, payload: bytes, signing_key: SigningKey) ->
 
 
 def read_envelope(envelope: object, payload_type: str) -> tuple[bytes, str]:
-    """The payload and the base64 signature of an envelope of exactly this shape, NOT yet verified.
+    """Return the payload and the base64 signature of an envelope, NOT verified.
 
-    Raises `FormatError` for every other shape: fields that are missing or do not belong, another payload type, more or
-    fewer signatures than one, a `keyid` other than "".
+    Raises `FormatError` for any other shape: missing or additional fields, another payload type, not exactly one signature, or a
+    `keyid` other than "".
     """
     fields = exact(envelope, ("payload", "payloadType", "signatures"), "The envelope")
     if fields["payloadType"] != payload_type:
@@ -85,9 +85,9 @@ def read_envelope(envelope: object, payload_type: str) -> tuple[bytes, str]:
 
 
 def open_envelope(envelope: object, public_key: bytes, payload_type: str) -> bytes:
-    """The payload of an envelope that `public_key` (32 bytes) signed.
+    """Return the payload of an envelope that `public_key` (32 bytes) signed.
 
-    Raises `FormatError` for a wrong shape or type (see `read_envelope`), `VerificationError` for a wrong signature.
+    Raises `FormatError` for a wrong shape or type (see `read_envelope`), and `VerificationError` for a wrong signature.
     """
     payload, signature = read_envelope(envelope, payload_type)
     if not verify_detached(payload_type, payload, signature, public_key):

@@ -1,13 +1,13 @@
-"""The one error tree of this package.
+"""The errors of this package.
 
 AITBCError
-+-- ConfigurationError           no coordinator or key to use, or a malformed address
-+-- TransportError               no answer from the coordinator, or none that can be understood
-+-- TimeoutError                 something took longer than the caller allowed; also the builtin TimeoutError
-+-- JobFailed                    a job that was waited for ended without a result
-+-- VerificationError            something signed, or a digest, does not agree; also a ValueError
-|   +-- FormatError              bytes or text are not in the exact form that the protocol demands
-+-- APIError                     the coordinator answered with an error; one class for each code on the wire
++-- ConfigurationError           no coordinator or key is configured, or the URL is malformed
++-- TransportError               no response from the coordinator, or one that cannot be parsed
++-- TimeoutError                 a time limit has passed; also the builtin TimeoutError
++-- JobFailed                    a job ended without results
++-- VerificationError            a signature, digest or proof is wrong; also a ValueError
+|   +-- FormatError              bytes or text do not have the exact form that the protocol requires
++-- APIError                     the coordinator returned an error; one class for each error code
     +-- InvalidJobType           INVALID_JOB_TYPE, 400
     +-- Unauthorized             UNAUTHORIZED, 401
     +-- InsufficientBalance      INSUFFICIENT_BALANCE, 402
@@ -34,15 +34,15 @@ from typing import Any, ClassVar
 
 
 class AITBCError(Exception):
-    """Base of every error that this package raises on purpose."""
+    """Base class of the errors that this package raises."""
 
 
 class ConfigurationError(AITBCError):
-    """There is no coordinator or key to use, or its address is malformed. The message says what to set."""
+    """No coordinator or key is configured, or the URL is malformed. The message states what to set."""
 
 
 class TransportError(AITBCError):
-    """The coordinator gave no answer, or none that can be understood. `sent` is False when it never got the request."""
+    """The coordinator did not respond, or the response cannot be parsed. `sent` is False if the request never reached it."""
 
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
@@ -50,15 +50,15 @@ class TransportError(AITBCError):
 
 
 class TimeoutError(AITBCError, builtins.TimeoutError):  # noqa: A001 - callers know it as aitbc.TimeoutError
-    """Something took longer than the caller allowed. A job that was waited for goes on."""
+    """A time limit has passed. A job that was waited for continues."""
 
 
 class JobFailed(AITBCError):
-    """A job ended without a result. `status` is `failed` or `cancelled`, `code` and `reason` are the cause's."""
+    """A job ended without results. `status` is `failed` or `cancelled`; `code` and `reason` state the cause."""
 
     def __init__(self, job_id: str, status: str, code: str, reason: str) -> None:
         super().__init__(
-            f"Job {job_id} {'was' if status == 'cancelled' else 'has'} {status}: {reason} ({code})"
+            f"Job {job_id} {'was cancelled' if status == 'cancelled' else status}: {reason} ({code})"
         )
         self.job_id = job_id
         self.status = status
@@ -67,18 +67,18 @@ class JobFailed(AITBCError):
 
 
 class VerificationError(AITBCError, ValueError):
-    """A signature, a digest or a proof does not agree with what it stands for."""
+    """A signature, digest or proof does not match its data."""
 
 
 class FormatError(VerificationError):
-    """Bytes or text are not in the exact form that the protocol demands."""
+    """Bytes or text do not have the exact form that the protocol requires."""
 
 
 class APIError(AITBCError):
-    """The coordinator answered with an error.
+    """The coordinator returned an error.
 
-    `status` is the HTTP status, `code` the code on the wire, `details` what the coordinator adds (fields of a
-    validation, the state of a job), `request_id` what to quote to its operator.
+    `status` is the HTTP status and `code` the error code. `details` has additional data, such as invalid fields or a job's state.
+    Quote `request_id` when you report the error to the coordinator's operator.
     """
 
     wire_code: ClassVar[str] = ""
@@ -91,7 +91,7 @@ class APIError(AITBCError):
         details: Mapping[str, Any] | None = None,
         request_id: str | None = None,
     ) -> None:
-        super().__init__(f"{message} ({code})")
+        super().__init__(f"{message.removesuffix('.')} ({code})")
         self.status = status
         self.code = code
         self.message = message
@@ -124,86 +124,86 @@ class Forbidden(APIError):
 
 
 class NotFound(APIError):
-    """Nothing stands at this address."""
+    """The resource does not exist."""
 
     wire_code = "NOT_FOUND"
 
 
 class JobNotFound(APIError):
-    """The job does not exist, or is somebody else's."""
+    """The job does not exist, or belongs to another account."""
 
     wire_code = "JOB_NOT_FOUND"
 
 
 class Conflict(APIError):
-    """The request contradicts the present state."""
+    """The request conflicts with the current state."""
 
     wire_code = "CONFLICT"
 
 
 class JobAlreadyCompleted(APIError):
-    """The job has ended and cannot be changed."""
+    """The job has ended and can no longer change."""
 
     wire_code = "JOB_ALREADY_COMPLETED"
 
 
 class JobNotCompleted(APIError):
-    """The job has no results: it is not done yet, or it failed. `details` say the state and the cause."""
+    """The job has no results because it is unfinished or has failed. `details` has its state and the cause."""
 
     wire_code = "JOB_NOT_COMPLETED"
 
 
 class StaleLease(APIError):
-    """The lease has ended or was given to another miner."""
+    """The lease has ended, or another miner holds it."""
 
     wire_code = "STALE_LEASE"
 
 
 class OfferNotAvailable(APIError):
-    """The offer is gone."""
+    """The offer is no longer available."""
 
     wire_code = "OFFER_NOT_AVAILABLE"
 
 
 class PayloadTooLarge(APIError):
-    """The body or file is larger than the coordinator takes."""
+    """The body or file is larger than the coordinator accepts."""
 
     wire_code = "PAYLOAD_TOO_LARGE"
 
 
 class ValidationFailed(APIError):
-    """The request does not fit the schema. `fields` says for each wrong field what is wrong with it."""
+    """The request does not match the schema. `fields` has an error for each invalid field."""
 
     wire_code = "VALIDATION_ERROR"
 
     @property
     def fields(self) -> dict[str, str]:
-        """What is wrong, by the field's dotted path."""
+        """The validation errors, by the dotted path of the field."""
         fields = self.details.get("fields")
         return {str(name): str(text) for name, text in fields.items()} if isinstance(fields, Mapping) else {}
 
     def __str__(self) -> str:
-        faults = "; ".join(f"{name}: {text}" for name, text in self.fields.items())
-        return f"{self.message} {faults} ({self.code})" if faults else super().__str__()
+        missing = [f"{name}: {text}" for name, text in self.fields.items() if text not in self.message]
+        return f"{self.message} {'; '.join(missing)} ({self.code})" if missing else super().__str__()
 
 
 class RateLimitExceeded(APIError):
-    """Too many requests; the retries were used up."""
+    """There were too many requests, and the retries were used up."""
 
     wire_code = "RATE_LIMIT_EXCEEDED"
 
 
 class InternalError(APIError):
-    """The coordinator has a fault. Quote `request_id` to its operator."""
+    """The coordinator has an internal error. Report `request_id` to its operator."""
 
     wire_code = "INTERNAL_ERROR"
 
 
 class ServiceUnavailable(APIError):
-    """The coordinator cannot answer at the moment; the retries were used up."""
+    """The coordinator is temporarily unavailable, and the retries were used up."""
 
     wire_code = "SERVICE_UNAVAILABLE"
 
 
 API_ERRORS: Mapping[str, type[APIError]] = {kind.wire_code: kind for kind in APIError.__subclasses__()}
-"""The class for each code on the wire."""
+"""The class for each error code."""

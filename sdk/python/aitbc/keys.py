@@ -1,4 +1,4 @@
-"""How public keys are named and written: a miner's id, a log's vkey, and what a miner signs to register."""
+"""Public keys: a miner's id, the vkeys of logs and witnesses, and the payload that a miner signs to register."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _KIND_WORDS = {
 
 
 def miner_id(public_key: bytes) -> str:
-    """`miner_` and the first 26 characters of the lower-case base32 of the key's SHA-256."""
+    """Return `miner_` and the first 26 characters of the lower-case base32 of the key's SHA-256."""
     _check_size(public_key)
     digest = base64.b32encode(hashlib.sha256(public_key).digest()).decode("ascii").lower()
     return f"miner_{digest[:_MINER_ID_CHARACTERS]}"
 
 
 def key_id(name: str, public_key: bytes, kind: bytes = ED25519_TYPE) -> bytes:
-    """The four bytes that identify an Ed25519 key called `name` in a signed note."""
+    """Return the four bytes that identify an Ed25519 key called `name` in a signed note."""
     return hashlib.sha256(name.encode() + b"\n" + kind + public_key).digest()[:4]
 
 
 def format_vkey(origin: str, public_key: bytes, kind: bytes = ED25519_TYPE) -> str:
-    """A public key as C2SP vkey: `origin+<8 hex of key id>+<base64 of kind || public key>`.
+    """Return a public key as a C2SP vkey: `origin+<8 hex of key id>+<base64 of kind || public key>`.
 
-    `kind` is `ED25519_TYPE` for a log's key, whose name is the log's origin, and `COSIGNATURE_TYPE` for a witness's.
+    `kind` is `ED25519_TYPE` for a log's key, whose name is the log's origin, and `COSIGNATURE_TYPE` for a witness's key.
     Source: https://c2sp.org/signed-note. Raises `FormatError` for an origin with white space or a plus sign.
     """
     _check_size(public_key)
@@ -50,9 +50,9 @@ def format_vkey(origin: str, public_key: bytes, kind: bytes = ED25519_TYPE) -> s
 
 
 def parse_vkey(text: str, kind: bytes = ED25519_TYPE) -> tuple[str, bytes]:
-    """The name (a log's origin) and the public key (32 bytes) of a vkey.
+    """Return the name (a log's origin) and the public key (32 bytes) of a vkey.
 
-    Raises `FormatError`, also when the key id does not agree, or for a key of another `kind`.
+    Raises `FormatError`, also if the key id does not match, or for a key of another `kind`.
     """
     what = "log" if kind == ED25519_TYPE else "witness"
     parts = text.split("+", _VKEY_PARTS - 1)
@@ -75,7 +75,7 @@ def parse_vkey(text: str, kind: bytes = ED25519_TYPE) -> tuple[str, bytes]:
 
 
 def registration_payload(nonce: str, origin: str, public_key: bytes) -> bytes:
-    """What a miner signs to register, so that nobody can relay its answer to another coordinator."""
+    """Return the payload that a miner signs to register. It names the coordinator, so it cannot be relayed to another one."""
     _check_size(public_key)
     return canonical_json({"nonce": nonce, "origin": origin, "public_key": b64encode(public_key)})
 

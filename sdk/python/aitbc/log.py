@@ -1,4 +1,4 @@
-"""Checkpoints of an append-only log, and proofs that a leaf stands in it, checked against nothing but its public key.
+"""Checkpoints of an append-only log, and proofs that it includes a leaf. Verification needs only the log's public key.
 
 Sources: https://c2sp.org/tlog-checkpoint and https://c2sp.org/tlog-proof.
 """
@@ -34,13 +34,13 @@ class Checkpoint:
 
     @property
     def text(self) -> str:
-        """The text of the note that is signed."""
+        """The text of the signed note."""
         return f"{self.origin}\n{self.size}\n{b64encode(self.root)}\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A proof as it is written down, not yet verified: leaf number `index` and its path to the root of `note`."""
+    """A parsed proof, NOT verified: the number of a leaf (`index`), and its path to the root in `note`."""
 
     index: int
     hashes: tuple[bytes, ...]
@@ -52,10 +52,10 @@ class Proof:
 
 
 def receipt_leaf(envelope: Mapping[str, Any]) -> bytes:
-    """The leaf of a receipt: the canonical JSON of the miner's envelope.
+    """Return the leaf of a receipt: the canonical JSON of the miner's envelope.
 
-    An entry of a log has at most 65,535 bytes. In the leaf of a larger envelope (thousands of output files), the payload's
-    place is taken by `payloadSHA256`, the lower-case hex digest of its bytes.
+    An entry of a log has at most 65,535 bytes. For a larger envelope (thousands of output files), the leaf has `payloadSHA256`, the
+    lower-case hex digest of the payload's bytes, instead of the payload.
     """
     leaf = canonical_json(dict(envelope))
     if len(leaf) <= MAX_ENTRY:
@@ -65,7 +65,7 @@ def receipt_leaf(envelope: Mapping[str, Any]) -> bytes:
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
-    """The checkpoint that a note's text holds, NOT verified. Raises `FormatError`."""
+    """Parse the checkpoint in a note's text, NOT verified. Raises `FormatError`."""
     lines = text.removesuffix("\n").split("\n")
     if len(lines) < _BODY_LINES or not all(lines):
         raise FormatError("The checkpoint lacks its origin, size or root.")
@@ -74,7 +74,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 
 def open_checkpoint(checkpoint: str | bytes | Note, log_key: str) -> Checkpoint:
-    """A checkpoint that `log_key` (a vkey) signed. Raises `FormatError` or `VerificationError`."""
+    """Return the checkpoint if `log_key` (a vkey) signed it. Raises `FormatError` or `VerificationError`."""
     note = checkpoint if isinstance(checkpoint, Note) else parse_note(checkpoint)
     require_signature(note, log_key)
     opened = parse_checkpoint(note.text)
@@ -84,7 +84,7 @@ def open_checkpoint(checkpoint: str | bytes | Note, log_key: str) -> Checkpoint:
 
 
 def parse_proof(proof: str | bytes) -> Proof:
-    """Read a `tlog-proof@v1`, NOT verified. Raises `FormatError`."""
+    """Parse a `tlog-proof@v1`, NOT verified. Raises `FormatError`."""
     head, separator, note = utf8(proof).partition("\n\n")
     lines = head.split("\n")
     if not separator or lines.pop(0) != PROOF_HEADER:
@@ -100,14 +100,14 @@ def parse_proof(proof: str | bytes) -> Proof:
 
 
 def require_inclusion(leaf: bytes, proof: Proof, checkpoint: Checkpoint) -> None:
-    """Check that `proof` leads from `leaf` to the root of `checkpoint`. Raises `VerificationError`."""
+    """Verify that `proof` leads from `leaf` to the root of `checkpoint`. Raises `VerificationError`."""
     hashes: Sequence[bytes] = proof.hashes
     if not verify_inclusion(leaf_hash(leaf), proof.index, checkpoint.size, hashes, checkpoint.root):
         raise VerificationError("The proof does not lead from the leaf to the checkpoint's root.")
 
 
 def verify_proof(leaf: bytes, proof: str | bytes, log_key: str) -> tuple[int, Checkpoint]:
-    """Check a `tlog-proof@v1` that `leaf` stands in the log of `log_key` (a vkey).
+    """Verify a `tlog-proof@v1` that the log of `log_key` (a vkey) includes `leaf`.
 
     Returns the leaf's index and the checkpoint. Raises `FormatError` or `VerificationError`.
     """

@@ -1,4 +1,4 @@
-"""The Merkle tree behind the log: hashing, proofs, and their verification.
+"""The Merkle tree of the log: hashing, proofs, and their verification.
 
 Sources: RFC 6962 section 2.1 (hashing, the shape of proofs), RFC 9162 sections 2.1.3.2 and 2.1.4.2 (verification).
 """
@@ -10,38 +10,38 @@ from collections.abc import Callable, Iterable, Sequence
 
 HASH_SIZE = 32
 EMPTY_ROOT = hashlib.sha256(b"").digest()
-"""The root of the tree without leaves."""
+"""The root of the empty tree."""
 
 NodeSource = Callable[[int, int], bytes]
-"""`nodes(level, index)`: the hash over the 2**level leaves from leaf index * 2**level on."""
+"""`nodes(level, index)` returns the hash over the 2**level leaves that begin with leaf index * 2**level."""
 
 
 def leaf_hash(leaf: bytes) -> bytes:
-    """SHA-256(0x00 || leaf)."""
+    """Return SHA-256(0x00 || leaf)."""
     return hashlib.sha256(b"\x00" + leaf).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """SHA-256(0x01 || left || right)."""
+    """Return SHA-256(0x01 || left || right)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def fold(hashes: Sequence[bytes]) -> bytes:
-    """The hash over a full subtree whose lowest nodes are `hashes`, a power of two of them."""
+    """Return the root of the full subtree above `hashes`, whose number is a power of two."""
     while len(hashes) > 1:
         hashes = [node_hash(hashes[i], hashes[i + 1]) for i in range(0, len(hashes), 2)]
     return hashes[0]
 
 
 def root_hash(nodes: NodeSource, size: int) -> bytes:
-    """The root of the tree of the first `size` leaves. Reads as many nodes as `size` has bits that are set."""
+    """Return the root of the tree of the first `size` leaves. Reads one node for each bit of `size` that is set."""
     return _range_hash(nodes, 0, size) if size else EMPTY_ROOT
 
 
 def inclusion_proof(nodes: NodeSource, index: int, size: int) -> list[bytes]:
-    """The hashes that lead from leaf number `index` to the root of `size` leaves (RFC 6962, section 2.1.1)."""
+    """Return the hashes that lead from leaf number `index` to the root of `size` leaves (RFC 6962, section 2.1.1)."""
     if not 0 <= index < size:
-        raise ValueError(f"there is no leaf {index} in a tree of {size}")
+        raise ValueError(f"a tree of {size} leaves has no leaf {index}")
     hashes = []
     start, end = 0, size
     while end - start > 1:
@@ -56,7 +56,7 @@ def inclusion_proof(nodes: NodeSource, index: int, size: int) -> list[bytes]:
 
 
 def consistency_proof(nodes: NodeSource, old_size: int, new_size: int) -> list[bytes]:
-    """The hashes that show the tree of `new_size` leaves to begin with that of `old_size` (RFC 6962, section 2.1.2)."""
+    """Return the hashes that prove that the tree of `new_size` leaves extends that of `old_size` (RFC 6962, section 2.1.2)."""
     if not 0 <= old_size <= new_size:
         raise ValueError(f"a tree of {new_size} leaves does not continue one of {old_size}")
     if old_size in {0, new_size}:
@@ -77,7 +77,7 @@ def consistency_proof(nodes: NodeSource, old_size: int, new_size: int) -> list[b
 
 
 def _range_hash(nodes: NodeSource, start: int, end: int) -> bytes:
-    """The hash over leaves from `start` to before `end`; `start` is a multiple of every full subtree in it."""
+    """Return the hash over the leaves from `start` to before `end`. `start` is a multiple of the size of every full subtree in it."""
     count = end - start
     if count & (count - 1) == 0:
         level = count.bit_length() - 1
@@ -87,67 +87,70 @@ def _range_hash(nodes: NodeSource, start: int, end: int) -> bytes:
 
 
 def _split(count: int) -> int:
-    """The largest power of two below `count`."""
+    """Return the largest power of two below `count`."""
     return 1 << ((count - 1).bit_length() - 1)
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, hashes: Sequence[bytes], root: bytes) -> bool:
-    """Whether the leaf with hash `leaf` is number `index` (from 0) of the tree of `size` leaves under `root`."""
+    """Return whether the leaf with hash `leaf` is number `index` (from 0) of the tree of `size` leaves under `root`."""
     if not 0 <= index < size:
         return False
-    node, last, result = index, size - 1, leaf
-    for sibling in hashes:
-        if last == 0:
-            return False
-        if node & 1 or node == last:
-            result = node_hash(sibling, result)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
-        else:
-            result = node_hash(result, sibling)
+    sides = _sides(index, size - 1, len(hashes))
+    if sides is None:
+        return False
+    result = leaf
+    for sibling, on_left in zip(hashes, sides, strict=True):
+        result = node_hash(sibling, result) if on_left else node_hash(result, sibling)
+    return result == root
+
+
+def _sides(node: int, last: int, count: int) -> list[bool] | None:
+    """Return for each of `count` hashes of a proof whether it is the left sibling on the way up from `node`.
+
+    `last` is the index of the last node on the same level. Returns None if the way to the root takes another number of hashes.
+    """
+    sides: list[bool] = []
+    while last and len(sides) < count:
+        on_left = bool(node & 1) or node == last
+        sides.append(on_left)
+        while on_left and node and not node & 1:  # levels on which the last node has no sibling
+            node, last = node >> 1, last >> 1
         node, last = node >> 1, last >> 1
-    return last == 0 and result == root
+    return sides if last == 0 and len(sides) == count else None
 
 
 def verify_consistency(
     old_size: int, old_root: bytes, new_size: int, new_root: bytes, hashes: Sequence[bytes]
 ) -> bool:
-    """Whether the tree of `new_size` leaves under `new_root` begins with the one of `old_size` under `old_root`."""
+    """Return whether the tree of `new_size` leaves under `new_root` extends the tree of `old_size` leaves under `old_root`."""
     if not 0 <= old_size <= new_size:
         return False
-    if old_size == new_size:
-        return not hashes and old_root == new_root and (old_size > 0 or old_root == EMPTY_ROOT)
-    if old_size == 0:
-        return not hashes and old_root == EMPTY_ROOT
+    if old_size in {0, new_size}:
+        known = EMPTY_ROOT if old_size == 0 else new_root
+        return not hashes and old_root == known and (new_size > 0 or new_root == EMPTY_ROOT)
     path = [old_root, *hashes] if old_size & (old_size - 1) == 0 else list(hashes)
-    if not path:
-        return False
     node, last = old_size - 1, new_size - 1
     while node & 1:
         node, last = node >> 1, last >> 1
+    sides = _sides(node, last, len(path) - 1)
+    if sides is None:
+        return False
     old = new = path[0]
-    for sibling in path[1:]:
-        if last == 0:
-            return False
-        if node & 1 or node == last:
-            old, new = node_hash(sibling, old), node_hash(sibling, new)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
-        else:
-            new = node_hash(new, sibling)
-        node, last = node >> 1, last >> 1
-    return last == 0 and old == old_root and new == new_root
+    for sibling, on_left in zip(path[1:], sides, strict=True):
+        new = node_hash(sibling, new) if on_left else node_hash(new, sibling)
+        old = node_hash(sibling, old) if on_left else old
+    return old == old_root and new == new_root
 
 
 class Frontier:
-    """A tree that only grows, of which no more is kept than its root needs: one hash for each bit of its size."""
+    """A growing tree that stores only the hashes that its root needs: one for each bit of its size that is set."""
 
     def __init__(self) -> None:
         self.size = 0
         self._peaks: list[bytes] = []
 
     def extend(self, leaf_hashes: Iterable[bytes]) -> None:
-        """Add leaves by their hashes."""
+        """Append leaves, given by their hashes."""
         for node in leaf_hashes:
             size, peak = self.size, node
             while size & 1:
@@ -156,7 +159,7 @@ class Frontier:
             self.size += 1
 
     def root(self) -> bytes:
-        """The root of the leaves so far."""
+        """Return the root of the leaves added so far."""
         if not self._peaks:
             return EMPTY_ROOT
         *others, result = self._peaks

@@ -1,6 +1,6 @@
-"""The coordinator's answers as typed objects that are mappings too: `job.job_id` and `job["job_id"]` are the same.
+"""The coordinator's responses as typed objects that are also mappings: `job.job_id` and `job["job_id"]` are the same.
 
-Fields that this version does not know are kept and can be read both ways.
+Fields that this version does not know are preserved and can be read both ways.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from aitbc.outputs import OutputFile, output_files
 
 
 class Record(BaseModel, Mapping[str, Any]):
-    """An answer. As a mapping it holds exactly what the coordinator sent: `dict(record)`, `**record`, `record.get()`.
+    """A response. As a mapping, it has exactly the fields that the coordinator sent: `dict(record)`, `**record`, `record.get()`.
 
-    An attribute that the answer lacks is None; its item raises `KeyError`.
+    The attribute of a missing field is None, and its item raises `KeyError`.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
@@ -42,18 +42,18 @@ class Record(BaseModel, Mapping[str, Any]):
         return hash(self.json())
 
     def json(self, **options: Any) -> str:
-        """The answer as JSON text."""
+        """Return the response as JSON text."""
         return self.model_dump_json(exclude_unset=True, **options)
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as plain JSON values, nested records too."""
+        """Return the response as plain JSON values, including nested records."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
 class Job(Record):
-    """A job's state. Times are RFC 3339 UTC, `progress` is 0 to 100, `error` (`code`, `message`) is a failed job's.
+    """The state of a job. Times are RFC 3339 UTC, and `progress` is 0 to 100. A failed job has an `error` (`code`, `message`).
 
-    `cost` is what was paid for a job that has ended, a decimal string.
+    `cost` is the amount paid for a job that has ended, as a decimal string.
     """
 
     job_id: str
@@ -71,19 +71,19 @@ class Job(Record):
 
     @property
     def is_final(self) -> bool:
-        """Whether the state can change no more."""
+        """Whether the job has ended, so that its state can no longer change."""
         return self.status in {"completed", "failed", "cancelled"}
 
 
 class ServiceJob(Job):
-    """The answer to a service call: the created job and, when the call waited for its end, the `results`."""
+    """The response to a service call: the created job and, if the call waited for its end, the `results`."""
 
     service_id: str | None = None
     results: dict[str, Any] | None = None
 
 
 class JobList(Record):
-    """One page of jobs; `total` counts all that match."""
+    """One page of jobs. `total` is the number of all matching jobs."""
 
     jobs: list[Job]
     total: int
@@ -92,7 +92,7 @@ class JobList(Record):
 
 
 class JobResults(Record):
-    """What a completed job made."""
+    """The results of a completed job."""
 
     job_id: str
     status: str
@@ -100,18 +100,17 @@ class JobResults(Record):
     completed_at: str | None = None
 
     def output_files(self) -> tuple[OutputFile, ...]:
-        """The files among the results, to be fetched with `artifacts.download(file.artifact_id, ...)`."""
+        """Return the files in the results. Download them with `artifacts.download(file.artifact_id, ...)`."""
         return output_files(self.results)
 
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """Something that happened to a job.
+    """An event of a job.
 
-    `kind` is `job_update` for a change of state or progress, and `data` is the `Job` then. `resync` says that something was
-    lost; the job's outputs so far follow, and its state where that may have changed. Every other kind is what the
-    runner calls it (`token`, `segment`, `preview`, ...), with data of its own. To go on after an event, pass its `seq` as
-    `after`; None where only a later one can be gone on after.
+    For a change of state or progress, `kind` is `job_update` and `data` is the `Job`. `resync` marks a gap; the job's outputs so far
+    follow, and its state if it may have changed. Other kinds are events of the runner (`token`, `segment`, `preview`, ...) with their
+    own data. To resume after an event, pass its `seq` as `after`; it is None for an event after which a stream cannot resume.
     """
 
     kind: str
@@ -120,16 +119,15 @@ class JobEvent:
 
     @property
     def job(self) -> Job | None:
-        """The job's state where this is a change of it."""
+        """The job's state, or None if this event is not a `job_update`."""
         return self.data if isinstance(self.data, Job) else None
 
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """Something that happened: `job_update`, `marketplace_update`, `receipt_created`, or what was asked for beside.
+    """An event: `job_update`, `marketplace_update`, `receipt_created`, or another type that was requested.
 
-    `seq` is what to pass as `after` to go on after it. The type `resync` says where something was lost, and in
-    `data["reason"]` how.
+    Pass `seq` as `after` to resume after this event. The type `resync` marks a gap, and `data["reason"]` states its cause.
     """
 
     type: str
@@ -146,19 +144,19 @@ class Artifact(Record):
 
     @property
     def address(self) -> str:
-        """What to write into a job's input to use this file."""
+        """The address of this file in a job's input."""
         return f"artifact:{self.artifact_id}"
 
 
 class ArtifactLink(Record):
-    """A link that reads one artifact without a key, until it expires. `url` is relative to the client's `base_url`."""
+    """A link that reads one artifact without a key until it expires. `url` is relative to the client's `base_url`."""
 
     url: str
     expires_at: str
 
 
 class Receipt(Record):
-    """A receipt; `aitbc.verify_receipt` checks it."""
+    """A receipt. `aitbc.verify_receipt` verifies it."""
 
     receipt_id: str
     job_id: str
@@ -170,7 +168,7 @@ class Receipt(Record):
 
 
 class VerifyAnswer(Record):
-    """What the coordinator says about a receipt."""
+    """The coordinator's verification of a receipt."""
 
     valid: bool
     miner_signature_valid: bool
@@ -179,7 +177,7 @@ class VerifyAnswer(Record):
 
 
 class Health(Record):
-    """The coordinator's state and that of its parts."""
+    """The health of the coordinator and its components."""
 
     status: str
     version: str
@@ -189,7 +187,7 @@ class Health(Record):
 
 
 class Validation(Record):
-    """What the coordinator says about a request: `errors` it would be refused for, `warnings` worth knowing before.
+    """The validation of a request: `errors`, for which it would be refused, and `warnings`.
 
     Each has a `field` (a dotted path) and a `message`.
     """
@@ -200,13 +198,13 @@ class Validation(Record):
 
 
 class ServiceList(Record):
-    """Services that can be asked for."""
+    """The available services."""
 
     services: list[Record]
 
 
 class Offer(Record):
-    """A miner's price for each metered unit of jobs of a type or name. A `standing` one has neither a limit nor an end."""
+    """A miner's price for each metered unit of jobs of a type or name. A `standing` offer has no limit and does not expire."""
 
     offer_id: str
     miner_id: str
@@ -223,14 +221,14 @@ class Offer(Record):
 
 
 class OfferList(Record):
-    """Offers. Where there are more of one's own, `next` is what to ask for them with."""
+    """Offers. If there are more of the caller's own, `next` is the cursor of the next page."""
 
     offers: list[Offer]
     next: str | None = None
 
 
 class MarketStats(Record):
-    """The whole market. `average_completion_time` is seconds from a miner getting a job to its result."""
+    """Statistics of the whole market. `average_completion_time` is in seconds, from the assignment of a job to its result."""
 
     total_jobs: int
     active_jobs: int
@@ -242,7 +240,7 @@ class MarketStats(Record):
 
 
 class MinerStats(Record):
-    """What a miner has done. `reputation` is 0 to 5, `success_rate` 0 to 1, `average_completion_time` in seconds."""
+    """Statistics of a miner. `reputation` is 0 to 5, `success_rate` 0 to 1, and `average_completion_time` in seconds."""
 
     miner_id: str
     reputation: float
@@ -254,7 +252,7 @@ class MinerStats(Record):
 
 
 class Wallet(Record):
-    """Decimal strings: what can be spent (a miner's: was earned), and what is held for unfinished jobs."""
+    """The available `balance` (a miner's earnings for its owner), and the amount `held` for unfinished jobs, as decimal strings."""
 
     balance: str
     held: str
@@ -263,7 +261,7 @@ class Wallet(Record):
 
 
 class Transaction(Record):
-    """A credit or the payment of a job. `status` is pending, settled or refunded; amounts are decimal strings."""
+    """A credit, or the payment for a job. `status` is pending, settled or refunded. Amounts are decimal strings."""
 
     transaction_id: str
     status: str
@@ -281,7 +279,7 @@ class Transaction(Record):
 
 
 class TransactionList(Record):
-    """Transactions, the newest first. Where there are more, `next` is what to ask for them with."""
+    """Transactions, newest first. If there are more, `next` is the cursor of the next page."""
 
     transactions: list[Transaction]
     next: str | None = None

@@ -1,8 +1,8 @@
-"""Verifies a whole log: that it continues what was seen of it before, and that its leaves are the ones it signs for.
+"""Verifies a whole log: its leaves match the signed checkpoint, and it extends the checkpoints that are known from before.
 
-A log can cheat in three ways. It can change a leaf: then the leaf no longer has the hash that the tiles show. It can show
-different leaves to different people (fork): then a remembered checkpoint is no beginning of the newest one. It can take leaves
-back (truncate): then the newest checkpoint is smaller than a remembered one. Each of these is found here and named.
+A log can cheat in three ways. It can change a leaf; then the leaf does not have its hash in the tiles. It can show different leaves
+to different clients (a fork); then the newest checkpoint does not extend a known one. It can remove leaves (truncation); then the
+newest checkpoint is smaller than a known one. The report names each of these.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from aitbc.tiles import TILE_WIDTH, Tile, TiledTree, decode_entries, split_hashe
 
 __all__ = ["LogAddress", "LogDirectory", "LogReport", "LogSource", "verify_log"]
 
-_NAMED_FAULTS = 20
-"""Changed leaves that are named one by one; of more, only their number is told."""
+_MOST_NAMED = 20
+"""Most changed leaves that the report names one by one. Beyond that it has only their number."""
 
 
 @dataclass(slots=True)
 class LogReport:
-    """What was found. `checkpoint` and its `note` stand when the log or one of the policy signed it."""
+    """The result of verifying a log. `checkpoint` and its `note` are set if a trusted log signed the checkpoint."""
 
     checks: list[Check] = field(default_factory=list)
     checkpoint: Checkpoint | None = None
@@ -42,12 +42,12 @@ class LogReport:
 
     @property
     def valid(self) -> bool:
-        """Whether every check holds."""
+        """Whether every check passed."""
         return self.checkpoint is not None and all(check.ok for check in self.checks)
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """One line for every check that does not hold."""
+        """One line for each failed check."""
         return tuple(f"{check.name}: {check.message}" for check in self.checks if not check.ok)
 
 
@@ -55,16 +55,16 @@ def verify_log(
     source: LogSource,
     policy: Policy,
     *,
-    remembered: Mapping[str, Checkpoint] | None = None,
+    known: Mapping[str, Checkpoint] | None = None,
     first: int = 0,
 ) -> LogReport:
-    """Verify the log in `source` from leaf `first` on against the policy.
+    """Verify the log in `source` against the policy, starting with leaf `first`.
 
-    `remembered` are checkpoints seen before, each with a name to call it by. What is wrong is reported. Raises `OSError` and
-    `TransportError` when the log cannot be read at all.
+    `known` maps names to checkpoints that were seen before. Returns a report, also for an invalid log. Raises `OSError` and
+    `TransportError` if the log cannot be read.
     """
     report, outcome = Report(), LogReport()
-    source = _Steady(source)
+    source = _CachedSource(source)
     outcome.checks = report.checks
     content = source.read("checkpoint")
     note = report.attempt("checkpoint", lambda: _note(content))
@@ -72,7 +72,7 @@ def verify_log(
     if note is None or checkpoint is None:
         return outcome
     outcome.note, outcome.checkpoint = note, checkpoint
-    report.expect("checkpoint", True, f"{checkpoint.origin} signs for {checkpoint.size} leaves", "")
+    report.expect("checkpoint", True, f"signed by {checkpoint.origin} for {checkpoint.size} leaves", "")
     cosigned = report.attempt("witnesses", lambda: policy.cosigned_by(note))
     if cosigned is not None:
         names = ", ".join(sorted(cosigned)) or "none"
@@ -84,29 +84,29 @@ def verify_log(
             f"cosigned by {names}, but the policy asks for {policy.quorum}",
         )
     if report.attempt("tree", lambda: _require_tree(source, checkpoint)) is not None:
-        report.expect("tree", True, "the tiles have the root of the checkpoint", "")
+        report.expect("tree", True, "the tiles match the root of the checkpoint", "")
         _Leaves(source, checkpoint.size, report, outcome).verify(first)
-    for name, old in (remembered or {}).items():
+    for name, old in (known or {}).items():
         _compare(report, source, checkpoint, name, old)
     return outcome
 
 
-class _Steady:
-    """A source that gives the same answer twice: what was checked once is what other checks see.
+class _CachedSource:
+    """A caching source, so that all checks see the same content.
 
-    Tiles above level 0 and the right edge are kept, a 256th of the log; full tiles and bundles below are read once anyway.
+    It stores the tiles above level 0 and the right edge, 1/256 of the log. Full tiles and bundles of level 0 are read only once anyway.
     """
 
     def __init__(self, source: LogSource) -> None:
         self._source = source
-        self._kept: dict[str, bytes | None] = {}
+        self._stored: dict[str, bytes | None] = {}
 
     def read(self, path: str) -> bytes | None:
         if path.startswith("tile/entries/") or (path.startswith("tile/0/") and ".p/" not in path):
             return self._source.read(path)
-        if path not in self._kept:
-            self._kept[path] = self._source.read(path)
-        return self._kept[path]
+        if path not in self._stored:
+            self._stored[path] = self._source.read(path)
+        return self._stored[path]
 
 
 def _note(content: bytes | None) -> Note:
@@ -118,7 +118,7 @@ def _note(content: bytes | None) -> Note:
 
 
 def _tile(source: LogSource, tile: Tile) -> bytes:
-    """A tile or bundle; where its part is gone because it is full by now, the part of the full one."""
+    """Read a tile or bundle. If a partial one was replaced by the full one meanwhile, read the full one."""
     content = source.read(tile.path)
     if content is None and tile.width < TILE_WIDTH:
         content = source.read(Tile(tile.level, tile.index).path)
@@ -138,7 +138,7 @@ def _require_tree(source: LogSource, checkpoint: Checkpoint) -> bool:
 
 
 def _compare(report: Report, source: LogSource, newest: Checkpoint, name: str, old: Checkpoint) -> None:
-    """Whether the log continues a checkpoint that was seen before."""
+    """Check that the log extends a known checkpoint."""
     if old.origin != newest.origin:
         report.expect(name, False, "", f"is of the log {old.origin}, not of {newest.origin}")
     elif old.size > newest.size:
@@ -149,23 +149,23 @@ def _compare(report: Report, source: LogSource, newest: Checkpoint, name: str, o
             f"the log was truncated: it had {old.size} leaves, and signs for {newest.size} now",
         )
     else:
-        continued = report.attempt(name, lambda: _continues(source, newest, old))
-        if continued is not None:
+        extended = report.attempt(name, lambda: _extends(source, newest, old))
+        if extended is not None:
             report.expect(
                 name,
-                continued,
-                f"its {old.size} leaves are the beginning of the log",
+                extended,
+                f"the log extends its {old.size} leaves",
                 f"the log was forked: its first {old.size} leaves are not those that it signed before",
             )
 
 
-def _continues(source: LogSource, newest: Checkpoint, old: Checkpoint) -> bool:
+def _extends(source: LogSource, newest: Checkpoint, old: Checkpoint) -> bool:
     hashes = consistency_proof(_tree(source, newest.size), old.size, newest.size)
     return verify_consistency(old.size, old.root, newest.size, newest.root, hashes)
 
 
 class _Leaves:
-    """Compares all leaves and tiles with each other, from the left to the right."""
+    """Compares all leaves and tiles with each other, from left to right."""
 
     def __init__(self, source: LogSource, size: int, report: Report, outcome: LogReport) -> None:
         self._source = source
@@ -177,7 +177,7 @@ class _Leaves:
         self._changed = 0
 
     def verify(self, first: int) -> None:
-        """Add the checks for the leaves from `first` on, and for all tiles above them."""
+        """Add the checks for the leaves from `first`, and for all tiles above them."""
         folds = []
         for bundle in tiles_of(self._size, None):
             if (bundle.index + 1) * TILE_WIDTH <= first and bundle.width == TILE_WIDTH:
@@ -185,20 +185,20 @@ class _Leaves:
             if (hashes := self._report.attempt("leaves", lambda: self._bundle(bundle))) is None:  # noqa: B023 - called at once
                 return
             folds.append(hashes)
-        if self._changed > _NAMED_FAULTS:
+        if self._changed > _MOST_NAMED:
             self._report.expect("leaves", False, "", f"{self._changed} leaves were changed in all")
         if not self._changed:
-            good = f"those from {first} to {self._size} have the hashes in the tiles"
+            good = f"{self._size - first} leaves match the hashes in the tiles"
             self._report.expect("leaves", True, good, "")
         start = first // TILE_WIDTH
         if self._report.attempt("tiles", lambda: self._upper_tiles(start, folds)) is not None:
-            self._report.expect("tiles", True, "every tile follows from the ones below it", "")
+            self._report.expect("tiles", True, "every tile matches the tiles below it", "")
         outcome = self._outcome
         counted = f"{outcome.receipts} receipts, {outcome.settlements} settlements, {outcome.others} others"
         self._report.expect("content", True, counted, "")
 
     def _bundle(self, bundle: Tile) -> bytes:
-        """Check one bundle against its tile; the hash over the tile, empty for one that is not full."""
+        """Check one bundle against its tile. Returns the hash over the tile, or b"" if it is not full."""
         entries = decode_entries(_tile(self._source, bundle))[: bundle.width]
         if len(entries) != bundle.width:
             raise VerificationError(f"{bundle.path} has {len(entries)} entries.")
@@ -208,7 +208,7 @@ class _Leaves:
         for index, (entry, known) in enumerate(zip(entries, hashes, strict=True), bundle.index * TILE_WIDTH):
             if leaf_hash(entry) != known:
                 self._changed += 1
-                if self._changed <= _NAMED_FAULTS:
+                if self._changed <= _MOST_NAMED:
                     self._report.expect(
                         f"leaf {index}", False, "", "was changed: it does not have its hash in the tile"
                     )
@@ -217,7 +217,7 @@ class _Leaves:
         return fold(hashes) if bundle.width == TILE_WIDTH else b""
 
     def _upper_tiles(self, start: int, folds: Sequence[bytes]) -> bool:
-        """Check every tile above level 0 against the hashes over the tiles below it, from tile `start` of level 0 on."""
+        """Check every tile above level 0 against the hashes over the tiles below it, starting with tile `start` of level 0."""
         level, below = 1, [item for item in folds if item]
         while tile_width(self._size, level, 0):
             above = []
@@ -234,7 +234,7 @@ class _Leaves:
         return True
 
     def _content(self, index: int, entry: bytes) -> None:
-        """Count a leaf; check that a settlement pays what the receipt of its job says."""
+        """Count a leaf, and check that a settlement pays the price in its job's receipt."""
         try:
             fields = parse_json(entry)
             if isinstance(fields, dict) and fields.get("_type") == SETTLEMENT_TYPE:

@@ -1,4 +1,4 @@
-"""Signed notes: text with the signatures of named keys below it, and the cosignatures of witnesses among them.
+"""Signed notes: a text followed by the signatures of named keys, which may include the cosignatures of witnesses.
 
 Sources: https://c2sp.org/signed-note and https://c2sp.org/tlog-cosignature (its Ed25519 form).
 """
@@ -17,7 +17,7 @@ from aitbc.errors import FormatError, VerificationError
 from aitbc.keys import COSIGNATURE_TYPE, key_id, parse_vkey
 
 MAX_NOTE = 2**18
-"""Characters of the longest note that is read: a hundred signatures of the largest kinds."""
+"""Characters of the longest accepted note: a hundred signatures of the largest types."""
 
 _KEY_ID_SIZE = 4
 _TIMESTAMP_SIZE = 8
@@ -29,7 +29,7 @@ _SIGNATURE_LINE = re.compile(r"\u2014 ([^\s+]+) (\S+)")
 
 @dataclass(frozen=True, slots=True)
 class NoteSignature:
-    """A signature line: who is said to have signed, with which key (4 bytes), and the signature's bytes."""
+    """A signature line: the claimed signer, the key's id (4 bytes), and the signature's bytes."""
 
     name: str
     key_id: bytes
@@ -37,17 +37,17 @@ class NoteSignature:
 
     @property
     def line(self) -> str:
-        """The line as it stands in a note, its line end included."""
+        """The line in a note, including its line end."""
         return f"\u2014 {self.name} {b64encode(self.key_id + self.signature)}\n"
 
     def is_of(self, name: str, public_key: bytes, kind: bytes) -> bool:
-        """Whether it claims to be made with this key. It still has to verify."""
+        """Return whether the line claims to be signed with this key. The signature must still be verified."""
         return (self.name, self.key_id) == (name, key_id(name, public_key, kind))
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A note that is well-formed; none of its signatures has been verified. `text` ends with a line end."""
+    """A well-formed note whose signatures are NOT verified. `text` ends with a line end."""
 
     text: str
     signatures: tuple[NoteSignature, ...]
@@ -56,12 +56,12 @@ class Note:
         return f"{self.text}\n" + "".join(signature.line for signature in self.signatures)
 
     def with_signatures(self, *added: NoteSignature) -> Self:
-        """The note with more signatures below those that it has."""
+        """Return the note with more signatures after its own."""
         return replace(self, signatures=(*self.signatures, *added))
 
 
 def parse_note(note: str | bytes) -> Note:
-    """Read a signed note. Raises `FormatError` unless it has the exact form."""
+    """Parse a signed note. Raises `FormatError` if it does not have the exact form."""
     content = utf8(note)
     if len(content) > MAX_NOTE:
         raise FormatError("The signed note is too long.")
@@ -72,7 +72,7 @@ def parse_note(note: str | bytes) -> Note:
 
 
 def parse_signatures(lines: str) -> tuple[NoteSignature, ...]:
-    """Read signature lines, each with its line end. Raises `FormatError`."""
+    """Parse signature lines, each with its line end. Raises `FormatError`."""
     if not lines.endswith("\n"):
         raise FormatError("The last signature line does not end.")
     found = lines[:-1].split("\n")
@@ -92,15 +92,15 @@ def _signature(line: str) -> NoteSignature:
 
 
 def sign_note(text: str, origin: str, key: SigningKey) -> Note:
-    """A note signed by a log. `text` ends with a line end; `origin` is the key's name."""
+    """Sign a note as a log. `text` ends with a line end, and `origin` is the key's name."""
     signature = key.sign(text.encode()).signature
     return Note(text, (NoteSignature(origin, key_id(origin, bytes(key.verify_key)), signature),))
 
 
 def require_signature(note: Note, log_key: str) -> None:
-    """Check that the log with this vkey signed the note.
+    """Verify that the log with this vkey signed the note.
 
-    Raises `VerificationError` when its signature is missing or wrong. Signatures of other keys are not looked at.
+    Raises `VerificationError` if its signature is missing or wrong. Signatures of other keys are ignored.
     """
     origin, public_key = parse_vkey(log_key)
     own = [
@@ -113,9 +113,9 @@ def require_signature(note: Note, log_key: str) -> None:
 
 
 def cosign(note: Note, name: str, key: SigningKey, timestamp: int) -> NoteSignature:
-    """The cosignature of the witness called `name` over a checkpoint. `timestamp` is seconds since the epoch.
+    """Return the cosignature of the witness called `name` over a checkpoint. `timestamp` is in seconds since the epoch.
 
-    It says that this is the largest tree of that log that the witness has seen, and that it continues all it saw before.
+    With it, the witness asserts that this is the largest tree of that log that it has seen, and that it extends all earlier ones.
     """
     signature = key.sign(_cosigned(note.text, timestamp)).signature
     identifier = key_id(name, bytes(key.verify_key), COSIGNATURE_TYPE)
@@ -123,9 +123,9 @@ def cosign(note: Note, name: str, key: SigningKey, timestamp: int) -> NoteSignat
 
 
 def find_cosignature(note: Note, witness: str) -> tuple[NoteSignature, int] | None:
-    """The cosignature of a witness (a vkey of type 4) and its time, seconds since the epoch; None when there is none.
+    """Return the cosignature of a witness (a vkey of type 4) and its time in seconds since the epoch, or None if there is none.
 
-    Raises `VerificationError` when a line claims to be that witness's and does not verify.
+    Raises `VerificationError` if a line claims to be that witness's and does not verify.
     """
     name, public_key = parse_vkey(witness, COSIGNATURE_TYPE)
     found = None
@@ -147,7 +147,7 @@ def _cosigned(text: str, timestamp: int) -> bytes:
 
 
 def utf8(value: str | bytes) -> str:
-    """Text that UTF-8 can hold. Raises `FormatError`."""
+    """Return the text if UTF-8 can represent it. Raises `FormatError`."""
     try:
         content = value.decode("utf-8") if isinstance(value, bytes) else value
         content.encode("utf-8")

@@ -1,4 +1,4 @@
-"""The coordinator's answers to owners of miners and to administrators, as records (see `aitbc.models`)."""
+"""The coordinator's responses to miners' owners and administrators, as records (see `aitbc.models`)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from aitbc.models import Record
 
 
 class MinerGpu(Record):
-    """A GPU as its miner last told it: bytes, percent, degrees Celsius, watts; None where that is not known.
+    """A GPU as its miner last reported it, in bytes, percent, degrees Celsius and watts. An unknown value is None.
 
-    `paused` is why it takes no work.
+    `paused` is the reason if it accepts no jobs.
     """
 
     uuid: str
@@ -28,7 +28,7 @@ class MinerGpu(Record):
 
 
 class MinerService(Record):
-    """A service that a miner offers: models on its disk, those in memory, those that it does not take at present."""
+    """A service that a miner offers, with the models on its disk, those in memory, and those that are currently unavailable."""
 
     service_id: str
     models: list[str]
@@ -51,7 +51,7 @@ class MinerJob(Record):
 
 
 class MinerCommand(Record):
-    """What an owner wants of a miner: `pause`, `resume`, `fetch_model` or `remove_model`. It is sent until the miner executes."""
+    """An owner's command to a miner: `pause`, `resume`, `fetch_model` or `remove_model`. It is sent until the miner has executed it."""
 
     command_id: str
     command: str
@@ -64,8 +64,9 @@ class MinerCommand(Record):
 class MinerDetails(Record):
     """A miner as its owner and administrators see it.
 
-    `paused` is why it takes no work at all, `unavailable` says for each service that it does not offer why. `idle` is where its
-    last hour went: each a `reason` and the `share`, which sum to 1. `downloads` are models on their way (`model`, `done`, `total`).
+    `paused` is the reason if it accepts no jobs at all. `unavailable` has the reasons for each service that it does not offer. `idle`
+    breaks down its last hour: each entry has a `reason` and a `share`, and the shares sum to 1. `downloads` are the models that it is
+    downloading (`model`, `done`, `total`).
     """
 
     miner_id: str
@@ -93,7 +94,7 @@ class MinerDetails(Record):
 
 
 class MinerList(Record):
-    """One page of miners, the newest first; `total` counts all."""
+    """One page of miners, newest first. `total` is the number of all miners."""
 
     miners: list[MinerDetails]
     total: int
@@ -102,7 +103,7 @@ class MinerList(Record):
 
 
 class DayEarnings(Record):
-    """What a miner earned on one day (UTC): a decimal string, and for how many jobs."""
+    """A miner's earnings on one day (UTC), as a decimal string, and the number of jobs."""
 
     date: str
     amount: str
@@ -110,7 +111,7 @@ class DayEarnings(Record):
 
 
 class MinerEarnings(Record):
-    """What a miner earned on each of the last days, the newest last."""
+    """A miner's earnings on each of the last days, newest last."""
 
     miner_id: str
     days: list[DayEarnings]
@@ -130,13 +131,13 @@ class Key(Record):
 
 
 class NewKey(Key):
-    """A key just made, with its secret, which is shown this once."""
+    """A new key with its secret, which is shown only once."""
 
     key: str
 
 
 class LoginKey(Record):
-    """A key that a one-time token was exchanged for, with its secret."""
+    """A key that was obtained for a one-time token, with its secret."""
 
     role: str
     key: str
@@ -144,7 +145,7 @@ class LoginKey(Record):
 
 
 class NewLogin(Record):
-    """A one-time token, and the path of the dashboard that uses it."""
+    """A one-time login token, and the dashboard's path that uses it."""
 
     token: str
     path: str
@@ -152,7 +153,7 @@ class NewLogin(Record):
 
 
 class Account(Record):
-    """Who owns jobs, files and money."""
+    """An account, which owns jobs, files and money."""
 
     account_id: str
     name: str
@@ -162,14 +163,14 @@ class Account(Record):
 
 
 class AccountList(Record):
-    """Accounts, oldest first. Where there are more, `next` is what to ask for them with."""
+    """Accounts, oldest first. If there are more, `next` is the cursor of the next page."""
 
     accounts: list[Account]
     next: str | None = None
 
 
 class Credited(Record):
-    """A credit, and what the account can spend now."""
+    """A credit, and the account's new balance."""
 
     transaction_id: str
     account_id: str
@@ -179,7 +180,7 @@ class Credited(Record):
 
 
 class Enrolment(Record):
-    """A token with which miners may join, shown this once."""
+    """A token with which miners may join. It is shown only once."""
 
     enrolment_token: str
     uses: int
@@ -187,7 +188,7 @@ class Enrolment(Record):
 
 
 class Exclusion(Record):
-    """A miner that was excluded, and how many jobs were taken from it."""
+    """An excluded miner, and the number of its jobs that were requeued."""
 
     miner_id: str
     excluded_at: str
@@ -195,7 +196,7 @@ class Exclusion(Record):
 
 
 class Overview(Record):
-    """How many jobs are in each state, all miners in a few words, and what the database has written."""
+    """The number of jobs in each state, a summary of all miners, and the database's statistics."""
 
     jobs: dict[str, int]
     miners: list[Record]

@@ -1,4 +1,4 @@
-"""Finds the output files in a job's results, in the one order that a statement lists them in."""
+"""Finds the output files in a job's results, in the order in which a statement lists them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ARTIFACT_ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class OutputFile:
-    """A file that a job made. `artifact_id` is `sha256:<hex>`, `size` is in bytes."""
+    """An output file of a job. `artifact_id` is `sha256:<hex>`, and `size` is in bytes."""
 
     artifact_id: str
     name: str
@@ -26,10 +26,10 @@ class OutputFile:
 
 
 def output_files(results: Any) -> tuple[OutputFile, ...]:
-    """The output files in `results`, in the order in which they stand in its canonical JSON.
+    """Return the output files in `results`, in the order of its canonical JSON.
 
-    An output file is an object that holds at least `artifact_id` (`sha256:<hex>`), `url`, `media_type`, `size` and
-    `name`. The order of the canonical form survives databases and languages that do not keep the order of keys.
+    An output file is an object with at least `artifact_id` (`sha256:<hex>`), `url`, `media_type`, `size` and `name`. The canonical
+    order survives databases and languages that do not preserve the order of keys.
     """
     return tuple(_walk(results))
 

@@ -1,12 +1,12 @@
-"""Whom to trust: which logs, and how many of which witnesses must have cosigned a checkpoint.
+"""Trust policies: the trusted logs, and the quorum of witnesses that must have cosigned a checkpoint.
 
-Source: https://c2sp.org/tlog-policy. The smallest policy names a log and asks for no witness:
+Source: https://c2sp.org/tlog-policy. The smallest policy names a log and requires no witness:
 
     log example.org/log+d6ee6a7c+ATBv...
     quorum none
 
-Beyond that format: a policy names a log (what is verified here is always some log's), and each origin once, so that an
-origin has one key.
+In addition to that format, a policy must name a log, because every verification is about a log, and each origin only once, so
+that an origin has one key.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Witnessed when at least `threshold` of `members` (witnesses or groups) are."""
+    """A group of witnesses or groups. It is witnessed if at least `threshold` of its `members` are."""
 
     threshold: int
     members: tuple[str, ...]
@@ -40,7 +40,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Trusted logs by origin and witnesses by name, both as vkeys, and the `quorum`: a witness, a group, or `none`."""
+    """Trusted logs by origin and witnesses by name, both as vkeys, and the `quorum`: the name of a witness or group, or `none`."""
 
     logs: Mapping[str, str]
     witnesses: Mapping[str, str]
@@ -49,42 +49,42 @@ class Policy:
 
     @classmethod
     def of_log(cls, log_key: str) -> Self:
-        """Trust one log, without witnesses. Raises `FormatError` for a malformed vkey."""
+        """Return a policy that trusts one log, without witnesses. Raises `FormatError` for a malformed vkey."""
         return cls({parse_vkey(log_key)[0]: log_key}, {}, {}, _NONE)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The policy in a file. Raises `FormatError` and `OSError`."""
+        """Read a policy from a file. Raises `FormatError` and `OSError`."""
         return cls.parse(path.read_bytes())
 
     @classmethod
     def parse(cls, content: bytes | str) -> Self:
-        """Read a policy. Raises `FormatError` that names the line."""
+        """Parse a policy. Raises `FormatError` that names the line."""
         data = content.encode() if isinstance(content, str) else content
-        # Octets above 0x7F are opaque, as the format wants it.
+        # The format treats octets above 0x7F as opaque.
         lines = data.decode("latin-1").split("\n")
         if len(lines) > _MAX_LINES:
             raise FormatError(f"The policy has more than {_MAX_LINES} lines.")
-        reading = _Reading()
+        parser = _Parser()
         for number, line in enumerate(lines, 1):
             try:
-                reading.take(line)
+                parser.parse_line(line)
             except FormatError as error:
                 raise FormatError(f"Line {number} of the policy: {error}") from None
-        if not reading.logs:
+        if not parser.logs:
             raise FormatError("The policy names no log.")
-        if reading.quorum is None:
+        if parser.quorum is None:
             raise FormatError("The policy has no quorum line; `quorum none` asks for no witness.")
-        return cls(reading.logs, reading.witnesses, reading.groups, reading.quorum)
+        return cls(parser.logs, parser.witnesses, parser.groups, parser.quorum)
 
     def log_key(self, origin: str) -> str | None:
-        """The vkey of the log with this origin; for a policy of one log always that log's."""
+        """Return the vkey of the log with this origin. A policy with a single log returns that log's vkey for every origin."""
         if len(self.logs) == 1:
             return next(iter(self.logs.values()))
         return self.logs.get(origin)
 
     def open(self, note: Note) -> Checkpoint:
-        """The checkpoint of a note that one of the logs signed. Raises `FormatError` or `VerificationError`."""
+        """Return the checkpoint in a note if one of the logs signed it. Raises `FormatError` or `VerificationError`."""
         origin = parse_checkpoint(note.text).origin
         key = self.log_key(origin)
         if key is None:
@@ -92,15 +92,15 @@ class Policy:
         return open_checkpoint(note, key)
 
     def cosigned_by(self, note: Note) -> dict[str, int]:
-        """Which witnesses cosigned a checkpoint, by name, and when (seconds since the epoch).
+        """Return the witnesses that cosigned a checkpoint, by name, with the time in seconds since the epoch.
 
-        Raises `VerificationError` for a cosignature of a witness that does not verify.
+        Raises `VerificationError` if the cosignature of a witness does not verify.
         """
         found = {name: find_cosignature(note, key) for name, key in self.witnesses.items()}
         return {name: cosignature[1] for name, cosignature in found.items() if cosignature is not None}
 
     def is_met_by(self, witnesses: Mapping[str, int]) -> bool:
-        """Whether these witnesses are a quorum."""
+        """Return whether these witnesses form the quorum."""
         return self.quorum == _NONE or self._witnessed(self.quorum, witnesses)
 
     def _witnessed(self, name: str, witnesses: Mapping[str, int]) -> bool:
@@ -110,8 +110,8 @@ class Policy:
         return sum(self._witnessed(member, witnesses) for member in group.members) >= group.threshold
 
 
-class _Reading:
-    """The definitions of the lines so far."""
+class _Parser:
+    """Collects the definitions of a policy line by line."""
 
     def __init__(self) -> None:
         self.logs: dict[str, str] = {}
@@ -121,7 +121,7 @@ class _Reading:
         self._keys: set[tuple[str, bytes]] = set()
         self._members: set[str] = set()
 
-    def take(self, line: str) -> None:
+    def parse_line(self, line: str) -> None:
         if _CONTROL.search(line):
             raise FormatError("it has a control character.")
         words = [word for word in _BLANK.split(line) if word]

@@ -1,30 +1,26 @@
-"""Receipts: built once by a coordinator, verified by anybody, offline, with nothing but the log's public key.
+"""Receipts: a coordinator builds them, and anyone can verify them offline with only the log's public key.
 
-Everything that a receipt says must follow from what is signed; the verification checks that it does, and says for each
-part whether it holds.
+Every field of a receipt must follow from signed data. The verification checks this, and reports the outcome for each part.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from nacl.signing import SigningKey
 
 from aitbc._verification.report import Check, Report, Verification
+from aitbc._verification.results import Artifact, verify_artifacts, verify_results
 from aitbc._verification.shape import exact, items, text
 from aitbc.attestation import KINDS, Attestation, attest, verify_attestation
-from aitbc.canonical import b64decode, b64encode, canonical_json, sha256_hex
+from aitbc.canonical import b64decode, b64encode, sha256_hex
 from aitbc.dsse import PUBLIC_KEY_SIZE, open_envelope
 from aitbc.errors import FormatError
 from aitbc.keys import miner_id, parse_vkey
 from aitbc.log import Checkpoint, Proof, parse_proof, receipt_leaf, require_inclusion
-from aitbc.outputs import output_files
 from aitbc.policy import Policy
 from aitbc.statement import PAYLOAD_TYPE, Statement, money, parse_statement, uncapped_price
 
@@ -35,15 +31,12 @@ RECEIPT_FIELDS = (
 )
 
 CLOCK_SKEW_SECONDS = 300
-"""How far the times in a statement may lie outside its attestations: the miner's clock and the coordinator's may differ."""
+"""How far the times in a statement may lie outside its attestations, because the clocks of miner and coordinator differ."""
 
 _BUNDLE_FIELDS = ("format", "receipt", "results", "proof")
 
 Trust = str | Policy
-"""What a verifier trusts: a log's public key (a vkey), or a policy with logs and witnesses."""
-
-Artifact = bytes | Path | str
-"""An artifact to check: its bytes, its file, or its SHA-256 in hex (also as `sha256:<hex>`)."""
+"""The verifier's trust anchor: a log's public key (a vkey), or a policy with logs and witnesses."""
 
 __all__ = [
     "CLOCK_SKEW_SECONDS",
@@ -54,14 +47,14 @@ __all__ = [
     "build_bundle",
     "build_receipt",
     "receipt_id",
-    "time_faults",
+    "time_errors",
     "verify_bundle",
     "verify_receipt",
 ]
 
 
 def receipt_id(job_id: str) -> str:
-    """The id of the one receipt that a job can have."""
+    """Return the id of a job's only receipt."""
     return "receipt_" + job_id.removeprefix("job_")
 
 
@@ -74,10 +67,10 @@ def build_receipt(
     completed_at: str,
     signing_key: SigningKey,
 ) -> dict[str, Any]:
-    """The receipt of a job, with the coordinator's two attestations.
+    """Build the receipt of a job, with the coordinator's two attestations.
 
-    `envelope` was opened with the miner's `public_key` and holds `statement`. `assigned_at` and `completed_at` are RFC
-    3339 UTC with `Z`. `signing_key` is the log's.
+    `envelope` is verified with the miner's `public_key` and contains `statement`. `assigned_at` and `completed_at` are RFC 3339 UTC with
+    `Z`. `signing_key` is the log's key.
     """
     digest = sha256_hex(b64decode(envelope["payload"]))
     attestations = [
@@ -104,9 +97,9 @@ def build_receipt(
 
 
 def build_bundle(receipt: Mapping[str, Any], results: Any, proof: str) -> dict[str, Any]:
-    """The file that verifies offline: a receipt, the results that it is about, and the proof that the log has it.
+    """Build the content of an exported file: a receipt, the job's results, and the proof that the log includes the receipt.
 
-    `proof` is the `tlog-proof@v1` of the receipt's leaf; the signed checkpoint stands in it.
+    `proof` is the `tlog-proof@v1` of the receipt's leaf, which includes the signed checkpoint.
     """
     return {"format": BUNDLE_FORMAT, "receipt": dict(receipt), "results": results, "proof": proof}
 
@@ -114,21 +107,21 @@ def build_bundle(receipt: Mapping[str, Any], results: Any, proof: str) -> dict[s
 def verify_bundle(
     bundle: object, log_key: Trust, artifacts: Mapping[str, Artifact] | None = None
 ) -> Verification:
-    """Verify an exported bundle: its receipt, its proof, its results and any `artifacts` given (see `verify_receipt`)."""
+    """Verify an exported bundle: its receipt, proof and results, and any `artifacts` (see `verify_receipt`)."""
     policy = _policy(log_key)
     report = Report()
     fields = report.attempt("bundle", lambda: exact(bundle, _BUNDLE_FIELDS, "The bundle"))
     if fields is None or not report.expect(
         "bundle",
         fields["format"] == BUNDLE_FORMAT,
-        "is in the exported form",
+        "has the exported form",
         f"its format is not {BUNDLE_FORMAT}",
     ):
         return report.verification()
     _verify(report, fields["receipt"], policy)
     _verify_proof(report, fields["receipt"], fields["proof"], policy)
-    _verify_results(report, fields["results"])
-    _verify_artifacts(report, artifacts or {})
+    verify_results(report, fields["results"])
+    verify_artifacts(report, artifacts or {})
     return report.verification()
 
 
@@ -140,12 +133,12 @@ def verify_receipt(
     proof: str | None = None,
     artifacts: Mapping[str, Artifact] | None = None,
 ) -> Verification:
-    """Check that everything a receipt says is signed, or follows from what is signed.
+    """Verify that every field of a receipt is signed, or follows from signed data.
 
-    `log_key` is the coordinator's vkey, or a policy. With `results` (the `results` of the job), their digest, units and
-    output files are checked too; with `proof` (a `tlog-proof@v1`), that the log has the receipt, under a checkpoint that
-    the policy accepts; with `artifacts` (by artifact id or file name), the digests of those files. The receipt may be
-    anything: what is wrong with it is reported, never raised. Raises `FormatError` only for a malformed `log_key`.
+    `log_key` is the coordinator's vkey, or a policy. With the job's `results`, their digest, units and output files are verified too;
+    with `proof` (a `tlog-proof@v1`), that the log includes the receipt under a checkpoint that the policy accepts; and with `artifacts`
+    (by artifact id or file name), the digests of those files. The receipt may be any value: its errors are reported, not raised. Raises
+    `FormatError` only for a malformed `log_key`.
     """
     policy = _policy(log_key)
     report = Report()
@@ -155,8 +148,8 @@ def verify_receipt(
     elif policy.quorum != "none":
         report.expect("witnesses", False, "", "the policy asks for witnesses, which only a proof can show")
     if results is not None:
-        _verify_results(report, results)
-    _verify_artifacts(report, artifacts or {})
+        verify_results(report, results)
+    verify_artifacts(report, artifacts or {})
     return report.verification()
 
 
@@ -239,7 +232,7 @@ def _verify_fields(report: Report, fields: Mapping[str, Any], statement: Stateme
 def _verify_attestations(
     report: Report, fields: Mapping[str, Any], log_public_key: bytes, digest: str, statement: Statement
 ) -> list[Attestation]:
-    """The attestations that are signed and agree with the statement."""
+    """Return the attestations that are signed and match the statement."""
     entries = report.attempt(
         "attestations", lambda: items(fields["attestations"], "The list of attestations")
     )
@@ -280,30 +273,29 @@ def _verify_attestations(
 def _verify_times(
     report: Report, statement: Statement, assignment: Attestation, completion: Attestation
 ) -> None:
-    faults = time_faults(statement, assignment.timestamp, completion.timestamp, CLOCK_SKEW_SECONDS)
-    report.expect("times", not faults, "lie between assignment and completion", "; ".join(faults.values()))
+    wrong = time_errors(statement, assignment.timestamp, completion.timestamp, CLOCK_SKEW_SECONDS)
+    report.expect("times", not wrong, "lie between assignment and completion", "; ".join(wrong.values()))
 
 
-def time_faults(
+def time_errors(
     statement: Statement, assigned_at: str, completed_at: str, skew_seconds: float
 ) -> dict[str, str]:
-    """What is wrong with a statement's times, by field; times are RFC 3339 UTC, compared to the millisecond.
+    """Return the errors in a statement's times, by field. Times are RFC 3339 UTC, and are compared in milliseconds.
 
-    A run starts after its assignment and ends before its completion, give or take `skew_seconds`, and it does not end before
-    it starts.
+    A run must start after its assignment and end before its completion, each within `skew_seconds`, and must not end before it starts.
     """
     started, finished = _moment(statement.started_at), _moment(statement.finished_at)
     skew = timedelta(seconds=skew_seconds)
-    faults = {}
+    wrong = {}
     if started - _moment(assigned_at) < -skew:
-        faults["started_at"] = f"started_at {statement.started_at} is before the assignment at {assigned_at}"
+        wrong["started_at"] = f"started_at {statement.started_at} is before the assignment at {assigned_at}"
     if finished < started:
-        faults["finished_at"] = f"finished_at {statement.finished_at} is before started_at"
+        wrong["finished_at"] = f"finished_at {statement.finished_at} is before started_at"
     elif finished - _moment(completed_at) > skew:
-        faults["finished_at"] = (
+        wrong["finished_at"] = (
             f"finished_at {statement.finished_at} is after the completion at {completed_at}"
         )
-    return faults
+    return wrong
 
 
 def _moment(time: str) -> datetime:
@@ -322,7 +314,7 @@ def _verify_price(report: Report, statement: Statement) -> None:
 
 
 def _verify_proof(report: Report, receipt: object, text_of_proof: object, policy: Policy) -> None:
-    """Whether the receipt's leaf stands under a checkpoint that the policy accepts."""
+    """Check that a checkpoint that the policy accepts includes the receipt's leaf."""
     if report.statement is None or not isinstance(receipt, Mapping):
         return
     leaf = receipt_leaf(receipt["envelope"])
@@ -354,74 +346,3 @@ def _verify_proof(report: Report, receipt: object, text_of_proof: object, policy
 def _included(leaf: bytes, proof: Proof, checkpoint: Checkpoint) -> bool:
     require_inclusion(leaf, proof, checkpoint)
     return True
-
-
-def _verify_results(report: Report, results: Any) -> None:
-    statement = report.statement
-    if statement is None:
-        return
-    data = report.attempt("results", lambda: canonical_json(results))
-    if data is None or not report.expect(
-        "results",
-        sha256_hex(data) == statement.subject[0].sha256,
-        "have the signed SHA-256",
-        "SHA-256 differs from the signed statement",
-    ):
-        return
-    units = results.get("units") if isinstance(results, Mapping) else None
-    report.expect(
-        "units",
-        _same_number(units, statement.units),
-        "agree with the results",
-        "differ from those in the results",
-    )
-    files = [(item.name, item.sha256) for item in output_files(results)]
-    report.expect(
-        "files",
-        files == [(item.name, item.sha256) for item in statement.subject[1:]],
-        f"the {len(files)} output files of the results are the signed ones",
-        "the output files of the results are not those of the signed statement",
-    )
-
-
-def _same_number(value: Any, expected: Decimal) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return False
-    try:
-        return Decimal(str(value)) == expected
-    except InvalidOperation:
-        return False
-
-
-def _verify_artifacts(report: Report, artifacts: Mapping[str, Artifact]) -> None:
-    statement = report.statement
-    if statement is None:
-        return
-    for name, artifact in artifacts.items():
-        label = f"artifact {name}"
-        digests = {
-            item.sha256 for item in statement.subject[1:] if name in {item.name, f"sha256:{item.sha256}"}
-        }
-        if not digests:
-            report.expect(label, False, "", "the signed statement has no such output")
-            continue
-        try:
-            digest = _artifact_digest(artifact)
-        except OSError as error:
-            report.expect(label, False, "", f"cannot be read ({error.strerror or error})")
-            continue
-        report.expect(
-            label,
-            digest in digests,
-            "has the SHA-256 of a signed output",
-            "SHA-256 differs from the signed statement",
-        )
-
-
-def _artifact_digest(artifact: Artifact) -> str:
-    if isinstance(artifact, bytes):
-        return sha256_hex(artifact)
-    if isinstance(artifact, str):
-        return artifact.removeprefix("sha256:")
-    with artifact.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""What the log says about a job's money: one leaf for each job whose escrow was opened."""
+"""Settlements in the log: one leaf for each job for which money was held."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _FIELDS = (
 
 
 def transaction_id(job_id: str) -> str:
-    """The id of the one payment that a job can have."""
+    """Return the id of a job's only payment."""
     return "tx_" + job_id.removeprefix("job_")
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Where the money went that was held for a job: `held` is `paid` + `refunded`, exactly.
+    """How the money held for a job was distributed: `held` is exactly `paid` + `refunded`.
 
-    `paid` is the job's price: of it the coordinator kept `fee`, the rest went to the owner of `miner_id`. `refunded` went back
-    to the client, who is not named. `receipt_id` is that of a completed job, None else; `miner_id` is None where nothing was
-    paid. `settled_at` is RFC 3339 UTC. Raises `FormatError` when the values do not agree with each other.
+    `paid` is the job's price. The coordinator received `fee` of it, and the owner of `miner_id` the rest. `refunded` went back to the
+    client, who is not named. `receipt_id` is None unless the job completed; `miner_id` is None if nothing was paid. `settled_at` is
+    RFC 3339 UTC. Raises `FormatError` if the values are inconsistent.
     """
 
     job_id: str
@@ -49,7 +49,6 @@ class Settlement:
     settled_at: str
 
     def __post_init__(self) -> None:
-        """Check every value."""
         text(self.job_id, "The settlement's job_id", JOB_ID)
         utc_time(self.settled_at, "The settlement's settled_at")
         if self.outcome not in OUTCOMES:
@@ -67,10 +66,10 @@ class Settlement:
             raise FormatError("The settlement's amounts do not add up.")
 
     def to_leaf(self) -> bytes:
-        """The leaf: canonical JSON.
+        """Return the leaf, in canonical JSON.
 
-        The values are ASCII strings and null, of which the standard library writes the canonical form as well, ten times as fast:
-        a coordinator does this in the transaction that ends a job.
+        The values are ASCII strings and null, for which the standard library's encoder writes the canonical form, ten times as fast. A
+        coordinator does this in the transaction that ends a job.
         """
         fields = {
             "_type": SETTLEMENT_TYPE,
@@ -89,7 +88,7 @@ class Settlement:
 
 
 def parse_settlement(leaf: bytes) -> Settlement:
-    """Read a settlement's leaf. Raises `FormatError` unless it is byte for byte what `Settlement.to_leaf` writes."""
+    """Parse a settlement's leaf. Raises `FormatError` unless it is byte for byte the output of `Settlement.to_leaf`."""
     fields: Mapping[str, Any] = exact(parse_json(leaf), _FIELDS, "The settlement")
     settlement = Settlement(
         job_id=fields["job_id"],

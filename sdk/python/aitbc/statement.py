@@ -1,4 +1,4 @@
-"""What a miner signs about a job: an in-toto Statement v1 with this network's predicate, and the price that follows.
+"""The statement that a miner signs about a job (an in-toto Statement v1 with this network's predicate), and the job's price.
 
 Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/reference/miner-protocol.md.
 """
@@ -29,7 +29,7 @@ _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,19})(\.[0-9]{0,29}[1-9])?")
 _SANDBOX = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _CENT = Decimal(1).scaleb(-MONEY_DECIMALS)
 _EXACT = Context(prec=120, rounding=ROUND_CEILING)
-"""Wide enough for the product of any two accepted decimals, so that only the last step rounds."""
+"""Precise enough for the product of any two accepted decimals, so that only the last step rounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +40,18 @@ class NamedDigest:
     sha256: str
 
     def to_json(self) -> dict[str, Any]:
-        """The in-toto resource descriptor."""
+        """Return the in-toto resource descriptor."""
         return {"name": self.name, "digest": {"sha256": self.sha256}}
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One job as its miner performed it. Times are RFC 3339 UTC strings, amounts exact decimals.
+    """A miner's statement about one job. Times are RFC 3339 UTC strings, and amounts are exact decimals.
 
-    `subject` begins with `result.json` (the canonical results); the output files follow in the order of
-    `aitbc.outputs.output_files`. `inputs` are sorted by name. `sandbox` says what isolated the programs that read the client's
-    files ("bubblewrap", "landlock" or "none"), None in statements of agents that did not say. Raises `FormatError` when a value cannot be signed.
+    `subject` starts with `result.json` (the canonical results), followed by the output files in the order of
+    `aitbc.outputs.output_files`. `inputs` are sorted by name. `sandbox` is the isolation of the programs that read the client's files
+    ("bubblewrap", "landlock" or "none"); it is None in statements of agents that did not report it. Raises `FormatError` if a value
+    cannot be signed.
     """
 
     subject: tuple[NamedDigest, ...]
@@ -108,7 +109,7 @@ class Statement:
         parse_decimal(money(self.price), "The statement's price")
 
     def to_payload(self) -> bytes:
-        """The canonical JSON that is signed."""
+        """Return the canonical JSON that is signed."""
         predicate: dict[str, Any] = {
             "job_id": self.job_id,
             "miner_id": self.miner_id,
@@ -140,11 +141,11 @@ class Statement:
 
 
 def parse_statement(payload: bytes) -> Statement:
-    """Read a signed payload. Raises `FormatError` unless it is byte for byte what `Statement.to_payload` writes."""
+    """Parse a signed payload. Raises `FormatError` unless it is byte for byte the output of `Statement.to_payload`."""
     top = exact(parse_json(payload), ("_type", "subject", "predicateType", "predicate"), "The statement")
-    said = top["predicate"]
-    optional = ("sandbox",) if isinstance(said, Mapping) and "sandbox" in said else ()
-    predicate = exact(said, (*_PREDICATE_FIELDS, *optional), "The statement's predicate")
+    value = top["predicate"]
+    optional = ("sandbox",) if isinstance(value, Mapping) and "sandbox" in value else ()
+    predicate = exact(value, (*_PREDICATE_FIELDS, *optional), "The statement's predicate")
     runner = exact(predicate["runner"], ("name", "version"), "The statement's runner")
     device = exact(predicate["device"], ("kind", "name", "uuid"), "The statement's device")
     model = predicate["model"]
@@ -206,21 +207,21 @@ def _digest(value: object, where: str) -> NamedDigest:
 
 
 def job_price(units: Decimal, unit_price: Decimal, max_cost: Decimal) -> Decimal:
-    """What a job costs: units x unit price, rounded up to 8 decimals, but never more than `max_cost`."""
+    """Return the price of a job: units x unit price, rounded up to 8 decimals, but at most `max_cost`."""
     return min(uncapped_price(units, unit_price), max_cost)
 
 
 def uncapped_price(units: Decimal, unit_price: Decimal) -> Decimal:
-    """Units x unit price, rounded up to 8 decimals."""
+    """Return units x unit price, rounded up to 8 decimals."""
     if units < 0 or unit_price < 0:
         raise FormatError("Units and prices are not negative.")
     return _EXACT.multiply(units, unit_price).quantize(_CENT, context=_EXACT)
 
 
 def money(amount: Decimal) -> str:
-    """The one spelling of an amount of money: no exponent, no trailing zeros, at most 8 decimals.
+    """Format an amount of money in its canonical form: no exponent, no trailing zeros, at most 8 decimals.
 
-    Raises `FormatError` for more decimals: rounding is the caller's decision. Negative amounts (postings) are allowed.
+    Raises `FormatError` for more decimals, because rounding is the caller's decision. Negative amounts (postings) are allowed.
     """
     result = decimal_text(amount)
     if _decimals(result) > MONEY_DECIMALS:
@@ -229,7 +230,7 @@ def money(amount: Decimal) -> str:
 
 
 def decimal_text(number: Decimal) -> str:
-    """The one spelling of a decimal: no exponent, no trailing zeros. Raises `FormatError` for NaN and infinities."""
+    """Format a decimal in its canonical form: no exponent, no trailing zeros. Raises `FormatError` for NaN and infinities."""
     if not number.is_finite():
         raise FormatError(f"{number} is not a number that can be signed.")
     result = format(number, "f")
@@ -239,7 +240,7 @@ def decimal_text(number: Decimal) -> str:
 
 
 def parse_decimal(value: object, where: str, decimals: int = MONEY_DECIMALS) -> Decimal:
-    """A decimal that is not negative, from its one spelling. Raises `FormatError` that names `where`."""
+    """Parse a decimal that is not negative from its canonical form. Raises `FormatError` that names `where`."""
     result = text(value, where, _DECIMAL)
     if _decimals(result) > decimals:
         raise FormatError(f"{where} has more than {decimals} decimals.")

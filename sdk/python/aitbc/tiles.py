@@ -1,7 +1,7 @@
-"""The log as files that never change: tiles of 256 hashes, and bundles of the 256 entries below them.
+"""The log as immutable files: tiles of 256 hashes, and bundles of the 256 entries below them.
 
-Source: https://c2sp.org/tlog-tiles. A tile's path says all about it: `tile/0/x001/234` is the full tile 1234 of level 0,
-`tile/1/000.p/7` the first 7 hashes of tile 0 of level 1, `tile/entries/000.p/7` the first 7 entries.
+Source: https://c2sp.org/tlog-tiles. A tile's path identifies it: `tile/0/x001/234` is the full tile 1234 of level 0,
+`tile/1/000.p/7` has the first 7 hashes of tile 0 of level 1, and `tile/entries/000.p/7` the first 7 entries.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from aitbc.merkle import HASH_SIZE, fold
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
 MAX_ENTRY = 2**16 - 1
-"""Bytes of the longest entry that a bundle can hold."""
+"""Bytes of the longest entry in a bundle."""
 MAX_BUNDLE = TILE_WIDTH * (2 + MAX_ENTRY)
 
 _PATH = re.compile(r"(entries|[0-9]{1,2})((?:/x[0-9]{3}){0,6}/[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
@@ -26,7 +26,7 @@ _LENGTH_BYTES = 2
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """`width` hashes from the left of tile `index` at `level`; for a level of None, entries instead of hashes."""
+    """The first `width` hashes of tile `index` at `level`. If `level` is None, it has entries instead of hashes."""
 
     level: int | None
     index: int
@@ -34,22 +34,22 @@ class Tile:
 
     @property
     def path(self) -> str:
-        """Where it is served, below the log's prefix."""
+        """The tile's path below the log's prefix."""
         digits = f"{self.index:03}"
         digits = digits.zfill(-len(digits) // 3 * -3)
         parts = [digits[i : i + 3] for i in range(0, len(digits), 3)]
-        place = "/".join([*(f"x{part}" for part in parts[:-1]), parts[-1]])
+        name = "/".join([*(f"x{part}" for part in parts[:-1]), parts[-1]])
         level = "entries" if self.level is None else str(self.level)
-        return f"tile/{level}/{place}" + (f".p/{self.width}" if self.width < TILE_WIDTH else "")
+        return f"tile/{level}/{name}" + (f".p/{self.width}" if self.width < TILE_WIDTH else "")
 
 
 def parse_tile_path(path: str) -> Tile:
-    """What a path like `tile/0/x001/234.p/5` names. Raises `FormatError` for every other spelling."""
+    """Parse a path like `tile/0/x001/234.p/5`. Raises `FormatError` for any other form."""
     match = _PATH.fullmatch(path.removeprefix("tile/")) if path.startswith("tile/") else None
     if match is None:
         raise FormatError("This is not the path of a tile.")
-    level, place, width = match.groups()
-    index = int(place.replace("/x", "").replace("/", ""))
+    level, name, width = match.groups()
+    index = int(name.replace("/x", "").replace("/", ""))
     tile = Tile(None if level == "entries" else int(level), index, int(width or TILE_WIDTH))
     if tile.path != path or (tile.level or 0) > _MAX_LEVEL:
         raise FormatError("This is not the path of a tile.")
@@ -57,12 +57,12 @@ def parse_tile_path(path: str) -> Tile:
 
 
 def tile_width(size: int, level: int, index: int) -> int:
-    """How many hashes tile `index` of `level` has in a tree of `size` leaves: 0 when there is no such tile."""
+    """Return the number of hashes of tile `index` of `level` in a tree of `size` leaves, or 0 if there is no such tile."""
     return max(0, min((size >> (TILE_HEIGHT * level)) - index * TILE_WIDTH, TILE_WIDTH))
 
 
 def tiles_of(size: int, level: int | None) -> Iterator[Tile]:
-    """The tiles of one level of a tree of `size` leaves from the left; for a level of None, its bundles of entries."""
+    """Yield the tiles of one level of a tree of `size` leaves from the left, or for a level of None its bundles of entries."""
     index = 0
     while width := tile_width(size, level or 0, index):
         yield Tile(level, index, width)
@@ -70,18 +70,18 @@ def tiles_of(size: int, level: int | None) -> Iterator[Tile]:
 
 
 def split_hashes(tile: bytes) -> list[bytes]:
-    """The hashes of a tile's bytes."""
+    """Split a tile into its hashes."""
     return [tile[i : i + HASH_SIZE] for i in range(0, len(tile), HASH_SIZE)]
 
 
 TileReader = Callable[[Tile], bytes]
-"""Returns the bytes of a tile of hashes, at least as wide as asked for."""
+"""Returns the bytes of a tile of hashes, at least as wide as requested."""
 
 
 class TiledTree:
     """The nodes of a tree of `size` leaves, computed from its tiles. Each tile is read once.
 
-    It is a `NodeSource`: give it to the functions of `aitbc.merkle`. Raises `FormatError` for a tile that is too short.
+    This is a `NodeSource` for the functions of `aitbc.merkle`. Raises `FormatError` for a tile that is too short.
     """
 
     def __init__(self, read: TileReader, size: int) -> None:
@@ -90,7 +90,7 @@ class TiledTree:
         self._tiles: dict[tuple[int, int], list[bytes]] = {}
 
     def __call__(self, level: int, index: int) -> bytes:
-        """The hash over the 2**level leaves from leaf index * 2**level on."""
+        """Return the hash over the 2**level leaves that begin with leaf index * 2**level."""
         tile_level, height = divmod(level, TILE_HEIGHT)
         start = index << height
         hashes = self._hashes(tile_level, start // TILE_WIDTH)
@@ -109,7 +109,7 @@ class TiledTree:
 
 
 def grow(read: TileReader, size: int, leaf_hashes: Sequence[bytes]) -> Mapping[Tile, bytes]:
-    """The tiles that change when leaves are added to a tree of `size`: the full ones, and the new right edge."""
+    """Return the tiles that change when leaves are added to a tree of `size` leaves: the full ones, and the new right edge."""
     changed: dict[Tile, bytes] = {}
     level, new = 0, list(leaf_hashes)
     while new:
@@ -125,12 +125,12 @@ def grow(read: TileReader, size: int, leaf_hashes: Sequence[bytes]) -> Mapping[T
 
 
 def encode_entries(entries: Sequence[bytes]) -> bytes:
-    """A bundle of entries: each with its length, two bytes, most significant first."""
+    """Encode a bundle of entries, each preceded by its length in two bytes, most significant first."""
     return b"".join(len(entry).to_bytes(_LENGTH_BYTES, "big") + entry for entry in entries)
 
 
 def decode_entries(bundle: bytes) -> list[bytes]:
-    """The entries of a bundle. Raises `FormatError` for one that ends in the middle of an entry."""
+    """Decode the entries of a bundle. Raises `FormatError` if it ends in the middle of an entry."""
     entries = []
     position = 0
     while position < len(bundle):

@@ -1,4 +1,4 @@
-"""Keys, statements and receipts that the tests share."""
+"""Shared fixtures: keys, statements, receipts, clients and the command."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ORIGIN = "coordinator.test/log"
 VIDEO = b"a short film"
 
 INTERRUPTIBLE = ("env", "--default-signal=INT")
-"""Before a command that is to be interrupted: a shell's background job, which tests may run in, ignores that signal."""
+"""Prefix of a command that will be interrupted, because a shell's background job, as which tests may run, ignores SIGINT."""
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def vectors() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Signed:
-    """A receipt with everything that a verifier may hold."""
+    """A receipt with all data that a verifier may have."""
 
     receipt: dict[str, Any]
     results: dict[str, Any]
@@ -116,7 +116,7 @@ def statement(miner_key: SigningKey, results: dict[str, Any]) -> Statement:
 
 @pytest.fixture(scope="session")
 def sign(miner_key: SigningKey, signing_log_key: SigningKey) -> Callable[..., dict[str, Any]]:
-    """Signs a payload as the miner and as the log, whatever the payload claims."""
+    """Sign any payload as the miner and as the log."""
 
     def sign(statement: Statement, payload: bytes | None = None) -> dict[str, Any]:
         return build_receipt(
@@ -142,7 +142,7 @@ def signed(sign, statement: Statement, results: dict[str, Any], signing_log_key:
 
 
 def every_byte_changed(data: bytes) -> list[bytes]:
-    """`data` with each byte changed in turn: one flipped bit, and neighbours that text tolerates most easily."""
+    """Return copies of `data` with one byte changed: a flipped bit, or a character that lenient parsers tolerate."""
     return [
         data[:position] + bytes([other]) + data[position + 1 :]
         for position, byte in enumerate(data)
@@ -151,7 +151,7 @@ def every_byte_changed(data: bytes) -> list[bytes]:
 
 
 class Calls:
-    """One client, blocking or asyncio, behind one way of calling: `calls(lambda client: client.jobs.get("job_1"))`."""
+    """A uniform way to call a blocking or asyncio client: `calls(lambda client: client.jobs.get("job_1"))`."""
 
     def __init__(self, kind: str, base_url: str, timeout: float = 10) -> None:
         self.kind = kind
@@ -169,7 +169,7 @@ class Calls:
         return self._runner.run(awaited())
 
     def items(self, call: Callable[[Any], Any], most: int | None = None) -> list[Any]:
-        """What an iteration yields, left after `most` items."""
+        """Return what an iteration yields, up to `most` items."""
         if self._runner is None:
             return list(itertools.islice(call(self.client), most))
 
@@ -218,7 +218,7 @@ def calls(request, base_url: str) -> Iterator[Calls]:
 
 @pytest.fixture
 def no_pauses(monkeypatch) -> list[float]:
-    """The client's pauses take no time; how long they were asked to be. The server's clock stays as it is."""
+    """Skip the client's pauses, and return their lengths. The server's clock does not change."""
     pauses = []
 
     async def skip(seconds: float) -> None:
@@ -233,7 +233,7 @@ def no_pauses(monkeypatch) -> list[float]:
 
 @pytest.fixture
 def free_address() -> str:
-    """An address of this machine where nobody listens."""
+    """A URL of this machine on which no server listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -241,9 +241,9 @@ def free_address() -> str:
 
 @pytest.fixture
 def environment(base_url: str, tmp_path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     return {
-        **kept,
+        **inherited,
         "AITBC_BASE_URL": base_url,
         "AITBC_API_KEY": "key_1",
         "AITBC_DATA_DIR": str(tmp_path / "data"),
@@ -252,19 +252,19 @@ def environment(base_url: str, tmp_path) -> dict[str, str]:
 
 
 @pytest.fixture
-def place(tmp_path) -> Path:
-    """An empty directory, where the command is run."""
-    place = tmp_path / "place"
-    place.mkdir()
-    return place
+def workdir(tmp_path) -> Path:
+    """An empty directory in which the command runs."""
+    workdir = tmp_path / "workdir"
+    workdir.mkdir()
+    return workdir
 
 
 @pytest.fixture
-def quick(environment, place, monkeypatch, capsys):
-    """Runs the command in this process: the same code without the start of an interpreter."""
+def quick(environment, workdir, monkeypatch, capsys):
+    """Run the command in this process, without starting an interpreter."""
     for name in ("AITBC_BASE_URL", "AITBC_API_KEY", "AITBC_DATA_DIR", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, environment[name])
-    monkeypatch.chdir(place)
+    monkeypatch.chdir(workdir)
 
     def quick(*arguments: str, stdin: str = "", **more: str) -> SimpleNamespace:
         for name, value in more.items():
@@ -281,14 +281,14 @@ def quick(environment, place, monkeypatch, capsys):
 
 
 @pytest.fixture
-def run(environment, place):
-    """Runs the command in an empty directory."""
+def run(environment, workdir):
+    """Run the command in an empty directory."""
 
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "aitbc.cli", *arguments],
-            env={**environment, **more}, cwd=place, capture_output=True, text=True, timeout=60, check=False,
+            env={**environment, **more}, cwd=workdir, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
 
-    run.place = place
+    run.workdir = workdir
     return run

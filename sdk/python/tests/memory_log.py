@@ -1,4 +1,4 @@
-"""A log in memory: what a coordinator serves, made of any leaves that a test likes."""
+"""A log in memory with arbitrary leaves, served as a coordinator serves its log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aitbc.tiles import TILE_WIDTH, Tile, TiledTree, encode_entries, grow, tile_
 
 
 class MemoryLog:
-    """Leaves with their tiles; `files` are what tlog-tiles serves, partial tiles for the present size only."""
+    """Leaves with their tiles. `files` are the files of tlog-tiles, with partial tiles only for the current size."""
 
     def __init__(self, origin: str, key: SigningKey, leaves: Sequence[bytes]) -> None:
         self.origin = origin

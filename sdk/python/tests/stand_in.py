@@ -1,4 +1,4 @@
-"""A real HTTP server that behaves as a coordinator does towards a client, with faults on request."""
+"""A real HTTP server that behaves as a coordinator does towards a client, with faults on demand."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from starlette.websockets import WebSocket
 
 PIECE = 64 * 1024
 CUT = b"cut"
-"""In place of a piece of a stream: the connection breaks."""
+"""A piece of a stream at which the connection breaks."""
 HOLD = b"hold"
-"""In place of a piece of a stream: nothing more comes until the client goes."""
+"""A piece of a stream after which nothing is sent until the client disconnects."""
 FINAL = frozenset({"completed", "failed", "cancelled"})
 CREATED = {
     "status": "submitted",
@@ -39,14 +39,14 @@ def error(status: int, code: str, message: str, **headers: str) -> JSONResponse:
 
 @dataclass
 class Coordinator:
-    """What the server holds and what it saw.
+    """The server's state, and the requests that it received.
 
-    `faults` are answers given before anything else happens; `cut_after` breaks the next downloads after so many bytes;
-    `states` are the states that a job goes through, one for each look at it, `ends` the state of single jobs in their place; `created` are
-    the jobs by their idempotency key, `holds_creating` keeps the client waiting for that answer
-    (from `creating` until `answering`), `holds_cancelling` for the one to cancelling; `streams` are the pieces of its events, a list for each connection (without, they tell the
-    states), `sockets` the messages of each WebSocket; `proofs` are the answers to requests for a proof, `log` the
-    files of the log by path, `answers` those to other calls by method and path.
+    `faults` are responses that are sent before anything else; `cut_after` breaks the next downloads after that many bytes; `states` are
+    the states of a job, one for each poll, and `ends` the states of single jobs that override them; `created` has the jobs by their
+    idempotency key; `holds_creating` delays that response (from `creating` until `answering`), `holds_cancelling` the one to a
+    cancellation; `streams` has the pieces of event streams, a list for each connection (by default they publish the states), and
+    `sockets` the messages of each WebSocket; `proofs` are the responses to requests for a proof, `log` the files of the log by path,
+    and `answers` the responses to other calls by method and path.
     """
 
     artifacts: dict[str, bytes] = field(default_factory=dict)
@@ -67,7 +67,6 @@ class Coordinator:
     log: dict[str, bytes] = field(default_factory=dict)
     cosigned: list[bytes] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
-    looked_at: threading.Event = field(default_factory=threading.Event)
     registry: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -153,7 +152,6 @@ class Coordinator:
         return JSONResponse(self._state(job_id))
 
     def _state(self, job_id: str) -> dict[str, Any]:
-        self.looked_at.set()
         state = self.ends.get(job_id) or (self.states.popleft() if len(self.states) > 1 else self.states[0])
         return {"job_id": job_id, **state}
 
@@ -173,10 +171,10 @@ class Coordinator:
 
     async def _events(self, request: Request) -> Response:
         pieces = self.streams.popleft() if self.streams else self._changes(request.path_params["job_id"])
-        return StreamingResponse(self._told(pieces), media_type="text/event-stream")
+        return StreamingResponse(self._publish(pieces), media_type="text/event-stream")
 
     def _changes(self, job_id: str) -> list[bytes]:
-        """The states of a job as events, to the last, which stays."""
+        """Return the states of a job as events. The last state remains."""
         states = [self._state(job_id)]
         while job_id not in self.ends and states[-1]["status"] not in FINAL and len(self.states) > 1:
             states.append(self._state(job_id))
@@ -194,12 +192,12 @@ class Coordinator:
         self.bodies.append(await websocket.receive_json())
         for piece in self.sockets.popleft():
             if piece == HOLD:
-                await websocket.receive()  # until the client goes
+                await websocket.receive()  # until the client disconnects
                 self.left.set()
                 return
             await websocket.send_text(piece if isinstance(piece, str) else json.dumps(piece))
 
-    async def _told(self, pieces: list[bytes]) -> AsyncIterator[bytes]:
+    async def _publish(self, pieces: list[bytes]) -> AsyncIterator[bytes]:
         try:
             for piece in pieces:
                 if piece == CUT:
@@ -285,7 +283,7 @@ class Coordinator:
 
 
 class _Announced(uvicorn.Server):
-    """Says when it accepts connections."""
+    """A server that signals when it accepts connections."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -298,7 +296,7 @@ class _Announced(uvicorn.Server):
 
 @dataclass
 class Stage:
-    """The running server's address, and the coordinator that it is at the moment."""
+    """The running server's URL, and the coordinator that it currently serves."""
 
     coordinator: Coordinator = field(default_factory=Coordinator)
     url: str = ""

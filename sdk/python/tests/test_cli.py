@@ -13,7 +13,7 @@ from collections import deque
 
 import pytest
 
-from aitbc.cli._output import print_text
+from aitbc.cli._output import print_rows, print_text
 from aitbc.cli.commands.jobs import free_path
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
 from aitbc.outputs import OutputFile
@@ -50,8 +50,8 @@ def test_jobs_list(quick) -> None:
     assert json.loads(quick("jobs", "list", "--json").stdout)["jobs"][0]["job_id"] == "job_1"
 
 
-def test_the_newest_job_is_called_last(quick, coordinator, signed) -> None:
-    """Wherever one job is named."""
+def test_last_names_the_newest_job(quick, coordinator, signed) -> None:
+    """It works in every command that names one job."""
     coordinator.receipt = signed.receipt
     for command in (("jobs", "show"), ("jobs", "results"), ("receipts", "show")):
         assert json.loads(quick(*command, "last", "--json").stdout)["job_id"]
@@ -63,7 +63,7 @@ def test_the_newest_job_is_called_last(quick, coordinator, signed) -> None:
 
 
 def test_artifacts_delete(quick, coordinator) -> None:
-    """Several at once, each once; one that is needed does not keep the others, and the command then fails."""
+    """Each file is deleted once; a refusal does not prevent the other deletions, but the command then fails."""
     first, second = (f"sha256:{digit * 64}" for digit in "12")
     coordinator.answers = {f"DELETE /v1/artifacts/{first}": {}}
     done = quick("artifacts", "delete", first, first, "--json")
@@ -102,7 +102,7 @@ def test_jobs_watch(quick, coordinator) -> None:
     assert outcome.stderr.splitlines() == [
         "job_1: running 40%",
         "job_1: failed",
-        "aitbc: Job job_1 has failed: No (INPUT_INVALID) `aitbc jobs show job_1` shows more.",
+        "aitbc: Job job_1 failed: No (INPUT_INVALID). `aitbc jobs show job_1` shows the details.",
     ]
     outcome = quick("jobs", "watch", "job_1", "--json")
     assert outcome.returncode == 1
@@ -111,7 +111,7 @@ def test_jobs_watch(quick, coordinator) -> None:
     assert events[1]["data"] == {"job_id": "job_1", "kind": "token", "text": "Hi"}
 
 
-def test_jobs_results_fetches_files(quick, coordinator, signed, tmp_path) -> None:
+def test_jobs_results_downloads_files(quick, coordinator, signed, tmp_path) -> None:
     coordinator.results = signed.results
     coordinator.store(VIDEO)
     outcome = quick("jobs", "results", "job_1", "--output", str(tmp_path / "out"))
@@ -129,8 +129,8 @@ def test_names_of_output_files_cannot_leave_the_directory(tmp_path, name: str, w
     assert free_path(tmp_path, OutputFile("sha256:" + "0" * 64, name, "a/b", 1), 2) == tmp_path / written
 
 
-def test_transcribe_writes_everything(quick, place, coordinator, signed) -> None:
-    """Every format, the receipt, and what goes into the body; on stderr how it went."""
+def test_transcribe_writes_every_format_and_the_receipt(quick, workdir, coordinator, signed) -> None:
+    """The options reach the body of the request, and stderr shows the progress."""
     coordinator.states = deque(
         [{"status": "running", "progress": 40}, {"status": "completed", "progress": 100}]
     )
@@ -138,7 +138,7 @@ def test_transcribe_writes_everything(quick, place, coordinator, signed) -> None
     coordinator.proofs.append(signed.proof)
     for content in SUBTITLES.values():
         coordinator.store(content)
-    (place / "speech.wav").write_bytes(b"RIFF")
+    (workdir / "speech.wav").write_bytes(b"RIFF")
     outcome = quick(
         *("transcribe", "speech.wav", "--model", "tiny.en", "--word-timestamps", "--max-cost", "0.5"),
         *(
@@ -173,14 +173,14 @@ def test_transcribe_writes_everything(quick, place, coordinator, signed) -> None
             "timeout_seconds": 60,
         }
     ]
-    written = {"srt": place / "s.srt", "vtt": place / "speech.vtt", "json": place / "s.json"}
+    written = {"srt": workdir / "s.srt", "vtt": workdir / "speech.vtt", "json": workdir / "s.json"}
     assert {form: path.read_bytes() for form, path in written.items()} == SUBTITLES
-    assert (place / "t").read_text() == "Please transcribe this. Thank you.\n"
-    assert json.loads((place / "r.json").read_text())["receipt"] == signed.receipt
+    assert (workdir / "t").read_text() == "Please transcribe this. Thank you.\n"
+    assert json.loads((workdir / "r.json").read_text())["receipt"] == signed.receipt
 
 
-def test_the_text_of_one_file_is_printed(quick, coordinator) -> None:
-    """Nothing else stands on stdout; and again it is the same job."""
+def test_transcribe_prints_the_text_of_one_file(quick, coordinator) -> None:
+    """Stdout has nothing else, and a second run uses the same job."""
     coordinator.results = TRANSCRIPT
     for _ in range(2):
         outcome = quick("transcribe", "https://example.com/a.mp3")
@@ -188,13 +188,13 @@ def test_the_text_of_one_file_is_printed(quick, coordinator) -> None:
     assert len(coordinator.bodies) == 1
 
 
-def test_transcode_writes_the_file(quick, place, coordinator, signed) -> None:
-    """Two names are input and output; options that were not given are left to the service."""
+def test_transcode_writes_the_file(quick, workdir, coordinator, signed) -> None:
+    """Two names are input and output; options that were not given are not sent."""
     coordinator.results = signed.results
     coordinator.store(VIDEO)
     address = "https://example.com/v.mkv"
     outcome = quick("transcode", address, "small.MP4", "--fps", "30", "--audio-codec", "none", "--json")
-    assert (place / "small.MP4").read_bytes() == VIDEO
+    assert (workdir / "small.MP4").read_bytes() == VIDEO
     (file,) = json.loads(outcome.stdout)["files"]
     assert file == {
         "input": address, "status": "done", "job_id": "job_1", "outputs": ["small.MP4"], "results": signed.results,
@@ -204,11 +204,11 @@ def test_transcode_writes_the_file(quick, place, coordinator, signed) -> None:
     ]
 
 
-def test_wrong_usage_exits_with_two(quick, place) -> None:
-    """Before anything is sent."""
+def test_usage_errors_exit_with_two(quick, workdir) -> None:
+    """Nothing is sent to the coordinator."""
     for name in ("a.mp4", "b.mp4", "notes.txt"):
-        (place / name).touch()
-    (place / "empty").mkdir()
+        (workdir / name).touch()
+    (workdir / "empty").mkdir()
     wrong = [
         ("transcode", "a.mp4", "out"),
         ("transcode", "a.mp4", "a.mp4"),
@@ -233,10 +233,10 @@ def test_wrong_usage_exits_with_two(quick, place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "ends", "says"),
+    ("status", "code", "exit_code", "expected"),
     [
         (401, "UNAUTHORIZED", 5, "--api-key or AITBC_API_KEY"),
-        (403, "FORBIDDEN", 5, "Another key"),
+        (403, "FORBIDDEN", 5, "another role"),
         (402, "INSUFFICIENT_BALANCE", 5, "aitbc wallet balance"),
         (404, "JOB_NOT_FOUND", 1, "aitbc jobs list"),
         (410, "OFFER_NOT_AVAILABLE", 1, "aitbc offers list"),
@@ -244,20 +244,20 @@ def test_wrong_usage_exits_with_two(quick, place) -> None:
         (422, "VALIDATION_ERROR", 1, "aitbc: Two lines"),
     ],
 )
-def test_errors_are_one_paragraph_and_a_code(quick, coordinator, status, code, ends, says) -> None:
-    """It says what happened, what to do, and nothing in it can steer the terminal."""
+def test_errors_are_one_paragraph_and_a_code(quick, coordinator, status, code, exit_code, expected) -> None:
+    """The paragraph states what happened and what to do, without control characters."""
     coordinator.faults.append(error(status, code, "Two\nlines \x1b[2J"))
     outcome = quick("jobs", "list", "--json")
-    assert (outcome.returncode, outcome.stdout) == (ends, "")
+    assert (outcome.returncode, outcome.stdout) == (exit_code, "")
     assert outcome.stderr.startswith(f"aitbc: Two lines \N{REPLACEMENT CHARACTER}[2J ({code})")
-    assert says in outcome.stderr
+    assert expected in outcome.stderr
     assert outcome.stderr.count("\n") == 1
 
 
-def test_no_connection_exits_with_four(quick, free_address, place, monkeypatch) -> None:
-    """Whether nobody listens there, or no coordinator is known at all."""
+def test_connection_errors_exit_with_four(quick, free_address, workdir, monkeypatch) -> None:
+    """The address refuses connections, or no coordinator is configured."""
     monkeypatch.setattr("aitbc._http.flow._BACKOFF", 0.001)
-    (place / "a.wav").touch()
+    (workdir / "a.wav").touch()
     outcome = quick("--base-url", free_address, "jobs", "list")
     assert (outcome.returncode, outcome.stderr.count("\n")) == (4, 1)
     assert "aitbc-agent start" in outcome.stderr
@@ -267,7 +267,7 @@ def test_no_connection_exits_with_four(quick, free_address, place, monkeypatch) 
     assert "AITBC_BASE_URL" in outcome.stderr
 
 
-def test_failed_job_says_why(quick, coordinator) -> None:
+def test_failed_job_reports_its_reason(quick, coordinator) -> None:
     coordinator.states[0] = {
         "status": "failed",
         "error": {"code": "INPUT_INVALID", "message": "No audio stream."},
@@ -275,14 +275,14 @@ def test_failed_job_says_why(quick, coordinator) -> None:
     outcome = quick("transcribe", "https://example.com/a.mp3", "--json")
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines()[-1].startswith(
-        "aitbc: Job job_1 has failed: No audio stream (INPUT_INVALID)"
+        "aitbc: Job job_1 failed: No audio stream (INPUT_INVALID)"
     )
     answer = json.loads(outcome.stdout)
     assert (answer["failed"], answer["files"][0]["error"]["code"]) == (1, "INPUT_INVALID")
 
 
 def test_interrupt_on_a_terminal_cancels_the_job(environment, coordinator) -> None:
-    """There is a bar while it runs; Ctrl-C removes it, ends the job, and says so in one line."""
+    """A running job has a bar; Ctrl-C removes it, cancels the job and prints one line."""
     coordinator.states[0] = {"status": "running", "progress": 40}
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
@@ -299,21 +299,36 @@ def test_interrupt_on_a_terminal_cancels_the_job(environment, coordinator) -> No
         while piece := os.read(ours, 4096):
             shown += piece.decode(errors="replace")
     except OSError:
-        pass  # what reading a terminal says when its other end was closed
+        pass  # raised when the other end of the terminal was closed
     os.close(ours)
     stdout, _ = process.communicate(timeout=30)
     assert (process.returncode, stdout) == (130, "")
     assert coordinator.cancelled.is_set()
-    assert shown.endswith("aitbc: interrupted; job job_1 is cancelled\r\n")
+    assert shown.endswith("aitbc: Interrupted. Job job_1 was cancelled.\r\n")
 
 
-def test_text_of_others_cannot_steer_the_terminal(capsys, monkeypatch) -> None:
+def test_untrusted_text_cannot_control_the_terminal(capsys, monkeypatch) -> None:
     text = "a\x1b]0;title\x07\tb\r\nc"
     print_text(text)
     assert capsys.readouterr().out == text + "\n"
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     print_text(text)
     assert capsys.readouterr().out == "a\ufffd]0;title\ufffd\tb\ufffd\nc\n"
+
+
+def test_tables_omit_columns_instead_of_cutting_ids(capsys, monkeypatch) -> None:
+    rows = [("job_" + "1" * 26, "tx_" + "2" * 26, "2026-11-24"), ("job_3", "tx_4", "2026-11-25")]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "62")
+    print_rows(("JOB", "TRANSACTION", "CREATED"), rows)
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [
+        f"{first:<30}  {second}" for first, second in [("JOB", "TRANSACTION"), *(row[:2] for row in rows)]
+    ]
+    assert printed.err == "The terminal is too narrow for CREATED; --json prints all columns.\n"
+    monkeypatch.setenv("COLUMNS", "73")
+    print_rows(("JOB", "TRANSACTION", "CREATED"), rows)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:]] == [list(row) for row in rows]
 
 
 def test_receipts_show_and_export(quick, coordinator, signed, tmp_path) -> None:
@@ -326,12 +341,12 @@ def test_receipts_show_and_export(quick, coordinator, signed, tmp_path) -> None:
 
 
 @pytest.fixture
-def exported(quick, place, signed):
-    (place / "r.json").write_text(json.dumps(signed.bundle))
-    (place / "video.mp4").write_bytes(VIDEO)
-    (place / "renamed.mp4").write_bytes(VIDEO)
-    (place / "other.mp4").write_bytes(b"other")
-    quick.place = place
+def exported(quick, workdir, signed):
+    (workdir / "r.json").write_text(json.dumps(signed.bundle))
+    (workdir / "video.mp4").write_bytes(VIDEO)
+    (workdir / "renamed.mp4").write_bytes(VIDEO)
+    (workdir / "other.mp4").write_bytes(b"other")
+    quick.workdir = workdir
     return quick
 
 
@@ -346,7 +361,7 @@ def test_verify_works_without_a_coordinator(exported, signed, free_address) -> N
     assert outcome.stdout.splitlines()[-1].startswith("valid: miner_")
 
 
-def test_verify_takes_the_log_key_of_the_local_agent(exported, signed, tmp_path) -> None:
+def test_verify_uses_the_log_key_of_the_local_agent(exported, signed, tmp_path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "agent.json").write_text(
         json.dumps({"url": "http://127.0.0.1:1", "log_key": signed.log_key})
@@ -356,13 +371,13 @@ def test_verify_takes_the_log_key_of_the_local_agent(exported, signed, tmp_path)
     assert (outcome.returncode, answer["valid"], answer["coordinator_attestations"]) == (0, True, 2)
 
 
-def test_verify_names_what_is_wrong_and_exits_with_three(exported, signed, signing_log_key) -> None:
+def test_verify_reports_failures_and_exits_with_three(exported, signed, signing_log_key) -> None:
     arguments = ("receipts", "verify", "r.json", "--log-key")
     outcome = exported(*arguments, signed.log_key, "--artifact", "other.mp4")
     assert outcome.returncode == 3
     assert "FAIL  artifact other.mp4: the signed statement has no such output." in outcome.stdout
     assert outcome.stdout.splitlines()[-1] == "NOT valid"
-    (exported.place / "video.mp4").write_bytes(b"changed")
+    (exported.workdir / "video.mp4").write_bytes(b"changed")
     outcome = exported(*arguments, signed.log_key, "--artifact", "video.mp4", "--json")
     assert json.loads(outcome.stdout)["failures"] == [
         "artifact video.mp4: SHA-256 differs from the signed statement."
@@ -370,22 +385,22 @@ def test_verify_names_what_is_wrong_and_exits_with_three(exported, signed, signi
     elsewhere = format_vkey(f"x{ORIGIN}", bytes(signing_log_key.verify_key))
     assert exported(*arguments, elsewhere).returncode == 3
     assert exported(*arguments, "nonsense").returncode == 3
-    (exported.place / "r.json").write_text("{")
+    (exported.workdir / "r.json").write_text("{")
     assert exported(*arguments, signed.log_key).stderr.startswith("aitbc: This is not valid JSON")
 
 
-def test_verify_takes_a_receipt_without_results(exported, signed) -> None:
-    (exported.place / "r.json").write_text(json.dumps(signed.receipt))
+def test_verify_accepts_a_receipt_without_results(exported, signed) -> None:
+    (exported.workdir / "r.json").write_text(json.dumps(signed.receipt))
     assert exported("receipts", "verify", "r.json", "--log-key", signed.log_key).returncode == 0
 
 
-def test_verify_and_export_keep_to_a_policy(exported, coordinator, signed) -> None:
-    """Witnesses that are asked for and did not cosign make a receipt not valid, and are not waited for without end."""
+def test_verify_and_export_apply_a_policy(exported, coordinator, signed) -> None:
+    """Without a required cosignature a receipt is invalid, and the export stops waiting after its timeout."""
     coordinator.receipt, coordinator.results = signed.receipt, signed.results
     coordinator.proofs.append(signed.proof)
     witness = format_vkey("w.test", b"w" * 32, COSIGNATURE_TYPE)
-    (exported.place / "log").write_text(f"log {signed.log_key}\nquorum none\n")
-    (exported.place / "witness").write_text(f"log {signed.log_key}\nwitness w {witness}\nquorum w\n")
+    (exported.workdir / "log").write_text(f"log {signed.log_key}\nquorum none\n")
+    (exported.workdir / "witness").write_text(f"log {signed.log_key}\nwitness w {witness}\nquorum w\n")
     assert exported("receipts", "verify", "r.json", "--policy", "log").returncode == 0
     outcome = exported("receipts", "verify", "r.json", "--policy", "witness", "--json")
     assert (outcome.returncode, json.loads(outcome.stdout)["failures"]) == (
@@ -395,8 +410,8 @@ def test_verify_and_export_keep_to_a_policy(exported, coordinator, signed) -> No
     assert exported("receipts", "verify", "r.json", "--policy", "log", "--log-key", "x").returncode == 2
     assert exported("receipts", "export", "job_1", "-o", "e.json", "--policy", "log").returncode == 0
     outcome = exported("receipts", "export", "job_1", "-o", "w.json", "--policy", "witness", "--timeout", "0")
-    assert (outcome.returncode, (exported.place / "w.json").exists()) == (1, False)
-    assert "cosigned as the policy asks" in outcome.stderr
+    assert (outcome.returncode, (exported.workdir / "w.json").exists()) == (1, False)
+    assert "cosignatures that the policy requires" in outcome.stderr
 
 
 def test_offers_are_listed_and_accepted(quick, coordinator) -> None:
@@ -419,7 +434,7 @@ def test_offers_are_listed_and_accepted(quick, coordinator) -> None:
     assert coordinator.bodies == [{"job_id": "job_1", "bid_price": "0.001"}]
 
 
-def test_the_wallet(quick, coordinator) -> None:
+def test_wallet_balance_and_transactions(quick, coordinator) -> None:
     payment = {
         "transaction_id": "tx_1", "type": "payment", "status": "settled", "amount": "0.5", "job_id": "job_1",
         "created_at": "2024-01-01T12:00:00Z",

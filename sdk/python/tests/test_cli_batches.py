@@ -1,4 +1,4 @@
-"""Many files with one command: which are taken, what is not done twice, what happens when it ends too early."""
+"""Batches: which files one command processes, what it does not repeat, and how it resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections import deque
 
 import pytest
 
-from aitbc.cli._notebook import Note, Notebook, write_file
+from aitbc.cli._journal import Entry, Journal, write_file
 
 from .conftest import INTERRUPTIBLE
 from .stand_in import error
@@ -21,10 +21,10 @@ FAILED = {"status": "failed", "error": {"code": "INPUT_INVALID", "message": "No 
 
 
 @pytest.fixture
-def talks(place, coordinator):
-    """A directory with five recordings, and results that are the same for all."""
+def talks(workdir, coordinator):
+    """A directory with five recordings, and one result for all of them."""
     coordinator.results = {"text": " Hello. "}
-    directory = place / "talks"
+    directory = workdir / "talks"
     for number in range(5):
         (directory / "more").mkdir(parents=True, exist_ok=True)
         (directory / f"{number}.wav").write_bytes(b"RIFF%d" % number)
@@ -39,7 +39,7 @@ def statuses(outcome) -> dict[str, str]:
 
 
 def test_a_directory_is_a_batch(quick, talks, coordinator) -> None:
-    """Recordings only, hidden ones and directories within left out; each text beside its recording."""
+    """Only visible recordings are included, without subdirectories; each text is written beside its recording."""
     outcome = quick("transcribe", "talks")
     assert outcome.returncode == 0, outcome.stderr
     assert len(coordinator.created) == len(coordinator.bodies) == 5
@@ -49,24 +49,24 @@ def test_a_directory_is_a_batch(quick, talks, coordinator) -> None:
     assert outcome.stdout == ""
 
 
-def test_directories_within_keep_their_place(quick, talks, place) -> None:
-    """-r takes them too, and -o has the same directories."""
+def test_outputs_keep_the_directory_structure(quick, talks, workdir) -> None:
+    """-r includes subdirectories, and -o gets the same ones."""
     outcome = quick("transcribe", "talks", "-r", "-o", "texts")
     assert outcome.returncode == 0, outcome.stderr
-    assert (place / "texts" / "more" / "5.txt").is_file()
-    assert len(list((place / "texts").rglob("*.txt"))) == 6
+    assert (workdir / "texts" / "more" / "5.txt").is_file()
+    assert len(list((workdir / "texts").rglob("*.txt"))) == 6
     assert not list(talks.rglob("*.txt"))
 
 
-def test_patterns_and_files_count_once(quick, talks, coordinator) -> None:
-    """A pattern is expanded where the shell did not, and a file that is named twice is one."""
+def test_a_file_named_twice_is_processed_once(quick, talks, coordinator) -> None:
+    """The command expands patterns that the shell did not."""
     outcome = quick("transcribe", "talks/[01].wav", "talks/1.wav", "talks/2.wav", "--json")
     assert list(statuses(outcome)) == ["talks/0.wav", "talks/1.wav", "talks/2.wav"]
     assert len(coordinator.created) == 3
 
 
-def test_again_does_only_what_is_missing(quick, talks, coordinator) -> None:
-    """Not what is done; again what changed, and what was given other parameters."""
+def test_a_second_run_processes_only_missing_outputs(quick, talks, coordinator) -> None:
+    """Finished files are skipped; changed files and other parameters are new work."""
     assert json.loads(quick("transcribe", "talks", "--json").stdout)["done"] == 5
     assert json.loads(quick("transcribe", "talks", "--json").stdout)["skipped"] == 5
     assert len(coordinator.bodies) == 5
@@ -75,21 +75,21 @@ def test_again_does_only_what_is_missing(quick, talks, coordinator) -> None:
     again = quick("transcribe", "talks", "--json", "--max-cost", "2")
     found = statuses(again)
     assert [name for name, status in found.items() if status == "done"] == ["talks/1.wav", "talks/3.wav"]
-    assert len(coordinator.bodies) == 6  # what was deleted came from the job that there is
+    assert len(coordinator.bodies) == 6  # the deleted output came from the existing job
     assert json.loads(quick("transcribe", "talks", "--json", "--task", "translate").stdout)["done"] == 5
     assert len(coordinator.bodies) == 11
 
 
-def test_what_another_run_wrote_over_is_written_again(quick, talks, coordinator) -> None:
-    """With other parameters the same file got another text; asked for as before, it gets the first one, without a new job."""
+def test_an_output_that_another_run_overwrote_is_restored(quick, talks, coordinator) -> None:
+    """A run with other parameters overwrote it; the first parameters restore it from the first job."""
     for arguments in ((), ("--language", "en"), ()):
         outcome = quick("transcribe", "talks/0.wav", "--txt", "--json", *arguments)
         assert statuses(outcome) == {"talks/0.wav": "done"}
     assert len(coordinator.bodies) == 2
 
 
-def test_force_does_it_again(quick, talks, coordinator) -> None:
-    """A new job under a new key, also for what is done."""
+def test_force_creates_a_new_job(quick, talks, coordinator) -> None:
+    """It has a new idempotency key, even though the work is done."""
     quick("transcribe", "talks/0.wav", "--txt")
     outcome = quick("transcribe", "talks/0.wav", "--txt", "--force", "--json")
     assert statuses(outcome) == {"talks/0.wav": "done"}
@@ -97,15 +97,15 @@ def test_force_does_it_again(quick, talks, coordinator) -> None:
 
 
 def test_the_same_content_twice_is_one_job(quick, talks, coordinator) -> None:
-    """A copy under another name gets its text from the job of the first."""
+    """A copy under another name gets its text from the first file's job."""
     (talks / "copy.wav").write_bytes((talks / "0.wav").read_bytes())
     assert quick("transcribe", "talks/0.wav", "talks/copy.wav").returncode == 0
     assert (talks / "copy.txt").read_text() == "Hello.\n"
     assert len(coordinator.created) == 1
 
 
-def test_another_format_needs_no_other_job(quick, talks, coordinator) -> None:
-    """The subtitles of a recording that was transcribed before come from its job."""
+def test_another_format_needs_no_new_job(quick, talks, coordinator) -> None:
+    """The subtitles of a recording that was already transcribed come from its job."""
     srt = b"1\n00:00:00,000 --> 00:00:01,000\nHello.\n"
     artifact_id = coordinator.store(srt)
     file = {"artifact_id": artifact_id, "url": "/", "media_type": "a/b", "size": 1, "name": "transcript.srt"}
@@ -117,13 +117,13 @@ def test_another_format_needs_no_other_job(quick, talks, coordinator) -> None:
 
 
 def test_failures_do_not_stop_the_rest(quick, talks, coordinator) -> None:
-    """They are listed at the end, and only they are tried again the next time, under a new key."""
+    """They are listed at the end, and the next run retries only them, with new idempotency keys."""
     coordinator.ends = {"job_2": FAILED}
     outcome = quick("transcribe", "talks", "--jobs", "1")
     assert outcome.returncode == 1
     assert outcome.stderr.splitlines()[-2:] == [
-        "aitbc: 1 of 5 failed; the same command again goes on with what is missing:",
-        "  talks/1.wav: Job job_2 has failed: No audio (INPUT_INVALID) `aitbc jobs show job_2` shows more.",
+        "aitbc: 1 of 5 files failed. Run the same command to retry them:",
+        "  talks/1.wav: Job job_2 failed: No audio (INPUT_INVALID). `aitbc jobs show job_2` shows the details.",
     ]
     outcome = quick("transcribe", "talks", "--json")
     assert statuses(outcome)["talks/1.wav"] == "done"
@@ -131,21 +131,21 @@ def test_failures_do_not_stop_the_rest(quick, talks, coordinator) -> None:
     assert len(coordinator.created) == 6
 
 
-def test_what_all_would_fail_with_ends_the_batch(quick, talks, coordinator) -> None:
-    """Without money the first refusal is enough: no thousand requests that are refused as well."""
+def test_an_error_that_concerns_every_job_ends_the_batch(quick, talks, coordinator) -> None:
+    """After the first refusal for lack of money, no further request is sent."""
     coordinator.faults.extend([error(402, "INSUFFICIENT_BALANCE", "Not enough.")] * 5)
     outcome = quick("transcribe", "talks", "--jobs", "1", "--json")
     assert (outcome.returncode, len(coordinator.seen)) == (5, 1)
     assert json.loads(outcome.stdout)["left"] == 4
-    assert "4 were not begun" in outcome.stderr
+    assert "4 were not started" in outcome.stderr
 
 
-def test_a_file_of_somebody_else_is_not_written_over(quick, talks, coordinator) -> None:
-    """Neither one that was there before nor one that was edited since, unless --force says so; nothing is paid for it."""
+def test_a_foreign_file_is_not_overwritten(quick, talks, coordinator) -> None:
+    """Neither an existing file nor an edited output, unless --force is given; no job is created."""
     (talks / "0.txt").write_text("my own notes")
     outcome = quick("transcribe", "talks/0.wav", "--txt")
     assert outcome.returncode == 1
-    assert "--force replaces it" in outcome.stderr
+    assert "--force overwrites it" in outcome.stderr
     assert (coordinator.bodies, (talks / "0.txt").read_text()) == ([], "my own notes")
     assert quick("transcribe", "talks/0.wav", "--txt", "--force").returncode == 0
     assert (talks / "0.txt").read_text() == "Hello.\n"
@@ -156,40 +156,40 @@ def test_a_file_of_somebody_else_is_not_written_over(quick, talks, coordinator) 
     assert (talks / "0.txt").read_text() == "corrected"
 
 
-def test_outputs_are_no_inputs(quick, place, coordinator, signed) -> None:
-    """A directory of films that holds the ones made of them is the same batch again."""
+def test_outputs_are_not_inputs(quick, workdir, coordinator, signed) -> None:
+    """A second run over a directory that now also has the outputs is the same batch."""
     coordinator.results = signed.results
     coordinator.store(b"a short film")
     for name in ("a.mov", "b.mov"):
-        (place / name).write_bytes(name.encode())
+        (workdir / name).write_bytes(name.encode())
     assert quick("transcode", ".", "--format", "mp4").returncode == 0
     assert sorted(statuses(quick("transcode", ".", "--format", "mp4", "--json"))) == ["a.mov", "b.mov"]
     assert len(coordinator.created) == 2
 
 
-def test_two_files_are_not_written_to_one(quick, talks, coordinator) -> None:
-    """Two recordings that differ only in their ending."""
+def test_two_inputs_with_the_same_output_are_refused(quick, talks, coordinator) -> None:
+    """The two recordings differ only in their suffix."""
     (talks / "0.mp3").write_bytes(b"ID3")
     outcome = quick("transcribe", "talks", "--srt")
     assert outcome.returncode == 2
     assert coordinator.seen == []
 
 
-def test_receipts_of_several_go_into_a_directory(quick, talks, place, coordinator, signed) -> None:
-    """One file could hold only one."""
+def test_receipts_of_several_jobs_need_a_directory(quick, talks, workdir, coordinator, signed) -> None:
+    """A file has only one receipt."""
     coordinator.receipt = signed.receipt
     coordinator.proofs.append(signed.proof)
     assert quick("transcribe", "talks/0.wav", "talks/1.wav", "--receipt", "proof").returncode == 0
-    assert sorted(path.name for path in (place / "proof").iterdir()) == [
+    assert sorted(path.name for path in (workdir / "proof").iterdir()) == [
         "0.wav.receipt.json",
         "1.wav.receipt.json",
     ]
-    (place / "one.json").touch()
+    (workdir / "one.json").touch()
     assert quick("transcribe", "talks/0.wav", "talks/1.wav", "--receipt", "one.json").returncode == 2
 
 
-def test_a_job_whose_results_were_not_fetched_is_picked_up(quick, talks, coordinator) -> None:
-    """The download failed; the next time it is fetched, and nothing is submitted."""
+def test_missing_results_are_fetched_without_a_new_job(quick, talks, coordinator) -> None:
+    """The download failed; the next run repeats only the download."""
     coordinator.results = {}
     assert quick("transcribe", "talks/0.wav", "--txt").returncode == 1
     coordinator.results = {"text": "Late."}
@@ -199,14 +199,14 @@ def test_a_job_whose_results_were_not_fetched_is_picked_up(quick, talks, coordin
 
 
 @pytest.mark.parametrize("priority", ["0", "9"])
-def test_killed_before_the_answer_was_there_it_is_the_same_job(
-    quick, environment, talks, place, coordinator, priority
+def test_a_run_after_a_kill_during_submission_gets_the_same_job(
+    quick, environment, talks, workdir, coordinator, priority
 ) -> None:
-    """The note of the attempt is older than the job; the same key and body bring the first answer, whatever the options are now."""
+    """The attempt was recorded first, so the next run sends the same key and body, even with other options."""
     coordinator.holds_creating = True
     process = subprocess.Popen(
         [sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav", "--txt", "--priority", "0"],
-        env=environment, cwd=place, stderr=subprocess.DEVNULL,
+        env=environment, cwd=workdir, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert coordinator.creating.wait(30)
     process.kill()
@@ -219,60 +219,58 @@ def test_killed_before_the_answer_was_there_it_is_the_same_job(
     assert (talks / "0.txt").is_file()
 
 
-def test_interrupted_before_the_answer_was_there_the_job_is_cancelled(
-    environment, talks, place, coordinator
-) -> None:
-    """Ctrl-C waits until it is known which job there is, and ends it."""
+def test_ctrl_c_during_submission_cancels_the_job(environment, talks, workdir, coordinator) -> None:
+    """Ctrl-C waits for the job's id, and cancels it."""
     coordinator.holds_creating = True
     process = subprocess.Popen(
         [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
-        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=workdir, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert coordinator.creating.wait(30)
     process.send_signal(signal.SIGINT)
     coordinator.answering.set()
     _, stderr = process.communicate(timeout=30)
     assert (process.returncode, coordinator.cancelled.is_set()) == (130, True)
-    assert "interrupted; job job_1 is cancelled" in stderr
+    assert "Interrupted. Job job_1 was cancelled." in stderr
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_job_that_came_to_nothing_is_made_again(quick, talks, coordinator, tmp_path, known) -> None:
-    """Cancelled, whether its id was noted or not."""
+def test_a_cancelled_job_is_replaced(quick, talks, coordinator, tmp_path, known) -> None:
+    """Whether its id was recorded or not."""
     coordinator.ends = {"job_1": {"status": "cancelled"}}
     assert quick("transcribe", "talks/0.wav", "--txt").returncode == 1
     if not known:
-        (note,) = (tmp_path / "state" / "aitbc" / "work").iterdir()
-        note.write_text(json.dumps({**json.loads(note.read_text()), "job_id": None}))
+        (entry,) = (tmp_path / "state" / "aitbc" / "work").iterdir()
+        entry.write_text(json.dumps({**json.loads(entry.read_text()), "job_id": None}))
     assert quick("transcribe", "talks/0.wav", "--txt").returncode == 0
     assert list(coordinator.created.values()) == ["job_1", "job_2"]
 
 
 def test_another_user_of_the_account_has_jobs_of_its_own(quick, talks, coordinator, tmp_path) -> None:
-    """The same work, known from another state directory, is another job: who cancels it cancels nobody else's."""
+    """The same work from another state directory is another job, so cancelling it does not affect the first user."""
     quick("transcribe", "talks/0.wav")
     quick("transcribe", "talks/0.wav", XDG_STATE_HOME=str(tmp_path / "other"))
     assert list(coordinator.created.values()) == ["job_1", "job_2"]
 
 
-def test_an_attempt_that_was_refused_is_not_stuck(quick, talks, coordinator, tmp_path) -> None:
-    """The file that was uploaded is gone by now: it is uploaded again, under a new key."""
+def test_a_refused_attempt_is_replaced(quick, talks, coordinator, tmp_path) -> None:
+    """The uploaded file was deleted meanwhile: it is uploaded again, with a new idempotency key."""
     quick("transcribe", "talks/0.wav", "--txt")
-    (note,) = (tmp_path / "state" / "aitbc" / "work").iterdir()
-    note.write_text(json.dumps({**json.loads(note.read_text()), "job_id": None, "places": {}}))
+    (entry,) = (tmp_path / "state" / "aitbc" / "work").iterdir()
+    entry.write_text(json.dumps({**json.loads(entry.read_text()), "job_id": None, "targets": {}}))
     coordinator.faults.append(error(422, "VALIDATION_ERROR", "An input file is missing."))
     outcome = quick("transcribe", "talks/0.wav", "--txt")
     assert outcome.returncode == 0, outcome.stderr
-    assert json.loads(note.read_text())["attempt"] == 2
+    assert json.loads(entry.read_text())["attempt"] == 2
     assert coordinator.paths().count("POST /v1/artifacts") == 2
 
 
-def test_ctrl_c_cancels_all_jobs_under_way(environment, talks, place, coordinator) -> None:
-    """And says which; the second time they are made again."""
+def test_ctrl_c_cancels_all_running_jobs(environment, talks, workdir, coordinator) -> None:
+    """The command prints their ids."""
     coordinator.states = deque([RUNNING])
     process = subprocess.Popen(
         [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks", "-j", "2"],
-        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=workdir, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     seen = [next(line for line in process.stderr if "running" in line) for _ in range(2)]
     assert len(seen) == 2
@@ -280,15 +278,15 @@ def test_ctrl_c_cancels_all_jobs_under_way(environment, talks, place, coordinato
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
     assert set(coordinator.ends) == {"job_1", "job_2"}
-    assert "interrupted; 2 jobs are cancelled" in stderr
+    assert "Interrupted. 2 jobs were cancelled" in stderr
 
 
-def test_a_second_ctrl_c_leaves_at_once(environment, talks, place, coordinator) -> None:
-    """Also when the coordinator does not answer the cancelling."""
+def test_a_second_ctrl_c_exits_at_once(environment, talks, workdir, coordinator) -> None:
+    """Even if the coordinator does not respond to the cancellation."""
     coordinator.states = deque([RUNNING])
     process = subprocess.Popen(
         [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "transcribe", "talks/0.wav"],
-        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=workdir, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     next(line for line in process.stderr if "running" in line)
     coordinator.holds_cancelling = True
@@ -299,32 +297,32 @@ def test_a_second_ctrl_c_leaves_at_once(environment, talks, place, coordinator) 
     assert process.returncode == 130
 
 
-def test_frames_are_there_before_the_job_ends(environment, place, coordinator) -> None:
-    """Each is fetched when its runner hands it over."""
-    (place / "scene.blend").write_bytes(b"BLENDER")
+def test_frames_are_downloaded_before_the_job_ends(environment, workdir, coordinator) -> None:
+    """Each frame is downloaded when the runner publishes it."""
+    (workdir / "scene.blend").write_bytes(b"BLENDER")
     frame = coordinator.store(b"a picture")
-    told = {"job_id": "job_1", "kind": "output", "artifact_id": frame, "name": "../frame_0001.png"}
-    coordinator.streams.append([f"event: job_event\ndata: {json.dumps(told)}\n\n".encode(), b"hold"])
+    published = {"job_id": "job_1", "kind": "output", "artifact_id": frame, "name": "../frame_0001.png"}
+    coordinator.streams.append([f"event: job_event\ndata: {json.dumps(published)}\n\n".encode(), b"hold"])
     process = subprocess.Popen(
         [*INTERRUPTIBLE, sys.executable, "-m", "aitbc.cli", "render", "scene.blend", "--frames", "1-2"],
-        env=environment, cwd=place, stderr=subprocess.PIPE, text=True,
+        env=environment, cwd=workdir, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert next(line for line in process.stderr if "frame_0001.png" in line)
-    assert (place / "scene" / "frame_0001.png").read_bytes() == b"a picture"
+    assert (workdir / "scene" / "frame_0001.png").read_bytes() == b"a picture"
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
     assert coordinator.bodies[0]["frames"] == "1-2"
 
 
-def test_imagine_draws_another_picture_each_time(quick, place, coordinator) -> None:
-    """Never over another picture, and several with numbers."""
+def test_imagine_without_a_seed_writes_a_new_image_each_time(quick, workdir, coordinator) -> None:
+    """It overwrites no image, and numbers several images."""
     artifact_id = coordinator.store(b"a picture")
     image = {"artifact_id": artifact_id, "url": "/", "media_type": "image/png", "size": 9, "name": "1.png"}
     coordinator.results = {"images": [image]}
     for _ in range(2):
         assert quick("imagine", "A cat, on a mat!", "--steps", "2", "--size", "64x64").returncode == 0
-    assert sorted(path.name for path in place.glob("*")) == ["a-cat-on-a-mat-2.png", "a-cat-on-a-mat.png"]
+    assert sorted(path.name for path in workdir.glob("*")) == ["a-cat-on-a-mat-2.png", "a-cat-on-a-mat.png"]
     coordinator.results = {"images": [image, image]}
     outcome = quick("imagine", "A cat", "-n", "2", "-o", "cat.webp", "--json")
     assert json.loads(outcome.stdout)["files"][0]["outputs"] == ["cat-1.webp", "cat-2.webp"]
@@ -332,12 +330,12 @@ def test_imagine_draws_another_picture_each_time(quick, place, coordinator) -> N
     assert len(coordinator.created) == 3
 
 
-def test_run_sends_the_model_and_each_input(quick, place, coordinator) -> None:
-    """As artifacts, with parameters that are JSON where they can be; results are printed, or written with -o."""
+def test_run_sends_the_model_and_every_input(quick, workdir, coordinator) -> None:
+    """They are sent as artifacts; parameters are JSON if possible; results are printed, or written with -o."""
     coordinator.results = {"label": "cat"}
-    (place / "model.py").write_bytes(b"def predict(input): ...")
-    (place / "cat.jpg").write_bytes(b"\xff\xd8")
-    (place / "needs.txt").write_text("numpy  # arrays\n\npillow>=11\n")
+    (workdir / "model.py").write_bytes(b"def predict(input): ...")
+    (workdir / "cat.jpg").write_bytes(b"\xff\xd8")
+    (workdir / "needs.txt").write_text("numpy  # arrays\n\npillow>=11\n")
     outcome = quick(
         *(
             "run",
@@ -354,7 +352,7 @@ def test_run_sends_the_model_and_each_input(quick, place, coordinator) -> None:
     assert json.loads(outcome.stdout) == {"label": "cat"}
     body = coordinator.bodies[0]
     digest = {
-        name: hashlib.sha256((place / name).read_bytes()).hexdigest() for name in ("model.py", "cat.jpg")
+        name: hashlib.sha256((workdir / name).read_bytes()).hexdigest() for name in ("model.py", "cat.jpg")
     }
     assert body["model"] == {
         "type": "python",
@@ -367,19 +365,19 @@ def test_run_sends_the_model_and_each_input(quick, place, coordinator) -> None:
     }  # fmt: skip
     assert (body["parameters"], body["resources"]) == ({"threshold": 0.5, "kind": "animal"}, {"gpu": "1"})
     assert quick("run", "model.py", "--input", "cat.jpg", "-o", "out").stdout == ""
-    assert json.loads((place / "out" / "cat.jpg.json").read_text()) == {"label": "cat"}
+    assert json.loads((workdir / "out" / "cat.jpg.json").read_text()) == {"label": "cat"}
 
 
-def test_notes_survive_what_they_cannot_read(tmp_path) -> None:
-    """A note that is broken, or of another version, is none; one is never half written, and for the user alone."""
-    notebook = Notebook(tmp_path)
-    notebook.keep("a", Note(2, {"x": 1}, "job_1"))
-    assert notebook.note("a") == Note(2, {"x": 1}, "job_1")
+def test_journal_ignores_malformed_entries(tmp_path) -> None:
+    """An entry that is broken or of another version counts as missing. Entries are written atomically and are private."""
+    journal = Journal(tmp_path)
+    journal.save("a", Entry(2, {"x": 1}, "job_1"))
+    assert journal.entry("a") == Entry(2, {"x": 1}, "job_1")
     path = tmp_path / "work" / "a"
     assert path.stat().st_mode & 0o777 == 0o600
     for content in ("", "[]", '{"unknown": 1}'):
         path.write_text(content)
-        assert notebook.note("a") is None
+        assert journal.entry("a") is None
     with pytest.raises(TypeError):
         write_file(path, "text")
     assert [path.name for path in path.parent.iterdir()] == ["a"]

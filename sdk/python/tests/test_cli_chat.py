@@ -1,4 +1,4 @@
-"""`aitbc chat`: one question, a pipe, and a conversation on a real terminal."""
+"""`aitbc chat`: a single question, a question from stdin, and a conversation on a real terminal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def answer(*pieces: str) -> list[bytes]:
 
 @pytest.fixture
 def speaking(coordinator):
-    """A coordinator whose model answers Hello."""
+    """A coordinator whose model answers "Hello."."""
     coordinator.registry = {"/llm_inference": SERVICE}
     coordinator.results = {"text": "Hello.", "finish_reason": "stop"}
     coordinator.streams.append(answer("Hel", "lo."))
@@ -40,7 +40,7 @@ def speaking(coordinator):
 
 
 def test_one_question(quick, speaking) -> None:
-    """The answer on stdout, and in the body what was given; the model is one that has run here."""
+    """The answer is on stdout, the options are in the body, and the default model is one that has run here."""
     outcome = quick("chat", "Say hello.", "--system", "Be brief.", "--max-tokens", "9", "--max-cost", "0.1")
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, "Hello.\n", "")
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Say hello."}]
@@ -50,16 +50,16 @@ def test_one_question(quick, speaking) -> None:
 
 
 @pytest.mark.parametrize("arguments", [("chat", "-m", "large"), ("chat", "-", "-m", "large")])
-def test_a_question_through_a_pipe(quick, speaking, arguments) -> None:
-    """With --json the job with its results."""
+def test_a_question_from_stdin(quick, speaking, arguments) -> None:
+    """--json prints the job with its results."""
     outcome = quick(*arguments, "--json", stdin="Say hello.\n")
     assert json.loads(outcome.stdout)["results"]["text"] == "Hello."
     assert speaking.bodies[0]["messages"] == [{"role": "user", "content": "Say hello."}]
     assert speaking.bodies[0]["model"] == "large"
 
 
-def test_without_a_model_that_has_run_one_must_be_named(quick, speaking) -> None:
-    """And those that there are stand in the complaint."""
+def test_a_model_is_required_if_none_has_run_here(quick, speaking) -> None:
+    """The error lists the available models."""
     speaking.registry = {"/llm_inference": {"models": ["small", "large"], "durations": []}}
     outcome = quick("chat", "Say hello.")
     assert outcome.returncode == 2
@@ -67,7 +67,7 @@ def test_without_a_model_that_has_run_one_must_be_named(quick, speaking) -> None
 
 
 class Terminal:
-    """The command on a terminal of its own, as its foreground process: Ctrl-C typed there interrupts it."""
+    """The command as the foreground process of its own terminal, so that a typed Ctrl-C interrupts it."""
 
     def __init__(self, environment, *arguments: str) -> None:
         self._ours, theirs = pty.openpty()
@@ -79,11 +79,11 @@ class Terminal:
         os.close(theirs)
 
     def read_until(self, text: str) -> str:
-        """What is shown up to a text, after what was read before."""
+        """Return the output up to a text, from where the last call stopped."""
         deadline = time.monotonic() + LIMIT
         while text not in self._unread:
             ready, _, _ = select.select([self._ours], [], [], max(0, deadline - time.monotonic()))
-            assert ready, f"{text!r} did not come: {self._unread!r}"
+            assert ready, f"{text!r} did not appear: {self._unread!r}"
             self._unread += os.read(self._ours, 4096).decode(errors="replace")
         read, found, self._unread = self._unread.partition(text)
         return read + found
@@ -92,7 +92,7 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def interrupt_until_it_ends(self) -> int:
-        """An interruption in the very moment in which a line begins to be read is seen only with the next one."""
+        """Type Ctrl-C until the command exits. One typed just as the prompt appears takes effect only with the next."""
         for _ in range(LIMIT):
             self.type("\x03")
             with suppress(subprocess.TimeoutExpired):
@@ -108,7 +108,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(environment):
-    """Opens terminals, and closes what a failed test has left."""
+    """Open terminals, and stop the commands that a failed test leaves running."""
     opened = []
 
     def open_terminal(*arguments: str) -> Terminal:
@@ -123,7 +123,7 @@ def terminal(environment):
 
 
 def test_a_conversation(terminal, speaking) -> None:
-    """Each question comes with all turns before; models change in between; Ctrl-D leaves."""
+    """Each question is sent with all earlier turns; /model changes the model; Ctrl-D leaves."""
     speaking.streams.append(answer("Hel", "lo."))
     screen = terminal("chat")
     assert "small" in screen.read_until("> ")
@@ -133,9 +133,9 @@ def test_a_conversation(terminal, speaking) -> None:
     screen.type("/model\n")
     assert "* small" in screen.read_until("> ")
     screen.type("/model large\n")
-    assert "large answers from here on" in screen.read_until("> ")
+    assert "Model: large." in screen.read_until("> ")
     screen.type("/nonsense\n")
-    assert "There is no /nonsense" in screen.read_until("> ")
+    assert "Unknown command /nonsense" in screen.read_until("> ")
     screen.type("Again.\n")
     screen.read_until("Hello.\r\n")
     screen.read_until("> ")
@@ -148,15 +148,15 @@ def test_a_conversation(terminal, speaking) -> None:
     assert [body["model"] for body in speaking.bodies] == ["small", "large"]
 
 
-def test_ctrl_c_stops_the_answer_and_again_leaves(terminal, speaking) -> None:
-    """The job is cancelled and the conversation goes on, with what was written so far in it."""
+def test_ctrl_c_stops_the_answer_and_at_the_prompt_leaves(terminal, speaking) -> None:
+    """The job is cancelled, and the conversation continues with the partial answer."""
     speaking.streams = deque([[token("Once upon"), HOLD], answer("Hello.")])
     screen = terminal("chat")
     screen.read_until("> ")
     screen.type("Tell a story.\n")
     screen.read_until("Once upon")
     screen.type("\x03")
-    screen.read_until("stopped; job job_1 is cancelled")
+    screen.read_until("Stopped. Job job_1 was cancelled.")
     assert speaking.cancelled.is_set()
     screen.read_until("> ")
     speaking.ends.clear()
@@ -170,12 +170,12 @@ def test_ctrl_c_stops_the_answer_and_again_leaves(terminal, speaking) -> None:
 
 
 def test_an_error_does_not_end_a_conversation(terminal, speaking) -> None:
-    """It is said, and the question can be asked again."""
+    """It is printed, and the question can be repeated."""
     screen = terminal("chat", "-m", "small")
     screen.read_until("> ")
     speaking.faults.append(error(422, "VALIDATION_ERROR", "That is too long."))
     screen.type("Say hello.\n")
-    screen.read_until("That is too long.")
+    screen.read_until("That is too long")
     screen.read_until("> ")
     screen.type("Say hello.\n")
     screen.read_until("Hello.\r\n")
@@ -185,11 +185,11 @@ def test_an_error_does_not_end_a_conversation(terminal, speaking) -> None:
     assert [len(body["messages"]) for body in speaking.bodies] == [1]
 
 
-def test_ctrl_c_ends_one_question(terminal, speaking) -> None:
-    """What was written stays, the job is cancelled, and the exit code says so."""
+def test_ctrl_c_during_a_single_question_cancels_its_job(terminal, speaking) -> None:
+    """The partial answer stays, and the command exits with 130."""
     speaking.streams = deque([[token("Once upon"), HOLD]])
     screen = terminal("chat", "Tell a story.")
     screen.read_until("Once upon")
     screen.type("\x03")
-    screen.read_until("interrupted; job job_1 is cancelled")
+    screen.read_until("Interrupted. Job job_1 was cancelled.")
     assert screen.end() == 130

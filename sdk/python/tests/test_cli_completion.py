@@ -1,4 +1,4 @@
-"""What the shells are told: scripts that they load, and words from the coordinator, quickly or not at all."""
+"""Shell completion: the scripts that shells load, and quick completions from the coordinator."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ OFFER = {"offer_id": "offer_1", "miner_id": "miner_1", "job_type": "llm_inferenc
 
 @pytest.fixture
 def complete(quick):
-    """What is offered for the last of some words, by the protocol of a shell."""
+    """Return the completions of the last word, with the protocol of a shell."""
 
     def complete(*words: str, shell: str = "bash", **more: str) -> list[str]:
         line = " ".join(("aitbc", *words))
-        told = {
+        variables = {
             "bash": {"COMP_WORDS": line, "COMP_CWORD": str(len(words))},
             "zsh": {"_TYPER_COMPLETE_ARGS": line},
             "fish": {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
         }
-        done = quick(**told[shell], _AITBC_COMPLETE=f"complete_{shell}", **more)
+        done = quick(**variables[shell], _AITBC_COMPLETE=f"complete_{shell}", **more)
         assert done.stderr == ""
         return [word for word in done.stdout.splitlines() if word]
 
@@ -36,14 +36,14 @@ def complete(quick):
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_jobs_are_completed(complete, shell) -> None:
-    """In each shell's own form, with what the job is where the shell shows that."""
+    """In each shell's format, with a description if the shell shows one."""
     shown = "\n".join(complete("jobs", "show", "job_", shell=shell))
     assert "job_1" in shown
     assert shell == "bash" or "completed ai-inference" in shown
 
 
 def test_models_offers_and_services_are_completed(complete, coordinator) -> None:
-    """For an option and for arguments, only those that begin as what is written."""
+    """For an option and for arguments, only values with the typed prefix."""
     coordinator.registry = {
         "/whisper_transcription": {"models": ["tiny", "tiny.en", "base"]},
         "": {"services": [{"service_id": "llm_inference", "name": "Language model"}]},
@@ -55,19 +55,19 @@ def test_models_offers_and_services_are_completed(complete, coordinator) -> None
     assert complete("jobs", "c") == ["cancel"]
 
 
-def test_a_coordinator_that_is_silent_offers_nothing_soon(complete) -> None:
-    """The shell does not hang, and nothing is printed into the line."""
+def test_a_silent_coordinator_gives_no_completions_quickly(complete) -> None:
+    """The shell does not hang, and nothing is printed."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
         assert complete("--base-url", url, "jobs", "show", "job_") == []
-        assert time.monotonic() - began < 10  # far below the usual patience, on a busy machine too
+        assert time.monotonic() - began < 10  # far below the usual timeout, on a busy machine too
     assert complete("jobs", "show", "job_", AITBC_BASE_URL="nonsense") == []
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_shells_take_the_script(environment, tmp_path, shell) -> None:
-    """`--show-completion` prints what the shell can load, `--install-completion` puts it where it is loaded."""
+def test_shells_load_the_script(environment, tmp_path, shell) -> None:
+    """`--show-completion` prints a script that the shell can load; `--install-completion` installs it."""
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} on this machine")
     command = Path(sys.executable).with_name("aitbc")

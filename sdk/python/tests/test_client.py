@@ -1,4 +1,4 @@
-"""What the clients send and what they make of the answers; both clients run every test, over real HTTP."""
+"""The clients' requests, and how they handle responses. Both clients run every test, over real HTTP."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .stand_in import error
 BODY = {"name": "my-job", "type": "ai-inference", "pricing": {"max_cost": "0.10"}}
 
 
-def test_creating_a_job_as_the_reference_shows(calls, coordinator) -> None:
+def test_create_a_job_as_the_reference_shows(calls, coordinator) -> None:
     job = calls(lambda client: client.jobs.create(BODY))
     assert job["job_id"] == job.job_id == "job_1"
     assert coordinator.bodies == [BODY]
     assert coordinator.seen[0][2]["authorization"] == "Bearer key_1"
 
 
-def test_answers_are_mappings_of_what_was_sent(calls, coordinator) -> None:
+def test_responses_are_mappings_of_the_sent_fields(calls, coordinator) -> None:
     coordinator.states[0] = {"status": "running", "progress": 75, "queue_position": 3}
     job = calls(lambda client: client.jobs.get("job_1"))
     assert (
@@ -39,7 +39,7 @@ def test_answers_are_mappings_of_what_was_sent(calls, coordinator) -> None:
         job["error"]
 
 
-def test_files_of_a_job_are_uploaded_to_it(calls, coordinator, tmp_path) -> None:
+def test_a_jobs_files_are_uploaded_to_it(calls, coordinator, tmp_path) -> None:
     (tmp_path / "model.py").write_text("def predict(input): return 1")
     files = {"model.py": tmp_path / "model.py", "in put.jpg": b"jpeg", "three": io.BytesIO(b"3")}
     calls(lambda client: client.jobs.create(BODY, files=files))
@@ -50,15 +50,15 @@ def test_files_of_a_job_are_uploaded_to_it(calls, coordinator, tmp_path) -> None
     }
 
 
-def test_job_whose_files_cannot_be_uploaded_is_cancelled(calls, coordinator) -> None:
-    """It would hold its escrow for an hour otherwise."""
+def test_a_job_whose_upload_fails_is_cancelled(calls, coordinator) -> None:
+    """Otherwise its money would be held for an hour."""
     coordinator.file_limit = 3
     with pytest.raises(errors.PayloadTooLarge):
         calls(lambda client: client.jobs.create(BODY, files={"a": b"123", "b": b"1234"}))
     assert coordinator.cancelled.is_set()
 
 
-def test_missing_file_creates_no_job(calls, coordinator, tmp_path) -> None:
+def test_a_missing_file_creates_no_job(calls, coordinator, tmp_path) -> None:
     with pytest.raises(FileNotFoundError):
         calls(lambda client: client.jobs.create(BODY, files={"a": tmp_path / "none"}))
     assert coordinator.seen == []
@@ -82,7 +82,7 @@ def not_completed(state: str) -> Response:
     return JSONResponse({"error": body}, 409)
 
 
-def test_results_of_a_job_under_way_are_waited_for(calls, coordinator, no_pauses) -> None:
+def test_get_results_waits_for_an_unfinished_job(calls, coordinator, no_pauses) -> None:
     coordinator.results = {"prediction": "cat"}
     coordinator.faults.append(not_completed("running"))
     coordinator.states.appendleft({"status": "running"})
@@ -91,14 +91,14 @@ def test_results_of_a_job_under_way_are_waited_for(calls, coordinator, no_pauses
 
 
 @pytest.mark.parametrize(("state", "wait"), [("running", False), ("failed", True), ("cancelled", True)])
-def test_results_that_do_not_come_are_not_waited_for(calls, coordinator, state, wait) -> None:
+def test_get_results_does_not_wait_for_a_job_without_results(calls, coordinator, state, wait) -> None:
     coordinator.faults.append(not_completed(state))
     with pytest.raises(aitbc.JobNotCompleted):
         calls(lambda client: client.jobs.get_results("job_1", wait=wait))
     assert len(coordinator.seen) == 1
 
 
-def test_waiting_reports_every_state(calls, coordinator, no_pauses) -> None:
+def test_wait_reports_every_state(calls, coordinator, no_pauses) -> None:
     coordinator.states.extendleft(
         [
             {"status": "running", "progress": 50},
@@ -118,25 +118,25 @@ def test_waiting_reports_every_state(calls, coordinator, no_pauses) -> None:
     [
         (
             {"status": "failed", "error": {"code": "INPUT_INVALID", "message": "No audio."}},
-            "has failed: No audio (INPUT_INVALID)",
+            "failed: No audio (INPUT_INVALID)",
         ),
         ({"status": "cancelled"}, "was cancelled: no reason was given (CANCELLED)"),
     ],
 )
-def test_waiting_for_a_job_that_fails(calls, coordinator, state, text: str) -> None:
+def test_wait_raises_if_the_job_fails(calls, coordinator, state, text: str) -> None:
     coordinator.states[0] = state
     with pytest.raises(aitbc.JobFailed) as failure:
         calls(lambda client: client.jobs.wait("job_1"))
     assert str(failure.value) == f"Job job_1 {text}"
 
 
-def test_waiting_ends_when_the_time_is_over(calls, coordinator) -> None:
+def test_wait_ends_after_its_timeout(calls, coordinator) -> None:
     coordinator.states[0] = {"status": "running"}
     with pytest.raises(TimeoutError, match="still running after 0 seconds"):
         calls(lambda client: client.jobs.wait("job_1", timeout=0))
 
 
-def test_transcribing_a_file_uploads_it_first(calls, coordinator, tmp_path) -> None:
+def test_transcribe_uploads_a_file_first(calls, coordinator, tmp_path) -> None:
     (tmp_path / "speech.wav").write_bytes(b"RIFF")
     job = calls(
         lambda client: client.services.transcribe(
@@ -150,7 +150,7 @@ def test_transcribing_a_file_uploads_it_first(calls, coordinator, tmp_path) -> N
 
 
 @pytest.mark.parametrize("address", ["https://example.com/video.mp4", "artifact:sha256:" + "0" * 64])
-def test_transcoding_an_address_sends_it_on(calls, coordinator, address: str) -> None:
+def test_transcode_passes_an_address_on(calls, coordinator, address: str) -> None:
     calls(lambda client: client.services.transcode(address, output_format="mp4", codec="h264", wait=5))
     assert coordinator.bodies == [{"input_url": address, "output_format": "mp4", "codec": "h264"}]
     assert coordinator.seen[0][2]["prefer"] == "wait=5"
@@ -161,7 +161,7 @@ def test_any_service_can_be_called(calls, coordinator) -> None:
     assert coordinator.paths() == ["POST /v1/services/llm/inference"]
 
 
-def test_generating_sends_pictures_first(calls, coordinator, tmp_path) -> None:
+def test_generate_uploads_images_first(calls, coordinator, tmp_path) -> None:
     (tmp_path / "mask.png").write_bytes(b"mask")
     calls(
         lambda client: client.services.generate(
@@ -175,7 +175,7 @@ def test_generating_sends_pictures_first(calls, coordinator, tmp_path) -> None:
     assert coordinator.paths()[-1] == "POST /v1/services/stable-diffusion/generate"
 
 
-def test_inferring_and_rendering(calls, coordinator) -> None:
+def test_infer_and_render(calls, coordinator) -> None:
     calls(
         lambda client: client.services.infer("Once upon", model="llama-7b", max_tokens=5, stop=["."], wait=2)
     )
@@ -261,8 +261,8 @@ def test_marketplace(calls, coordinator) -> None:
     assert dict(calls(lambda client: client.marketplace.stats())) == numbers
 
 
-def test_a_lost_answer_to_an_acceptance_is_asked_for_again(calls, coordinator) -> None:
-    """The same acceptance twice does no more than once, while a second offer would be another one."""
+def test_accepting_an_offer_is_retried_after_a_lost_response(calls, coordinator) -> None:
+    """Accepting is idempotent, while a repeated creation would make a second offer."""
     coordinator.answers = {"POST /v1/marketplace/offers/offer_1/accept": {
         "transaction_id": "tx_1", "status": "pending", "created_at": "2024-01-01T12:00:00Z",
     }}  # fmt: skip
@@ -315,27 +315,31 @@ def test_health(calls) -> None:
 
 
 @pytest.mark.parametrize(("code", "kind"), sorted(errors.API_ERRORS.items()))
-def test_each_code_has_its_class(calls, coordinator, code: str, kind: type[errors.APIError]) -> None:
+def test_each_error_code_has_its_class(calls, coordinator, code: str, kind: type[errors.APIError]) -> None:
     coordinator.faults.append(error(400, code, "The message."))
-    with pytest.raises(kind, match=r"The message\.") as raised:
+    with pytest.raises(kind, match=rf"^The message \({code}\)$") as raised:
         calls(lambda client: client.jobs.get("job_1"))
     found = raised.value
     assert type(found) is kind
     assert (found.status, found.code, found.details, found.request_id) == (400, code, {"a": 1}, "req_1")
 
 
-def test_validation_error_says_what_is_wrong_with_each_field() -> None:
+def test_validation_error_lists_the_invalid_fields() -> None:
     found = errors.ValidationFailed(
         422, "VALIDATION_ERROR", "Not valid.", {"fields": {"codec": "is unknown", "fps": "is 0"}}
     )
     assert str(found) == "Not valid. codec: is unknown; fps: is 0 (VALIDATION_ERROR)"
+    found = errors.ValidationFailed(
+        422, "VALIDATION_ERROR", "Not valid. fps: is 0.", {"fields": {"fps": "is 0"}}
+    )
+    assert str(found) == "Not valid. fps: is 0 (VALIDATION_ERROR)"
     assert (
-        str(errors.ValidationFailed(422, "VALIDATION_ERROR", "Not valid.")) == "Not valid. (VALIDATION_ERROR)"
+        str(errors.ValidationFailed(422, "VALIDATION_ERROR", "Not valid.")) == "Not valid (VALIDATION_ERROR)"
     )
 
 
-def test_unknown_code_and_foreign_answers(calls, coordinator) -> None:
-    """A newer coordinator's code, and a proxy's page, are errors that can be caught too."""
+def test_unknown_codes_and_foreign_responses_are_api_errors(calls, coordinator) -> None:
+    """They come from a newer coordinator, or from a proxy."""
     coordinator.faults.extend(
         [error(418, "TEAPOT", "I am."), Response("<html>", 404), JSONResponse({"a": 1}), Response("<html>")]
     )
@@ -359,7 +363,7 @@ def test_retry_after_is_honoured(calls, coordinator, no_pauses) -> None:
     assert no_pauses == [7.0, 2.0]
 
 
-def test_retries_are_bounded(calls, coordinator, no_pauses) -> None:
+def test_retries_are_limited(calls, coordinator, no_pauses) -> None:
     coordinator.faults.extend(error(503, "SERVICE_UNAVAILABLE", "Down.") for _ in range(50))
     with pytest.raises(aitbc.ServiceUnavailable):
         calls(lambda client: client.health())
@@ -367,33 +371,33 @@ def test_retries_are_bounded(calls, coordinator, no_pauses) -> None:
     assert len(no_pauses) == 4
 
 
-def test_too_long_a_wait_is_not_waited(calls, coordinator, no_pauses) -> None:
+def test_a_retry_after_that_is_too_long_is_not_awaited(calls, coordinator, no_pauses) -> None:
     coordinator.faults.append(error(429, "RATE_LIMIT_EXCEEDED", "Tomorrow.", **{"Retry-After": "86400"}))
     with pytest.raises(aitbc.RateLimitExceeded):
         calls(lambda client: client.health())
     assert no_pauses == []
 
 
-def test_job_is_not_created_twice(calls, coordinator, no_pauses) -> None:
-    """A gateway's error leaves open whether the job exists, and a second one would cost money."""
+def test_a_job_is_not_created_twice(calls, coordinator, no_pauses) -> None:
+    """After a gateway's error the job may exist, and a second one would cost money."""
     coordinator.faults.append(Response("", 504))
     with pytest.raises(aitbc.APIError, match="HTTP_504"):
         calls(lambda client: client.jobs.create(BODY))
     assert len(coordinator.seen) == 1
 
 
-def test_job_that_was_refused_is_sent_again(calls, coordinator, no_pauses) -> None:
+def test_a_refused_job_is_retried(calls, coordinator, no_pauses) -> None:
     coordinator.faults.append(error(503, "SERVICE_UNAVAILABLE", "Not yet."))
     assert calls(lambda client: client.jobs.create(BODY)).job_id == "job_1"
 
 
-def test_job_with_an_idempotency_key_is_sent_again(calls, coordinator, no_pauses) -> None:
+def test_a_job_with_an_idempotency_key_is_retried(calls, coordinator, no_pauses) -> None:
     coordinator.faults.append(Response("", 502))
     calls(lambda client: client.jobs.create(BODY, idempotency_key="order-17"))
     assert [headers["idempotency-key"] for _, _, headers in coordinator.seen] == ["order-17"] * 2
 
 
-def test_cancelling_is_not_repeated_blindly(calls, coordinator, no_pauses) -> None:
+def test_cancel_is_not_retried(calls, coordinator, no_pauses) -> None:
     coordinator.faults.append(Response("", 504))
     with pytest.raises(aitbc.APIError, match="HTTP_504"):
         calls(lambda client: client.jobs.cancel("job_1"))
@@ -401,7 +405,7 @@ def test_cancelling_is_not_repeated_blindly(calls, coordinator, no_pauses) -> No
 
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])
-def test_coordinator_that_is_away(kind: str, no_pauses, free_address: str) -> None:
+def test_unreachable_coordinator_is_a_transport_error(kind: str, no_pauses, free_address: str) -> None:
     calls = Calls(kind, free_address)
     with pytest.raises(aitbc.TransportError, match="cannot be reached"):
         calls(lambda client: client.jobs.cancel("job_1"))
@@ -422,7 +426,7 @@ def test_base_url_with_or_without_api(suffix: str) -> None:
     assert seen == ["/api/v1/health" if "api" in suffix else "/v1/health"]
 
 
-def test_slow_coordinator_is_a_timeout() -> None:
+def test_slow_coordinator_is_a_timeout_error() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("slow", request=request)
 

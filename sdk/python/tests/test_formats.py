@@ -1,4 +1,4 @@
-"""Canonical JSON, base64, decimals, statements and prices have one spelling; every other one is refused."""
+"""Canonical JSON, base64, decimals, statements and prices have a single form, and any other form is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from aitbc.statement import NamedDigest, job_price, money, parse_statement
     "value",
     [float("nan"), float("inf"), 2**53, -(2**53), {1: "a"}, b"bytes", "\ud800", {"\ud800": 1}, Decimal(1)],
 )
-def test_values_that_json_cannot_hold_exactly_are_refused(value) -> None:
+def test_values_that_json_cannot_represent_exactly_are_refused(value) -> None:
     with pytest.raises(FormatError):
         canonical_json({"value": value})
 
@@ -38,13 +38,13 @@ def test_deep_nesting_is_refused() -> None:
 @pytest.mark.parametrize(
     "text", ['{"a":1,"a":2}', "NaN", "[Infinity]", "1e999", "", "{", '"\\ud800', b"\xff", "9" * 5000]
 )
-def test_json_that_two_readers_could_understand_differently_is_refused(text) -> None:
+def test_ambiguous_json_is_refused(text) -> None:
     with pytest.raises(FormatError):
         parse_json(text)
 
 
-def test_large_integers_read_as_javascript_reads_them() -> None:
-    """1e20 is canonically written without exponent and must survive a round trip."""
+def test_large_integers_become_floats_as_in_javascript() -> None:
+    """The canonical form of 1e20 has no exponent, and must survive a round trip."""
     assert canonical_json(parse_json(canonical_json({"n": 1e20}))) == b'{"n":100000000000000000000}'
 
 
@@ -62,7 +62,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_canonical_form_survives_reading_it(value) -> None:
+def test_canonical_form_survives_a_round_trip(value) -> None:
     assert canonical_json(parse_json(canonical_json(value))) == canonical_json(value)
 
 
@@ -74,7 +74,7 @@ def test_base64_round_trip(data: bytes) -> None:
 @pytest.mark.parametrize(
     "text", ["AA", "AB==", "AA==\n", " AA==", "A-==", "AA=", "AAB=", "AA==AA==", "AAAA=", "=", "é"]
 )
-def test_other_spellings_of_base64_are_refused(text: str) -> None:
+def test_other_forms_of_base64_are_refused(text: str) -> None:
     with pytest.raises(FormatError):
         b64decode(text)
 
@@ -84,7 +84,7 @@ def test_miner_id_is_derived_from_the_key() -> None:
     assert miner_id(bytes(32)) == "miner_mzuhvlpymk6xo3epygfy5h4oea"
 
 
-def test_registration_binds_nonce_origin_and_key() -> None:
+def test_registration_covers_nonce_origin_and_key() -> None:
     expected = f'{{"nonce":"n","origin":"o","public_key":"{b64encode(bytes(32))}"}}'
     assert registration_payload("n", "o", bytes(32)) == expected.encode()
 
@@ -107,7 +107,7 @@ def test_origin_that_breaks_a_vkey_is_refused(origin: str) -> None:
         ("-1.50", "-1.5"),
     ],
 )
-def test_money_has_one_spelling(amount: str, text: str) -> None:
+def test_money_has_one_form(amount: str, text: str) -> None:
     assert money(Decimal(amount)) == text
 
 
@@ -138,7 +138,7 @@ def test_price_rounds_up_to_eight_decimals_and_never_above_max_cost(
     assert job_price(Decimal(units), Decimal(unit_price), Decimal(max_cost)) == Decimal(price)
 
 
-def test_statement_survives_signing_and_reading(statement) -> None:
+def test_statement_survives_a_round_trip(statement) -> None:
     assert parse_statement(statement.to_payload()) == statement
     with_model = dataclasses.replace(statement, model=NamedDigest("tiny.en", "2" * 64), device_uuid="GPU-1")
     assert parse_statement(with_model.to_payload()) == with_model
@@ -186,13 +186,13 @@ def change(payload: bytes, path: str, value) -> bytes:
         ("subject.1.digest", {"sha256": "1" * 64, "sha512": "2"}),
     ],
 )
-def test_statement_that_deviates_is_refused(statement, path: str, value) -> None:
+def test_deviating_statement_is_refused(statement, path: str, value) -> None:
     with pytest.raises(FormatError):
         parse_statement(change(statement.to_payload(), path, value))
 
 
 def test_statement_in_other_bytes_is_refused(statement) -> None:
-    """The same JSON with white space would be a second spelling of one statement."""
+    """With white space, the same statement would have a second form."""
     with pytest.raises(FormatError):
         parse_statement(json.dumps(json.loads(statement.to_payload())).encode())
 
@@ -202,7 +202,7 @@ def test_inputs_are_sorted(statement) -> None:
         dataclasses.replace(statement, inputs=(NamedDigest("b", "1" * 64), NamedDigest("a", "1" * 64)))
 
 
-def test_output_files_stand_in_the_order_of_the_canonical_form() -> None:
+def test_output_files_have_the_order_of_the_canonical_form() -> None:
     def file(name: str, digit: str) -> dict:
         address = f"sha256:{digit * 64}"
         return {

@@ -1,4 +1,4 @@
-"""Where a client without arguments finds its coordinator and key."""
+"""How a client without arguments finds its coordinator and key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def found(*arguments) -> tuple[str, str | None]:
     return address.base_url, address.api_key
 
 
-def test_arguments_come_before_the_environment_before_the_agent(monkeypatch, agent) -> None:
+def test_arguments_precede_the_environment_which_precedes_the_agent(monkeypatch, agent) -> None:
     assert found(None, None) == ("http://127.0.0.1:8420", "local key")
     monkeypatch.setenv("AITBC_API_KEY", "env key")
     assert found(None, None) == ("http://127.0.0.1:8420", "env key")
@@ -38,36 +38,36 @@ def test_arguments_come_before_the_environment_before_the_agent(monkeypatch, age
     assert found("https://arg.test", "arg key") == ("https://arg.test", "arg key")
 
 
-def test_the_agents_key_is_not_sent_elsewhere(agent) -> None:
+def test_the_local_agents_key_is_not_sent_to_other_coordinators(agent) -> None:
     assert found("https://elsewhere.test", None) == ("https://elsewhere.test", None)
 
 
-def test_without_any_of_them_the_error_says_what_to_do() -> None:
+def test_a_missing_configuration_is_an_error_with_advice() -> None:
     with pytest.raises(ConfigurationError, match=r"AITBC_BASE_URL.*aitbc-agent start"):
         AITBCClient()
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"url": 1}'])
-def test_broken_agent_file_is_named(tmp_path, content: str) -> None:
+def test_broken_agent_file_is_reported(tmp_path, content: str) -> None:
     (tmp_path / "agent.json").write_text(content)
     with pytest.raises(ConfigurationError, match=r"agent\.json"):
         AITBCClient()
 
 
 @pytest.mark.parametrize("url", ["ftp://x.test", "localhost:8420", "http://", "http://host:port"])
-def test_malformed_address_is_refused(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="address"):
+def test_malformed_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="URL"):
         AITBCClient("key", url)
 
 
 @pytest.mark.parametrize(
     ("url", "direct"), [("http://localhost:1", True), ("http://[::1]:1", True), ("https://a.test", False)]
 )
-def test_a_proxy_does_not_stand_before_this_machine(url: str, direct: bool) -> None:
+def test_no_proxy_is_used_for_this_machine(url: str, direct: bool) -> None:
     assert find_address(url, "key").is_loopback is direct
 
 
-def test_a_proxy_is_not_asked_for_the_local_agent(monkeypatch, base_url: str, free_address: str) -> None:
+def test_requests_to_the_local_agent_bypass_proxies(monkeypatch, base_url: str, free_address: str) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, free_address)
     with AITBCClient("key", base_url, retries=0) as client:

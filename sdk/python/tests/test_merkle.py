@@ -1,4 +1,4 @@
-"""The log's tree against the definitions of RFC 6962, written down here once more in their recursive form."""
+"""The log's tree, compared with the recursive definitions of RFC 6962, which this module implements independently."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def split(count: int) -> int:
 
 
 @pytest.mark.parametrize("size", EDGES)
-def test_roots_are_those_of_the_definition(size: int) -> None:
-    """From tiles, and from the leaves one after the other."""
+def test_roots_match_the_definition(size: int) -> None:
+    """Computed from tiles, and from the leaves one by one."""
     frontier = Frontier()
     frontier.extend(HASHES[:size])
     assert root_hash(LOG.tree(size), size) == mth(HASHES[:size]) == frontier.root()
@@ -77,7 +77,7 @@ def test_roots_are_those_of_the_definition(size: int) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(size=sizes.filter(bool), data=st.data())
-def test_inclusion_proofs_are_those_of_the_definition_and_verify(size: int, data: st.DataObject) -> None:
+def test_inclusion_proofs_match_the_definition_and_verify(size: int, data: st.DataObject) -> None:
     index = data.draw(st.sampled_from([0, size - 1]) | st.integers(0, size - 1))
     hashes = inclusion_proof(LOG.tree(size), index, size)
     assert hashes == path(index, HASHES[:size])
@@ -90,9 +90,7 @@ def test_inclusion_proofs_are_those_of_the_definition_and_verify(size: int, data
 
 @settings(max_examples=150, deadline=None)
 @given(pair=st.tuples(sizes, sizes).map(sorted), data=st.data())
-def test_consistency_proofs_are_those_of_the_definition_and_verify(
-    pair: list[int], data: st.DataObject
-) -> None:
+def test_consistency_proofs_match_the_definition_and_verify(pair: list[int], data: st.DataObject) -> None:
     old, new = pair
     hashes = consistency_proof(LOG.tree(new), old, new)
     if old:
@@ -113,8 +111,8 @@ def test_consistency_proofs_are_those_of_the_definition_and_verify(
 
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(sizes, min_size=1, max_size=6).map(sorted))
-def test_tiles_are_the_same_however_the_log_grew(steps: list[int]) -> None:
-    """All at once or in pieces, the tiles hold the hashes that tlog-tiles says."""
+def test_tiles_do_not_depend_on_how_the_log_grew(steps: list[int]) -> None:
+    """Whether leaves are added at once or in parts, the tiles have the hashes that tlog-tiles defines."""
     tiles: dict[tuple[int, int], bytes] = {}
     size = 0
     for step in steps:
@@ -140,13 +138,13 @@ def test_tiles_are_the_same_however_the_log_grew(steps: list[int]) -> None:
         (Tile(None, 1234067, 8), "tile/entries/x001/x234/067.p/8"),
     ],
 )
-def test_paths_are_those_of_the_specification(tile: Tile, path: str) -> None:
+def test_tile_paths_match_the_specification(tile: Tile, path: str) -> None:
     assert tile.path == path
     assert parse_tile_path(path) == tile
 
 
 @given(st.integers(0, 63) | st.none(), st.integers(0, 2**48), st.integers(1, 256))
-def test_every_path_is_read_back(level: int | None, index: int, width: int) -> None:
+def test_every_tile_path_survives_a_round_trip(level: int | None, index: int, width: int) -> None:
     assert parse_tile_path(Tile(level, index, width).path) == Tile(level, index, width)
 
 
@@ -158,19 +156,19 @@ def test_every_path_is_read_back(level: int | None, index: int, width: int) -> N
         "tile/0/000.p", "tile/data/000", "0/000", "tile/0/\u0660\u0660\u0660", "tile/0/000\n",
     ],
 )  # fmt: skip
-def test_other_spellings_of_paths_are_refused(path: str) -> None:
+def test_other_forms_of_tile_paths_are_refused(path: str) -> None:
     with pytest.raises(FormatError):
         parse_tile_path(path)
 
 
-def test_widths_are_those_of_the_example_in_the_specification() -> None:
+def test_tile_widths_match_the_example_in_the_specification() -> None:
     """A tree of 70,000: 273 full tiles and one of 112; one full tile and one of 17; one of a single hash."""
     assert [tile_width(70_000, 0, index) for index in (0, 272, 273, 274)] == [256, 256, 112, 0]
     assert [tile_width(70_000, 1, index) for index in (0, 1, 2)] == [256, 17, 0]
     assert [tile_width(70_000, level, 0) for level in (2, 3)] == [1, 0]
 
 
-def test_a_tile_that_is_too_short_is_an_error_not_a_wrong_root() -> None:
+def test_a_short_tile_is_an_error_instead_of_a_wrong_root() -> None:
     for cut in (0, 31, 33, 44 * 32 - 1):
         tree = TiledTree(lambda tile, cut=cut: LOG.tiles[tile.level, tile.index][:cut], 300)
         with pytest.raises(FormatError):
@@ -178,7 +176,7 @@ def test_a_tile_that_is_too_short_is_an_error_not_a_wrong_root() -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20), st.data())
-def test_entries_of_a_bundle_are_read_back(entries: list[bytes], data: st.DataObject) -> None:
+def test_entries_of_a_bundle_survive_a_round_trip(entries: list[bytes], data: st.DataObject) -> None:
     """A bundle that ends within an entry, or within a length, is refused."""
     bundle = encode_entries(entries)
     assert decode_entries(bundle) == entries
@@ -191,8 +189,8 @@ def test_entries_of_a_bundle_are_read_back(entries: list[bytes], data: st.DataOb
             decode_entries(bundle[:cut])
 
 
-def test_the_tree_of_the_vectors_has_their_root_and_proof(vectors) -> None:
-    """Made by an independent implementation."""
+def test_the_vectors_tree_has_the_expected_root_and_proof(vectors) -> None:
+    """An independent implementation made them."""
     given_log = vectors["log"]
     key = SigningKey(base64.b64decode(given_log["log_seed"]))
     log = MemoryLog(given_log["origin"], key, [base64.b64decode(leaf) for leaf in given_log["leaves_base64"]])

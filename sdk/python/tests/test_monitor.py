@@ -1,4 +1,4 @@
-"""A whole log verified from a copy and from its address: what is honest passes, each way to cheat is found and named."""
+"""Verification of a whole log, from a copy and over HTTP: an honest log passes, and each way to cheat is reported."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def log(signing_log_key: SigningKey) -> Callable[[list[bytes]], MemoryLog]:
 
 @pytest.fixture
 def verify(signed, tmp_path: Path) -> Callable[..., LogReport]:
-    """Verifies a log as files in a directory, some of them changed."""
+    """Verify a log as files in a directory, some of them changed."""
 
     def verify(log: MemoryLog, changed: dict[str, bytes] | None = None, **options) -> LogReport:
         log.write(tmp_path)
@@ -45,19 +45,19 @@ def verify(signed, tmp_path: Path) -> Callable[..., LogReport]:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 255, 256, 257, 511, 512, 513, 600])
-def test_an_honest_log_is_valid_and_continues_every_checkpoint(log, verify, size: int) -> None:
+def test_an_honest_log_is_valid_and_extends_every_checkpoint(log, verify, size: int) -> None:
     whole = log(LEAVES[:size])
-    remembered = {
+    known = {
         f"of {old}": whole.checkpoint(old) for old in {0, 1, size // 2, max(0, size - 1), size} if old <= size
     }
     for first in (0, size // 2, size):
-        report = verify(whole, remembered=remembered, first=first)
+        report = verify(whole, known=known, first=first)
         assert report.failures == ()
         assert report.checkpoint == whole.checkpoint()
 
 
 @pytest.mark.parametrize("index", [0, 255, 256, 599])
-def test_a_changed_leaf_is_named(log, verify, index: int) -> None:
+def test_a_changed_leaf_is_reported(log, verify, index: int) -> None:
     whole = log(LEAVES)
     forged = [*LEAVES[:index], b'{"leaf":"forged"}', *LEAVES[index + 1 :]]
     path = next(path for path in whole.files() if path.startswith(f"tile/entries/{index // 256:03}"))
@@ -67,8 +67,8 @@ def test_a_changed_leaf_is_named(log, verify, index: int) -> None:
 
 
 @pytest.mark.parametrize("index", [0, 255, 256, 599])
-def test_a_changed_leaf_is_found_where_its_hash_was_changed_too(log, verify, index: int) -> None:
-    """The tiles above no longer follow, or the root is another one."""
+def test_a_changed_leaf_with_a_changed_hash_is_reported(log, verify, index: int) -> None:
+    """The tiles above no longer match, or the root differs."""
     whole = log(LEAVES)
     forged = [*LEAVES[:index], b'{"leaf":"forged"}', *LEAVES[index + 1 :]]
     begin = index // 256 * 256
@@ -89,37 +89,37 @@ def test_a_changed_leaf_is_found_where_its_hash_was_changed_too(log, verify, ind
     )
 
 
-def test_a_forked_log_is_found(log, verify) -> None:
-    """Rewritten from leaf 100 on, and consistent in itself: only who remembers an older checkpoint can tell."""
+def test_a_forked_log_is_reported(log, verify) -> None:
+    """It is rewritten from leaf 100 and internally consistent, so only a known checkpoint reveals the fork."""
     honest, forged = log(LEAVES[:300]), log([*LEAVES[:100], b'{"leaf":"forged"}', *LEAVES[101:400]])
     assert verify(forged).failures == ()
-    remembered = {
+    known = {
         "before": honest.checkpoint(100),
         "after": honest.checkpoint(101),
         "newest": honest.checkpoint(),
     }
-    assert verify(forged, remembered=remembered).failures == (
+    assert verify(forged, known=known).failures == (
         "after: the log was forked: its first 101 leaves are not those that it signed before.",
         "newest: the log was forked: its first 300 leaves are not those that it signed before.",
     )
     same_size = log([*LEAVES[:299], b'{"leaf":"forged"}'])
-    assert not verify(same_size, remembered={"newest": honest.checkpoint()}).valid
+    assert not verify(same_size, known={"newest": honest.checkpoint()}).valid
 
 
 def test_old_tiles_beside_new_ones_do_not_hide_a_fork(log, verify) -> None:
-    """A log that keeps serving the partial tiles of its old size cannot pass them off as the beginning of the new one."""
+    """The partial tiles of the old size do not pass as the beginning of the new log."""
     honest, forged = log(LEAVES[:100]), log([b'{"leaf":"forged"}', *LEAVES[1:400]])
     old = {path: content for path, content in honest.files().items() if path != "checkpoint"}
-    assert not verify(forged, old, remembered={"seen": honest.checkpoint()}).valid
+    assert not verify(forged, old, known={"seen": honest.checkpoint()}).valid
 
 
-def test_a_truncated_log_is_found(log, verify) -> None:
-    assert verify(log(LEAVES[:299]), remembered={"newest": log(LEAVES[:300]).checkpoint()}).failures == (
+def test_a_truncated_log_is_reported(log, verify) -> None:
+    assert verify(log(LEAVES[:299]), known={"newest": log(LEAVES[:300]).checkpoint()}).failures == (
         "newest: the log was truncated: it had 300 leaves, and signs for 299 now.",
     )
 
 
-def test_missing_files_and_foreign_checkpoints_are_named(log, verify, signed, tmp_path: Path) -> None:
+def test_missing_files_and_foreign_checkpoints_are_reported(log, verify, signed, tmp_path: Path) -> None:
     report = verify_log(LogDirectory(tmp_path), Policy.of_log(signed.log_key))
     assert report.failures == (
         "checkpoint: There is no checkpoint here. A coordinator's log is at the coordinator's address with /v1/log.",
@@ -137,8 +137,8 @@ def test_missing_files_and_foreign_checkpoints_are_named(log, verify, signed, tm
             ), path
 
 
-def test_a_partial_tile_that_is_full_by_now_is_no_fault(log, signed, tmp_path: Path) -> None:
-    """A mirror may remove it; the part of the full one stands for it."""
+def test_a_full_tile_replaces_a_removed_partial_tile(log, signed, tmp_path: Path) -> None:
+    """A mirror may remove the partial tile once the full one exists."""
     log(LEAVES[:300]).write(tmp_path)
     log(LEAVES[:512]).write(tmp_path)
     for path in ("tile/0/001.p/44", "tile/entries/001.p/44"):
@@ -170,44 +170,44 @@ def test_receipts_and_settlements_are_counted_and_compared(log, verify, signed) 
 
 @pytest.fixture
 def served(log, coordinator, signed):
-    """The command `aitbc` against a coordinator that serves a log."""
+    """Run the command `aitbc` against a coordinator that serves a log."""
     coordinator.log = log(LEAVES[:300]).files()
     return coordinator
 
 
-def test_the_command_remembers_and_finds_a_fork(run, served, log, signed) -> None:
+def test_the_command_stores_checkpoints_and_reports_a_fork(run, served, log, signed) -> None:
     command = ("log", "verify", "--log-key", signed.log_key, "--remember", "seen", "--json")
     answer = json.loads(run(*command).stdout)
     assert (answer["valid"], answer["size"], answer["others"]) == (True, 300, 300)
     served.log = log(LEAVES[:400]).files()
     outcome = run(*command, "--new-only")
     assert (outcome.returncode, json.loads(outcome.stdout)["others"]) == (0, 400 - 256)
-    assert (run.place / "seen").read_text() == str(log(LEAVES[:400]).note())
+    assert (run.workdir / "seen").read_text() == str(log(LEAVES[:400]).note())
     served.log = log([b'{"leaf":"forged"}', *LEAVES[1:500]]).files()
     outcome = run(*command)
     assert outcome.returncode == 3
     assert json.loads(outcome.stdout)["failures"] == [
-        "remembered checkpoint: the log was forked: its first 400 leaves are not those that it signed before."
+        "stored checkpoint: the log was forked: its first 400 leaves are not those that it signed before."
     ]
-    assert (run.place / "seen").read_text() == str(log(LEAVES[:400]).note())
+    assert (run.workdir / "seen").read_text() == str(log(LEAVES[:400]).note())
 
 
 def test_the_command_verifies_a_directory_against_a_proof(run, log, signed, free_address) -> None:
-    log(LEAVES[:300]).write(run.place / "copy")
-    (run.place / "a.tlog-proof").write_text(log(LEAVES[:10]).proof(3))
-    (run.place / "policy").write_text(f"log {signed.log_key}\nquorum none\n")
+    log(LEAVES[:300]).write(run.workdir / "copy")
+    (run.workdir / "a.tlog-proof").write_text(log(LEAVES[:10]).proof(3))
+    (run.workdir / "policy").write_text(f"log {signed.log_key}\nquorum none\n")
     command = ("log", "verify", "copy", "--policy", "policy", "--against", "a.tlog-proof")
     outcome = run(*command, AITBC_BASE_URL=free_address)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
-    assert "ok    checkpoint in a.tlog-proof: its 10 leaves are the beginning of the log" in outcome.stdout
+    assert "ok    checkpoint in a.tlog-proof: the log extends its 10 leaves" in outcome.stdout
     assert outcome.stdout.splitlines()[-1] == "valid: 300 leaves"
     assert run("log", "verify", "copy", "--policy", "policy", "--log-key", signed.log_key).returncode == 2
 
 
-def test_a_witness_cosigns_what_continues_and_nothing_else(run, served, log, signed) -> None:
+def test_a_witness_cosigns_only_a_log_that_extends_the_last_one(run, served, log, signed) -> None:
     vkey = run("log", "witness-key", "w.test", "--key", "w.key").stdout.strip()
     assert parse_vkey(vkey, COSIGNATURE_TYPE)[0] == "w.test"
-    assert (run.place / "w.key").stat().st_mode & 0o077 == 0
+    assert (run.workdir / "w.key").stat().st_mode & 0o077 == 0
     assert run("log", "witness-key", "w.test", "--key", "w.key").returncode == 1
     command = ("log", "cosign", "w.test", "--key", "w.key", "--remember", "seen", "--log-key", signed.log_key)
     for size in (300, 350):
@@ -221,10 +221,10 @@ def test_a_witness_cosigns_what_continues_and_nothing_else(run, served, log, sig
     outcome = run(*command)
     assert (outcome.returncode, len(served.cosigned)) == (3, 2)
     assert "forked" in outcome.stdout
-    assert (run.place / "seen").read_text() == str(log(LEAVES[:350]).note())
+    assert (run.workdir / "seen").read_text() == str(log(LEAVES[:350]).note())
 
 
-def test_a_log_that_cannot_be_reached_is_an_error(free_address) -> None:
+def test_an_unreachable_log_is_an_error(free_address) -> None:
     with (
         LogAddress(f"{free_address}/v1/log") as source,
         pytest.raises(TransportError, match="cannot be read"),
@@ -232,7 +232,7 @@ def test_a_log_that_cannot_be_reached_is_an_error(free_address) -> None:
         source.read("checkpoint")
 
 
-def test_a_log_answers_no_more_than_a_file_can_have(coordinator, base_url) -> None:
+def test_a_file_that_is_too_long_is_an_error(coordinator, base_url) -> None:
     coordinator.log = {"checkpoint": b"x" * (2**18 + 1)}
     with LogAddress(f"{base_url}/v1/log") as source:
         with pytest.raises(TransportError, match="longer than"):

@@ -1,4 +1,4 @@
-"""Cosignatures, policies, and leaves: what stands in a log and who vouches for it."""
+"""Cosignatures, policies and leaves."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_cosignature_is_found_with_its_time() -> None:
 
 
 def test_cosignature_changed_in_one_byte_does_not_count() -> None:
-    """It is either not that witness's any more, or wrong."""
+    """It either no longer names that witness, or no longer verifies."""
     text = str(cosigned("w1")).encode()
     for changed in every_byte_changed(text):
         try:
@@ -65,13 +65,13 @@ def test_cosignature_of_another_checkpoint_is_refused() -> None:
         find_cosignature(LOG.note(None, other), WITNESSES["w1"])
 
 
-def test_the_newest_of_two_cosignatures_counts() -> None:
+def test_the_newest_of_two_cosignatures_is_used() -> None:
     older, newer = (cosign(LOG.note(), "w1.test", SEEDS["w1"], moment) for moment in (10, 20))
     for lines in ((newer, older), (older, newer)):
         assert find_cosignature(LOG.note(None, *lines), WITNESSES["w1"]) == (newer, 20)
 
 
-def test_keys_of_logs_and_witnesses_are_told_apart() -> None:
+def test_keys_of_logs_and_witnesses_are_distinguished() -> None:
     with pytest.raises(FormatError, match="not the key of a log: it cosigns"):
         parse_vkey(WITNESSES["w1"])
     with pytest.raises(FormatError, match="not the key of a witness: it signs notes"):
@@ -101,7 +101,7 @@ def test_quorums(rule: str, signed: str, met: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "expected"),
     [
         ("", "names no log"),
         (f"log {LOG_KEY}\n", "no quorum line"),
@@ -122,18 +122,18 @@ def test_quorums(rule: str, signed: str, met: bool) -> None:
         ("log x\r\n", "control character"),
     ],
 )
-def test_what_is_wrong_in_a_policy_is_named(text: str, fault: str) -> None:
-    with pytest.raises(FormatError, match=fault):
+def test_errors_in_a_policy_are_reported(text: str, expected: str) -> None:
+    with pytest.raises(FormatError, match=expected):
         Policy.parse(text)
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_policy_or_refused(content: bytes) -> None:
+def test_any_bytes_are_a_valid_policy_or_refused(content: bytes) -> None:
     with pytest.raises(FormatError):
         Policy.parse(content)
 
 
-def test_a_policy_of_several_logs_takes_the_one_that_signed(signed) -> None:
+def test_a_policy_of_several_logs_uses_the_one_that_signed(signed) -> None:
     other = format_vkey("other.test", bytes(SigningKey(b"o" * 32).verify_key))
     both = Policy.parse(f"log {other}\nlog {signed.log_key}\nquorum none\n")
     assert verify_bundle(signed.bundle, both).failures == ()
@@ -147,7 +147,7 @@ def test_a_policy_of_several_logs_takes_the_one_that_signed(signed) -> None:
     assert f"origin: the statement is for the log {ORIGIN}, not for other.test." in outcome.failures
 
 
-def test_a_bundle_needs_the_witnesses_that_the_policy_asks_for(signed, signing_log_key) -> None:
+def test_a_bundle_needs_the_witnesses_that_the_policy_requires(signed, signing_log_key) -> None:
     policy = Policy.parse(f"log {signed.log_key}\n{THREE}group g 2 w1 w2 w3\nquorum g\n")
     assert verify_bundle(signed.bundle, policy).failures == (
         "witnesses: cosigned by none, but the policy asks for g.",
@@ -171,8 +171,8 @@ def test_a_proof_of_another_receipt_is_refused(signed, sign) -> None:
     assert outcome.failures == ("inclusion: The proof does not lead from the leaf to the checkpoint's root.",)
 
 
-def test_an_envelope_too_large_for_a_bundle_is_logged_by_its_digest(signed) -> None:
-    """A statement about thousands of files is longer than an entry of a log can be."""
+def test_a_large_envelope_is_logged_by_its_digest(signed) -> None:
+    """A statement about thousands of files is longer than the limit of a log's entry."""
     envelope = {**signed.receipt["envelope"], "payload": "QUJD" * 20_000}
     leaf = receipt_leaf(envelope)
     assert len(leaf) < MAX_ENTRY
@@ -195,7 +195,7 @@ SETTLEMENT = Settlement(
 )
 
 
-def test_settlement_is_read_back() -> None:
+def test_settlement_survives_a_round_trip() -> None:
     assert parse_settlement(SETTLEMENT.to_leaf()) == SETTLEMENT
     assert SETTLEMENT.to_leaf() == canonical_json(parse_json(SETTLEMENT.to_leaf()))
     assert parse_json(SETTLEMENT.to_leaf())["transaction_id"] == "tx_1"
@@ -210,7 +210,7 @@ def test_settlement_is_read_back() -> None:
         {"paid": Decimal(0), "refunded": Decimal(1), "fee": Decimal(0)},
     ],
 )  # fmt: skip
-def test_settlement_that_contradicts_itself_is_refused(change: dict[str, object]) -> None:
+def test_inconsistent_settlement_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(FormatError):
         dataclasses.replace(SETTLEMENT, **change)
 

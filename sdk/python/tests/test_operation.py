@@ -1,4 +1,4 @@
-"""What owners and administrators ask for through the clients; both clients run every test, over real HTTP."""
+"""The calls of owners and administrators. Both clients run every test, over real HTTP."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_miners(calls, coordinator) -> None:
         ),
     ],
 )
-def test_orders_to_miners(calls, coordinator, call, path: str, body) -> None:
+def test_commands_to_miners(calls, coordinator, call, path: str, body) -> None:
     coordinator.answers = {path: COMMAND}
     assert calls(call).command_id == "command_1"
     assert coordinator.paths() == [path]
@@ -105,7 +105,7 @@ def test_own_keys_and_login(calls, coordinator) -> None:
 
 
 def test_a_file_is_deleted(calls, coordinator) -> None:
-    """With or without the scheme that jobs name artifacts by."""
+    """By its id, with or without the scheme of an artifact's address."""
     artifact_id = f"sha256:{'1' * 64}"
     coordinator.answers = {f"DELETE /v1/artifacts/{artifact_id}": {}}
     assert calls(lambda client: client.artifacts.delete(artifact_id)) is None
@@ -167,7 +167,7 @@ def test_administration(calls, coordinator) -> None:
     ]
 
 
-def test_program_and_its_input_are_uploaded(calls, coordinator, tmp_path) -> None:
+def test_run_uploads_the_program_and_its_input(calls, coordinator, tmp_path) -> None:
     (tmp_path / "count.py").write_text("def predict(input): return 1")
     (tmp_path / "cat.jpg").write_bytes(b"jpeg")
     job = calls(
@@ -196,7 +196,7 @@ def test_program_and_its_input_are_uploaded(calls, coordinator, tmp_path) -> Non
     ("name", "entrypoint", "uploaded", "begun"),
     [("m.zip", "main.py", "m.zip", "main.py"), ("m.TAR.GZ", None, "m.TAR.GZ", "model.py"), ("a b.py", None, "model.py", "model.py")],
 )  # fmt: skip
-def test_archives_and_odd_names_begin_with_the_entrypoint(
+def test_archives_and_unusual_names_use_the_entrypoint(
     calls, coordinator, tmp_path, name: str, entrypoint: str | None, uploaded: str, begun: str
 ) -> None:
     (tmp_path / name).write_bytes(b"program")
@@ -205,7 +205,7 @@ def test_archives_and_odd_names_begin_with_the_entrypoint(
     assert coordinator.bodies[0]["model"]["entrypoint"] == begun
 
 
-def test_file_that_a_job_waits_for(calls, coordinator) -> None:
+def test_upload_an_input_file_of_a_job(calls, coordinator) -> None:
     calls(lambda client: client.jobs.upload("job_1", "a.bin", b"bytes", media_type="text/plain"))
     assert coordinator.files == {"a.bin": b"bytes"}
     assert coordinator.seen[0][2]["content-type"] == "text/plain"

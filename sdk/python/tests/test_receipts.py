@@ -1,4 +1,4 @@
-"""A receipt is valid exactly when everything it says is signed or follows from what is signed."""
+"""A receipt is valid if and only if every field is signed or follows from signed data."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_another_origin_is_refused(signed, signing_log_key) -> None:
     )
 
 
-def test_malformed_log_key_is_an_error_of_the_caller(signed) -> None:
+def test_malformed_log_key_is_raised(signed) -> None:
     with pytest.raises(FormatError):
         verify_receipt(signed.receipt, log_key="nonsense")
 
 
 @pytest.mark.parametrize("receipt", [None, 1, "x", [], {}, {"envelope": {}}])
-def test_what_is_no_receipt_is_reported_not_raised(signed, receipt) -> None:
+def test_a_value_that_is_not_a_receipt_is_reported_not_raised(signed, receipt) -> None:
     outcome = verify_receipt(receipt, log_key=signed.log_key)
     assert not outcome.valid
     assert outcome.failures
@@ -146,7 +146,7 @@ def test_price_is_at_most_units_times_unit_price(signed, sign, price: str, valid
     assert verify_receipt(receipt, log_key=signed.log_key).valid is valid
 
 
-def test_failure_names_the_results(signed) -> None:
+def test_failure_of_the_results_is_reported(signed) -> None:
     outcome = verify_receipt(
         signed.receipt, log_key=signed.log_key, results={**signed.results, "duration": 9}
     )
@@ -155,13 +155,13 @@ def test_failure_names_the_results(signed) -> None:
         outcome.raise_for_failure()
 
 
-def test_units_that_differ_from_the_results_are_named(signed, sign) -> None:
+def test_units_that_differ_from_the_results_are_reported(signed, sign) -> None:
     receipt = sign(dataclasses.replace(signed.statement, units=Decimal(13)))
     outcome = verify_receipt(receipt, log_key=signed.log_key, results=signed.results)
     assert outcome.failures == ("units: differ from those in the results.",)
 
 
-def test_output_file_that_was_not_signed_is_named(signed, sign) -> None:
+def test_unsigned_output_file_is_reported(signed, sign) -> None:
     subject = (signed.statement.subject[0], NamedDigest("video.mp4", "5" * 64))
     receipt = sign(dataclasses.replace(signed.statement, subject=subject))
     outcome = verify_receipt(receipt, log_key=signed.log_key, results=signed.results)
@@ -170,7 +170,7 @@ def test_output_file_that_was_not_signed_is_named(signed, sign) -> None:
     )
 
 
-def test_artifacts_that_differ_are_named(signed, tmp_path) -> None:
+def test_different_artifacts_are_reported(signed, tmp_path) -> None:
     outcome = verify_receipt(
         signed.receipt,
         log_key=signed.log_key,
@@ -187,7 +187,7 @@ def test_artifacts_that_differ_are_named(signed, tmp_path) -> None:
     )
 
 
-def test_bundle_is_verified_as_a_file(signed) -> None:
+def test_bundle_is_verified_from_a_file(signed) -> None:
     text = json.dumps(signed.bundle, indent=1)
     assert verify_bundle(parse_json(text), signed.log_key, {"video.mp4": VIDEO}).failures == ()
 
@@ -207,7 +207,7 @@ def test_bundle_is_verified_as_a_file(signed) -> None:
         lambda bundle: bundle["receipt"].update(note="trust me"),
     ],
 )
-def test_bundle_that_says_more_or_less_is_refused(signed, change) -> None:
+def test_bundle_with_missing_or_additional_fields_is_refused(signed, change) -> None:
     bundle = copy.deepcopy(signed.bundle)
     change(bundle)
     assert not verify_bundle(bundle, signed.log_key).valid

@@ -1,4 +1,4 @@
-"""Both SDKs accept the same bytes, refuse the same bytes, and say the same about why: the vectors of tests/vectors.
+"""Both SDKs accept the same bytes, and refuse the same bytes for the same reason: the vectors of tests/vectors.
 
 The SDK for JavaScript runs the same files in sdk/js/tests.
 """
@@ -38,8 +38,8 @@ def refused(call, *arguments) -> bool:
     return False
 
 
-def test_vectors_are_what_the_code_gives() -> None:
-    """What is committed is what the script writes, so that a change of the code shows."""
+def test_committed_vectors_match_the_code() -> None:
+    """The script produces the committed files, so a change of the format is visible."""
     command = [sys.executable, "scripts/vectors/make_vectors.py", "--check"]
     outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (outcome.returncode, outcome.stdout) == (0, ""), outcome.stderr
@@ -56,7 +56,7 @@ def test_canonical_json_has_one_form() -> None:
     assert [text for text in vectors["bad_base64"] if not refused(b64decode, text)] == []
 
 
-def test_prices_round_up_and_amounts_have_one_spelling() -> None:
+def test_prices_round_up_and_amounts_have_one_form() -> None:
     vectors = read("money")
     for item in vectors["prices"]:
         units, unit_price, most = (Decimal(item[name]) for name in ("units", "unit_price", "max_cost"))
@@ -65,7 +65,7 @@ def test_prices_round_up_and_amounts_have_one_spelling() -> None:
     assert [text for text in vectors["bad"] if not refused(parse_decimal, text, "It")] == []
 
 
-def test_settlements_are_read_exactly_where_they_are_written_so() -> None:
+def test_only_canonical_settlements_are_accepted() -> None:
     for item in read("settlements"):
         assert refused(parse_settlement, item["leaf"].encode()) is not item["valid"], item["leaf"]
 
@@ -82,7 +82,7 @@ def test_proofs() -> None:
         assert verify_consistency(item["old_size"], old, item["new_size"], new, path) is item["valid"]
 
 
-def test_entries_that_are_too_long_are_told_by_their_digest() -> None:
+def test_long_entries_are_replaced_by_their_digest() -> None:
     for item in read("proofs")["long_entries"]:
         leaf = receipt_leaf(
             {
@@ -127,7 +127,7 @@ def receipts() -> Any:
     return read("receipts")
 
 
-def test_bundle_is_valid_and_another_logs_key_refuses_it(receipts) -> None:
+def test_bundle_is_valid_only_under_its_own_log_key(receipts) -> None:
     assert verify_bundle(parse_json(receipts["text"]), receipts["log_key"]).valid
     failures = verify_bundle(receipts["bundle"], receipts["other_log_key"]).failures
     assert list(failures) == receipts["failures_under_other_log"]
@@ -139,7 +139,7 @@ def test_times_within_the_allowed_skew_are_valid(receipts) -> None:
         assert verify_bundle(bundle, receipts["log_key"]).failures == (), name
 
 
-def test_statement_of_an_older_agent_that_names_no_sandbox_is_valid(receipts) -> None:
+def test_statement_without_a_sandbox_is_valid(receipts) -> None:
     assert verify_bundle(receipts["bundle_without_sandbox"], receipts["log_key"]).valid
     payloads = [
         b64decode(receipts[name]["receipt"]["envelope"]["payload"])
@@ -148,7 +148,7 @@ def test_statement_of_an_older_agent_that_names_no_sandbox_is_valid(receipts) ->
     assert [parse_statement(payload).sandbox for payload in payloads] == ["bubblewrap", None]
 
 
-def test_changed_bundles_say_what_does_not_hold(receipts) -> None:
+def test_changed_bundles_report_the_failed_checks(receipts) -> None:
     for case in receipts["cases"]:
         outcome = verify_bundle(case["bundle"], receipts["log_key"])
         assert not outcome.valid
@@ -160,7 +160,7 @@ def test_changed_bundles_say_what_does_not_hold(receipts) -> None:
         assert list(failures) == case["receipt_failures"], case["name"]
 
 
-def test_bundle_changed_in_any_of_many_bytes_is_refused_for_the_known_reason(receipts) -> None:
+def test_bundle_changed_in_one_byte_is_refused_for_the_expected_reason(receipts) -> None:
     data, step = receipts["text"].encode(), receipts["bytes"]["step"]
     for number, names in enumerate(receipts["bytes"]["failures"]):
         position = number * step
@@ -171,3 +171,12 @@ def test_bundle_changed_in_any_of_many_bytes_is_refused_for_the_known_reason(rec
             continue
         outcome = verify_bundle(parse_json(changed), receipts["log_key"])
         assert [check.name for check in outcome.checks if not check.ok] == names, position
+
+
+@pytest.mark.parametrize("service", ["video_transcoding", "ai_inference", "blender_rendering"])
+def test_receipt_of_version_0_1_0_is_valid(service: str) -> None:
+    vectors = read("receipts_0_1_0")
+    outcome = verify_bundle(vectors["bundles"][service], vectors["log_key"])
+    assert (outcome.valid, outcome.failures) == (True, ())
+    payload = b64decode(vectors["bundles"][service]["receipt"]["envelope"]["payload"])
+    assert parse_statement(payload).service == service

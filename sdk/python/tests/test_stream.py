@@ -1,4 +1,4 @@
-"""Everything that happens is listened to, over connections that break; both clients run every test, over real WebSockets."""
+"""The stream of all events, over connections that break. Both clients run every test, over real WebSockets."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def numbers(events: list[StreamEvent]) -> list[int]:
     return [event.seq for event in events]
 
 
-def test_events_come_as_they_happen(calls, coordinator) -> None:
-    """The key goes with the connection, the wishes with the first message; what is told before these count is left out."""
+def test_events_arrive_as_they_happen(calls, coordinator) -> None:
+    """The key is sent with the connection, and the filters with the first message; events before the confirmation are ignored."""
     coordinator.sockets.append([update(9), BEGUN, update(11), heartbeat(12), update(13, "completed"), HOLD])
-    wanted = {"types": ["job_update"], "job_ids": ("job_1",), "after": 10}
-    events = calls.items(lambda client: client.events(**wanted), most=2)
+    filters = {"types": ["job_update"], "job_ids": ("job_1",), "after": 10}
+    events = calls.items(lambda client: client.events(**filters), most=2)
     assert events == [
         StreamEvent("job_update", {"job_id": "job_1", "status": "running"}, 11),
         StreamEvent("job_update", {"job_id": "job_1", "status": "completed"}, 13),
@@ -48,8 +48,8 @@ def test_events_come_as_they_happen(calls, coordinator) -> None:
     assert coordinator.left.wait(10)
 
 
-def test_a_broken_connection_is_made_again_where_it_ended(calls, coordinator, no_pauses) -> None:
-    """After the last event, or the newest number that the coordinator named while there was none."""
+def test_a_broken_connection_resumes_where_it_ended(calls, coordinator, no_pauses) -> None:
+    """It resumes after the last event, or after the newest position in a heartbeat."""
     coordinator.sockets.extend(
         [
             [BEGUN],
@@ -63,14 +63,14 @@ def test_a_broken_connection_is_made_again_where_it_ended(calls, coordinator, no
     assert len(no_pauses) == 3
 
 
-def test_connections_are_not_made_again_for_ever(calls, coordinator, no_pauses) -> None:
+def test_reconnections_are_limited(calls, coordinator, no_pauses) -> None:
     coordinator.sockets.extend([BEGUN] for _ in range(10))
     with pytest.raises(aitbc.TransportError):
         calls.items(lambda client: client.events(after=10))
     assert len(coordinator.seen) == 5
 
 
-def test_a_gap_is_shown(calls, coordinator) -> None:
+def test_a_gap_is_reported(calls, coordinator) -> None:
     gap = {"type": "resync", "data": {"reason": "pruned"}, "seq": 20}
     coordinator.sockets.append([BEGUN, gap, update(21), HOLD])
     events = calls.items(lambda client: client.events(after=1), most=2)
@@ -85,7 +85,7 @@ def test_a_gap_is_shown(calls, coordinator) -> None:
     ],
 )
 def test_a_refusal_is_an_error(calls, coordinator, code: str, status: int, kind: type[Exception]) -> None:
-    """Also later, when a key is revoked; another attempt would not help."""
+    """It is not retried. It may also come later, such as when a key is revoked."""
     for pieces in ([refusal(code, status)], [BEGUN, update(11), refusal(code, status)]):
         coordinator.sockets.append(pieces)
         with pytest.raises(kind):
@@ -93,7 +93,7 @@ def test_a_refusal_is_an_error(calls, coordinator, code: str, status: int, kind:
     assert len(coordinator.seen) == 2
 
 
-def test_a_coordinator_that_is_busy_is_asked_again(calls, coordinator, no_pauses) -> None:
+def test_a_busy_coordinator_is_retried(calls, coordinator, no_pauses) -> None:
     coordinator.faults.append(error(503, "SERVICE_UNAVAILABLE", "Restarting.", **{"Retry-After": "3"}))
     coordinator.sockets.append([refusal("RATE_LIMIT_EXCEEDED", 429)])
     coordinator.sockets.append([BEGUN, update(11), HOLD])
@@ -101,23 +101,21 @@ def test_a_coordinator_that_is_busy_is_asked_again(calls, coordinator, no_pauses
     assert no_pauses[0] == 3.0
 
 
-def test_an_older_coordinator_is_an_error(calls, coordinator) -> None:
+def test_a_coordinator_without_the_stream_is_an_error(calls, coordinator) -> None:
     coordinator.faults.append(error(404, "NOT_FOUND", "There is nothing at /v1/ws."))
     with pytest.raises(errors.NotFound):
         calls.items(lambda client: client.events())
 
 
 @pytest.mark.parametrize("pieces", [[BEGUN, HOLD], [BEGUN, update(11), HOLD], [HOLD], [BEGUN]])
-def test_listening_ends_when_the_time_is_over(calls, coordinator, pieces: list[Any]) -> None:
+def test_listening_ends_after_its_timeout(calls, coordinator, pieces: list[Any]) -> None:
     coordinator.sockets.extend(pieces for _ in range(50))
-    with pytest.raises(TimeoutError, match="time that was given"):
+    with pytest.raises(TimeoutError, match="time limit of"):
         calls.items(lambda client: client.events(timeout=0.3))
 
 
 @pytest.mark.parametrize("kind", ["blocking", "asyncio"])
-def test_a_connection_that_falls_silent_is_given_up(
-    kind, base_url, coordinator, no_pauses, monkeypatch
-) -> None:
+def test_a_silent_connection_is_replaced(kind, base_url, coordinator, no_pauses, monkeypatch) -> None:
     monkeypatch.setattr("aitbc._http.stream._HEARTBEAT", 0.2)
     coordinator.sockets.extend([[BEGUN, HOLD], [BEGUN, update(11), HOLD]])
     calls = Calls(kind, base_url, timeout=0.3)
@@ -128,8 +126,8 @@ def test_a_connection_that_falls_silent_is_given_up(
 @pytest.mark.parametrize(
     "piece", ["{", "5", "{}", '{"type": "job_update", "data": {}, "seq": "x"}', '{"type": "subscribed"}']
 )
-def test_a_message_of_something_else_is_an_error(calls, coordinator, piece: str) -> None:
+def test_a_foreign_message_is_an_error(calls, coordinator, piece: str) -> None:
     coordinator.sockets.append([BEGUN, piece, HOLD])
-    with pytest.raises(aitbc.TransportError, match="not a coordinator"):
+    with pytest.raises(aitbc.TransportError, match="not from a coordinator"):
         calls.items(lambda client: client.events())
     assert len(coordinator.seen) == 1

@@ -1,4 +1,4 @@
-"""Files travel streamed, are checked against their digests, and resume after an interruption."""
+"""Files are streamed, verified by their digests, and resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_upload_of_a_pipe_is_streamed_without_a_length(calls, coordinator) -> No
     assert coordinator.seen[0][2]["transfer-encoding"] == "chunked"
 
 
-def test_upload_of_a_pipe_is_not_repeated(calls, coordinator, no_pauses) -> None:
-    """What was read from a pipe is gone."""
+def test_upload_of_a_pipe_is_not_retried(calls, coordinator, no_pauses) -> None:
+    """A pipe cannot be read twice."""
     coordinator.faults.append(error(503, "SERVICE_UNAVAILABLE", "Not yet."))
     reader, writer = os.pipe()
     os.close(writer)
@@ -52,20 +52,20 @@ def test_upload_of_a_pipe_is_not_repeated(calls, coordinator, no_pauses) -> None
     assert len(coordinator.seen) == 1
 
 
-def test_upload_is_repeated_from_the_beginning(calls, coordinator, no_pauses) -> None:
+def test_upload_is_retried_from_the_beginning(calls, coordinator, no_pauses) -> None:
     coordinator.faults.append(error(503, "SERVICE_UNAVAILABLE", "Not yet."))
     artifact = calls(lambda client: client.artifacts.upload(io.BytesIO(DATA)))
     assert coordinator.artifacts == {artifact.artifact_id: DATA}
 
 
-def test_upload_that_was_stored_otherwise_is_noticed(calls, coordinator, monkeypatch) -> None:
+def test_upload_that_was_stored_incorrectly_is_detected(calls, coordinator, monkeypatch) -> None:
     monkeypatch.setattr(coordinator, "store", lambda data: type(coordinator).store(coordinator, data[:-1]))
     with pytest.raises(aitbc.VerificationError, match="was sent"):
         calls(lambda client: client.artifacts.upload(DATA))
 
 
-def test_a_part_that_is_read_again_counts_once() -> None:
-    """The digest of an upload that was resumed is that of the file."""
+def test_bytes_that_are_read_twice_count_once() -> None:
+    """The digest of a resumed upload is that of the file."""
     source = Source(DATA)
     pieces = source.chunks()
     read = len(next(pieces)) + len(next(pieces))
@@ -75,8 +75,8 @@ def test_a_part_that_is_read_again_counts_once() -> None:
     assert source.sha256 == hashlib.sha256(DATA).hexdigest()
 
 
-def test_a_file_that_changes_before_it_is_read_again_is_noticed(tmp_path) -> None:
-    """What arrived is then a mixture of two files, and its digest is not the one that the coordinator answers."""
+def test_a_file_that_changes_during_an_upload_is_detected(tmp_path) -> None:
+    """The uploaded bytes are a mixture of two files, so the digest differs from the coordinator's."""
     path = tmp_path / "film.mp4"
     path.write_bytes(DATA)
     source = Source(path)
@@ -108,7 +108,7 @@ def test_download_resumes_when_the_connection_breaks(calls, coordinator, tmp_pat
     assert starts[0] > 0
 
 
-def test_download_goes_on_where_an_earlier_one_ended(calls, coordinator, tmp_path) -> None:
+def test_download_resumes_an_earlier_one(calls, coordinator, tmp_path) -> None:
     artifact_id = coordinator.store(DATA)
     (tmp_path / "film.mp4.part").write_bytes(DATA[: 4 * PIECE])
     calls(lambda client: client.artifacts.download(f"artifact:{artifact_id}", to=tmp_path / "film.mp4"))
@@ -119,14 +119,14 @@ def test_download_goes_on_where_an_earlier_one_ended(calls, coordinator, tmp_pat
 @pytest.mark.parametrize(
     "left", [b"other bytes", b"x" * (len(DATA) + 1), DATA], ids=["wrong", "too long", "complete"]
 )
-def test_download_copes_with_any_leftover(calls, coordinator, tmp_path, left: bytes) -> None:
+def test_download_handles_any_partial_file(calls, coordinator, tmp_path, left: bytes) -> None:
     artifact_id = coordinator.store(DATA)
     (tmp_path / "film.mp4.part").write_bytes(left)
     calls(lambda client: client.artifacts.download(artifact_id, to=tmp_path / "film.mp4"))
     assert (tmp_path / "film.mp4").read_bytes() == DATA
 
 
-def test_download_without_ranges_starts_again(calls, coordinator, tmp_path, no_pauses) -> None:
+def test_download_without_range_support_starts_over(calls, coordinator, tmp_path, no_pauses) -> None:
     coordinator.ranges = False
     artifact_id = coordinator.store(DATA)
     coordinator.cut_after.append(3 * PIECE)
@@ -134,8 +134,10 @@ def test_download_without_ranges_starts_again(calls, coordinator, tmp_path, no_p
     assert (tmp_path / "film.mp4").read_bytes() == DATA
 
 
-def test_download_may_break_often_as_long_as_it_goes_on(calls, coordinator, tmp_path, no_pauses) -> None:
-    """More breaks than a request has repetitions: each piece that arrives starts the count again."""
+def test_download_with_progress_may_break_any_number_of_times(
+    calls, coordinator, tmp_path, no_pauses
+) -> None:
+    """There are more breaks than retries, but each piece that arrives resets the count."""
     artifact_id = coordinator.store(DATA)
     coordinator.cut_after.extend([PIECE] * 8)
     calls(lambda client: client.artifacts.download(artifact_id, to=tmp_path / "film.mp4"))
@@ -143,7 +145,7 @@ def test_download_may_break_often_as_long_as_it_goes_on(calls, coordinator, tmp_
     assert len(coordinator.seen) == 9
 
 
-def test_another_part_than_was_asked_for_is_not_appended(calls, coordinator, tmp_path, no_pauses) -> None:
+def test_a_different_range_is_not_appended(calls, coordinator, tmp_path, no_pauses) -> None:
     artifact_id = coordinator.store(DATA)
     (tmp_path / "film.mp4.part").write_bytes(DATA[:PIECE])
     coordinator.faults.append(Response(DATA, 206, {"Content-Range": f"bytes 0-{len(DATA) - 1}/{len(DATA)}"}))
@@ -152,7 +154,7 @@ def test_another_part_than_was_asked_for_is_not_appended(calls, coordinator, tmp
     assert [headers["range"] for _, _, headers in coordinator.seen] == [f"bytes={PIECE}-"] * 2
 
 
-def test_download_that_makes_no_progress_ends(calls, coordinator, tmp_path, no_pauses) -> None:
+def test_download_without_progress_ends(calls, coordinator, tmp_path, no_pauses) -> None:
     artifact_id = coordinator.store(DATA)
     coordinator.cut_after.extend([0] * 50)
     with pytest.raises(aitbc.TransportError):
@@ -160,7 +162,7 @@ def test_download_that_makes_no_progress_ends(calls, coordinator, tmp_path, no_p
     assert len(coordinator.seen) == 5
 
 
-def test_wrong_bytes_are_refused_and_leave_no_file(calls, coordinator, tmp_path) -> None:
+def test_corrupt_bytes_are_refused_and_leave_no_file(calls, coordinator, tmp_path) -> None:
     artifact_id = coordinator.store(DATA)
     coordinator.artifacts[artifact_id] = DATA[:-1] + b"!"
     with pytest.raises(aitbc.VerificationError, match="SHA-256"):
@@ -170,7 +172,7 @@ def test_wrong_bytes_are_refused_and_leave_no_file(calls, coordinator, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == []
 
 
-def test_download_of_nothing_is_not_found(calls, tmp_path) -> None:
+def test_download_of_an_unknown_artifact_is_not_found(calls, tmp_path) -> None:
     with pytest.raises(aitbc.NotFound):
         calls(lambda client: client.artifacts.download("sha256:" + "0" * 64, to=tmp_path / "film.mp4"))
     with pytest.raises(aitbc.FormatError):

@@ -1,4 +1,4 @@
-"""The vectors made with independent packages are accepted, and refused after any change of one byte."""
+"""The vectors of independent packages are accepted, and refused after a change of any byte."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refused(call, *arguments) -> bool:
 
 
 def as_text(data: bytes) -> str:
-    """The bytes as text; what is not UTF-8 becomes lone surrogates, which no JSON text can hold."""
+    """Decode bytes; invalid UTF-8 becomes lone surrogates, which JSON text cannot contain."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -119,7 +119,7 @@ def test_checkpoint_changed_in_one_byte_is_refused(vectors) -> None:
 
 
 def test_checkpoint_of_another_log_signed_with_the_same_key_is_refused(vectors) -> None:
-    """The signature line names the known key, but the text speaks for another log."""
+    """The signature line names the known key, but the text names another log."""
     log = vectors["log"]
     text = log["checkpoint"].partition("\n\n")[0].replace(log["origin"], "other.example") + "\n"
     key = SigningKey(base64.b64decode(log["log_seed"]))

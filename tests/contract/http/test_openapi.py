@@ -264,10 +264,11 @@ def test_a_service_call_documents_its_input() -> None:
         assert schemas[name]["additionalProperties"] is False
 
 
-def test_the_page_is_generated_from_the_code() -> None:
-    """A script generates docs/reference/api.md; the failure names its command."""
+@pytest.mark.parametrize("script", ["api_docs.py", "types_docs.py"])
+def test_generated_files_are_up_to_date(script: str) -> None:
+    """docs/reference/api.md and the SDK's types are generated; the script's message names the command that does it."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "pages" / "api_docs.py"), "--check"],
+        [sys.executable, str(ROOT / "scripts" / "pages" / script), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

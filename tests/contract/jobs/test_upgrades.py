@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+import tarfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from agent.core.errors import ConfigurationError
+from agent.miner.identity import load_identity
+from aitbc import AITBCClient, LogAddress, Policy, verify_bundle, verify_log
+from aitbc.log import open_checkpoint
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
 from support.server import Served, serve
@@ -83,3 +91,90 @@ def test_outputs_of_an_earlier_version_belong_to_their_client_and_no_finished_wo
 
 def code(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]["code"]
+
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+PERMANENT = (
+    "accounts", "api_keys", "artifacts", "job_artifacts", "jobs", "log_leaves", "log_tiles", "miners", "postings",
+    "receipts", "results", "runs", "transactions",
+)  # fmt: skip
+"""Tables whose rows neither an upgrade nor a retention limit may remove."""
+REWRITTEN = frozenset({"capabilities"})
+"""Columns that hold JSON whose fields an upgrade renames."""
+
+
+@pytest.fixture
+def data_0_1_0(tmp_path: Path) -> Path:
+    """A data directory of version 0.1.0: two accounts, a miner, three receipts, and jobs in every final state and in the queue."""
+    with tarfile.open(VECTORS / "data_0_1_0.tar.xz") as archive:
+        archive.extractall(tmp_path / "data", filter="data")
+    return tmp_path / "data"
+
+
+def rows(data: Path) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the permanent tables, ordered by their first column."""
+    with closing(sqlite3.connect(data / "coordinator/coordinator.db")) as connection:
+        connection.row_factory = sqlite3.Row
+        return {
+            table: [dict(row) for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2")]  # noqa: S608 - names of this file
+            for table in PERMANENT
+        }
+
+
+def test_database_of_version_0_1_0_keeps_every_row(data_0_1_0: Path) -> None:
+    """No value is lost: an upgrade adds columns and rows, and renames fields in what miners have reported of themselves."""
+    before = rows(data_0_1_0)
+    with serve(data_0_1_0):
+        pass
+    after = rows(data_0_1_0)
+    for table, old in before.items():
+        assert old, table
+        columns = old[0].keys() - REWRITTEN
+        assert columns <= after[table][0].keys(), table
+        stored = [{name: row[name] for name in columns} for row in after[table]]
+        assert [row for row in old if {name: row[name] for name in columns} not in stored] == [], table
+
+
+def test_log_of_version_0_1_0_continues_with_receipts_that_verify(data_0_1_0: Path) -> None:
+    """Its miner receives a waiting command and completes a queued job; old and new receipts verify, and the log is not forked."""
+    vectors = json.loads((VECTORS / "receipts_0_1_0.json").read_text())
+    policy = Policy.of_log(vectors["log_key"])
+    seen = open_checkpoint((data_0_1_0 / "coordinator/log.checkpoint").read_text(), vectors["log_key"])
+    key = json.loads((data_0_1_0 / "coordinator/keys.json").read_text())["client_key"]
+    identity = load_identity(data_0_1_0 / "miner")
+    with (
+        serve(data_0_1_0, open_enrolment=True, log_checkpoint_seconds=0.1) as served,
+        AITBCClient(key, served.url) as client,
+    ):
+        for bundle in vectors["bundles"].values():
+            job_id = bundle["receipt"]["job_id"]
+            assert client.receipts.get(job_id).to_dict() == bundle["receipt"]
+            assert verify_bundle(client.receipts.export(job_id), vectors["log_key"]).valid
+            for file in client.jobs.get_results(job_id).output_files():
+                assert client.artifacts.get(file.artifact_id)
+        (waiting,) = client.jobs.list(status="submitted").jobs
+        assert (client.wallet.get().balance, client.wallet.get().held) == ("997.99999537", "2")
+        miner = ScriptedMiner(served.url, identity.signing_key)
+        assert miner.register().status_code == 200
+        commands = miner.http.post("/heartbeat", json={"leases": []}).json()["commands"]
+        assert [command["command"] for command in commands] == ["resume"]
+        leases = {lease["job_id"]: lease for lease in miner.poll(slots=2)}
+        assert miner.complete(leases[waiting.job_id], RESULTS).status_code == 200
+        assert client.jobs.get(waiting.job_id).status == "completed"
+        assert verify_bundle(client.receipts.export(waiting.job_id), vectors["log_key"]).valid
+        with LogAddress(f"{served.url}/v1/log", trust_env=False) as log:
+            report = verify_log(log, policy, known={"0.1.0": seen})
+        assert report.failures == ()
+        assert report.receipts == len(vectors["bundles"]) + 1
+
+
+def test_upgrade_of_a_damaged_database_changes_nothing(data_0_1_0: Path) -> None:
+    """A row that another one refers to is missing."""
+    path = data_0_1_0 / "coordinator/coordinator.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM transactions WHERE rowid = 1")
+        connection.commit()
+    with pytest.raises(ConfigurationError, match="first in postings"), serve(data_0_1_0):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0011",)]

@@ -175,7 +175,7 @@ def test_a_cosignature_is_accepted_and_served_with_the_checkpoint_and_in_proofs(
         assert verify_bundle(bundles["new"], policy).failures == (
             "witnesses: cosigned by none, but the policy asks for w.",
         )
-        with pytest.raises(TimeoutError, match="cosigned as the policy asks"):
+        with pytest.raises(TimeoutError, match="cosignatures that the policy requires"):
             client.receipts.export(new[0].replace("receipt_", "job_"), policy=policy, timeout=0)
         brought(served, cosigned(get(served, "checkpoint").text))
         late = client.receipts.export(new[0].replace("receipt_", "job_"), policy=policy)
@@ -230,7 +230,7 @@ def test_the_log_continues_after_a_restart(tmp_path: Path) -> None:
         after = logged(served, complete(served, 3))
         assert after.size == before.size + 6
         with LogAddress(f"{served.url}/v1/log") as source:
-            report = verify_log(source, Policy.of_log(vkey), remembered={"before": before})
+            report = verify_log(source, Policy.of_log(vkey), known={"before": before})
         assert report.failures == ()
         assert get(served, f"proof/{first[0]}").status_code == 200
 

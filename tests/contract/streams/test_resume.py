@@ -216,7 +216,7 @@ def test_a_slow_client_gets_a_resync_and_then_every_change(tmp_path: Path) -> No
                 publish_changes(served, 100, size=20_000)
                 assert numbers(quick.until(number(99)))[-1] == 99
             (waiting,) = {
-                len(subscription._waiting)
+                len(subscription._queue)
                 for subscription in served.context.hub._topics["everybody"]
                 if subscription.lagged
             }

@@ -1,12 +1,12 @@
-"""Plays an agent in whose sandbox a stranger's model tries to get out.
+"""Simulates an agent in whose sandbox a client's model attempts to escape.
 
 Started as `python -m support.escapes.agent_process CONFIGURATION`, a JSON file or text:
 
-    base        an empty directory of this user's, below directories that everybody may enter
-    sandboxes   by name: settings (`runners.api.Tools`) with each of which the model runs
-    control     whether the model also runs without any sandbox, as a program that this user started
+    base        an empty directory of this user, in directories that all users may enter
+    sandboxes   by name: the settings (`runners.api.Tools`) of each run of the model
+    control     whether the model also runs without a sandbox, as an ordinary program of this user
 
-The secret comes in the environment as AITBC_SECRET. Prints what came of each run as JSON, under the sandbox's name or "control".
+AITBC_SECRET in the environment is the secret. Prints the result of each run as JSON, by the sandbox's name or "control".
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ ALONE = ("fork_without_end", "fork_orphans_without_end")
 
 
 class Run:
-    """What a runner gets of one job (`runners.api.Context`)."""
+    """A runner's context for one job (`runners.api.Context`)."""
 
     def __init__(self, directory: Path, source: Path) -> None:
         self.files: Mapping[str, Path] = {"model.source": source, "input.source": source}
@@ -67,7 +67,7 @@ class Run:
             path.mkdir(mode=0o700)
 
     def progress(self, *_: Any) -> None:
-        """Nobody follows."""
+        """Ignore progress."""
 
     event = keep = check = progress
 
@@ -77,7 +77,7 @@ class Run:
 
 
 class Agent:
-    """The agent's process with what it has."""
+    """The agent's process and its resources."""
 
     def __init__(self, base: Path, facts: dict[str, Any], victim: Victim) -> None:
         self.base, self.victim = base, victim
@@ -89,7 +89,7 @@ class Agent:
                 archive.write(path, path.relative_to(TESTS))
 
     def attacked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the model in a sandbox, after one that left things and beside another job."""
+        """Run the model in a sandbox, after a run that left files behind, and beside another job."""
         with self._neighbour(settings) as neighbour:
             facts = {**self.facts, **neighbour}
             littered, _ = self._run(settings, act="litter", facts=facts)
@@ -101,19 +101,19 @@ class Agent:
         return {"attempts": self._judged(attempts, run.output, delivered), "litter": littered.results["left"]}
 
     def control(self) -> dict[str, Any]:
-        """Run the same model as an ordinary program of this user's, with all that it can inherit."""
+        """Run the same model as an ordinary program of this user, with everything that it can inherit."""
         public = self.base / "public"
         output = public / "output"
         output.mkdir(parents=True)
         (public / "input").write_text(self.facts["secret"])
         facts = {**self.facts, "neighbour": str(public), "neighbour_process": self.victim.pid}
-        join_keyring()  # which each run of a sandbox has left
+        join_keyring()  # each sandboxed run has left it
         left = self._directly(public, act="litter", facts=facts)["left"]
         attempts = self._directly(public, act="attack", facts=facts)["attempts"]
         return {"attempts": self._judged(attempts, output, [output / "stolen"]), "litter": left}
 
     def _start(self, settings: Mapping[str, Any], **parameters: Any) -> tuple[Callable[[], Any], Run]:
-        from runners.api import Device, Tools  # noqa: PLC0415 - once this process has its number
+        from runners.api import Device, Tools  # noqa: PLC0415 - after this process has its number
         from runners.python_model import PythonModelRunner  # noqa: PLC0415
         from runners.python_model.request import InferenceRequest  # noqa: PLC0415
 
@@ -142,7 +142,7 @@ class Agent:
 
     @contextmanager
     def _neighbour(self, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Another job, which runs meanwhile."""
+        """Run another job at the same time."""
         from runners.api import Cancelled  # noqa: PLC0415
 
         start, run = self._start(settings, act="wait", seconds=SECONDS)
@@ -164,7 +164,7 @@ class Agent:
             thread.join(SECONDS)
 
     def _newest_python(self) -> int:
-        """The other job's own process, as it is numbered here."""
+        """Return the id of the other job's process in this namespace."""
         import psutil  # noqa: PLC0415
 
         found = [
@@ -175,7 +175,7 @@ class Agent:
         return found[-1]
 
     def _directly(self, directory: Path, **parameters: Any) -> Any:
-        """Have the model do this without a sandbox, with the environment and the descriptors of this process."""
+        """Run the model without a sandbox, with this process's environment and descriptors."""
         orders, answer = directory / "orders.json", directory / "answer.json"
         orders.write_text(json.dumps(parameters))
         packages = directory / "packages"
@@ -188,7 +188,7 @@ class Agent:
         return json.loads(answer.read_text())
 
     def _judged(self, attempts: dict[str, Any], output: Path, delivered: list[Path]) -> dict[str, Any]:
-        """The same with what can only be seen from outside."""
+        """Return the attempts, completed by what is only visible from outside."""
         self.victim.catch_up()
 
         def judge(name: str, out: bool, how: str) -> None:
@@ -217,7 +217,7 @@ class Agent:
 
 
 def _named(name: str) -> list[int]:
-    """The processes with this name as their first argument."""
+    """Return the processes with this name as their first argument."""
     found = []
     for path in Path("/proc").iterdir():
         try:
@@ -233,7 +233,7 @@ def _everybody_reaches(path: Path) -> bool:
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     end = time.monotonic() + SECONDS
     while not holds():
         if time.monotonic() > end:
@@ -251,7 +251,7 @@ def main() -> None:
     keys = plant_key(secret)
     victim = start_victim(base / "signals")
     facts = plant(base, secret, victim, keys)
-    os.chdir(base / "data")  # as a service's is
+    os.chdir(base / "data")  # like a service's
     agent = Agent(base, facts, victim)
     answers: dict[str, Any] = {}
     try:
@@ -267,7 +267,7 @@ def main() -> None:
         remove_litter()
         remove_segment(facts["segment"])
         victim.end()
-    print(json.dumps(answers))  # noqa: T201 - the answer
+    print(json.dumps(answers))  # noqa: T201 - the result
 
 
 if __name__ == "__main__":

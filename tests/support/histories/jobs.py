@@ -1,4 +1,4 @@
-"""A machine that plays histories of clients, miners, clocks and restarts against the real operations on SQLite.
+"""A state machine that runs histories of clients, miners, clocks and restarts against the real operations on SQLite.
 
 Nothing is played but time and the network: what is submitted, claimed, renewed, delivered and expired goes through the
 same functions and transactions as in a running coordinator, and after each step the tables must tell one consistent story.
@@ -84,14 +84,14 @@ RESULTS = {"text": "hello", "units": 1.5}
 MINERS = 3
 CREDIT = Decimal(1_000)
 PAID = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)
-"""What a run's miner is paid for: its result, and what the client ended or made fail."""
+"""Outcomes for which a run's miner is paid: a result, and failures or cancellations by the client."""
 
 Lease = dict[str, Any]
 
 
 @dataclass
 class PlayedMiner:
-    """A miner: what it works on, and what lies finished in its outbox."""
+    """A miner with its running jobs and the results in its outbox."""
 
     identity: ScriptedMiner
     session: Session | None = None
@@ -109,7 +109,7 @@ class PlayedMiner:
 
 
 class Clock:
-    """Time passes when a rule says so."""
+    """A clock that advances only by rules."""
 
     def __init__(self) -> None:
         self.now = START
@@ -118,7 +118,7 @@ class Clock:
         return self.now
 
 
-# Always the same keys, since a tie between miners is decided by their ids and a history must run alike each time.
+# Fixed keys, since ids decide ties between miners and a history must be reproducible.
 IDENTITIES = [
     ScriptedMiner("http://127.0.0.1:9", SigningKey(bytes([number]) * 32)) for number in range(MINERS)
 ]
@@ -127,7 +127,7 @@ pick = st.integers(0, 50)
 
 
 def store_output(connection: Connection, output: RunOutput, size: int, now: float) -> None:
-    """What an upload of a miner does."""
+    """Store an output like a miner's upload."""
     if run_outputs.has_lease(connection, output.job_id, output.miner_id, output.fence):
         run_outputs.add(connection, output, size, now)
 
@@ -194,7 +194,7 @@ class Histories(RuleBasedStateMachine):
             self.clean_up()
 
     def the_log_has_all_of_it(self) -> None:
-        """Receipts and settlements are leaves, once each, and nothing that is stored contradicts them."""
+        """Check that receipts and settlements are leaves, once each, and consistent with the database."""
         database, signer = self.context.database, self.context.signer
         self.do(database.write(integrate, signer, self.clock()))
         examination = self.do(database.read(examine, signer.vkey, {}))
@@ -208,7 +208,7 @@ class Histories(RuleBasedStateMachine):
 
     @initialize(max_attempts=st.lists(st.integers(1, 3), min_size=1, max_size=3))
     def begin(self, max_attempts: list[int]) -> None:
-        """Most histories need a client, miners and jobs before anything can happen."""
+        """Start with a client, miners and jobs, which most histories need."""
         account_id = self.do(access.create_account(self.context, "client"))
         self.do(wallet.add_credit(self.context, account_id, CREDIT))
         self.client = Caller(Role.CLIENT, account_id)
@@ -222,7 +222,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: len(self.job_ids) < 6)
     @rule(max_attempts=st.integers(1, 3))
     def submit(self, max_attempts: int) -> None:
-        self.clock.now += 0.001  # ids begin with the time, and jobs are claimed in the order of their ids
+        self.clock.now += 0.001  # ids start with the time, and jobs are claimed in the order of their ids
         request = JobRequest(
             type="whisper-transcription",
             parameters={"audio_url": "https://example.com/a.mp3", "model": "base"},
@@ -247,7 +247,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(which=which)
     def start_miner(self, which: int) -> None:
-        """First, and again after a crash: what was only being worked on is gone, what is in the outbox is named."""
+        """Register, also again after a crash: running jobs are lost, and results in the outbox are reported."""
         miner = self.miners[which]
         older = miner.session
         miner.working = []
@@ -258,8 +258,8 @@ class Histories(RuleBasedStateMachine):
                 miner.drop(lease)
         for job_id, fence in kept:
             life = self.job(job_id).life
-            # A lease that is kept is live: nobody else is given the work that lies finished in the outbox. After its last
-            # moment the result is still welcome, but others may get the job.
+            # A resumed lease is live: no other miner gets a job whose result is in the outbox. After the lease's last
+            # moment the result is still accepted, but other miners may get the job.
             assert life.fence == fence
             assert life.lease is not None
             assert life.lease.session == answer.session
@@ -292,13 +292,13 @@ class Histories(RuleBasedStateMachine):
 
     @rule(which=which)
     def change_reach(self, which: int) -> None:
-        """The network between a miner and the coordinator goes, or comes back; the miner works on."""
+        """Disconnect or reconnect a miner, which continues to work."""
         self.miners[which].online = not self.miners[which].online
 
     @precondition(lambda self: any(miner.online for miner in self.miners))
     @rule(slots=st.integers(1, 3), lost=st.booleans())
     def claim(self, slots: int, lost: bool) -> None:
-        """One round of dispatching; `lost` leases find no connection any more."""
+        """Run one round of dispatching; `lost` leases reach no connection."""
         online = [miner for miner in self.miners if miner.online]
         candidates = [
             candidate_of(miner.session.miner_id, miner.session.number, slots, miner.session.capabilities)
@@ -322,7 +322,7 @@ class Histories(RuleBasedStateMachine):
                 by_id[assignment.candidate.miner_id].working.append(dict(assignment.message))
 
     def leases_of(self, kind: str) -> list[tuple[PlayedMiner, Lease]]:
-        """Leases that miners within reach are working on, or that lie finished in their outboxes."""
+        """Return the leases of connected miners that are running or whose results are in the outbox."""
         return [(miner, lease) for miner in self.miners if miner.online for lease in getattr(miner, kind)]
 
     def one(self, pick: int, kind: str = "working") -> tuple[PlayedMiner, Session, Lease]:
@@ -334,7 +334,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases_of("working"))
     @rule(pick=pick)
     def finish(self, pick: int) -> None:
-        """The run is done; its result lies in the outbox."""
+        """Finish a run and put its result into the outbox."""
         miner, _, lease = self.one(pick)
         miner.drop(lease)
         miner.finished.append(lease)
@@ -383,7 +383,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases_of("working"))
     @rule(pick=pick, frame=st.integers(0, 2))
     def hand_over(self, pick: int, frame: int) -> None:
-        """A checkpoint before the end: whoever runs the job later is given it, whatever becomes of this run."""
+        """Store a checkpoint, which later runs of the job receive, regardless of this run's outcome."""
         miner, session, lease = self.one(pick)
         stored = RunOutput(
             lease["job_id"], f"sha256:{frame:064}", session.miner_id, lease["fence"], "application/json"
@@ -404,7 +404,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases_of("finished"))
     @rule(pick=pick, repeated=st.booleans())
     def deliver(self, pick: int, repeated: bool) -> None:
-        """A finished result is sent; perhaps twice, since an answer got lost."""
+        """Send a result, possibly twice because a response was lost."""
         miner, session, lease = self.one(pick, "finished")
         before = self.job(lease["job_id"]).life
         body = RunResult.model_validate(miner.identity.result_body(lease, RESULTS))
@@ -412,7 +412,7 @@ class Histories(RuleBasedStateMachine):
         try:
             answer = self.do(completion.complete(self.context, session, lease["job_id"], body))
         except StaleLease:
-            # Finished work is refused only if it is not wanted any more.
+            # A result is refused only if its job does not need one any more.
             assert not newest or before.state in FINAL or before.lease is None
         else:
             assert newest
@@ -429,7 +429,7 @@ class Histories(RuleBasedStateMachine):
         repeated=st.booleans(),
     )
     def fail(self, pick: int, kind: str, units: str | None, repeated: bool) -> None:
-        """By the machine's fault, or by the client's, who then pays the units."""
+        """Fail a run because of the machine, or because of the client, who then pays the units."""
         miner, session, lease = self.one(pick)
         request = RunFailure.model_validate(
             {"fence": lease["fence"], "kind": kind, "code": "BROKEN", "message": "It broke.", "units": units}
@@ -459,13 +459,13 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.leases_of("working"))
     @rule(pick=pick, other=which)
     def meddle(self, pick: int, other: int) -> None:
-        """A miner speaks about a lease that is another's: it changes nothing."""
+        """Send a message about another miner's lease, which must change nothing."""
         miner, _, lease = self.one(pick)
         stranger = self.miners[other]
         if miner is stranger or stranger.session is None or self.is_newest(stranger, lease):
             return
         before = self.job(lease["job_id"])
-        # Its own leases stand in the heartbeat too, or they would be taken for lost on their way to it.
+        # The heartbeat also contains the miner's own leases, or they would count as undelivered.
         named = [{"job_id": item["job_id"], "fence": item["fence"]} for item in (lease, *stranger.leases)]
         body = {"leases": named}
         answer = self.do(heartbeats.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
@@ -494,7 +494,7 @@ class Histories(RuleBasedStateMachine):
 
     @rule(away=st.sampled_from([0.0, 3600.0]))
     def restart_coordinator(self, away: float) -> None:
-        """Its absence costs no miner its lease."""
+        """Restart the coordinator; no miner loses its lease."""
         running = {
             record.job_id: record.life for record in self.jobs() if record.life.state is JobState.RUNNING
         }
@@ -502,7 +502,7 @@ class Histories(RuleBasedStateMachine):
         self.clock.now += away
         self.context = self.open()
         self.do(leases.start_over(self.context))
-        for job_id in running:  # a restart extends leases, whatever their deadline
+        for job_id in running:  # a restart extends leases with any deadline
             self.kept_until[job_id] = self.clock() + LEASE_SECONDS
         self.do(leases.expire_due(self.context))
         for job_id, life in running.items():
@@ -511,7 +511,7 @@ class Histories(RuleBasedStateMachine):
             assert after.lease.expires_at >= self.clock() + LEASE_SECONDS
             assert (after.state, after.fence, after.attempts) == (life.state, life.fence, life.attempts)
 
-    # What must always hold ----------------------------------------------------------------------------------------
+    # Invariants ------------------------------------------------------------------------------------------
 
     def jobs(self) -> list[job_store.JobRecord]:
         return list(self.do(self.context.database.read(job_store.find_many, self.job_ids)).values())
@@ -545,7 +545,7 @@ class Histories(RuleBasedStateMachine):
             assert (life.lease is not None) or not live
             assert not (live and life.fence in ended)
             assert not (life.state in FINAL and life.lease)
-            # The fence counts the claims, the attempts those that were not handed back.
+            # The fence counts the claims; the attempts do not include leases that were handed back.
             assert life.fence == sum(job_id == record.job_id for job_id, _ in self.owners)
             spent = sum(outcome != Outcome.RELEASED for outcome in ended.values())
             assert life.attempts == spent + live <= life.max_attempts
@@ -566,8 +566,8 @@ class Histories(RuleBasedStateMachine):
         self.seen[record.job_id] = record
 
     def money_follows_the_jobs(self, story: Story) -> None:
-        """What unfinished jobs may cost is held, what completed ones cost was paid once, and nothing else has moved."""
-        assert story.ledger_faults == []
+        """Check that the maximum cost of unfinished jobs is held, completed ones are paid once, and no other money has moved."""
+        assert story.ledger_problems == []
         paid = 0
         for record in story.jobs:
             payment = story.payments[record.job_id]
@@ -589,7 +589,7 @@ class Histories(RuleBasedStateMachine):
         return str(outcomes[record.life.fence])
 
     def the_feed_has_told_it(self, story: Story) -> None:
-        """Every change of state once, in order: the last one told is the one that holds."""
+        """Check that every state change is published once, in order, and that the last one is the current state."""
         told: dict[str, list[str]] = {}
         for change in story.changes:
             if change.type == "job_update" and change.job_id is not None:
@@ -602,7 +602,7 @@ class Histories(RuleBasedStateMachine):
 
 @dataclass
 class Story:
-    """All that the tables say, read at one moment."""
+    """Return a snapshot of all tables."""
 
     jobs: list[job_store.JobRecord]
     runs: list[dict[str, Any]]
@@ -610,7 +610,7 @@ class Story:
     results: list[str]
     payments: dict[str | None, ledger_store.TransactionRecord]
     balances: dict[str, int]
-    ledger_faults: list[str]
+    ledger_problems: list[str]
     changes: list[event_store.StoredEvent]
     counts: dict[str, int]
 
@@ -627,7 +627,7 @@ def _story(connection: Connection) -> Story:
         balances=dict(
             connection.execute(select(tables.balances.c.ledger_account, tables.balances.c.amount)).all()
         ),
-        ledger_faults=ledger_store.problems(connection),
+        ledger_problems=ledger_store.problems(connection),
         changes=event_store.after(connection, 0, limit=100_000),
         counts=counts.by_state(connection),
     )

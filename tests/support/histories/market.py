@@ -1,4 +1,4 @@
-"""The histories of `support.histories.jobs` on a market: offers are made, accepted, withdrawn, and expire, while all else goes on."""
+"""The histories of `support.histories.jobs` with a marketplace: offers are created, accepted, withdrawn, and expire."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class MarketHistories(Histories):
 
     @rule(which=which, places=st.integers(1, 2))
     def offer(self, which: int, places: int) -> None:
-        """A miner's price for jobs like those of these histories, below its configured one."""
+        """Create an offer for these histories' jobs, below the miner's configured price."""
         if len(self.offer_ids) == MAX_OFFERS:
             return
         request = OfferRequest(
@@ -56,7 +56,7 @@ class MarketHistories(Histories):
 
     @rule(job=pick, offer=pick)
     def accept(self, job: int, offer: int) -> None:
-        """A job is given to an offer; asking for the same again changes nothing."""
+        """Accept an offer for a job; repeating the request changes nothing."""
         offer_id = self.one_offer(offer)
         request = AcceptRequest(job_id=self.job_ids[job % len(self.job_ids)], bid_price=PRICE)
         before, places = self.job(request.job_id), self.offer_of(offer_id).jobs_left or 0
@@ -86,7 +86,7 @@ class MarketHistories(Histories):
 
     @rule()
     def tidy(self) -> None:
-        """Offers expire, and jobs leave those whose miner stays away."""
+        """Let offers expire, and release jobs from the offers of absent miners."""
         self.do(marketplace.tidy(self.context))
         waits = self.context.settings.offer_wait_seconds
         for record in self.jobs():
@@ -100,7 +100,7 @@ class MarketHistories(Histories):
 
     @invariant()
     def every_place_of_an_offer_is_accounted_for(self) -> None:
-        """Those that are left, and the jobs that wait, run or have completed under the offer, are all that there are.
+        """Check that the remaining jobs of an offer and its queued, running and completed jobs add up to its total.
 
         What runs under an offer, runs on its miner at its price.
         """

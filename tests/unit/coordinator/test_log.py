@@ -45,7 +45,7 @@ def settlement(number: int) -> Settlement:
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
-    """A connection to an empty database, in a transaction."""
+    """Return a connection to an empty database, in a transaction."""
     with transaction(tmp_path / "coordinator.db") as connection:
         yield connection
 

@@ -25,8 +25,8 @@ JOB = {
 
 def insert(connection: Connection, table: str, **values: object) -> None:
     names = ", ".join(values)
-    places = ", ".join(f":{name}" for name in values)
-    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)  # noqa: S608 - names from this test
+    parameters = ", ".join(f":{name}" for name in values)
+    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({parameters})"), values)  # noqa: S608 - names from this test
 
 
 def fill(connection: Connection) -> None:
@@ -90,7 +90,7 @@ def fill(connection: Connection) -> None:
 
 @pytest.fixture
 def database(tmp_path: Path) -> SQLiteDatabase:
-    """The old database, upgraded."""
+    """Return the old database after its upgrade."""
     path = tmp_path / "old.db"
     config = Config()
     config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))

@@ -23,9 +23,8 @@ class Simulation:
     def __init__(self, slots: int, concurrency: int) -> None:
         self.slots = slots
         self.concurrency = concurrency
-        self.batches: list[
-            Counter[str]
-        ] = []  # one for each occupied slot; all jobs of a batch have one model
+        # One for each occupied slot: the number of its jobs by model.
+        self.batches: list[Counter[str]] = []
         self.received = 0
         self.reports: deque[tuple[int, Mapping[tuple[str, str | None], int], int]] = deque()
         self.leases: deque[str] = deque()
@@ -100,8 +99,8 @@ def test_a_lease_that_arrives_always_finds_free_capacity(
     while simulation.reports:
         simulation.step(RECEIVE_REPORT, 0)
     assert simulation.port.free.slots == slots - len(simulation.batches)
-    taken = sum(batch.total() for batch in simulation.batches)
-    assert simulation.port.free.batch_capacity.total() == len(simulation.batches) * concurrency - taken
+    used = sum(batch.total() for batch in simulation.batches)
+    assert simulation.port.free.batch_capacity.total() == len(simulation.batches) * concurrency - used
 
 
 def test_a_lease_that_could_not_be_delivered_is_not_in_transit() -> None:

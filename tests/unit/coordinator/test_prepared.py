@@ -25,8 +25,8 @@ from sqlalchemy import (
 
 from agent.coordinator.store.prepared import Prepared
 
-things = Table(
-    "things",
+items = Table(
+    "items",
     MetaData(),
     Column("number", Integer, primary_key=True),
     Column("name", String(20)),
@@ -35,26 +35,26 @@ things = Table(
     Column("good", Boolean),
 )
 ROW = {"number": 1, "name": "a", "weight": 0.5, "content": b"\x00\xff"}
-by_number = Prepared(select(*things.c[:4]).where(things.c.number == bindparam("key")))
+by_number = Prepared(select(*items.c[:4]).where(items.c.number == bindparam("key")))
 
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[Connection]:
-    """An empty table, in a transaction."""
-    engine = create_engine(f"sqlite:///{tmp_path / 'things.db'}")
-    things.metadata.create_all(engine)
+    """Return a connection to an empty table, in a transaction."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'items.db'}")
+    items.metadata.create_all(engine)
     with engine.connect() as connection, connection.begin():
         yield connection
 
 
 def test_rows_equal_those_of_sqlalchemy(connection: Connection) -> None:
     """For every type in use, including bytes and NULL."""
-    insertion = Prepared(insert(things))
+    insertion = Prepared(insert(items))
     assert insertion.run(connection, ROW) == 1
     insertion.run_many(connection, [{**ROW, "number": number, "content": None} for number in (2, 3)])
     insertion.run_many(connection, [])
-    everything = Prepared(select(*things.c[:4]).order_by(things.c.number))
-    expected = [tuple(row) for row in connection.execute(select(*things.c[:4]).order_by(things.c.number))]
+    everything = Prepared(select(*items.c[:4]).order_by(items.c.number))
+    expected = [tuple(row) for row in connection.execute(select(*items.c[:4]).order_by(items.c.number))]
     assert everything.rows(connection) == expected
     assert [row[3] for row in expected] == [b"\x00\xff", None, None]
     assert by_number.row(connection, {"key": 2}) == expected[1]
@@ -65,8 +65,8 @@ def test_rows_equal_those_of_sqlalchemy(connection: Connection) -> None:
 
 def test_one_statement_accepts_different_columns(connection: Connection) -> None:
     """It also returns how many rows it changed, and values in the statement itself need no name."""
-    Prepared(insert(things)).run(connection, ROW)
-    change = Prepared(update(things).where(things.c.number == bindparam("key"), things.c.name == "a"))
+    Prepared(insert(items)).run(connection, ROW)
+    change = Prepared(update(items).where(items.c.number == bindparam("key"), items.c.name == "a"))
     assert change.run(connection, {"key": 1, "weight": 2.0}) == 1
     assert change.run(connection, {"key": 1, "weight": 3.0, "content": b"x"}) == 1
     assert change.run(connection, {"key": 2, "weight": 4.0}) == 0
@@ -81,22 +81,22 @@ def test_a_missing_value_is_an_error_and_not_null(connection: Connection) -> Non
 def test_types_that_sqlalchemy_converts_are_refused(connection: Connection) -> None:
     """A Boolean would come back as a number."""
     with pytest.raises(TypeError, match="a value of this statement needs converting"):
-        Prepared(insert(things)).run(connection, {**ROW, "good": True})
+        Prepared(insert(items)).run(connection, {**ROW, "good": True})
     with pytest.raises(TypeError, match="a column of this statement needs converting"):
-        Prepared(select(things.c.good)).rows(connection)
+        Prepared(select(items.c.good)).rows(connection)
 
 
 def test_lists_of_values_are_refused(connection: Connection) -> None:
     """The statement would differ for each length."""
     with pytest.raises(TypeError, match="no fixed length"):
-        Prepared(select(things.c.number).where(things.c.number.in_([1, 2]))).rows(connection)
+        Prepared(select(items.c.number).where(items.c.number.in_([1, 2]))).rows(connection)
 
 
 def test_its_writes_belong_to_the_transaction(tmp_path: Path) -> None:
-    engine = create_engine(f"sqlite:///{tmp_path / 'things.db'}")
-    things.metadata.create_all(engine)
+    engine = create_engine(f"sqlite:///{tmp_path / 'items.db'}")
+    items.metadata.create_all(engine)
     with engine.connect() as connection:
         transaction = connection.begin()
-        Prepared(insert(things)).run(connection, ROW)
+        Prepared(insert(items)).run(connection, ROW)
         transaction.rollback()
-        assert connection.execute(select(things.c.number)).all() == []
+        assert connection.execute(select(items.c.number)).all() == []

@@ -21,7 +21,7 @@ from agent.core.errors import ConfigurationError
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A database with the newest schema."""
+    """Return the path of a database with the newest schema."""
     path = tmp_path / "coordinator.db"
     open_and_close(path)
     return path

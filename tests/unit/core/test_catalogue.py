@@ -14,7 +14,7 @@ from agent.core.machine.catalogue import (
     DEFAULT_PATTERNS,
     CatalogueEntry,
     ModelFile,
-    is_taken,
+    is_included,
     parse_catalogue,
 )
 
@@ -101,7 +101,7 @@ def test_an_entry_with_a_repository_or_files_is_fetchable_but_not_one_with_a_dir
 
 
 @pytest.mark.parametrize(
-    ("changes", "place"),
+    ("changes", "location"),
     [
         ({"path": "/srv/model"}, "leave out repository and files"),
         ({"path": "relative", "repository": None}, r"models\.0\.path"),
@@ -119,13 +119,13 @@ def test_an_entry_with_a_repository_or_files_is_fetchable_but_not_one_with_a_dir
         ({"files": [{"name": "a", "url": "https://example.com/a"}]}, r"files\.0\.sha256"),
     ],
 )
-def test_an_entry_that_cannot_be_fetched_safely_is_refused(changes: dict[str, Any], place: str):
-    with pytest.raises(ConfigurationError, match=place):
+def test_an_entry_that_cannot_be_fetched_safely_is_refused(changes: dict[str, Any], location: str):
+    with pytest.raises(ConfigurationError, match=location):
         parse_one(**changes)
 
 
 @pytest.mark.parametrize(
-    ("name", "taken"),
+    ("name", "included"),
     [
         ("model.safetensors", True), ("unet/diffusion_pytorch_model.safetensors", True), ("a/b/tokenizer.model", True),
         ("model.Q4.gguf", True), ("merges.txt", True), ("pytorch_model.bin", False), ("model.PT", False),
@@ -133,9 +133,11 @@ def test_an_entry_that_cannot_be_fetched_safely_is_refused(changes: dict[str, An
         ("/etc/model.json", False), ("a//b.json", False), (".git/config.json", False), ("a\\..\\b.json", False),
     ],
 )  # fmt: skip
-def test_only_weights_without_code_and_vocabularies_are_downloaded_from_a_repository(name: str, taken: bool):
-    assert is_taken(name, DEFAULT_PATTERNS) is taken
-    assert not is_taken("model.bin", ["*"])
+def test_only_weights_without_code_and_vocabularies_are_downloaded_from_a_repository(
+    name: str, included: bool
+):
+    assert is_included(name, DEFAULT_PATTERNS) is included
+    assert not is_included("model.bin", ["*"])
 
 
 def test_every_shipped_whisper_checkpoint_has_the_digest_that_its_package_requires():

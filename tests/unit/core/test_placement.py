@@ -158,13 +158,13 @@ def test_a_model_that_cannot_be_loaded_is_reported_with_the_reason(
 
 @dataclass
 class _Process:
-    """A process of the agent on the simulated machine. `taken` is its actual use."""
+    """A process of the agent on the simulated machine. `used` is its actual use."""
 
     key: int
     card: int
     model: str
     footprint: int
-    taken: int = 0
+    used: int = 0
     seen: int = 0
     runs: int = 0
     capacity: int = 1
@@ -187,7 +187,7 @@ class _Machine:
         self.others = [0] * len(self.totals)
 
     def free(self, number: int) -> int:
-        used = sum(item.taken for item in self.processes.values() if item.card == number)
+        used = sum(item.used for item in self.processes.values() if item.card == number)
         return self.totals[number] - self.others[number] - used
 
     def cards(self) -> list[Card]:
@@ -199,7 +199,7 @@ class _Machine:
     def occupants(self) -> list[Occupant]:
         return [
             Occupant(
-                item.key, f"GPU-{item.card}", "images", item.model, item.footprint, item.taken, item.runs, item.capacity, item.used_at
+                item.key, f"GPU-{item.card}", "images", item.model, item.footprint, item.used, item.runs, item.capacity, item.used_at
             )
             for item in self.processes.values()
         ]  # fmt: skip
@@ -207,7 +207,7 @@ class _Machine:
     def promised(self, number: int) -> int:
         """Return the bytes that the working processes on a card may still take."""
         mine = [item for item in self.processes.values() if item.card == number and item.runs > 0]
-        return sum(item.footprint - item.taken for item in mine)
+        return sum(item.footprint - item.used for item in mine)
 
     def submit(self, wanted: Demand) -> None:
         """Carry out decisions as the miner does: evict, measure, decide again."""
@@ -261,7 +261,7 @@ class _Machine:
             case "grow":
                 for item in self.processes.values():
                     if item.runs > 0:
-                        item.taken = self.chance.randint(item.taken, item.footprint)
+                        item.used = self.chance.randint(item.used, item.footprint)
             case "end":
                 working = [item for item in self.processes.values() if item.runs > 0]
                 if working:

@@ -20,10 +20,12 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @pytest.fixture
 async def coordinator() -> AsyncIterator[FakeCoordinator]:
+    """A coordinator, to which the miner must send only messages as `agent.protocol` declares them."""
     fake = FakeCoordinator()
     await fake.start()
     yield fake
     await fake.stop()
+    assert fake.malformed == []
 
 
 @pytest.fixture(scope="session")

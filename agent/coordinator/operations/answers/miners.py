@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from agent.core.jobs import JobState
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
 CommandName = Literal["pause", "resume", "fetch_model", "remove_model"]
+
+
+def _require_all(schema: dict[str, Any]) -> None:
+    schema["required"] = list(schema["properties"])
+
+
+ALWAYS_PRESENT = ConfigDict(json_schema_extra=_require_all)
+"""Configuration of answers whose fields are null, rather than left out, if they do not apply."""
 
 
 class MachineGpu(Answer):
@@ -20,8 +28,8 @@ class MachineGpu(Answer):
     """
 
     uuid: str = Field(examples=["GPU-8a56a4bc"])
-    index: int | None = Field(examples=[0])
-    name: str | None = Field(examples=["NVIDIA GeForce RTX 4090"])
+    index: int = Field(examples=[0])
+    name: str = Field(examples=["NVIDIA GeForce RTX 4090"])
     driver: str | None = Field(examples=["570.86"])
     compute_capability: str | None = Field(examples=["8.9"])
     memory_total: int | None = Field(examples=[25757220864])
@@ -35,6 +43,8 @@ class MachineGpu(Answer):
 
 class ServiceScore(Answer):
     """The miner's score in its own benchmark."""
+
+    model_config = ALWAYS_PRESENT
 
     metric: str = Field(examples=["audio second/s"])
     value: float = Field(examples=[41.7])
@@ -89,6 +99,8 @@ class QueuedCommand(Answer):
 
 class WaitingCommand(QueuedCommand):
     """A command that the miner has not executed yet. Fields that do not apply are null."""
+
+    model_config = ALWAYS_PRESENT
 
     gpu: str | None = Field(default=None, examples=[None])
     seconds: float | None = Field(default=None, examples=[3600])

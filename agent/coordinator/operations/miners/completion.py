@@ -43,7 +43,7 @@ from aitbc.dsse import open_envelope
 from aitbc.errors import VerificationError
 from aitbc.log import receipt_leaf
 from aitbc.outputs import output_files
-from aitbc.receipts import build_receipt, time_faults
+from aitbc.receipts import build_receipt, time_errors
 from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price, parse_statement
 
 SHORT_RESULTS: Final = 4096
@@ -250,7 +250,7 @@ def _check_against_lease(
     named = {item.name: item.sha256 for item in statement.inputs}
     if set(named) != set(files) or any(named.get(name) != digest for name, digest in digests.items()):
         errors["inputs"] = "must name every file of the specification with its digest"
-    errors |= time_faults(
+    errors |= time_errors(
         statement,
         format_time(lease.assigned_at),
         format_time(completed_at),

@@ -104,7 +104,7 @@ class SQLiteDatabase:
         Raises `ConfigurationError` if the file is not a database or cannot be written.
         """
         try:
-            with self._write_engine.connect() as connection:
+            with self._write_engine.connect() as connection, _without_foreign_keys(connection):
                 prepare(connection)
         except DatabaseError as error:
             raise ConfigurationError(
@@ -305,6 +305,20 @@ def _engine(path: Path, *, readers: int, read_only: bool, cache_size: int = CACH
         driver(connection).execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+@contextmanager
+def _without_foreign_keys(connection: Connection) -> Iterator[None]:
+    """Do not enforce foreign keys: a migration that changes a table replaces it, and dropping the old one would violate them.
+
+    SQLite ignores this pragma within a transaction (https://www.sqlite.org/lang_altertable.html, section 7). The migrations check
+    all keys before they commit.
+    """
+    driver(connection).execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        driver(connection).execute("PRAGMA foreign_keys=ON")
 
 
 def driver(connection: Connection) -> sqlite3.Connection:

@@ -1,1 +1,1 @@
-"""The calls of the API, one file a resource."""
+"""The calls of the API, one module for each resource."""

@@ -11,32 +11,31 @@ from aitbc._http.flow import (
     Flow,
     Request,
     Response,
+    Retries,
     Session,
     Sleep,
     Work,
-    backoff_delay,
     call,
     checked,
     fetch,
     post_json,
-    retry_delay,
     send,
 )
 from aitbc._http.transfer import FileSink, Progress, Source, Uploadable
 from aitbc.canonical import b64encode, sha256_hex
-from aitbc.errors import AITBCError, FormatError, TransportError, VerificationError
+from aitbc.errors import FormatError, TransportError, VerificationError
 from aitbc.models import Artifact, ArtifactLink, Record
 
 _ARTIFACT_ID = re.compile(r"(?:artifact:)?(sha256:[0-9a-f]{64})")
 _RANGE_NOT_SATISFIABLE = 416
 
 RESUMABLE = 8 * 2**20
-"""Files of more bytes than this are uploaded so that they can go on; smaller ones are sent again as quickly."""
+"""Files of more bytes than this use a resumable upload. Sending a smaller file again is as fast as resuming it."""
 PART = 64 * 2**20
-"""Bytes of one request of a resumable upload: proxies limit how much one may bring."""
+"""Bytes of one request of a resumable upload. Proxies limit the size of a request."""
 _TUS = {"Tus-Resumable": "1.0.0"}
-_ELSEWHERE = frozenset({409, 423})
-"""The upload is at another offset than was thought, or an earlier request, whose connection broke, is not over yet."""
+_OFFSET_CONFLICT = frozenset({409, 423})
+"""The upload is at another offset, or an earlier request whose connection broke still holds it."""
 
 
 class _Upload(Record):
@@ -53,10 +52,9 @@ def upload(
 ) -> Flow[Artifact]:
     """Store a file: a path, bytes, or a file opened for reading bytes. It is streamed, never held in memory.
 
-    Without `media_type` the file's name decides. A file of more than 8 MiB that can be read again goes on where it was
-    when the connection breaks. `progress` is called with the bytes sent so far and the bytes in all. Raises
-    `VerificationError` when the coordinator stored other bytes, `OSError` when the file cannot be read, and what every
-    call raises.
+    Without `media_type`, the type follows from the file's name. After a broken connection, the upload of a seekable file of more
+    than 8 MiB resumes. `progress` is called with the number of bytes sent and the total. Raises `VerificationError` if the
+    coordinator stored other bytes, `OSError` if the file cannot be read, and the errors of every call.
     """
     source = Source(content, progress)
     media_type = media_type or source.media_type
@@ -73,82 +71,82 @@ def upload(
 
 
 def _upload_resumably(session: Session, source: Source, size: int, media_type: str) -> Flow[Artifact]:
-    """With tus 1.0 (https://tus.io/protocols/resumable-upload), in parts that pass through proxies."""
+    """Upload with tus 1.0 (https://tus.io/protocols/resumable-upload), in parts small enough for proxies."""
     path = yield from _begin(session, source, size, media_type)
-    offset = attempt = 0
+    retries = Retries(session, transient=_OFFSET_CONFLICT)
+    offset = 0
     while True:
         source.part(offset, PART)
         part = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
         request = Request("PATCH", path, headers={**_TUS, **part}, source=source)
         answer = yield from send(request)
-        delay = _delay(request, answer, attempt)
-        if delay is not None and attempt < session.retries:
+        delay = retries.delay(request, answer)
+        if delay is not None:
             yield Sleep(delay)
             answer = yield from call(session, Request("HEAD", path, headers=_TUS))
         stored, reached = _state(checked(answer))
         if stored is not None:
             return Artifact(artifact_id=stored, size=size, media_type=media_type)
-        if reached <= offset and attempt >= session.retries:
-            raise TransportError(f"The coordinator takes no more than {offset} bytes of this file.")
-        attempt = 0 if reached > offset else attempt + 1
+        if reached > offset:
+            retries.restart()
+        elif delay is None:
+            raise TransportError(
+                f"The upload stopped: the coordinator accepted no byte after the first {offset}."
+            )
         offset = reached
 
 
 def _state(answer: Response) -> tuple[str | None, int]:
-    """The artifact's id once it is stored, and how much has arrived."""
+    """Return the artifact's id, if it is stored, and the number of bytes that have arrived."""
     offset = answer.headers.get("upload-offset", "")
     if not (offset.isascii() and offset.isdigit()):
-        raise TransportError("The answer to a part of an upload is not a coordinator's.")
+        raise TransportError(
+            "The response to a part of an upload is not from a coordinator: it has no Upload-Offset."
+        )
     return answer.headers.get("upload-artifact-id"), int(offset)
 
 
 def _begin(session: Session, source: Source, size: int, media_type: str) -> Flow[str]:
-    words = {"filename": source.name, "filetype": media_type}
+    values = {"filename": source.name, "filetype": media_type}
     metadata = ",".join(
-        f"{key} {b64encode(value.encode(errors='replace'))}" for key, value in words.items() if value
+        f"{key} {b64encode(value.encode(errors='replace'))}" for key, value in values.items() if value
     )
     headers = {**_TUS, "Upload-Length": str(size), "Upload-Metadata": metadata}
     upload = yield from fetch(session, Request("POST", "/v1/uploads", headers=headers), _Upload)
     return f"/v1/uploads/{quote(upload.upload_id, safe='')}"
 
 
-def _delay(request: Request, answer: Response | AITBCError, attempt: int) -> float | None:
-    if isinstance(answer, Response) and answer.status in _ELSEWHERE:
-        return backoff_delay(attempt)
-    return retry_delay(request, answer, attempt)
-
-
 def get(session: Session, /, artifact_id: str) -> Flow[bytes]:
-    """The content of a small artifact. Raises `VerificationError` when its digest is not that of the id."""
+    """Return the content of a small artifact. Raises `VerificationError` if its digest does not match the id."""
     path, sha256 = _address(artifact_id)
     response = yield from call(session, Request("GET", path, headers={"Accept-Encoding": "identity"}))
     if sha256_hex(response.content) != sha256:
-        raise VerificationError(f"The SHA-256 of what was received is not {sha256}.")
+        raise VerificationError(f"The received file is corrupt: its SHA-256 is not {sha256}.")
     return response.content
 
 
 def link(session: Session, /, artifact_id: str, *, seconds: float | None = None) -> Flow[ArtifactLink]:
-    """A link that reads this artifact without a key, for an hour or so many `seconds`. It is relative to the client's `base_url`."""
+    """Return a link that reads this artifact without a key for `seconds` (by default an hour), relative to `base_url`."""
     path, _ = _address(artifact_id)
     body = {} if seconds is None else {"seconds": seconds}
     return (yield from fetch(session, post_json(f"{path}/links", body, repeatable=True), ArtifactLink))
 
 
 def delete(session: Session, /, artifact_id: str) -> Flow[None]:
-    """Delete a file of the account: one that was uploaded, or an output of its jobs. Results and receipts stay valid.
+    """Delete a file of the account: an upload, or an output of its jobs. Results and receipts stay valid.
 
-    Raises `Conflict` while a job that has not ended needs it, and what every call raises.
+    Raises `Conflict` while an unfinished job needs the file, and the errors of every call.
     """
     path, _ = _address(artifact_id)
     yield from call(session, Request("DELETE", path, repeatable=False))
 
 
 def download(session: Session, /, artifact_id: str, to: str | Path) -> Flow[Path]:
-    """Fetch an artifact into the file `to`, streamed and checked against its digest; the file's path.
+    """Download an artifact to the file `to`, streamed and checked against its digest. Returns the file's path.
 
-    While it runs the bytes are in `<to>.part`. A broken connection, or an earlier download that was interrupted, is
-    resumed where it ended. Raises `VerificationError` (and leaves no file) when the digest differs, `OSError` when the
-    file cannot be written, and what every call raises.
+    During the download the bytes are in `<to>.part`. A download that was interrupted resumes where it stopped. Raises
+    `VerificationError` (and leaves no file) if the digest differs, `OSError` if the file cannot be written, and the errors of every
+    call.
     """
     path, sha256 = _address(artifact_id)
     sink = FileSink(Path(to), sha256)
@@ -157,7 +155,7 @@ def download(session: Session, /, artifact_id: str, to: str | Path) -> Flow[Path
         resumed = sink.size > 0
         yield from _receive(session, path, sink)
         if resumed and not sink.complete:
-            # What an earlier download left was not the beginning of this file.
+            # The partial file of an earlier download is not the beginning of this artifact.
             yield Work(sink.restart)
             yield from _receive(session, path, sink)
         yield Work(sink.finish)
@@ -167,7 +165,7 @@ def download(session: Session, /, artifact_id: str, to: str | Path) -> Flow[Path
 
 
 def _receive(session: Session, path: str, sink: FileSink) -> Flow[None]:
-    attempt = 0
+    retries = Retries(session)
     while not (sink.size and sink.complete):
         start = sink.size
         request = Request("GET", path, headers={"Range": f"bytes={start}-"} if start else {}, sink=sink)
@@ -175,20 +173,20 @@ def _receive(session: Session, path: str, sink: FileSink) -> Flow[None]:
         if isinstance(answer, Response) and answer.status < FIRST_ERROR:
             return
         if isinstance(answer, Response) and answer.status == _RANGE_NOT_SATISFIABLE and start:
-            # What lies here from an earlier time is no beginning of this file.
+            # The partial file is longer than this artifact.
             yield Work(sink.restart)
             continue
-        attempt = 0 if sink.size > start else attempt
-        delay = retry_delay(request, answer, attempt)
-        if delay is None or attempt >= session.retries:
+        if sink.size > start:
+            retries.restart()
+        delay = retries.delay(request, answer)
+        if delay is None:
             checked(answer)
             return
         yield Sleep(delay)
-        attempt += 1
 
 
 def _address(artifact_id: str) -> tuple[str, str]:
     match = _ARTIFACT_ID.fullmatch(artifact_id)
     if match is None:
-        raise FormatError(f"{artifact_id!r} is not an artifact id (sha256: and 64 hex digits).")
+        raise FormatError(f"{artifact_id!r} is not an artifact id: `sha256:` and 64 hexadecimal digits.")
     return f"/v1/artifacts/{match[1]}", match[1].removeprefix("sha256:")

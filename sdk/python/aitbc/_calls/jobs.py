@@ -16,13 +16,13 @@ from aitbc.models import Job, JobList, JobResults
 
 _FIRST_POLL = 0.1
 _SLOWEST_POLL = 2.0
-"""Seconds between two looks at a job: soon at first, so that a short job is not slowed down, then rarely."""
+"""Seconds between two polls of a job. Polls are frequent at first, so that a short job is not delayed."""
 _POLL_GROWTH = 1.5
 _UNFINISHED = frozenset({"submitted", "running"})
 
 
 def idempotency_headers(key: str | None) -> dict[str, str]:
-    """The header that makes a repeated POST return the first answer."""
+    """Return the header that makes a repeated POST return the first response."""
     return {} if key is None else {"Idempotency-Key": key}
 
 
@@ -34,11 +34,11 @@ def create(
     *,
     idempotency_key: str | None = None,
 ) -> Flow[Job]:
-    """Create a job; upload `files` (by the names that the body uses) to it.
+    """Create a job, and upload its `files` under the names that the body uses.
 
-    `body` is the job as the API takes it: `name`, `type`, `parameters`, `pricing` and so on. A job waits for its
-    files. When one cannot be uploaded, the job is cancelled and the error raised. Calls with the same
-    `idempotency_key` create one job; without it the call is not repeated once the coordinator may have got it.
+    `body` is the job as the API defines it: `name`, `type`, `parameters`, `pricing` and so on. A job starts when its files are
+    uploaded. If an upload fails, the job is cancelled and the error is raised. Calls with the same `idempotency_key` create a single
+    job; without a key, the call is not retried once the coordinator may have received it.
     Raises `APIError`, `TransportError`, `TimeoutError`, and `OSError` for a file that cannot be read.
     """
     sources = {name: Source(content) for name, content in (files or {}).items()}
@@ -57,7 +57,7 @@ def create(
 def upload(
     session: Session, /, job_id: str, name: str, content: Uploadable, media_type: str | None = None
 ) -> Flow[Job]:
-    """Upload a file that a job waits for. The job is given to a miner once its last file is there."""
+    """Upload an input file of a job. The job is queued once its last file has arrived."""
     source = Source(content)
     return (yield from fetch(session, _upload(job_id, name, source, media_type), Job))
 
@@ -71,12 +71,12 @@ def _abandon(session: Session, job_id: str) -> Flow[None]:
     try:
         yield from cancel(session, job_id)
     except AITBCError as error:
-        # The error that led here is the one to raise; the job ends by itself when its files do not come.
+        # The caller raises the first error. The job ends by itself if its files do not arrive.
         error.add_note("while cancelling a job whose files could not be uploaded")
 
 
 def get(session: Session, /, job_id: str) -> Flow[Job]:
-    """The state of a job."""
+    """Return the state of a job."""
     return (yield from fetch(session, Request("GET", f"/v1/jobs/{quote(job_id, safe='')}"), Job))
 
 
@@ -89,22 +89,22 @@ def list_jobs(
     limit: int = 50,
     offset: int = 0,
 ) -> Flow[JobList]:
-    """One page of the account's jobs, newest first; only those of a `status` or `type` where given."""
-    wanted = {"status": status, "type": type, "limit": str(limit), "offset": str(offset)}
-    params = {name: value for name, value in wanted.items() if value is not None}
+    """Return one page of the account's jobs, newest first, optionally filtered by `status` and `type`."""
+    filters = {"status": status, "type": type, "limit": str(limit), "offset": str(offset)}
+    params = {name: value for name, value in filters.items() if value is not None}
     return (yield from fetch(session, Request("GET", "/v1/jobs", params=params), JobList))
 
 
 def cancel(session: Session, /, job_id: str) -> Flow[Job]:
-    """Cancel a submitted or running job. Raises `JobAlreadyCompleted` for one that has ended."""
+    """Cancel a submitted or running job. Raises `JobAlreadyCompleted` if it has ended."""
     request = Request("DELETE", f"/v1/jobs/{quote(job_id, safe='')}", repeatable=False)
     return (yield from fetch(session, request, Job))
 
 
 def get_results(session: Session, /, job_id: str, *, wait: bool = True) -> Flow[JobResults]:
-    """The results of a completed job. One that is under way is waited for, as long as it takes, unless `wait` is false.
+    """Return the results of a completed job. Waits, without a time limit, for an unfinished job unless `wait` is false.
 
-    Raises `JobNotCompleted` for a job that failed or was cancelled, and without `wait` for one that is not done.
+    Raises `JobNotCompleted` if the job failed or was cancelled, and without `wait` also if it is unfinished.
     """
     request = Request("GET", f"/v1/jobs/{quote(job_id, safe='')}/results")
     try:
@@ -112,7 +112,7 @@ def get_results(session: Session, /, job_id: str, *, wait: bool = True) -> Flow[
     except errors.JobNotCompleted as error:
         if not wait or error.details.get("status") not in _UNFINISHED:
             raise
-    with suppress(JobFailed):  # the next answer says so, with its cause
+    with suppress(JobFailed):  # the next response reports the failure
         yield from _until_completed(session, job_id)
     return (yield from fetch(session, request, JobResults))
 
@@ -124,10 +124,10 @@ def wait(
     timeout: float | None = None,
     on_progress: Callable[[Job], object] | None = None,
 ) -> Flow[Job]:
-    """Wait until a job has completed; its last state.
+    """Wait until a job has completed. Returns its final state.
 
-    `timeout` is in seconds, None waits as long as it takes. `on_progress` is called with every state that was seen.
-    Raises `JobFailed` when the job failed or was cancelled, `TimeoutError` when the time is over (the job goes on).
+    `timeout` is in seconds (None: no limit). `on_progress` is called with every polled state. Raises `JobFailed` if the job failed or
+    was cancelled, and `TimeoutError` after `timeout`; the job then continues.
     """
     return (yield from _until_completed(session, job_id, timeout, on_progress))
 
@@ -155,7 +155,7 @@ def _until_completed(
 
 
 def failure(job: Job) -> JobFailed:
-    """The error for a job that ended without a result."""
+    """Return the error for a job that ended without results."""
     error = job.error or {}
     reason = str(error.get("message") or "no reason was given").removesuffix(".")
     return JobFailed(job.job_id, job.status, str(error.get("code") or job.status.upper()), reason)

@@ -12,7 +12,7 @@ from aitbc.operation import Key, LoginKey, NewKey
 
 
 class KeyPage(Record):
-    """Keys as they come. A record is a mapping, whose `keys` are other ones."""
+    """A page of keys. The field has another name because `keys` is a method of a mapping."""
 
     found: list[Key] = Field(alias="keys")
 
@@ -22,22 +22,22 @@ class _Login(Record):
 
 
 def me(session: Session, /) -> Flow[Key]:
-    """What the client's key is for: its role, and the account or miner."""
+    """Return the client's own key: its role, and its account or miner."""
     return (yield from fetch(session, Request("GET", "/v1/key"), Key))
 
 
 def revoke_self(session: Session, /) -> Flow[None]:
-    """Revoke the client's own key: nothing can be done with it any more."""
+    """Revoke the client's own key."""
     yield from call(session, Request("DELETE", "/v1/key", repeatable=False))
 
 
 def list_keys(session: Session, /) -> Flow[list[Key]]:
-    """The valid keys of the client's account, oldest first, without their secrets."""
+    """Return the valid keys of the client's account, oldest first, without their secrets."""
     return (yield from fetch(session, Request("GET", "/v1/keys"), KeyPage)).found
 
 
 def create(session: Session, /, name: str) -> Flow[NewKey]:
-    """Make another key for the client's account. The answer has the secret, this once."""
+    """Create another key for the client's account. Only this response contains the secret."""
     return (yield from fetch(session, post_json("/v1/keys", {"name": name}), NewKey))
 
 
@@ -47,5 +47,5 @@ def revoke(session: Session, /, key_id: str) -> Flow[None]:
 
 
 def login(session: Session, /, token: str) -> Flow[list[LoginKey]]:
-    """Exchange a one-time token for keys. It is good once, so the call is not repeated once the coordinator may have got it."""
+    """Exchange a one-time token for keys. The call is not retried once the coordinator may have received it."""
     return (yield from fetch(session, post_json("/v1/login", {"token": token}), _Login)).found

@@ -1,4 +1,4 @@
-"""The flows of `client.marketplace`: offers of miners, and jobs given to them."""
+"""The flows of `client.marketplace`: miners' offers, and the jobs assigned to them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def create_offer(
     duration: int,
     requirements: Mapping[str, str] | None = None,
 ) -> Flow[Offer]:
-    """Offer to run jobs of a type or name, with the key of a miner's owner.
+    """Offer to run jobs of a type or name. Needs the key of a miner's owner.
 
-    `price` is for each metered unit, `duration` in seconds; `requirements` (`min_gpu_memory`, `min_cpu`) are what the
-    miner has at least. The call is not repeated once the coordinator may have got it.
+    `price` is for each metered unit, and `duration` is in seconds. `requirements` (`min_gpu_memory`, `min_cpu`) describe the miner's
+    minimum hardware. The call is not retried once the coordinator may have received it.
     """
     body: dict[str, Any] = {"job_type": job_type, "price": price, "max_jobs": max_jobs, "duration": duration}
     if requirements is not None:
@@ -44,26 +44,26 @@ def offers(
     mine: bool = False,
     before: str | None = None,
 ) -> Flow[OfferList]:
-    """Offers that can be accepted now, the cheapest first.
+    """Return the available offers, cheapest first.
 
-    With `mine`, a miner's own in any state, the newest first; `before` goes on after a page (its `next`).
+    With `mine`, return the caller's own offers in any state, newest first. Pass a page's `next` as `before` to get the next page.
     """
-    wanted = {
+    filters = {
         "job_type": job_type,
         "max_price": None if max_price is None else str(max_price),
         "limit": str(limit),
         "mine": "true" if mine else None,
         "before": before,
     }
-    params = {name: value for name, value in wanted.items() if value is not None}
+    params = {name: value for name, value in filters.items() if value is not None}
     return (yield from fetch(session, Request("GET", _OFFERS, params=params), OfferList))
 
 
 def accept(session: Session, /, offer_id: str, job_id: str, *, bid_price: str | Decimal) -> Flow[Transaction]:
-    """Give a submitted job to an offer; `bid_price` is the most that a unit may cost.
+    """Assign a submitted job to an offer. `bid_price` is the maximum price of a metered unit.
 
-    Returns the job's payment, which is pending until the job ends. The same again gets the same payment, so the call is
-    repeated when its answer is lost. Raises `OfferNotAvailable`, whose details say why.
+    Returns the job's payment, which is pending until the job ends. The call is idempotent, so it is retried. Raises
+    `OfferNotAvailable`; its details state the reason.
     """
     body = {"job_id": job_id, "bid_price": bid_price}
     request = post_json(f"{_OFFERS}/{quote(offer_id, safe='')}/accept", body, repeatable=True)
@@ -71,10 +71,10 @@ def accept(session: Session, /, offer_id: str, job_id: str, *, bid_price: str | 
 
 
 def withdraw(session: Session, /, offer_id: str) -> Flow[Record]:
-    """Take one's own offer from the market; jobs that have accepted it still run."""
+    """Withdraw one of the caller's offers. Jobs that have accepted it still run."""
     return (yield from fetch(session, Request("DELETE", f"{_OFFERS}/{quote(offer_id, safe='')}"), Record))
 
 
 def stats(session: Session, /) -> Flow[MarketStats]:
-    """Statistics of the whole market."""
+    """Return statistics of the whole market."""
     return (yield from fetch(session, Request("GET", "/v1/marketplace/stats"), MarketStats))

@@ -1,4 +1,4 @@
-"""The flows of `client.miners`. All but `stats` is for their owners and for administrators."""
+"""The flows of `client.miners`. All except `stats` are for the miners' owners and administrators."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from aitbc.operation import MinerCommand, MinerDetails, MinerEarnings, MinerList
 
 
 def stats(session: Session, /, miner_id: str) -> Flow[MinerStats]:
-    """What a miner has done, and its reputation from 0 to 5."""
+    """Return a miner's statistics, and its reputation from 0 to 5."""
     return (yield from fetch(session, Request("GET", f"{_path(miner_id)}/stats"), MinerStats))
 
 
 def list_miners(session: Session, /, *, limit: int = 50, offset: int = 0) -> Flow[MinerList]:
-    """One's own miner; for an administrator one page of all, the newest first."""
+    """Return the caller's own miner, or for an administrator one page of all miners, newest first."""
     params = {"limit": str(limit), "offset": str(offset)}
     return (yield from fetch(session, Request("GET", "/v1/miners", params=params), MinerList))
 
 
 def get(session: Session, /, miner_id: str) -> Flow[MinerDetails]:
-    """A miner with its GPUs, services, jobs and commands."""
+    """Return a miner with its GPUs, services, jobs and commands."""
     return (yield from fetch(session, Request("GET", _path(miner_id)), MinerDetails))
 
 
 def earnings(session: Session, /, miner_id: str, *, days: int = 30) -> Flow[MinerEarnings]:
-    """What a miner earned on each of the last days."""
+    """Return a miner's earnings on each of the last days."""
     request = Request("GET", f"{_path(miner_id)}/earnings", params={"days": str(days)})
     return (yield from fetch(session, request, MinerEarnings))
 
@@ -35,29 +35,29 @@ def earnings(session: Session, /, miner_id: str, *, days: int = 30) -> Flow[Mine
 def pause(
     session: Session, /, miner_id: str, *, gpu: str | None = None, seconds: float | None = None
 ) -> Flow[MinerCommand]:
-    """Have a miner, or one of its GPUs (its uuid), take no more jobs: until it is resumed, or for some seconds."""
+    """Pause a miner, or one of its GPUs (by uuid), until it is resumed or for some seconds. It then accepts no jobs."""
     return (yield from _command(session, f"{_path(miner_id)}/pause", gpu=gpu, seconds=seconds))
 
 
 def resume(session: Session, /, miner_id: str, *, gpu: str | None = None) -> Flow[MinerCommand]:
-    """Have a miner, or one of its GPUs, take jobs again."""
+    """Resume a miner, or one of its GPUs."""
     return (yield from _command(session, f"{_path(miner_id)}/resume", gpu=gpu))
 
 
 def fetch_model(session: Session, /, miner_id: str, model: str) -> Flow[MinerCommand]:
-    """Have a miner fetch a model."""
+    """Make a miner download a model."""
     return (yield from _command(session, f"{_path(miner_id)}/models", model=model))
 
 
 def remove_model(session: Session, /, miner_id: str, model: str) -> Flow[MinerCommand]:
-    """Have a miner remove a model from its disk as soon as no job uses it."""
+    """Make a miner delete a model from its disk as soon as no job uses it."""
     request = Request("DELETE", f"{_path(miner_id)}/models/{quote(model, safe='')}")
     return (yield from fetch(session, request, MinerCommand))
 
 
 def _command(session: Session, path: str, **fields: Any) -> Flow[MinerCommand]:
     body = {name: value for name, value in fields.items() if value is not None}
-    # The same command again takes the place of the former one.
+    # A repeated command replaces the earlier one.
     return (yield from fetch(session, post_json(path, body, repeatable=True), MinerCommand))
 
 

@@ -1,4 +1,4 @@
-"""The flows of `client.receipts`. What verifies offline is in `aitbc.receipts`."""
+"""The flows of `client.receipts`. `aitbc.receipts` verifies receipts offline."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from aitbc.policy import Policy
 from aitbc.receipts import build_bundle
 
 _WITNESS_PAUSE = 1.0
-"""Seconds between two looks for cosignatures."""
+"""Seconds between two polls for cosignatures."""
 
 
 def get(session: Session, /, job_id: str) -> Flow[Receipt]:
-    """The receipt of a completed job."""
+    """Return the receipt of a completed job."""
     return (yield from fetch(session, Request("GET", f"/v1/receipts/{quote(job_id, safe='')}"), Receipt))
 
 
 def verify(session: Session, /, receipt: Mapping[str, Any]) -> Flow[VerifyAnswer]:
-    """Ask the coordinator whether a receipt is valid: a whole one, or its short form.
+    """Have the coordinator verify a receipt, in its complete or its short form.
 
-    This trusts the coordinator; `aitbc.verify_receipt` does not need to.
+    This requires trust in the coordinator; `aitbc.verify_receipt` does not.
     """
     request = post_json("/v1/receipts/verify", {"receipt": dict(receipt)}, repeatable=True)
     return (yield from fetch(session, request, VerifyAnswer))
@@ -35,10 +35,10 @@ def verify(session: Session, /, receipt: Mapping[str, Any]) -> Flow[VerifyAnswer
 def export(
     session: Session, /, job_id: str, *, policy: Policy | None = None, timeout: float = 60
 ) -> Flow[dict[str, Any]]:
-    """The bundle of a completed job (receipt, results, proof), which `aitbc.verify_bundle` checks offline.
+    """Return the bundle of a completed job (receipt, results, proof), which `aitbc.verify_bundle` checks offline.
 
-    With a `policy`, waits until the witnesses that it asks for have cosigned a checkpoint that has the receipt. Raises
-    `TimeoutError` when they have not within `timeout` seconds, `VerificationError` when the log is none of the policy's.
+    With a `policy`, wait until the required witnesses have cosigned a checkpoint that includes the receipt. Raises `TimeoutError` after
+    `timeout` seconds, and `VerificationError` if the policy does not include the log.
     """
     receipt = yield from get(session, job_id)
     results = yield from jobs.get_results(session, job_id, wait=False)
@@ -49,7 +49,7 @@ def export(
             return build_bundle(receipt.to_dict(), results.results, proof)
         if left <= 0:
             raise TimeoutError(
-                f"No checkpoint with the receipt of {job_id} is cosigned as the policy asks; its witnesses may come later."
+                f"No checkpoint that includes the receipt of {job_id} has the cosignatures that the policy requires. Try again later."
             )
         yield Sleep(min(left, _WITNESS_PAUSE))
         left -= _WITNESS_PAUSE

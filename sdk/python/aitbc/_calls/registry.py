@@ -1,4 +1,4 @@
-"""The flows of `client.registry`: what can be asked for. No key is needed."""
+"""The flows of `client.registry`: the available services. They need no key."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from aitbc.models import Record, ServiceList, Validation
 def services(
     session: Session, /, *, category: str | None = None, search: str | None = None
 ) -> Flow[ServiceList]:
-    """All services; only those of a `category`, or with `search` in name, description or tags, where given."""
-    wanted = {"category": category, "search": search}
-    params = {name: value for name, value in wanted.items() if value is not None}
+    """Return the services, optionally only those of a `category`, or with `search` in their name, description or tags."""
+    filters = {"category": category, "search": search}
+    params = {name: value for name, value in filters.items() if value is not None}
     return (yield from fetch(session, Request("GET", "/v1/registry/services", params=params), ServiceList))
 
 
 def get(session: Session, /, service_id: str) -> Flow[Record]:
-    """The detailed definition of a service."""
+    """Return the complete definition of a service."""
     return (yield from _about(session, service_id))
 
 
 def schema(session: Session, /, service_id: str) -> Flow[dict[str, Any]]:
-    """The JSON Schema of a service's input."""
+    """Return the JSON Schema of a service's input."""
     return (yield from _about(session, service_id, "/schema")).to_dict()
 
 
 def requirements(session: Session, /, service_id: str) -> Flow[Record]:
-    """What a machine needs to perform a service."""
+    """Return the hardware that a service requires."""
     return (yield from _about(session, service_id, "/requirements"))
 
 
 def validate(session: Session, /, service_id: str, request_data: Mapping[str, Any]) -> Flow[Validation]:
-    """Whether a request would be taken, without making a job: every fault at once, and warnings."""
+    """Validate a request without creating a job. Returns all errors together, and warnings."""
     body = {"service_id": service_id, "request_data": dict(request_data)}
     request = post_json("/v1/registry/services/validate", body, repeatable=True)
     return (yield from fetch(session, request, Validation))
 
 
-def _about(session: Session, service_id: str, what: str = "") -> Flow[Record]:
-    path = f"/v1/registry/services/{quote(service_id, safe='')}{what}"
+def _about(session: Session, service_id: str, part: str = "") -> Flow[Record]:
+    path = f"/v1/registry/services/{quote(service_id, safe='')}{part}"
     return (yield from fetch(session, Request("GET", path), Record))

@@ -30,12 +30,12 @@ def call_service(
 ) -> Flow[ServiceJob]:
     """Create a job through the service at `route` (below `/v1/services/`, such as `whisper/transcribe`).
 
-    With `wait` (seconds, at most 60) the answer is held until the job ends and then has `results`.
+    With `wait` (seconds, at most 60), the response is delayed until the job ends, and then includes its `results`.
     """
     headers = idempotency_headers(idempotency_key)
     if wait is not None:
         headers["Prefer"] = f"wait={wait:g}"
-    request = post_json(f"/v1/services/{route.strip('/')}", body, headers=headers, patience=wait or 0.0)
+    request = post_json(f"/v1/services/{route.strip('/')}", body, headers=headers, extra_timeout=wait or 0.0)
     return (yield from fetch(session, request, ServiceJob))
 
 
@@ -52,7 +52,7 @@ def transcribe(
 ) -> Flow[ServiceJob]:
     """Transcribe speech. `audio` is a URL, an artifact's address, or a file, which is uploaded first.
 
-    `task` is `transcribe` or `translate`; `more` are further fields of the body, such as `word_timestamps` or `pricing`.
+    `task` is `transcribe` or `translate`. `more` are further fields of the body, such as `word_timestamps` or `pricing`.
     """
     body = {
         "audio_url": (yield from _address(session, audio)),
@@ -60,7 +60,7 @@ def transcribe(
         "language": language,
         "task": task,
     }
-    return (yield from call_service(session, "whisper/transcribe", _given({**body, **more}), wait=wait))
+    return (yield from call_service(session, "whisper/transcribe", _present({**body, **more}), wait=wait))
 
 
 def transcode(
@@ -76,7 +76,7 @@ def transcode(
 ) -> Flow[ServiceJob]:
     """Transcode a video. `video` is a URL, an artifact's address, or a file, which is uploaded first.
 
-    `resolution` is `WIDTHxHEIGHT`; `more` are further fields of the body, such as `fps` or `pricing`.
+    `resolution` is `WIDTHxHEIGHT`. `more` are further fields of the body, such as `fps` or `pricing`.
     """
     body = {
         "input_url": (yield from _address(session, video)),
@@ -84,7 +84,7 @@ def transcode(
         "codec": codec,
         "resolution": resolution,
     }
-    return (yield from call_service(session, "ffmpeg/transcode", _given({**body, **more}), wait=wait))
+    return (yield from call_service(session, "ffmpeg/transcode", _present({**body, **more}), wait=wait))
 
 
 def generate(
@@ -101,10 +101,10 @@ def generate(
     wait: float | None = None,
     **more: Any,
 ) -> Flow[ServiceJob]:
-    """Make pictures from words. `size` is `WIDTHxHEIGHT`.
+    """Generate images from a prompt. `size` is `WIDTHxHEIGHT`.
 
-    `image` is a picture to begin from, and `mask` says which of its parts may change; each is a URL, an artifact's
-    address, or a file, which is uploaded first. `more` are further fields of the body, such as `seed` or `pricing`.
+    `image` is an image to start from, and the white parts of `mask` select what may change. Each is a URL, an artifact's address, or a
+    file, which is uploaded first. `more` are further fields of the body, such as `seed` or `pricing`.
     """
     body = {
         "prompt": prompt,
@@ -116,7 +116,7 @@ def generate(
         "mask_url": None if mask is None else (yield from _address(session, mask)),
     }
     return (
-        yield from call_service(session, "stable-diffusion/generate", _given({**body, **more}), wait=wait)
+        yield from call_service(session, "stable-diffusion/generate", _present({**body, **more}), wait=wait)
     )
 
 
@@ -133,9 +133,9 @@ def infer(
     idempotency_key: str | None = None,
     **more: Any,
 ) -> Flow[ServiceJob]:
-    """Have a language model write: about a `prompt`, or what comes next in a conversation, the `messages` (`role`, `content`).
+    """Generate text with a language model, from a `prompt` or from a conversation (`messages` with `role` and `content`).
 
-    `max_tokens` bounds the length of what it writes. `more` are further fields of the body, such as `stop` or `pricing`.
+    `max_tokens` limits the length of the text. `more` are further fields of the body, such as `stop` or `pricing`.
     """
     body = {
         "prompt": prompt,
@@ -144,9 +144,9 @@ def infer(
         "max_tokens": max_tokens,
         "temperature": temperature,
     }
-    given = _given({**body, **more})
+    fields = _present({**body, **more})
     return (
-        yield from call_service(session, "llm/inference", given, wait=wait, idempotency_key=idempotency_key)
+        yield from call_service(session, "llm/inference", fields, wait=wait, idempotency_key=idempotency_key)
     )
 
 
@@ -162,9 +162,9 @@ def stream(
     idempotency_key: str | None = None,
     **more: Any,
 ) -> Flow[ServiceJob]:
-    """As `infer`, but the text can be read while it is written: iterate over what this returns.
+    """Generate text as `infer` does, and stream it: iterate over the returned object.
 
-    The job exists when this returns; its results are there when the iteration has ended (see `aitbc.TextStream`).
+    The job exists when the call returns. Its results are available at the end of the iteration (see `aitbc.TextStream`).
     """
     return (
         yield from infer(
@@ -192,9 +192,9 @@ def render(
     wait: float | None = None,
     **more: Any,
 ) -> Flow[ServiceJob]:
-    """Render a scene. `blend` is a URL, an artifact's address, or a .blend file, which is uploaded first.
+    """Render a Blender scene. `blend` is a URL, an artifact's address, or a .blend file, which is uploaded first.
 
-    The resolution is in pixels. `more` are further fields of the body, such as the frames or `pricing`.
+    The resolution is in pixels. `more` are further fields of the body, such as `frames` or `pricing`.
     """
     body = {
         "blend_file_url": (yield from _address(session, blend)),
@@ -203,7 +203,7 @@ def render(
         "resolution_y": resolution_y,
         "samples": samples,
     }
-    return (yield from call_service(session, "blender/render", _given({**body, **more}), wait=wait))
+    return (yield from call_service(session, "blender/render", _present({**body, **more}), wait=wait))
 
 
 def run(
@@ -218,10 +218,10 @@ def run(
     idempotency_key: str | None = None,
     **more: Any,
 ) -> Flow[Job]:
-    """Run a Python program, whose `predict(input, **parameters)` makes the result.
+    """Run a Python program, whose function `predict(input, **parameters)` returns the result.
 
-    `program` is one file, or an archive that holds `entrypoint`; both it and `input` are uploaded to the job. Without `entrypoint`
-    the program's own name counts, or `model.py`. `requirements` are packages that it needs. `more` are further fields of the job, such
+    `program` is one file, or an archive that contains `entrypoint`. It and `input` are uploaded to the job. `entrypoint` defaults to
+    the program's own name, or to `model.py`. `requirements` are the packages that it needs. `more` are further fields of the job, such
     as `pricing`.
     """
     name = Source(program).name
@@ -235,9 +235,9 @@ def run(
     }
     if input is not None:
         found = _FORMAT.search(Source(input).name)
-        body["input"] = _given({"type": "file", "format": found[1] if found else None})
+        body["input"] = _present({"type": "file", "format": found[1] if found else None})
         files["input"] = input
-    return (yield from jobs.create(session, _given(body), files, idempotency_key=idempotency_key))
+    return (yield from jobs.create(session, _present(body), files, idempotency_key=idempotency_key))
 
 
 def _address(session: Session, content: Uploadable) -> Flow[str]:
@@ -247,6 +247,6 @@ def _address(session: Session, content: Uploadable) -> Flow[str]:
     return artifact.address
 
 
-def _given(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What the caller named; the service's own defaults stand for the rest."""
+def _present(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that the caller passed. The service's defaults apply to the others."""
     return {name: value for name, value in body.items() if value is not None}

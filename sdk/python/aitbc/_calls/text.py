@@ -1,4 +1,4 @@
-"""The text of a language model as it is written."""
+"""Streams the text of a language model while it is generated."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from aitbc.models import JobEvent, JobResults, ServiceJob
 
 
 def write(session: Session, /, job_id: str) -> Stream[str | JobResults]:
-    """The pieces of a job's text, then its results.
+    """Yield the pieces of a job's text, then its results.
 
-    Raises `JobFailed` when the job ends without any, and what `follow` raises.
+    Raises `JobFailed` if the job ends without results, and the errors of `follow`.
     """
-    shown = _Shown()
+    streamed = _Streamed()
     answer: Answer = None
     opened = False
     with closing(follow(session, job_id)) as events:
@@ -29,41 +29,43 @@ def write(session: Session, /, job_id: str) -> Stream[str | JobResults]:
                 break
             if isinstance(command, Emit):
                 answer = None
-                if piece := shown.take(command.item):
+                if piece := streamed.advance(command.item):
                     yield Emit(piece)
                 continue
             if isinstance(command, Open):
-                # One that goes on after an event misses nothing, or says so.
-                shown.complete = shown.complete and (not opened or LAST_EVENT in command.request.headers)
+                # A connection that resumes after an event misses nothing, or receives an event `resync`.
+                streamed.complete = streamed.complete and (
+                    not opened or LAST_EVENT in command.request.headers
+                )
                 opened = True
             answer = yield command
     results = yield from get_results(session, job_id)
-    rest = shown.rest(str(results.results.get("text", "")))
+    rest = streamed.rest(str(results.results.get("text", "")))
     if rest:
         yield Emit(rest)
     yield Emit(results)
     if rest is None:
         raise TransportError(
-            f"Pieces of the text of job {job_id} were lost, or it was written anew after some had been shown; "
-            "its results hold the whole."
+            f"The streamed text of job {job_id} is not the beginning of its final text: pieces were lost, or another miner "
+            "generated it again. The results have the complete text."
         )
 
 
-class _Shown:
-    """The text that was passed on so far. `complete` is False once pieces may be missing: no more are passed on then."""
+class _Streamed:
+    """The text streamed so far. `complete` becomes False once a piece may be missing; no more pieces are streamed then."""
 
     def __init__(self) -> None:
         self.complete = True
         self._text = ""
         self._run: str | None = None
 
-    def take(self, event: JobEvent) -> str:
-        """What to pass on of an event. Raises `JobFailed` for the end of a job without results."""
+    def advance(self, event: JobEvent) -> str:
+        """Return the piece of text to stream for an event. Raises `JobFailed` if the job ended without results."""
         if (job := event.job) is not None:
             if job.is_final and job.status != "completed":
                 raise failure(job)
             if self._text and job.started_at != self._run:
-                # Another run, perhaps on another machine: it writes the text from its beginning.
+                # Another run, perhaps on another machine, generates the text from the beginning.
                 self.complete = False
             self._run = job.started_at
             return ""
@@ -71,7 +73,7 @@ class _Shown:
             self.complete = False
         if event.kind != "token" or not isinstance(piece := event.data.get("text"), str):
             return ""
-        # Where the runner says how much text stands before a piece, one that was missed is noticed at the next.
+        # Runners report the offset of each piece, so a missing piece is noticed at the next one.
         if event.data.get("offset", len(self._text)) != len(self._text):
             self.complete = False
         if not self.complete:
@@ -80,19 +82,19 @@ class _Shown:
         return piece
 
     def rest(self, text: str) -> str | None:
-        """What of the final text has not been passed on; None when what was passed on is not how it begins."""
+        """Return the part of the final text that was not streamed, or None if the streamed text is not its beginning."""
         return text[len(self._text) :] if text.startswith(self._text) else None
 
 
 class TextStream:
-    """The text of a language model, piece by piece: iterate over it. Joined, the pieces are the whole text.
+    """An iterator over the pieces of a language model's text. Joined, the pieces are the complete text.
 
-    `job` is the job that was created, `results` what it made, once the iteration has come to its end (None before).
-    When pieces may have been lost (the reader was slow, a connection was broken for long), or the job begins anew on another miner, the
-    text rests until the job ends and the last piece brings what is missing. `TransportError` is raised at the end when that cannot be, because what was shown is
-    not how the final text begins; `results` are there all the same. `JobFailed` is raised when the job ends without results.
+    `job` is the created job. `results` is None until the iteration has ended.
+    If pieces may be missing (the reader was slow, or a connection was broken for long), or another miner starts the job again, the
+    stream pauses until the job ends, and the last piece has the rest of the text. If the streamed pieces are not the beginning of the
+    final text, `TransportError` is raised at the end, with `results` set. `JobFailed` is raised if the job ends without results.
 
-    Leave the loop, or `close`, to stop before the end; the job goes on, unless it is cancelled.
+    To stop early, leave the loop or call `close`. The job continues unless it is cancelled.
     """
 
     def __init__(self, job: ServiceJob, items: Generator[str | JobResults, None, None]) -> None:
@@ -122,7 +124,7 @@ class TextStream:
 
 
 class AsyncTextStream:
-    """As `TextStream`, for `async for`; use it with `async with` when the loop may be left before its end."""
+    """An asyncio `TextStream`, for `async for`. Use it with `async with` if the loop may end early."""
 
     def __init__(self, job: ServiceJob, items: AsyncGenerator[str | JobResults, None]) -> None:
         self.job = job

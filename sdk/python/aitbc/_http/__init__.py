@@ -1,1 +1,1 @@
-"""How calls reach a coordinator: requests, retries, transfers, streams."""
+"""Transport of calls to a coordinator: requests, retries, transfers and streams."""

@@ -1,4 +1,4 @@
-"""Performs what flows ask for: one driver blocks, the other awaits. Both are thin; what to do is decided in the flows."""
+"""The two drivers, blocking and asyncio, which perform the commands of flows. All decisions are made in the flows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Driver:
         self._http = http
 
     def run(self, flow: Flow[T]) -> T:
-        """Perform everything that the flow yields; its result, or its error."""
+        """Perform every command of the flow. Returns its result, or raises its error."""
         answer: Answer = None
         try:
             while True:
@@ -65,7 +65,7 @@ class Driver:
             return failure(error, command)
 
     def iterate(self, flow: Stream[T]) -> Generator[T, None, None]:
-        """Perform what the flow yields, and yield the items that it hands over."""
+        """Perform the commands of the flow, and yield the items that it emits."""
         answer: Answer = None
         content: Generator[Answer, None, None] | None = None
         with closing(flow), ExitStack() as opened:
@@ -91,7 +91,7 @@ class Driver:
         return connected(self._http, command) if isinstance(command, Connect) else self._open(command.request)
 
     def _open(self, request: Request) -> Generator[Answer, None, None]:
-        """The answer to a request, then its content piece by piece and an empty piece; an error ends it before."""
+        """Yield the response, then its content piece by piece and an empty piece at the end. An error ends the iteration."""
         try:
             with self._http.stream(**_arguments(request, self._http)) as answer:
                 if answer.status_code >= FIRST_ERROR:
@@ -104,7 +104,7 @@ class Driver:
             yield failure(error, request)
 
     def _send(self, request: Request) -> Response:
-        content = request.content if request.source is None else _told(request.source)
+        content = request.content if request.source is None else _reported(request.source)
         with self._http.stream(**_arguments(request, self._http), content=content) as answer:
             if request.sink is None or answer.status_code >= FIRST_ERROR:
                 return Response(answer.status_code, answer.headers, answer.read())
@@ -115,13 +115,13 @@ class Driver:
 
 
 class AsyncDriver:
-    """Runs flows on an `httpx.AsyncClient`; what blocks on files happens in threads."""
+    """Runs flows on an `httpx.AsyncClient`. File operations run in threads."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
     async def run(self, flow: Flow[T]) -> T:
-        """Perform everything that the flow yields; its result, or its error."""
+        """Perform every command of the flow. Returns its result, or raises its error."""
         answer: Answer = None
         try:
             while True:
@@ -146,7 +146,7 @@ class AsyncDriver:
             return failure(error, command)
 
     async def iterate(self, flow: Stream[T]) -> AsyncGenerator[T, None]:
-        """Perform what the flow yields, and yield the items that it hands over."""
+        """Perform the commands of the flow, and yield the items that it emits."""
         answer: Answer = None
         content: AsyncGenerator[Answer, None] | None = None
         with closing(flow):
@@ -175,7 +175,7 @@ class AsyncDriver:
         return self._open(command.request)
 
     async def _open(self, request: Request) -> AsyncGenerator[Answer, None]:
-        """The answer to a request, then its content piece by piece and an empty piece; an error ends it before."""
+        """Yield the response, then its content piece by piece and an empty piece at the end. An error ends the iteration."""
         try:
             async with self._http.stream(**_arguments(request, self._http)) as answer:
                 if answer.status_code >= FIRST_ERROR:
@@ -199,7 +199,7 @@ class AsyncDriver:
             return Response(answer.status_code, answer.headers, b"")
 
 
-def _told(source: Source) -> Iterator[bytes]:
+def _reported(source: Source) -> Iterator[bytes]:
     for chunk in source.chunks():
         yield chunk
         source.report()
@@ -217,10 +217,10 @@ def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict
     if request.source is not None and request.source.length is not None:
         headers["Content-Length"] = str(request.source.length)
     if request.sink is not None:
-        # A digest is of the file itself, and a range counts its bytes.
+        # Digests and ranges apply to the bytes of the file itself.
         headers["Accept-Encoding"] = "identity"
     timeout = http.timeout.as_dict()
-    timeout["read"] = timeout["read"] and timeout["read"] + request.patience
+    timeout["read"] = timeout["read"] and timeout["read"] + request.extra_timeout
     if (limit := request.limit) is not None:
         timeout = {step: limit if usual is None else min(limit, usual) for step, usual in timeout.items()}
     return {
@@ -233,16 +233,16 @@ def _arguments(request: Request, http: httpx.Client | httpx.AsyncClient) -> dict
 
 
 def failure(error: TransportError | httpx.HTTPError, request: Request) -> AITBCError:
-    """The error of this package for one of httpx."""
+    """Convert an httpx error to one of this package."""
     if isinstance(error, TransportError):
         return error
     what = f"{request.method} {request.path}"
     if isinstance(error, httpx.UnsupportedProtocol):
-        return ConfigurationError(f"The coordinator's address cannot be used: {error}")
+        return ConfigurationError(f"The coordinator's URL is invalid: {error}")
     if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)):
         return TransportError(
-            f"The coordinator cannot be reached: {str(error) or 'no connection in time'}.", sent=False
+            f"The coordinator cannot be reached: {str(error) or 'timeout while connecting'}.", sent=False
         )
     if isinstance(error, httpx.TimeoutException):
-        return errors.TimeoutError(f"The coordinator did not answer {what} in time.")
+        return errors.TimeoutError(f"The coordinator did not respond to {what} in time.")
     return TransportError(f"The connection to the coordinator broke during {what}: {error}.")

@@ -1,20 +1,22 @@
-"""What the client does, without doing it: generators that yield requests and pauses and receive the answers.
+"""The client's calls without I/O: generators that yield commands (requests, pauses) and receive the answers.
 
-Each call of the client is written once, as such a generator; the drivers in `_drivers` perform what it yields, one of
-them blocking, the other on asyncio.
+Each call of the client is written once, as such a generator. The drivers in `aitbc._http.drivers` perform the commands, one
+blocking and one on asyncio. The retry policy of the whole package is here, in `Retries`.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Generator, Mapping
+import time
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from pydantic import ValidationError
 
+from aitbc import errors
 from aitbc._http.transfer import Sink, Source
 from aitbc.canonical import parse_json
 from aitbc.errors import API_ERRORS, AITBCError, APIError, FormatError, TransportError
@@ -26,29 +28,29 @@ RecordT = TypeVar("RecordT", bound=Record)
 
 FIRST_ERROR = 300
 _BACKOFF = 0.25
-"""Seconds before the first repetition; doubled for each further one."""
+"""Seconds before the first retry, doubled for each further one."""
 _LONGEST_BACKOFF = 10.0
+"""Seconds."""
 _LONGEST_RETRY_AFTER = 60.0
-"""Seconds. A coordinator that asks for more patience than this gets its error shown instead."""
+"""Seconds. If a coordinator requests a longer wait, its error is raised instead."""
 _REFUSED = frozenset({429, 503})
-"""Statuses that promise that nothing was done."""
+"""Statuses that guarantee that the request had no effect."""
 _GATEWAY = frozenset({502, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """What every flow knows of its client. `retries` bounds the repetitions of one request."""
+    """The client's settings that flows use. `retries` limits how often one request is repeated."""
 
     retries: int
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request. `repeatable` says that sending it twice does no more than sending it once.
+    """One HTTP request. `repeatable` means that it is idempotent.
 
-    A body is either `content` or streamed from `source`; the body of a successful answer goes to `sink` where there is
-    one. `patience` is seconds added to the usual time limit because the coordinator holds the answer, `limit` seconds
-    that the limit may not exceed all the same.
+    The body is either `content` or streamed from `source`. The body of a successful response is written to `sink`, if there is one.
+    `extra_timeout` is added to the usual timeout, in seconds, because the coordinator delays the response; `limit` caps the sum.
     """
 
     method: str
@@ -59,13 +61,13 @@ class Request:
     source: Source | None = None
     sink: Sink | None = None
     repeatable: bool = True
-    patience: float = 0.0
+    extra_timeout: float = 0.0
     limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The answer to a request; `content` is empty when it went to a sink. Header names are in lower case."""
+    """The response to a request. `content` is empty when the body went to a sink. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -81,23 +83,23 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Call a function that blocks on files; a driver on asyncio does so in a thread."""
+    """Call a function that blocks on files. The asyncio driver calls it in a thread."""
 
     function: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Perform a request whose successful answer is read piece by piece. It takes the place of the one opened before."""
+    """Perform a request whose successful response is read piece by piece. Closes the connection opened before."""
 
     request: Request
 
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Open a WebSocket and send its first message; every piece is a message then. It takes the place of what is open.
+    """Open a WebSocket and send its first message. Each piece is then a message. Closes the connection opened before.
 
-    The answer has the status 101, or is that of a server that refused.
+    The answer has the status 101, or is the response of a server that refused the upgrade.
     """
 
     request: Request
@@ -106,71 +108,94 @@ class Connect:
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Read the next piece of what is open."""
+    """Read the next piece from the open connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Emit(Generic[T]):
-    """Hand an item to the caller, who may take any time to ask for the next one, or never do."""
+    """Hand an item to the caller, who may request the next one at any later time, or never."""
 
     item: T
 
 
 Command: TypeAlias = Request | Sleep | Work
 Answer: TypeAlias = Response | AITBCError | bytes | None
-"""A response (without content when it was opened), or the error in its place; a piece of an open answer, empty at its
-end, or the error in its place; None for the other commands."""
+"""To a request: the response (without content if it was opened), or an error. To `Receive`: a piece, empty at the end, or an
+error. To any other command: None."""
 Flow: TypeAlias = Generator[Command, Answer, T]
 Stream: TypeAlias = Generator[Command | Open | Connect | Receive | Emit[T], Answer, None]
-"""A flow that hands over items as they come."""
+"""A flow that hands items over as they arrive."""
+
+
+class Deadline:
+    """When a call gives up: after some seconds, or never for None. `message` is that of its error."""
+
+    def __init__(self, seconds: float | None, message: str) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._message = message
+
+    @property
+    def remaining(self) -> float | None:
+        """The seconds that are left, None for no limit."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    def check(self, delay: float = 0.0) -> None:
+        """Raise `TimeoutError` if the deadline has passed, or will have after `delay` seconds."""
+        if self._end is not None and time.monotonic() + delay >= self._end:
+            raise errors.TimeoutError(self._message)
 
 
 def send(request: Request) -> Flow[Response | AITBCError]:
-    """Perform one request once; an error of the transport is the answer, not raised."""
+    """Perform one request once. Returns a transport error instead of raising it."""
     return responded((yield request))
 
 
 def responded(answer: Answer) -> Response | AITBCError:
-    """The answer to a request. Raises `TypeError` for that to another command: a driver is at fault."""
+    """Return the answer to a request. Raises `TypeError` if a driver answered with a value of another command."""
     if answer is None or isinstance(answer, bytes):
         raise TypeError(f"A driver answered a request with {type(answer).__name__}.")
     return answer
 
 
 def call(session: Session, request: Request) -> Flow[Response]:
-    """Perform one request with repetitions.
+    """Perform one request, with retries.
 
-    Raises `APIError` for an error answer, `TransportError` or `TimeoutError` when there is none.
+    Raises `APIError` for an error response, `TransportError` or `TimeoutError` if there is no response.
     """
-    attempt = 0
+    retries = Retries(session)
     while True:
         answer = yield from send(request)
-        delay = retry_delay(request, answer, attempt)
-        if delay is None or attempt >= session.retries:
+        delay = retries.delay(request, answer)
+        if delay is None:
             return checked(answer)
         yield Sleep(delay)
-        attempt += 1
 
 
 def fetch(session: Session, request: Request, model: type[RecordT]) -> Flow[RecordT]:
-    """As `call`, and read the answer as `model`. Raises `TransportError` when it is none: something else answered."""
+    """Perform `call` and parse the response as `model`. Raises `TransportError` if it cannot be parsed."""
     response = yield from call(session, request)
     try:
         return model.model_validate(parse_json(response.content))
     except (FormatError, ValidationError) as error:
-        what = f"{request.method} {request.path}"
-        raise TransportError(f"The answer to {what} is not a coordinator's: {error}") from error
+        raise not_a_coordinators(request, error) from error
+
+
+def not_a_coordinators(request: Request, error: Exception) -> TransportError:
+    """Return the error for a successful response that no coordinator sends."""
+    return TransportError(
+        f"The response to {request.method} {request.path} is not from a coordinator: {error}"
+    )
 
 
 def post_json(path: str, body: Any, **more: Any) -> Request:
-    """A request that posts a JSON value. It is repeatable when it carries an `Idempotency-Key`, or `more` says so."""
+    """Return a request that posts a JSON value. It is repeatable if it has an `Idempotency-Key`, or if `repeatable` is passed."""
     headers = {"Content-Type": "application/json", **more.pop("headers", {})}
     repeatable = more.pop("repeatable", "Idempotency-Key" in headers)
     return Request("POST", path, headers=headers, content=json_body(body), repeatable=repeatable, **more)
 
 
 def json_body(value: Any) -> bytes:
-    """JSON bytes of a value that may hold mappings of any kind and decimals."""
+    """Encode a value as JSON. It may hold decimals and mappings of any kind."""
     return json.dumps(value, default=_plain, allow_nan=False, separators=(",", ":")).encode()
 
 
@@ -179,29 +204,48 @@ def _plain(value: Any) -> Any:
         return money(value)
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} is not JSON.")
+    raise TypeError(f"{type(value).__name__} cannot be encoded as JSON.")
 
 
-def retry_delay(request: Request, answer: Response | AITBCError, attempt: int) -> float | None:
-    """Seconds to wait before the request is sent again, None when it must not be."""
-    if request.source is not None and not request.source.repeatable:
-        return None
-    backoff = backoff_delay(attempt)
-    if isinstance(answer, TransportError):
-        return backoff if request.repeatable or not answer.sent else None
-    if isinstance(answer, AITBCError):
-        return backoff if request.repeatable else None
-    if answer.status in _REFUSED:
-        wanted = _retry_after(answer.headers)
-        if wanted is None:
-            return backoff
-        return wanted if wanted <= _LONGEST_RETRY_AFTER else None
-    return backoff if answer.status in _GATEWAY and request.repeatable else None
+class Retries:
+    """The retry policy for one call: whether and when a request is sent again.
 
+    A request is repeated after a transport error or a gateway's error if it is idempotent or was never sent, and after a refusal
+    (429, 503) in any case. `transient` are further statuses that are worth a retry.
+    """
 
-def backoff_delay(attempt: int) -> float:
-    """Seconds before the next attempt: doubled each time up to a limit, and never the same for two clients."""
-    return min(_LONGEST_BACKOFF, _BACKOFF * (1 << attempt)) * (0.5 + secrets.randbelow(1000) / 1000)
+    def __init__(self, session: Session, *, transient: Collection[int] = ()) -> None:
+        self._limit = session.retries
+        self._transient = transient
+        self._count = 0
+
+    def restart(self) -> None:
+        """Count from zero again, because the call made progress."""
+        self._count = 0
+
+    def delay(self, request: Request, answer: Response | AITBCError) -> float | None:
+        """Return the seconds to wait before the request is sent again, or None if it must not be."""
+        if self._count >= self._limit or (request.source is not None and not request.source.repeatable):
+            return None
+        seconds = self._seconds(request, answer)
+        self._count += seconds is not None
+        return seconds
+
+    def _seconds(self, request: Request, answer: Response | AITBCError) -> float | None:
+        if isinstance(answer, AITBCError):
+            unsent = isinstance(answer, TransportError) and not answer.sent
+            return self._backoff() if request.repeatable or unsent else None
+        if answer.status in _REFUSED:
+            requested = _retry_after(answer.headers)
+            if requested is None:
+                return self._backoff()
+            return requested if requested <= _LONGEST_RETRY_AFTER else None
+        retried = answer.status in self._transient or (answer.status in _GATEWAY and request.repeatable)
+        return self._backoff() if retried else None
+
+    def _backoff(self) -> float:
+        """Return a pause that doubles with each retry up to a limit, with jitter so that clients do not retry in step."""
+        return min(_LONGEST_BACKOFF, _BACKOFF * (1 << self._count)) * (0.5 + secrets.randbelow(1000) / 1000)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -210,7 +254,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def checked(answer: Response | AITBCError) -> Response:
-    """The answer, or its error raised."""
+    """Return a successful response; raise any other as its error."""
     if isinstance(answer, AITBCError):
         raise answer
     if answer.status >= FIRST_ERROR:
@@ -219,14 +263,14 @@ def checked(answer: Response | AITBCError) -> Response:
 
 
 def api_error(response: Response) -> APIError:
-    """The error of an answer, of the class for its code. An answer in another shape becomes code `HTTP_<status>`."""
+    """Return the error that a response describes. A response in another shape gets the code `HTTP_<status>`."""
     try:
         body = parse_json(response.content)
     except FormatError:
         body = None
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict) or not isinstance(error.get("code"), str):
-        text = f"The server answered with HTTP status {response.status} and not in a coordinator's form."
+        text = f"The server responded with HTTP status {response.status}, but not in the form of a coordinator's error."
         return APIError(response.status, f"HTTP_{response.status}", text)
     details, request_id = error.get("details"), error.get("request_id")
     return API_ERRORS.get(error["code"], APIError)(

@@ -1,6 +1,6 @@
-"""Finds the coordinator and the key: arguments, then the environment, then the agent that runs on this machine.
+"""Finds the coordinator and the key: from arguments, then the environment, then the agent on this machine.
 
-The only place of this package that reads the environment.
+No other module of this package reads the environment.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ AGENT_FILE = "agent.json"
 
 @dataclass(frozen=True, slots=True)
 class LocalAgent:
-    """What a running agent wrote about itself. `log_key` is its coordinator's public log key (a vkey)."""
+    """The contents of a running agent's `agent.json`. `log_key` is its coordinator's public log key (a vkey)."""
 
     url: str
     client_key: str | None
@@ -31,14 +31,14 @@ class LocalAgent:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A coordinator and the key to use there."""
+    """A coordinator's URL and the API key to use."""
 
     base_url: str
     api_key: str | None
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the coordinator is on this machine, where no proxy stands between."""
+        """Whether the coordinator is on this machine, so that no proxy is used."""
         host = httpx.URL(self.base_url).host
         try:
             return ip_address(host).is_loopback
@@ -47,12 +47,12 @@ class Address:
 
 
 def data_directory() -> Path:
-    """Where the agent of this user keeps its data: `AITBC_DATA_DIR`, or the platform's place."""
+    """Return the data directory of this user's agent: `AITBC_DATA_DIR`, or the platform's default."""
     return Path(os.environ.get("AITBC_DATA_DIR") or platformdirs.user_data_path("aitbc-agent"))
 
 
 def local_agent() -> LocalAgent | None:
-    """The agent of this user, None where none has started. Raises `ConfigurationError` when its file is unreadable."""
+    """Return this user's agent, or None if none is running. Raises `ConfigurationError` if its file cannot be read."""
     path = data_directory() / AGENT_FILE
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def local_agent() -> LocalAgent | None:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict) or not isinstance(content.get("url"), str):
-        raise ConfigurationError(f"{path} does not say the agent's url.")
+        raise ConfigurationError(f"{path} does not contain the agent's URL.")
     return LocalAgent(content["url"], _text(content.get("client_key")), _text(content.get("log_key")))
 
 
@@ -70,9 +70,9 @@ def _text(value: Any) -> str | None:
 
 
 def find_address(base_url: str | None, api_key: str | None) -> Address:
-    """The coordinator and key to use.
+    """Return the coordinator and key to use.
 
-    The local agent's key goes to the local agent only. Raises `ConfigurationError` when no coordinator is known.
+    The local agent's key is sent only to the local agent. Raises `ConfigurationError` if no coordinator is configured.
     """
     base_url = base_url or os.environ.get("AITBC_BASE_URL") or None
     api_key = api_key or os.environ.get("AITBC_API_KEY") or None
@@ -80,8 +80,8 @@ def find_address(base_url: str | None, api_key: str | None) -> Address:
         agent = local_agent()
         if agent is None:
             raise ConfigurationError(
-                "No coordinator is known. Set AITBC_BASE_URL and AITBC_API_KEY (or pass base_url and api_key), "
-                f"or start an agent on this machine (`aitbc-agent start`): there is no {data_directory() / AGENT_FILE}."
+                "No coordinator is configured. Set AITBC_BASE_URL and AITBC_API_KEY (or pass base_url and api_key), "
+                f"or start an agent on this machine with `aitbc-agent start` ({data_directory() / AGENT_FILE} does not exist)."
             )
         base_url, api_key = agent.url, api_key or agent.client_key
     return Address(_normal(base_url), api_key)
@@ -91,9 +91,9 @@ def _normal(base_url: str) -> str:
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
-        raise ConfigurationError(f"The coordinator's address {base_url!r} is malformed: {error}") from error
+        raise ConfigurationError(f"The coordinator's URL {base_url!r} is malformed: {error}") from error
     if url.scheme not in {"http", "https"} or not url.host:
         raise ConfigurationError(
-            f"The coordinator's address {base_url!r} does not begin with https:// or http://."
+            f"The coordinator's URL {base_url!r} does not start with https:// or http://."
         )
     return base_url.rstrip("/").removesuffix("/v1")

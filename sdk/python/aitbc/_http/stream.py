@@ -1,32 +1,32 @@
-"""Listens to everything that happens: reads the coordinator's WebSocket, and goes on where a connection breaks."""
+"""Listens to all events of a key: reads the coordinator's WebSocket, and resumes after a broken connection."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 from typing import Any
 
-from aitbc import errors
 from aitbc._http.flow import (
+    Answer,
     Connect,
+    Deadline,
     Emit,
     Receive,
     Request,
     Response,
+    Retries,
     Session,
     Sleep,
     Stream,
     checked,
     json_body,
     responded,
-    retry_delay,
 )
 from aitbc.canonical import parse_json
 from aitbc.errors import AITBCError, FormatError, TransportError
 from aitbc.models import StreamEvent
 
 _HEARTBEAT = 15.0
-"""Seconds after which the coordinator says that it is still there, when there is nothing else to say."""
+"""Seconds after which an idle coordinator sends a heartbeat."""
 _SWITCHED = 101
 
 
@@ -39,69 +39,65 @@ def listen(
     after: int | None = None,
     timeout: float | None = None,
 ) -> Stream[StreamEvent]:
-    """Everything that this key may hear of, as it happens, each event once and in order, for as long as the caller likes.
+    """Yield every event that this key may see, each once and in order, until the caller stops.
 
-    `types` are those to hear (None: `job_update`, `marketplace_update`, `receipt_created`; there are also `job_progress` and
-    `job_event`), `job_ids` the only jobs to hear of, `after` the `seq` of the last event that is known (None: from now
-    on). Where the connection breaks a new one is made, which goes on after the last event. An event `resync` says where
-    something is lost. `timeout` is in seconds, None listens for ever; the end of that time may be noticed up to 15 seconds late.
+    `types` selects types of events (None: `job_update`, `marketplace_update` and `receipt_created`; there are also `job_progress`
+    and `job_event`), `job_ids` selects jobs, and `after` is the `seq` of the last known event (None: start now). A broken
+    connection is replaced and resumes after the last event; an event `resync` marks a gap. `timeout` is in seconds (None: no
+    limit) and may take effect up to 15 seconds late.
 
-    Raises `TimeoutError` when the time is over, `APIError` (a revoked key, a filter that makes no sense), and
-    `TransportError` when no connection can be made again.
+    Raises `TimeoutError` after `timeout`, `APIError` (such as for a revoked key or an invalid filter), and `TransportError` if the
+    connection cannot be restored.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    deadline = Deadline(timeout, f"The time limit of {timeout or 0:g} seconds for listening has passed.")
+    retries = Retries(session)
     cursor = _Cursor({"types": types, "job_ids": job_ids}, after)
-    attempt = 0
     while True:
-        limit = None if deadline is None else max(0.0, deadline - time.monotonic())
-        request = Request("GET", "/v1/ws", patience=_HEARTBEAT, limit=limit)
+        request = Request("GET", "/v1/ws", extra_timeout=_HEARTBEAT, limit=deadline.remaining)
         answer = responded((yield Connect(request, cursor.subscription())))
         if isinstance(answer, Response) and answer.status == _SWITCHED:
-            answer = TransportError("The coordinator ended the stream.")
-            while isinstance(piece := (yield Receive()), bytes):
-                before = cursor.after
-                told = cursor.take(piece)
-                if isinstance(told, Response):
-                    answer = told
-                    break
-                if cursor.after != before:
-                    attempt = 0
-                if told is not None:
-                    yield Emit(told)
-                _check_time(deadline, 0.0)
-            else:
-                answer = piece if isinstance(piece, AITBCError) else answer
-        delay = retry_delay(request, answer, attempt)
-        if delay is None or attempt >= session.retries:
-            _check_time(deadline, 0.0)
+            answer = yield from _receive(cursor, deadline, retries)
+        delay = retries.delay(request, answer)
+        deadline.check(delay or 0.0)
+        if delay is None:
             checked(answer)
             return
-        _check_time(deadline, delay)
         yield Sleep(delay)
-        attempt += 1
 
 
-def _check_time(deadline: float | None, delay: float) -> None:
-    if deadline is not None and time.monotonic() + delay >= deadline:
-        raise errors.TimeoutError("The time that was given for listening is over.")
+def _receive(
+    cursor: _Cursor, deadline: Deadline, retries: Retries
+) -> Generator[Receive | Emit[StreamEvent], Answer, Response | AITBCError]:
+    """Emit the events of one connection. Returns the coordinator's refusal, or the error that broke the connection."""
+    while isinstance(piece := (yield Receive()), bytes):
+        before = cursor.after
+        received = cursor.advance(piece)
+        if isinstance(received, Response):
+            return received
+        if cursor.after != before:
+            retries.restart()
+        if received is not None:
+            yield Emit(received)
+        deadline.check()
+    return piece if isinstance(piece, AITBCError) else TransportError("The coordinator ended the stream.")
 
 
 class _Cursor:
-    """How far a caller has heard, over all connections. `after` is None until the coordinator has said where it begins."""
+    """The position in the stream, over all connections. `after` is None until the coordinator has confirmed the first position."""
 
-    def __init__(self, wanted: Mapping[str, Collection[str] | None], after: int | None) -> None:
+    def __init__(self, filters: Mapping[str, Collection[str] | None], after: int | None) -> None:
         self.after = after
-        self._wanted = {name: list(values) for name, values in wanted.items() if values is not None}
+        self._filters = {name: list(values) for name, values in filters.items() if values is not None}
         self._confirmed = False
 
     def subscription(self) -> bytes:
-        """The first message of a new connection."""
+        """Return the first message of a new connection."""
         self._confirmed = False
         resume = {} if self.after is None else {"after": self.after}
-        return json_body({"type": "subscribe", **self._wanted, **resume})
+        return json_body({"type": "subscribe", **self._filters, **resume})
 
-    def take(self, piece: bytes) -> StreamEvent | Response | None:
-        """What a message tells, the answer in its place where the coordinator refuses; None for what only moves the cursor."""
+    def advance(self, piece: bytes) -> StreamEvent | Response | None:
+        """Move past a message. Returns its event, the refusal if it is one, or None if it only moves the cursor."""
         try:
             message: Any = parse_json(piece)
             kind, seq = message["type"], message.get("seq")
@@ -116,5 +112,5 @@ class _Cursor:
                 self.after = int(seq)
                 return StreamEvent(kind, data, self.after)
         except (FormatError, KeyError, TypeError, AttributeError, ValueError) as error:
-            raise TransportError(f"A message is not a coordinator's: {error}") from error
+            raise TransportError(f"A message is not from a coordinator: {error}") from error
         return None

@@ -1,4 +1,4 @@
-"""Moves the bytes of files: sources that an upload reads, and a sink that a download writes, resumes and checks."""
+"""File contents: sources for uploads, and a sink that writes, resumes and verifies a download."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import BinaryIO, Protocol, TypeAlias
 from aitbc.errors import TransportError, VerificationError
 
 CHUNK = 256 * 1024
-"""Bytes moved at a time."""
+"""Bytes that are read or written at a time."""
 
 DEFAULT_MEDIA_TYPE = "application/octet-stream"
 _PARTIAL = 206
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/(?:[0-9]+|\*)")
 
 Uploadable: TypeAlias = str | Path | bytes | BinaryIO
-"""What can be uploaded: a path, bytes, or a file opened for reading bytes."""
+"""Content to upload: a path, bytes, or a file opened in binary mode."""
 
 Progress: TypeAlias = Callable[[int, int | None], None]
-"""Is called with the bytes sent so far and the bytes in all (None when that is not known before)."""
+"""Called with the number of bytes sent and the total, which is None if it is unknown."""
 
 
 class Source:
-    """The body of an upload. It hashes what it reads, so that the coordinator's answer can be checked.
+    """The body of an upload. It hashes the content so that the coordinator's response can be checked.
 
-    `size` is in bytes, None when it is not known before; `repeatable` says whether it can be read again.
+    `size` is in bytes, or None if it is unknown. `repeatable` means that the content can be read again.
     """
 
     def __init__(self, content: Uploadable, progress: Progress | None = None) -> None:
@@ -60,7 +60,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The file's name, or "" where it has none."""
+        """The file's name, or "" if it has none."""
         if self._path is not None:
             return self._path.name
         name = getattr(self._file, "name", "")
@@ -68,25 +68,25 @@ class Source:
 
     @property
     def media_type(self) -> str:
-        """The media type that the name suggests."""
+        """The media type that follows from the name."""
         return mimetypes.guess_type(self.name)[0] or DEFAULT_MEDIA_TYPE
 
     @property
     def sha256(self) -> str:
-        """The SHA-256, in hex, of what was read since the beginning was; what was read twice counts once."""
+        """The SHA-256, in hex, of the content read so far, from its beginning. Bytes that were read twice count once."""
         return self._digest.hexdigest()
 
     @property
     def length(self) -> int | None:
-        """How many bytes `chunks` will bring, None when that is not known before."""
+        """The number of bytes that `chunks` yields, or None if it is unknown."""
         return None if self.size is None or self._limit is None else min(self._limit, self.size - self._from)
 
     def part(self, start: int, limit: int) -> None:
-        """Have `chunks` bring at most `limit` bytes, from `start` on. What is before `start` has been read."""
+        """Make `chunks` yield at most `limit` bytes from `start`. The bytes before `start` must have been read."""
         self._from, self._limit = start, limit
 
     def chunks(self) -> Iterator[bytes]:
-        """The content, or the part of it that was asked for last."""
+        """Yield the content, or the part that was set last."""
         if self._from == 0:
             self._digest, self._hashed = hashlib.sha256(), 0
         if self._path is not None:
@@ -108,25 +108,25 @@ class Source:
             yield chunk
 
     def report(self) -> None:
-        """Tell whoever wants to know how much was read, which is about what was sent."""
+        """Call the progress function with the number of bytes read, which is about the number sent."""
         if self._progress is not None:
             self._progress(self._position, self.size)
 
 
 class Sink(Protocol):
-    """Takes the body of a successful answer."""
+    """Receives the body of a successful response."""
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Called with each successful answer, before its body."""
+        """Accept the status and headers of a successful response, before its body."""
 
     def write(self, chunk: bytes) -> None:
-        """Called with each piece of the body."""
+        """Accept a piece of the body."""
 
 
 class FileSink:
-    """Writes a download to `<target>.part`, goes on where an earlier one stopped, and gives the file its name at last.
+    """Writes a download to `<target>.part`, resumes an interrupted one, and renames the file at the end.
 
-    `size` is the number of bytes on disk so far.
+    `size` is the number of bytes on disk.
     """
 
     def __init__(self, target: Path, sha256: str) -> None:
@@ -138,7 +138,7 @@ class FileSink:
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
-        """Open the partial file and hash what it holds already."""
+        """Open the partial file and hash its content."""
         self._file = self._part.open("a+b")
         self._file.seek(0)
         while chunk := self._file.read(CHUNK):
@@ -146,44 +146,44 @@ class FileSink:
         self.size = self._file.tell()
 
     def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Take an answer that goes on where the file ends, or start again for one that brings the whole."""
+        """Accept a partial response that continues the file. Start over for a complete response."""
         if status != _PARTIAL:
             self.restart()
             return
         match = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
         if match is None or int(match[1]) != self.size:
-            raise TransportError("The coordinator answered with another part of the file than was asked for.")
+            raise TransportError("The coordinator sent a different range of the file than requested.")
 
     def restart(self) -> None:
-        """Drop what was received."""
+        """Discard the received bytes."""
         self._opened().truncate(0)
         self._digest = hashlib.sha256()
         self.size = 0
 
     def write(self, chunk: bytes) -> None:
-        """Append to the file."""
+        """Append a piece to the file."""
         self._opened().write(chunk)
         self._digest.update(chunk)
         self.size += len(chunk)
 
     @property
     def complete(self) -> bool:
-        """Whether the bytes received are those of the digest."""
+        """Whether the received bytes match the digest."""
         return self._digest.hexdigest() == self._sha256
 
     def finish(self) -> None:
-        """Give the file its name. Raises `VerificationError`, and drops what was received, when the digest differs."""
+        """Rename the file to its target. Raises `VerificationError` and discards the bytes if the digest differs."""
         if not self.complete:
             self.restart()
             raise VerificationError(
-                f"The SHA-256 of what was received for {self.target.name} is not {self._sha256}."
+                f"The received file {self.target.name} is corrupt: its SHA-256 is not {self._sha256}."
             )
         self._opened().close()
         self._file = None
         self._part.replace(self.target)
 
     def close(self) -> None:
-        """Close the partial file; it stays for a later download to go on with, unless it is empty."""
+        """Close the partial file. It remains for a later download to resume, unless it is empty."""
         if self._file is None:
             return
         self._file.close()

@@ -1,1 +1,1 @@
-"""What the verification of statements, receipts and logs shares."""
+"""Shared parts of the verification of statements, receipts and logs."""

@@ -1,4 +1,4 @@
-"""Where a log's files are read from: a directory that holds a copy of them, or the log's own address."""
+"""Sources of a log's files: a directory with a copy, or the log's URL."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _MISSING = (404, 410)
 
 
 class LogSource(Protocol):
-    """The files of a log after c2sp.org/tlog-tiles."""
+    """The files of a log, as c2sp.org/tlog-tiles defines them."""
 
     def read(self, path: str) -> bytes | None:
-        """The file `checkpoint` or `tile/...`; None when there is none. Raises `OSError` or `TransportError`."""
+        """Return the file `checkpoint` or `tile/...`, or None if it does not exist. Raises `OSError` or `TransportError`."""
         ...
 
 
 class LogDirectory:
-    """A copy of a log: `checkpoint` and `tile/...` below one directory."""
+    """A copy of a log: `checkpoint` and `tile/...` in one directory."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes, None when there is none."""
+        """Return the file's bytes, or None if it does not exist."""
         try:
             return (self._root / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -38,14 +38,14 @@ class LogDirectory:
 
 
 class LogAddress:
-    """A log that is served over HTTP; `prefix` is its address, such as `https://example.org/v1/log`. Use it with `with`."""
+    """A log that is served over HTTP. `prefix` is its URL, such as `https://example.org/v1/log`. Use it as a context manager."""
 
     def __init__(self, prefix: str, *, trust_env: bool = True) -> None:
         self._prefix = prefix.rstrip("/")
         self._http = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=trust_env)
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes, None when there is none. Raises `TransportError`, also for more bytes than such a file has."""
+        """Return the file's bytes, or None if it does not exist. Raises `TransportError`, also if the file is longer than allowed."""
         limit = MAX_NOTE if path == "checkpoint" else MAX_BUNDLE
         content = bytearray()
         try:
@@ -54,26 +54,26 @@ class LogAddress:
                     return None
                 if not answer.is_success:
                     raise TransportError(
-                        f"{self._prefix}/{path} answered with HTTP status {answer.status_code}."
+                        f"{self._prefix}/{path} responded with HTTP status {answer.status_code}."
                     )
                 for piece in answer.iter_bytes():
                     content += piece
                     if len(content) > limit:
-                        raise TransportError(f"{self._prefix}/{path} is longer than such a file can be.")
+                        raise TransportError(f"{self._prefix}/{path} is longer than {limit} bytes.")
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise TransportError(f"{self._prefix}/{path} cannot be read: {error}") from error
         return bytes(content)
 
     def cosign(self, note: str) -> None:
-        """Bring a cosigned checkpoint. Raises `TransportError` with what the log says when it does not take it."""
+        """Send a cosigned checkpoint to the log. Raises `TransportError`, with the log's response, if it refuses the checkpoint."""
         try:
             answer = self._http.post(
                 f"{self._prefix}/cosignature", content=note.encode(), headers={"Content-Type": "text/plain"}
             )
         except httpx.HTTPError as error:
-            raise TransportError(f"{self._prefix}/cosignature does not answer: {error}") from error
+            raise TransportError(f"{self._prefix}/cosignature does not respond: {error}") from error
         if not answer.is_success:
-            raise TransportError(f"{self._prefix} does not take the cosignature: {answer.text[:500]}")
+            raise TransportError(f"{self._prefix} refused the cosignature: {answer.text[:500]}")
 
     def close(self) -> None:
         """Close the connections."""

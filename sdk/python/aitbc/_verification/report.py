@@ -1,4 +1,4 @@
-"""What a verification looked at, and what it found."""
+"""The checks of a verification, and their outcome."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that a verification looked at. `name` says what, `message` what was found."""
+    """One check of a verification. `name` is its subject, `message` its outcome."""
 
     name: str
     ok: bool
@@ -23,10 +23,10 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The outcome of verifying a receipt. `valid` means that every check holds.
+    """The outcome of verifying a receipt. `valid` means that every check passed.
 
-    `coordinator_attestations` counts the attestations that are signed by the log's key and agree with the statement.
-    `statement` is what the miner signed, when its signature is good and its form right.
+    `coordinator_attestations` is the number of attestations that the log's key signed and that match the statement. `statement` is the
+    miner's statement, if its signature is valid and it is well-formed.
     """
 
     valid: bool
@@ -37,18 +37,18 @@ class Verification:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """One line for every check that does not hold: what was checked, and what is wrong."""
+        """One line for each failed check: its subject, and the error."""
         return tuple(f"{check.name}: {check.message}" for check in self.checks if not check.ok)
 
     def raise_for_failure(self) -> None:
-        """Raise `VerificationError` with all failures unless the receipt is valid."""
+        """Raise `VerificationError` with all failures if the receipt is invalid."""
         if not self.valid:
             raise VerificationError("The receipt is not valid: " + " ".join(self.failures))
 
 
 @dataclass(slots=True)
 class Report:
-    """Collects checks. `statement` stands once the miner's signature is known to be good."""
+    """Collects checks. `statement` is set once the miner's signature is verified."""
 
     checks: list[Check] = field(default_factory=list)
     signed: bool = False
@@ -56,12 +56,12 @@ class Report:
     statement: Statement | None = None
 
     def expect(self, name: str, ok: bool, good: str, bad: str) -> bool:
-        """Note a check; returns `ok`."""
+        """Add a check. Returns `ok`."""
         self.checks.append(Check(name, ok, good if ok else bad + "."))
         return ok
 
     def attempt(self, name: str, read: Callable[[], _T]) -> _T | None:
-        """Run `read`; a `VerificationError` becomes a failed check."""
+        """Run `read`. A `VerificationError` becomes a failed check."""
         try:
             return read()
         except VerificationError as error:
@@ -69,7 +69,7 @@ class Report:
             return None
 
     def verification(self) -> Verification:
-        """The outcome of all checks."""
+        """Return the outcome of all checks."""
         return Verification(
             valid=self.signed and all(check.ok for check in self.checks),
             miner_signature_valid=self.signed,

@@ -1,4 +1,4 @@
-"""Reads values of unknown shape strictly: what is signed has exactly the named fields, and nothing else is let in."""
+"""Strict validation of untrusted values: a signed object has exactly the expected fields."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-
 
 
 def exact(value: object, keys: Iterable[str], where: str) -> Mapping[str, Any]:
-    """`value` as an object with exactly these keys. Raises `FormatError` that names `where`."""
+    """Return `value` if it is an object with exactly these keys. Raises `FormatError` that names `where`."""
     if not isinstance(value, Mapping):
         raise FormatError(f"{where} is not an object.")
-    wanted, found = set(keys), set(value)
-    if missing := sorted(wanted - found):
+    expected, found = set(keys), set(value)
+    if missing := sorted(expected - found):
         raise FormatError(f"{where} lacks {', '.join(missing)}.")
-    if extra := sorted(map(str, found - wanted)):
+    if extra := sorted(map(str, found - expected)):
         raise FormatError(f"{where} has fields that do not belong there: {', '.join(extra)}.")
     return value
 
 
 def items(value: object, where: str) -> Sequence[Any]:
-    """`value` as a list. Raises `FormatError` that names `where`."""
+    """Return `value` if it is a list. Raises `FormatError` that names `where`."""
     if not isinstance(value, (list, tuple)):
         raise FormatError(f"{where} is not a list.")
     return value
 
 
 def text(value: object, where: str, pattern: re.Pattern[str] | None = None) -> str:
-    """`value` as a non-empty string that matches `pattern` as a whole. Raises `FormatError` that names `where`."""
+    """Return `value` if it is a non-empty string that matches `pattern` completely. Raises `FormatError` that names `where`."""
     if not isinstance(value, str) or not value:
         raise FormatError(f"{where} is not a non-empty string.")
     if pattern is not None and pattern.fullmatch(value) is None:
@@ -45,7 +45,7 @@ def text(value: object, where: str, pattern: re.Pattern[str] | None = None) -> s
 
 
 def utc_time(value: object, where: str) -> str:
-    """`value` as an RFC 3339 time in UTC with `Z`. Raises `FormatError` that names `where`."""
+    """Return `value` if it is an RFC 3339 time in UTC with `Z`. Raises `FormatError` that names `where`."""
     result = text(value, where, _TIME)
     try:
         datetime.fromisoformat(result)

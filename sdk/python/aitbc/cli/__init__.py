@@ -1,6 +1,6 @@
-"""The command `aitbc`: a thin layer over the client, one file for each command or group of commands.
+"""The command `aitbc`: a thin layer over the client, with one module for each command or group of commands.
 
-`_exits` has the exit codes; `docs/reference/cli.md` tells users of everything.
+`_exits` defines the exit codes. docs/reference/cli.md is the users' documentation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typer
 
 from aitbc.cli._exits import exit_code, explain
 from aitbc.cli._options import State
-from aitbc.cli._output import complain
+from aitbc.cli._output import print_error
 from aitbc.cli.commands import (
     artifacts,
     chat,
@@ -37,9 +37,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-_WORK = "Work"
-_ACCOUNT = "Jobs and money"
-_PROOF = "Proof"
+_WORK = "Run jobs"
+_ACCOUNT = "Jobs and payments"
+_PROOF = "Verification"
 
 app.command("transcribe", cls=transcribe.Command, rich_help_panel=_WORK)(transcribe.transcribe)
 app.command("imagine", rich_help_panel=_WORK)(imagine.imagine)
@@ -55,8 +55,8 @@ app.add_typer(receipts.app, name="receipts", rich_help_panel=_PROOF)
 app.add_typer(log.app, name="log", rich_help_panel=_PROOF)
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"aitbc {version('aitbc')}")
         raise typer.Exit
 
@@ -66,10 +66,10 @@ def options(
     context: typer.Context,
     base_url: Annotated[
         str | None,
-        typer.Option(help="The coordinator's address. Default: AITBC_BASE_URL, else the local agent."),
+        typer.Option(help="The coordinator's URL. Default: AITBC_BASE_URL, else the local agent."),
     ] = None,
     api_key: Annotated[
-        str | None, typer.Option(help="The key. Default: AITBC_API_KEY, else the local agent's.")
+        str | None, typer.Option(help="The API key. Default: AITBC_API_KEY, else the local agent's.")
     ] = None,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
@@ -81,9 +81,9 @@ def options(
 
 
 def main() -> None:
-    """Run the command; every expected error is one paragraph on stderr, and an exit code."""
+    """Run the command. Every expected error becomes one paragraph on stderr and an exit code."""
     try:
         app(prog_name="aitbc")
     except (AITBCError, OSError) as error:
-        complain(explain(error))
+        print_error(explain(error))
         sys.exit(exit_code(error))

@@ -1,4 +1,4 @@
-"""From the works of a command to its end: the display, Ctrl-C, what failed, the exit code, `--json`."""
+"""Runs all works of a command: the display, Ctrl-C, the list of failures, the exit code, `--json`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import typer
 
 from aitbc.cli._display import board
 from aitbc.cli._engine import Engine
-from aitbc.cli._exits import ExitCode, concerns_all, exit_code, explain
+from aitbc.cli._exits import ExitCode, ends_batch, exit_code, explain
 from aitbc.cli._inputs import Input
-from aitbc.cli._notebook import Notebook
+from aitbc.cli._journal import Journal
 from aitbc.cli._options import BatchOptions, async_client_of
-from aitbc.cli._output import complain, print_json, say
+from aitbc.cli._output import print_error, print_json, print_status
 from aitbc.cli._work import Outcome, Work
 
 
@@ -27,10 +27,10 @@ def perform(
     show: Callable[[Outcome], None] = lambda _: None,
     batch: BatchOptions | None = None,
 ) -> None:
-    """Perform the works of a command to the end, and end the program with the code that says how it went.
+    """Perform the works of a command, then exit with the matching code.
 
-    `show` prints what is to be seen of a work that is done, where there is no `as_json`. Ctrl-C cancels the jobs that are
-    under way and ends with 130; a second one ends at once.
+    Unless `as_json` is set, `show` prints the result of each work that is done. Ctrl-C cancels the unfinished jobs and exits with
+    130; a second Ctrl-C exits at once.
     """
     outcomes = _outcomes(context, works, batch or BatchOptions())
     if as_json:
@@ -44,10 +44,10 @@ def perform(
                 show(outcome)
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if len(outcomes) > 1 and not failed:
-        before = sum(outcome.status == "skipped" for outcome in outcomes)
-        say(f"{len(outcomes)} files done" + (f", {before} of them before" if before else ""))
+        skipped = sum(outcome.status == "skipped" for outcome in outcomes)
+        print_status(f"{len(outcomes)} files done" + (f", {skipped} of them earlier" if skipped else ""))
     if failed:
-        _complain(failed, outcomes)
+        _print_failures(failed, outcomes)
         raise typer.Exit(_code(failed, len(works)))
 
 
@@ -58,58 +58,56 @@ def _outcomes(context: typer.Context, works: Sequence[Work], batch: BatchOptions
         nonlocal cancelled
         with board(len(works)) as shown:
             async with async_client_of(context) as client:
-                engine = Engine(client, Notebook(), shown, force=batch.force)
+                engine = Engine(client, Journal(), shown, force=batch.force)
                 cancelled = engine.cancelled
                 return await engine.run(works, batch.at_once)
 
     try:
         return asyncio.run(performed())
     except KeyboardInterrupt:
-        complain(_interrupted(cancelled))
+        print_error(_interrupted(cancelled))
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
 def _interrupted(cancelled: Sequence[str]) -> str:
     if not cancelled:
-        return "interrupted; no job was cancelled (`aitbc jobs list` shows what goes on)"
+        return "Interrupted. No job was cancelled; `aitbc jobs list` shows the jobs that are still running."
     if len(cancelled) == 1:
-        return f"interrupted; job {cancelled[0]} is cancelled"
-    return f"interrupted; {len(cancelled)} jobs are cancelled ({', '.join(cancelled)})"
+        return f"Interrupted. Job {cancelled[0]} was cancelled."
+    return f"Interrupted. {len(cancelled)} jobs were cancelled: {', '.join(cancelled)}."
 
 
-def _complain(failed: Sequence[Outcome], outcomes: Sequence[Outcome]) -> None:
+def _print_failures(failed: Sequence[Outcome], outcomes: Sequence[Outcome]) -> None:
     if len(outcomes) == 1:
         for outcome in failed:
-            complain(explain(outcome.error or ValueError()))
+            print_error(explain(outcome.error or ValueError()))
         return
     left = sum(outcome.status == "left" for outcome in outcomes)
-    rest = f", {left} were not begun" if left else ""
-    complain(
-        f"{len(failed)} of {len(outcomes)} failed{rest}; the same command again goes on with what is missing:"
-    )
+    rest = f", {left} were not started" if left else ""
+    print_error(f"{len(failed)} of {len(outcomes)} files failed{rest}. Run the same command to retry them:")
     for outcome in failed:
-        say(f"  {outcome.label}: {explain(outcome.error or ValueError())}")
+        print_status(f"  {outcome.label}: {explain(outcome.error or ValueError())}")
 
 
 def _code(failed: Sequence[Outcome], total: int) -> ExitCode:
-    """The code of the only failure, or of what ended the batch; else that something failed."""
+    """Return the code of a single work's failure or of the error that ended the batch, else `FAILED`."""
     errors = [outcome.error for outcome in failed if outcome.error is not None]
-    decisive = errors if total == 1 else [error for error in errors if concerns_all(error)]
+    decisive = errors if total == 1 else [error for error in errors if ends_batch(error)]
     return exit_code(decisive[0]) if decisive else ExitCode.FAILED
 
 
 def receipt_of(receipt: Path | None, one: Input, inputs: Sequence[Input]) -> Path | None:
-    """Where the receipt of one of the inputs goes: the file that was named, or one of its own in that directory."""
+    """Return the path for an input's receipt: the file that was named, or a separate file in the directory that was named."""
     if receipt is None or (len(inputs) == 1 and not receipt.is_dir()):
         return receipt
     if receipt.exists() and not receipt.is_dir():
         raise typer.BadParameter(
-            f"--receipt {receipt} is a file; name a directory for {len(inputs)} receipts."
+            f"--receipt {receipt} is a file. Name a directory for the receipts of {len(inputs)} inputs."
         )
     return receipt / one.below.with_name(one.below.name + ".receipt.json")
 
 
 def check_directory(directory: Path | None) -> None:
-    """Raise `BadParameter` where a file stands in the place of a directory for outputs."""
+    """Raise `BadParameter` if the directory for outputs is a file."""
     if directory is not None and directory.exists() and not directory.is_dir():
-        raise typer.BadParameter(f"-o {directory} is a file; name a directory.")
+        raise typer.BadParameter(f"-o {directory} is a file. Name a directory.")

@@ -1,4 +1,4 @@
-"""What the shell's completion offers: jobs, offers and models of the coordinator, if it answers at once."""
+"""Shell completion: jobs, offers and models of the coordinator, if it responds at once."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import typer
 from aitbc._client import AITBCClient
 from aitbc.errors import AITBCError
 
-PATIENCE = 0.7
-"""Seconds that the coordinator may be silent. A shell that hangs is worse than one that offers nothing."""
+TIMEOUT_SECONDS = 0.7
+"""Seconds that the coordinator may take. A shell that hangs is worse than one that completes nothing."""
 _SHOWN = 50
 
-Offered = list[tuple[str, str]]
-"""What can be written, each with a word on what it is."""
+Completions = list[tuple[str, str]]
+"""Values with their descriptions."""
 
 
-def jobs(context: typer.Context, incomplete: str) -> Offered:
-    """The newest jobs."""
-    return _asked(
+def jobs(context: typer.Context, incomplete: str) -> Completions:
+    """Complete the newest jobs."""
+    return _query(
         context,
         incomplete,
         lambda client: (
@@ -29,9 +29,9 @@ def jobs(context: typer.Context, incomplete: str) -> Offered:
     )
 
 
-def offers(context: typer.Context, incomplete: str) -> Offered:
-    """The cheapest offers."""
-    return _asked(
+def offers(context: typer.Context, incomplete: str) -> Completions:
+    """Complete the cheapest offers."""
+    return _query(
         context,
         incomplete,
         lambda client: (
@@ -41,9 +41,9 @@ def offers(context: typer.Context, incomplete: str) -> Offered:
     )
 
 
-def services(context: typer.Context, incomplete: str) -> Offered:
-    """The services."""
-    return _asked(
+def services(context: typer.Context, incomplete: str) -> Completions:
+    """Complete the services."""
+    return _query(
         context,
         incomplete,
         lambda client: (
@@ -53,11 +53,11 @@ def services(context: typer.Context, incomplete: str) -> Offered:
     )
 
 
-def models_of(service_id: str) -> Callable[[typer.Context, str], Offered]:
-    """The models that a service knows."""
+def models_of(service_id: str) -> Callable[[typer.Context, str], Completions]:
+    """Return the completion of a service's models."""
 
-    def models(context: typer.Context, incomplete: str) -> Offered:
-        return _asked(
+    def models(context: typer.Context, incomplete: str) -> Completions:
+        return _query(
             context,
             incomplete,
             lambda client: ((str(name), "") for name in client.registry.get(service_id).get("models", ())),
@@ -66,13 +66,15 @@ def models_of(service_id: str) -> Callable[[typer.Context, str], Offered]:
     return models
 
 
-def _asked(
-    context: typer.Context, incomplete: str, ask: Callable[[AITBCClient], Iterable[tuple[str, str]]]
-) -> Offered:
+def _query(
+    context: typer.Context, incomplete: str, query: Callable[[AITBCClient], Iterable[tuple[str, str]]]
+) -> Completions:
     given = context.find_root().params
     try:
-        with AITBCClient(given.get("api_key"), given.get("base_url"), timeout=PATIENCE, retries=0) as client:
-            return [found for found in ask(client) if found[0].startswith(incomplete)]
+        with AITBCClient(
+            given.get("api_key"), given.get("base_url"), timeout=TIMEOUT_SECONDS, retries=0
+        ) as client:
+            return [found for found in query(client) if found[0].startswith(incomplete)]
     except AITBCError:
-        # There is nobody to tell: the shell takes whatever is printed for something to be written.
+        # The shell would offer an error message as a completion.
         return []

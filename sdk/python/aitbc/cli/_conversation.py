@@ -1,4 +1,4 @@
-"""A conversation with a language model: its turns, and an answer that can be stopped."""
+"""A conversation with a language model: its turns, and answers that can be interrupted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aitbc.models import JobResults
 
 
 class Stopped(Exception):
-    """An answer was stopped by Ctrl-C. `text` is what of it was there; the message says what became of its job."""
+    """Ctrl-C interrupted an answer. `text` is the part that was received; the message states what happened to its job."""
 
     def __init__(self, message: str, text: str) -> None:
         super().__init__(message)
@@ -26,28 +26,29 @@ class Stopped(Exception):
 
 
 class Conversation:
-    """Questions and answers with one model after the other; `options` are further fields of each request."""
+    """Questions and answers. `model` can change between them; `options` are further fields of each request."""
 
     def __init__(
         self, client: AITBCClient, model: str, system: str | None, options: Mapping[str, Any]
     ) -> None:
         self.client = client
         self.model = model
-        self._beginning = [] if system is None else [{"role": "system", "content": system}]
+        self._system_turns = [] if system is None else [{"role": "system", "content": system}]
         self._options = options
         self._turns: list[dict[str, str]] = []
 
     def clear(self) -> None:
-        """Forget all turns."""
+        """Drop all turns."""
         self._turns.clear()
 
     def ask(self, question: str, show: Callable[[str], None] | None) -> JobResults:
-        """The answer, whose pieces are shown as they come. Raises `Stopped`, and what every call raises.
+        """Return the answer to a question, and show its pieces as they arrive.
 
-        A question without an answer is no turn of the conversation; what there is of a stopped one is.
+        A question without any answer does not become a turn; the received part of an interrupted answer does. Raises `Stopped`, and
+        the errors of every call.
         """
-        asked = {"role": "user", "content": question}
-        with self._stream(asked) as stream:
+        turn = {"role": "user", "content": question}
+        with self._stream(turn) as stream:
             text = ""
             try:
                 with _waiting(shown=show is not None) as stop_waiting:
@@ -57,21 +58,21 @@ class Conversation:
                         if show is not None:
                             show(_plain(piece))
             except KeyboardInterrupt:
-                self._add(asked, text)
+                self._add(turn, text)
                 raise Stopped(self._cancel(stream.job.job_id), text) from None
         if stream.results is None:
             raise TypeError("A stream has ended without results.")
-        self._add(asked, text)
+        self._add(turn, text)
         return stream.results
 
-    def _add(self, asked: dict[str, str], text: str) -> None:
+    def _add(self, turn: dict[str, str], text: str) -> None:
         if text:
-            self._turns += [asked, {"role": "assistant", "content": text}]
+            self._turns += [turn, {"role": "assistant", "content": text}]
 
-    def _stream(self, asked: dict[str, str]) -> TextStream:
-        """The answer to a question. Where creating its job is interrupted, the job is cancelled as soon as it is known."""
+    def _stream(self, turn: dict[str, str]) -> TextStream:
+        """Start the answer to a question. If Ctrl-C interrupts the request, its job is found by its idempotency key and cancelled."""
         body: dict[str, Any] = {
-            "messages": [*self._beginning, *self._turns, asked],
+            "messages": [*self._system_turns, *self._turns, turn],
             "model": self.model,
             **self._options,
         }
@@ -82,27 +83,27 @@ class Conversation:
             try:
                 job_id = self.client.services.infer(idempotency_key=key, **body).job_id
             except AITBCError as error:
-                raise Stopped(f"whether there is a job is not known: {error}", "") from None
+                raise Stopped(f"The job may exist and run; it could not be looked up: {error}", "") from None
             raise Stopped(self._cancel(job_id), "") from None
 
     def _cancel(self, job_id: str) -> str:
         try:
             self.client.jobs.cancel(job_id)
         except JobAlreadyCompleted:
-            return f"job {job_id} had ended already"
+            return f"Job {job_id} had already ended."
         except AITBCError as error:
-            return f"job {job_id} could not be cancelled: {error}"
-        return f"job {job_id} is cancelled"
+            return f"Job {job_id} could not be cancelled: {error}"
+        return f"Job {job_id} was cancelled."
 
 
 def _plain(piece: str) -> str:
-    """The piece as it may act on where it is printed."""
+    """Return the piece without control characters if it goes to a terminal."""
     return harmless(piece) if sys.stdout.isatty() else piece
 
 
 @contextmanager
 def _waiting(*, shown: bool) -> Iterator[Callable[[], None]]:
-    """Say on a terminal that an answer is on its way, until the first piece of it is there."""
+    """Show a spinner on a terminal until the first piece of the answer arrives."""
     if not (shown and sys.stderr.isatty()):
         yield lambda: None
         return

@@ -1,4 +1,4 @@
-"""Shows how work goes, on stderr: bars on a terminal, a line for each change elsewhere."""
+"""Shows progress on stderr: bars on a terminal, otherwise one line for each change."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from aitbc.cli._output import harmless, say
+from aitbc.cli._output import harmless, print_status
 from aitbc.models import Job
 
 _STEP = 10
-"""Percent of progress that are worth a line where there is no bar."""
+"""Percent of progress between two lines, where there is no bar."""
 _NAME_WIDTH, _BAR_WIDTH = 30, 20
 """Columns."""
 _MIB = 2**20
 _WORTH_A_LINE = 8 * _MIB
-"""Bytes of an upload that is announced where there is no bar."""
+"""Bytes from which an upload is announced, where there is no bar."""
 
 
 class Row(ABC):
-    """One work on the display; it must be told of its end."""
+    """One work on the display. Call `end` when the work is over."""
 
     @abstractmethod
     def uploading(self, sent: int, total: int | None) -> None:
-        """Bytes sent so far, and in all."""
+        """Show the progress of an upload, in bytes."""
 
     @abstractmethod
     def job(self, job: Job) -> None:
-        """A state of the job."""
+        """Show a new state of the job."""
 
     @abstractmethod
-    def told(self, text: str) -> None:
-        """Say something that stays."""
+    def report(self, text: str) -> None:
+        """Print a line that stays visible."""
 
     @abstractmethod
     def end(self) -> None:
-        """The work is over."""
+        """Remove the row."""
 
 
 class Board(ABC):
@@ -56,16 +56,16 @@ class Board(ABC):
 
     @abstractmethod
     def row(self, label: str) -> Row:
-        """A row for a work that begins."""
+        """Add a row for a work that begins."""
 
     @abstractmethod
     def advance(self) -> None:
-        """One more work is over."""
+        """Count one more work as over."""
 
 
 @contextmanager
 def board(total: int) -> Iterator[Board]:
-    """A display of `total` works."""
+    """Show a display of `total` works."""
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -90,10 +90,10 @@ class _Line(Row):
 
     def uploading(self, sent: int, total: int | None) -> None:
         if not self._announced and (total or 0) >= _WORTH_A_LINE:
-            self.told(f"uploading {_mebibytes(total or 0)}")
+            self.report(f"uploading {_mebibytes(total or 0)}")
             self._announced = True
         if sent == total and self._announced:
-            self.told("uploaded")
+            self.report("uploaded")
 
     def job(self, job: Job) -> None:
         progress = float(job.progress or 0)
@@ -101,17 +101,17 @@ class _Line(Row):
             return
         self._status, self._progress = job.status, progress
         shown = f"running {progress:g}%" if job.status == "running" and progress else job.status
-        self.told(shown if self._label == job.job_id else f"{job.job_id} {shown}")
+        self.report(shown if self._label == job.job_id else f"{job.job_id} {shown}")
 
-    def told(self, text: str) -> None:
-        say(f"{self._label}: {text}")
+    def report(self, text: str) -> None:
+        print_status(f"{self._label}: {text}")
 
     def end(self) -> None:
         pass
 
 
 def _bars() -> Progress:
-    # Not as wide as the terminal: what the terminal itself writes, such as ^C, must not begin a new line.
+    # Narrower than the terminal, because the terminal's own output, such as ^C, must not wrap to a new line.
     name = Column(max_width=_NAME_WIDTH, min_width=_NAME_WIDTH, no_wrap=True, overflow="ellipsis")
     return Progress(
         SpinnerColumn(finished_text=" "),
@@ -126,12 +126,12 @@ def _bars() -> Progress:
 
 
 class _Bars(Board):
-    """A bar for each work that is under way, and one for all where there are several."""
+    """One bar for each running work, and one for the whole batch if it has several works."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress = progress
         self._total = total
-        self._over = 0
+        self._done = 0
         self._all: TaskID | None = None
         if total > 1:
             self._all = progress.add_task(f"0 of {total} done", total=total, state="")
@@ -140,10 +140,10 @@ class _Bars(Board):
         return _Bar(self._progress, harmless(label))
 
     def advance(self) -> None:
-        self._over += 1
+        self._done += 1
         if self._all is not None:
             self._progress.update(
-                self._all, completed=self._over, description=f"{self._over} of {self._total} done"
+                self._all, completed=self._done, description=f"{self._done} of {self._total} done"
             )
 
 
@@ -157,15 +157,15 @@ class _Bar(Row):
         self._progress.update(self._task, completed=sent, total=total, state="uploading")
 
     def job(self, job: Job) -> None:
-        waits = job.status == "submitted"
+        waiting = job.status == "submitted"
         self._progress.update(
             self._task,
-            completed=0 if waits else float(job.progress or 0),
+            completed=0 if waiting else float(job.progress or 0),
             total=100,
-            state="waiting" if waits else harmless(job.status),
+            state="waiting" if waiting else harmless(job.status),
         )
 
-    def told(self, text: str) -> None:
+    def report(self, text: str) -> None:
         self._progress.console.print(harmless(f"{self._label}: {text}"), markup=False, soft_wrap=True)
 
     def end(self) -> None:
@@ -178,7 +178,7 @@ def _mebibytes(size: int) -> str:
 
 @contextmanager
 def row_of(job_id: str) -> Iterator[Row]:
-    """A display of one job that is only watched."""
+    """Show the display of a single job that is watched."""
     with board(1) as shown:
         row = shown.row(job_id)
         try:

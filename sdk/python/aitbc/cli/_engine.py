@@ -1,4 +1,4 @@
-"""Sees works through: some at a time, each at most once, and after Ctrl-C none goes on at the client's cost."""
+"""Performs works: several at a time and each at most once. After Ctrl-C, no job continues at the client's cost."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from secrets import token_hex
 
 from aitbc._client import AsyncAITBCClient
 from aitbc.cli._display import Board, Row
-from aitbc.cli._exits import concerns_all, explain
-from aitbc.cli._notebook import Note, Notebook
+from aitbc.cli._exits import ends_batch, explain
+from aitbc.cli._journal import Entry, Journal
 from aitbc.cli._output import encoded
 from aitbc.cli._submission import Submission
 from aitbc.cli._work import Outcome, Work, Writer
@@ -18,25 +18,27 @@ from aitbc.errors import AITBCError, JobFailed
 from aitbc.models import JobResults
 
 _NAMED_FILES = 3
-"""Outputs of one work that are named in its line; of more, only the number."""
+"""Most outputs of one work that its line names; for more, it states their number."""
 
 
 class Engine:
-    """Performs works with one client. `cancelled` are the jobs that an interruption has ended."""
+    """Performs works with one client. `cancelled` lists the jobs that were cancelled because of an interruption."""
 
     def __init__(
-        self, client: AsyncAITBCClient, notebook: Notebook, board: Board, *, force: bool = False
+        self, client: AsyncAITBCClient, journal: Journal, board: Board, *, force: bool = False
     ) -> None:
         self.cancelled: list[str] = []
         self._client = client
-        self._notebook = notebook
+        self._journal = journal
         self._board = board
         self._force = force
         self._stopped = False
+        self._single = False
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def run(self, works: Sequence[Work], at_once: int) -> list[Outcome]:
-        """What came of each work, in order. A failure ends only its own work, unless all others would fail alike."""
+        """Return the outcome of each work, in order. A failure ends the batch only if every other work would fail for the same reason."""
+        self._single = len(works) == 1
         outcomes = [Outcome(work.label, "left") for work in works]
         waiting = deque(enumerate(works))
 
@@ -54,55 +56,58 @@ class Engine:
     async def _perform(self, work: Work) -> Outcome:
         row = self._board.row(work.label)
         try:
-            key = await asyncio.to_thread(work.key) if work.remembered else token_hex(32)
-            # Two files with the same content are one work; the second takes what the first has made.
+            key = await asyncio.to_thread(work.key) if work.resumable else token_hex(32)
+            # Two files with the same content are the same work, so the second one reuses the first one's job.
             async with self._turns.setdefault(key, asyncio.Lock()):
-                return await self._see_through(work, key, row)
+                return await self._complete(work, key, row)
         except (AITBCError, OSError) as error:
-            self._stopped = self._stopped or concerns_all(error)
-            row.told(f"failed: {explain(error)}")
+            self._stopped = self._stopped or ends_batch(error)
+            if not self._single:  # the only error is printed at the end
+                row.report(f"failed: {explain(error)}")
             job_id = error.job_id if isinstance(error, JobFailed) else None
             return Outcome(work.label, "failed", job_id, error=error)
         finally:
             row.end()
 
-    async def _see_through(self, work: Work, key: str, row: Row) -> Outcome:
-        note = self._notebook.note(key) if work.remembered else None
-        if note is not None and self._is_done(work, key, note):
+    async def _complete(self, work: Work, key: str, row: Row) -> Outcome:
+        entry = self._journal.entry(key) if work.resumable else None
+        if entry is not None and self._is_done(work, key, entry):
             if not self._force:
-                row.told("done before")
-                return Outcome(work.label, "skipped", note.job_id, work.places)
-            note = note.again()
-        writer = Writer(self._client, self._notebook, key, row.told, force=self._force)
+                row.report("already done")
+                return Outcome(work.label, "skipped", entry.job_id, work.targets)
+            entry = entry.next_attempt()
+        writer = Writer(self._client, self._journal, key, row.report, force=self._force)
         work.delivery.check(writer)
-        submission = Submission(self._client, self._notebook, work, key, self.cancelled.append)
-        job_id = await submission.job(note, row)
+        submission = Submission(self._client, self._journal, work, key, self.cancelled.append)
+        job_id = await submission.job(entry, row)
         await submission.follow(job_id, writer, row)
         answer = await self._client.jobs.get_results(job_id)
         await self._deliver(work, key, answer, writer)
-        _tell(row, writer)
+        _report_outputs(row, writer)
         return Outcome(work.label, "done", job_id, tuple(writer.written), answer)
 
-    def _is_done(self, work: Work, key: str, note: Note) -> bool:
-        """Whether all outputs are there. What has none, but is printed, is done again only by force."""
-        if not work.places:
+    def _is_done(self, work: Work, key: str, entry: Entry) -> bool:
+        """Return whether all outputs exist. A work that only prints its result has none; its stored job is reused unless `force` is set."""
+        if not work.targets:
             return self._force
-        return all(self._notebook.is_complete(key, note, place) for place in work.places)
+        return all(self._journal.is_complete(key, entry, target) for target in work.targets)
 
     async def _deliver(self, work: Work, key: str, answer: JobResults, writer: Writer) -> None:
         await work.delivery.after(answer, writer)
         if work.receipt is not None:
             bundle = await self._client.receipts.export(answer.job_id)
             await writer.write(work.receipt, encoded(bundle))
-        note = self._notebook.note(key)
-        if work.remembered and note is not None:
-            for place in work.places:
-                note = note.with_place(place, [path for path in writer.written if path.is_relative_to(place)])
-            self._notebook.keep(key, note)
+        entry = self._journal.entry(key)
+        if work.resumable and entry is not None:
+            for target in work.targets:
+                entry = entry.with_target(
+                    target, [path for path in writer.written if path.is_relative_to(target)]
+                )
+            self._journal.save(key, entry)
 
 
-def _tell(row: Row, writer: Writer) -> None:
+def _report_outputs(row: Row, writer: Writer) -> None:
     if 0 < len(writer.written) <= _NAMED_FILES:
-        row.told(f"wrote {', '.join(map(str, writer.written))}")
+        row.report(f"wrote {', '.join(map(str, writer.written))}")
     elif writer.written:
-        row.told(f"wrote {len(writer.written)} files to {writer.written[0].parent}")
+        row.report(f"wrote {len(writer.written)} files to {writer.written[0].parent}")

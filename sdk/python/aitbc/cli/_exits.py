@@ -1,4 +1,4 @@
-"""The exit codes, and what is said of an error: one paragraph that tells what happened and what to do."""
+"""The exit codes, and the text of an error: one paragraph with what happened and what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from aitbc.errors import (
 
 
 class ExitCode(IntEnum):
-    """What the end of the program says. `docs/reference/cli.md` lists them."""
+    """The program's exit codes. docs/reference/cli.md lists them."""
 
     DONE = 0
     FAILED = 1
@@ -46,54 +46,58 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (
         Unauthorized,
-        "Give a key with --api-key or AITBC_API_KEY; without either, that of the agent on this machine is used.",
+        "Pass a key with --api-key or AITBC_API_KEY; the default is the key of the agent on this machine.",
     ),
-    (Forbidden, "Another key is needed for this: see --api-key."),
+    (Forbidden, "Use a key with another role: see --api-key."),
     (
         InsufficientBalance,
-        "`aitbc wallet balance` shows what is there, --max-cost lowers what is held for a job.",
+        "`aitbc wallet balance` shows your balance; --max-cost lowers the amount held for a job.",
     ),
     (JobNotFound, "`aitbc jobs list` shows your jobs."),
-    (OfferNotAvailable, "`aitbc offers list` shows those that can be accepted."),
-    (RateLimitExceeded, "Wait a little, then try again."),
-    (InternalError, "This is the coordinator's fault."),
+    (OfferNotAvailable, "`aitbc offers list` shows the available offers."),
+    (RateLimitExceeded, "Wait a moment, then try again."),
+    (InternalError, "The coordinator has an internal error."),
 )
 
 
 class NoSuchJob(AITBCError):
-    """There is no job of the kind that was named."""
+    """The account has no job to which `last` could refer."""
 
 
 class NoSuchResult(AITBCError):
-    """A job's results lack what was asked for."""
+    """A job's results lack the requested output."""
 
 
 def exit_code(error: Exception) -> ExitCode:
-    """The exit code that an error ends the program with."""
+    """Return the exit code for an error."""
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAILED)
 
 
-def concerns_all(error: Exception) -> bool:
-    """Whether the next job would meet the same error: no coordinator, no valid key, no money."""
+def ends_batch(error: Exception) -> bool:
+    """Return whether every further job would fail with the same error: no coordinator, no valid key, no money."""
     if isinstance(error, TransportError):
         return not error.sent
     return isinstance(error, (ConfigurationError, Unauthorized, Forbidden, InsufficientBalance))
 
 
 def explain(error: Exception) -> str:
-    """What happened, and what to do."""
+    """Return what happened and what to do."""
     if isinstance(error, OSError) and not isinstance(error, AITBCError):
         return _explain_file(error)
     text = str(error)
     if isinstance(error, TransportError) and not error.sent:
-        advice = "Is it running? `aitbc-agent start` starts one on this machine; --base-url names another."
+        advice = (
+            "Is it running? `aitbc-agent start` starts one on this machine; --base-url selects another one."
+        )
     elif isinstance(error, InternalError) and error.request_id:
-        advice = f"This is the coordinator's fault; tell its operator of request {error.request_id}."
+        advice = (
+            f"The coordinator has an internal error; report the request {error.request_id} to its operator."
+        )
     elif isinstance(error, JobFailed):
-        advice = f"`aitbc jobs show {error.job_id}` shows more." if error.status == "failed" else ""
+        advice = f"`aitbc jobs show {error.job_id}` shows the details." if error.status == "failed" else ""
     else:
         advice = next((advice for kind, advice in _ADVICE if isinstance(error, kind)), "")
-    ended = text if text.endswith((".", "!", "?", ")")) else f"{text}."
+    ended = text if text.endswith((".", "!", "?")) else f"{text}."
     return f"{ended} {advice}".strip()
 
 

@@ -1,9 +1,9 @@
-"""What the user names: files, directories, patterns, addresses. From these to the files of a batch and their names."""
+"""Resolves a command's arguments (files, directories, patterns, URLs) to the inputs of a batch and the names of their outputs."""
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,16 +16,16 @@ SPOKEN = frozenset({
     ".aac", ".aif", ".aiff", ".amr", ".avi", ".flac", ".m4a", ".m4v", ".mka", ".mkv", ".mov", ".mp3", ".mp4", ".mpeg", ".mpg",
     ".oga", ".ogg", ".opus", ".wav", ".weba", ".webm", ".wma",
 })  # fmt: skip
-"""The ends of the names of files that may hold speech."""
+"""Suffixes of files that may contain speech."""
 MEDIA = SPOKEN | {".3gp", ".flv", ".gif", ".m2ts", ".mts", ".ogv", ".ts", ".vob", ".wmv"}
-"""The ends of the names of audio and video files."""
+"""Suffixes of audio and video files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """Something to work on: a file of this machine, or what only an `address` says.
+    """One input: a local file, or an `address` (a URL or an artifact).
 
-    `below` is the path within the directory that the user named, which outputs keep.
+    `below` is the path within the directory that the user named. Outputs keep it.
     """
 
     label: str
@@ -34,15 +34,15 @@ class Input:
     address: str = ""
 
     def file_in(self, field: str) -> dict[str, Path]:
-        """The local file as the content of a job's field; nothing where there is none."""
+        """Return the local file as the content of a job's field, or nothing if there is none."""
         return {} if self.file is None else {field: self.file}
 
     def address_in(self, field: str) -> dict[str, str]:
-        """The address as a job's field; nothing where it is a local file."""
+        """Return the address as a job's field, or nothing for a local file."""
         return {} if self.file is not None else {field: self.address}
 
     def beside(self, suffix: str, directory: Path | None) -> Path:
-        """Where an output goes: into `directory`, else where the file is, under its name with another suffix."""
+        """Return the path of an output: the input's name with another suffix, in `directory` or else beside the input."""
         name = self.below.with_suffix(suffix)
         if directory is not None:
             return directory / name
@@ -56,67 +56,73 @@ def find_inputs(
     recursive: bool,
     is_output: Callable[[Path], bool] = lambda _: False,
 ) -> list[Input]:
-    """The inputs that the arguments name, each once, in order.
+    """Return the inputs that the arguments name, each once, in order.
 
-    Of a directory those files whose names end with one of `suffixes` (all for None), without hidden ones and without those that this
-    command wrote (`is_output`). Raises `BadParameter` for an argument that names nothing.
+    In a directory, these are the files that have one of `suffixes` (None: all), except hidden files and files that this command
+    wrote (`is_output`). Raises `BadParameter` for an argument that matches nothing.
     """
-    wanted = None if suffixes is None else frozenset(suffixes)
+    allowed = None if suffixes is None else frozenset(suffixes)
     found: dict[str, Input] = {}
     for argument in named:
-        for one in _found(argument, wanted, recursive=recursive, is_output=is_output):
+        for one in _found(argument, allowed, recursive=recursive, is_output=is_output):
             found.setdefault(str(one.file.resolve()) if one.file is not None else one.address, one)
     return list(found.values())
 
 
 def _found(
     argument: str, suffixes: frozenset[str] | None, *, recursive: bool, is_output: Callable[[Path], bool]
-) -> Iterator[Input]:
+) -> list[Input]:
     if argument.startswith(_ADDRESSES):
         name = PurePosixPath(argument.partition("?")[0].rstrip("/")).name.replace(":", "-") or "input"
-        yield Input(argument, None, Path(name), argument)
-        return
+        return [Input(argument, None, Path(name), argument)]
     path = Path(argument)
     if path.is_dir():
-        files = [file for file in _within(path, suffixes, recursive=recursive) if not is_output(file)]
-        if not files:
-            kinds = "" if suffixes is None else f" that ends with {', '.join(sorted(suffixes))}"
-            more = "" if recursive else "; -r looks into the directories within it too"
-            raise typer.BadParameter(f"{argument} holds no file{kinds}{more}.")
-        yield from (Input(str(file), file, file.relative_to(path)) for file in files)
-    elif path.exists():
-        yield Input(argument, path, Path(path.name))
-    elif _PATTERN & set(argument):
-        files = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]  # noqa: PTH207 - a pattern may be absolute, or begin with ..
-        files = [file for file in files if file.is_file() and not is_output(file)]
-        if not files:
-            raise typer.BadParameter(f"No file matches {argument!r}.")
-        yield from (Input(str(file), file, Path(file.name)) for file in files)
-    else:
-        raise typer.BadParameter(f"There is no file or directory {argument!r}.")
+        files = _within(path, suffixes, recursive=recursive, is_output=is_output)
+        return [Input(str(file), file, file.relative_to(path)) for file in files]
+    if path.exists():
+        return [Input(argument, path, Path(path.name))]
+    if _PATTERN & set(argument):
+        return [Input(str(file), file, Path(file.name)) for file in _matching(argument, is_output)]
+    raise typer.BadParameter(f"There is no file or directory {argument!r}.")
 
 
-def _within(directory: Path, suffixes: frozenset[str] | None, *, recursive: bool) -> list[Path]:
+def _matching(pattern: str, is_output: Callable[[Path], bool]) -> list[Path]:
+    names = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 - a pattern may be absolute, or begin with ..
+    files = [file for file in map(Path, names) if file.is_file() and not is_output(file)]
+    if not files:
+        raise typer.BadParameter(f"No file matches {pattern!r}.")
+    return files
+
+
+def _within(
+    directory: Path, suffixes: frozenset[str] | None, *, recursive: bool, is_output: Callable[[Path], bool]
+) -> list[Path]:
     inside = directory.rglob("*") if recursive else directory.iterdir()
-    return sorted(
-        path
-        for path in inside
-        if (suffixes is None or path.suffix.lower() in suffixes)
-        and not any(part.startswith(".") for part in path.relative_to(directory).parts)
-        and path.is_file()
+    files = sorted(
+        path for path in inside if _is_candidate(path, directory, suffixes) and not is_output(path)
     )
+    if not files:
+        kinds = "" if suffixes is None else f" that ends with {', '.join(sorted(suffixes))}"
+        advice = "" if recursive else "; use -r to include its subdirectories"
+        raise typer.BadParameter(f"{directory} has no file{kinds}{advice}.")
+    return files
+
+
+def _is_candidate(path: Path, directory: Path, suffixes: frozenset[str] | None) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(directory).parts)
+    return not hidden and (suffixes is None or path.suffix.lower() in suffixes) and path.is_file()
 
 
 def check_distinct(outputs: Iterable[tuple[str, Path]]) -> None:
-    """Raise `BadParameter` where two inputs would be written to the same file, or one over itself."""
+    """Raise `BadParameter` if two inputs have the same output, or an input would be overwritten by its own output."""
     owners: dict[Path, str] = {}
     for label, path in outputs:
-        place = path.resolve()
-        if place == Path(label).resolve():
+        target = path.resolve()
+        if target == Path(label).resolve():
             raise typer.BadParameter(
-                f"The output for {label} would be that file itself; choose another place with -o."
+                f"The output for {label} would overwrite it. Choose another path with -o."
             )
-        if (other := owners.setdefault(place, label)) != label:
+        if (other := owners.setdefault(target, label)) != label:
             raise typer.BadParameter(
-                f"{other} and {label} would both be written to {path}; give them in two commands, with -o for one."
+                f"{other} and {label} would both be written to {path}. Use two commands, one of them with -o."
             )

@@ -1,4 +1,4 @@
-"""Names for output files: from what a stranger's machine calls them, and from words."""
+"""Names for output files, from untrusted names and from prompts."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ _LETTERS = 40
 
 
 def safe_name(name: str, otherwise: str) -> str:
-    """The name of an output file without what would lead out of its directory, or act on a terminal."""
+    """Return the last part of a file's name, or `otherwise` if it would leave the directory or has control characters."""
     plain = PureWindowsPath(name).name.strip()
     return plain if plain.isprintable() and plain not in {"", ".", ".."} else otherwise
 
 
 def numbered(path: Path) -> Iterator[Path]:
-    """The path, then the same with the numbers 2, 3 and so on."""
+    """Yield the path, then the same path with the numbers 2, 3 and so on."""
     yield path
     for number in count(2):
         yield with_number(path, number)
 
 
 def with_number(path: Path, number: int) -> Path:
-    """The path with a number at the end of the name."""
+    """Return the path with a number at the end of its stem."""
     return path.with_stem(f"{path.stem}-{number}")
 
 
-def name_of(words: str) -> str:
-    """A short name for a file about these words."""
-    joined = re.sub(r"\W+", "-", words.lower()).strip("-")
+def name_of(prompt: str) -> str:
+    """Return a short file name for a prompt."""
+    joined = re.sub(r"\W+", "-", prompt.lower()).strip("-")
     return joined[:_LETTERS].rstrip("-") or "picture"

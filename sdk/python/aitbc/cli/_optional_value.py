@@ -1,4 +1,4 @@
-"""Options whose value may be left out: `--srt` means beside the input, `--srt talk.srt` that file."""
+"""Options with an optional value: `--srt` writes beside the input, `--srt talk.srt` to that file."""
 
 from __future__ import annotations
 
@@ -8,14 +8,11 @@ from typing import Any, ClassVar
 from typer.core import TyperCommand
 
 BESIDE = ""
-"""The value of an option that was given without one."""
+"""The value of an option that was given without a value."""
 
 
 class OptionalValues(TyperCommand):
-    """A command with such options. A word after one of them is its value if it ends like a file of that kind.
-
-    `endings` says how, for each option.
-    """
+    """A command with such options. The word after one of them is its value if it has one of the suffixes in `endings`."""
 
     endings: ClassVar[dict[str, tuple[str, ...]]] = {}
 

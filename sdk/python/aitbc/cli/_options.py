@@ -1,4 +1,4 @@
-"""The options that several commands share, and how a command takes a group of them as one value."""
+"""Options that several commands share, and the decorator that turns a group of options into one parameter."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from aitbc._client import AITBCClient, AsyncAITBCClient
 from aitbc.cli import _complete
 from aitbc.cli._exits import NoSuchJob
 
-_JOB = "Any job"
+_JOB = "Every job"
 _BATCH = "Several files"
 
 LAST = "last"
 JobArgument = Annotated[
     str,
     typer.Argument(
-        metavar="JOB", help="The job's id, or last for the newest.", autocompletion=_complete.jobs
+        metavar="JOB", help="The job's id, or `last` for the newest job.", autocompletion=_complete.jobs
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
@@ -30,7 +30,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout."
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The coordinator and the key that the options before the command name, if any."""
+    """The coordinator and the key from the options before the command, if given."""
 
     base_url: str | None
     api_key: str | None
@@ -38,51 +38,49 @@ class State:
 
 @dataclass(frozen=True)
 class Options:
-    """A group of options: each field is one. See `with_options`."""
+    """A group of options, one for each field. See `with_options`."""
 
 
 @dataclass(frozen=True)
 class Parameters(Options):
-    """Options that are fields of a job's body, by their names there."""
+    """Options that are fields of a job's body and have the same names."""
 
     @property
     def body(self) -> dict[str, Any]:
-        """What was given; the service's own defaults stand for the rest."""
+        """The fields that were given. The service's defaults apply to the others."""
         return given({field.name: getattr(self, field.name) for field in fields(self)})
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values without those that are None."""
+    """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class JobOptions(Options):
-    """What every command that creates a job takes. `body` is its part of the job's body."""
+    """The options of every command that creates a job. `body` is their part of the job's body."""
 
     max_cost: Annotated[
         str | None,
         typer.Option(
-            "--max-cost", metavar="AMOUNT", help="The most that a job may cost.", rich_help_panel=_JOB
+            "--max-cost", metavar="AMOUNT", help="The maximum cost of each job.", rich_help_panel=_JOB
         ),
     ] = None
     priority: Annotated[
         int | None,
         typer.Option(
-            min=0, max=9, metavar="0..9", help="How urgent it is; 9 is the most.", rich_help_panel=_JOB
+            min=0, max=9, metavar="0..9", help="The priority; 9 is the most urgent.", rich_help_panel=_JOB
         ),
     ] = None
     timeout: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="SECONDS", help="The longest that one run may take.", rich_help_panel=_JOB
-        ),
+        typer.Option(min=1, metavar="SECONDS", help="The time limit of one run.", rich_help_panel=_JOB),
     ] = None
     receipt: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Store the receipt, which `aitbc receipts verify` checks. A directory for several.",
+            help="Write the receipt, which `aitbc receipts verify` checks. For several jobs, a directory.",
             rich_help_panel=_JOB,
         ),
     ] = None
@@ -97,30 +95,30 @@ class JobOptions(Options):
 
 @dataclass(frozen=True)
 class BatchOptions(Options):
-    """What every command that takes several files takes."""
+    """The options of every command that accepts several files."""
 
     recursive: Annotated[
         bool,
-        typer.Option("--recursive", "-r", help="Directories within directories too.", rich_help_panel=_BATCH),
+        typer.Option("--recursive", "-r", help="Include subdirectories.", rich_help_panel=_BATCH),
     ] = False
     at_once: Annotated[
         int,
         typer.Option(
-            "--jobs", "-j", min=1, max=64, help="Jobs under way at the same time.", rich_help_panel=_BATCH
+            "--jobs", "-j", min=1, max=64, help="How many jobs run at the same time.", rich_help_panel=_BATCH
         ),
     ] = 4
     force: Annotated[
         bool,
         typer.Option(
             "--force",
-            help="Do again what is done already, and write over files of others.",
+            help="Repeat finished work, and overwrite files that aitbc did not write.",
             rich_help_panel=_BATCH,
         ),
     ] = False
 
 
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn each parameter of a command that takes `Options` into these options, and back when it is called."""
+    """Replace each `Options` parameter of a command by its options, and rebuild the parameter when the command is called."""
     hints = get_type_hints(command, include_extras=True)
     parameters: list[inspect.Parameter] = []
     groups: dict[str, Any] = {}
@@ -137,8 +135,8 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
         command(**values)
 
-    del called.__wrapped__  # what was wrapped has other parameters
-    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what inspect looks for
+    del called.__wrapped__  # the wrapped function has other parameters
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # read by inspect
     called.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return called
 
@@ -154,33 +152,33 @@ def _parameters_of(group: type) -> list[inspect.Parameter]:
 
 
 def model_option(service_id: str) -> Any:
-    """The option `--model` of a command, which completes to the models of its service."""
+    """Return the option `--model` of a command, with completion of its service's models."""
     return typer.Option(
         "--model",
         "-m",
-        help="The model; the shell's completion lists them.",
+        help="The model. Shell completion lists the models.",
         autocompletion=_complete.models_of(service_id),
     )
 
 
 def find_job(client: AITBCClient, named: str) -> str:
-    """The id of the job that an argument names: itself, or that of the newest for `last`. Raises `NoSuchJob`."""
+    """Return the id of the job that an argument names; `last` is the newest job. Raises `NoSuchJob`."""
     if named != LAST:
         return named
     jobs = client.jobs.list(limit=1).jobs
     if not jobs:
-        raise NoSuchJob("There is no job yet.")
+        raise NoSuchJob("You have no jobs yet.")
     return jobs[0].job_id
 
 
 def client_of(context: typer.Context) -> AITBCClient:
-    """A client as the options before the command say. Raises `ConfigurationError`."""
+    """Return a client for the options before the command. Raises `ConfigurationError`."""
     state = _state(context)
     return AITBCClient(state.api_key, state.base_url)
 
 
 def async_client_of(context: typer.Context) -> AsyncAITBCClient:
-    """As `client_of`, to be awaited."""
+    """Return an asyncio client for the options before the command. Raises `ConfigurationError`."""
     state = _state(context)
     return AsyncAITBCClient(state.api_key, state.base_url)
 

@@ -1,39 +1,42 @@
-"""Prints answers on stdout, and remarks and complaints on stderr."""
+"""Prints results on stdout, and status and error messages on stderr."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 
-_KEPT_CONTROLS = "\n\t"
-_SHORT = 10
-"""Letters."""
+_ALLOWED_CONTROLS = "\n\t"
+_GAP = 2
+"""Spaces between two columns."""
 
 
 def print_json(value: Any) -> None:
-    """Print a JSON value, readable on a terminal, on one line elsewhere."""
+    """Print a JSON value: indented on a terminal, otherwise on one line."""
     indent = 2 if sys.stdout.isatty() else None
     typer.echo(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def print_text(text: str) -> None:
-    """Print text that somebody else wrote: on a terminal, control characters cannot act."""
+    """Print untrusted text. On a terminal, control characters are replaced."""
     typer.echo(harmless(text) if sys.stdout.isatty() else text)
 
 
 def harmless(text: str) -> str:
-    """The text without control characters other than line ends and tabs."""
-    return "".join(c if c.isprintable() or c in _KEPT_CONTROLS else "\N{REPLACEMENT CHARACTER}" for c in text)
+    """Return the text with its control characters replaced, except line ends and tabs."""
+    return "".join(
+        c if c.isprintable() or c in _ALLOWED_CONTROLS else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def print_fields(fields: Mapping[str, Any]) -> None:
-    """Print an object, a line for each field."""
+    """Print an object, one line for each field."""
     width = max((len(name) for name in fields), default=0)
     for name, value in fields.items():
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -41,29 +44,35 @@ def print_fields(fields: Mapping[str, Any]) -> None:
 
 
 def print_rows(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: aligned on a terminal, separated by tabs elsewhere. Ids (the first column) and short columns are never cut."""
-    cells = [tuple(row) for row in rows]
+    """Print a table: aligned on a terminal, otherwise tab-separated.
+
+    No cell is ever cut. The last columns are omitted if the terminal is too narrow for them, and named on stderr.
+    """
+    lines = [tuple(titles), *(tuple(row) for row in rows)]
     if not sys.stdout.isatty():
-        for row in (tuple(titles), *cells):
-            typer.echo("\t".join(row))
+        for line in lines:
+            typer.echo("\t".join(line))
         return
-    table = Table(box=None, pad_edge=False)
-    for position, title in enumerate(titles):
-        longest = max(len(row[position]) for row in (tuple(titles), *cells))
-        whole = position == 0 or longest <= _SHORT
-        table.add_column(title, no_wrap=True, min_width=longest if whole else None)
-    for row in cells:
-        table.add_row(*(harmless(cell) for cell in row))
-    Console(markup=False, highlight=False, emoji=False).print(table)
+    lines = [tuple(map(harmless, line)) for line in lines]
+    widths = [max(cell_len(line[column]) for line in lines) + _GAP for column in range(len(titles))]
+    available = Console().width + _GAP
+    shown = sum(total <= available for total in accumulate(widths)) or 1
+    for line in lines:
+        cells = (
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths[:shown], strict=False)
+        )
+        typer.echo("".join(cells).rstrip())
+    if omitted := titles[shown:]:
+        print_status(f"The terminal is too narrow for {', '.join(omitted)}; --json prints all columns.")
 
 
 def encoded(value: Any) -> bytes:
-    """A JSON value as the content of a file."""
+    """Return a JSON value as the content of a file."""
     return (json.dumps(value, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def complain(message: str) -> None:
-    """One paragraph on stderr: one line, which a terminal breaks between words."""
+def print_error(message: str) -> None:
+    """Print an error on stderr as one paragraph, wrapped between words on a terminal."""
     text = f"aitbc: {harmless(' '.join(message.split()))}"
     if sys.stderr.isatty():
         Console(stderr=True, markup=False, highlight=False, emoji=False).print(text)
@@ -71,6 +80,6 @@ def complain(message: str) -> None:
         typer.echo(text, err=True)
 
 
-def say(message: str) -> None:
-    """A remark on stderr, beside the answer on stdout."""
+def print_status(message: str) -> None:
+    """Print a status message on stderr, so that stdout has only results."""
     typer.echo(harmless(message), err=True)

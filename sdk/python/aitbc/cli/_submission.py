@@ -1,7 +1,7 @@
-"""Makes a job of a work, once: also when the program was killed between asking the coordinator and noting its answer.
+"""Creates exactly one job for a work, even if the program is killed between the request and recording the response.
 
-The note of an attempt is on the disk before it is submitted, under an idempotency key that follows from the work and the
-attempt. Whoever comes after a crash submits the same again, and gets the same job.
+Each attempt is recorded on disk before it is submitted, with an idempotency key that follows from the work and the attempt. After a
+crash, the next run submits the same request and gets the same job.
 """
 
 from __future__ import annotations
@@ -14,65 +14,65 @@ from dataclasses import replace
 from aitbc._calls.jobs import failure
 from aitbc._client import AsyncAITBCClient
 from aitbc.cli._display import Row
-from aitbc.cli._notebook import Note, Notebook
+from aitbc.cli._journal import Entry, Journal
 from aitbc.cli._work import ANY_JOB, Work, Writer, idempotency_key
 from aitbc.errors import AITBCError, APIError, InternalError, JobNotFound
 from aitbc.models import Job
 
 CANCEL_SECONDS = 10.0
-"""The longest that Ctrl-C waits for the coordinator to cancel a job, or to say which one it has just created."""
+"""The longest that Ctrl-C waits for the coordinator to cancel a job, or to return the id of a job that it is creating."""
 _LOST = frozenset({"failed", "cancelled"})
 
 
 class Submission:
-    """The job of one work. `on_cancelled` is told of a job that was cancelled because its task was."""
+    """The job of one work. `on_cancelled` is called with the id of a job that was cancelled because its task was."""
 
     def __init__(
         self,
         client: AsyncAITBCClient,
-        notebook: Notebook,
+        journal: Journal,
         work: Work,
         key: str,
         on_cancelled: Callable[[str], None],
     ) -> None:
         self._client = client
-        self._notebook = notebook
+        self._journal = journal
         self._work = work
         self._key = key
         self._on_cancelled = on_cancelled
 
-    async def job(self, note: Note | None, row: Row) -> str:
-        """The id of the work's job: the one that `note` knows of, unless it has come to nothing, else a new one."""
-        known = note is not None
-        note = note or Note()
+    async def job(self, entry: Entry | None, row: Row) -> str:
+        """Return the id of the work's job: the recorded one, unless it failed or was cancelled, else a new one."""
+        known = entry is not None
+        entry = entry or Entry()
         while True:
-            if note.job_id is None:
-                note = await self._created(note, row)
-            if note.job_id is None:  # the attempt that was begun before was refused
+            if entry.job_id is None:
+                entry = await self._created(entry, row)
+            if entry.job_id is None:  # the attempt of an earlier run was refused
                 continue
-            if not known or not await self._is_lost(note.job_id):
-                return note.job_id
-            note, known = note.again(), False
+            if not known or not await self._is_lost(entry.job_id):
+                return entry.job_id
+            entry, known = entry.next_attempt(), False
 
-    async def _created(self, note: Note, row: Row) -> Note:
-        resumed = note.body is not None
-        if note.body is None:
-            note = replace(note, body=self._work.complete_body(await self._addresses(row)))
-            self._keep(note)
+    async def _created(self, entry: Entry, row: Row) -> Entry:
+        resumed = entry.body is not None
+        if entry.body is None:
+            entry = replace(entry, body=self._work.complete_body(await self._addresses(row)))
+            self._save(entry)
         try:
-            job = await self._posted(note)
+            job = await self._posted(entry)
         except InternalError:
-            raise  # it may have been created all the same; the same key finds out
+            raise  # the job may exist; a retry with the same key finds it
         except APIError:
-            note = note.again()
-            self._keep(note)
+            entry = entry.next_attempt()
+            self._save(entry)
             if resumed:
-                return note
+                return entry
             raise
         row.job(job)
-        note = replace(note, job_id=job.job_id)
-        self._keep(note)
-        return note
+        entry = replace(entry, job_id=job.job_id)
+        self._save(entry)
+        return entry
 
     async def _addresses(self, row: Row) -> dict[str, str]:
         addresses = {}
@@ -81,9 +81,9 @@ class Submission:
             addresses[name] = stored.address
         return addresses
 
-    async def _posted(self, note: Note) -> Job:
-        """Create the job. Where this is interrupted in the middle, the job is cancelled as soon as it is known."""
-        key, body = idempotency_key(self._notebook.identity(), self._key, note.attempt), note.body or {}
+    async def _posted(self, entry: Entry) -> Job:
+        """Create the job. If the task is cancelled meanwhile, the job is cancelled as soon as its id is known."""
+        key, body = idempotency_key(self._journal.identity(), self._key, entry.attempt), entry.body or {}
         if self._work.route == ANY_JOB:
             creating = asyncio.ensure_future(self._client.jobs.create(body, idempotency_key=key))
         else:
@@ -98,15 +98,15 @@ class Submission:
             raise
 
     async def _is_lost(self, job_id: str) -> bool:
-        async with self._ended_with_us(job_id):
+        async with self._cancelled_with_task(job_id):
             try:
                 return (await self._client.jobs.get(job_id)).status in _LOST
             except JobNotFound:
                 return True
 
     async def follow(self, job_id: str, writer: Writer, row: Row) -> None:
-        """Wait until the job has completed. Raises `JobFailed`. Where this is interrupted, the job is cancelled."""
-        async with self._ended_with_us(job_id), aclosing(self._client.jobs.events(job_id)) as events:
+        """Wait until the job has completed. If the task is cancelled meanwhile, the job is cancelled. Raises `JobFailed`."""
+        async with self._cancelled_with_task(job_id), aclosing(self._client.jobs.events(job_id)) as events:
             async for event in events:
                 if event.job is None:
                     await self._work.delivery.during(event, writer)
@@ -116,7 +116,7 @@ class Submission:
                     raise failure(event.job)
 
     @asynccontextmanager
-    async def _ended_with_us(self, job_id: str) -> AsyncIterator[None]:
+    async def _cancelled_with_task(self, job_id: str) -> AsyncIterator[None]:
         try:
             yield
         except asyncio.CancelledError:
@@ -128,6 +128,6 @@ class Submission:
             await asyncio.wait_for(self._client.jobs.cancel(job_id), CANCEL_SECONDS)
             self._on_cancelled(job_id)
 
-    def _keep(self, note: Note) -> None:
-        if self._work.remembered:
-            self._notebook.keep(self._key, note)
+    def _save(self, entry: Entry) -> None:
+        if self._work.resumable:
+            self._journal.save(self._key, entry)

@@ -1,4 +1,4 @@
-"""Whom the commands that verify trust: a policy, a log's public key, or the local agent's."""
+"""The trust anchor of the commands that verify: a policy, a log's public key, or the local agent's log key."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ PolicyOption = Annotated[
     typer.Option(
         "--policy",
         metavar="FILE",
-        help="Logs, witnesses and how many must have cosigned (c2sp.org/tlog-policy), instead of a log key.",
+        help="Trusted logs, witnesses and the quorum (c2sp.org/tlog-policy), instead of a log key.",
     ),
 ]
 
 
 def trusted(log_key: str | None, policy: Path | None) -> Policy:
-    """What was named, else the local agent's log. Raises `BadParameter`, `FormatError` and `OSError`."""
+    """Return the policy that was named, else one for the local agent's log. Raises `BadParameter`, `FormatError` and `OSError`."""
     if log_key is not None and policy is not None:
-        raise typer.BadParameter("Give either --log-key or --policy: a policy names its logs itself.")
+        raise typer.BadParameter("Use either --log-key or --policy: a policy already names its logs.")
     if policy is not None:
         return Policy.read(policy)
     return Policy.of_log(log_key or _local_log_key())
@@ -39,6 +39,6 @@ def _local_log_key() -> str:
     agent = local_agent()
     if agent is None or agent.log_key is None:
         raise typer.BadParameter(
-            "No agent of this user says its log key; give the coordinator's with --log-key, or a policy with --policy."
+            "No log key was given, and no local agent has one. Pass the coordinator's with --log-key, or a policy with --policy."
         )
     return agent.log_key

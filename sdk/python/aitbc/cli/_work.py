@@ -1,4 +1,4 @@
-"""A piece of work for the commands that create jobs: what to submit, where its outputs go, and what came of it."""
+"""The unit of the commands that create jobs: what to submit, where the outputs go, and the outcome."""
 
 from __future__ import annotations
 
@@ -12,58 +12,60 @@ from typing import Any, Literal
 from aitbc._client import AsyncAITBCClient
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.cli._exits import explain
-from aitbc.cli._notebook import Notebook, file_sha256, write_file
+from aitbc.cli._journal import Journal, file_sha256, write_file
 from aitbc.errors import APIError, JobFailed
 from aitbc.models import JobEvent, JobResults
 
 ANY_JOB = "jobs"
-"""In place of a service's route: the job is created by its type."""
+"""A `route` that is not a service's: the job is created by its type."""
 
 
 class Writer:
-    """Writes the outputs of one work, each in one step, and remembers them. `written` are those that are there now."""
+    """Writes the outputs of one work atomically, and records them. `written` lists those that exist now."""
 
     def __init__(
         self,
         client: AsyncAITBCClient,
-        notebook: Notebook,
+        journal: Journal,
         key: str,
-        tell: Callable[[str], None],
+        report: Callable[[str], None],
         *,
         force: bool,
     ) -> None:
         self.written: list[Path] = []
-        self._tell = tell
+        self._report = report
         self._client = client
-        self._notebook = notebook
+        self._journal = journal
         self._key = key
         self._force = force
 
     async def fetch(self, artifact_id: str, path: Path, *, early: bool = False) -> None:
-        """Download an output file, unless it is there already. What comes `early`, before the job ends, is announced."""
+        """Download an output file, unless it exists already. A file that arrives `early`, before the job ends, is reported."""
         sha256 = artifact_id.removeprefix("sha256:")
-        if not self._notebook.holds(path, self._key, sha256):
+        if not self._journal.holds(path, self._key, sha256):
             self.check(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             await self._client.artifacts.download(artifact_id, to=path)
-            self._notebook.wrote(path, self._key, sha256)
+            self._journal.wrote(path, self._key, sha256)
             if early:
-                self._tell(f"wrote {path}")
+                self._report(f"wrote {path}")
         self._note(path)
 
     async def write(self, path: Path, data: bytes) -> None:
-        """Write an output that is no file of the results."""
+        """Write an output that is not one of the result's files."""
         self.check(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, data)
-        self._notebook.wrote(path, self._key, sha256_hex(data))
+        self._journal.wrote(path, self._key, sha256_hex(data))
         self._note(path)
 
     def check(self, path: Path) -> None:
-        """Raise `FileExistsError` where writing would destroy what this command did not make, or what was edited since."""
-        if path.exists() and not self._force and not self._notebook.is_ours(path):
+        """Raise `FileExistsError` if the file exists and this command did not write it, or it was edited since."""
+        if path.exists() and not self._force and not self._journal.is_unchanged_output(path):
             raise FileExistsError(
-                17, "is there already, and not as aitbc made it; --force replaces it", str(path)
+                17,
+                "the file exists and was not written by aitbc, or was edited since; --force overwrites it",
+                str(path),
             )
 
     def _note(self, path: Path) -> None:
@@ -72,31 +74,31 @@ class Writer:
 
 
 class Delivery(ABC):
-    """Where the outputs of one work go. `places` are the files and directories that make it complete."""
+    """Stores the outputs of one work. It is complete when all `targets` (files and directories) exist."""
 
-    places: tuple[Path, ...] = ()
+    targets: tuple[Path, ...] = ()
 
     async def during(self, event: JobEvent, writer: Writer) -> None:  # noqa: B027 - most wait for the end
-        """Take what a running job tells."""
+        """Handle an event of the running job."""
 
     @abstractmethod
     async def after(self, answer: JobResults, writer: Writer) -> None:
         """Write the outputs of a completed job. Raises `NoSuchResult`, `AITBCError` and `OSError`."""
 
     def check(self, writer: Writer) -> None:
-        """Raise `FileExistsError` for an output that may not be written, before anything is paid for it."""
-        for place in self.places:
-            if not place.is_dir():
-                writer.check(place)
+        """Raise `FileExistsError` for an output that may not be written, before the job costs anything."""
+        for target in self.targets:
+            if not target.is_dir():
+                writer.check(target)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One job to be made.
+    """One job to create.
 
-    `route` is the service call (below `/v1/services/`), or `ANY_JOB`; `body` what decides the result, `options` what does not
-    (prices, priorities); `files` are local files by the dotted path of the body's field that gets their address. A work
-    that is not `remembered` is new each time.
+    `route` is the service call (below `/v1/services/`), or `ANY_JOB`. `body` has the fields that determine the result, `options` the
+    others (prices, priorities). `files` maps the dotted path of a field to the local file whose address it gets. A work that is not
+    `resumable` creates a new job each time.
     """
 
     label: str
@@ -106,16 +108,16 @@ class Work:
     delivery: Delivery
     files: Mapping[str, Path] = field(default_factory=dict)
     receipt: Path | None = None
-    remembered: bool = True
+    resumable: bool = True
 
     def key(self) -> str:
-        """What the work is known by: the SHA-256 of everything that decides its result. Reads the files."""
+        """Return the work's key, the SHA-256 of everything that determines its result. Reads the files."""
         digests = {name: file_sha256(path) for name, path in self.files.items()}
         identity = {"route": self.route, "body": dict(self.body), "files": digests}
         return sha256_hex(canonical_json(identity))
 
     def complete_body(self, addresses: Mapping[str, str]) -> dict[str, Any]:
-        """The whole body, with the addresses of uploaded files in their fields."""
+        """Return the complete body, with the addresses of the uploaded files in their fields."""
         body: dict[str, Any] = json.loads(canonical_json({**self.body, **self.options}))
         for name, address in addresses.items():
             *parents, last = name.split(".")
@@ -126,19 +128,19 @@ class Work:
         return body
 
     @property
-    def places(self) -> tuple[Path, ...]:
-        """All outputs, the receipt too."""
-        return self.delivery.places if self.receipt is None else (*self.delivery.places, self.receipt)
+    def targets(self) -> tuple[Path, ...]:
+        """All outputs, including the receipt."""
+        return self.delivery.targets if self.receipt is None else (*self.delivery.targets, self.receipt)
 
 
 def idempotency_key(identity: str, key: str, attempt: int) -> str:
-    """What makes a repeated submission of an attempt the same job; `identity` is the notebook's."""
+    """Return the idempotency key of an attempt. `identity` is that of the journal."""
     return "aitbc-" + sha256_hex(f"{identity} {key} {attempt}".encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a work: `done`, `skipped` (was done before), `failed`, or `left` (not begun, or stopped)."""
+    """The outcome of a work: `done`, `skipped` (already done), `failed`, or `left` (not started, or stopped)."""
 
     label: str
     status: Literal["done", "skipped", "failed", "left"]
@@ -148,7 +150,7 @@ class Outcome:
     error: Exception | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As `--json` shows it."""
+        """Return the outcome as `--json` prints it."""
         shown: dict[str, Any] = {"input": self.label, "status": self.status, "job_id": self.job_id}
         shown["outputs"] = [str(path) for path in self.outputs]
         if self.answer is not None:

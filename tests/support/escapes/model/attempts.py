@@ -1,6 +1,6 @@
-"""Performs attempts to get out of the sandbox, each in a child process of its own, and says what came of them.
+"""Performs attempts to escape from the sandbox, each in a child process of its own, and returns their results.
 
-An attempt is a function of the world (what the test planted outside, and where) that returns evidence of its success. One that
+An attempt is a function of the world (the facts about resources outside) that returns evidence of its success. An attempt that
 returns None, raises `OSError` or is killed was refused.
 """
 
@@ -17,14 +17,14 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 SECONDS = 10
-"""For one attempt."""
+"""Time limit of one attempt."""
 
 Attempt = Callable[[SimpleNamespace], "str | None"]
 ATTEMPTS: dict[str, Attempt] = {}
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-# System calls that Python has no function for; from 424 on the numbers are the same everywhere.
+# System calls without a Python function; from 424 on, the numbers are the same on all architectures.
 _X86_64 = {
     "acct": 163, "add_key": 248, "bpf": 321, "fsopen": 430, "init_module": 175, "ioperm": 173, "io_uring_setup": 425,
     "kexec_load": 246, "keyctl": 250, "mount": 165, "mq_open": 240, "msgget": 68, "msgrcv": 70, "msgsnd": 69,
@@ -47,13 +47,13 @@ NUMBERS = _AARCH64 if platform.machine() == "aarch64" else _X86_64
 
 
 def attempt(function: Attempt) -> Attempt:
-    """Decorator: one more attempt, by the function's name."""
+    """Register the decorated function as an attempt under its name."""
     ATTEMPTS[function.__name__] = function
     return function
 
 
 def call(name: str, *arguments: object) -> int:
-    """Make a system call. Raises `OSError` with what the kernel answered."""
+    """Make a system call. Raises `OSError` with the kernel's error."""
     if name not in NUMBERS:
         raise OSError(38, f"{platform.machine()} has no call {name}")
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
@@ -66,7 +66,7 @@ def call(name: str, *arguments: object) -> int:
 
 
 def passes_the_check(name: str, *arguments: object) -> str | None:
-    """Evidence that the kernel looked at the arguments, all of which are wrong, instead of refusing the caller."""
+    """Return evidence that the kernel checked the arguments, all of them invalid, instead of refusing the call."""
     try:
         call(name, *arguments)
     except OSError as error:
@@ -77,13 +77,13 @@ def passes_the_check(name: str, *arguments: object) -> str | None:
 
 
 def holds_secret(text: bytes | str, world: SimpleNamespace) -> str | None:
-    """Evidence that a secret of the agent was read."""
+    """Return evidence that a secret of the agent was read."""
     found = text.encode() if isinstance(text, str) else text
     return "read the secret" if world.secret.encode() in found else None
 
 
 def perform(names: list[str], facts: dict[str, object]) -> dict[str, dict[str, object]]:
-    """Make these attempts. Each answer has `out`, whether it got out, and `how`, the evidence or the refusal."""
+    """Perform these attempts. Each result has `out`, whether it succeeded, and `how`, the evidence or the refusal."""
     world = SimpleNamespace(**facts)
     return {name: _in_a_child(ATTEMPTS[name], world) for name in names}
 
@@ -123,7 +123,7 @@ def _outcome(function: Attempt, world: SimpleNamespace) -> dict[str, object]:
             "how": str(error),
             "absent": error.errno in (2, 19, 38, 97),
         }
-    except Exception as error:  # noqa: BLE001 - an attempt that is itself broken must be seen
+    except Exception as error:  # noqa: BLE001 - a broken attempt must be visible
         return {
             "out": True,
             "how": f"broken attempt: {type(error).__name__}: {error} {sys.exc_info()[2].tb_next}",

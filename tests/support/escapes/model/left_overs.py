@@ -1,4 +1,4 @@
-"""What a job can leave for the next one, and what the agent itself leaves lying about for its children."""
+"""Remains of a job for the next one, and of the agent for its children."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KEY = 0x41495442
 IPC_CREAT, IPC_RMID = 0o1000, 0
 USER_KEYRING = -4
 KEYCTL_SEARCH = 10
-PLACES = ("/tmp", "/dev/shm", "/var/tmp", "/run", "/output", "/work", "/dev/mqueue")  # noqa: S108
+DIRECTORIES = ("/tmp", "/dev/shm", "/var/tmp", "/run", "/output", "/work", "/dev/mqueue")  # noqa: S108
 NAME = "aitbc-litter"
 
 
 def litter(facts: dict[str, object]) -> list[str]:
-    """Leave something everywhere. Returns where that worked."""
+    """Create files in all directories. Returns the directories in which this succeeded."""
     ways: dict[str, Callable[[], object]] = {
-        **{place: lambda place=place: Path(place, NAME).write_text(LITTER) for place in PLACES},
+        **{place: lambda place=place: Path(place, NAME).write_text(LITTER) for place in DIRECTORIES},
         "home": lambda: Path(os.environ["HOME"], NAME).write_text(LITTER),
         "environment": lambda: Path(packages(), NAME).write_text(LITTER),
         "memory": lambda: call("shmget", KEY, 64, IPC_CREAT | 0o666),
@@ -98,7 +98,7 @@ def find_a_key_of_the_job_before(_: SimpleNamespace) -> str | None:
 
 @attempt
 def attach_the_agents_memory(world: SimpleNamespace) -> str | None:
-    """A System V segment of the agent's, by its number."""
+    """Attach a System V segment of the agent by its number."""
     address = call("shmat", world.segment, 0, 0)
     return holds_secret(ctypes.string_at(address, len(world.secret)), world)
 
@@ -121,5 +121,5 @@ def find_the_agents_environment(world: SimpleNamespace) -> str | None:
 
 @attempt
 def find_the_agents_environment_on_the_stack(world: SimpleNamespace) -> str | None:
-    """What a program was started with stays in its memory, whatever it does to its variables."""
+    """The environment at the start of a program stays in its memory, even if its variables change."""
     return holds_secret(Path("/proc/self/environ").read_bytes(), world)

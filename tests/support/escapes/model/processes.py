@@ -1,4 +1,4 @@
-"""Reaching other processes: the agent's, and those of other jobs."""
+"""Attempts to reach other processes: the agent's, and those of other jobs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PTRACE_SEIZE = 0x4206
 CHILDREN = 300
 ORPHANS_SECONDS = 30
 WATCHED_SECONDS = 3
-"""How long too many processes go on: where the kernel does not count them, a watch does, about every 50 ms."""
+"""How long too many processes run: if the kernel does not count them, a watcher does, about every 50 ms."""
 
 
 def _victim(pid: int) -> None:
-    """Wait for nothing; raise if the process is hidden, since a number may be another process here."""
+    """Raise an error if the process is hidden, since the id may belong to another process here."""
     if pid == os.getpid():
         raise ProcessLookupError(3, "the number is this process's own")
 
 
-# What a signal did is seen outside, so these say "sent" and the test looks.
+# The effect of a signal is visible only outside, so these return "sent" and the test checks.
 @attempt
 def signal_the_agent(world: SimpleNamespace) -> str | None:
     _victim(world.victim)
@@ -60,13 +60,11 @@ def signal_by_descriptor(world: SimpleNamespace) -> str | None:
 
 @attempt
 def signal_as_the_owner_of_a_file(world: SimpleNamespace) -> str | None:
-    """The kernel sends the signal when there is something to read; who asked for it must count."""
+    """The kernel sends the signal when data arrives; the permissions of the requester must apply."""
     _victim(world.victim)
     reading, writing = os.pipe()
     fcntl.fcntl(reading, fcntl.F_SETOWN, world.victim)
-    fcntl.fcntl(
-        reading, F_SETSIG, int(signal.SIGUSR2)
-    )  # another one than all others send, so that it is known
+    fcntl.fcntl(reading, F_SETSIG, int(signal.SIGUSR2))  # different from all other signals, to recognise it
     fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     os.write(writing, b"x")
     return "asked the kernel for SIGUSR2"
@@ -136,7 +134,7 @@ def limit_the_agent(world: SimpleNamespace) -> str | None:
 
 @attempt
 def choose_the_agent_for_the_killer(world: SimpleNamespace) -> str | None:
-    """The kernel ends the process with the highest score when memory is short."""
+    """The kernel kills the process with the highest score when memory is short."""
     _victim(world.victim)
     Path(f"/proc/{world.victim}/oom_score_adj").write_text("1000")
     return "made the agent the first that dies for want of memory"
@@ -144,14 +142,14 @@ def choose_the_agent_for_the_killer(world: SimpleNamespace) -> str | None:
 
 @attempt
 def see_the_agents_process(world: SimpleNamespace) -> str | None:
-    """Another process's name and command line; nothing can be done to it with them."""
+    """Read another process's name and command line, which gives no control over it."""
     words = Path(f"/proc/{world.agent}/cmdline").read_bytes()
     return "read the agent's command line" if world.base.encode() in words else None
 
 
 @attempt
 def fork_without_end(_: SimpleNamespace) -> str | None:
-    """Far more processes than the sandbox's limit, and then no more."""
+    """Start far more processes than the sandbox's limit."""
     made = []
     try:
         for _ in range(CHILDREN):
@@ -169,7 +167,7 @@ def fork_without_end(_: SimpleNamespace) -> str | None:
 
 @attempt
 def fork_orphans_without_end(_: SimpleNamespace) -> str | None:
-    """The same with processes whose parents have ended, which a look at children and their children does not find."""
+    """Start processes whose parents have ended, which a search for descendants does not find."""
     reading, writing = os.pipe()
     for _ in range(CHILDREN):
         if (child := os.fork()) == 0:
@@ -187,14 +185,14 @@ def fork_orphans_without_end(_: SimpleNamespace) -> str | None:
 
 @attempt
 def outlive_the_run(world: SimpleNamespace) -> str | None:
-    """A grandchild in a session of its own, without a parent; the test looks for it by its name when the run has ended."""
+    """Start an orphaned grandchild in its own session; the test searches for it by name after the run."""
     if os.fork() == 0:
-        with suppress(OSError):  # without it the grandchild stays in the session
+        with suppress(OSError):  # otherwise the grandchild stays in the session
             os.setsid()
         try:
             if os.fork() == 0:
                 os.closerange(0, 3)
-                os.execv("/usr/bin/sleep", [world.survivor, "300"])  # noqa: S606 - that is the attempt
+                os.execv("/usr/bin/sleep", [world.survivor, "300"])  # noqa: S606 - this is the attempt
         finally:
             os._exit(0)
     time.sleep(0.05)

@@ -9,32 +9,32 @@ import typer
 from aitbc.cli import _complete
 from aitbc.cli._exits import explain
 from aitbc.cli._options import JsonOption, client_of, find_job
-from aitbc.cli._output import complain, print_json, print_rows
+from aitbc.cli._output import print_error, print_json, print_rows
 from aitbc.errors import AITBCError, APIError
 
-app = typer.Typer(help="The files that the account stores at the coordinator.", no_args_is_help=True)
+app = typer.Typer(help="Manage the files that your account stores at the coordinator.", no_args_is_help=True)
 
 
 @app.command()
 def delete(
     context: typer.Context,
     artifacts: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARTIFACT]...", help="Ids of artifacts (sha256:...).")
+        list[str] | None, typer.Argument(metavar="ARTIFACT", help="Ids of artifacts (sha256:...).")
     ] = None,
     job: Annotated[
         str | None,
         typer.Option(
-            "--job", metavar="JOB", help="All output files of this job.", autocompletion=_complete.jobs
+            "--job", metavar="JOB", help="Delete all output files of this job.", autocompletion=_complete.jobs
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete files, which frees their space in the account's quota. Results and receipts that name them stay valid.
+    """Delete files to free space in the account's quota. Results and receipts that name them stay valid.
 
     A file that an unfinished job needs is not deleted.
     """
     if not artifacts and job is None:
-        raise typer.BadParameter("name artifacts, or a job with --job")
+        raise typer.BadParameter("Name the artifacts, or a job with --job.")
     deleted: list[str] = []
     failed: list[AITBCError] = []
     with client_of(context) as client:
@@ -48,8 +48,11 @@ def delete(
                 deleted.append(artifact_id)
             except APIError as error:
                 failed.append(error)
-    print_json({"deleted": deleted}) if as_json else print_rows(("DELETED",), [(one,) for one in deleted])
+    if as_json:
+        print_json({"deleted": deleted})
+    elif deleted:
+        print_rows(("DELETED",), [(one,) for one in deleted])
     for refusal in failed[:-1]:
-        complain(explain(refusal))
+        print_error(explain(refusal))
     if failed:
         raise failed[-1]

@@ -11,17 +11,17 @@ import typer
 from aitbc._client import AITBCClient
 from aitbc.cli._conversation import Conversation, Stopped
 from aitbc.cli._exits import ExitCode, explain
-from aitbc.cli._notebook import write_file
+from aitbc.cli._journal import write_file
 from aitbc.cli._options import JobOptions, client_of, model_option, with_options
-from aitbc.cli._output import complain, encoded, print_json, say
+from aitbc.cli._output import encoded, print_error, print_json, print_status
 from aitbc.errors import AITBCError
 
 _SERVICE = "llm_inference"
 _HELP = """\
-/model NAME   go on with another model; without a name: list them
-/clear        begin a new conversation
-/exit         leave (also Ctrl-D, and Ctrl-C while nothing is being written)
-Ctrl-C        stop the answer, and cancel its job"""
+/model NAME   switch to another model; without a name, list the models
+/clear        start a new conversation
+/exit         leave (also Ctrl-D, or Ctrl-C at the prompt)
+Ctrl-C        stop the answer and cancel its job"""
 
 
 @with_options
@@ -31,50 +31,52 @@ def chat(
     question: Annotated[
         str | None,
         typer.Argument(
-            metavar="[QUESTION]", help="One question; - reads it from a pipe. Default: a conversation."
+            metavar="[QUESTION]", help="One question; `-` reads it from stdin. Default: a conversation."
         ),
     ] = None,
     model: Annotated[str | None, model_option(_SERVICE)] = None,
-    system: Annotated[
-        str | None, typer.Option("--system", "-s", help="What the model is told before everything.")
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="The longest answer.")] = None,
+    system: Annotated[str | None, typer.Option("--system", "-s", help="The system prompt.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="The maximum length of the answer.")] = None,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="0 is always the likeliest text, more varies it.")
+        float | None, typer.Option(min=0, max=2, help="0 gives the most likely text; higher values vary it.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Makes a temperature above 0 repeatable.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="The random seed; the same seed repeats the answer.")
+    ] = None,
 ) -> None:
-    """Talk to a language model. The answer is printed while it is written."""
-    talks = question is None and sys.stdin.isatty()
-    if talks and (job.as_json or job.receipt is not None):
-        raise typer.BadParameter("--json and --receipt go with one question, not with a conversation.")
-    asked = "" if talks else _question(question)
+    """Chat with a language model. The answer is printed while it is generated."""
+    interactive = question is None and sys.stdin.isatty()
+    if interactive and (job.as_json or job.receipt is not None):
+        raise typer.BadParameter(
+            "--json and --receipt need a single question; they do not work with a conversation."
+        )
+    single = "" if interactive else _question(question)
     given = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     options = {name: value for name, value in given.items() if value is not None}
     with client_of(context) as client:
-        conversation = Conversation(client, model or _usual(client), system, {**options, **job.body})
-        if talks:
-            _talk(conversation)
+        conversation = Conversation(client, model or _default_model(client), system, {**options, **job.body})
+        if interactive:
+            _converse(conversation)
         else:
-            _answer_once(client, conversation, asked, job)
+            _answer_once(client, conversation, single, job)
 
 
 def _question(given: str | None) -> str:
-    """The question in the arguments, else what comes through the pipe."""
+    """Return the question from the arguments, else from stdin."""
     text = sys.stdin.read() if given in {None, "-"} else given
     if text is None or not text.strip():
-        raise typer.BadParameter("There is no question: name one, or send one through a pipe.")
+        raise typer.BadParameter("The question is empty. Pass one as an argument or on stdin.")
     return text.strip()
 
 
-def _usual(client: AITBCClient) -> str:
-    """The model to talk to where none is named: one that miners have run here. Raises `BadParameter`."""
+def _default_model(client: AITBCClient) -> str:
+    """Return the default model: one that miners have run here before. Raises `BadParameter`."""
     service = client.registry.get(_SERVICE)
     for duration in service.get("durations", ()):
         if duration.get("model"):
             return str(duration["model"])
     raise typer.BadParameter(
-        f"No miner has run a language model here so far; name one with --model: {', '.join(service.get('models', ()))}."
+        f"No miner has run a language model here yet. Choose one with --model: {', '.join(service.get('models', ()))}."
     )
 
 
@@ -83,7 +85,7 @@ def _answer_once(client: AITBCClient, conversation: Conversation, question: str,
         answer = conversation.ask(question, None if job.as_json else _print_piece)
     except Stopped as stopped:
         _end_line(stopped.text)
-        complain(f"interrupted; {stopped}")
+        print_error(f"Interrupted. {stopped}")
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     if job.receipt is not None:
         write_file(job.receipt, encoded(client.receipts.export(answer.job_id)))
@@ -93,23 +95,23 @@ def _answer_once(client: AITBCClient, conversation: Conversation, question: str,
         _end_line(str(answer.results.get("text", "")))
 
 
-def _talk(conversation: Conversation) -> None:
+def _converse(conversation: Conversation) -> None:
     """Ask and answer until the user leaves."""
     _edit_lines()
-    say(f"{conversation.model}; /help shows what there is beside questions, Ctrl-D leaves")
+    print_status(f"Model: {conversation.model}. /help lists the commands, Ctrl-D leaves.")
     while True:
         try:
             line = input("> ").strip()
         except EOFError:
-            say("")
+            print_status("")
             return
         except KeyboardInterrupt:
-            say("")
+            print_status("")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         if line == "/exit":
             return
         if line.startswith("/"):
-            _execute(conversation, line)
+            _run_command(conversation, line)
         elif line:
             _answer(conversation, line)
 
@@ -119,42 +121,42 @@ def _answer(conversation: Conversation, line: str) -> None:
         answer = conversation.ask(line, _print_piece)
     except Stopped as stopped:
         _end_line(stopped.text)
-        say(f"stopped; {stopped}")
+        print_status(f"Stopped. {stopped}")
     except AITBCError as error:
-        complain(explain(error))
+        print_error(explain(error))
     else:
         _end_line(str(answer.results.get("text", "")))
         if answer.results.get("finish_reason") == "length":
-            say("(the answer was as long as --max-tokens allows)")
+            print_status("(the answer reached the limit of --max-tokens)")
 
 
-def _execute(conversation: Conversation, line: str) -> None:
+def _run_command(conversation: Conversation, line: str) -> None:
     word, _, rest = line.partition(" ")
     commands: dict[str, Callable[[str], None]] = {
         "/model": lambda name: _change_model(conversation, name),
         "/clear": lambda _: conversation.clear(),
-        "/help": lambda _: say(_HELP),
+        "/help": lambda _: print_status(_HELP),
     }
     command = commands.get(word)
     if command is None:
-        say(f"There is no {word}; /help shows what there is.")
+        print_status(f"Unknown command {word}. /help lists the commands.")
         return
     try:
         command(rest.strip())
     except AITBCError as error:
-        complain(explain(error))
+        print_error(explain(error))
 
 
 def _change_model(conversation: Conversation, name: str) -> None:
     known = [str(model) for model in conversation.client.registry.get(_SERVICE).get("models", ())]
     if name in known:
         conversation.model = name
-        say(f"{name} answers from here on")
+        print_status(f"Model: {name}.")
         return
     if name:
-        say(f"There is no model {name} here.")
+        print_status(f"The model {name} does not exist here. Available models:")
     for model in known:
-        say(f"{'*' if model == conversation.model else ' '} {model}")
+        print_status(f"{'*' if model == conversation.model else ' '} {model}")
 
 
 def _print_piece(piece: str) -> None:
@@ -169,6 +171,6 @@ def _end_line(text: str) -> None:
 
 def _edit_lines() -> None:
     try:
-        import readline  # noqa: F401, PLC0415 - importing it is what makes lines editable; it is not everywhere
+        import readline  # noqa: F401, PLC0415 - importing it makes lines editable; some platforms lack it
     except ImportError:
         return

@@ -1,4 +1,4 @@
-"""`aitbc imagine`: pictures from words."""
+"""`aitbc imagine`: images from text."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from aitbc.cli._work import Delivery, Work, Writer
 from aitbc.models import JobResults
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-_LABEL_LETTERS = 40
+_LABEL_LENGTH = 40
 
 
 @dataclass(frozen=True)
-class Drawing(Parameters):
-    """How the pictures are made."""
+class ImageOptions(Parameters):
+    """How the images are generated."""
 
     model: Annotated[str | None, model_option("image_generation")] = None
     size: Annotated[str | None, typer.Option(metavar="WxH", help="The size, such as 768x512.")] = None
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of denoising.")] = None
+    steps: Annotated[int | None, typer.Option(min=1, help="The number of denoising steps.")] = None
     seed: Annotated[
-        int | None, typer.Option(min=0, help="The same seed gives the same picture. Default: drawn.")
+        int | None,
+        typer.Option(min=0, help="The random seed; the same seed repeats the image. Default: random."),
     ] = None
-    num_images: Annotated[int, typer.Option("--number", "-n", min=1, help="How many pictures.")] = 1
+    num_images: Annotated[int, typer.Option("--number", "-n", min=1, help="The number of images.")] = 1
     negative_prompt: Annotated[
-        str | None, typer.Option("--negative", metavar="TEXT", help="What is not to be seen.")
+        str | None, typer.Option("--negative", metavar="TEXT", help="What the image must not show.")
     ] = None
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None
     strength: Annotated[float | None, typer.Option(help="How much of --image may change, from 0 to 1.")] = (
@@ -44,8 +45,8 @@ class Drawing(Parameters):
 @with_options
 def imagine(
     context: typer.Context,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What is to be seen.")],
-    drawing: Drawing,
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the image shows.")],
+    image_options: ImageOptions,
     job: JobOptions,
     output: Annotated[
         Path | None,
@@ -53,16 +54,16 @@ def imagine(
             "--output",
             "-o",
             metavar="FILE",
-            help="A .png, .jpg or .webp; several pictures get numbers. Default: a name from the prompt.",
+            help="A .png, .jpg or .webp file; several images get numbers. Default: a name from the prompt.",
         ),
     ] = None,
-    image: Annotated[str | None, typer.Option(metavar="FILE", help="A picture to begin from.")] = None,
+    image: Annotated[str | None, typer.Option(metavar="FILE", help="An image to start from.")] = None,
     mask: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Its white parts are drawn anew, the rest stays.")
+        str | None, typer.Option(metavar="FILE", help="Only the parts of --image that are white here change.")
     ] = None,
 ) -> None:
-    """Make pictures from words. Without --seed, every picture is another one."""
-    body = {"prompt": prompt, **drawing.body, **_format_of(output)}
+    """Generate images from text. Without --seed, every image differs."""
+    body = {"prompt": prompt, **image_options.body, **_format_of(output)}
     files: dict[str, Path] = {}
     for field, named in {"image_url": image, "mask_url": mask}.items():
         for one in find_inputs([named] if named else [], (), recursive=False):
@@ -73,10 +74,10 @@ def imagine(
         route="stable-diffusion/generate",
         body=body,
         options=job.body,
-        delivery=_Pictures(_names(output, drawing.num_images, prompt)),
+        delivery=_Images(_names(output, image_options.num_images, prompt)),
         files=files,
         receipt=job.receipt,
-        remembered=False,
+        resumable=False,
     )
     perform(context, [work], as_json=job.as_json)
 
@@ -85,7 +86,7 @@ def _format_of(output: Path | None) -> dict[str, str]:
     if output is None:
         return {}
     if output.suffix.lower() not in _FORMATS:
-        raise typer.BadParameter(f"-o {output} needs an ending that says the format: .png, .jpg or .webp.")
+        raise typer.BadParameter(f"-o {output} has no suffix of a known format: .png, .jpg or .webp.")
     return {"output_format": _FORMATS[output.suffix.lower()]}
 
 
@@ -98,21 +99,21 @@ def _names(output: Path | None, number: int, prompt: str) -> list[Path]:
 
 def _short(prompt: str) -> str:
     words = " ".join(prompt.split())
-    return words if len(words) <= _LABEL_LETTERS else f"{words[: _LABEL_LETTERS - 3]}..."
+    return words if len(words) <= _LABEL_LENGTH else f"{words[: _LABEL_LENGTH - 3]}..."
 
 
-class _Pictures(Delivery):
-    """The pictures, each in a file of its own."""
+class _Images(Delivery):
+    """The images, each in its own file."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.places = tuple(paths)
+        self.targets = tuple(paths)
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
         """See `Delivery.after`."""
         made = answer.output_files()
-        if len(made) != len(self.places):
+        if len(made) != len(self.targets):
             raise NoSuchResult(
-                f"The results of job {answer.job_id} hold {len(made)} pictures, not {len(self.places)}."
+                f"The results of job {answer.job_id} have {len(made)} images instead of {len(self.targets)}."
             )
-        for file, path in zip(made, self.places, strict=True):
+        for file, path in zip(made, self.targets, strict=True):
             await writer.fetch(file.artifact_id, path)

@@ -15,11 +15,11 @@ from aitbc.cli._display import row_of
 from aitbc.cli._exits import explain
 from aitbc.cli._names import numbered, safe_name
 from aitbc.cli._options import JobArgument, JsonOption, client_of, find_job
-from aitbc.cli._output import complain, print_fields, print_json, print_rows, print_text, say
+from aitbc.cli._output import print_error, print_fields, print_json, print_rows, print_status, print_text
 from aitbc.errors import AITBCError, APIError
 from aitbc.outputs import OutputFile
 
-app = typer.Typer(help="Look at jobs, cancel them, fetch their results.", no_args_is_help=True)
+app = typer.Typer(help="List, watch and cancel jobs, and fetch their results.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -33,11 +33,11 @@ def list_jobs(
         str | None,
         typer.Option("--type", help="Only jobs of this type.", autocompletion=_complete.services),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
-    offset: Annotated[int, typer.Option(min=0, help="Leave out so many of the newest.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number of jobs.")] = 50,
+    offset: Annotated[int, typer.Option(min=0, help="How many of the newest jobs to skip.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """List the account's jobs, the newest first."""
+    """List the account's jobs, newest first."""
     with client_of(context) as client:
         page = client.jobs.list(status=status, type=job_type, limit=limit, offset=offset)
     if as_json:
@@ -46,7 +46,8 @@ def list_jobs(
     rows = [(job.job_id, job.status, job.type or "", job.created_at or "") for job in page.jobs]
     print_rows(("JOB", "STATUS", "TYPE", "CREATED"), rows)
     if offset + len(rows) < page.total:
-        say(f"{offset + len(rows)} of {page.total} jobs; --offset {offset + len(rows)} shows more")
+        last = offset + len(rows)
+        print_status(f"{last} of {page.total} jobs shown; --offset {last} shows the next ones.")
 
 
 @app.command()
@@ -59,9 +60,9 @@ def show(context: typer.Context, job: JobArgument, as_json: JsonOption = False) 
 
 @app.command()
 def watch(context: typer.Context, job: JobArgument, as_json: JsonOption = False) -> None:
-    """Follow a job until it ends. With --json every event is printed, tokens and segments too, each on a line.
+    """Follow a job until it ends. With --json, print every event (also tokens and segments) on its own line.
 
-    Ctrl-C stops watching; the job goes on.
+    Ctrl-C stops watching; the job continues.
     """
     with client_of(context) as client:
         job_id = find_job(client, job)
@@ -81,12 +82,12 @@ def cancel(
     jobs: Annotated[
         list[str],
         typer.Argument(
-            metavar="JOB", help="Ids of jobs, or last for the newest.", autocompletion=_complete.jobs
+            metavar="JOB", help="Ids of jobs, or `last` for the newest job.", autocompletion=_complete.jobs
         ),
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel submitted or running jobs. Work that a miner has reported is paid for."""
+    """Cancel submitted or running jobs. You pay for the work that a miner has already reported."""
     states: list[dict[str, Any]] = []
     failed: list[AITBCError] = []
     with client_of(context) as client:
@@ -97,10 +98,10 @@ def cancel(
                 failed.append(error)
     if as_json:
         print_json({"jobs": states})
-    else:
+    elif states:
         print_rows(("JOB", "STATUS", "CANCELLED"), [_cells(state) for state in states])
     for refusal in failed[:-1]:
-        complain(explain(refusal))
+        print_error(explain(refusal))
     if failed:
         raise failed[-1]
 
@@ -115,11 +116,11 @@ def results(
     job: JobArgument,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="Fetch the output files into this directory."),
+        typer.Option("--output", "-o", metavar="DIR", help="Download the output files to this directory."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a completed job's results, and fetch its files."""
+    """Print a completed job's results, and download its files."""
     with client_of(context) as client:
         answer = client.jobs.get_results(find_job(client, job), wait=False)
         written: list[str] = []
@@ -128,7 +129,7 @@ def results(
             for position, file in enumerate(answer.output_files(), start=1):
                 path = free_path(output, file, position)
                 written.append(str(client.artifacts.download(file.artifact_id, to=path)))
-                say(f"wrote {path}")
+                print_status(f"wrote {path}")
     if as_json:
         print_json({**answer.to_dict(), "outputs": written})
     else:
@@ -136,6 +137,6 @@ def results(
 
 
 def free_path(directory: Path, file: OutputFile, position: int) -> Path:
-    """Where to write an output file: below `directory` whatever its name says, and over no other file."""
+    """Return the path for an output file: below `directory`, whatever its name is, and not an existing file."""
     named = directory / safe_name(file.name, f"output-{position}")
     return next(path for path in numbered(named) if not path.exists())

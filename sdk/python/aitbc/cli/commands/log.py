@@ -1,4 +1,4 @@
-"""`aitbc log`: verify a whole log, and be a witness of one. Neither needs a key of the coordinator's."""
+"""`aitbc log`: verify a whole log, or act as its witness. Neither needs an API key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nacl.signing import SigningKey
 from aitbc._http.local import Address, find_address
 from aitbc.cli._exits import ExitCode
 from aitbc.cli._options import JsonOption, State
-from aitbc.cli._output import print_json, print_text, say
+from aitbc.cli._output import print_json, print_status, print_text
 from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
 from aitbc.errors import FormatError
 from aitbc.keys import COSIGNATURE_TYPE, format_vkey
@@ -28,12 +28,14 @@ from aitbc.policy import Policy
 
 SEED_BYTES = 32
 
-app = typer.Typer(help="Verify the log of receipts and settlements, or be its witness.", no_args_is_help=True)
+app = typer.Typer(
+    help="Verify the log of receipts and settlements, or act as its witness.", no_args_is_help=True
+)
 
 SourceArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="SOURCE", help="The log's address or a directory with a copy. Default: the coordinator's log."
+        metavar="SOURCE", help="The log's URL, or a directory with a copy. Default: the coordinator's log."
     ),
 ]
 RememberOption = Annotated[
@@ -41,13 +43,13 @@ RememberOption = Annotated[
     typer.Option(
         "--remember",
         metavar="FILE",
-        help="Compare with the checkpoint kept in this file, and keep the newest there.",
+        help="Compare with the checkpoint stored in this file, then store the newest one there.",
     ),
 ]
 AgainstOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--against", metavar="FILE", help="Compare with this checkpoint or proof too; may be repeated."
+        "--against", metavar="FILE", help="Also compare with this checkpoint or proof; may be repeated."
     ),
 ]
 
@@ -61,11 +63,11 @@ def verify(
     remember: RememberOption = None,
     against: AgainstOption = None,
     new_only: Annotated[
-        bool, typer.Option("--new-only", help="Read only the leaves since the remembered checkpoint.")
+        bool, typer.Option("--new-only", help="Read only the leaves after the stored checkpoint.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify all leaves, tiles and the checkpoint; find changed leaves, forks and truncation. Exits with 3 when not valid."""
+    """Verify all leaves, tiles and the checkpoint; detect changed leaves, forks and truncation. Exits with 3 if the log is invalid."""
     trust = trusted(log_key, policy)
     with _source(context, source) as files:
         report = _verified(files, trust, remember, against or (), new_only=new_only)
@@ -73,7 +75,7 @@ def verify(
     if not report.valid:
         raise typer.Exit(ExitCode.NOT_VALID)
     if remember is not None:
-        _keep(remember, str(report.note))
+        _save(remember, str(report.note))
 
 
 @app.command("witness-key")
@@ -82,10 +84,10 @@ def witness_key(
         str, typer.Argument(metavar="NAME", help="The witness's name, such as witness.example.org/w1.")
     ],
     key: Annotated[
-        Path, typer.Option("--key", metavar="FILE", help="The file to write, readable by you only.")
+        Path, typer.Option("--key", metavar="FILE", help="The file to write. Only you can read it.")
     ],
 ) -> None:
-    """Make a witness's key, and print its public key: for the operator's `coordinator.witnesses` and for policies."""
+    """Create a witness's key, and print its public key for the operator's `coordinator.witnesses` and for policies."""
     signing_key = SigningKey.generate()
     vkey = format_vkey(name, bytes(signing_key.verify_key), COSIGNATURE_TYPE)
     handle = os.open(key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -100,23 +102,26 @@ def cosign(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The witness's name, as in its public key.")],
     key: Annotated[Path, typer.Option("--key", metavar="FILE", help="The witness's key.")],
     remember: Annotated[
-        Path, typer.Option("--remember", metavar="FILE", help="Where the checkpoint cosigned last is kept.")
+        Path,
+        typer.Option(
+            "--remember", metavar="FILE", help="The file with the last checkpoint that you cosigned."
+        ),
     ],
     source: Annotated[
         str | None,
-        typer.Option("--log", metavar="URL", help="The log's address. Default: the coordinator's log."),
+        typer.Option("--log", metavar="URL", help="The log's URL. Default: the coordinator's log."),
     ] = None,
     log_key: LogKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Be a witness: cosign the newest checkpoint if the log continues what was cosigned before. Exits with 3 if it does not."""
+    """Cosign the newest checkpoint as a witness, if the log extends the last one that you cosigned. Exits with 3 if it does not."""
     trust = trusted(log_key, None)
     seed = key.read_bytes()
     if len(seed) != SEED_BYTES:
-        raise FormatError(f"{key} is not a witness's key; `aitbc log witness-key` makes one.")
+        raise FormatError(f"{key} is not a witness's key. Create one with `aitbc log witness-key`.")
     with _source(context, source) as files:
         if not isinstance(files, LogAddress):
-            raise typer.BadParameter("A cosignature is brought to the log's address, not to a directory.")
+            raise typer.BadParameter("--log is a directory. A cosignature is sent to the log's URL.")
         report = _verified(files, trust, remember, (), new_only=True)
         if not report.valid or report.note is None or report.checkpoint is None:
             _show(report, as_json=as_json)
@@ -124,13 +129,13 @@ def cosign(
         signed = report.note.with_signatures(
             cosign_note(report.note, name, SigningKey(seed), int(time.time()))
         )
-        # Kept before it is given away: after a crash, no older checkpoint is cosigned on top.
-        _keep(remember, str(report.note))
+        # Stored before it is sent, so that after a crash no older checkpoint is cosigned.
+        _save(remember, str(report.note))
         files.cosign(str(signed))
     if as_json:
         print_json({"size": report.checkpoint.size, "witness": name})
     else:
-        say(f"cosigned {report.checkpoint.size} leaves as {name}")
+        print_status(f"cosigned {report.checkpoint.size} leaves as {name}")
 
 
 @contextmanager
@@ -151,24 +156,24 @@ def _source(context: typer.Context, source: str | None) -> Iterator[LogSource]:
 def _verified(
     files: LogSource, trust: Policy, remember: Path | None, against: Sequence[Path], *, new_only: bool
 ) -> LogReport:
-    remembered = {f"checkpoint in {path}": _checkpoint(path, trust) for path in against}
+    known = {f"checkpoint in {path}": _checkpoint(path, trust) for path in against}
     first = 0
     if remember is not None and remember.exists():
-        known = _checkpoint(remember, trust)
-        remembered["remembered checkpoint"] = known
-        first = known.size if new_only else 0
-    return verify_log(files, trust, remembered=remembered, first=first)
+        stored = _checkpoint(remember, trust)
+        known["stored checkpoint"] = stored
+        first = stored.size if new_only else 0
+    return verify_log(files, trust, known=known, first=first)
 
 
 def _checkpoint(path: Path, trust: Policy) -> Checkpoint:
-    """The checkpoint in a file, alone or in a proof. Raises `VerificationError` when no log of the policy signed it."""
+    """Return the checkpoint in a file, alone or in a proof. Raises `VerificationError` if no log of the policy signed it."""
     content = path.read_bytes()
     note = parse_proof(content).note if content.startswith(PROOF_HEADER.encode()) else parse_note(content)
     return trust.open(note)
 
 
-def _keep(path: Path, note: str) -> None:
-    """Write in one step: a crash leaves the one before or this one."""
+def _save(path: Path, note: str) -> None:
+    """Replace the stored checkpoint atomically."""
     temporary = path.with_name(path.name + ".new")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(note)

@@ -1,4 +1,4 @@
-"""`aitbc offers`: list, show, accept; make and withdraw with the key of a miner's owner."""
+"""`aitbc offers`: list, show and accept; make and withdraw with the key of a miner's owner."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 from aitbc._client import AITBCClient
 from aitbc.cli import _complete
 from aitbc.cli._options import JsonOption, client_of
-from aitbc.cli._output import print_fields, print_json, print_rows, say
+from aitbc.cli._output import print_fields, print_json, print_rows, print_status
 from aitbc.errors import Forbidden, OfferNotAvailable
 from aitbc.models import Offer
 
-app = typer.Typer(help="Look at miners' offers, and give jobs to them.", no_args_is_help=True)
+app = typer.Typer(help="List miners' offers, and assign jobs to them.", no_args_is_help=True)
 
 OfferArgument = Annotated[
     str, typer.Argument(metavar="OFFER", help="The offer's id.", autocompletion=_complete.offers)
@@ -31,18 +31,19 @@ def list_offers(
         typer.Option("--type", help="Only for jobs of this type or name.", autocompletion=_complete.services),
     ] = None,
     max_price: Annotated[
-        str | None, typer.Option(metavar="AMOUNT", help="Only up to this price for each metered unit.")
+        str | None, typer.Option(metavar="AMOUNT", help="The maximum price of a metered unit.")
     ] = None,
     mine: Annotated[
-        bool, typer.Option("--mine", help="The own ones in any state, the newest first (a miner's owner).")
+        bool,
+        typer.Option("--mine", help="Your miner's offers in any state, newest first (for a miner's owner)."),
     ] = False,
     before: Annotated[
-        str | None, typer.Option(metavar="OFFER", help="With --mine: those before this one.")
+        str | None, typer.Option(metavar="OFFER", help="With --mine: only offers older than this one.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number of offers.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
-    """List offers that can be accepted now, the cheapest first."""
+    """List the available offers, cheapest first."""
     with client_of(context) as client:
         page = client.marketplace.offers(
             job_type=job_type, max_price=max_price, limit=limit, mine=mine, before=before
@@ -63,19 +64,19 @@ def list_offers(
     ]
     print_rows(("OFFER", "FOR", "PRICE", "LEFT", "REPUTATION", "STATUS" if mine else "MINER"), rows)
     if page.next is not None:
-        say(f"there are more; --before {page.next} shows them")
+        print_status(f"There are more offers; --before {page.next} shows them.")
 
 
 @app.command()
 def show(context: typer.Context, offer: OfferArgument, as_json: JsonOption = False) -> None:
-    """Show an offer: what it is for, its price, what its miner has at least."""
+    """Show an offer: its type of jobs, its price, and its miner's minimum hardware."""
     with client_of(context) as client:
         found = _find(client, offer).to_dict()
     print_json(found) if as_json else print_fields(found)
 
 
 def _find(client: AITBCClient, offer_id: str) -> Offer:
-    """The offer among those that can be accepted, and among the own ones. Raises `OfferNotAvailable`."""
+    """Find an offer among the available ones and the caller's own. Raises `OfferNotAvailable`."""
     pages = [client.marketplace.offers(limit=_PAGE)]
     with suppress(Forbidden):  # a client has no offers of its own
         pages.append(client.marketplace.offers(limit=_PAGE, mine=True))
@@ -83,7 +84,7 @@ def _find(client: AITBCClient, offer_id: str) -> Offer:
         for offer in page.offers:
             if offer.offer_id == offer_id:
                 return offer
-    raise OfferNotAvailable(_GONE, OfferNotAvailable.wire_code, f"There is no offer {offer_id} now.")
+    raise OfferNotAvailable(_GONE, OfferNotAvailable.wire_code, f"The offer {offer_id} is not available.")
 
 
 @app.command()
@@ -94,10 +95,10 @@ def accept(
         str,
         typer.Argument(metavar="JOB", help="The id of a submitted job.", autocompletion=_complete.jobs),
     ],
-    bid: Annotated[str, typer.Option(metavar="AMOUNT", help="The most that a metered unit may cost.")],
+    bid: Annotated[str, typer.Option(metavar="AMOUNT", help="The maximum price of a metered unit.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Give a job to an offer. It costs the offer's price, which may be below the bid."""
+    """Assign a job to an offer. You pay the offer's price, which may be lower than the bid."""
     with client_of(context) as client:
         payment = client.marketplace.accept(offer, job, bid_price=bid).to_dict()
     print_json(payment) if as_json else print_fields(payment)
@@ -115,17 +116,17 @@ def make(
     price: Annotated[str, typer.Option(metavar="AMOUNT", help="The price of each metered unit.")],
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many jobs.")] = 1,
     duration: Annotated[
-        int, typer.Option(min=1, metavar="SECONDS", help="How long it can be accepted.")
+        int, typer.Option(min=1, metavar="SECONDS", help="How long the offer can be accepted.")
     ] = 3600,
     min_gpu_memory: Annotated[
-        str | None, typer.Option(metavar="SIZE", help="What the miner has at least, such as 8Gi.")
+        str | None, typer.Option(metavar="SIZE", help="The miner's minimum GPU memory, such as 8Gi.")
     ] = None,
     min_cpu: Annotated[
-        str | None, typer.Option(metavar="CORES", help="What the miner has at least, such as 2000m.")
+        str | None, typer.Option(metavar="CORES", help="The miner's minimum CPU, such as 2000m.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Offer to run jobs at a price, with the key of a miner's owner (--api-key, before the command)."""
+    """Offer to run jobs at a price. Needs the key of a miner's owner (--api-key, before the command)."""
     given = {"min_gpu_memory": min_gpu_memory, "min_cpu": min_cpu}
     requirements = {name: value for name, value in given.items() if value is not None}
     with client_of(context) as client:
@@ -137,7 +138,7 @@ def make(
 
 @app.command()
 def withdraw(context: typer.Context, offer: OfferArgument, as_json: JsonOption = False) -> None:
-    """Take an own offer from the market. Jobs that have accepted it still run."""
+    """Withdraw one of your offers. Jobs that have accepted it still run."""
     with client_of(context) as client:
-        gone = client.marketplace.withdraw(offer).to_dict()
-    print_json(gone) if as_json else print_fields(gone)
+        withdrawn = client.marketplace.withdraw(offer).to_dict()
+    print_json(withdrawn) if as_json else print_fields(withdrawn)

@@ -1,4 +1,4 @@
-"""`aitbc receipts`: show, export, verify. Verifying needs no coordinator, only its public log key."""
+"""`aitbc receipts`: show, export, verify. Verification needs only the coordinator's public log key."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import typer
 
 from aitbc.canonical import parse_json
 from aitbc.cli._exits import ExitCode
-from aitbc.cli._notebook import write_file
+from aitbc.cli._journal import write_file
 from aitbc.cli._options import JobArgument, JsonOption, client_of, find_job
-from aitbc.cli._output import complain, encoded, print_fields, print_json, print_text, say
+from aitbc.cli._output import encoded, print_error, print_fields, print_json, print_status, print_text
 from aitbc.cli._trust import LogKeyOption, PolicyOption, trusted
 from aitbc.policy import Policy
 from aitbc.receipts import Artifact, Verification, verify_bundle, verify_receipt
@@ -38,13 +38,15 @@ def export(
     policy: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Wait until the witnesses that this policy asks for have cosigned."
+            metavar="FILE", help="Wait until the witnesses that this policy requires have cosigned."
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest wait for them.")] = 60,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="The maximum wait for the witnesses.")
+    ] = 60,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a job's receipt, results and proof into one file that verifies offline."""
+    """Write a job's receipt, results and proof to one file that can be verified offline."""
     trust = Policy.read(policy) if policy else None
     with client_of(context) as client:
         job = find_job(client, job)
@@ -53,13 +55,13 @@ def export(
         except TimeoutError as error:
             if trust is None:
                 raise
-            complain(str(error))
+            print_error(str(error))
             raise typer.Exit(ExitCode.FAILED) from None
     write_file(output, encoded(bundle))
     if as_json:
         print_json({"job_id": job, "receipt_id": bundle["receipt"]["receipt_id"], "file": str(output)})
     else:
-        say(f"wrote {output}")
+        print_status(f"wrote {output}")
 
 
 @app.command()
@@ -72,7 +74,7 @@ def verify(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Verify an exported receipt without a coordinator. Exits with 3 when it is not valid."""
+    """Verify an exported receipt without a coordinator. Exits with 3 if it is invalid."""
     trust = trusted(log_key, policy)
     content = parse_json(file.read_bytes())
     outcome = _verify(content, trust, {})
@@ -96,7 +98,7 @@ def _verify(content: Any, trust: Policy, artifacts: dict[str, Artifact]) -> Veri
 
 
 def _named(path: Path, outcome: Verification) -> tuple[str, Artifact]:
-    """The output that a file claims to be: the one of its name, else the one of its content."""
+    """Return the output that a file claims to be: the output with its name, else the one with its content."""
     outputs = outcome.statement.subject[1:] if outcome.statement else ()
     if path.name in {output.name for output in outputs}:
         return path.name, path
@@ -107,7 +109,7 @@ def _named(path: Path, outcome: Verification) -> tuple[str, Artifact]:
 
 
 def _relabelled(outcome: Verification, named: Mapping[Path, tuple[str, Artifact]]) -> Verification:
-    """The outcome with each artifact under the path that the user knows it by."""
+    """Return the outcome with each artifact named by the path that the user passed."""
     labels = {f"artifact {name}": f"artifact {path}" for path, (name, _) in named.items()}
     checks = tuple(
         dataclasses.replace(check, name=labels.get(check.name, check.name)) for check in outcome.checks

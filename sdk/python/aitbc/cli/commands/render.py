@@ -1,4 +1,4 @@
-"""`aitbc render`: pictures and films of Blender scenes."""
+"""`aitbc render`: images and videos of Blender scenes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ SCENES = frozenset({".blend"})
 
 @dataclass(frozen=True)
 class Rendering(Parameters):
-    """What of a scene is rendered, and how."""
+    """Which part of a scene is rendered, and how."""
 
     frames: Annotated[
         str | None,
-        typer.Option(metavar="LIST", help="Such as 7, 1-48 or 1,5,9-12. Default: the file's own frame."),
+        typer.Option(
+            metavar="LIST", help="Frames, such as 7, 1-48 or 1,5,9-12. Default: the file's current frame."
+        ),
     ] = None
-    engine: Annotated[str | None, typer.Option(help="cycles or eevee. Default: the file's.")] = None
-    samples: Annotated[int | None, typer.Option(min=1, help="Samples of each pixel.")] = None
+    engine: Annotated[str | None, typer.Option(help="cycles or eevee. Default: the file's engine.")] = None
+    samples: Annotated[int | None, typer.Option(min=1, help="Samples per pixel.")] = None
     output_format: Annotated[
         str | None, typer.Option("--format", "-f", help="png, jpeg or exr. Default: png.")
     ] = None
@@ -35,13 +37,16 @@ class Rendering(Parameters):
     scene: Annotated[str | None, typer.Option(help="The name of a scene in the file.")] = None
     seed: Annotated[int | None, typer.Option(help="The seed of the noise.")] = None
     transparent: Annotated[
-        bool | None, typer.Option("--transparent/--opaque", help="Without a background. Default: the file's.")
+        bool | None,
+        typer.Option(
+            "--transparent/--opaque", help="Render without a background. Default: the file's setting."
+        ),
     ] = None
     denoise: Annotated[
-        bool | None, typer.Option("--denoise/--noisy", help="Remove noise. Default: the file's.")
+        bool | None, typer.Option("--denoise/--noisy", help="Remove noise. Default: the file's setting.")
     ] = None
-    video: Annotated[bool | None, typer.Option("--video", help="Also make an MP4 of the frames.")] = None
-    fps: Annotated[float | None, typer.Option(help="Frames a second of the MP4.")] = None
+    video: Annotated[bool | None, typer.Option("--video", help="Also encode the frames as an MP4.")] = None
+    fps: Annotated[float | None, typer.Option(help="Frames per second of the MP4.")] = None
 
 
 @with_options
@@ -49,7 +54,7 @@ def render(
     context: typer.Context,
     scenes: Annotated[
         list[str],
-        typer.Argument(metavar="SCENE", help=".blend files, directories, patterns, URLs, artifacts."),
+        typer.Argument(metavar="SCENE", help=".blend files, directories, patterns, URLs or artifacts."),
     ],
     rendering: Rendering,
     job: JobOptions,
@@ -60,7 +65,7 @@ def render(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Where frames go. Default: a directory beside the scene."
+            "--output", "-o", metavar="DIR", help="The directory for frames. Default: one beside the scene."
         ),
     ] = None,
 ) -> None:
@@ -69,19 +74,19 @@ def render(
     inputs = find_inputs(scenes, SCENES, recursive=batch.recursive)
     body = {**rendering.body, **_sides(resolution)}
     alone = output if len(inputs) == 1 else None
-    places = [alone or one.beside("", output) for one in inputs]
-    check_distinct(zip((one.label for one in inputs), places, strict=True))
+    targets = [alone or one.beside("", output) for one in inputs]
+    check_distinct(zip((one.label for one in inputs), targets, strict=True))
     works = [
         Work(
             label=one.label,
             route="blender/render",
             body={**body, **one.address_in("blend_file_url")},
             options=job.body,
-            delivery=_Frames(place),
+            delivery=_Frames(target),
             files=one.file_in("blend_file_url"),
             receipt=receipt_of(job.receipt, one, inputs),
         )
-        for one, place in zip(inputs, places, strict=True)
+        for one, target in zip(inputs, targets, strict=True)
     ]
     perform(context, works, as_json=job.as_json, batch=batch)
 
@@ -91,16 +96,16 @@ def _sides(resolution: str | None) -> dict[str, int]:
         return {}
     width, _, height = resolution.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal()):
-        raise typer.BadParameter(f"--resolution {resolution} is no size such as 1920x1080.")
+        raise typer.BadParameter(f"--resolution {resolution} is not WIDTHxHEIGHT, such as 1920x1080.")
     return {"resolution_x": int(width), "resolution_y": int(height)}
 
 
 class _Frames(Delivery):
-    """A directory with the frames, and the film where there is one."""
+    """A directory with the frames, and the video if there is one."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.places = (directory,)
+        self.targets = (directory,)
 
     async def during(self, event: JobEvent, writer: Writer) -> None:
         """See `Delivery.during`."""

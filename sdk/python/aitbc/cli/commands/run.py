@@ -1,4 +1,4 @@
-"""`aitbc run`: a Python model of one's own on others' machines."""
+"""`aitbc run`: a Python model of your own on the network."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import typer
 
 from aitbc.cli._batch import check_directory, perform, receipt_of
 from aitbc.cli._inputs import Input, check_distinct, find_inputs
+from aitbc.cli._journal import Journal
 from aitbc.cli._names import safe_name
-from aitbc.cli._notebook import Notebook
 from aitbc.cli._options import BatchOptions, JobOptions, Options, given, with_options
 from aitbc.cli._output import encoded, print_text
 from aitbc.cli._work import ANY_JOB, Delivery, Outcome, Work, Writer
 from aitbc.models import JobResults
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-_SUFFIX_LETTERS = 10
+_LONGEST_SUFFIX = 10
 
 
 @dataclass(frozen=True)
 class Program(Options):
-    """What of the model is run, and with what."""
+    """Which program is run, and with which parameters and resources."""
 
     entrypoint: Annotated[
         str | None, typer.Option(metavar="NAME", help="The Python file within an archive. Default: model.py.")
@@ -33,24 +33,26 @@ class Program(Options):
     requirements: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAMES", help="Packages (numpy,pillow>=11), or a file with one a line; may be repeated."
+            metavar="NAMES", help="Packages (numpy,pillow>=11), or a requirements file; may be repeated."
         ),
     ] = None
     param: Annotated[
         list[str] | None,
         typer.Option(
-            "--param", "-p", metavar="NAME=VALUE", help="A parameter: JSON, else text; may be repeated."
+            "--param", "-p", metavar="NAME=VALUE", help="A parameter, as JSON or plain text; may be repeated."
         ),
     ] = None
-    cpu: Annotated[str | None, typer.Option(metavar="CORES", help="Such as 2 or 500m.")] = None
+    cpu: Annotated[str | None, typer.Option(metavar="CORES", help="CPU cores, such as 2 or 500m.")] = None
     memory: Annotated[str | None, typer.Option(metavar="SIZE", help="Main memory, such as 2Gi.")] = None
-    gpu: Annotated[int | None, typer.Option(min=0, metavar="COUNT", help="GPUs.")] = None
+    gpu: Annotated[int | None, typer.Option(min=0, metavar="COUNT", help="The number of GPUs.")] = None
 
     def body(self, model: Path) -> dict[str, Any]:
-        """The body of a job for the model. Raises `BadParameter`, and `OSError` for requirements that cannot be read."""
+        """Return the body of a job for the model. Raises `BadParameter`, and `OSError` if the requirements cannot be read."""
         archive = model.name.lower().endswith(_ARCHIVES)
         if self.entrypoint is not None and not archive:
-            raise typer.BadParameter("--entrypoint goes with an archive; a Python file is its own.")
+            raise typer.BadParameter(
+                "--entrypoint is only for an archive; a Python file is its own entry point."
+            )
         named = self.entrypoint or ("model.py" if archive else model.name)
         gpu = None if self.gpu is None else str(self.gpu)
         more = {
@@ -78,7 +80,7 @@ def run(
             metavar="MODEL",
             exists=True,
             dir_okay=False,
-            help="A Python file that defines predict(input, **parameters), or an archive that holds it.",
+            help="A Python file that defines predict(input, **parameters), or an archive with such a file.",
         ),
     ],
     program: Program,
@@ -90,7 +92,7 @@ def run(
             "--input",
             "-i",
             metavar="FILE",
-            help="Input: files, directories, patterns, URLs; may be repeated.",
+            help="Inputs: files, directories, patterns or URLs; may be repeated.",
         ),
     ] = None,
     output: Annotated[
@@ -99,47 +101,49 @@ def run(
             "--output",
             "-o",
             metavar="DIR",
-            help="Write what predict returns and its files here. Default for several inputs: here.",
+            help="The directory for results and output files. Default for several inputs: the current directory.",
         ),
     ] = None,
 ) -> None:
-    """Run a Python model, once for each input. What predict returns is printed, or written to NAME.json with -o."""
+    """Run a Python model once for each input. The return value of predict is printed, or with -o written to NAME.json."""
     check_directory(output)
     found = _inputs(model, inputs or (), batch)
     if output is None and len(found) > 1:
         output = Path()
     body = program.body(model)
-    places = [None if output is None else output / _with_end(one.below, ".json") for one in found]
-    check_distinct((one.label, place) for one, place in zip(found, places, strict=True) if place is not None)
+    targets = [None if output is None else output / _with_suffix(one.below, ".json") for one in found]
+    check_distinct(
+        (one.label, target) for one, target in zip(found, targets, strict=True) if target is not None
+    )
     works = [
         Work(
             label=one.label,
             route=ANY_JOB,
             body=_with_input(body, one) if inputs else body,
             options=job.body,
-            delivery=_Results(place),
+            delivery=_Results(target),
             files={"model.source": model, **(one.file_in("input.source") if inputs else {})},
             receipt=receipt_of(job.receipt, one, found),
         )
-        for one, place in zip(found, places, strict=True)
+        for one, target in zip(found, targets, strict=True)
     ]
     perform(context, works, as_json=job.as_json, show=_print if output is None else _nothing, batch=batch)
 
 
 def _inputs(model: Path, named: Sequence[str], batch: BatchOptions) -> list[Input]:
-    """The inputs; of a directory all files. In place of none stands the model."""
+    """Return the inputs (all files of a directory), or the model itself if none was named."""
     if not named:
         return [Input(str(model), model, Path(model.name))]
-    return find_inputs(named, None, recursive=batch.recursive, is_output=Notebook().is_output)
+    return find_inputs(named, None, recursive=batch.recursive, is_output=Journal().is_output)
 
 
-def _with_end(path: Path, end: str) -> Path:
-    return path.with_name(path.name + end)
+def _with_suffix(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _with_input(body: Mapping[str, Any], one: Input) -> dict[str, Any]:
     suffix = one.below.suffix.removeprefix(".")
-    plain = suffix.isascii() and suffix.isalnum() and len(suffix) <= _SUFFIX_LETTERS
+    plain = suffix.isascii() and suffix.isalnum() and len(suffix) <= _LONGEST_SUFFIX
     described = {"type": "file", **({"format": suffix} if plain else {})}
     return {**body, "input": {**described, **one.address_in("source")}}
 
@@ -173,19 +177,19 @@ def _print(outcome: Outcome) -> None:
 
 
 def _nothing(_: Outcome) -> None:
-    """What is written to files is not printed."""
+    """Print nothing, because the results are written to files."""
 
 
 class _Results(Delivery):
-    """What `predict` returned, and the files that it wrote beside it."""
+    """The return value of `predict`, and beside it the files that it wrote."""
 
-    def __init__(self, place: Path | None) -> None:
-        self.places = () if place is None else (place,)
+    def __init__(self, target: Path | None) -> None:
+        self.targets = () if target is None else (target,)
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
         """See `Delivery.after`."""
-        for place in self.places:
+        for target in self.targets:
             for number, file in enumerate(answer.output_files(), start=1):
                 name = safe_name(file.name, f"output-{number}")
-                await writer.fetch(file.artifact_id, place.with_name(f"{place.stem}-{name}"))
-            await writer.write(place, encoded(answer.to_dict()["results"]))
+                await writer.fetch(file.artifact_id, target.with_name(f"{target.stem}-{name}"))
+            await writer.write(target, encoded(answer.to_dict()["results"]))

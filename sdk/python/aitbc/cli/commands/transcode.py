@@ -1,4 +1,4 @@
-"""`aitbc transcode`: media files into other formats."""
+"""`aitbc transcode`: convert media files to other formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from aitbc.cli._batch import check_directory, perform, receipt_of
 from aitbc.cli._exits import NoSuchResult
 from aitbc.cli._inputs import MEDIA, Input, check_distinct, find_inputs
-from aitbc.cli._notebook import Notebook
+from aitbc.cli._journal import Journal
 from aitbc.cli._options import BatchOptions, JobOptions, Parameters, with_options
 from aitbc.cli._work import Delivery, Work, Writer
 from aitbc.models import JobResults
@@ -22,20 +22,32 @@ _PAIR = 2
 
 @dataclass(frozen=True)
 class Encoding(Parameters):
-    """How the output is to be."""
+    """How the output is encoded."""
 
-    codec: Annotated[str | None, typer.Option(help="The video codec, such as h264, vp9 or copy.")] = None
+    codec: Annotated[
+        str | None,
+        typer.Option(
+            help='The video codec, such as h264 or vp9. Choose "copy" to keep the stream unchanged.'
+        ),
+    ] = None
     resolution: Annotated[str | None, typer.Option(metavar="WxH", help="The size, such as 1280x720.")] = None
     fit: Annotated[
-        str | None, typer.Option(help="How a picture of another shape gets that size: pad, contain, stretch.")
+        str | None,
+        typer.Option(
+            help="How to fit a frame of another aspect ratio into that size: pad, contain or stretch."
+        ),
     ] = None
-    fps: Annotated[float | None, typer.Option(help="Pictures a second.")] = None
-    quality: Annotated[int | None, typer.Option(help="The constant rate factor; less is better.")] = None
+    fps: Annotated[float | None, typer.Option(help="Frames per second.")] = None
+    quality: Annotated[
+        int | None, typer.Option(help="The constant rate factor; a lower value is better.")
+    ] = None
     bitrate: Annotated[str | None, typer.Option(help="The video bitrate, such as 2500k.")] = None
-    audio_codec: Annotated[str | None, typer.Option(help="The audio codec, copy or none.")] = None
+    audio_codec: Annotated[str | None, typer.Option(help="The audio codec; or copy (unchanged) or none.")] = (
+        None
+    )
     audio_bitrate: Annotated[str | None, typer.Option(help="The audio bitrate, such as 128k.")] = None
-    start: Annotated[float | None, typer.Option(help="Begin at this second of the input.")] = None
-    duration: Annotated[float | None, typer.Option(help="Take so many seconds.")] = None
+    start: Annotated[float | None, typer.Option(help="The start in the input, in seconds.")] = None
+    duration: Annotated[float | None, typer.Option(help="The length of the output, in seconds.")] = None
 
 
 @with_options
@@ -45,8 +57,8 @@ def transcode(
         list[str],
         typer.Argument(
             metavar="IN OUT",
-            help="A media file, URL or artifact, and the file to write, whose ending says the format. "
-            "With --format any number of files, directories and patterns.",
+            help="A media file, URL or artifact, and the file to write, whose suffix determines the format. "
+            "With --format: any number of files, directories and patterns.",
         ),
     ],
     encoding: Encoding,
@@ -54,14 +66,14 @@ def transcode(
     batch: BatchOptions,
     output_format: Annotated[
         str | None,
-        typer.Option("--format", "-f", help="The format for each of several files, such as mp4 or webm."),
+        typer.Option("--format", "-f", help="The output format for several files, such as mp4 or webm."),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="With --format: write into this directory."),
+        typer.Option("--output", "-o", metavar="DIR", help="With --format: the directory for the outputs."),
     ] = None,
 ) -> None:
-    """Convert, resize, cut or recompress audio and video."""
+    """Convert, resize, trim or compress audio and video."""
     targets = _targets(files, output_format, output, batch)
     inputs = [one for one, _ in targets]
     check_distinct((one.label, path) for one, path in targets)
@@ -87,36 +99,34 @@ def transcode(
 def _targets(
     files: Sequence[str], output_format: str | None, output: Path | None, batch: BatchOptions
 ) -> list[tuple[Input, Path]]:
-    """The inputs, each with the file to write."""
+    """Return the inputs, each with its output file."""
     if output_format is not None:
         check_directory(output)
-        found = find_inputs(files, MEDIA, recursive=batch.recursive, is_output=Notebook().is_output)
+        found = find_inputs(files, MEDIA, recursive=batch.recursive, is_output=Journal().is_output)
         return [(one, one.beside(f".{output_format.lower()}", output)) for one in found]
     if output is not None or len(files) != _PAIR:
         raise typer.BadParameter(
-            "Name one file and the file to write (in.mov out.mp4), or any number of files and --format."
+            "Name an input and an output file (in.mov out.mp4), or use --format for any number of inputs."
         )
     target = Path(files[1])
     if not target.suffix:
-        raise typer.BadParameter("OUT needs an ending that says the format, such as .mp4.")
+        raise typer.BadParameter("OUT has no suffix that determines the format, such as .mp4.")
     found = find_inputs(files[:1], MEDIA, recursive=False)
     if len(found) != 1:
-        raise typer.BadParameter(
-            f"{files[0]} is {len(found)} files; say their format with --format instead of OUT."
-        )
+        raise typer.BadParameter(f"{files[0]} matches {len(found)} files. Use --format instead of OUT.")
     return [(found[0], target)]
 
 
 class _Media(Delivery):
-    """The one file that a transcoding makes."""
+    """The output file of a transcoding job."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.places = (path,)
+        self.targets = (path,)
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
         """See `Delivery.after`."""
         files = answer.output_files()
         if not files:
-            raise NoSuchResult(f"The results of job {answer.job_id} name no file.")
+            raise NoSuchResult(f"The results of job {answer.job_id} have no file.")
         await writer.fetch(files[0].artifact_id, self._path)

@@ -12,7 +12,7 @@ import typer
 from aitbc.cli._batch import check_directory, perform, receipt_of
 from aitbc.cli._exits import NoSuchResult
 from aitbc.cli._inputs import SPOKEN, Input, check_distinct, find_inputs
-from aitbc.cli._notebook import Notebook
+from aitbc.cli._journal import Journal
 from aitbc.cli._optional_value import BESIDE, OptionalValues
 from aitbc.cli._options import (
     BatchOptions,
@@ -32,7 +32,7 @@ _FORMATS = ["json", "srt", "vtt"]
 
 
 class Command(OptionalValues):
-    """`aitbc transcribe`, whose formats may be given with a file or without."""
+    """`aitbc transcribe`, whose format options have an optional value."""
 
     endings: ClassVar[dict[str, tuple[str, ...]]] = {
         "--srt": (".srt",),
@@ -47,8 +47,8 @@ def _format(name: str, help_text: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Listening(Parameters):
-    """How the recording is heard."""
+class Transcription(Parameters):
+    """How the recording is transcribed."""
 
     model: Annotated[str | None, model_option("whisper_transcription")] = None
     language: Annotated[
@@ -57,26 +57,26 @@ class Listening(Parameters):
     ] = None
     task: Annotated[str | None, typer.Option(help="transcribe, or translate into English.")] = None
     word_timestamps: Annotated[
-        bool | None, typer.Option("--word-timestamps", help="Also time each word.")
+        bool | None, typer.Option("--word-timestamps", help="Add the time of each word.")
     ] = None
 
 
 @dataclass(frozen=True)
 class Formats(Options):
-    """What is written of the text. A value is a file, or `BESIDE`."""
+    """The formats to write. A value is a file, or `BESIDE`."""
 
     srt: Annotated[str | None, _format("srt", "Write subtitles (SubRip).")] = None
     vtt: Annotated[str | None, _format("vtt", "Write subtitles (WebVTT).")] = None
     txt: Annotated[str | None, _format("txt", "Write the text.")] = None
     json_file: Annotated[str | None, _format("json-file", "Write the text with its segments as JSON.")] = None
 
-    def wanted(self, inputs: Sequence[Input], output: Path | None) -> dict[str, str]:
-        """The formats to be written, each with its value. Raises `BadParameter` for one file for several texts."""
+    def requested(self, inputs: Sequence[Input], output: Path | None) -> dict[str, str]:
+        """Return the requested formats with their values. Raises `BadParameter` if one file is named for several inputs."""
         found = given({"srt": self.srt, "vtt": self.vtt, TEXT: self.txt, "json": self.json_file})
         named = [value for value in found.values() if value != BESIDE]
         if named and len(inputs) > 1:
             raise typer.BadParameter(
-                f"{named[0]} cannot hold the text of {len(inputs)} files; leave the name out, and each gets its own."
+                f"{named[0]} cannot hold the text of {len(inputs)} files. Omit the name to write one file for each input."
             )
         return found or ({TEXT: BESIDE} if len(inputs) > 1 or output is not None else {})
 
@@ -86,28 +86,30 @@ def transcribe(
     context: typer.Context,
     audio: Annotated[
         list[str],
-        typer.Argument(metavar="AUDIO", help="Audio or video files, directories, patterns, URLs, artifacts."),
+        typer.Argument(
+            metavar="AUDIO", help="Audio or video files, directories, patterns, URLs or artifacts."
+        ),
     ],
-    listening: Listening,
+    transcription: Transcription,
     formats: Formats,
     job: JobOptions,
     batch: BatchOptions,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="Write into this directory, not beside the inputs."
+            "--output", "-o", metavar="DIR", help="Write to this directory instead of beside the inputs."
         ),
     ] = None,
 ) -> None:
-    """Transcribe speech into text or subtitles.
+    """Transcribe speech to text or subtitles.
 
-    The text of one file is printed, unless it is written to a file; of several files, each text is written beside its file.
+    The text of a single file is printed, unless a format option writes it to a file. The texts of several files are written beside them.
     """
     check_directory(output)
-    inputs = find_inputs(audio, SPOKEN, recursive=batch.recursive, is_output=Notebook().is_output)
-    wanted = formats.wanted(inputs, output)
+    inputs = find_inputs(audio, SPOKEN, recursive=batch.recursive, is_output=Journal().is_output)
+    requested = formats.requested(inputs, output)
     files = [
-        {form: Path(value) if value else one.beside(f".{form}", output) for form, value in wanted.items()}
+        {form: Path(value) if value else one.beside(f".{form}", output) for form, value in requested.items()}
         for one in inputs
     ]
     check_distinct(
@@ -117,8 +119,8 @@ def transcribe(
         Work(
             label=one.label,
             route="whisper/transcribe",
-            # All formats, whatever is wanted now: another one of the same recording then needs no other job.
-            body={**listening.body, **one.address_in("audio_url"), "output_formats": _FORMATS},
+            # All formats, so that requesting another one for the same recording later needs no new job.
+            body={**transcription.body, **one.address_in("audio_url"), "output_formats": _FORMATS},
             options=job.body,
             delivery=_Texts(paths),
             files=one.file_in("audio_url"),
@@ -126,15 +128,15 @@ def transcribe(
         )
         for one, paths in zip(inputs, files, strict=True)
     ]
-    perform(context, works, as_json=job.as_json, show=_unless(wanted, _print), batch=batch)
+    perform(context, works, as_json=job.as_json, show=_unless(requested, _print), batch=batch)
 
 
 class _Texts(Delivery):
-    """The text in each format that was asked for."""
+    """The text in each requested format."""
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
-        self.places = tuple(files.values())
+        self.targets = tuple(files.values())
 
     async def after(self, answer: JobResults, writer: Writer) -> None:
         """See `Delivery.after`."""
@@ -144,7 +146,7 @@ class _Texts(Delivery):
                 continue
             made = [file for file in answer.output_files() if PurePath(file.name).suffix == f".{form}"]
             if not made:
-                raise NoSuchResult(f"The results of job {answer.job_id} hold no {form} file.")
+                raise NoSuchResult(f"The results of job {answer.job_id} have no {form} file.")
             await writer.fetch(made[0].artifact_id, path)
 
 
@@ -160,5 +162,5 @@ def _print(outcome: Outcome) -> None:
 def _text(answer: JobResults) -> str:
     text = answer.results.get("text")
     if not isinstance(text, str):
-        raise NoSuchResult(f"The results of job {answer.job_id} hold no text.")
+        raise NoSuchResult(f"The results of job {answer.job_id} have no text.")
     return text.strip()

@@ -1,4 +1,4 @@
-"""`aitbc wallet`: balance, transactions."""
+"""`aitbc wallet`: balance and transactions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from aitbc.cli._options import JsonOption, client_of
-from aitbc.cli._output import print_fields, print_json, print_rows, say
+from aitbc.cli._output import print_fields, print_json, print_rows, print_status
 
-app = typer.Typer(help="What the account can spend, and where it went.", no_args_is_help=True)
+app = typer.Typer(help="Show the account's balance and transactions.", no_args_is_help=True)
 
 
 @app.command()
 def balance(context: typer.Context, as_json: JsonOption = False) -> None:
-    """Show what can be spent, and what is held for unfinished jobs."""
+    """Show the available balance and the amount held for unfinished jobs."""
     with client_of(context) as client:
         wallet = client.wallet.get().to_dict()
     print_json(wallet) if as_json else print_fields(wallet)
@@ -23,13 +23,13 @@ def balance(context: typer.Context, as_json: JsonOption = False) -> None:
 @app.command()
 def transactions(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number of transactions.")] = 50,
     before: Annotated[
-        str | None, typer.Option(metavar="TRANSACTION", help="Only those before this one.")
+        str | None, typer.Option(metavar="TRANSACTION", help="Only transactions older than this one.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List credits and payments, the newest first."""
+    """List credits and payments, newest first."""
     with client_of(context) as client:
         page = client.wallet.transactions(limit=limit, before=before)
     if as_json:
@@ -41,4 +41,4 @@ def transactions(
     ]
     print_rows(("TRANSACTION", "TYPE", "STATUS", "AMOUNT", "JOB", "CREATED"), rows)
     if page.next is not None:
-        say(f"there are more; --before {page.next} shows them")
+        print_status(f"There are more transactions; --before {page.next} shows them.")

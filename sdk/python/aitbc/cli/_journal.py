@@ -1,7 +1,7 @@
-"""Remembers between two runs of the command which job was made of which work, and which files it wrote.
+"""Records which job belongs to which work and which files it wrote, so that a repeated command resumes.
 
-One small file each in the platform's state directory, written in one step, readable by the user only. A work is known
-by the SHA-256 of its inputs and parameters; so a changed file is new work, and a moved one is not.
+Each record is a small file in the platform's state directory, written atomically and readable only by the user. The key of a work
+is the SHA-256 of its inputs and parameters, so a changed file is new work and a moved file is not.
 """
 
 from __future__ import annotations
@@ -21,45 +21,45 @@ from aitbc._http.transfer import CHUNK
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
-    """What is known of a work.
+class Entry:
+    """The record of one work.
 
-    `body` is the job as it was, or was about to be, submitted in this `attempt`; `job_id` is known once the coordinator
-    has answered. `places` are the outputs that were asked for and are complete: each with the files that it consists of.
+    `body` is the job as it was, or was about to be, submitted in this `attempt`. `job_id` is set once the coordinator has
+    responded. `targets` maps each complete output to its files.
     """
 
     attempt: int = 1
     body: dict[str, Any] | None = None
     job_id: str | None = None
-    places: dict[str, list[str]] = field(default_factory=dict)
+    targets: dict[str, list[str]] = field(default_factory=dict)
 
-    def again(self) -> Note:
-        """The note of the next attempt."""
-        return Note(self.attempt + 1)
+    def next_attempt(self) -> Entry:
+        """Return the entry of the next attempt."""
+        return Entry(self.attempt + 1)
 
-    def with_place(self, place: Path, files: list[Path]) -> Note:
-        """The note with one more output that is complete."""
-        return replace(self, places={**self.places, str(place): [str(file) for file in files]})
+    def with_target(self, target: Path, files: list[Path]) -> Entry:
+        """Return the entry with one more complete output."""
+        return replace(self, targets={**self.targets, str(target): [str(file) for file in files]})
 
     @classmethod
     def of(cls, content: Any) -> Self | None:
-        """The note in a file; None for what is none."""
+        """Return the entry in a file's content, or None if it is malformed."""
         try:
             return cls(**content)
         except TypeError:
             return None
 
 
-class Notebook:
-    """The notes of this user, in `directory`."""
+class Journal:
+    """The records of this user, in `directory`."""
 
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory or platformdirs.user_state_path("aitbc")
 
     def identity(self) -> str:
-        """A random word that is this notebook's own.
+        """Return the random id of this journal.
 
-        Keys are made with it, so that nobody else who does the same work for the same account shares a job, and cancels it.
+        It is part of every idempotency key, so that two users of an account who do the same work do not share (and cancel) a job.
         """
         path = self._directory / "identity"
         try:
@@ -69,41 +69,41 @@ class Notebook:
         made = secrets.token_hex(16)
         written = path.with_name(f".{made}.part")
         write_file(written, made.encode(), 0o600)
-        with suppress(FileExistsError):  # another run of the command was quicker
+        with suppress(FileExistsError):  # another run of the command was faster
             os.link(written, path)
         written.unlink()
         return path.read_text(encoding="utf-8")
 
-    def note(self, key: str) -> Note | None:
-        """What is known of a work."""
-        return Note.of(self._read("work", key))
+    def entry(self, key: str) -> Entry | None:
+        """Return the record of a work, or None."""
+        return Entry.of(self._read("work", key))
 
-    def keep(self, key: str, note: Note) -> None:
-        """Remember a note; it is on the disk when this returns."""
-        self._write("work", key, asdict(note))
+    def save(self, key: str, entry: Entry) -> None:
+        """Store a record durably."""
+        self._write("work", key, asdict(entry))
 
     def wrote(self, path: Path, key: str, sha256: str) -> None:
-        """Remember that a work's output was written to a file."""
+        """Record that a work's output was written to a file."""
         self._write("files", _named(path), {"path": str(path.resolve()), "work": key, "sha256": sha256})
 
-    def is_ours(self, path: Path) -> bool:
-        """Whether this command wrote the file, and nobody has changed it since."""
+    def is_unchanged_output(self, path: Path) -> bool:
+        """Return whether this command wrote the file and it has not changed since."""
         found = self._written(path)
         return found is not None and path.is_file() and found.get("sha256") == file_sha256(path)
 
     def is_output(self, path: Path) -> bool:
-        """Whether this command wrote a file of this name."""
+        """Return whether this command wrote a file at this path."""
         return self._written(path) is not None
 
     def holds(self, path: Path, key: str, sha256: str) -> bool:
-        """Whether the file is there already as this work made it."""
+        """Return whether the file exists exactly as this work wrote it."""
         found = self._written(path)
         same = found is not None and (found.get("work"), found.get("sha256")) == (key, sha256)
-        return same and self.is_ours(path)
+        return same and self.is_unchanged_output(path)
 
-    def is_complete(self, key: str, note: Note, place: Path) -> bool:
-        """Whether an output is there with all its files, and no other work wrote over one."""
-        files = note.places.get(str(place))
+    def is_complete(self, key: str, entry: Entry, target: Path) -> bool:
+        """Return whether an output exists with all its files, and no other work has overwritten one of them."""
+        files = entry.targets.get(str(target))
         return files is not None and all(self._belongs(Path(file), key) for file in files)
 
     def _belongs(self, path: Path, key: str) -> bool:
@@ -117,18 +117,18 @@ class Notebook:
         try:
             content = json.loads((self._directory / kind / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            # A note that cannot be read is none: the work is done again under its first key, which makes no second job.
+            # Without a readable record, the work is done again under its first idempotency key, which creates no second job.
             return None
         return content if isinstance(content, dict) else None
 
     def _write(self, kind: str, name: str, content: dict[str, Any]) -> None:
-        place = self._directory / kind
-        place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_file(place / name, json.dumps(content).encode(), 0o600)
+        target = self._directory / kind
+        target.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_file(target / name, json.dumps(content).encode(), 0o600)
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Write a file in one step: whatever happens, it is there as a whole or not at all. The umask narrows `mode`."""
+    """Write a file atomically and durably. The umask narrows `mode`."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
@@ -143,7 +143,7 @@ def write_file(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file in hex."""
+    """Return the SHA-256 of a file in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

@@ -1,0 +1,90 @@
+"""The coordinator's background tasks, from the start of the application to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+
+from agent.coordinator.operations import health, streams
+from agent.coordinator.operations.accounts import browser_sessions
+from agent.coordinator.operations.context import Context
+from agent.coordinator.operations.files import quota, uploads
+from agent.coordinator.operations.market import marketplace, standing_offers
+from agent.coordinator.operations.miners import events, leases
+
+UPKEEP_SECONDS: Final = 1.0
+UPKEEP_SILENCE_SECONDS: Final = 120.0
+"""Time after which a round of the upkeep counts as hung. Thousands of expired leases take seconds."""
+UPLOADS_SECONDS: Final = 60.0
+ORPHANS_SECONDS: Final = 3600.0
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def background_tasks(context: Context) -> AsyncIterator[None]:
+    """Run the dispatcher, the upkeep and the other tasks. At the end, cancel them and close the database."""
+    await leases.start_over(context)
+    await streams.begin(context)
+    await standing_offers.refresh_all(context)
+    tasks = [
+        _watched(context, "dispatcher", context.dispatcher.run()),
+        _watched(context, "feed", context.feed.run()),
+        _watched(context, "webhooks", context.webhooks.run()),
+        _watched(context, "log", context.log.run()),
+        _watched(context, "database", health.pulse(context)),
+        _watched(context, "upkeep", _upkeep(context)),
+        _watched(context, "uploads", _repeated(context, UPLOADS_SECONDS, uploads.expire_due)),
+        _watched(context, "outputs", _repeated(context, UPLOADS_SECONDS, quota.settle_run_outputs)),
+        _watched(context, "sessions", _repeated(context, UPLOADS_SECONDS, browser_sessions.expire_due)),
+        _watched(context, "orphans", _repeated(context, ORPHANS_SECONDS, quota.remove_orphans)),
+    ]
+    context.dispatcher.job_waiting()
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        context.database.close()
+
+
+def _watched(context: Context, name: str, work: Any) -> asyncio.Task[None]:
+    """Return a named task. If it fails, that is logged, health reports it, and the watchdog restarts the agent."""
+    task: asyncio.Task[None] = asyncio.create_task(work, name=name)
+
+    def ended(done: asyncio.Task[None]) -> None:
+        context.liveness.leave(name)
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.critical("background_task_died", task=name, exc_info=error)
+            context.liveness.fail(name, f"it ended ({type(error).__name__})")
+
+    task.add_done_callback(ended)
+    return task
+
+
+async def _upkeep(context: Context) -> None:
+    while True:
+        context.liveness.report("upkeep", asyncio.get_running_loop().time(), UPKEEP_SILENCE_SECONDS)
+        await asyncio.sleep(UPKEEP_SECONDS)
+        try:
+            await leases.expire_due(context)
+            await marketplace.tidy(context)
+            await events.prune_old(context)
+            await streams.keep_numbers(context)
+            context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended
+        except Exception:  # the loop survives a round that fails
+            log.exception("upkeep_failed")
+
+
+async def _repeated(context: Context, seconds: float, step: Callable[[Context], Awaitable[object]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await step(context)
+        except Exception:  # the loop survives a step that fails
+            log.exception("tidying_failed", step=step.__name__)

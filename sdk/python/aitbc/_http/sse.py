@@ -1,0 +1,65 @@
+"""Parses server-sent events from bytes (section 9.2 of the HTML standard).
+
+`httpx-sse` does not fit here: it limits neither the length of a line nor that of an event, and it drops the comments that keep a
+connection alive, at which a blocking client checks its time limit. See docs/explanation/architecture.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from aitbc.errors import TransportError
+
+_LONGEST_EVENT = 2**20
+"""Bytes."""
+
+
+class ServerSentEvent(NamedTuple):
+    """One event. `event_id` is empty if it has none."""
+
+    name: str
+    data: str
+    event_id: str
+
+
+class EventReader:
+    """Incremental parser. Comments and the field `retry` are ignored. Lines end with LF or CR LF."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._name = ""
+        self._data: list[str] = []
+        self._event_id = ""
+        self._size = 0
+
+    def feed(self, piece: bytes) -> list[ServerSentEvent]:
+        """Return the events that end in this piece.
+
+        Raises `TransportError` for an event that is not UTF-8 or longer than 1 MiB.
+        """
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        found = []
+        for line in lines:
+            if line := line.removesuffix(b"\r"):
+                self._field(line)
+                continue
+            if self._data:
+                found.append(ServerSentEvent(self._name or "message", "\n".join(self._data), self._event_id))
+            self._name, self._data, self._event_id, self._size = "", [], "", 0
+        if self._size + len(self._rest) > _LONGEST_EVENT:
+            raise TransportError(f"The coordinator sent an event of more than {_LONGEST_EVENT} bytes.")
+        return found
+
+    def _field(self, line: bytes) -> None:
+        self._size += len(line)
+        try:
+            field, _, value = line.decode("utf-8").partition(":")
+        except UnicodeDecodeError as error:
+            raise TransportError("The coordinator sent an event that is not UTF-8.") from error
+        value = value.removeprefix(" ")
+        if field == "event":
+            self._name = value
+        elif field == "data":
+            self._data.append(value)
+        elif field == "id" and "\0" not in value:
+            self._event_id = value
