@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.core.machine.placement import Resident
+from agent.core.machine.placement import Occupant
 from agent.miner.executor.child import Child
 from runners.api import Device, Model, Retry
 
@@ -63,9 +63,9 @@ class LoadedModel:
         """The model is loaded: from now on the device's figure counts it."""
         self._ready_at = self.used_at = time.monotonic()
 
-    def resident(self, sampled_at: float) -> Resident:
+    def occupant(self, sampled_at: float) -> Occupant:
         """As the placement sees it, beside figures that were read at `sampled_at`."""
-        return Resident(
+        return Occupant(
             key=self.key,
             card=card_key(self.device),
             service=self.service,

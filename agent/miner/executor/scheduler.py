@@ -20,9 +20,9 @@ from agent.core.machine.placement import (
     Card,
     Demand,
     Join,
-    Place,
+    Load,
+    Occupant,
     Refuse,
-    Resident,
     Wait,
     decide,
     gibibytes,
@@ -108,16 +108,16 @@ class ModelScheduler:
                 cards, sampled_at = await self._devices.sample(devices, demand)
                 if any(card.key in self.paused for card in cards):
                     continue  # it was paused while it was being measured
-                decision = decide(demand, cards, self._residents(sampled_at), rules)
+                decision = decide(demand, cards, self._occupants(sampled_at), rules)
                 match decision:
                     case Join(key, ()):
                         loaded = self._loaded_models[key]
                         loaded.runs += 1
                         return loaded
-                    case Place(card, budget, ()):
+                    case Load(card, budget, ()):
                         device = next(device for device in devices if card_key(device) == card)
                         return self._open(service, model, device, demand, budget)
-                    case Join() | Place():
+                    case Join() | Load():
                         await self._evict(decision.evict, demand)
                     case Refuse(reason):
                         self._remember("refused", service, waiting.model, reason)
@@ -185,12 +185,12 @@ class ModelScheduler:
             if devices not in samples:
                 samples[devices] = await self._devices.sample(devices)
             cards, sampled_at = samples[devices]
-            residents, rules = list(self._residents(sampled_at)), self._devices.rules(devices)
+            occupants, rules = list(self._occupants(sampled_at)), self._devices.rules(devices)
             unpaused = [card for card in cards if card.key not in self.paused]
             for name in names if cards else ():
                 demand = footprints.demand(service, name, devices[0])
-                obstructed = obstacle(demand, cards, residents, rules)
-                if obstructed is None and unpaused and obstacle(demand, unpaused, residents, rules):
+                obstructed = obstacle(demand, cards, occupants, rules)
+                if obstructed is None and unpaused and obstacle(demand, unpaused, occupants, rules):
                     obstructed = "It fits only on a GPU that is paused."
                 if obstructed is not None:
                     held.setdefault(service, {}).setdefault(name, obstructed)
@@ -368,7 +368,7 @@ class ModelScheduler:
             return
         devices = self._devices.devices
         cards, sampled_at = await self._devices.sample(devices)
-        keys = overdue(cards, self._residents(sampled_at), self._devices.rules(devices))
+        keys = overdue(cards, self._occupants(sampled_at), self._devices.rules(devices))
         leaving = [loaded for key in keys if (loaded := self._loaded_models.get(key)) is not None]
         await self._release(leaving, "Another program needs the GPU's memory.")
 
@@ -382,9 +382,9 @@ class ModelScheduler:
 
     # --- Shared -----------------------------------------------------------------------------------------------------
 
-    def _residents(self, sampled_at: float) -> Iterator[Resident]:
+    def _occupants(self, sampled_at: float) -> Iterator[Occupant]:
         return (
-            loaded.resident(sampled_at)
+            loaded.occupant(sampled_at)
             for loaded in list(self._loaded_models.values())
             if loaded.child is None or loaded.child.alive
         )

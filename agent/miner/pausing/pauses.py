@@ -242,7 +242,7 @@ class Pauses:
                 reading = Reading(
                     gpu.temperature, gpu.power, gpu.utilization, others.get(uuid, 0), uuid in working
                 )
-                self._watches[uuid] = self._watches[uuid].look(reading, rules, self._clock())
+                self._watches[uuid] = self._watches[uuid].update(reading, rules, self._clock())
 
     def _count_others(self) -> dict[str, int]:
         """How many processes that are not ours compute on each card. What is not among this system's processes is left."""

@@ -166,7 +166,7 @@ class Workload:
         self._connected = True
         if len(self._place.outbox) >= self._max_outbox:
             return Use.OUTBOX
-        return Use.RESTING if self._faults.seconds_left(time.monotonic()) > 0 else None
+        return Use.COOLING_DOWN if self._faults.seconds_left(time.monotonic()) > 0 else None
 
     def paused(self) -> None:
         """Other devices are paused than before: hand back what has none yet and finds no room any more."""

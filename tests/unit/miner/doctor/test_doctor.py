@@ -303,5 +303,5 @@ def test_models_on_disk_are_listed(data_dir: Path):
     assert examined(data_dir)["models"].message.endswith(": tiny.en.")
     (data_dir / "models.toml").write_text("[[models]]\nname = '../x'\n")
     diagnostics = examined(data_dir)
-    assert "models.toml is wrong at models.0.name" in diagnostics["catalogue_wrong"].message
+    assert "models.toml is invalid at models.0.name" in diagnostics["catalogue_wrong"].message
     assert "video_transcoding" in diagnostics

@@ -261,7 +261,7 @@ async def test_a_job_waits_for_the_card_and_the_reason_is_shown(rig: Rig) -> Non
         await until(subject.loaded)
         second = asyncio.create_task(do(subject, rig, rig.model("middle", 10)))
         await until(lambda: [job["reason"] for job in subject.placement()["waiting"]] == [
-            "The model middle needs 10.0 GiB: GPU 0 is working."
+            "The model middle needs 10.0 GiB: GPU 0 is busy."
         ])  # fmt: skip
         gate.touch()
         await asyncio.gather(first, second)
