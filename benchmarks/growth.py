@@ -35,6 +35,7 @@ from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import SQLiteDatabase
+from agent.settings import CoordinatorSettings
 
 LIMIT = 2.0
 NOISE_MILLISECONDS = 0.5
@@ -132,7 +133,7 @@ async def claims(path: Path, repeat: int) -> float:
 
     def claim(connection: Connection) -> None:
         before = time.perf_counter()
-        given, _ = dispatch.claim(connection, [candidate], time.time(), 60)
+        given, _ = dispatch.claim(connection, [candidate], time.time(), CoordinatorSettings())
         took = (time.perf_counter() - before) * 1000
         if not given:
             sys.exit("A claim found nothing, though jobs wait.")

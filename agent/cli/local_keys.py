@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.cli.agent_file import write_private
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.core.errors import Unauthorized
 

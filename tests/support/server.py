@@ -16,7 +16,7 @@ import uvloop
 from agent.coordinator.app import build_app, build_context
 from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 from agent.coordinator.operations.context import Context
 from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.settings import Settings

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from agent.cli import local_api
 from agent.cli.options import AsJson, DataDir, print_json, settings_from
-from agent.coordinator.operations.accounts.access import Role
+from agent.coordinator.operations.callers import Role
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 

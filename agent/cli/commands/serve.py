@@ -231,7 +231,7 @@ async def _dashboard(url: str, context: Context, keys: LocalKeys, *, miner_id: s
     if os.environ.get("JOURNAL_STREAM") or os.environ.get("container"):  # noqa: SIM112 - systemd's name, and podman's
         return f"Dashboard: {url}{DASHBOARD} (`aitbc-agent login` makes a link that logs in)"
     link = await create_login(context, account_id=keys.account_id, miner_id=miner_id, admin=True)
-    return f"Dashboard: {url}{link['path']}"
+    return f"Dashboard: {url}{link.path}"
 
 
 def on_signals(callback: Callable[[], None]) -> None:

@@ -49,7 +49,7 @@ def answered(
         return asked.result(LIMIT_SECONDS), lease["spec"]["parameters"]
 
 
-def tell(miner: ScriptedMiner, lease: dict[str, Any], *pieces: str, offset: int = 0) -> None:
+def send_tokens(miner: ScriptedMiner, lease: dict[str, Any], *pieces: str, offset: int = 0) -> None:
     """Tell the next pieces of a text, of which `offset` letters were told before."""
     events = []
     for piece in pieces:

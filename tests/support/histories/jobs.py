@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from agent.measures import Meter
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from nacl.signing import SigningKey
@@ -28,20 +29,19 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
-from agent.coordinator.dispatch.claims import Tolerated, claim, release_undelivered
+from agent.coordinator.dispatch.claims import claim, release_undelivered
 from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.metrics import METRICS
 from agent.coordinator.operations.accounts import access, wallet
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role, Session
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.jobs import jobs
 from agent.coordinator.operations.jobs.validation import JobRequest
 from agent.coordinator.operations.log.fsck import examine
-from agent.coordinator.operations.miners import events, leases, sessions
-from agent.coordinator.operations.miners.sessions import Session
+from agent.coordinator.operations.miners import completion, events, heartbeats, leases, sessions
 from agent.coordinator.sequencer import LogSigner, Sequencer, integrate
 from agent.coordinator.store import counts, run_outputs
 from agent.coordinator.store import events as event_store
@@ -57,7 +57,7 @@ from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
 from agent.core.market.ledger import available, escrow
 from agent.core.values.quantities import to_units
-from agent.metrics import Meter
+from agent.protocol.answers import Registered
 from agent.protocol.messages import (
     Heartbeat,
     Registration,
@@ -157,15 +157,14 @@ class Histories(RuleBasedStateMachine):
         hub = Hub()
         meter = Meter(METRICS)
         signer = LogSigner("histories.test", LOG_KEY)
+        settings = CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS)
         return Context(
-            settings=CoordinatorSettings(open_enrolment=True, lease_seconds=LEASE_SECONDS),
+            settings=settings,
             database=database,
             hub=hub,
             feed=Feed(database, hub),
             webhooks=WebhookSender(database, WebhookSettings(), self.clock),
-            dispatcher=Dispatcher(
-                database, self.clock, lease_seconds=LEASE_SECONDS, meter=meter, tolerated=Tolerated()
-            ),
+            dispatcher=Dispatcher(settings, database, self.clock, meter),
             meter=meter,
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),
@@ -230,7 +229,7 @@ class Histories(RuleBasedStateMachine):
             timeout_seconds=TIMEOUT_SECONDS,
             max_attempts=max_attempts,
         )
-        self.job_ids.append(self.do(jobs.submit(self.context, self.client, request))["job_id"])
+        self.job_ids.append(self.do(jobs.submit(self.context, self.client, request)).job_id)
 
     @precondition(lambda self: self.job_ids)
     @rule(pick=pick)
@@ -242,7 +241,7 @@ class Histories(RuleBasedStateMachine):
         except JobAlreadyCompleted:
             assert before in (JobState.COMPLETED, JobState.FAILED)
         else:
-            assert answer["status"] == "cancelled"
+            assert answer.status == "cancelled"
 
     # Miners -------------------------------------------------------------------------------------------------------
 
@@ -253,7 +252,7 @@ class Histories(RuleBasedStateMachine):
         older = miner.session
         miner.working = []
         answer = self.do(self.register(miner))
-        kept = {(held["job_id"], held["fence"]) for held in answer["keep"]}
+        kept = {(held.job_id, held.fence) for held in answer.keep}
         for lease in list(miner.finished):
             if (lease["job_id"], lease["fence"]) not in kept:
                 miner.drop(lease)
@@ -263,21 +262,21 @@ class Histories(RuleBasedStateMachine):
             # moment the result is still welcome, but others may get the job.
             assert life.fence == fence
             assert life.lease is not None
-            assert life.lease.session == answer["session"]
+            assert life.lease.session == answer.session
             assert life.state is JobState.RUNNING or life.lease.last_moment <= self.clock()
             assert life.lease.expires_at <= max(self.kept_until.get(job_id, 0.0), life.lease.last_moment)
-        miner.session = self.do(sessions.session_of(self.context, answer["session_token"]))
+        miner.session = self.do(sessions.session_of(self.context, answer.session_token))
         miner.online = True
         if older is not None:
             with pytest.raises(StaleSession):
-                self.do(sessions.heartbeat(self.context, older, Heartbeat()))
+                self.do(heartbeats.heartbeat(self.context, older, Heartbeat()))
 
-    async def register(self, miner: PlayedMiner) -> dict[str, Any]:
+    async def register(self, miner: PlayedMiner) -> Registered:
         challenge = await sessions.challenge(self.context)
         public_key = bytes(miner.identity.key.verify_key)
-        payload = registration_payload(challenge["nonce"], challenge["origin"], public_key)
+        payload = registration_payload(challenge.nonce, challenge.origin, public_key)
         body = {
-            "nonce": challenge["nonce"],
+            "nonce": challenge.nonce,
             "public_key": b64encode(public_key),
             "signature": sign_detached(REGISTRATION_TYPE, payload, miner.identity.key),
             "name": "played",
@@ -287,10 +286,9 @@ class Histories(RuleBasedStateMachine):
                 {"job_id": lease["job_id"], "fence": lease["fence"]} for lease in miner.finished
             ],
         }  # fmt: skip
-        miner.identity.registration = await sessions.register(
-            self.context, Registration.model_validate(body)
-        )  # fmt: skip
-        return miner.identity.registration
+        registered = await sessions.register(self.context, Registration.model_validate(body))
+        miner.identity.registration = registered.model_dump()
+        return registered
 
     @rule(which=which)
     def change_reach(self, which: int) -> None:
@@ -308,7 +306,7 @@ class Histories(RuleBasedStateMachine):
             if miner.session
         ]
         given, _ = self.do(
-            self.context.database.write(claim, candidates, self.clock(), LEASE_SECONDS)
+            self.context.database.write(claim, candidates, self.clock(), self.context.settings)
         )  # fmt: skip
         by_id = {miner.identity.miner_id: miner for miner in online}
         for assignment in given:
@@ -352,14 +350,14 @@ class Histories(RuleBasedStateMachine):
                 {"job_id": lease["job_id"], "fence": lease["fence"], "progress": 40} for lease in miner.leases
             ]
         }
-        answer = self.do(sessions.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
-        for lease, said in zip(miner.leases, answer["leases"], strict=True):
+        answer = self.do(heartbeats.heartbeat(self.context, miner.session, Heartbeat.model_validate(body)))
+        for lease, outcome in zip(miner.leases, answer.leases, strict=True):
             life = self.job(lease["job_id"]).life
             newest = self.is_newest(miner, lease)
-            if said["status"] == "renewed":
+            if outcome.status == "renewed":
                 assert newest
                 assert life.state is JobState.RUNNING
-            elif said["status"] == "cancelled":
+            elif outcome.status == "cancelled":
                 assert life.state is JobState.CANCELLED
                 miner.drop(lease)
             elif newest and life.state is JobState.SUBMITTED and life.lease is not None:
@@ -412,14 +410,14 @@ class Histories(RuleBasedStateMachine):
         body = RunResult.model_validate(miner.identity.result_body(lease, RESULTS))
         newest = self.is_newest(miner, lease)
         try:
-            answer = self.do(leases.complete(self.context, session, lease["job_id"], body))
+            answer = self.do(completion.complete(self.context, session, lease["job_id"], body))
         except StaleLease:
             # Finished work is refused only if it is not wanted any more.
             assert not newest or before.state in FINAL or before.lease is None
         else:
             assert newest
             if repeated:
-                again = self.do(leases.complete(self.context, session, lease["job_id"], body))
+                again = self.do(completion.complete(self.context, session, lease["job_id"], body))
                 assert again == answer
         miner.drop(lease)
 
@@ -470,8 +468,8 @@ class Histories(RuleBasedStateMachine):
         # Its own leases stand in the heartbeat too, or they would be taken for lost on their way to it.
         named = [{"job_id": item["job_id"], "fence": item["fence"]} for item in (lease, *stranger.leases)]
         body = {"leases": named}
-        answer = self.do(sessions.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
-        assert answer["leases"][0]["status"] in ("lost", "cancelled")
+        answer = self.do(heartbeats.heartbeat(self.context, stranger.session, Heartbeat.model_validate(body)))
+        assert answer.leases[0].status in ("lost", "cancelled")
         told = RunEvents.model_validate(
             {"fence": lease["fence"], "events": [{"kind": "segment", "data": {}}]}
         )

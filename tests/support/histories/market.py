@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from agent.coordinator.operations.accounts.access import Caller, Role
+from agent.coordinator.operations.callers import Caller, Role
 from agent.coordinator.operations.market import marketplace, offers
 from agent.coordinator.operations.market.marketplace import AcceptRequest
 from agent.coordinator.operations.market.offers import OfferRequest
@@ -47,7 +47,7 @@ class MarketHistories(Histories):
             job_type="whisper-transcription", price=PRICE, max_jobs=places, duration=int(2 * LEASE_SECONDS)
         )
         owner = Caller(Role.MINER, miner_id=self.miners[which].identity.miner_id)
-        self.offer_ids.append(self.do(offers.create(self.context, owner, request))["offer_id"])
+        self.offer_ids.append(self.do(offers.create(self.context, owner, request)).offer_id)
 
     def one_offer(self, pick: int) -> str:
         if not self.offer_ids:
@@ -81,7 +81,7 @@ class MarketHistories(Histories):
         offer = self.offer_of(self.one_offer(pick))
         owner = Caller(Role.MINER, miner_id=offer.miner_id)
         answer = self.do(offers.withdraw(self.context, owner, offer.offer_id))
-        assert answer["status"] in ("withdrawn", "expired")
+        assert answer.status in ("withdrawn", "expired")
         assert answer == self.do(offers.withdraw(self.context, owner, offer.offer_id))
 
     @rule()

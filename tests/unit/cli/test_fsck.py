@@ -123,7 +123,7 @@ def test_a_changed_receipt_is_a_changed_leaf_and_an_invalid_receipt(fsck: Any, c
     )
     problems = fsck()
     assert {kind for kind, _ in told(problems)} == {"leaf", "receipt"}
-    assert any("does not have the hash that was signed" in problem["message"] for problem in problems)
+    assert any("its hash is not the one that was signed" in problem["message"] for problem in problems)
 
 
 def test_changed_results_and_attestations_are_found(fsck: Any, change: Any) -> None:

@@ -160,7 +160,7 @@ def test_a_key_for_a_role(command: Any, agent: Agent) -> None:
     assert answer.status_code == 200
     without = command("keys", "create", "x", "--role", "miner")
     assert without.code == 1
-    assert "miner_id: needed for the role miner" in without.err
+    assert "miner_id: required for the role miner, and only for it" in without.err
     unknown = command("keys", "create", "x", "--role", "king")
     assert unknown.code == 2
     assert "'client', 'miner', 'admin'" in unknown.err
