@@ -1,7 +1,7 @@
-"""What README and guides show works as it stands there: every block of code is run, in the document's order.
+"""Every code block of README and guides works as printed: the blocks run in the document's order.
 
-Each document is read in a network of its own, with nothing but loopback, so that its addresses and ports are literally
-those that it names.
+Each document has its own network namespace with loopback only, so that it can use its addresses and ports
+literally.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ RUN_ELSEWHERE = {
     "docs/reference/contract.md": "tests/acceptance/test_javascript_sdk.py",
     "docs/tutorials/write-a-runner.md": "tests/acceptance/ship/test_runner_guide.py",
 }
-"""Documents whose blocks another test takes out and runs."""
+"""Documents whose blocks another test extracts and runs."""
 
 
 def blocks_to_run(document: str) -> list[Block]:
@@ -47,41 +47,41 @@ OF_RUNNING_AGENTS = [
     for document, blocks in BLOCKS.items()
     if blocks and not any(STAYS.search(block.text) for block in blocks)
 ]
-"""Documents for people who have an agent running: they share one."""
+"""Documents that need a running agent: they share one."""
 OF_THEIR_OWN = [
     document for document, blocks in BLOCKS.items() if blocks and document not in OF_RUNNING_AGENTS
 ]
 
 
 @pytest.fixture(scope="module")
-def faults_beside_a_running_agent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
-    return faults_of(OF_RUNNING_AGENTS, tmp_path_factory.mktemp("guides"))
+def failures_beside_a_running_agent(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    return failures_of(OF_RUNNING_AGENTS, tmp_path_factory.mktemp("guides"))
 
 
 @pytest.mark.parametrize("document", OF_RUNNING_AGENTS)
 def test_every_block_runs_beside_a_running_agent(
-    document: str, faults_beside_a_running_agent: dict[str, str | None]
+    document: str, failures_beside_a_running_agent: dict[str, str | None]
 ) -> None:
-    """Commands succeed and print what is shown, code runs to its end."""
-    fault = faults_beside_a_running_agent[document]
-    assert fault is None, fault
+    """Commands succeed and print the shown lines; code runs to its end."""
+    failure = failures_beside_a_running_agent[document]
+    assert failure is None, failure
 
 
 @pytest.mark.parametrize("document", OF_THEIR_OWN)
 def test_every_block_runs_from_the_start(document: str, tmp_path: Path) -> None:
-    """The same for documents that begin with starting an agent."""
-    fault = faults_of([document], tmp_path)[document]
-    assert fault is None, fault
+    """The same for documents that start an agent."""
+    failure = failures_of([document], tmp_path)[document]
+    assert failure is None, failure
 
 
-def faults_of(documents: list[str], directory: Path) -> dict[str, str | None]:
-    """Run all blocks of some documents. What went wrong in each, and where."""
+def failures_of(documents: list[str], directory: Path) -> dict[str, str | None]:
+    """Run all blocks of some documents. Return the first failure of each, with its position."""
     prepare(directory / "files")
     blocks, report = directory / "blocks.json", directory / "report.jsonl"
     content = {document: [asdict(block) for block in BLOCKS[document]] for document in documents}
     blocks.write_text(json.dumps(content), encoding="utf-8")
     process = subprocess.Popen(
-        [*walls(), sys.executable, PROJECT / "tests/support/guides/session.py", blocks, report],
+        [*isolation(), sys.executable, PROJECT / "tests/support/guides/session.py", blocks, report],
         cwd=directory,
         env=environment(directory),
         stdin=subprocess.DEVNULL,
@@ -93,21 +93,21 @@ def faults_of(documents: list[str], directory: Path) -> dict[str, str | None]:
     try:
         output, _ = process.communicate(timeout=SESSION_SECONDS)
     finally:
-        with suppress(ProcessLookupError):  # whatever the documents left running
+        with suppress(ProcessLookupError):  # processes that the documents left running
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, output
     ran = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
-    faults: dict[str, str | None] = {}
+    failures: dict[str, str | None] = {}
     for document in documents:
         of_it = [block for block in ran if block["document"] == document]
-        fault = of_it[-1]["fault"]
-        assert fault is not None or len(of_it) == len(BLOCKS[document])
-        faults[document] = None if fault is None else f"{document}:{of_it[-1]['line']}\n{fault}"
-    return faults
+        failure = of_it[-1]["failure"]
+        assert failure is not None or len(of_it) == len(BLOCKS[document])
+        failures[document] = None if failure is None else f"{document}:{of_it[-1]['line']}\n{failure}"
+    return failures
 
 
-def walls() -> list[str]:
-    """Loopback alone."""
+def isolation() -> list[str]:
+    """Return the command that leaves a process only loopback."""
     program = shutil.which("bwrap")
     assert program is not None, "install bubblewrap"
     privileges = ["--cap-add", "ALL"] if os.geteuid() == 0 else []
@@ -115,12 +115,12 @@ def walls() -> list[str]:
 
 
 def environment(directory: Path) -> dict[str, str]:
-    """A reader's: both commands on PATH, nothing configured, no data yet."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
+    """Return a reader's environment: both commands on PATH, no configuration, no data."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
     if "AITBC_MODELS_DIR" in os.environ:
-        kept["AITBC_MODELS_DIR"] = os.environ["AITBC_MODELS_DIR"]
+        inherited["AITBC_MODELS_DIR"] = os.environ["AITBC_MODELS_DIR"]
     return {
-        **kept,
+        **inherited,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(PROJECT / "tests"),
         "XDG_DATA_HOME": str(directory / ".local"),
@@ -130,8 +130,8 @@ def environment(directory: Path) -> dict[str, str]:
     }
 
 
-def test_blocks_that_are_run_elsewhere_are_run_there() -> None:
-    """A document may leave a block to a test or script that is there and speaks of that document."""
+def test_notes_name_existing_tests() -> None:
+    """The test or script that a note names exists; the test of a whole document names it."""
     for document in DOCUMENTS:
         for block in blocks_of(PROJECT / document):
             if block.run_by is None:

@@ -1,4 +1,4 @@
-"""The runner that docs/tutorials/write-a-runner.md builds works as it stands there: installed, offered, paid, receipted, measured."""
+"""The runner of docs/tutorials/write-a-runner.md works as printed: installed, offered, paid, receipted, benchmarked."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
 GUIDE = Path(__file__).parents[3] / "docs" / "tutorials" / "write-a-runner.md"
 BLOCK = re.compile(r"^```(?:toml|python)\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-"""A file of the guide: its first line is a comment with its name."""
+"""A file of the tutorial: its first line is a comment with its name."""
 
 SERVICE = "image_thumbnails"
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The guide's files, exactly."""
+    """Write the tutorial's files, and return their directory."""
     directory = tmp_path_factory.mktemp("guide") / "aitbc-thumbnails"
     directory.mkdir()
     for name, content in BLOCK.findall(GUIDE.read_text(encoding="utf-8")):
@@ -45,9 +45,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory into which pip installed the package, beside the environment and not in it."""
+    """Install the package with pip, outside the environment, and return the directory."""
     target = tmp_path_factory.mktemp("installed")
-    # What builds it is fetched only where this environment has not got it.
+    # pip downloads the build tools only if the environment lacks them.
     isolation = ["--no-build-isolation"] if importlib.util.find_spec("setuptools") else []
     command = [
         sys.executable,
@@ -67,7 +67,7 @@ def installed(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def agent(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
-    """An agent that has the runner."""
+    """Run an agent that has the runner."""
     data_dir = tmp_path_factory.mktemp("agent") / "data"
     agent = Agent(data_dir, "start", "--port", "0", PYTHONPATH=str(installed))
     with running(agent):
@@ -82,7 +82,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def request(agent: Agent, source: Path, **parameters: Any) -> Any:
-    """The guide's job, finished."""
+    """Return the tutorial's job, completed."""
     client = agent.client()
     stored = client.artifacts.upload(source)
     parameters["image_url"] = f"artifact:{stored.artifact_id}"
@@ -90,7 +90,7 @@ def request(agent: Agent, source: Path, **parameters: Any) -> Any:
     return client.jobs.wait(job.job_id, timeout=60)
 
 
-def test_its_own_tests_pass(package: Path, installed: Path, tmp_path: Path) -> None:
+def test_the_tutorials_tests_pass(package: Path, installed: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)]
     done = subprocess.run(
         [*command, str(package / "test_thumbnails.py")],
@@ -105,7 +105,7 @@ def test_its_own_tests_pass(package: Path, installed: Path, tmp_path: Path) -> N
     assert "2 passed" in done.stdout
 
 
-def test_the_daemon_reads_it_without_its_engine(installed: Path) -> None:
+def test_the_module_imports_without_its_engine(installed: Path) -> None:
     code = (
         "import sys; sys.modules['PIL'] = None\n"
         "from runners.registry import installed\n"
@@ -116,8 +116,8 @@ def test_the_daemon_reads_it_without_its_engine(installed: Path) -> None:
     )
 
 
-def test_a_job_is_done_metered_and_receipted(agent: Agent, photo: Path, tmp_path: Path) -> None:
-    """Through the generic call of the SDK, as the guide shows it."""
+def test_a_job_is_completed_metered_and_receipted(agent: Agent, photo: Path, tmp_path: Path) -> None:
+    """It is submitted by the SDK's generic call, as in the tutorial."""
     assert SERVICE in agent.status()["miner"]["services"]
     job = request(agent, photo, sides=[512, 128])
     client = agent.client()
@@ -138,22 +138,22 @@ def test_a_job_is_done_metered_and_receipted(agent: Agent, photo: Path, tmp_path
     assert verification.valid, verification.failures
 
 
-def test_the_route_of_its_definition_works_too(agent: Agent, photo: Path) -> None:
+def test_the_definitions_route_creates_jobs(agent: Agent, photo: Path) -> None:
     client = agent.client()
     stored = client.artifacts.upload(photo)
     done = client.services.call("thumbnails/make", {"image_url": f"artifact:{stored.artifact_id}"}, wait=50)
     assert done["results"]["images"][0]["name"] == "256.webp"
 
 
-def test_what_is_no_picture_fails_for_good(agent: Agent, tmp_path: Path) -> None:
+def test_an_input_that_is_not_an_image_fails_for_good(agent: Agent, tmp_path: Path) -> None:
     source = tmp_path / "words.png"
     source.write_text("only words")
     with pytest.raises(JobFailed, match=r"send one of JPEG, PNG, WEBP, GIF"):
         request(agent, source)
 
 
-def test_it_can_be_measured(agent: Agent, installed: Path, tmp_path: Path) -> None:
-    """On a data directory of its own, since an agent works in the other."""
+def test_bench_measures_the_runner(agent: Agent, installed: Path, tmp_path: Path) -> None:
+    """In a separate data directory, because an agent uses the first."""
     measuring = Agent(tmp_path / "other", PYTHONPATH=str(installed))
     done = measuring.cli("bench", "--service", SERVICE, "--seconds", "0", "--json")
     (score,) = json.loads(done.stdout)["scores"]

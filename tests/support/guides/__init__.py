@@ -1,1 +1,1 @@
-"""The code blocks of the guides, and shells in which they are run."""
+"""Runs the code blocks of documents."""

@@ -1,7 +1,7 @@
-"""Code blocks of documents, and what a document says about running them.
+"""Parses the code blocks of documents, with the notes about running them.
 
-A comment line before a block may say `<!-- run by PATH -->` (that test or script runs what the block shows, since it
-needs more than a shell), or `<!-- fails -->` (the block's last command ends with an error, as the text says).
+A note is a comment line before a block: `<!-- run by PATH -->` (that test or script runs the block, which
+needs more than a shell), or `<!-- fails -->` (the block's last command ends with an error).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _FENCE: Final = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 RUNNABLE: Final = frozenset({"bash", "console", "javascript", "python", "toml"})
-"""Languages of blocks that somebody would copy and run; the others show data, output or pictures."""
+"""Languages of blocks that a reader copies and runs; the others show data, output or diagrams."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block. `line` is where its fence stands in the document, counted from 1."""
+    """A fenced block. `line` is the line of its fence, counted from 1."""
 
     document: str
     line: int
@@ -34,14 +34,14 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command of a console block, and the lines that the document shows as its output."""
+    """A command of a console block, and the output that the document shows."""
 
     text: str
     shown: list[str] = field(default_factory=list)
 
 
 def blocks_of(path: Path) -> list[Block]:
-    """The runnable blocks of a document, in its order. Raises `ValueError` for a note that means nothing."""
+    """Return the runnable blocks of a document, in order. Raises `ValueError` for an unknown note."""
     document = path.read_text(encoding="utf-8")
     found = []
     for match in _FENCE.finditer(document):
@@ -51,9 +51,9 @@ def blocks_of(path: Path) -> list[Block]:
         line = document.count("\n", 0, match.start("language")) + 1
         run_by = note.removeprefix("run by ") if note.startswith("run by ") else None
         if note and run_by is None and note != "fails":
-            raise ValueError(f"{path}:{line}: {note!r} says nothing about running this block")
+            raise ValueError(f"{path}:{line}: unknown note {note!r}; write 'run by PATH' or 'fails'")
         if match["language"] == "console" and run_by is None and not commands_of(match["text"]):
-            raise ValueError(f"{path}:{line}: a console block without a line that begins with `$ `")
+            raise ValueError(f"{path}:{line}: a console block without a line that starts with `$ `")
         text = re.sub(f"^{match['indent']}", "", match["text"], flags=re.MULTILINE)
         name = str(path.relative_to(PROJECT))
         found.append(Block(name, line, match["language"], text, note == "fails", run_by))
@@ -61,7 +61,7 @@ def blocks_of(path: Path) -> list[Block]:
 
 
 def commands_of(text: str) -> list[Command]:
-    """The commands of a console block: lines after `$ `, continued by lines after `> `, each with the output below it."""
+    """Return the commands of a console block: lines that start with `$ `, continued by lines with `> `, each with its output."""
     commands: list[Command] = []
     continued = False
     for line in text.splitlines():
@@ -77,7 +77,7 @@ def commands_of(text: str) -> list[Command]:
 
 
 def missing_lines(shown: list[str], output: str) -> list[str]:
-    """Which of the shown lines the output lacks, in this order. `...` stands for anything."""
+    """Return the shown lines that the output lacks, in this order. `...` matches any text."""
     lines = iter(output.splitlines())
     missing = []
     for line in shown:

@@ -1,4 +1,4 @@
-"""The files of which README and guides speak, as a reader would have them."""
+"""Makes the files that README and guides use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from support.guides.blocks import PROJECT
 from support.media import make_scene, make_speech, make_video
 
-MODEL = '''"""Tells pictures from other files by how they begin."""
+MODEL = '''"""Distinguishes pictures from other files by their first bytes."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def predict(input, **parameters):
 
 
 def prepare(directory: Path) -> None:
-    """Put the files into a directory; they are made once for all tests of a process."""
+    """Copy the files to a directory. They are made once per process."""
     shutil.copytree(_made(), directory)
     (directory / "node_modules").symlink_to(PROJECT / "node_modules")
 

@@ -1,9 +1,9 @@
-"""Runs the blocks of one document, one after the other, like somebody who reads it and types.
+"""Runs the blocks of documents in order, as a reader would type them.
 
-`python guide_session.py BLOCKS.json REPORT.jsonl`, in the directory in which the document's files lie. Console and bash
+`python session.py BLOCKS.json REPORT.jsonl`, in a directory with the documents' files in `files`. Console and bash
 blocks share one shell, Python blocks one namespace, and each JavaScript block is a module. A command that runs an
-agent goes on in the background once it is ready; a document that starts none is for people who have one running.
-Words that stand for the reader's own (`JOB`, `aitbc_client_...`) are replaced by what is there.
+agent continues in the background once it is ready; documents that start no agent share a running one.
+Placeholders (`JOB`, `aitbc_client_...`) are replaced by real values.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ WORDS: Final = re.compile(
 
 
 class BlockFailed(Exception):
-    """What a block did otherwise than its document says."""
+    """A block behaved differently than its document shows."""
 
 
 class Shell:
-    """One bash for all commands of a document."""
+    """One bash process for all commands of a document."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -73,7 +73,7 @@ class Shell:
         self._lines.put(None)
 
     def run(self, command: str) -> tuple[int, str]:
-        """The exit status and the output of a command. Raises `BlockFailed` when it takes too long."""
+        """Return the exit status and the output of a command. Raises `BlockFailed` after the time limit."""
         assert self._process.stdin is not None
         self._count += 1
         self._busy = True
@@ -97,14 +97,14 @@ class Shell:
             output.append(line)
 
     def close(self) -> None:
-        """End what was started."""
-        if self._busy:  # with a command that took too long
+        """End the shell and its background commands."""
+        if self._busy:  # a command exceeded its time limit
             self._process.kill()
         else:
             self.run("kill $(jobs -p) 2>/dev/null; wait")
 
     def start(self, command: str, shown: list[str]) -> tuple[int, str]:
-        """Start what stays, and wait until it says that it is ready and what else is shown."""
+        """Start a background command, and wait until it prints that it is ready, and the shown lines."""
         log = Path(f"background-{self._count}.log").absolute()
         self.run(f"{{ {command}\n}} >{log} 2>&1 &")  # the command may end in a comment
         end = time.monotonic() + READY_SECONDS
@@ -118,13 +118,13 @@ class Shell:
 
 
 class Reader:
-    """Whoever reads: what the words of a document that stand for the reader's own mean at this moment."""
+    """Replaces the placeholders of a document by the current values."""
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
 
     def filled_in(self, text: str, words: re.Pattern[str] = KEYS) -> str:
-        """The text with the reader's own keys in it; in commands (`WORDS`) also the newest job, offer and so on."""
+        """Return the text with real keys; in commands (`WORDS`) also with the newest job, offer and so on."""
         return words.sub(lambda match: self._meaning(match["word"]), text)
 
     def _meaning(self, word: str) -> str:
@@ -143,24 +143,24 @@ class Reader:
             return str(json.loads(agent_file().read_text(encoding="utf-8"))[name])
         status, output = self.shell.run(command)
         if status != 0:
-            raise BlockFailed(f"{word} stands for nothing: {command}\n{output}")
+            raise BlockFailed(f"{word} has no value: {command}\n{output}")
         try:
             return str(pick(json.loads(output)))
         except LookupError:
-            raise BlockFailed(f"{word} stands for nothing, since `{command}` knows none") from None
+            raise BlockFailed(f"{word} has no value, because `{command}` lists none") from None
 
 
 def agent_file() -> Path:
-    """Of the agent with the default data directory."""
+    """Return the agent file of the default data directory."""
     return Path(os.environ["XDG_DATA_HOME"]) / "aitbc-agent" / "agent.json"
 
 
 def run_console(reader: Reader, block: dict[str, Any]) -> None:
-    """Each command, and what the document shows of its output."""
+    """Run each command, and compare its output with the document."""
     commands = commands_of(block["text"])
     for number, command in enumerate(commands, start=1):
         typed = reader.filled_in(command.text, WORDS)
-        typed = re.sub(r"^make\b", f"make -C {PROJECT}", typed)  # a reader is in the clone
+        typed = re.sub(r"^make\b", f"make -C {PROJECT}", typed)  # the reader is in the clone
         if STAYS.match(command.text):
             status, output = reader.shell.start(typed, command.shown)
         else:
@@ -174,7 +174,7 @@ def run_console(reader: Reader, block: dict[str, Any]) -> None:
 
 
 def run_python(reader: Reader, namespace: dict[str, Any], block: dict[str, Any]) -> None:
-    """As in an interactive interpreter that knows `await`."""
+    """Run the block as in an interactive interpreter that supports `await`."""
     name = f"{block['document']}:{block['line']}"
     written = io.StringIO()
     try:
@@ -184,12 +184,12 @@ def run_python(reader: Reader, namespace: dict[str, Any], block: dict[str, Any])
                 asyncio.run(eval(code, namespace))  # noqa: S307 - the document's own code
             else:
                 exec(code, namespace)  # noqa: S102 - the document's own code
-    except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, the document is to blame
+    except (Exception, SystemExit):  # noqa: BLE001 - any error is the document's
         raise BlockFailed(f"{traceback.format_exc()}\nafter printing:\n{written.getvalue()}") from None
 
 
 def run_file(reader: Reader, block: dict[str, Any], number: int) -> None:
-    """A whole script or module."""
+    """Run the block as a script or module."""
     suffix, command = {"bash": ("sh", "source"), "javascript": ("mjs", "node")}[block["language"]]
     path = Path(f"block-{number}.{suffix}").absolute()
     path.write_text(reader.filled_in(block["text"]), encoding="utf-8")
@@ -199,7 +199,7 @@ def run_file(reader: Reader, block: dict[str, Any], number: int) -> None:
 
 
 def run_block(reader: Reader, namespace: dict[str, Any], block: dict[str, Any], number: int) -> None:
-    """A block that begins with a comment that is a file's name is that file; any other is run."""
+    """Run a block; a block that starts with a file name in a comment is saved as that file instead."""
     named = FILE_NAME.match(block["text"])
     if named:
         path = Path(named[1])
@@ -221,7 +221,7 @@ def run_block(reader: Reader, namespace: dict[str, Any], block: dict[str, Any], 
 
 
 class Reading:
-    """One document: a shell, a namespace and a directory of its own."""
+    """One document, with its own shell, namespace and directory."""
 
     def __init__(self, document: str, files: Path) -> None:
         directory = Path(document.replace("/", "-")).absolute()
@@ -232,7 +232,7 @@ class Reading:
         self._namespace: dict[str, Any] = {"__name__": "__main__"}
 
     def run(self, block: dict[str, Any], number: int) -> str | None:
-        """What went otherwise than the document says, or None."""
+        """Run a block. Return the difference from the document, or None."""
         signal.alarm(BLOCK_SECONDS)
         try:
             run_block(self._reader, self._namespace, block, number)
@@ -243,16 +243,16 @@ class Reading:
         return None
 
     def close(self) -> None:
-        """End what the document started."""
+        """End the document's processes."""
         self._shell.close()
 
 
 def _too_long(_: int, __: Any) -> None:
-    raise BlockFailed(f"this takes longer than {BLOCK_SECONDS} s")
+    raise BlockFailed(f"the block takes longer than {BLOCK_SECONDS} s")
 
 
 def main(blocks: Path, report: Path) -> None:
-    """Run all blocks, `{document: [block]}`; write one line of JSON for each, and go on with the next document after a fault."""
+    """Run all blocks, `{document: [block]}`. Write one line of JSON for each; after a failure, continue with the next document."""
     signal.signal(signal.SIGALRM, _too_long)
     base = Path.cwd()
     documents: dict[str, list[dict[str, Any]]] = json.loads(blocks.read_text(encoding="utf-8"))
@@ -266,17 +266,17 @@ def main(blocks: Path, report: Path) -> None:
             reading = Reading(document, base / "files")
             for number, block in enumerate(read, start=1):
                 began = time.monotonic()
-                fault = reading.run(block, number)
+                failure = reading.run(block, number)
                 seconds = round(time.monotonic() - began, 1)
-                line = {"document": document, "line": block["line"], "seconds": seconds, "fault": fault}
+                line = {"document": document, "line": block["line"], "seconds": seconds, "failure": failure}
                 lines.write(json.dumps(line) + "\n")
                 lines.flush()
-                if fault is not None:  # what follows builds on it
+                if failure is not None:  # later blocks depend on it
                     break
             reading.close()
     if running is not None:
         running.close()
-    os._exit(0)  # threads that still read from shells do not keep it
+    os._exit(0)  # threads that still read from shells would keep the process alive
 
 
 if __name__ == "__main__":
