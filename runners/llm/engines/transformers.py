@@ -207,16 +207,17 @@ class _Steps:
     def _read_prompts(self) -> None:
         if self._reading is None:
             return
-        rows = len(self._reading.sequences)
+        columns = max(1, self._prompt_columns // len(self._reading.sequences))
+        part = min(columns, self._reading.unread) / columns
         began = time.monotonic()
-        logits = self._reading.read(max(1, self._prompt_columns // rows))
+        logits = self._reading.read(columns)
         seconds = time.monotonic() - began
         for sequence in self._reading.sequences:
             sequence.read(max(0, len(sequence.prompt) - self._reading.unread))
         fewest, most = PROMPT_COLUMNS
         if seconds > STEP_SECONDS:
             self._prompt_columns = max(fewest, self._prompt_columns // 2)
-        elif seconds < STEP_SECONDS / 4:
+        elif seconds < part * STEP_SECONDS / 4:  # a short prompt is no evidence that a long step is fast
             self._prompt_columns = min(most, self._prompt_columns * 2)
         if self._reading.unread:
             return

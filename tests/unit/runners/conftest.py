@@ -171,18 +171,16 @@ def start_child() -> Iterator[Callable[..., Parent]]:
         parent.process.stderr.close()
 
 
-@pytest.fixture
-def make_context(tmp_path: Path) -> Callable[..., RecordingContext]:
-    count = 0
+@pytest.fixture(scope="session")
+def make_context(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RecordingContext]:
+    """Makes the context of a run, with directories of its own."""
 
     def make(
         files: Mapping[str, Path] | None = None,
         timeout: float = TIMEOUT,
         resources: Mapping[str, str] | None = None,
     ) -> RecordingContext:
-        nonlocal count
-        count += 1
-        return RecordingContext(tmp_path / f"run{count}", files or {}, timeout, resources or {})
+        return RecordingContext(tmp_path_factory.mktemp("run"), files or {}, timeout, resources or {})
 
     return make
 

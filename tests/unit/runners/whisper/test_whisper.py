@@ -10,6 +10,7 @@ import sys
 from decimal import Decimal
 
 import pytest
+import torch
 import whisper
 import whisper.tokenizer
 from pydantic import ValidationError
@@ -19,20 +20,9 @@ from runners.host.protocol import Load, Run
 from runners.whisper import WhisperRunner
 from runners.whisper.request import LANGUAGES, TranscribeRequest
 from runners.whisper.runner import BENCHMARK_TEXT
+from support.speech import SENTENCE
 
 URL = "https://example.com/audio.mp3"
-SENTENCE = (
-    "Please transcribe this short message and send the result back to the coordinator before noon on Friday."
-)
-
-
-@pytest.fixture(scope="session")
-def speech(tmp_path_factory):
-    path = tmp_path_factory.mktemp("speech") / "speech.wav"
-    subprocess.run(
-        ["espeak-ng", "-v", "en-us", "-s", "150", "-w", str(path), SENTENCE], check=True, timeout=30
-    )
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -93,31 +83,29 @@ def test_subtitles_are_written_in_each_format(transcribe, speech):
     assert {file.path.parent for file in result.results["files"]} == {context.output}
 
 
-def test_progress_follows_the_windows_of_long_audio(transcribe, speech, tmp_path):
-    long = tmp_path / "long.wav"
-    subprocess.run(["sox", *[str(speech)] * 10, str(long)], check=True, timeout=30)
-    # At this temperature a window is decoded once; what is heard does not matter here.
-    result, context = transcribe(long, temperature=1)
+def test_progress_follows_the_windows_of_long_audio(transcribe, long_speech):
+    # At this temperature a window is decoded once; the text does not matter here.
+    torch.manual_seed(0)
+    result, context = transcribe(long_speech, temperature=1)
     percents = [percent for percent, _ in context.reported]
     assert len(set(percents)) >= 3
     assert percents == sorted(percents)
     assert percents[-1] <= 99
-    told = [data for kind, data in context.events if kind == "segment"]
-    assert told == [
+    published = [data for kind, data in context.events if kind == "segment"]
+    assert published == [
         {key: segment[key] for key in ("start", "end", "text")} for segment in result.results["segments"]
     ]
 
 
-def test_segments_are_told_while_the_rest_is_still_heard(runner, make_context, speech, tmp_path):
-    """Cancelling after the first segment ends the work before the end of the audio."""
-    long = tmp_path / "long.wav"
-    subprocess.run(["sox", *[str(speech)] * 10, str(long)], check=True, timeout=30)
-    context = make_context({"audio_url": long})
+def test_segments_are_published_while_the_rest_is_transcribed(runner, make_context, long_speech):
+    """Cancelling after the first segment ends the run before the end of the audio."""
+    context = make_context({"audio_url": long_speech})
     context.on_progress = lambda: context.events and context.cancel()
+    torch.manual_seed(0)
     with pytest.raises(Cancelled):
         runner.run(TranscribeRequest(audio_url=URL, model="tiny.en", temperature=1), context)
     assert context.reported[-1][1] < 60
-    assert "decode" not in vars(runner._engine._model), "the model is as it was before"
+    assert "decode" not in vars(runner._engine._model), "the model is restored"
 
 
 def test_the_benchmarks_speech_is_understood(transcribe, tools, tmp_path):
