@@ -19,6 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
 from runners.checkpoints import Checkpoints as Checkpoints  # noqa: PLC0414 - exported as part of the contract
+from runners.errors import Cancelled as Cancelled  # noqa: PLC0414 - as above
+from runners.errors import Fail as Fail  # noqa: PLC0414 - as above
+from runners.errors import FailureCode as FailureCode  # noqa: PLC0414 - as above
+from runners.errors import Retry as Retry  # noqa: PLC0414 - as above
+from runners.errors import RunnerError as RunnerError  # noqa: PLC0414 - as above
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -43,32 +48,6 @@ class InputFile:
         self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         return {**handler(schema), FILE_MARK: True}
-
-
-class RunnerError(Exception):
-    """A run ended without a result. Raise one of its two subclasses."""
-
-    def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code or self.default_code
-
-    default_code: ClassVar[str] = "RUNNER_ERROR"
-
-
-class Fail(RunnerError):
-    """The input's fault: the job fails for good, on every miner. The message tells the client what to change."""
-
-    default_code = "INPUT_INVALID"
-
-
-class Retry(RunnerError):
-    """The machine's fault: the job is given to another miner. The message tells this miner's owner what is wrong."""
-
-    default_code = "MACHINE_FAULT"
-
-
-class Cancelled(Exception):
-    """Raised by `Context.check` once the job has been cancelled. A runner lets it pass."""
 
 
 class Strict(BaseModel):

@@ -9,7 +9,7 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from runners.api import Device, Retry
+from runners.api import Device, FailureCode, Retry
 
 CONTEXT_BYTES = 512 * 2**20
 """GPU memory that CUDA's context and kernels take in each process beside what torch allocates; it differs by driver
@@ -22,11 +22,13 @@ def memory_faults() -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise Retry("The model does not fit into memory.", code="OUT_OF_MEMORY") from error
+        raise Retry("The model does not fit into memory.", code=FailureCode.OUT_OF_MEMORY) from error
     except RuntimeError as error:  # torch.OutOfMemoryError and CTranslate2's are kinds of it
         if "out of memory" not in str(error).lower():
             raise
-        raise Retry("The model does not fit into the GPU's memory.", code="OUT_OF_MEMORY") from error
+        raise Retry(
+            "The model does not fit into the GPU's memory.", code=FailureCode.OUT_OF_MEMORY
+        ) from error
 
 
 def memory_fraction(vram: int | None, total: int) -> float:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.api import Device, Fail, Retry, RunnerError, Tools, remembered
+from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, remembered
 from runners.blender import script as blender_script
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Ended, Limits, Outcome
@@ -98,7 +98,7 @@ def run_blender(
     the script tells, JSON. Raises `Cancelled`, and `Retry` if Blender or the sandbox is not there.
     """
     if tools.sandbox == "off":
-        raise Retry("Blender runs only in the sandbox.", code="SANDBOX_UNAVAILABLE")
+        raise Retry("Blender runs only in the sandbox.", code=FailureCode.SANDBOX_UNAVAILABLE)
     mark = secrets.token_hex(16)
 
     def listen(line: str) -> None:
@@ -158,7 +158,7 @@ def _version(tools: Tools) -> tuple[int, ...]:
     if found is None:
         raise Retry(
             f"{tools.blender!r} is not a Blender that runs in the sandbox: {last_line(outcome)}",
-            code="PROGRAM_MISSING",
+            code=FailureCode.PROGRAM_MISSING,
         )
     return tuple(int(number or 0) for number in found.groups())
 
@@ -177,8 +177,13 @@ def abilities(tools: Tools, device: Device) -> Abilities:
     if "version" not in told:
         if (release := _version(tools)) < OLDEST:
             text = ".".join(map(str, release))
-            raise Retry(f"Blender {text} is too old; version 4.2 or newer is needed.", code="PROGRAM_MISSING")
-        raise Retry(f"Blender does not run on this machine: {last_line(outcome)}", code="PROGRAM_MISSING")
+            raise Retry(
+                f"Blender {text} is too old; version 4.2 or newer is needed.",
+                code=FailureCode.PROGRAM_MISSING,
+            )
+        raise Retry(
+            f"Blender does not run on this machine: {last_line(outcome)}", code=FailureCode.PROGRAM_MISSING
+        )
     backends = tuple(told["backends"]) if device.kind == "cuda" else ()
     hindrance = None
     if device.kind == "cuda" and not backends:
@@ -221,7 +226,7 @@ def save_default_scene(tools: Tools, target: Path) -> None:
         on_message=lambda _: None,
     )
     if not target.is_file():
-        raise Retry(f"Blender saved no scene: {last_line(outcome)}", code="MACHINE_FAULT")
+        raise Retry(f"Blender saved no scene: {last_line(outcome)}", code=FailureCode.MACHINE_FAULT)
 
 
 def _trial_limits(tools: Tools) -> Limits:
@@ -233,7 +238,7 @@ def _trial_limits(tools: Tools) -> Limits:
     )
 
 
-def explain_refusal(message: str, fault: str, code: str | None, *, gpu: bool) -> Fail | Retry:
+def explain_refusal(message: str, fault: str, code: FailureCode | None, *, gpu: bool) -> Fail | Retry:
     """What our script refused, as the error to raise. `fault` is the input's, the machine's or told by the engine."""
     message = message[:2000]
     if fault == "input":
@@ -245,13 +250,14 @@ def explain_refusal(message: str, fault: str, code: str | None, *, gpu: bool) ->
         if sign in reason.lower():
             return error(reason)
     if gpu:
-        return Retry(f"Rendering on the GPU failed at {reason}", code="GPU_FAILED")
-    return Fail(f"Blender could not render {reason}", code="RENDER_FAILED")
+        return Retry(f"Rendering on the GPU failed at {reason}", code=FailureCode.GPU_FAILED)
+    return Fail(f"Blender could not render {reason}", code=FailureCode.RENDER_FAILED)
 
 
 def _memory_fault(reason: str) -> Retry:
     return Retry(
-        f"Not enough memory for this scene; raise runners.max_memory. {reason}", code="OUT_OF_MEMORY"
+        f"Not enough memory for this scene; raise runners.max_memory. {reason}",
+        code=FailureCode.OUT_OF_MEMORY,
     )
 
 
@@ -259,17 +265,21 @@ _ENGINE_FAULTS: Mapping[str, Callable[[str], Fail | Retry]] = {
     "no camera": lambda _: Fail("The scene has no camera; add one, or name one of its cameras in camera."),
     "out of memory": _memory_fault,
     "out of gpu memory": _memory_fault,
-    "cannot save": lambda reason: Retry(f"A picture could not be written: {reason}", code="DISK_FULL"),
+    "cannot save": lambda reason: Retry(
+        f"A picture could not be written: {reason}", code=FailureCode.DISK_FULL
+    ),
 }
 """What a part of the engine's complaint means, in small letters."""
 
 _LIMITS: Mapping[Ended, Callable[[str], Fail | Retry]] = {
     Ended.MEMORY: _memory_fault,
-    Ended.OUTPUT: lambda _: Fail("The frames are larger than this miner allows.", code="OUTPUT_TOO_LARGE"),
-    Ended.DEADLINE: lambda _: Fail("The job took longer than its timeout_seconds.", code="TIMEOUT"),
-    Ended.CPU: lambda _: Fail("The job took longer than its timeout_seconds.", code="TIMEOUT"),
+    Ended.OUTPUT: lambda _: Fail(
+        "The frames are larger than this miner allows.", code=FailureCode.OUTPUT_TOO_LARGE
+    ),
+    Ended.DEADLINE: lambda _: Fail("The job took longer than its timeout_seconds.", code=FailureCode.TIMEOUT),
+    Ended.CPU: lambda _: Fail("The job took longer than its timeout_seconds.", code=FailureCode.TIMEOUT),
     Ended.PROCESSES: lambda _: Fail(
-        "The scene made Blender start more processes than it may.", code="LIMIT_EXCEEDED"
+        "The scene made Blender start more processes than it may.", code=FailureCode.LIMIT_EXCEEDED
     ),
 }
 
@@ -285,12 +295,18 @@ def explain_end(outcome: Outcome, complaint: str | None, *, opened: bool, gpu: b
     if "bad_alloc" in outcome.stderr or outcome.exit_code == 128 + signal.SIGKILL:
         return _memory_fault(reason)
     if outcome.exit_code == SCRIPT_FAULT:
-        return Retry(f"Setting up the scene failed: {reason}", code="RUNNER_CRASHED")
+        return Retry(f"Setting up the scene failed: {reason}", code=FailureCode.RUNNER_CRASHED)
     if opened:
         message = f"Blender gave up on this scene with status {outcome.exit_code}: {reason}"
-        return Retry(message, code="GPU_FAILED") if gpu else Fail(message, code="RENDER_FAILED")
+        return (
+            Retry(message, code=FailureCode.GPU_FAILED)
+            if gpu
+            else Fail(message, code=FailureCode.RENDER_FAILED)
+        )
     if "newer version" in reason:
-        return Retry(f"This machine's Blender is too old for the file: {reason}", code="ENGINE_OUTDATED")
+        return Retry(
+            f"This machine's Blender is too old for the file: {reason}", code=FailureCode.ENGINE_OUTDATED
+        )
     return Fail(f"Blender could not open the file: {reason}")
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from runners.api import Context, Fail, OutputFile, Strict
+from runners.api import Context, Fail, FailureCode, OutputFile, Strict
 from runners.blender.request import (
     MAX_FRAMES,
     MAX_PIXELS,
@@ -45,7 +45,7 @@ class Refusal(Strict):
 
     message: str
     fault: Literal["input", "machine", "engine"]
-    code: str | None
+    code: FailureCode | None
 
 
 class Told(Strict):
@@ -194,7 +194,7 @@ class Rendering:
     def _counted(self, frame: Path) -> Path:
         self._room -= frame.stat().st_size
         if self._room < 0:
-            raise Fail("The frames are larger than this miner allows.", code="OUTPUT_TOO_LARGE")
+            raise Fail("The frames are larger than this miner allows.", code=FailureCode.OUTPUT_TOO_LARGE)
         return frame
 
     @property
@@ -218,7 +218,7 @@ class Rendering:
 
 
 def _untrue() -> Fail:
-    return Fail("The scene made Blender say what it does not say by itself.", code="RENDER_FAILED")
+    return Fail("The scene made Blender say what it does not say by itself.", code=FailureCode.RENDER_FAILED)
 
 
 def frame_name(frame: int, request: RenderRequest) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from runners.api import Device, Fail, Retry, RunnerError, Tools, remembered
+from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, remembered
 from runners.ffmpeg.process import GLOBAL_OPTIONS
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
@@ -69,7 +69,7 @@ def version(tools: Tools, program: str) -> str:
     code, text = short_run(tools, program, "-version")
     found = re.match(r"ff\w+ version n?(\d+(?:\.\d+)*|\S+)", text)
     if code != 0 or found is None:
-        raise Retry(f"{program!r} is not a working ffmpeg program.", code="PROGRAM_MISSING")
+        raise Retry(f"{program!r} is not a working ffmpeg program.", code=FailureCode.PROGRAM_MISSING)
     return found[1]
 
 
@@ -78,7 +78,7 @@ def listed(tools: Tools) -> frozenset[str]:
     """The names of all encoders that ffmpeg was built with."""
     code, text = short_run(tools, tools.ffmpeg, "-hide_banner", "-encoders")
     if code != 0:
-        raise Retry("ffmpeg did not list its encoders.", code="PROGRAM_MISSING")
+        raise Retry("ffmpeg did not list its encoders.", code=FailureCode.PROGRAM_MISSING)
     return frozenset(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\S+)", text, flags=re.MULTILINE))
 
 
@@ -127,11 +127,13 @@ def choose(tools: Tools, device: Device, request: TranscodeRequest) -> str:
     if wanted and hardware is not None and hardware_works(tools, hardware, device):
         return hardware
     if request.hardware == "required":
-        raise Retry(f"No hardware encoder for {codec} works on {device.name}.", code="HARDWARE_UNAVAILABLE")
+        raise Retry(
+            f"No hardware encoder for {codec} works on {device.name}.", code=FailureCode.HARDWARE_UNAVAILABLE
+        )
     for name in SOFTWARE[codec]:
         if name in listed(tools):
             return name
-    raise Retry(f"This machine's ffmpeg has no encoder for {codec}.", code="ENCODER_UNAVAILABLE")
+    raise Retry(f"This machine's ffmpeg has no encoder for {codec}.", code=FailureCode.ENCODER_UNAVAILABLE)
 
 
 def video_options(encoder: str, request: TranscodeRequest, threads: int) -> dict[str, str]:

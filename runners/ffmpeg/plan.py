@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from runners.api import Context, Retry
+from runners.api import Context, FailureCode, Retry
 from runners.ffmpeg.encoders import audio_options, video_options
 from runners.ffmpeg.process import Media, input_options
 from runners.ffmpeg.request import TranscodeRequest
@@ -66,7 +66,7 @@ class Plan:
             raise Retry(
                 f"Pictures of {self.megapixels:.1f} megapixels take about {needed / 2**30:.1f} GiB to encode, and this miner gives "
                 f"a run at most {most / 2**30:.1f} GiB. Ask for a smaller resolution.",
-                code="NO_MEMORY",
+                code=FailureCode.NO_MEMORY,
             )
 
     @property

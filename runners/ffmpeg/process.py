@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.api import Context, Device, Fail, Retry, Tools
+from runners.api import Context, Device, Fail, FailureCode, Retry, Tools
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Ended, Limits, Outcome
 
@@ -218,7 +218,7 @@ def generate(tools: Tools, target: Path, *arguments: str) -> Path:
         reason = last_line(outcome.stderr, path) if outcome.ended is Ended.EXITED else str(outcome.ended)
         raise Retry(
             f"This ffmpeg cannot make the test input ({reason}); install a complete build (apt-get install ffmpeg).",
-            code="PROGRAM_MISSING",
+            code=FailureCode.PROGRAM_MISSING,
         )
     return target
 
@@ -227,16 +227,18 @@ def explain(outcome: Outcome, *, hardware: bool) -> Fail | Retry:
     """Why ffmpeg ended without a result, as the error to raise."""
     memory = "Cannot allocate memory" in outcome.stderr or "malloc of size" in outcome.stderr
     if outcome.ended is Ended.MEMORY or memory:
-        return Retry("Not enough memory for this job; raise runners.max_memory.", code="OUT_OF_MEMORY")
+        return Retry(
+            "Not enough memory for this job; raise runners.max_memory.", code=FailureCode.OUT_OF_MEMORY
+        )
     if outcome.ended is Ended.OUTPUT or "File too large" in outcome.stderr:
-        return Fail("The output is larger than this miner allows.", code="OUTPUT_TOO_LARGE")
+        return Fail("The output is larger than this miner allows.", code=FailureCode.OUTPUT_TOO_LARGE)
     if "No space left on device" in outcome.stderr:
-        return Retry("The disk is full.", code="DISK_FULL")
+        return Retry("The disk is full.", code=FailureCode.DISK_FULL)
     if outcome.ended in (Ended.DEADLINE, Ended.CPU):
-        return Fail("The job took longer than its timeout_seconds.", code="TIMEOUT")
+        return Fail("The job took longer than its timeout_seconds.", code=FailureCode.TIMEOUT)
     message = last_line(outcome.stderr, INPUT)
     if hardware:
-        return Retry(f"The hardware encoder failed: {message}", code="HARDWARE_FAILED")
+        return Retry(f"The hardware encoder failed: {message}", code=FailureCode.HARDWARE_FAILED)
     return Fail(f"ffmpeg could not convert this input: {message}")
 
 

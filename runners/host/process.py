@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from runners.api import Cancelled, Checkpoints, Fail, Model, OutputFile, Result, Retry, Runner
+from runners.api import Cancelled, Checkpoints, Fail, FailureCode, Model, OutputFile, Result, Retry, Runner
 from runners.host.protocol import (
     Cancel,
     Checkpoint,
@@ -251,7 +251,7 @@ class _Host:
         except Exception as error:  # noqa: BLE001 - the boundary: an engine may raise anything
             traceback.print_exc()
             summary = traceback.format_exception_only(error)[-1].strip()
-            self._failed(run_id, "retry", "RUNNER_CRASHED", summary[:2000])
+            self._failed(run_id, "retry", FailureCode.RUNNER_CRASHED, summary[:2000])
 
     def _failed(
         self, run_id: str | None, kind: Literal["fail", "retry", "cancelled"], code: str, message: str
@@ -273,7 +273,9 @@ class _Host:
 
     def _configured(self) -> Runner[Any]:
         if self._runner is None:
-            raise Retry("The child was not configured before its first work.", code="RUNNER_CRASHED")
+            raise Retry(
+                "The child was not configured before its first work.", code=FailureCode.RUNNER_CRASHED
+            )
         return self._runner
 
     def _load(self, message: Load) -> None:
@@ -320,7 +322,8 @@ class _Host:
             frame = encode(message)
         except ProtocolError:
             raise Fail(
-                "The results are larger than 16 MiB; write large data to files.", code="RESULT_TOO_LARGE"
+                "The results are larger than 16 MiB; write large data to files.",
+                code=FailureCode.RESULT_TOO_LARGE,
             ) from None
         with self._send_lock:
             self._connection.sendall(frame)

@@ -12,6 +12,7 @@ from pathlib import Path
 from runners.api import (
     Benchmark,
     Context,
+    FailureCode,
     Model,
     Probe,
     Requirements,
@@ -84,7 +85,7 @@ class LLMRunner(Runner[InferenceRequest]):
     def run(self, request: InferenceRequest, context: Context) -> Result:
         """See `Runner.run`. Raises `Fail` with CONTEXT_OVERFLOW or INPUT_INVALID."""
         if self._engine is None:
-            raise Retry(f"The model {request.model!r} is not loaded.", code="MODEL_UNAVAILABLE")
+            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         context.check()
         generation = self._engine.submit(request)
         context.on_cancel(generation.cancel)

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.api import Context, Fail, Retry, Tools
+from runners.api import Context, Fail, FailureCode, Retry, Tools
 from runners.python_model.index import index
 from runners.sandbox import Sandbox, files, python_prefix
 from runners.sandbox.watch import Ended, Limits, Outcome
@@ -108,7 +108,7 @@ def _make(
         size = files.measure([directory], size=room, files=INSTALL_FILES)
         (directory / _COMPLETE).write_text(str(size), encoding="ascii")
     except files.TreeExceeded as error:
-        raise Fail(f"The requirements take {error}.", code="REQUIREMENTS_FAILED") from None
+        raise Fail(f"The requirements take {error}.", code=FailureCode.REQUIREMENTS_FAILED) from None
     finally:
         if not (directory / _COMPLETE).is_file():
             files.remove(directory)
@@ -125,7 +125,7 @@ def _install(installer: _Installer, requirements: Sequence[str]) -> None:
     if outcome.ended is not Ended.EXITED:
         raise Fail(
             f"Installing the requirements went over a limit ({outcome.reason or outcome.ended}).",
-            code="REQUIREMENTS_FAILED",
+            code=FailureCode.REQUIREMENTS_FAILED,
         )
     if outcome.exit_code != 0:
         raise _refusal(outcome.stderr)
@@ -135,12 +135,12 @@ def _refusal(stderr: str) -> Fail | Retry:
     if any(sign in stderr for sign in _NETWORK_SIGNS):
         return Retry(
             "The requirements could not be fetched: the package index was not reached or the disk is full.",
-            code="REQUIREMENTS_UNAVAILABLE",
+            code=FailureCode.REQUIREMENTS_UNAVAILABLE,
         )
     reason = " ".join(stderr.split()) or "uv failed"
     return Fail(
         f"The requirements could not be installed (from wheels of the index only): {reason[:800]}",
-        code="REQUIREMENTS_FAILED",
+        code=FailureCode.REQUIREMENTS_FAILED,
     )
 
 
@@ -208,7 +208,7 @@ def _make_room(tools: Tools, store: Path) -> int:
     if free < min(SMALLEST, tools.max_environment):
         raise Retry(
             "There is no room for another environment; raise runners.environments_quota.",
-            code="REQUIREMENTS_UNAVAILABLE",
+            code=FailureCode.REQUIREMENTS_UNAVAILABLE,
         )
     return min(free, tools.max_environment)
 

@@ -20,6 +20,7 @@ from runners.api import (
     Benchmark,
     Context,
     Fail,
+    FailureCode,
     OutputFile,
     Probe,
     Requirements,
@@ -119,9 +120,9 @@ class PythonModelRunner(Runner[InferenceRequest]):
     def run(self, request: InferenceRequest, context: Context) -> Result:
         """See `Runner.run`. `Fail`: INPUT_MISSING, REQUIREMENTS_FAILED, MODEL_FAILED, LIMIT_EXCEEDED, TIMEOUT."""
         if (forbidden := _forbidden(self.tools)) is not None:
-            raise Retry(forbidden, code="SANDBOX_UNAVAILABLE")
+            raise Retry(forbidden, code=FailureCode.SANDBOX_UNAVAILABLE)
         if "model.source" not in context.files:
-            raise Fail("The model's source is missing.", code="INPUT_MISSING")
+            raise Fail("The model's source is missing.", code=FailureCode.INPUT_MISSING)
         meter = _Meter(context)
         try:
             results = self._results(request, context, meter)
@@ -135,7 +136,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
             context.check()
             seconds = context.timeout_seconds - meter.seconds()
             if seconds <= 0:
-                raise Fail("The job took longer than its timeout_seconds.", code="TIMEOUT")
+                raise Fail("The job took longer than its timeout_seconds.", code=FailureCode.TIMEOUT)
             cpu_seconds = seconds * self._threads(context.resources)
             bounded = replace(limits, seconds=seconds, cpu_seconds=cpu_seconds)
             outcome = self._execute(request, context, home, bounded, meter)
@@ -213,7 +214,7 @@ class PythonModelRunner(Runner[InferenceRequest]):
             raise Retry(
                 f"The job asks for {asked} of memory, and this miner gives a run at most "
                 f"{self.tools.max_memory / 2**30:.1f} GiB (runners.max_memory).",
-                code="NO_MEMORY",
+                code=FailureCode.NO_MEMORY,
             )
         memory = min(_size(asked) if asked else DEFAULT_MEMORY, self.tools.max_memory)
         if self.device.kind == "cuda":
@@ -296,37 +297,40 @@ def _judge(outcome: Outcome) -> None:
     limits = {Ended.MEMORY: "memory", Ended.PROCESSES: "processes", Ended.OUTPUT: "file space"}
     if outcome.ended in limits:
         excess = outcome.reason or f"more {limits[outcome.ended]} than it may use"
-        raise Fail(f"The model went over a limit: {excess}.", code="LIMIT_EXCEEDED")
+        raise Fail(f"The model went over a limit: {excess}.", code=FailureCode.LIMIT_EXCEEDED)
     if outcome.ended is Ended.CPU:
-        raise Fail("The model used more processor time than it may.", code="LIMIT_EXCEEDED")
+        raise Fail("The model used more processor time than it may.", code=FailureCode.LIMIT_EXCEEDED)
     if outcome.ended is Ended.DEADLINE:
-        raise Fail("The model took longer than the job's timeout_seconds.", code="TIMEOUT")
+        raise Fail("The model took longer than the job's timeout_seconds.", code=FailureCode.TIMEOUT)
     if outcome.exit_code == python_harness.TOO_LARGE:
-        raise Fail(outcome.stderr.strip()[-STDERR_TAIL:], code="LIMIT_EXCEEDED")
+        raise Fail(outcome.stderr.strip()[-STDERR_TAIL:], code=FailureCode.LIMIT_EXCEEDED)
     if outcome.exit_code != 0:
         reason = outcome.stderr.strip()[-STDERR_TAIL:] or f"It ended with status {outcome.exit_code}."
-        raise Fail(f"The model failed: {reason}", code="MODEL_FAILED")
+        raise Fail(f"The model failed: {reason}", code=FailureCode.MODEL_FAILED)
 
 
 def _returned(path: Path) -> dict[str, Any]:
     """What `predict` returned, as the results of the job. The file was written by a stranger's program."""
     if path.is_symlink() or not path.is_file():
-        raise Fail("The model ended without returning from predict.", code="MODEL_FAILED")
+        raise Fail("The model ended without returning from predict.", code=FailureCode.MODEL_FAILED)
     if path.stat().st_size > MAX_RESULT:
-        raise Fail("predict returned more than 8 MiB; write large data to files.", code="RESULT_TOO_LARGE")
+        raise Fail(
+            "predict returned more than 8 MiB; write large data to files.", code=FailureCode.RESULT_TOO_LARGE
+        )
     try:
         value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
         check_json(value)
     except RecursionError:
         raise Fail(
-            "predict returned what cannot be used: it is nested too deeply.", code="MODEL_FAILED"
+            "predict returned what cannot be used: it is nested too deeply.", code=FailureCode.MODEL_FAILED
         ) from None
     except ValueError as error:
-        raise Fail(f"predict returned what cannot be used: {error}.", code="MODEL_FAILED") from None
+        raise Fail(f"predict returned what cannot be used: {error}.", code=FailureCode.MODEL_FAILED) from None
     results = dict(value) if isinstance(value, dict) else {"value": value}
     if "files" in results:
         raise Fail(
-            "predict returned the key 'files', which is kept for the files it writes.", code="MODEL_FAILED"
+            "predict returned the key 'files', which is kept for the files it writes.",
+            code=FailureCode.MODEL_FAILED,
         )
     return results
 
@@ -344,17 +348,20 @@ def _written(directory: Path, max_size: int) -> list[OutputFile]:
             name = path.relative_to(directory).as_posix()
             _check_name(name)
             if len(found) == MAX_FILES:
-                raise Fail(f"The model left more than {MAX_FILES} files.", code="LIMIT_EXCEEDED")
+                raise Fail(f"The model left more than {MAX_FILES} files.", code=FailureCode.LIMIT_EXCEEDED)
             with path.open("rb") as file:  # that it may not be read is its maker's fault, and must show now
                 total += os.fstat(file.fileno()).st_size
             if total > max_size:
                 raise Fail(
-                    f"The model left files of more than {max_size:,} bytes together.", code="LIMIT_EXCEEDED"
+                    f"The model left files of more than {max_size:,} bytes together.",
+                    code=FailureCode.LIMIT_EXCEEDED,
                 )
             media_type, _ = mimetypes.guess_type(name)
             found.append(OutputFile(path, media_type or "application/octet-stream", name))
     except OSError as error:
-        raise Fail(f"What the model wrote cannot be read: {error.strerror}.", code="MODEL_FAILED") from None
+        raise Fail(
+            f"What the model wrote cannot be read: {error.strerror}.", code=FailureCode.MODEL_FAILED
+        ) from None
     return found
 
 
@@ -362,10 +369,13 @@ def _check_name(name: str) -> None:
     try:
         check_json(name)
     except ValueError:
-        raise Fail("The model wrote a file whose name is not valid Unicode.", code="MODEL_FAILED") from None
+        raise Fail(
+            "The model wrote a file whose name is not valid Unicode.", code=FailureCode.MODEL_FAILED
+        ) from None
     if len(name) > MAX_NAME:
         raise Fail(
-            f"The model wrote a file whose path has more than {MAX_NAME} characters.", code="LIMIT_EXCEEDED"
+            f"The model wrote a file whose path has more than {MAX_NAME} characters.",
+            code=FailureCode.LIMIT_EXCEEDED,
         )
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from runners.api import Cancelled, Device, Retry, Tools, forget_trials
+from runners.api import Cancelled, Device, FailureCode, Retry, Tools, forget_trials
 from runners.sandbox import bubblewrap, landlock, mark, seccomp, users
 from runners.sandbox._launch import CPU_GRACE
 from runners.sandbox._syscalls import fresh_session_keyring
@@ -73,7 +73,9 @@ class Sandbox:
         """
         found = shutil.which(name)
         if found is None:
-            raise Retry(f"The program {name!r} was not found on this machine.", code="PROGRAM_MISSING")
+            raise Retry(
+                f"The program {name!r} was not found on this machine.", code=FailureCode.PROGRAM_MISSING
+            )
         path = Path(found).resolve()
         if path.is_relative_to("/usr"):
             return str(path)
@@ -98,7 +100,7 @@ class Sandbox:
         passed, and when a callback raises. Raises `Retry` if the sandbox itself does not work.
         """
         if (reason := unavailable(self.tools)) is not None:
-            raise Retry(reason, code="SANDBOX_UNAVAILABLE")
+            raise Retry(reason, code=FailureCode.SANDBOX_UNAVAILABLE)
         start = {"bubblewrap": self._bubblewrapped, "landlock": self._landlocked, "none": self._unconfined}
         with start[level(self.tools) or "bubblewrap"](command, directory) as prepared:
             outcome = watch(
@@ -119,7 +121,7 @@ class Sandbox:
             # Programs can write that line too, and must not make the machine look faulty: only a new trial is believed.
             forget_trials()
             if (reason := unavailable(self.tools)) is not None:
-                raise Retry(reason, code="SANDBOX_UNAVAILABLE")
+                raise Retry(reason, code=FailureCode.SANDBOX_UNAVAILABLE)
         return replace(outcome, stderr=self._renamed(outcome.stderr))
 
     def _renamed(self, text: str) -> str:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from runners.api import Retry
+from runners.api import FailureCode, Retry
 
 DIRECTORY: Final = Path("/run/aitbc-sandbox")
 """Where ids are held, on a file system that is empty after a restart of the machine."""
@@ -126,7 +126,7 @@ def _hold(first: int, count: int) -> tuple[User, IO[str]]:
     raise Retry(
         f"All {count} users of the sandbox are in use; raise runners.sandbox_users, or choose other ids with "
         "runners.sandbox_first_user.",
-        code="SANDBOX_UNAVAILABLE",
+        code=FailureCode.SANDBOX_UNAVAILABLE,
     )
 
 
@@ -184,7 +184,7 @@ def _lend(user: User, readable: Sequence[Path], writable: Sequence[Path], record
         _take_back(loans)
         raise Retry(
             f"The files of a run could not be lent to the user of its sandbox ({error}); use a file system with owners.",
-            code="SANDBOX_UNAVAILABLE",
+            code=FailureCode.SANDBOX_UNAVAILABLE,
         ) from None
     return loans
 
@@ -242,7 +242,7 @@ def _let_through(directory: Path, group: int) -> None:
         raise Retry(
             f"Sandboxed programs run as users of their own, who cannot pass through {directory} ({error.strerror}). Let them: "
             f"chmod o+x {directory}",
-            code="SANDBOX_UNAVAILABLE",
+            code=FailureCode.SANDBOX_UNAVAILABLE,
         ) from None
 
 

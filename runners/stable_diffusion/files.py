@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.api import Model, Retry
+from runners.api import FailureCode, Model, Retry
 from runners.stable_diffusion.request import Abilities
 
 INDEX = "model_index.json"
@@ -104,7 +104,7 @@ def _index(model: Model) -> Mapping[str, Any]:
         raise Retry(
             f"The model {model.name!r} is not on this machine; put it there with "
             f"'aitbc-agent models pull {model.name}'.",
-            code="MODEL_UNAVAILABLE",
+            code=FailureCode.MODEL_UNAVAILABLE,
         ) from None
     except (OSError, ValueError) as error:
         raise _unavailable(model, f"its {INDEX} cannot be read") from error
@@ -142,4 +142,4 @@ def _chosen(files: tuple[Path, ...], *, half: bool) -> tuple[Path, ...]:
 
 
 def _unavailable(model: Model, reason: str) -> Retry:
-    return Retry(f"The model {model.name!r} cannot be used: {reason}.", code="MODEL_UNAVAILABLE")
+    return Retry(f"The model {model.name!r} cannot be used: {reason}.", code=FailureCode.MODEL_UNAVAILABLE)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from runners.api import Device, Retry
+from runners.api import Device, FailureCode, Retry
 from runners.torch_memory import CONTEXT_BYTES
 
 TILE_SIDE = 512
@@ -87,7 +87,8 @@ def choose_savings(parts: Sequence[int], pixels: int, available: int | None) -> 
         if weights[savings.placement] + working_bytes(pixels, tiling=savings.tiling) <= available:
             return savings
     raise Retry(
-        "The model does not fit into the GPU's memory, not even layer by layer.", code="OUT_OF_MEMORY"
+        "The model does not fit into the GPU's memory, not even layer by layer.",
+        code=FailureCode.OUT_OF_MEMORY,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from runners.api import Cancelled, Device, Fail, Model, Retry
+from runners.api import Cancelled, Device, Fail, FailureCode, Model, Retry
 from runners.stable_diffusion.files import FAMILIES, UNUSED, ModelFiles, examine
 from runners.stable_diffusion.images import PREVIEW_SIDE
 from runners.stable_diffusion.memory import TILE_SIDE, choose_savings, needs_tiling, precision, room
@@ -128,7 +128,7 @@ class DiffusionModel:
                 pass
         except (OSError, safetensors.SafetensorError) as error:
             raise Retry(
-                f"The weights of the LoRA {lora.name!r} are damaged.", code="MODEL_UNAVAILABLE"
+                f"The weights of the LoRA {lora.name!r} are damaged.", code=FailureCode.MODEL_UNAVAILABLE
             ) from error
         misfit = Fail(f"The LoRA {lora.name!r} was made for another model; leave it out or choose its model.")
         try:
@@ -261,7 +261,7 @@ def model_options(model: Model) -> ModelOptions:
         place = ".".join(map(str, fault["loc"]))
         raise Retry(
             f"The options of {model.name!r} in the catalogue are wrong at {place}: {fault['msg']}",
-            code="MODEL_UNAVAILABLE",
+            code=FailureCode.MODEL_UNAVAILABLE,
         ) from None
 
 
@@ -299,7 +299,7 @@ def _read(model: Model, files: ModelFiles, device: Device) -> Any:
             # A damaged or foreign file makes the loaders raise almost anything.
             raise Retry(
                 f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
-                code="MODEL_UNAVAILABLE",
+                code=FailureCode.MODEL_UNAVAILABLE,
             ) from error
     return base
 

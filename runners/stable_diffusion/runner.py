@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from runners.api import (
     Benchmark,
     Context,
+    FailureCode,
     Model,
     OutputFile,
     Probe,
@@ -129,7 +130,7 @@ class StableDiffusionRunner(Runner[GenerateRequest]):
         """See `Runner.run`. Raises `Fail` for parameters that the model does not have and for what is no picture."""
         loaded = self._loaded
         if loaded is None or self._model is None or self._model.name != request.model:
-            raise Retry(f"The model {request.model!r} is not loaded.", code="MODEL_UNAVAILABLE")
+            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         pictures = _read_pictures(request, context)
         options = loaded.options
         chosen = [_adapter(lora.name, context) for lora in request.loras]
@@ -233,7 +234,7 @@ def _read_pictures(request: GenerateRequest, context: Context) -> Mapping[str, I
 def _adapter(name: str, context: Context) -> Model:
     adapter = context.adapters.get(name)
     if adapter is None:
-        raise Retry(f"The LoRA {name!r} is not on this machine.", code="MODEL_UNAVAILABLE")
+        raise Retry(f"The LoRA {name!r} is not on this machine.", code=FailureCode.MODEL_UNAVAILABLE)
     return adapter
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runners.api import Device, Model, Retry
+from runners.api import Device, FailureCode, Model, Retry
 from runners.torch_memory import memory_faults
 from runners.whisper.request import Engine, TranscribeRequest
 
@@ -86,12 +86,12 @@ def installed(engine: Engine) -> bool:
 def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEngine:
     """Load a model. Raises `Retry`: ENGINE_MISSING, MODEL_UNAVAILABLE, OUT_OF_MEMORY."""
     if not installed(engine):
-        raise Retry(f"{engine} is not installed on this machine.", code="ENGINE_MISSING")
+        raise Retry(f"{engine} is not installed on this machine.", code=FailureCode.ENGINE_MISSING)
     if not weights(engine, model):
         raise Retry(
             f"The model {model.name!r} is not on this machine in the format of {engine}; put it there with "
             f"'aitbc-agent models pull {model.name}'.",
-            code="MODEL_UNAVAILABLE",
+            code=FailureCode.MODEL_UNAVAILABLE,
         )
     with memory_faults():
         try:
@@ -108,7 +108,7 @@ def open_engine(engine: Engine, model: Model, device: Device) -> TranscriptionEn
                 f"The model {model.name!r} could not be loaded by {engine}: {type(error).__name__}: {error}"[
                     :500
                 ],
-                code="MODEL_UNAVAILABLE",
+                code=FailureCode.MODEL_UNAVAILABLE,
             ) from error
 
 

@@ -15,6 +15,7 @@ from runners.api import (
     Checkpoints,
     Context,
     Fail,
+    FailureCode,
     Model,
     Probe,
     Requirements,
@@ -171,7 +172,7 @@ class WhisperRunner(Runner[TranscribeRequest]):
         if self._engine is None or self._model != model or self._engine_name != request.engine:
             self._open(request.engine, model)
         if self._engine is None:
-            raise Retry(f"The model {request.model!r} is not loaded.", code="MODEL_UNAVAILABLE")
+            raise Retry(f"The model {request.model!r} is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         return self._engine
 
     def _decode(self, context: Context) -> Samples:

@@ -13,8 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from agent.core.errors import JobNotFound, answerable, error_body
+from runners.errors import FailureCode, Fault
 
 TARGET: Final = Path(__file__).parents[2] / "docs" / "errors.md"
+FAULTS: Final = {
+    Fault.INPUT: "The job is at fault",
+    Fault.MACHINE: "The machine is at fault",
+    Fault.MODEL: "The model cannot be used on the machine",
+    Fault.CAPACITY: "The machine has too little memory",
+    Fault.NEITHER: "Neither is at fault",
+}
 COMMAND: Final = ".venv/bin/python scripts/pages/errors_docs.py"
 
 
@@ -44,13 +52,28 @@ def _lines() -> Iterator[str]:
     yield "```"
     yield ""
     yield "429 and 503 carry `Retry-After`. 423, 500 and 503 may be tried again as they are, with the same `Idempotency-Key` where the call takes one;"
-    yield "after the others something has to change first. A job that failed has its cause in `error` of its status, under codes of its runner."
+    yield "after the others something has to change first. A job that failed has its cause in `error` of its status; its codes are [below](#codes-of-failed-jobs)."
     yield ""
     yield "| code | HTTP | meaning | what to do |"
     yield "|---|---|---|---|"
     for code, kind in answerable().items():
         meaning = " ".join((kind.__doc__ or "").split())
         yield f"| `{code}` | {kind.status} | {meaning} | {kind.remedy} |"
+    yield from _failures()
+
+
+def _failures() -> Iterator[str]:
+    yield ""
+    yield "## Codes of failed jobs"
+    yield ""
+    yield "`error.code` of a job whose status is `failed`. After a fault of the job itself the job fails for good, and the message says what to change."
+    yield "After any other fault another miner tries it, up to `max_attempts`; a job that still fails has the code of its last run."
+    yield "A runner of another package may use codes of its own."
+    for fault, title in FAULTS.items():
+        yield from ("", f"### {title}", "", "| code | meaning | tried again |", "|---|---|---|")
+        for code in FailureCode:
+            if code.fault is fault:
+                yield f"| `{code}` | {code.meaning} | {'yes' if code.retried else 'no'} |"
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from agent.miner.executor.loaded_model import LoadedModel, card_key
 from agent.miner.executor.pool import ChildPool
 from agent.miner.metrics import PLACEMENTS
 from agent.settings import MinerSettings
-from runners.api import Device, Model, Retry
+from runners.api import Device, FailureCode, Model, Retry
 
 RECLAIM_SECONDS: Final = 3.0
 """How long the driver may take to count the memory of a process that has ended as free."""
@@ -121,7 +121,7 @@ class ModelScheduler:
                         await self._evict(decision.evict, demand)
                     case Refuse(reason):
                         self._remember("refused", service, waiting.model, reason)
-                        raise Retry(reason, code="NO_MEMORY")
+                        raise Retry(reason, code=FailureCode.NO_MEMORY)
                     case Wait(reason):
                         await self._wait(waiting, reason, change)
         finally:
@@ -143,13 +143,13 @@ class ModelScheduler:
         """A child is gone, and with it what lived in it."""
         for loaded in [loaded for loaded in self._loaded_models.values() if loaded.child is child]:
             del self._loaded_models[loaded.key]
-            if child.fault_code == "RUNNER_HUNG" and loaded.model is not None:
+            if child.fault_code == FailureCode.RUNNER_HUNG and loaded.model is not None:
                 self._hung(loaded.service, loaded.model.name)
         self._changed()
 
     def _hung(self, service: str, model: str) -> None:
         if self.guard.hung(service, model, time.monotonic()):
-            self._rests(service, model, "RUNNER_HUNG")
+            self._rests(service, model, FailureCode.RUNNER_HUNG)
 
     def loaded_models(self) -> list[LoadedModel]:
         """All of them."""
@@ -289,7 +289,7 @@ class ModelScheduler:
         waiting.reason = reason
         left = waiting.since + self._settings.place_seconds - time.monotonic()
         if left <= 0:
-            raise Retry(reason, code="NO_MEMORY")
+            raise Retry(reason, code=FailureCode.NO_MEMORY)
         await _within(min(left, LOOK_SECONDS), change)
 
     # --- Moving out -------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from agent.network import (
     internet,
 )
 from agent.settings import InputSettings
-from runners.api import Fail, Retry
+from runners.api import Fail, FailureCode, Retry
 
 ArtifactSource = Callable[[str], AbstractAsyncContextManager[httpx.Response]]
 """Opens the coordinator's `GET /v1/artifacts/{id}` as a stream, with the session's token; takes "sha256:<hex>"."""
@@ -52,13 +52,13 @@ _log = structlog.get_logger(__name__)
 class InputRefused(Fail):
     """The client named a file that no miner will fetch. `code` is INPUT_REFUSED, INPUT_TOO_LARGE or INPUT_UNAVAILABLE."""
 
-    default_code = "INPUT_REFUSED"
+    default_code = FailureCode.INPUT_REFUSED
 
 
 class InputUnavailable(Retry):
     """The file could not be fetched now. It says little about this machine, since a stranger chose the server."""
 
-    default_code = "INPUT_UNAVAILABLE"
+    default_code = FailureCode.INPUT_UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ async def fetch(
         raise InputUnavailable(
             f"The input could not be written to disk ({error.strerror}); "
             f"{'make room in' if full else 'look at'} the miner's data directory.",
-            code="DISK_FULL" if full else "DISK_FAULT",
+            code=FailureCode.DISK_FULL if full else FailureCode.DISK_FAULT,
         ) from error
 
 
@@ -170,7 +170,7 @@ class _Sink:
     def _too_large(self) -> InputRefused:
         return InputRefused(
             f"The input is larger than {self._limit} bytes, the most that this miner takes; send a smaller file.",
-            code="INPUT_TOO_LARGE",
+            code=FailureCode.INPUT_TOO_LARGE,
         )
 
 
@@ -229,7 +229,9 @@ async def _fetch_hop(pool: httpcore.AsyncConnectionPool, url: httpx.URL, sink: _
             f"{error}; give an address that everybody can reach, or upload the file."
         ) from None
     except HostUnknown as error:
-        raise InputRefused(f"{error}; check the input's address.", code="INPUT_UNAVAILABLE") from None
+        raise InputRefused(
+            f"{error}; check the input's address.", code=FailureCode.INPUT_UNAVAILABLE
+        ) from None
     except LookupFailed as error:
         raise InputUnavailable(f"{error}.") from error
     except httpcore.ConnectError as error:
@@ -257,7 +259,7 @@ def _check_status(status: int, who: str) -> None:
         raise InputUnavailable(f"{who} answers {status} for the input.")
     raise InputRefused(
         f"{who} answers {status} for the input; check the address, and that it needs no login.",
-        code="INPUT_UNAVAILABLE",
+        code=FailureCode.INPUT_UNAVAILABLE,
     )
 
 

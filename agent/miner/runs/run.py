@@ -48,7 +48,8 @@ from aitbc.statement import (
     money,
     uncapped_price,
 )
-from runners.api import Checkpoints, Fail, Model, Retry, RunnerError
+from runners.api import Checkpoints, Fail, FailureCode, Model, Retry, RunnerError
+from runners.errors import Fault
 from runners.host.protocol import FileReference, ProtocolError, Run
 
 _MAX_MESSAGE: Final = 2000
@@ -58,22 +59,6 @@ _CODE: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _MAX_HANDING_OVER: Final = 2
 """Checkpoints of one job that are uploaded at the same time while it runs."""
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-_NOT_THIS_MACHINE: Final = frozenset(
-    {
-        "INPUT_UNAVAILABLE",
-        "MODEL_UNAVAILABLE",
-        "MODEL_UNKNOWN",
-        "NO_MEMORY",
-        "OUT_OF_MEMORY",
-        "REQUIREMENTS_UNAVAILABLE",
-        "SPEC_MISMATCH",
-        "SERVICE_NOT_OFFERED",
-    }
-)
-"""Codes of retries that say nothing about the health of this machine. A single model's faults are counted apart."""
-
-_OWN_WORDS: Final = frozenset({"DISK_FULL", "DISK_FAULT", "NO_MEMORY", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN"})
-"""Codes of failures whose message is this program's own. What a runner says may repeat a prompt, and is not logged."""
 _OUTCOMES: Final = {"result": "completed", "fail": "failed", "retry": "retried"}
 WorkStage: TypeAlias = Literal["fetching", "waiting"] | Stage
 """Its model and inputs are fetched; it waits for a device; its model is loaded; it runs, or its outcome is written down."""
@@ -166,25 +151,27 @@ class Work:
         except TimeoutError:
             return self._failure(self._out_of_time())
         except OSError as error:
-            code = "DISK_FULL" if error.errno in _DISK_FULL else "DISK_FAULT"
+            code = FailureCode.DISK_FULL if error.errno in _DISK_FULL else FailureCode.DISK_FAULT
             return self._failure(Retry(f"The miner's disk: {error.strerror or error}.", code=code))
         except Exception as error:  # noqa: BLE001 - one job's surprise must end as that job's failure
             _log.exception("job_error", job_id=self.lease.job_id, fence=self.lease.fence)
-            return self._failure(Retry(f"The miner failed ({type(error).__name__}).", code="MINER_ERROR"))
+            return self._failure(
+                Retry(f"The miner failed ({type(error).__name__}).", code=FailureCode.MINER_ERROR)
+            )
 
     def _out_of_time(self) -> RunnerError:
         if self._too_costly:
-            return Fail(self._cost_message(), code="COST_LIMIT_REACHED")
+            return Fail(self._cost_message(), code=FailureCode.COST_LIMIT_REACHED)
         if self._time_left.expired():
-            return Fail("The job ran longer than its timeout_seconds.", code="DEADLINE_EXCEEDED")
+            return Fail("The job ran longer than its timeout_seconds.", code=FailureCode.DEADLINE_EXCEEDED)
         return Retry("Something on this machine took too long.")
 
     async def _perform(self) -> Entry:
         lease, place = self.lease, self._place
         if not digest_agrees(self._message):
-            raise Retry("The lease's spec does not agree with its digest.", code="SPEC_MISMATCH")
+            raise Retry("The lease's spec does not agree with its digest.", code=FailureCode.SPEC_MISMATCH)
         if lease.service not in place.offers:
-            raise Retry(f"This miner does not offer {lease.service}.", code="SERVICE_NOT_OFFERED")
+            raise Retry(f"This miner does not offer {lease.service}.", code=FailureCode.SERVICE_NOT_OFFERED)
         name_adapters = place.adapters.get(lease.service)
         adapters = () if name_adapters is None else name_adapters(lease.spec.parameters)
         async with AsyncExitStack() as stack:
@@ -232,7 +219,7 @@ class Work:
         if not place.offers[lease.service].version.startswith(execution.runner.version):
             raise Retry(
                 f"The runner of {lease.service} was replaced while the agent ran; restart the agent.",
-                code="RUNNER_REPLACED",
+                code=FailureCode.RUNNER_REPLACED,
             )
         digest = None if model is None else await self._weights_digest(model, execution)
         collected = await self._collect(execution)
@@ -320,7 +307,7 @@ class Work:
             )
         except (OSError, ValueError) as error:
             raise Retry(
-                f"The weights of {model.name} cannot be identified: {error}.", code="MODEL_FAULT"
+                f"The weights of {model.name} cannot be identified: {error}.", code=FailureCode.MODEL_FAULT
             ) from error
 
     async def _collect(self, execution: Execution) -> Collected:
@@ -386,10 +373,10 @@ class Work:
     def _failure(self, error: RunnerError) -> Entry:
         kind = "fail" if isinstance(error, Fail) else "retry"
         code = error.code if _CODE.fullmatch(error.code) else error.default_code
-        self.machine_fault = kind == "retry" and code not in _NOT_THIS_MACHINE
+        self.machine_fault = error.fault is Fault.MACHINE
         _log.warning(
             "job_failed", job_id=self.lease.job_id, fence=self.lease.fence, service=self.lease.service,
-            kind=kind, code=code, error=str(error) if code in _OWN_WORDS else None,
+            kind=kind, code=code, error=str(error) if error.own_message else None,
         )  # fmt: skip
         body = {
             "fence": self.lease.fence,
@@ -407,7 +394,7 @@ class Work:
         except OSError as error:
             _log.error("outcome_not_stored", job_id=entry.job_id, fence=entry.fence, error=str(error))
             self.machine_fault = True
-            failure = Retry(f"The miner could not keep the outcome: {error}.", code="DISK_FULL")
+            failure = Retry(f"The miner could not keep the outcome: {error}.", code=FailureCode.DISK_FULL)
             with suppress(Unreachable):
                 await self._place.link.call("fail", entry.job_id, self._failure(failure).body)
             await self._remove(self._directory)

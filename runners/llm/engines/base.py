@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from runners.api import Fail
+from runners.api import Fail, FailureCode
 from runners.llm.request import InferenceRequest
 
 
@@ -52,5 +52,5 @@ def check_context(tokens: int, request: InferenceRequest, context: int) -> None:
         raise Fail(
             f"The prompt has {tokens} tokens and max_tokens is {request.max_tokens}; the model {request.model!r} holds "
             f"{context} together. Shorten one of them.",
-            code="CONTEXT_OVERFLOW",
+            code=FailureCode.CONTEXT_OVERFLOW,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from runners.api import Fail, Retry
+from runners.api import Fail, FailureCode, Retry
 from runners.llm.engines.loading import Loaded
 
 CACHE_BYTES = 64 * 2**20
@@ -19,7 +19,7 @@ class Grammars:
         try:
             import xgrammar  # noqa: PLC0415 - the coordinator has no engine
         except ImportError as error:
-            raise Retry(f"{error}; install the extra llm.", code="ENGINE_MISSING") from None
+            raise Retry(f"{error}; install the extra llm.", code=FailureCode.ENGINE_MISSING) from None
         described = xgrammar.TokenizerInfo.from_huggingface(
             loaded.tokenizer, vocab_size=loaded.vocabulary, stop_token_ids=sorted(loaded.ends)
         )

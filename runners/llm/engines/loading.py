@@ -9,7 +9,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from runners.api import Device, Model, Retry
+from runners.api import Device, FailureCode, Model, Retry
 from runners.llm.files import gguf_file, weights
 from runners.torch_memory import memory_faults
 
@@ -53,7 +53,7 @@ def load(model: Model, device: Device) -> Loaded:
         import torch  # noqa: PLC0415 - the coordinator has no engine
         from transformers.utils import logging  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise Retry(f"{error}; install the extra llm.", code="ENGINE_MISSING") from None
+        raise Retry(f"{error}; install the extra llm.", code=FailureCode.ENGINE_MISSING) from None
     torch.set_num_threads(max(1, device.threads))
     logging.disable_progress_bar()
     with memory_faults(), _explained(model):
@@ -117,7 +117,7 @@ def _explained(model: Model) -> Iterator[None]:
         # A damaged or foreign file makes the loaders raise almost anything.
         raise Retry(
             f"The model {model.name!r} could not be loaded: {type(error).__name__}: {error}"[:500],
-            code="MODEL_UNAVAILABLE",
+            code=FailureCode.MODEL_UNAVAILABLE,
         ) from error
 
 

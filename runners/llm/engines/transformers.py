@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Sequence as Series
 from typing import Any
 
-from runners.api import Device, Fail, Model, Retry, RunnerError, Tools
+from runners.api import Device, Fail, FailureCode, Model, Retry, RunnerError, Tools
 from runners.llm.engines.base import check_context
 from runners.llm.engines.batch import Batch
 from runners.llm.engines.grammar import Grammars, restrict
@@ -66,7 +66,9 @@ class TransformersEngine:
         prompt = self._prompts.read(request)
         check_context(len(prompt), request, loaded.context)
         if len(prompt) + request.max_tokens > self._cache_tokens:
-            raise Retry("The request does not fit into the memory beside the model.", code="OUT_OF_MEMORY")
+            raise Retry(
+                "The request does not fit into the memory beside the model.", code=FailureCode.OUT_OF_MEMORY
+            )
         schema = request.schema_text
         matcher = None if schema is None else self._compiler(loaded).matcher(schema)
         sequence = Sequence(request, prompt, loaded, matcher, self._thread.is_alive)
@@ -92,7 +94,7 @@ class TransformersEngine:
 
     def _ready(self) -> Loaded:
         if self._loaded is None or not self._thread.is_alive():
-            raise Retry("The model is not loaded.", code="MODEL_UNAVAILABLE")
+            raise Retry("The model is not loaded.", code=FailureCode.MODEL_UNAVAILABLE)
         return self._loaded
 
     def _compiler(self, loaded: Loaded) -> Grammars:
@@ -178,7 +180,9 @@ class _Steps:
             self.fail(error, chosen)
         except Exception as error:  # noqa: BLE001 - a model may raise anything, and the thread must live on
             traceback.print_exc()
-            self.fail(Retry(f"The model failed: {type(error).__name__}.", code="RUNNER_CRASHED"), chosen)
+            self.fail(
+                Retry(f"The model failed: {type(error).__name__}.", code=FailureCode.RUNNER_CRASHED), chosen
+            )
 
     def _begin(self, chosen: Series[Sequence]) -> Batch[Sequence]:
         for sequence in chosen:

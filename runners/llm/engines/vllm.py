@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
-from runners.api import Device, Fail, Model, Retry, Tools
+from runners.api import Device, Fail, FailureCode, Model, Retry, Tools
 from runners.llm.engines.base import Piece, check_context
 from runners.llm.prompt import PromptReader
 from runners.llm.request import InferenceRequest
@@ -53,7 +53,9 @@ class VLLMEngine:
             raise
         except Exception as error:  # vLLM's own processes may fail in almost any way
             self.close()
-            code = "OUT_OF_MEMORY" if "memory" in str(error).lower() else "MODEL_UNAVAILABLE"
+            code = (
+                FailureCode.OUT_OF_MEMORY if "memory" in str(error).lower() else FailureCode.MODEL_UNAVAILABLE
+            )
             raise Retry(
                 f"The model {model.name!r} could not be loaded by vLLM: {error}"[:500], code=code
             ) from error
@@ -116,7 +118,7 @@ class _Answer:
             try:
                 news = self._news.get(timeout=STALL_SECONDS)
             except queue.Empty:
-                raise Retry("vLLM gave no token for minutes.", code="RUNNER_HUNG") from None
+                raise Retry("vLLM gave no token for minutes.", code=FailureCode.RUNNER_HUNG) from None
             if news is None:
                 return
             if isinstance(news, Exception):
@@ -147,7 +149,7 @@ class _Answer:
         except ValueError as error:
             self._news.put(Fail(f"vLLM refuses the request: {error}"[:500]))
         except Exception as error:  # noqa: BLE001 - vLLM wraps whatever happened in its processes
-            self._news.put(Retry(f"vLLM failed: {type(error).__name__}.", code="RUNNER_CRASHED"))
+            self._news.put(Retry(f"vLLM failed: {type(error).__name__}.", code=FailureCode.RUNNER_CRASHED))
 
 
 def _sampling(request: InferenceRequest) -> Any:

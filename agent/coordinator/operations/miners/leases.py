@@ -53,6 +53,7 @@ from aitbc.log import receipt_leaf
 from aitbc.outputs import output_files
 from aitbc.receipts import build_receipt, time_faults
 from aitbc.statement import PAYLOAD_TYPE, RESULT_NAME, NamedDigest, Statement, job_price, parse_statement
+from runners.errors import FailureCode
 
 SHORT_RESULTS: Final = 4096
 """Characters and values."""
@@ -465,6 +466,6 @@ def _expire_due(connection: Connection, now: float, files_before: float) -> tupl
     abandoned = store.abandoned(connection, files_before)
     for record in abandoned:
         missing = ", ".join(json.loads(record.missing_files or "[]"))
-        failure = Failure("INPUT_MISSING", f"The files for {missing} were not uploaded in time.")
+        failure = Failure(FailureCode.INPUT_MISSING, f"The files for {missing} were not uploaded in time.")
         lifecycle.change(connection, record, Abandon(now, failure), now)
     return expired, len(abandoned)

@@ -114,6 +114,7 @@ def test_progress_counts_each_layer_and_tile_and_the_scene_writes_no_files_of_it
     assert {24.75, 74.25} <= set(steps), "two tiles in each of two layers"
     assert min(steps) < 10, "the first sample of the first tile does not count as the whole tile"
     assert len(result.results["frames"]) == 1
+    assert context.handed_over == result.results["frames"]
     assert list((context.work / "frames").iterdir()) == []
 
 
