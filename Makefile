@@ -37,7 +37,7 @@ bench:
 format:
 	@scripts/format
 
-# Writes the pages and files that are made from the code.
+# Writes what is generated from the code, and builds the documentation site into build/site.
 docs: setup
 	@scripts/docs
 

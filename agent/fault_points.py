@@ -8,7 +8,7 @@ fault while the process works. Each line of it is
 
 and means: when the point is passed for the COUNTth time (default: the first) since the plan was read, do ACTION, once. With
 `*` as COUNT it is done every time. DETAIL narrows a point down, for example to one kind of transaction. What was done is
-appended to `FILE.done`, one line each, before it is done. See `docs/reliability.md`.
+appended to `FILE.done`, one line each, before it is done. See `docs/explanation/reliability.md`.
 """
 
 from __future__ import annotations

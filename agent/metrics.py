@@ -1,6 +1,6 @@
 """What the coordinator and the miner metric of themselves, as Prometheus reads it.
 
-A metric is declared once, with its meaning; dashboards, alerts and docs/metrics.md are checked against the declarations. Each
+A metric is declared once, with its meaning; dashboards, alerts and docs/reference/metrics.md are checked against the declarations. Each
 program has a registry of its own, because an agent on one machine is both.
 """
 

@@ -6,7 +6,7 @@
 
 It needs a checkout and the Python packages of the engines, no installed agent; what is missing is said and not counted.
 The exit status is 1 if any check failed. It downloads nothing, changes nothing outside a temporary directory but the
-caches of the engines, and takes no more of a card's memory than small models do. docs/gpu.md tells more.
+caches of the engines, and takes no more of a card's memory than small models do. docs/how-to/gpu.md tells more.
 """
 
 from __future__ import annotations

@@ -394,7 +394,7 @@ def _within_capacity(candidates: Sequence[Candidate], running: Mapping[str, int]
 def lease_message(
     record: job_store.JobRecord, job: Job, unit_price: int, checkpoints: Sequence[Checkpoint]
 ) -> LeaseMessage:
-    """A lease as docs/miner-protocol.md shows it, at a price in units of 1e-8, with the checkpoints of earlier runs."""
+    """A lease as docs/reference/miner-protocol.md shows it, at a price in units of 1e-8, with the checkpoints of earlier runs."""
     lease = job.lease
     if lease is None:
         raise ValueError(f"job {job.job_id} has no lease")

@@ -1,4 +1,4 @@
-"""What the coordinator metrics of itself (docs/metrics.md). Labels are of few values: no ids, no names that clients choose."""
+"""What the coordinator metrics of itself (docs/reference/metrics.md). Labels are of few values: no ids, no names that clients choose."""
 
 from __future__ import annotations
 

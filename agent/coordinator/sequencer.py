@@ -166,7 +166,7 @@ class Sequencer:
                 self._database.read_now(_require, promised, newest)
         except LogInconsistent as error:
             raise ConfigurationError(
-                f"The log cannot be continued: {error}. Run `aitbc-agent fsck`; docs/log.md says what then."
+                f"The log cannot be continued: {error}. Run `aitbc-agent fsck`; docs/reference/transparency-log.md says what then."
             ) from None
 
     async def next_checkpoint(self, seconds: float) -> None:

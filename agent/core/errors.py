@@ -66,7 +66,7 @@ class ApiError(AgentError):
     code: str
     status: int
     remedy: str
-    """What whoever gets it can do, for docs/errors.md."""
+    """What whoever gets it can do, for docs/reference/errors.md."""
     headers: Mapping[str, str] = {}
     """Headers of the answer."""
 
@@ -166,7 +166,9 @@ class RequestTimeout(ApiError):
 
     code = "REQUEST_TIMEOUT"
     status = 408
-    remedy = "Send the request in one go; upload large files over a slow line in parts (docs/uploads.md)."
+    remedy = (
+        "Send the request in one go; upload large files over a slow line in parts (docs/how-to/uploads.md)."
+    )
 
 
 class Conflict(ApiError):

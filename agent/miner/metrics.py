@@ -1,4 +1,4 @@
-"""What a miner metrics of itself (docs/metrics.md). Labels are of few values: services, cards, outcomes."""
+"""What a miner metrics of itself (docs/reference/metrics.md). Labels are of few values: services, cards, outcomes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The messages between miners and the coordinator, as docs/miner-protocol.md describes them. No I/O."""
+"""The messages between miners and the coordinator, as docs/reference/miner-protocol.md describes them. No I/O."""

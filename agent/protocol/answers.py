@@ -1,4 +1,4 @@
-"""The answers of the miner protocol (docs/miner-protocol.md), as `messages` has its requests."""
+"""The answers of the miner protocol (docs/reference/miner-protocol.md), as `messages` has its requests."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Lease(Answer):
     )
     checkpoints: list[CheckpointFile] = Field(examples=[[]])
     trace_id: str = Field(
-        description="The id of the job in all logs (docs/logging.md)",
+        description="The id of the job in all logs (docs/reference/logging.md)",
         pattern=TRACE_ID,
         examples=["4bf92f3577b34da6a3ce929d0e0e4736"],
     )

@@ -1,4 +1,4 @@
-"""The bodies of the miner protocol (docs/miner-protocol.md), checked where they cross the boundary."""
+"""The bodies of the miner protocol (docs/reference/miner-protocol.md), checked where they cross the boundary."""
 
 from __future__ import annotations
 

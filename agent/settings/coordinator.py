@@ -47,7 +47,7 @@ class RateLimitSettings(Section):
 
 
 class WebhookSettings(Section):
-    """Messages to clients' own servers about jobs that have ended (docs/webhooks.md)."""
+    """Messages to clients' own servers about jobs that have ended (docs/how-to/webhooks.md)."""
 
     allow_http: bool = False
     """Whether `http://` addresses may be named. Off: anybody on the way could read and suppress the messages."""
@@ -73,7 +73,7 @@ class WebhookSettings(Section):
 
 
 class ConnectionSettings(Section):
-    """Connections to the coordinator: how many there may be, and how long they may keep it waiting. See docs/limits.md."""
+    """Connections to the coordinator: how many there may be, and how long they may keep it waiting. See docs/reference/limits.md."""
 
     maximum: Annotated[int, Field(ge=1)] = 10_000
     """Connections in all. Fewer fit where the process may open fewer files: half of what `reserved_descriptors` leaves."""
@@ -99,7 +99,7 @@ class ConnectionSettings(Section):
 
 
 class StreamSettings(Section):
-    """Who follows what happens: `/ws` and the events of a job. See docs/streams.md."""
+    """Who follows what happens: `/ws` and the events of a job. See docs/reference/streams.md."""
 
     queue: Annotated[int, Field(ge=1)] = 1024
     """Messages that wait for one client before it counts as too slow: ten seconds of a fast language model's tokens."""

@@ -136,7 +136,7 @@ class MinerSettings(Section):
     )
     """Settings of single GPUs, by index ("0") or UUID ("GPU-...", or its beginning), e.g. `[miner.gpus.0.pause]`."""
     metrics_port: Annotated[int | None, Field(ge=0, le=65535, examples=[9420])] = None
-    """Port on which Prometheus reads this miner's numbers (docs/metrics.md); 0 takes a free one, which `aitbc-agent status --json` names.
+    """Port on which Prometheus reads this miner's numbers (docs/reference/metrics.md); 0 takes a free one, which `aitbc-agent status --json` names.
     None: no port is opened, since a miner needs none to work, and two on one machine would want the same."""
     metrics_host: str = "127.0.0.1"
     """Address of that port. There is no key: whoever reaches it reads what this machine does and earns, so the default is loopback."""
@@ -155,7 +155,7 @@ class RunnersSettings(Section):
     bubblewrap: str = "bwrap"
     """The bubblewrap program that isolates programs which read strangers' files."""
     sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = "auto"
-    """What isolates programs that read strangers' files (docs/sandbox.md). `auto`: bubblewrap, or Landlock where bubblewrap does not
+    """What isolates programs that read strangers' files (docs/explanation/sandbox.md). `auto`: bubblewrap, or Landlock where bubblewrap does not
     work, as in most containers. `bubblewrap` and `landlock` demand one: no service without it. `off` is for machines that isolate the
     whole agent by other means."""
     sandbox_first_user: Annotated[int, Field(ge=1000, le=2**31)] = 58_000
@@ -189,5 +189,5 @@ class RunnersSettings(Section):
     """How long a transcription or a transcoding works before it hands over its next checkpoint, so that another miner can go on from
     there. It is the most work that a lost machine costs; each checkpoint is an upload. Shorter jobs hand over nothing."""
     python_models_in_landlock: bool = False
-    """Whether they are run in the Landlock sandbox too. It hides less of the machine (docs/sandbox.md), and a model is code that a
+    """Whether they are run in the Landlock sandbox too. It hides less of the machine (docs/explanation/sandbox.md), and a model is code that a
     stranger wrote to do what it likes; the other services start only programs of yours."""

@@ -271,7 +271,7 @@ def _forbidden(tools: Tools) -> str | None:
         case "landlock" if not tools.python_models_in_landlock:
             return (
                 "bubblewrap does not work here, and Python models run in the weaker Landlock sandbox only if you allow it; set "
-                "runners.python_models_in_landlock to true (see docs/sandbox.md), or let bubblewrap work."
+                "runners.python_models_in_landlock to true (see docs/explanation/sandbox.md), or let bubblewrap work."
             )
     return None
 

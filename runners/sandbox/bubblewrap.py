@@ -162,7 +162,7 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
     return (
         f"bubblewrap does not work here ({done.stderr.strip()[-300:]}); allow user namespaces "
         "(sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap), or in a container "
-        "run it with the options of docs/containers.md."
+        "run it with the options of docs/how-to/containers.md."
     )
 
 

@@ -1,7 +1,7 @@
 """The sandbox for machines where no namespaces can be had: Landlock for files, seccomp for everything else.
 
 `landlock(7)` limits what a process can open to what it was granted, without any privilege; the paths remain the machine's.
-The filter leaves no network, no signals to others and no change of what lies outside. See docs/sandbox.md for what this
+The filter leaves no network, no signals to others and no change of what lies outside. See docs/explanation/sandbox.md for what this
 sandbox cannot do. The libraries that there are for Landlock restrict the process that calls them; here a ruleset is made in
 one process and enforced in another (`_launch`), which three system calls do.
 """

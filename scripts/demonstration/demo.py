@@ -30,7 +30,7 @@ from demo_work import FOLDER, ROOT, Work, expect
 
 WORKS: tuple[type[Work], ...] = (Transcoding, Transcription, Picture, Render, Prediction, Answer)
 SANDBOXES = {
-    "landlock": "Landlock, since bubblewrap does not work here; the demo allows its own model in it (docs/sandbox.md)"
+    "landlock": "Landlock, since bubblewrap does not work here; the demo allows its own model in it (docs/explanation/sandbox.md)"
 }
 AGENT_LOG = FOLDER / "agent.log"
 

@@ -1,8 +1,4 @@
-"""Writes docs/api.md from the OpenAPI document of the code.
-
-.venv/bin/python scripts/pages/api_docs.py           writes it
-.venv/bin/python scripts/pages/api_docs.py --check   says whether it is what the code gives
-"""
+"""Generates docs/reference/api.md from the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,43 +7,34 @@ import re
 import sys
 from collections.abc import Iterator
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 
 from agent.coordinator.openapi.declare import AUDIENCE, ERROR_CODES, EVENT_STREAM
 from agent.coordinator.openapi.document import ALWAYS, document
 from agent.core.errors import answerable
+from generated import NOTE, REFERENCE, linked, publish
 
 Json = dict[str, Any]
 
-TARGET: Final = Path(__file__).parents[2] / "docs" / "api.md"
-COMMAND: Final = ".venv/bin/python scripts/pages/api_docs.py"
 METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options")
 JSON: Final = "application/json"
 ANY_BYTES: Final = "application/octet-stream"
 DEPTH: Final = 4
-"""Levels of nested objects whose fields stand in one table."""
+"""How many levels of nested objects share one table."""
 
 
 def main() -> int:
-    """Returns the exit status."""
-    text = render(document())
-    if "--check" in sys.argv[1:]:
-        if TARGET.read_text(encoding="utf-8") == text:
-            return 0
-        print(f"{TARGET.name} is not what the code gives; run: {COMMAND}")
-        return 1
-    TARGET.write_text(text, encoding="utf-8")
-    return 0
+    """Return the exit status."""
+    return publish({REFERENCE / "api.md": linked(render(document()))})
 
 
 def render(api: Json) -> str:
-    """The whole page."""
+    """Return the page."""
     return "\n".join(_Page(api).lines()).rstrip() + "\n"
 
 
 class _Page:
-    """The page of one document."""
+    """The page of one OpenAPI document."""
 
     def __init__(self, api: Json) -> None:
         self._api = api
@@ -55,10 +42,10 @@ class _Page:
         self._always = {kind.code for kind in ALWAYS}
 
     def lines(self) -> Iterator[str]:
-        """All its lines."""
-        yield "# The API"
+        """Generate its lines."""
+        yield "# Public API"
         yield ""
-        yield f"<!-- Made from the code by {COMMAND}; do not edit. -->"
+        yield NOTE
         yield ""
         yield self._api["info"]["summary"]
         yield ""
@@ -78,7 +65,7 @@ class _Page:
     def _overview(self) -> Iterator[str]:
         yield "## All calls"
         yield ""
-        yield "| call | meaning | for |"
+        yield "| call | meaning | callers |"
         yield "|---|---|---|"
         for tag in self._api["tags"]:
             for method, path, operation in self._calls(tag["name"]):
@@ -96,7 +83,7 @@ class _Page:
             yield ""
             yield operation["description"]
             yield ""
-            yield f"For {operation[AUDIENCE]}."
+            yield f"Callers: {operation[AUDIENCE]}."
             yield ""
             yield from self._parameters(operation)
             yield from self._body(operation)
@@ -163,9 +150,11 @@ class _Page:
             yield f"**{phrase}**{shown}{kind}"
             yield ""
             yield from _example(content, "" if media_type == EVENT_STREAM else "json")
-        told = {name: header for name, header in answer.get("headers", {}).items() if "$ref" not in header}
-        if told:
-            yield "Headers: " + ", ".join(_named_header(name, header) for name, header in told.items()) + "."
+        headers = {name: header for name, header in answer.get("headers", {}).items() if "$ref" not in header}
+        if headers:
+            yield (
+                "Headers: " + ", ".join(_named_header(name, header) for name, header in headers.items()) + "."
+            )
             yield ""
 
     def _shared(self, answer: Json) -> Json:
@@ -176,7 +165,7 @@ class _Page:
         return shared
 
     def _models(self) -> Iterator[str]:
-        yield "## What answers hold"
+        yield "## Objects in answers"
         yield ""
         for name in sorted(self._answered()):
             schema = self._schemas[name]
@@ -187,7 +176,7 @@ class _Page:
             yield from self._fields(schema, depth=1)
 
     def _answered(self) -> set[str]:
-        """The models of answers, and those inside them."""
+        """Return the names of the models in answers, nested ones included."""
         contents = [
             content["schema"]
             for _, _, operation in self._calls()
@@ -217,7 +206,7 @@ class _Page:
         rows = list(self._rows(schema, "", depth))
         if not rows:
             return
-        yield "| field | type | there | meaning |" if depth == 1 else "| field | type | default | meaning |"
+        yield "| field | type | present | meaning |" if depth == 1 else "| field | type | default | meaning |"
         yield "|---|---|---|---|"
         yield from rows
         yield ""
@@ -240,7 +229,7 @@ class _Page:
                 yield from self._rows(inner, f"{prefix}{name}{mark}.", depth - 1)
 
     def _inside(self, field: Json) -> tuple[Json | None, str]:
-        """The object whose fields stand below a field's, and how the path goes on to them."""
+        """Return the object whose fields follow a field's in the table, and the mark that the path to them needs."""
         for option in (field, *field.get("anyOf", ())):
             schema = self._resolve(option)
             if schema.get("properties"):
@@ -293,7 +282,7 @@ def _object(name: str) -> str:
 
 
 def _anchor(title: str) -> str:
-    """As GitHub makes it of a heading."""
+    """Return the anchor that GitHub and the site generate for a heading."""
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
@@ -339,7 +328,7 @@ def _row(*cells: str) -> str:
 
 
 def _sentences(text: str) -> str:
-    """A docstring as paragraphs."""
+    """Return a docstring as paragraphs of one line each."""
     return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 

@@ -51,7 +51,7 @@ def test_the_sdks_own_tests_pass(agent: Agent) -> None:
 
 def example(language: str) -> str:
     """The reference's example of an SDK."""
-    text = (ROOT / "docs" / "reference.md").read_text().partition("## SDKs")[2]
+    text = (ROOT / "docs" / "reference" / "contract.md").read_text().partition("## SDKs")[2]
     found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
     assert found is not None
     return found[1]

@@ -1,1 +1,1 @@
-"""Campaigns of faults against real processes. See docs/reliability.md; `scripts/chaos` runs one."""
+"""Campaigns of faults against real processes. See docs/explanation/reliability.md; `scripts/chaos` runs one."""

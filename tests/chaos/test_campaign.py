@@ -1,4 +1,4 @@
-"""Two minutes of a campaign: another one every day. `scripts/chaos` runs longer ones; see docs/reliability.md."""
+"""Two minutes of a campaign: another one every day. `scripts/chaos` runs longer ones; see docs/explanation/reliability.md."""
 
 from __future__ import annotations
 

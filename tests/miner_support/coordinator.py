@@ -1,4 +1,4 @@
-"""A coordinator that keeps everything in memory and speaks docs/miner-protocol.md over real sockets.
+"""A coordinator that keeps everything in memory and speaks docs/reference/miner-protocol.md over real sockets.
 
 It checks what a real one would: tokens, sessions, fences, signatures, and that no miner gets more than it has room for.
 """

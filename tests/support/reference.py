@@ -1,4 +1,4 @@
-"""The reference's examples, read out of docs/reference.md, and the comparison of an answer with what an example shows."""
+"""The reference's examples, read out of docs/reference/contract.md, and the comparison of an answer with what an example shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference.md"
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "contract.md"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
@@ -18,7 +18,7 @@ def example(heading: str) -> list[Any]:
         for part in re.split(r"^(?=// [A-Z]+ /)", block, flags=re.MULTILINE):
             if part.startswith(f"// {heading}"):
                 return _values("\n".join(line for line in part.splitlines() if not line.startswith("//")))
-    raise AssertionError(f"docs/reference.md has no example of {heading}")
+    raise AssertionError(f"docs/reference/contract.md has no example of {heading}")
 
 
 def _values(text: str) -> list[Any]:
@@ -58,7 +58,7 @@ def assert_like(answer: Any, shown: Any, where: str = "answer") -> None:
 def service_body(route: str) -> dict[str, Any]:
     """The body that the reference shows for a service call."""
     found = re.search(rf"`POST /v1/services/{route}` \| `(.*?)` \|", REFERENCE.read_text(encoding="utf-8"))
-    assert found is not None, f"docs/reference.md shows no body for {route}"
+    assert found is not None, f"docs/reference/contract.md shows no body for {route}"
     body: dict[str, Any] = json.loads(found[1])
     return body
 
@@ -74,6 +74,6 @@ def stream_message() -> dict[str, Any]:
     """The message that the reference shows for the WebSocket."""
     section = REFERENCE.read_text(encoding="utf-8").partition("## WebSocket")[2]
     block = re.search(r"```jsonc\n(.*?)```", section, flags=re.DOTALL)
-    assert block is not None, "docs/reference.md shows no message of the WebSocket"
+    assert block is not None, "docs/reference/contract.md shows no message of the WebSocket"
     message: dict[str, Any] = json.loads(block[1])
     return message

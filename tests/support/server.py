@@ -18,7 +18,9 @@ from agent.coordinator.http.server import Server, listen
 from agent.coordinator.operations.accounts import access, wallet
 from agent.coordinator.operations.accounts.access import Role
 from agent.coordinator.operations.context import Context
+from agent.coordinator.store.sqlite.database import sqlite_path
 from agent.settings import Settings
+from support.databases import create_database
 
 T = TypeVar("T")
 LIMIT_SECONDS = 20
@@ -48,6 +50,7 @@ class Served:
 def serve(data_dir: Path, **coordinator: Any) -> Iterator[Served]:
     """Serve a coordinator whose data is in `data_dir`; keyword arguments are its settings."""
     settings = Settings(data_dir=data_dir, coordinator={"port": 0, **coordinator})
+    create_database(sqlite_path(settings.database.url, data_dir))
     listener = listen("127.0.0.1", 0)
     context = build_context(settings)
     server = Server(build_app(context), settings.coordinator, context.connections, close_seconds=2)

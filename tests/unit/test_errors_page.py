@@ -1,4 +1,4 @@
-"""docs/errors.md says of every error what it means and what to do."""
+"""docs/reference/errors.md says of every error what it means and what to do."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ def test_the_page_is_what_the_code_gives() -> None:
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    text = (ROOT / "docs" / "reference" / "errors.md").read_text("utf-8")
     for code, kind in answerable().items():
         assert f"| `{code}` | {kind.status} |" in text

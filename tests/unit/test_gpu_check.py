@@ -64,7 +64,8 @@ def test_without_a_card_every_line_says_that_it_is_missing(no_cards: dict[str, s
 
 def test_the_documentation_names_each_check(no_cards: dict[str, str]) -> None:
     documented = re.findall(
-        r"`([^`]+)`", "".join(re.findall(r"^\| (`.*?) \|", (ROOT / "docs/gpu.md").read_text(), re.MULTILINE))
+        r"`([^`]+)`",
+        "".join(re.findall(r"^\| (`.*?) \|", (ROOT / "docs/how-to/gpu.md").read_text(), re.MULTILINE)),
     )
     assert documented == [name for name, *_ in run(environment=no_cards)[1]]
 

@@ -1,4 +1,4 @@
-"""docs/metrics.md, the alert rules and the dashboard name metrics that there are, with labels that they have."""
+"""docs/reference/metrics.md, the alert rules and the dashboard name metrics that there are, with labels that they have."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Pages link to files, and name them: all of them exist."""
+"""Pages link to files and name files, and the code names pages: all of them exist."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ PAGES = sorted(
 )
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NAMED = re.compile(r"(?<![\w.-])((?:[\w.-]+/)+\w+\.(?:py|tsx?))\b")
+NAMED_PAGE = re.compile(r"(?<![\w/.-])docs/[\w/-]+\.md\b")
 SOURCES = {
     path.relative_to(ROOT).as_posix()
     for folder in CODE
@@ -23,21 +25,56 @@ SOURCES = {
     for path in (ROOT / folder).rglob(pattern)
     if "node_modules" not in path.parts
 }
+README_WORDS = 600
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_a_page_links_to_what_exists(page: Path) -> None:
+def local_links(page: Path) -> set[str]:
     targets = (link.partition("#")[0] for link in LINK.findall(page.read_text(encoding="utf-8")))
-    local = {
+    return {
         target for target in targets if target and "://" not in target and not target.startswith("mailto:")
     }
-    assert not {target for target in local if not (page.parent / target).exists()}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_a_page_names_files_of_the_code_that_exist(page: Path) -> None:
-    """A path may leave out where it begins: `store/jobs.py`."""
+def test_the_links_of_a_page_lead_to_existing_files(page: Path) -> None:
+    assert not {target for target in local_links(page) if not (page.parent / target).exists()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_names_existing_source_files(page: Path) -> None:
+    """A path may omit its beginning: `store/jobs.py`."""
     named = {name.lstrip("./") for name in NAMED.findall(page.read_text(encoding="utf-8"))}
     assert not {
         name for name in named if not any(path == name or path.endswith(f"/{name}") for path in SOURCES)
     }
+
+
+def test_pages_of_the_site_link_only_to_files_of_the_site() -> None:
+    site = ROOT / "docs"
+    outside = {
+        (page.relative_to(ROOT).as_posix(), target)
+        for page in site.rglob("*.md")
+        for target in local_links(page)
+        if not (page.parent / target).resolve().is_relative_to(site)
+    }
+    assert outside == set()
+
+
+def test_the_code_names_existing_pages() -> None:
+    listed = subprocess.run(
+        ["git", "grep", "-nIE", r"docs/[a-z/-]+\.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    lines = listed.stdout.splitlines()
+    assert len(lines) > 50
+    missing = [line for line in lines for name in NAMED_PAGE.findall(line) if not (ROOT / name).is_file()]
+    assert missing == []
+
+
+def test_the_navigation_lists_every_page_once() -> None:
+    listed = re.findall(r'= "([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    site = ROOT / "docs"
+    assert sorted(listed) == sorted(page.relative_to(site).as_posix() for page in site.rglob("*.md"))
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= README_WORDS

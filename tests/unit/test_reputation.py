@@ -1,4 +1,4 @@
-"""Reputation: what moves it, what cannot, and that docs/reputation.md tells the truth."""
+"""Reputation: what moves it, what cannot, and that docs/explanation/reputation.md tells the truth."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from agent.core.market.reputation import (
 )
 
 DAY = 86_400.0
-PAGE = Path(__file__).parents[2] / "docs" / "reputation.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "reputation.md"
 
 
 class Record:
@@ -189,7 +189,7 @@ def test_the_last_attempt_that_expires_counts_at_once() -> None:
 
 
 def worked_examples() -> dict[str, str]:
-    """The table of docs/reputation.md: what has happened, and the reputation then."""
+    """The table of docs/explanation/reputation.md: what has happened, and the reputation then."""
     rows = re.findall(r"^\| (.+?) +\| (\d\.\d\d) +\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     return dict(rows)
 

@@ -1,4 +1,4 @@
-"""docs/threat-model.md names tests that exist, so that a reader can check it line by line."""
+"""docs/explanation/threat-model.md names tests that exist, so that a reader can check it line by line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parents[1]
-PAGE = (TESTS.parent / "docs/threat-model.md").read_text(encoding="utf-8")
+PAGE = (TESTS.parent / "docs/explanation/threat-model.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"`([\w./-]+test[\w.]*\.(?:py|ts))(?:::(\w+))?`", PAGE)
 ROWS = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith("| attack ")]
 

@@ -162,7 +162,7 @@ def _examined(database: Path, directory: Path, settings: Settings) -> Examinatio
     try:
         published = read_published(directory / "coordinator" / PUBLISHED, signer.vkey)
     except LogInconsistent as error:
-        raise ConfigurationError(f"{error}. docs/log.md says what then.") from None
+        raise ConfigurationError(f"{error}. docs/reference/transparency-log.md says what then.") from None
     with reading(database) as connection:
         require_newest(connection)
         found = examine(connection, signer.vkey, {} if published is None else {PUBLISHED: published})
@@ -170,7 +170,7 @@ def _examined(database: Path, directory: Path, settings: Settings) -> Examinatio
         first = found.problems[0]
         raise ConfigurationError(
             f"{len(found.problems)} things are wrong, the first: {first.kind} {first.where}: {first.message}. "
-            "Run `aitbc-agent fsck`; docs/log.md says what then."
+            "Run `aitbc-agent fsck`; docs/reference/transparency-log.md says what then."
         )
     return found
 

@@ -58,7 +58,7 @@ HEADERS: Final[Json] = {
         "example": "1",
     },
     "RateLimit-Policy": {
-        "description": "The budget that the call counted towards (docs/limits.md)",
+        "description": "The budget that the call counted towards (docs/reference/limits.md)",
         "schema": {"type": "string"},
         "example": '"client";q=1000;w=10',
     },

@@ -31,7 +31,7 @@ in the server's log too. `details.fields` of a `VALIDATION_ERROR` has a sentence
 429 and 503 carry `Retry-After`, in seconds. Every call can be answered 429, 500 and 503; these are not repeated below.
 
 Calls are counted per key, and per address where there is no valid key; `RateLimit-Policy` and `RateLimit` say what is left, and a 429 has
-`details: {policy, limit, window_seconds, retry_after}` (docs/limits.md).
+`details: {policy, limit, window_seconds, retry_after}` (docs/reference/limits.md).
 
 ## Values
 
@@ -75,8 +75,8 @@ catalogue too. An unknown name is a `VALIDATION_ERROR` with the nearest one.
 | `ai_inference` | what `predict` returned (under `value` unless it is an object), and `files` if there are any |
 
 **Waiting.** `Prefer: wait=N` on a new job holds the answer until the job ends, N seconds at most (60), and then has its `results` or `error`.
-`GET /v1/jobs/{job_id}/events` follows a job as it happens, the WebSocket `/ws` everything that concerns you (docs/streams.md), and a `webhook_url` among the job's options gets a signed message when it has ended
-(docs/webhooks.md).
+`GET /v1/jobs/{job_id}/events` follows a job as it happens, the WebSocket `/ws` everything that concerns you (docs/reference/streams.md), and a `webhook_url` among the job's options gets a signed message when it has ended
+(docs/how-to/webhooks.md).
 
 **Repeating.** A POST with an `Idempotency-Key` that was used before gets the first answer again for a day; the same key with another
 request is a 409 `CONFLICT`.
@@ -101,24 +101,24 @@ _GROUPS: Final = {
         "Input and output files, addressed by their SHA-256. A file can be read by the account that owns it, or that owns "
         "a job which used or made it, and by the miner that holds the lease. Outputs belong to the account of their job."
     ),
-    "Uploads": "Large files in pieces that survive a broken connection: tus 1.0 (docs/uploads.md).",
-    "Marketplace": "Offers of miners, and what the network has done (docs/marketplace.md, docs/reputation.md).",
+    "Uploads": "Large files in pieces that survive a broken connection: tus 1.0 (docs/how-to/uploads.md).",
+    "Marketplace": "Offers of miners, and what the network has done (docs/explanation/marketplace.md, docs/explanation/reputation.md).",
     "Receipts": "What a miner signs about what it ran, with the coordinator's attestations.",
-    "Log": "The append-only Merkle log of receipts and settlements, open to everybody (docs/log.md).",
+    "Log": "The append-only Merkle log of receipts and settlements, open to everybody (docs/reference/transparency-log.md).",
     "Wallet": "What an account can spend, what a miner has earned, and every payment behind it.",
-    "Streams": "What happens, as it happens (docs/streams.md).",
-    "Webhooks": "A job's end, told to an address of the client's, after Standard Webhooks (docs/webhooks.md).",
+    "Streams": "What happens, as it happens (docs/reference/streams.md).",
+    "Webhooks": "A job's end, told to an address of the client's, after Standard Webhooks (docs/how-to/webhooks.md).",
     "OpenAI-compatible": (
         "The paths that OpenAI's clients call, so that they work unchanged. Each holds or streams the answer of a job of "
         "the caller, which `X-Job-ID` names. What is sent and not supported is refused. A job that fails answers with its "
-        "own code (docs/openai.md)."
+        "own code (docs/reference/openai.md)."
     ),
     "Miners": "Machines as their owners and the operator see them, and what their owners command them to do.",
-    "Keys and logins": "The key with which you ask, further ones for your account, and the login links of the dashboard (docs/dashboard.md).",
-    "Sessions": "How a browser signs in to the dashboard and out again: a cookie, and no key in the page (docs/dashboard.md).",
+    "Keys and logins": "The key with which you ask, further ones for your account, and the login links of the dashboard (docs/how-to/dashboard.md).",
+    "Sessions": "How a browser signs in to the dashboard and out again: a cookie, and no key in the page (docs/how-to/dashboard.md).",
     "Health": "Whether the coordinator works.",
     "Administration": "Accounts, keys, enrolment tokens and login links.",
-    "Miner protocol": "What miners call. docs/miner-protocol.md explains it as a whole, with the WebSocket.",
+    "Miner protocol": "What miners call. docs/reference/miner-protocol.md explains it as a whole, with the WebSocket.",
 }
 
 

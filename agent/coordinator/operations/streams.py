@@ -1,4 +1,4 @@
-"""Streams: what one caller hears, in order, each message once, also across broken connections. See docs/streams.md.
+"""Streams: what one caller hears, in order, each message once, also across broken connections. See docs/reference/streams.md.
 
 A stream is read from its number on: from the database and from what is kept in memory as far as the feed had told when it
 began, then live. Pages bound what a stream holds, whatever it has missed and however slowly it is read. A stream whose queue

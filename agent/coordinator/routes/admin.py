@@ -231,7 +231,7 @@ async def create_enrolment(context: ContextOf, _: Admin, request: EnrolmentReque
     "/logins", status_code=status.HTTP_201_CREATED, responses=errors(NotFound), summary="Make a login link"
 )
 async def create_login(context: ContextOf, _: Admin, request: LoginRequest | None = None) -> LoginLink:
-    """Whoever opens it first, within minutes, has a dashboard with new keys (docs/dashboard.md)."""
+    """Whoever opens it first, within minutes, has a dashboard with new keys (docs/how-to/dashboard.md)."""
     asked = request or LoginRequest()
     return LoginLink(
         **await logins.create_login(

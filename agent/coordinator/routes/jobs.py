@@ -180,7 +180,7 @@ async def events(
     """`job_update` on every change of state or progress, `job_event` for segments, tokens, previews and outputs.
 
     It begins with the state and the outputs so far, or goes on after an `id` without them. `resync` where something is lost. Ends with the job.
-    docs/streams.md says it precisely.
+    docs/reference/streams.md says it precisely.
     """
     if after is None and last_event_id:
         after = _number(last_event_id)

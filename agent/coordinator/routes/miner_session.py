@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 @router.websocket("/session")
 async def session(websocket: WebSocket) -> None:
-    """See docs/miner-protocol.md."""
+    """See docs/reference/miner-protocol.md."""
     context: Context = websocket.app.state.context
     scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
     await websocket.accept()

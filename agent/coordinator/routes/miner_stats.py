@@ -15,7 +15,7 @@ router = APIRouter(prefix="/miners", tags=["Marketplace"])
 
 
 class MinerStats(Answer):
-    """What a miner has done. `total_jobs` are its results and the runs that failed by its fault (docs/reputation.md).
+    """What a miner has done. `total_jobs` are its results and the runs that failed by its fault (docs/explanation/reputation.md).
 
     `client_failures` are the runs that failed by their clients' fault, as the miner said.
     """

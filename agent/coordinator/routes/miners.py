@@ -1,4 +1,4 @@
-"""`/v1/miners`: the miner protocol over HTTP (docs/miner-protocol.md)."""
+"""`/v1/miners`: the miner protocol over HTTP (docs/reference/miner-protocol.md)."""
 
 from __future__ import annotations
 

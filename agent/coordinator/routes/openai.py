@@ -1,4 +1,4 @@
-"""The paths of OpenAI's API, for clients that speak it already (docs/openai.md)."""
+"""The paths of OpenAI's API, for clients that speak it already (docs/reference/openai.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/ws`: what happens, as it happens. docs/streams.md is its reference."""
+"""`/ws`: what happens, as it happens. docs/reference/streams.md is its reference."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SubscribeMessage(Wanted):
 
 @router.websocket("/ws")
 async def ws(websocket: WebSocket) -> None:
-    """See docs/streams.md."""
+    """See docs/reference/streams.md."""
     await _Connection(websocket.app.state.context, websocket).serve()
 
 

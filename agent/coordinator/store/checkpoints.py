@@ -25,7 +25,7 @@ class Checkpoint:
 
 
 def on_the_wire(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return the checkpoint as docs/miner-protocol.md shows it."""
+    """Return the checkpoint as docs/reference/miner-protocol.md shows it."""
     return {
         "artifact_id": checkpoint.artifact_id,
         "name": checkpoint.name,

@@ -1,4 +1,4 @@
-"""What a miner's work says of it, as a number from 0 to 5 (docs/reputation.md).
+"""What a miner's work says of it, as a number from 0 to 5 (docs/explanation/reputation.md).
 
 Every run that ended well or by the miner's fault is remembered as evidence, for each client apart: the newest run of a client
 counts 1 and every earlier one of the same client a little less, so that one client is never more than 20 runs' worth of

@@ -1,4 +1,4 @@
-"""Every kind of diagnostic: how bad it is, how it is said, and what to do. docs/doctor.md is made from this table.
+"""Every kind of diagnostic: how bad it is, how it is said, and what to do. docs/reference/doctor.md is made from this table.
 
 Words in braces are filled in where something is found, and stand in capitals in the documentation.
 """
@@ -166,14 +166,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Programs that read strangers' files cannot be isolated.",
         "{reason}",
         "Allow user namespaces (as root: sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap); in a "
-        "container, see [containers.md](containers.md).",
+        "container, see [containers.md](../how-to/containers.md).",
     ),
     "sandbox_weaker": Kind(
         "warning",
         "bubblewrap does not work here. Programs that read strangers' files are isolated with Landlock, which hides less; Python models "
         "run in it only with runners.python_models_in_landlock.",
         "{reason}",
-        "Let bubblewrap work ([sandbox.md](sandbox.md)), or accept it: set runners.sandbox to landlock.",
+        "Let bubblewrap work ([sandbox.md](../explanation/sandbox.md)), or accept it: set runners.sandbox to landlock.",
     ),
     "sandbox_off": Kind(
         "warning",

@@ -136,7 +136,7 @@ export interface JobProgress {
 /** Something that a job's runner told: `jobId` and `kind`, and what belongs to the kind, with the runner's names. */
 export type RunnerEvent = { jobId: string; kind: string } & JsonObject;
 
-/** Why something was lost: `slow`, `events`, `pruned` or `unknown` (docs/streams.md). */
+/** Why something was lost: `slow`, `events`, `pruned` or `unknown` (docs/reference/streams.md). */
 export interface Resync {
   reason: string;
 }

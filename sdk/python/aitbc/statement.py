@@ -1,6 +1,6 @@
 """What a miner signs about a job: an in-toto Statement v1 with this network's predicate, and the price that follows.
 
-Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/miner-protocol.md.
+Source: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md and docs/reference/miner-protocol.md.
 """
 
 from __future__ import annotations

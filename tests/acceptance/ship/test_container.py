@@ -1,6 +1,6 @@
 """The image, built on an empty Debian: what is in it, and a container of it that does a job and ends in order.
 
-The container has what docs/containers.md gives one: the shipped filter of system calls, a root file system that cannot be
+The container has what docs/how-to/containers.md gives one: the shipped filter of system calls, a root file system that cannot be
 written, no capabilities, and no network at all.
 """
 

@@ -111,7 +111,7 @@ def test_the_demo_ends_well(surroundings: Surroundings, uid: int, filtered: str)
 def test_nothing_gets_out_of_a_job(
     surroundings: Surroundings, uid: int, filtered: str, sandboxes: tuple[str, ...]
 ) -> None:
-    """A stranger's model makes all its attempts: with the defaults, and with what docs/containers.md gives bubblewrap."""
+    """A stranger's model makes all its attempts: with the defaults, and with what docs/how-to/containers.md gives bubblewrap."""
     chosen = {name: SANDBOXES[name] for name in sandboxes}
     configuration = json.dumps({"base": BASE, "sandboxes": chosen, "control": False})
     attack = f'mkdir {BASE} && exec python -m support.escapes.agent_process "$0"'

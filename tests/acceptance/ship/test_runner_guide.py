@@ -1,4 +1,4 @@
-"""The runner that docs/runners.md builds works as it stands there: installed, offered, paid, receipted, measured."""
+"""The runner that docs/tutorials/write-a-runner.md builds works as it stands there: installed, offered, paid, receipted, measured."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from support.agents import Agent, running
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(180)]
 
-GUIDE = Path(__file__).parents[3] / "docs" / "runners.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "tutorials" / "write-a-runner.md"
 BLOCK = re.compile(r"^```(?:toml|python)\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """A file of the guide: its first line is a comment with its name."""
 

@@ -27,7 +27,7 @@ from runners import registry
 from support.server import Served
 
 ROOT = Path(__file__).parents[3]
-REFERENCE = ROOT / "docs" / "reference.md"
+REFERENCE = ROOT / "docs" / "reference" / "contract.md"
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")
 BODILESS = ("204", "304")
 
@@ -265,7 +265,7 @@ def test_a_service_call_shows_what_it_takes() -> None:
 
 
 def test_the_page_is_what_the_code_gives() -> None:
-    """docs/api.md is written by a script; what it says when it is not up to date names the command."""
+    """docs/reference/api.md is written by a script; what it says when it is not up to date names the command."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "pages" / "api_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,
@@ -274,7 +274,7 @@ def test_the_page_is_what_the_code_gives() -> None:
 
 
 def test_the_pages_links_lead_somewhere() -> None:
-    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
     anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert len(anchors) == len(headings)

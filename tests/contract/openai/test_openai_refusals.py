@@ -19,7 +19,7 @@ from agent.coordinator.operations.openai.images import ImageRequest
 from support.clients.openai_jobs import LLM, PICTURES, QUESTION
 from support.server import Served, serve
 
-GUIDE = (Path(__file__).parents[3] / "docs" / "openai.md").read_text()
+GUIDE = (Path(__file__).parents[3] / "docs" / "reference" / "openai.md").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def bare(deserted: Served) -> Iterator[httpx.Client]:
     [ChatRequest, CompletionRequest, TranscriptionRequest, TranslationRequest, ImageRequest],
 )
 def test_the_guide_speaks_of_every_parameter(request_model: type[BaseModel]) -> None:
-    """`docs/openai.md` says of each whether it is supported, and with which values."""
+    """`docs/reference/openai.md` says of each whether it is supported, and with which values."""
     unnamed = [
         name for name in request_model.model_fields if f"`{name}`" not in GUIDE and f"`{name}[]`" not in GUIDE
     ]

@@ -13,7 +13,7 @@ SANDBOXES: Mapping[str, Mapping[str, Any]] = {
     "bubblewrap": {"sandbox": "bubblewrap"},
     "landlock": {"sandbox": "landlock", "python_models_in_landlock": True},
 }
-PAGE = Path(__file__).parents[3] / "docs" / "sandbox.md"
+PAGE = Path(__file__).parents[3] / "docs" / "explanation" / "sandbox.md"
 
 NAMED: Mapping[tuple[str, str], str] = {
     ("bubblewrap", "see_a_path_of_the_machine_in_mountinfo"): (
@@ -23,7 +23,7 @@ NAMED: Mapping[tuple[str, str], str] = {
         "`stat`, `readlink` and `access` are not checked: whether a path exists, its size, owner, times"
     ),
 }
-"""By sandbox and attempt: the sentence of docs/sandbox.md that says so."""
+"""By sandbox and attempt: the sentence of docs/explanation/sandbox.md that says so."""
 
 ABSENT: Mapping[str, str] = {
     "load_a_kernel": "this kernel starts no other",

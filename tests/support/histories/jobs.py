@@ -70,6 +70,7 @@ from aitbc.keys import registration_payload
 from aitbc.statement import REGISTRATION_TYPE
 from runners.registry import installed
 from support.clients.scripted_miner import ScriptedMiner, capabilities
+from support.databases import create_database
 
 T = TypeVar("T")
 LEASE_SECONDS = 60.0
@@ -131,13 +132,12 @@ def store_output(connection: Connection, output: RunOutput, size: int, now: floa
 class Histories(RuleBasedStateMachine):
     """See the module."""
 
-    empty_database: Path
     steps = 0
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="histories-"))
-        shutil.copy(self.empty_database, self.directory / "coordinator.db")
+        create_database(self.directory / "coordinator.db")
         self.runner = asyncio.Runner()
         self.clock = Clock()
         self.miners = [PlayedMiner(identity) for identity in IDENTITIES]

@@ -24,7 +24,7 @@ def test_the_page_is_made_from_the_table() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    page = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "doctor.md").read_text(encoding="utf-8")
     assert all(f"| `{kind}` |" in page for kind in KINDS)
 
 

@@ -17,6 +17,7 @@ from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.schema.upgrade import prepare
 from agent.coordinator.store.sqlite.database import Database
+from support.databases import create_database
 
 pytestmark = pytest.mark.anyio
 
@@ -31,6 +32,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
+    create_database(tmp_path / "feed.db")
     database = Database(tmp_path / "feed.db", readers=1)
     database.open(prepare)
     yield database

@@ -10,23 +10,11 @@ import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Database
 from agent.core.jobs import JobState
 from support.histories.jobs import LEASE_SECONDS, Histories
 from support.histories.market import MarketHistories
 
 SHARDS = 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Made once and copied, since the migrations take longer than a whole history."""
-    path = tmp_path_factory.mktemp("empty") / "empty.db"
-    database = Database(path)
-    database.open(prepare)
-    database.close()
-    Histories.empty_database = path
 
 
 @pytest.mark.timeout(600)

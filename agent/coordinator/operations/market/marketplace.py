@@ -1,4 +1,4 @@
-"""Jobs given to offers: bound, paid as agreed, and let go when the offer's miner does not come (docs/marketplace.md)."""
+"""Jobs given to offers: bound, paid as agreed, and let go when the offer's miner does not come (docs/explanation/marketplace.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Offers: miners make them and withdraw them, clients look for them (docs/marketplace.md)."""
+"""Offers: miners make them and withdraw them, clients look for them (docs/explanation/marketplace.md)."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ BUSY_MILLISECONDS: Final = 10_000
 CACHE_SIZE: Final = 64 * 2**20
 """Bytes of pages that a connection keeps, where the settings do not say."""
 CHECKPOINT_PAGES: Final = 4000
-"""The writer checkpoints the WAL itself after about 16 MB; readers never do (see docs/architecture.md)."""
+"""The writer checkpoints the WAL itself after about 16 MB; readers never do (see docs/explanation/architecture.md)."""
 
 log = structlog.get_logger()
 

@@ -1,6 +1,6 @@
 """The command `aitbc`: a thin layer over the client, one file for each command or group of commands.
 
-`_exits` has the exit codes; `docs/cli.md` tells users of everything.
+`_exits` has the exit codes; `docs/reference/cli.md` tells users of everything.
 """
 
 from __future__ import annotations

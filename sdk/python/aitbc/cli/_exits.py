@@ -22,7 +22,7 @@ from aitbc.errors import (
 
 
 class ExitCode(IntEnum):
-    """What the end of the program says. `docs/cli.md` lists them."""
+    """What the end of the program says. `docs/reference/cli.md` lists them."""
 
     DONE = 0
     FAILED = 1
