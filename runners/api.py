@@ -139,19 +139,19 @@ class ServiceDefinition:
         return dict(_all_file_fields(self.input_model))
 
 
-_TRIALS: list[Callable[[], None]] = []
+_CACHED: list[Callable[[], None]] = []
 
 
-def remembered(trial: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Decorates a trial of this machine, say whether an encoder works: its outcome is kept until `forget_trials`."""
+def cached_probe(trial: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Decorates a trial of this machine, say whether an encoder works: its outcome is kept until `forget_probes`."""
     kept = cache(trial)
-    _TRIALS.append(kept.cache_clear)
+    _CACHED.append(kept.cache_clear)
     return cast("Callable[_P, _T]", kept)
 
 
-def forget_trials() -> None:
+def forget_probes() -> None:
     """Have all trials made again: the machine has changed, a driver was loaded."""
-    for forget in _TRIALS:
+    for forget in _CACHED:
         forget()
 
 

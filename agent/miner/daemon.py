@@ -46,7 +46,7 @@ from agent.miner.status.utilization import Activity
 from agent.miner.status.watchdog import supervise
 from agent.miner.tasks import Background
 from agent.settings import Settings
-from runners.api import Runner, forget_trials
+from runners.api import Runner, forget_probes
 from runners.registry import installed
 
 _FLUSH_SECONDS: Final = 10.0
@@ -167,7 +167,7 @@ class Daemon:
             await asyncio.sleep(self._settings.miner.gpu_look_seconds)
         _log.info("gpus_appeared", gpus=[gpu.uuid for gpu in self._gpus.last], running=len(self._workload))
         await self._workload.finish()
-        forget_trials()
+        forget_probes()
         self.machine_changed = not self._stopping.is_set()
 
     def request_stop(self, *, drain: bool = True) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, remembered
+from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, cached_probe
 from runners.blender import script as blender_script
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Ended, Limits, Outcome
@@ -26,11 +26,11 @@ from runners.sandbox.watch import Ended, Limits, Outcome
 OLDEST = (4, 2)
 """The first version of Blender that has --offline-mode."""
 
-TRIAL_SECONDS = 15.0
+PROBE_SECONDS = 15.0
 """Seconds that finding out about Blender may take, and again a trial of EEVEE."""
 
-TRIAL_MEMORY = 8 * 2**30
-TRIAL_OUTPUT = 16 * 2**20
+PROBE_MEMORY = 8 * 2**30
+PROBE_OUTPUT = 16 * 2**20
 
 SCRIPT_FAULT = 3
 """Exit status when our script inside Blender raised what it should not."""
@@ -152,7 +152,7 @@ def _program(sandbox: Sandbox) -> str:
 def _version(tools: Tools) -> tuple[int, ...]:
     """Blender's version, asked in a way that every version knows. Raises `Retry` if it does not run here."""
     lines: list[str] = []
-    sandbox = Sandbox(tools, _trial_limits(tools))
+    sandbox = Sandbox(tools, _probe_limits(tools))
     outcome = sandbox.run([_program(sandbox), "--version"], on_line=lines.append)
     found = re.match(r"Blender (\d+)\.(\d+)(?:\.(\d+))?", lines[0] if lines else "")
     if found is None:
@@ -163,7 +163,7 @@ def _version(tools: Tools) -> tuple[int, ...]:
     return tuple(int(number or 0) for number in found.groups())
 
 
-@remembered
+@cached_probe
 def abilities(tools: Tools, device: Device) -> Abilities:
     """What this machine's Blender can do on a device. Raises `Retry` if it does not run here."""
     told: dict[str, Any] = {}
@@ -171,7 +171,7 @@ def abilities(tools: Tools, device: Device) -> Abilities:
         tools,
         device,
         {"task": "describe"},
-        _trial_limits(tools),
+        _probe_limits(tools),
         on_message=lambda text: told.update(json.loads(text)),
     )
     if "version" not in told:
@@ -196,7 +196,7 @@ def abilities(tools: Tools, device: Device) -> Abilities:
     return Abilities(tuple(told["version"]), told["denoiser"], backends, hindrance)
 
 
-@remembered
+@cached_probe
 def eevee_works(tools: Tools, device: Device) -> bool:
     """Whether EEVEE draws on this machine's GPU, found out by drawing one tiny picture."""
     if device.kind != "cuda":
@@ -205,7 +205,7 @@ def eevee_works(tools: Tools, device: Device) -> bool:
     with tempfile.TemporaryDirectory(prefix="aitbc-blender-") as directory:
         try:
             run_blender(
-                tools, device, {"task": "try_eevee", "target": f"{OUTPUT}/trial.png"}, _trial_limits(tools),
+                tools, device, {"task": "try_eevee", "target": f"{OUTPUT}/trial.png"}, _probe_limits(tools),
                 output=Path(directory), on_message=lambda text: told.update(json.loads(text)),
             )  # fmt: skip
         except RunnerError:
@@ -221,7 +221,7 @@ def save_default_scene(tools: Tools, target: Path) -> None:
         tools,
         Device("cpu", "any"),
         job,
-        _trial_limits(tools),
+        _probe_limits(tools),
         output=target.parent,
         on_message=lambda _: None,
     )
@@ -229,12 +229,12 @@ def save_default_scene(tools: Tools, target: Path) -> None:
         raise Retry(f"Blender saved no scene: {last_line(outcome)}", code=FailureCode.MACHINE_FAULT)
 
 
-def _trial_limits(tools: Tools) -> Limits:
+def _probe_limits(tools: Tools) -> Limits:
     return Limits(
-        memory=min(TRIAL_MEMORY, tools.max_memory),
-        output=TRIAL_OUTPUT,
-        seconds=TRIAL_SECONDS,
-        cpu_seconds=TRIAL_SECONDS * 16,
+        memory=min(PROBE_MEMORY, tools.max_memory),
+        output=PROBE_OUTPUT,
+        seconds=PROBE_SECONDS,
+        cpu_seconds=PROBE_SECONDS * 16,
     )
 
 

@@ -10,16 +10,16 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, remembered
+from runners.api import Device, Fail, FailureCode, Retry, RunnerError, Tools, cached_probe
 from runners.ffmpeg.process import GLOBAL_OPTIONS
 from runners.ffmpeg.request import TranscodeRequest
 from runners.sandbox import Sandbox
 from runners.sandbox.watch import Limits
 
-TRIAL_SECONDS = 20.0
+PROBE_SECONDS = 20.0
 """Seconds for a short run of ffmpeg: a listing, or one frame on a GPU that first has to wake."""
 
-TRIAL_MEMORY = 4 * 2**30
+PROBE_MEMORY = 4 * 2**30
 
 SOFTWARE: Mapping[str, tuple[str, ...]] = {
     "h264": ("libx264",),
@@ -57,8 +57,8 @@ def short_run(tools: Tools, program: str, *arguments: str, device: Device | None
     Raises `Retry` if it or the sandbox is missing.
     """
     lines: list[str] = []
-    memory = min(TRIAL_MEMORY, tools.max_memory)
-    limits = Limits(memory=memory, output=2**20, seconds=TRIAL_SECONDS, cpu_seconds=TRIAL_SECONDS * 4)
+    memory = min(PROBE_MEMORY, tools.max_memory)
+    limits = Limits(memory=memory, output=2**20, seconds=PROBE_SECONDS, cpu_seconds=PROBE_SECONDS * 4)
     sandbox = Sandbox(tools, limits, device)
     outcome = sandbox.run([sandbox.program(program), *arguments], on_line=lines.append)
     return outcome.exit_code, "\n".join(lines)
@@ -82,7 +82,7 @@ def listed(tools: Tools) -> frozenset[str]:
     return frozenset(re.findall(r"^ [VAS][F.][S.][X.][B.][D.] (\S+)", text, flags=re.MULTILINE))
 
 
-@remembered
+@cached_probe
 def hardware_works(tools: Tools, encoder: str, device: Device | None) -> bool:
     """Whether one frame can be encoded with an NVENC encoder; on `device`, or with None on any of this machine's."""
     if encoder not in listed(tools):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from runners.api import Cancelled, Device, FailureCode, Retry, Tools, forget_trials
+from runners.api import Cancelled, Device, FailureCode, Retry, Tools, forget_probes
 from runners.sandbox import bubblewrap, landlock, mark, seccomp, users
 from runners.sandbox._launch import CPU_GRACE
 from runners.sandbox._syscalls import fresh_session_keyring
@@ -119,7 +119,7 @@ class Sandbox:
             raise Cancelled
         if prepared.complaint and outcome.exit_code != 0 and outcome.stderr.startswith(prepared.complaint):
             # Programs can write that line too, and must not make the machine look faulty: only a new trial is believed.
-            forget_trials()
+            forget_probes()
             if (reason := unavailable(self.tools)) is not None:
                 raise Retry(reason, code=FailureCode.SANDBOX_UNAVAILABLE)
         return replace(outcome, stderr=self._renamed(outcome.stderr))

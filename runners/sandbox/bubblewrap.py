@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from runners.api import remembered
+from runners.api import cached_probe
 from runners.sandbox import seccomp
 from runners.sandbox.landlock import SYSTEM_FILES
 from runners.sandbox.users import NOBODY, User
@@ -24,7 +24,7 @@ from runners.sandbox.users import NOBODY, User
 TEMPORARY_SIZE: Final = 64 * 2**20
 """Bytes of /tmp and of /dev/shm inside the sandbox; both are memory."""
 
-TRIAL_SECONDS: Final = 10.0
+PROBE_SECONDS: Final = 10.0
 """Time that the trial of bubblewrap may take; it takes 10 ms where it works."""
 
 SYSTEM_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
@@ -116,7 +116,7 @@ def started_by(
             os.close(arguments)
 
 
-@remembered
+@cached_probe
 def unavailable(bubblewrap: str) -> str | None:
     """Why bubblewrap cannot be used here and what to do about it, None if it can. Really starts it."""
     return seccomp.unavailable() or _failure(bubblewrap, _isolation(bubblewrap, network=False))
@@ -132,7 +132,7 @@ def _isolation(bubblewrap: str, *, network: bool) -> tuple[str, ...]:
     return (*common, *chosen)
 
 
-@remembered
+@cached_probe
 def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
     if shutil.which(bubblewrap) is None:
         return (
@@ -153,7 +153,7 @@ def _failure(bubblewrap: str, isolation: tuple[str, ...]) -> str | None:
     ]
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command
-            command, capture_output=True, text=True, timeout=TRIAL_SECONDS, check=False
+            command, capture_output=True, text=True, timeout=PROBE_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"bubblewrap could not be run ({error})."

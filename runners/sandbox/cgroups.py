@@ -31,7 +31,7 @@ ATTEMPTS = 20
 """Attempts to move the agent's processes, which may start others meanwhile, and to remove a group that is still ending."""
 
 PAUSE = 0.05
-TRIAL_SECONDS = 10.0
+PROBE_SECONDS = 10.0
 
 _REQUIRED = frozenset({"memory", "pids"})
 _WANTED = _REQUIRED | {"cpu"}
@@ -205,7 +205,7 @@ def _try(group: Path) -> None:
     trial.path.mkdir()
     try:
         _write(trial.path / "memory.max", "max")
-        subprocess.run(trial.entering(["true"]), check=True, capture_output=True, timeout=TRIAL_SECONDS)  # noqa: S603 - a fixed command
+        subprocess.run(trial.entering(["true"]), check=True, capture_output=True, timeout=PROBE_SECONDS)  # noqa: S603 - a fixed command
     finally:
         trial.remove()
 

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from runners.api import remembered
+from runners.api import cached_probe
 from runners.sandbox import _launch, seccomp
 from runners.sandbox._syscalls import syscall
 from runners.sandbox.users import NOBODY, User
@@ -79,7 +79,7 @@ DEVICE: Final = Access.READ_FILE | Access.WRITE_FILE | Access.IOCTL_DEV
 OF_FILES: Final = Access.EXECUTE | Access.WRITE_FILE | Access.READ_FILE | Access.TRUNCATE | Access.IOCTL_DEV
 """Rights that the kernel accepts for what is not a directory."""
 
-TRIAL_SECONDS: Final = 10.0
+PROBE_SECONDS: Final = 10.0
 END_SECONDS: Final = 2.0
 """Time that killed processes have to disappear."""
 
@@ -263,7 +263,7 @@ def nvidia_devices() -> list[Path]:
     ]
 
 
-@remembered
+@cached_probe
 def unavailable() -> str | None:
     """Why this sandbox cannot be used here and what to do about it, None if it can. Really starts it."""
     version = abi()
@@ -284,7 +284,7 @@ def unavailable() -> str | None:
 
 def _failure() -> str | None:
     user = User(NOBODY, NOBODY) if os.geteuid() == 0 else None
-    limits = Limits(memory=2**30, output=2**20, seconds=TRIAL_SECONDS, cpu_seconds=TRIAL_SECONDS, processes=0)
+    limits = Limits(memory=2**30, output=2**20, seconds=PROBE_SECONDS, cpu_seconds=PROBE_SECONDS, processes=0)
     with (
         ruleset([], [], network=False, devices=()) as rules,
         launched(rules, "none", user, limits, 64) as (words, descriptors),
@@ -294,7 +294,7 @@ def _failure() -> str | None:
                 [*words, "true"],
                 capture_output=True,
                 text=True,
-                timeout=TRIAL_SECONDS,
+                timeout=PROBE_SECONDS,
                 check=False,
                 env={"PATH": os.defpath},
                 pass_fds=descriptors,

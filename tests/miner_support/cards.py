@@ -14,15 +14,15 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from miner_support.runner import TrialInput, TrialRunner
+from miner_support.runner import SampleInput, SampleRunner
 from nvml_shim.shim import NvmlShim
 
 GIBIBYTE = 2**30
 COUNT_SECONDS = 0.02
 
 
-class CardsInput(TrialInput):
-    """What the trial runner does, with a model."""
+class CardsInput(SampleInput):
+    """What the sample runner does, with a model."""
 
     model: str
 
@@ -31,12 +31,12 @@ class CardsOutput(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class CardsRunner(TrialRunner):
-    """The trial runner as a service of its own."""
+class CardsRunner(SampleRunner):
+    """The sample runner as a service of its own."""
 
     name = "cards"
     definition = dataclasses.replace(
-        TrialRunner.definition,
+        SampleRunner.definition,
         service_id="cards",
         name="Cards",
         input_model=CardsInput,
@@ -64,7 +64,7 @@ def add_models(models: Path, catalogue: Path, **sizes: float) -> None:
         (models / name).mkdir(parents=True)
         (models / name / "bytes").write_text(str(int(size * GIBIBYTE)))
         entries.append(
-            f'[[models]]\nname = "{name}"\nservice = "cards"\nengines = ["trial"]\nvram = "{int(size * 1024)}Mi"\nlicence = "MIT"\n'
+            f'[[models]]\nname = "{name}"\nservice = "cards"\nengines = ["sample"]\nvram = "{int(size * 1024)}Mi"\nlicence = "MIT"\n'
         )
     catalogue.parent.mkdir(parents=True, exist_ok=True)
     catalogue.write_text("\n".join(entries))

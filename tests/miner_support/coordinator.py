@@ -131,7 +131,7 @@ class FakeCoordinator:
         *,
         files: dict[str, Any] | None = None,
         timeout: float = 60,
-        service: str = "trial",
+        service: str = "sample",
         model: str | None = None,
         checkpoints: Sequence[Mapping[str, Any]] = (),
         max_cost: str = "1000",
@@ -139,7 +139,7 @@ class FakeCoordinator:
     ) -> str:
         job_id = f"job_{secrets.token_hex(8)}"
         spec = {
-            "job_id": job_id, "service": service, "name": "trial", "model": model,
+            "job_id": job_id, "service": service, "name": "sample", "model": model,
             "parameters": {"mode": mode, **parameters}, "files": files or {}, "resources": {}, "timeout_seconds": timeout,
         }  # fmt: skip
         self.queue.append(

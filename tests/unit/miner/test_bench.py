@@ -22,8 +22,8 @@ from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.scores import Score, add_score, advertised, read_scores
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
+from miner_support.sample import settings_for
 from miner_support.timed_runners import CONCURRENCY, PROGRAM, RUNNERS, SECONDS
-from miner_support.trial import settings_for
 from runners.api import Device
 
 SCORE = Score(

@@ -23,9 +23,9 @@ import pytest
 from agent.core.errors import ConfigurationError
 from agent.miner.control import ask
 from agent.miner.link.errors import RegistrationRefused, SessionSuperseded
-from miner_support import trial
+from miner_support import sample
 from miner_support.coordinator import FakeCoordinator, refusal
-from miner_support.trial import make_daemon, running, settings_for
+from miner_support.sample import make_daemon, running, settings_for
 from runners.sandbox import mark
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +57,7 @@ async def test_job_becomes_a_signed_result(coordinator: FakeCoordinator, tmp_pat
         job_id = await coordinator.submit("file", text="hello")
         await coordinator.until(lambda: job_id in coordinator.results)
     statement, body = coordinator.statements[job_id], coordinator.results[job_id]
-    assert (statement.service, statement.runner_version, statement.unit) == ("trial", "1.0+engine", "letter")
+    assert (statement.service, statement.runner_version, statement.unit) == ("sample", "1.0+engine", "letter")
     assert (statement.units, statement.price) == (Decimal(5), Decimal("0.05"))
     file = body["results"]["file"]
     assert file["url"] == f"/v1/artifacts/{file['artifact_id']}"
@@ -429,7 +429,7 @@ async def test_stop_while_the_coordinator_is_away(coordinator: FakeCoordinator, 
 async def test_finished_work_survives_kill_9(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     """Killed between the outbox and the acknowledgement; the next life delivers it, under the lease it still holds."""
     coordinator.result_answers.extend([refusal(503, "SERVICE_UNAVAILABLE")] * 1000)
-    process = subprocess.Popen([sys.executable, trial.__file__, str(tmp_path), coordinator.url])
+    process = subprocess.Popen([sys.executable, sample.__file__, str(tmp_path), coordinator.url])
     try:
         job_id = await coordinator.submit("file", text="kept")
         await coordinator.until(lambda: coordinator.result_calls)

@@ -18,7 +18,7 @@ from agent.miner.daemon import Daemon
 from miner_support.coordinator import FakeCoordinator
 from miner_support.hub import Hub, running_hub
 from miner_support.model_runner import HOST, ModelRunner
-from miner_support.trial import running, settings_for
+from miner_support.sample import running, settings_for
 from support.agents import COMMAND
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +51,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
             kind = "adapter" if name == "touch" else "model"
             digest = hashlib.sha256(content).hexdigest()
             lines.append(
-                f'[[models]]\nname = "{name}"\nservice = "trial"\nengines = ["e"]\nlicence = "MIT"\nkind = "{kind}"\n'
+                f'[[models]]\nname = "{name}"\nservice = "sample"\nengines = ["e"]\nlicence = "MIT"\nkind = "{kind}"\n'
                 f'files = [{{name = "model.pt", url = "{hub.url}/plain/{name}.pt", sha256 = "{digest}"}}]\n'
             )
         (tmp_path / "data").mkdir()
@@ -61,13 +61,13 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 def daemon(directory: Path, coordinator: FakeCoordinator, **miner: Any) -> Daemon:
     settings = settings_for(directory, **miner)
-    return Daemon(settings, coordinator.url, runners={"trial": ModelRunner}, host_command=HOST)
+    return Daemon(settings, coordinator.url, runners={"sample": ModelRunner}, host_command=HOST)
 
 
 def offered(coordinator: FakeCoordinator) -> list[str]:
     """The models that the miner named last."""
     told = [beat["capabilities"] for beat in coordinator.heartbeats if beat["capabilities"]]
-    return told[-1]["services"]["trial"]["models"] if told else []
+    return told[-1]["services"]["sample"]["models"] if told else []
 
 
 async def test_a_job_s_model_and_adapters_are_brought_before_it_runs(

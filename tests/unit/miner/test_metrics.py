@@ -23,7 +23,7 @@ from agent.miner.metrics import (
 )
 from agent.miner.status.prometheus import read
 from miner_support.coordinator import FakeCoordinator
-from miner_support.trial import make_daemon, running, settings_for
+from miner_support.sample import make_daemon, running, settings_for
 
 pytestmark = pytest.mark.anyio
 
@@ -63,12 +63,12 @@ async def test_work_shows_in_the_numbers(coordinator: FakeCoordinator, tmp_path:
         for sample in family.samples
     }
     outcomes = [
-        values["aitbc_miner_jobs_total", outcome, "trial"] for outcome in ("completed", "failed", "retried")
+        values["aitbc_miner_jobs_total", outcome, "sample"] for outcome in ("completed", "failed", "retried")
     ]
     assert outcomes == [1, 1, 1]
-    assert values["aitbc_miner_units_total", "letter", "trial"] == 5
-    assert values["aitbc_miner_earned_credits_total", "trial"] == 0.05
-    assert values["aitbc_miner_run_seconds_count", "trial"] == 1
+    assert values["aitbc_miner_units_total", "letter", "sample"] == 5
+    assert values["aitbc_miner_earned_credits_total", "sample"] == 0.05
+    assert values["aitbc_miner_run_seconds_count", "sample"] == 1
     assert values["aitbc_miner_connected", "websocket"] == 1
     assert values["aitbc_miner_slots",] >= 1
     assert values["aitbc_miner_children",] >= 1

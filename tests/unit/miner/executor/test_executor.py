@@ -21,7 +21,7 @@ from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
 from agent.settings import MinerSettings
-from miner_support.trial import HOST
+from miner_support.sample import HOST
 from runners.api import Device, Fail, Retry, Tools
 from runners.host.protocol import Run
 
@@ -65,7 +65,7 @@ async def do(
         timeout_seconds=60,
     )
     ignore: Callable[..., None] = lambda *_: None  # noqa: E731
-    return await subject.run("trial", None, message, RunListener(progress=on_progress or ignore))
+    return await subject.run("sample", None, message, RunListener(progress=on_progress or ignore))
 
 
 async def until(condition: Callable[[], Any], limit: float = 10) -> None:
@@ -190,7 +190,7 @@ async def test_idle_child_ends(tmp_path: Path) -> None:
 async def test_prestarted_child_takes_the_first_job(tmp_path: Path) -> None:
     """And another one is started ahead when it ends."""
     async with executor(tmp_path) as subject:
-        subject.prestart({"trial": False})
+        subject.prestart({"sample": False})
         await until(lambda: subject.status() and not subject.status()[0]["busy"])
         [child] = subject.status()
         assert (await do(subject, tmp_path, "echo")).done.results["pid"] == child["pid"]

@@ -24,8 +24,8 @@ from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.local import Execution, LocalExecutor, Working
 from agent.miner.machine.gpus import Gpu
 from agent.settings import MinerSettings
-from miner_support.runner import BatchRunner, TrialRunner
-from miner_support.trial import HOST
+from miner_support.runner import BatchRunner, SampleRunner
+from miner_support.sample import HOST
 from runners.api import Device, Model, Retry, Tools
 from runners.host.protocol import Run
 
@@ -94,14 +94,14 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-    monkeypatch.setenv("TRIAL_CLAIMS", str(tmp_path / "claims"))
+    monkeypatch.setenv("SAMPLE_CLAIMS", str(tmp_path / "claims"))
     return Rig(tmp_path)
 
 
 def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
     return {
         name: CatalogueEntry(
-            name, "trial", ("engine",), None, int(size * GIBIBYTE), 0, int(size * GIBIBYTE), "MIT", ""
+            name, "sample", ("engine",), None, int(size * GIBIBYTE), 0, int(size * GIBIBYTE), "MIT", ""
         )
         for name, size in vram.items()
     }
@@ -110,7 +110,7 @@ def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
 @asynccontextmanager
 async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterator[LocalExecutor]:
     before = set(psutil.Process().children())  # of other tests in this process
-    definitions = {"trial": TrialRunner.definition, "batch": BatchRunner.definition}
+    definitions = {"sample": SampleRunner.definition, "batch": BatchRunner.definition}
     sizes = {"small": 6, "middle": 10, "large": 16, "huge": 40, "broken": 1}
     devices = Devices(
         rig.devices,
@@ -136,7 +136,7 @@ async def do(
     model: Model | None,
     mode: str = "echo",
     *,
-    service: str = "trial",
+    service: str = "sample",
     listener: RunListener | None = None,
     **parameters: Any,
 ) -> Execution:
@@ -171,7 +171,7 @@ async def test_models_stay_loaded_side_by_side_while_they_fit(rig: Rig) -> None:
         await do(subject, rig, middle)
         again = await do(subject, rig, small)
         assert first.done.results["pid"] == again.done.results["pid"]
-        assert subject.loaded() == {"trial": ["middle", "small"]}
+        assert subject.loaded() == {"sample": ["middle", "small"]}
         assert rig.used(0) == 16 * GIBIBYTE
 
 
@@ -181,7 +181,7 @@ async def test_the_least_recently_used_model_leaves_and_its_memory_is_seen_to_be
         await do(subject, rig, rig.model("middle", 10))
         await do(subject, rig, rig.model("small", 6))
         await do(subject, rig, rig.model("large", 16))
-        assert subject.loaded() == {"trial": ["large", "small"]}
+        assert subject.loaded() == {"sample": ["large", "small"]}
         assert ("evicted", "middle") in events(subject)
         assert rig.used(0) == 22 * GIBIBYTE
 
@@ -214,14 +214,14 @@ async def test_idle_models_leave_a_paused_card_within_five_seconds_and_busy_ones
         assert (rig.used(0), rig.used(1)) == (6 * GIBIBYTE, 10 * GIBIBYTE)
         subject.pause(frozenset({"GPU-0"}))
         await until(lambda: rig.used(0) == 0, 5)
-        assert subject.loaded() == {"trial": ["middle"]}
+        assert subject.loaded() == {"sample": ["middle"]}
         subject.pause(frozenset({"GPU-1"}))
         assert (await do(subject, rig, small)).device.uuid == "GPU-0"
         assert not running.done()
         gate.touch()
         await running
         await until(lambda: rig.used(1) == 0, 5)
-        assert subject.loaded() == {"trial": ["small"]}
+        assert subject.loaded() == {"sample": ["small"]}
         subject.pause(frozenset())
         await do(subject, rig, middle)
 
@@ -231,11 +231,11 @@ async def test_a_model_that_fits_only_on_a_paused_card_is_withheld(rig: Rig) -> 
     rig.cards, rig.others = 2, [0, 20 * GIBIBYTE]
     async with executor(rig) as subject:
         subject.pause(frozenset({"GPU-0"}))
-        assert await subject.unavailable_models({"trial": ["middle"]}) == {
-            "trial": {"middle": "It fits only on a GPU that is paused."}
+        assert await subject.unavailable_models({"sample": ["middle"]}) == {
+            "sample": {"middle": "It fits only on a GPU that is paused."}
         }
         subject.pause(frozenset({"GPU-0", "GPU-1", "cpu"}))
-        assert await subject.unavailable_models({"trial": ["middle"]}) == {}
+        assert await subject.unavailable_models({"sample": ["middle"]}) == {}
         with pytest.raises(Retry, match="All devices for it are paused"):
             await do(subject, rig, rig.model("middle", 10))
 
@@ -247,11 +247,11 @@ async def test_other_programs_memory_is_respected(rig: Rig) -> None:
         with pytest.raises(Retry, match=r"other programs use 20\.0 GiB") as caught:
             await do(subject, rig, rig.model("small", 6))
         assert caught.value.code == "NO_MEMORY"
-        assert "small" in (await subject.unavailable_models({"trial": ["small"]}))["trial"]
+        assert "small" in (await subject.unavailable_models({"sample": ["small"]}))["sample"]
         assert rig.used(0) == 0
         rig.others[0] = 0
         await do(subject, rig, rig.model("small", 6))
-        assert await subject.unavailable_models({"trial": ["small"]}) == {}
+        assert await subject.unavailable_models({"sample": ["small"]}) == {}
 
 
 async def test_a_job_waits_for_the_card_and_the_reason_is_shown(rig: Rig) -> None:
@@ -265,7 +265,7 @@ async def test_a_job_waits_for_the_card_and_the_reason_is_shown(rig: Rig) -> Non
         ])  # fmt: skip
         gate.touch()
         await asyncio.gather(first, second)
-        assert subject.loaded() == {"trial": ["middle"]}
+        assert subject.loaded() == {"sample": ["middle"]}
 
 
 async def test_what_never_fits_is_refused_at_once(rig: Rig) -> None:
@@ -310,7 +310,7 @@ async def test_a_model_that_fails_to_load_three_times_rests(rig: Rig) -> None:
             with pytest.raises(Retry, match="broken is damaged"):
                 await do(subject, rig, broken)
         held = await subject.unavailable_models({})
-        assert held["trial"]["broken"].startswith(
+        assert held["sample"]["broken"].startswith(
             "It failed to load 3 times, last because: broken is damaged."
         )
         await do(subject, rig, rig.model("small", 6))
@@ -323,7 +323,7 @@ async def test_a_model_that_hangs_twice_rests(rig: Rig) -> None:
             with pytest.raises(Retry) as caught:
                 await do(subject, rig, rig.model("small", 6), "deaf")
             assert caught.value.code == "RUNNER_HUNG"
-        assert (await subject.unavailable_models({}))["trial"]["small"].startswith("It hung 2 times.")
+        assert (await subject.unavailable_models({}))["sample"]["small"].startswith("It hung 2 times.")
 
 
 async def test_a_run_that_is_cancelled_while_its_model_loads_leaves_nothing(rig: Rig) -> None:

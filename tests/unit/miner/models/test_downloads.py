@@ -22,7 +22,7 @@ from miner_support.hub import COMMIT, Hub, running_hub
 MIB = 2**20
 WEIGHTS = bytes(range(256)) * 4096 * 2  # 2 MiB
 OTHER = WEIGHTS[::-1][:MIB]
-CONFIG = b'{"model_type": "trial"}'
+CONFIG = b'{"model_type": "sample"}'
 REPOSITORY = "somebody/chatty"
 NO_PAUSES = (0.0, 0.0)
 

@@ -14,9 +14,9 @@ import pytest
 
 from agent.miner.control import ControlUnavailable, Refused, ask
 from agent.miner.daemon import Daemon
-from miner_support import trial
+from miner_support import sample
 from miner_support.coordinator import FakeCoordinator
-from miner_support.trial import make_daemon, running, settings_for
+from miner_support.sample import make_daemon, running, settings_for
 
 pytestmark = pytest.mark.anyio
 LIMIT = 60
@@ -99,7 +99,7 @@ async def test_an_owner_who_wants_the_machine_now_gets_it_and_the_lease_is_hande
 
 async def test_a_pause_survives_a_kill(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     """The next life fetches nothing either, from its first moment on."""
-    command = [sys.executable, trial.__file__, str(tmp_path), coordinator.url]
+    command = [sys.executable, sample.__file__, str(tmp_path), coordinator.url]
     for paused in (False, True):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220 - not in the loop under test
         try:

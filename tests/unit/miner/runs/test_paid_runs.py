@@ -13,7 +13,7 @@ import pytest
 
 from agent.core.values.quantities import parse_time
 from miner_support.coordinator import FakeCoordinator
-from miner_support.trial import make_daemon, running, settings_for
+from miner_support.sample import make_daemon, running, settings_for
 
 # ruff: noqa: ASYNC110 - no event tells that work was dropped
 

@@ -84,9 +84,9 @@ def test_units_are_numbers_with_six_decimals(tmp_path: Path, units: str, number:
 
 
 def lease(**changes: Any) -> dict[str, Any]:
-    spec = {"job_id": "job_1", "service": "trial", "parameters": {}, "files": {}, "timeout_seconds": 60}
+    spec = {"job_id": "job_1", "service": "sample", "parameters": {}, "files": {}, "timeout_seconds": 60}
     return {
-        "job_id": "job_1", "fence": 1, "service": "trial", "spec": spec, "spec_digest": sha256_hex(canonical_json(spec)),
+        "job_id": "job_1", "fence": 1, "service": "sample", "spec": spec, "spec_digest": sha256_hex(canonical_json(spec)),
         "unit_price": "0.1", "max_cost": "1", "assigned_at": "2024-01-01T12:00:00Z", "deadline": "2024-01-01T12:01:00Z",
     } | changes  # fmt: skip
 

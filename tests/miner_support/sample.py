@@ -1,4 +1,4 @@
-"""A daemon with the trial runner: as an object in a test, or as a program of its own that a test may kill."""
+"""A daemon with the sample runner: as an object in a test, or as a program of its own that a test may kill."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from agent.miner.daemon import Daemon
 from agent.settings import Settings, load_settings
-from miner_support.runner import BatchRunner, TrialRunner
+from miner_support.runner import BatchRunner, SampleRunner
 
 HOST = (sys.executable, str(Path(__file__).with_name("host.py")))
 
@@ -31,7 +31,7 @@ def settings_for(directory: Path, **miner: Any) -> Settings:
 
 def make_daemon(settings: Settings, url: str, token: str | None = None) -> Daemon:
     return Daemon(
-        settings, url, token, runners={"trial": TrialRunner, "batch": BatchRunner}, host_command=HOST
+        settings, url, token, runners={"sample": SampleRunner, "batch": BatchRunner}, host_command=HOST
     )
 
 
