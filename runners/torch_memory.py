@@ -22,7 +22,9 @@ def memory_faults() -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise Retry("The model does not fit into the machine's memory.", code=FailureCode.OUT_OF_MEMORY) from error
+        raise Retry(
+            "The model does not fit into the machine's memory.", code=FailureCode.OUT_OF_MEMORY
+        ) from error
     except RuntimeError as error:  # torch.OutOfMemoryError and CTranslate2's are kinds of it
         if "out of memory" not in str(error).lower():
             raise

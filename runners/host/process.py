@@ -273,9 +273,7 @@ class _Host:
 
     def _configured(self) -> Runner[Any]:
         if self._runner is None:
-            raise Retry(
-                "The child received work before its configuration.", code=FailureCode.RUNNER_CRASHED
-            )
+            raise Retry("The child received work before its configuration.", code=FailureCode.RUNNER_CRASHED)
         return self._runner
 
     def _load(self, message: Load) -> None:

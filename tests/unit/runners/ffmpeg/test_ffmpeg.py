@@ -148,10 +148,10 @@ def test_a_recording_that_does_not_say_its_length_is_measured(transcode, make_me
     ("fields", "word"),
     [
         ({"output_format": "webm", "codec": "h264"}, "vp9, av1, copy"),
-        ({"output_format": "mp3", "codec": "h264"}, "leave codec out"),
+        ({"output_format": "mp3", "codec": "h264"}, "omit codec"),
         ({"output_format": "mp3", "resolution": "640x480"}, "only sound"),
-        ({"output_format": "wav", "audio_codec": "aac"}, "leave audio_codec out"),
-        ({"codec": "copy", "fps": 10}, "needs encoding"),
+        ({"output_format": "wav", "audio_codec": "aac"}, "omit audio_codec"),
+        ({"codec": "copy", "fps": 10}, "requires encoding"),
         ({"bitrate": "1M", "quality": 20}, "not both"),
         ({"quality": 60}, "at most 51"),
         ({"resolution": "641x480"}, "even"),
