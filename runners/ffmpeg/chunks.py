@@ -216,7 +216,7 @@ class _Encoding:
         listed = self._context.work / "chunks.txt"
         listed.write_text(_listing(chunks, folders), encoding="utf-8")
         target = f"{sandbox.write(joined, '/output')}/{made.name}"
-        # The list is ours and names only chunks, so the concat demuxer may be used on it.
+        # The concat demuxer is safe here: this program wrote the list, and it names only chunks.
         reading = {
             "protocol_whitelist": "file",
             "format_whitelist": "concat,nut",

@@ -22,7 +22,7 @@ from support.blender_scenes import SMALL, URL
         ({"scene": "Elsewhere"}, "it has 'Flat', 'Huge', 'Layered', 'Scene', 'Unfilmed'"),
         ({"scene": "Huge", "resolution_x": None, "resolution_y": None}, "set resolution_x"),
         ({"scene": "Unfilmed", "samples": None}, "no camera"),
-        ({"scene": "Flat", "engine": None}, "ask for the engine"),
+        ({"scene": "Flat", "engine": None}, "set engine to"),
     ],
 )
 def test_a_scene_that_cannot_be_rendered_is_refused_with_a_remedy(refused, fields, words):
@@ -42,7 +42,7 @@ def test_a_file_that_is_not_a_scene_is_refused(refused, scenes, kind):
     (scenes / "bad.blend").write_bytes(content[kind])
     error = refused("bad.blend")
     assert (type(error), error.code) == (Fail, "INPUT_INVALID")
-    assert ("could not open" if kind == "cut" else "no .blend file") in str(error)
+    assert ("could not open" if kind == "cut" else "not a .blend file") in str(error)
     assert "/input" not in str(error)
 
 

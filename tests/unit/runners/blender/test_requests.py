@@ -22,7 +22,7 @@ from support.blender_scenes import URL
         ({"video": True}, "several frames"),
         ({"frames": "1-2", "video": True, "output_format": "exr"}, "png or jpeg"),
         ({"fps": 24}, "without video"),
-        ({"output_format": "jpeg", "color_depth": 16}, "8 does"),
+        ({"output_format": "jpeg", "color_depth": 16}, "use 8"),
         ({"output_format": "jpeg", "transparent": True}, "cannot be transparent"),
         ({"resolution_x": 16384, "resolution_y": 16384}, "pixels"),
         ({"samples": 0}, "greater than or equal"),
