@@ -1,4 +1,4 @@
-"""The engines that load and run language models, and which of them a model gets."""
+"""The engines that load and run language models, and the choice between them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def open_engine(model: Model, device: Device, tools: Tools, vram: int | None) ->
     files = weights(model)
     if not files:
         raise Retry(
-            f"The model {model.name!r} is not on this machine as safetensors or GGUF; put it there with "
+            f"The model {model.name!r} is not on this machine as safetensors or GGUF; download it with "
             f"'aitbc-agent models pull {model.name}'.",
             code=FailureCode.MODEL_UNAVAILABLE,
         )

@@ -17,7 +17,7 @@ from support.language_models import NAME
         ({}, "either prompt or messages"),
         ({"prompt": "a", "messages": [{"role": "user", "content": "b"}]}, "either prompt or messages"),
         ({"messages": [{"role": "tool", "content": "b"}]}, "'system', 'user' or 'assistant'"),
-        ({"messages": [{"role": "user", "content": "b"}], "raw": True}, "raw goes with prompt"),
+        ({"messages": [{"role": "user", "content": "b"}], "raw": True}, "raw requires prompt"),
         ({"prompt": "a", "model": "../x"}, "pattern"),
         ({"prompt": "a", "stop": ["x"] * 9}, "at most 8"),
         ({"prompt": "a", "stop": ""}, "at least 1"),
@@ -35,11 +35,11 @@ from support.language_models import NAME
         ({"prompt": "a", "response_schema": {"not": {}}}, "'not' is not supported"),
         ({"prompt": "a", "response_schema": {"minLength": 2}}, "'minLength' is not supported without a type"),
         ({"prompt": "a", "response_schema": {"type": "string", "maxLength": 10**9}}, "from 0 to 2000"),
-        ({"prompt": "a", "response_schema": {"$ref": "#"}}, "leads back to itself"),
+        ({"prompt": "a", "response_schema": {"$ref": "#"}}, "refers to itself"),
         ({"prompt": "a", "response_schema": {"$ref": "http://example.com/x"}}, "own $defs"),
         ({"prompt": "a", "response_schema": {"enum": [1], "type": "string"}}, "not of the type"),
         ({"prompt": "a", "response_schema": {"enum": ["x" * 40_000]}}, "the limit is 32768"),
-        ({"prompt": "a", "response_schema": {"type": "object", "required": ["a"]}}, "stand in properties"),
+        ({"prompt": "a", "response_schema": {"type": "object", "required": ["a"]}}, "only names in properties"),
     ],
 )
 def test_an_invalid_request_is_refused_with_the_reason(fields, words):

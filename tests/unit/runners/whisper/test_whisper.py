@@ -167,7 +167,7 @@ def test_what_is_no_audio_is_refused(transcribe, tmp_path, make_media, speech):
     [
         ({"model": "tiny.en", "task": "translate"}, "use 'tiny' to translate"),
         ({"model": "base.en", "language": "de"}, "use 'base' for 'de'"),
-        ({"language": "xx"}, "none of Whisper's"),
+        ({"language": "xx"}, "not supported by Whisper"),
         ({"model": "../tiny.en"}, "pattern"),
         ({"output_formats": ["srt", "srt"]}, "twice"),
         ({"temperature": 2}, "less than or equal"),
