@@ -39,7 +39,10 @@ from support.language_models import NAME
         ({"prompt": "a", "response_schema": {"$ref": "http://example.com/x"}}, "own $defs"),
         ({"prompt": "a", "response_schema": {"enum": [1], "type": "string"}}, "not of the type"),
         ({"prompt": "a", "response_schema": {"enum": ["x" * 40_000]}}, "the limit is 32768"),
-        ({"prompt": "a", "response_schema": {"type": "object", "required": ["a"]}}, "only names in properties"),
+        (
+            {"prompt": "a", "response_schema": {"type": "object", "required": ["a"]}},
+            "only names in properties",
+        ),
     ],
 )
 def test_an_invalid_request_is_refused_with_the_reason(fields, words):

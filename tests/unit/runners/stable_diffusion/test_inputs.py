@@ -18,10 +18,10 @@ from runners.stable_diffusion.files import FAMILIES, examine
 from runners.stable_diffusion.images import MAX_INPUT_BYTES, fitted, preview, read_image, read_mask
 from runners.stable_diffusion.memory import (
     Savings,
+    available_memory,
     choose_savings,
     needs_tiling,
     precision,
-    room,
     working_bytes,
 )
 from runners.stable_diffusion.pipeline import model_options
@@ -49,8 +49,8 @@ FLUX = FAMILIES["FluxPipeline"]
         ({"guidance": float("nan")}, "finite"),
         ({"seed": 2**32}, "less than or equal"),
         ({"scheduler": "magic"}, "Input should be 'ddim'"),
-        ({"mask_url": URL}, "mask_url needs image_url"),
-        ({"strength": 0.5}, "strength needs image_url"),
+        ({"mask_url": URL}, "mask_url requires image_url"),
+        ({"strength": 0.5}, "strength requires image_url"),
         ({"image_url": URL, "strength": 0}, "greater than 0"),
         ({"quality": 80}, "quality has no effect on png"),
         ({"loras": [{"name": "a"}, {"name": "a"}]}, "twice"),
@@ -74,8 +74,8 @@ def decided(abilities=SD15, options=None, picture=None, **fields):
 @pytest.mark.parametrize(
     ("abilities", "fields", "words"),
     [
-        (FLUX, {"negative_prompt": "dog"}, "reads no negative_prompt"),
-        (FLUX, {"scheduler": "euler"}, "leave scheduler out"),
+        (FLUX, {"negative_prompt": "dog"}, "does not support negative_prompt"),
+        (FLUX, {"scheduler": "euler"}, "omit scheduler"),
         (FLUX, {"size": "512x520"}, "multiples of 16"),
         (Abilities(side=1024, guided=False), {"guidance": 2}, "guidance of .* is built in"),
         (SD15, {"negative_prompt": "dog", "guidance": 1}, "negative_prompt has no effect; raise guidance"),
@@ -107,7 +107,7 @@ def test_a_variation_has_nearly_its_pictures_shape(picture, sides):
 
 
 def test_options_that_make_no_sense_are_the_machines_fault(tmp_path):
-    with pytest.raises(Retry, match="wrong at steps"):
+    with pytest.raises(Retry, match="invalid at steps"):
         model_options(Model("odd", tmp_path, options={"steps": 0}))
 
 
@@ -137,17 +137,17 @@ SURFACE = Image.linear_gradient("L").convert("RGB")
 HOSTILE = {
     "bomb": (png(30_000, 30_000, zlib.compress(b"\0" * 10_000)), "more than 40 megapixels"),
     "huge": (png(2**31 - 1, 2**31 - 1), "more than 40 megapixels|no whole"),
-    "truncated": (encoded(SURFACE, "PNG")[:400], "no whole PNG"),
-    "half a jpeg": (encoded(SURFACE, "JPEG")[:1500], "no whole PNG"),
-    "half a webp": (encoded(Image.effect_noise((64, 64), 99), "WEBP")[:900], "no whole PNG"),
-    "too little": (png(64, 64, zlib.compress(b"\0" * 10)), "no whole PNG"),
-    "wrong checksum": (damaged(png(64, 64, zlib.compress(bytes(64 * 193)))), "no whole PNG"),
-    "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>', "no whole PNG"),
-    "html": (b"<!doctype html><title>404</title>", "no whole PNG"),
-    "empty": (b"", "no whole PNG"),
-    "gif": (encoded(SURFACE, "GIF"), "no whole PNG"),
-    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no whole PNG"),
-    "deep": (encoded(Image.new("I;16", (64, 64)), "PNG"), "8 bits a channel"),
+    "truncated": (encoded(SURFACE, "PNG")[:400], "not a complete PNG"),
+    "half a jpeg": (encoded(SURFACE, "JPEG")[:1500], "not a complete PNG"),
+    "half a webp": (encoded(Image.effect_noise((64, 64), 99), "WEBP")[:900], "not a complete PNG"),
+    "too little": (png(64, 64, zlib.compress(b"\0" * 10)), "not a complete PNG"),
+    "wrong checksum": (damaged(png(64, 64, zlib.compress(bytes(64 * 193)))), "not a complete PNG"),
+    "svg": (b'<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"/>', "not a complete PNG"),
+    "html": (b"<!doctype html><title>404</title>", "not a complete PNG"),
+    "empty": (b"", "not a complete PNG"),
+    "gif": (encoded(SURFACE, "GIF"), "not a complete PNG"),
+    "postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a complete PNG"),
+    "deep": (encoded(Image.new("I;16", (64, 64)), "PNG"), "8 bits per channel"),
     "large": (b"\x89PNG\r\n\x1a\n" + b"\0" * MAX_INPUT_BYTES, "larger than 32 MiB"),
 }
 
@@ -262,9 +262,9 @@ def test_half_precision_and_shards_are_found(repository):
             "its pipeline is 'StableVideoDiffusionPipeline'",
         ),
         ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "none of FluxPipeline"),
-        (["unet/my_unet.py"], {"_class_name": "FluxPipeline", "unet": ["my_unet", "Net"]}, "code of its own"),
-        ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "code of its own"),
-        ([], ["no object"], "is no object"),
+        (["unet/my_unet.py"], {"_class_name": "FluxPipeline", "unet": ["my_unet", "Net"]}, "its own code"),
+        ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "its own code"),
+        ([], ["no object"], "is not an object"),
     ],
 )
 def test_a_model_that_is_not_to_be_loaded_says_why(repository, files, index, words):
@@ -292,10 +292,10 @@ def test_precision_follows_the_card(capability, numbers):
 
 
 def test_room_is_the_budget_or_else_the_card_without_cudas_own_share():
-    assert room(card(), 8 * GIB) == 8 * GIB - CONTEXT_BYTES
-    assert room(card(), None) == 24 * GIB - CONTEXT_BYTES
-    assert room(card(memory=0), None) is None
-    assert room(Device("cpu", "a processor"), 8 * GIB) is None
+    assert available_memory(card(), 8 * GIB) == 8 * GIB - CONTEXT_BYTES
+    assert available_memory(card(), None) == 24 * GIB - CONTEXT_BYTES
+    assert available_memory(card(memory=0), None) is None
+    assert available_memory(Device("cpu", "a processor"), 8 * GIB) is None
 
 
 SDXL = (5 * GIB, GIB + GIB // 2, GIB // 4)
@@ -351,8 +351,8 @@ def test_the_catalogues_figures_are_what_the_runner_needs(name):
     entry = load_catalogue()[name]
     side = {"stable-diffusion-1.5": 512, "sdxl-turbo": 512, "untrained-diffusion": 128}.get(name, 1024)
     parts = [2 * millions * 10**6 for millions in MILLIONS[name]]
-    assert choose_savings(parts, side * side, room(card(), entry.vram)) == Savings()
-    least = choose_savings(parts, side * side, room(card(), entry.vram_min)).placement
+    assert choose_savings(parts, side * side, available_memory(card(), entry.vram)) == Savings()
+    least = choose_savings(parts, side * side, available_memory(card(), entry.vram_min)).placement
     assert least == {"untrained-diffusion": "whole"}.get(
         name, "layers" if name.startswith("flux") else "parts"
     )

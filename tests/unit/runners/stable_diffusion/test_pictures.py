@@ -129,7 +129,7 @@ def test_outside_the_mask_every_pixel_stays(generate, make_context, picture, tmp
 def test_a_mask_fits_its_picture(generate, make_context, picture, tmp_path):
     for name, size, level in (("large", (64, 64), 255), ("black", (96, 64), 0)):
         Image.new("L", size, level).save(tmp_path / f"{name}.png")
-    for name, words in (("large", "must have the same size"), ("black", "marks nothing")):
+    for name, words in (("large", "must have the same size"), ("black", "no white region")):
         context = make_context({"image_url": picture, "mask_url": tmp_path / f"{name}.png"})
         with pytest.raises(Fail, match=words):
             generate(context, image_url=URL, mask_url=URL)
@@ -220,7 +220,7 @@ def test_a_model_that_saves_memory_makes_the_same_picture(
     thrifty = StableDiffusionRunner(None, device)
     thrifty.load(model)
     thrifty._loaded._savings = Savings(placement, tiling=True)
-    thrifty._loaded._place()
+    thrifty._loaded._move_to_device()
     assert contents(generate(using=thrifty)) == contents(generate())
     context = make_context()
     context.on_progress = context.cancel
@@ -270,7 +270,7 @@ def test_the_other_families_do_the_same(family, device, make_context, picture, t
         assert pixels(run(scheduler="unipc")[0]) != pixels(made[0][0])
         return
     for fields, words in (
-        ({"scheduler": "euler"}, "leave scheduler out"),
+        ({"scheduler": "euler"}, "omit scheduler"),
         ({"size": "64x72"}, "multiples of 16"),
     ):
         with pytest.raises(Fail, match=words):
