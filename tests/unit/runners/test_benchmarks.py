@@ -37,7 +37,7 @@ def test_every_runner_can_be_measured(service: str, tools: Tools, tmp_path: Path
     assert runner.definition.model_field not in benchmark.parameters
 
 
-def test_a_transcodes_pictures_are_counted(
+def test_the_pictures_of_a_transcoding_are_counted(
     tools: Tools, device: Device, make_context: Callable[..., Any], tmp_path: Path
 ) -> None:
     benchmark, request = made_by(FFmpegRunner, tools, tmp_path)
@@ -78,7 +78,7 @@ def test_the_spoken_passage_fits_into_one_window(tools: Tools, tmp_path: Path) -
     assert not set(BENCHMARK_TEXT) & set("':,;[]\\")
 
 
-def test_an_ffmpeg_that_cannot_make_the_input_is_named_as_the_reason(tmp_path: Path) -> None:
+def test_an_ffmpeg_that_cannot_make_the_input_is_reported_as_the_reason(tmp_path: Path) -> None:
     broken = tmp_path / "ffmpeg"
     broken.write_text("#!/bin/sh\necho 'No such filter: flite' >&2\nexit 1\n")
     broken.chmod(0o755)

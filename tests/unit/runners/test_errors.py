@@ -36,7 +36,7 @@ def raised() -> Iterator[tuple[str, FailureCode, str]]:
                     yield node.func.id, FailureCode[value.attr], place
 
 
-def test_an_error_with_a_code_of_the_inputs_fault_is_final_and_any_other_is_retried():
+def test_an_error_with_a_code_of_an_input_fault_is_final_and_any_other_is_retried():
     found = [(kind, code, place) for kind, code, place in raised() if code not in FINAL_OR_NOT]
     assert len(found) > 60
     final = {"Fail", "InputRefused"}
@@ -59,12 +59,12 @@ def test_every_code_is_used_and_none_is_written_as_a_string():
 
 
 @pytest.mark.parametrize("code", FailureCode)
-def test_a_code_travels_under_its_name_and_has_a_meaning(code):
+def test_a_codes_wire_value_is_its_name_and_it_has_a_meaning(code):
     assert code == code.name == f"{code}"
     assert code.meaning.endswith(".")
 
 
-def test_a_code_of_another_package_is_the_machines_fault_and_its_message_is_not_logged():
+def test_a_code_of_another_package_is_a_machine_fault_and_its_message_is_not_logged():
     assert (Retry("x", code="COOLING_FAILED").fault, Retry("x", code="COOLING_FAILED").own_message) == (
         Fault.MACHINE,
         False,
@@ -73,7 +73,7 @@ def test_a_code_of_another_package_is_the_machines_fault_and_its_message_is_not_
     assert Retry("x").fault is Fault.MACHINE
 
 
-def test_the_faults_of_codes_are_those_that_miners_and_reputation_depend_on():
+def test_faults_and_loggable_messages_are_those_that_miners_and_reputation_depend_on():
     """What does not count against a machine, and which messages may be logged."""
     spared = {code for code in FailureCode if code.retried and code.fault is not Fault.MACHINE}
     assert spared == {

@@ -132,7 +132,7 @@ def test_a_malformed_safetensors_file_is_refused(change, llama, refused, tmp_pat
     refused(directory)
 
 
-def test_a_header_said_to_be_of_2_63_bytes_is_refused(llama, refused, tmp_path):
+def test_a_header_with_a_stated_size_of_2_63_bytes_is_refused(llama, refused, tmp_path):
     directory = shutil.copytree(llama, tmp_path / "model")
     weights = directory / "model.safetensors"
     weights.write_bytes(U64.pack(2**63) + weights.read_bytes()[8:])

@@ -129,7 +129,7 @@ def taken(tools, device, make_context, video):
     return run
 
 
-def test_what_is_no_good_chunk_is_encoded_again(transcode, taken, tmp_path):
+def test_an_invalid_chunk_is_encoded_again(transcode, taken, tmp_path):
     """Each is refused: cut, of another size, of another video's length, with a stream too many, late, or no video at all."""
     _, context = transcode(codec="h264")
     good = handed_over(context)["chunk_0000.nut"]
@@ -169,19 +169,19 @@ def test_what_is_no_good_chunk_is_encoded_again(transcode, taken, tmp_path):
         ({"output_format": "mp3"}, 100),
     ],
 )
-def test_what_is_encoded_in_one_piece(fields, seconds):
+def test_outputs_that_are_encoded_in_one_piece(fields, seconds):
     request = TranscodeRequest(input_url=URL, **fields)
     encoder = {"h264": "libx264", "av1": "libsvtav1", "copy": "copy"}.get(request.video_codec)
     assert ffmpeg_chunks.chunk_seconds(request, encoder, seconds) is None
 
 
 @pytest.mark.parametrize(("seconds", "length"), [(20, 10), (60, 10), (7200, 72), (86_400, 600)])
-def test_chunks_grow_with_the_video(seconds, length):
+def test_longer_videos_have_longer_chunks(seconds, length):
     request = TranscodeRequest(input_url=URL, codec="h264")
     assert ffmpeg_chunks.chunk_seconds(request, "libx264", seconds) == length
 
 
-def test_a_run_that_is_quick_hands_nothing_over(transcode):
+def test_a_short_run_hands_over_no_checkpoint(transcode):
     results, context = transcode(every=600.0, codec="h264")
     assert context.handed_over == []
     assert results["duration"] == pytest.approx(SECONDS, abs=0.1)

@@ -35,14 +35,14 @@ def with_packages(tmp_path):
     return evaluate
 
 
-def test_our_runners_are_installed_under_their_service_ids():
+def test_the_runners_are_installed_under_their_service_ids():
     assert {"ai_inference", "video_transcoding", "whisper_transcription"} <= set(installed())
     for service_id, runner in installed().items():
         assert runner.definition.service_id == service_id
         assert find(service_id) is runner
 
 
-def test_a_third_partys_runner_is_found_whatever_its_entry_point_is_called(with_packages):
+def test_a_third_partys_runner_is_found_under_any_entry_point_name(with_packages):
     found = with_packages("find('scripted').version", elsewhere="elsewhere_runner")
     assert found.stdout == "9.9\n"
 

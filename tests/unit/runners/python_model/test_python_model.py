@@ -170,7 +170,7 @@ def archive(kind: str, directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_an_archive_holds_a_model_of_several_files(predict, tmp_path, kind):
+def test_an_archive_contains_a_model_of_several_files(predict, tmp_path, kind):
     result, _ = predict(archive(kind, tmp_path), entrypoint="package/main.py")
     assert result.results == {"label": "cat"}
 
@@ -192,14 +192,14 @@ def test_an_archive_holds_a_model_of_several_files(predict, tmp_path, kind):
         ("def predict(input):\n  x = []\n  for _ in range(900): x = [x]\n  return x", "MODEL_FAILED", "nested"),
     ],
 )  # fmt: skip
-def test_a_model_that_fails_tells_its_owner_why(predict, body, code, words):
+def test_a_failing_model_reports_the_reason_to_its_client(predict, body, code, words):
     error = failure(predict, body)
     assert error.code == code
     assert words in str(error)
     assert str(Path.home()) not in str(error)
 
 
-def test_a_requirement_that_does_not_exist_is_the_clients_fault(predict):
+def test_a_requirement_that_does_not_exist_is_an_input_error(predict):
     error = failure(predict, "def predict(input): return 1", requirements=["numpy==0.0.1"], timeout=120)
     assert error.code == "REQUIREMENTS_FAILED"
     assert "numpy==0.0.1" in str(error)
@@ -226,7 +226,7 @@ def test_an_entrypoint_stays_inside_the_model(entrypoint):
     ("name", "field"),
     [("model.py", "model.source"), ("weights.ZIP", "model.source"), ("m.tar.gz", "model.source"), ("cat.jpeg", "input.source"), ("other.py", "input.source")],
 )  # fmt: skip
-def test_an_uploaded_file_finds_its_place_by_name(name, field):
+def test_an_uploaded_file_is_assigned_to_a_field_by_its_name(name, field):
     assert upload_field({"model": {"entrypoint": "model.py"}}, name) == field
 
 
@@ -237,7 +237,7 @@ def test_a_model_without_its_source_is_refused(tools, device, make_context):
     assert caught.value.code == "INPUT_MISSING"
 
 
-def test_under_landlock_a_model_runs_only_where_the_owner_allows_it(tools, device, make_context, tmp_path):
+def test_a_model_runs_in_landlock_only_if_the_owner_allows_it(tools, device, make_context, tmp_path):
     """With packages, files, threads and a process of its own; and no path of the machine in what it says."""
     source = tmp_path / "model.py"
     source.write_text(
@@ -301,7 +301,7 @@ def test_attack_the_network_is_out_of_reach(predict):
     assert result.results == {"reached": "ConnectionRefusedError", "interfaces": ["lo"]}
 
 
-def test_attack_the_owners_files_are_not_there(predict, monkeypatch, tmp_path):
+def test_attack_the_owners_files_are_not_visible(predict, monkeypatch, tmp_path):
     home = Path.home()
     secret = home / f".aitbc-test-secret-{os.getpid()}"
     secret.write_text("private")
@@ -450,7 +450,7 @@ def test_attack_a_small_archive_that_unpacks_to_much(tools, device, make_context
     assert (caught.value.code, "runners.max_unpacked" in str(caught.value)) == ("LIMIT_EXCEEDED", True)
 
 
-def test_attack_results_that_are_larger_together_than_they_may_be(predict):
+def test_attack_results_over_the_total_limit(predict):
     """One file under many names is sent once for each."""
     error = failure(
         predict,
@@ -474,7 +474,7 @@ def test_attack_a_deep_tree_ends_the_run_and_not_the_miner(predict, tmp_path):
     assert (error.code, "nested" in str(error)) == ("LIMIT_EXCEEDED", True)
 
 
-def test_more_memory_than_a_run_gets_here_is_no_fault_of_the_machine(predict):
+def test_a_request_for_too_much_memory_is_not_a_machine_fault(predict):
     """It is not lowered in silence either: another miner may have it."""
     with pytest.raises(Retry) as caught:
         predict("def predict(input): return 1", resources={"memory": "64Gi"})
@@ -568,7 +568,7 @@ STUBBORN = {
         ("computes", "timeout_seconds"),
     ],
 )
-def test_attack_a_stubborn_model_is_stopped_named_and_gone(predict, eventually, deed, cause):
+def test_attack_a_stubborn_model_is_stopped_and_removed(predict, eventually, deed, cause):
     """However it ends, the cause is told, no process and no descriptor of it is left, and the next job runs."""
     predict("def predict(input): return 1")  # whatever is opened once is open from here on
     descriptors = psutil.Process().num_fds()
@@ -585,7 +585,7 @@ def test_attack_a_stubborn_model_is_stopped_named_and_gone(predict, eventually, 
     assert result.results == {"value": 2}
 
 
-def test_cancelling_ends_the_model_at_once(tools, device, make_context, tmp_path):
+def test_cancelling_a_run_ends_the_model_immediately(tools, device, make_context, tmp_path):
     source = tmp_path / "model.py"
     source.write_text("import time\ndef predict(input): time.sleep(60)\n")
     context = make_context({"model.source": source})
@@ -616,13 +616,13 @@ def test_cancelling_ends_the_model_at_once(tools, device, make_context, tmp_path
         ({"sandbox": "bubblewrap", "bubblewrap": "/nonexistent/bwrap"}, "install bubblewrap"),
     ],
 )
-def test_probe_says_why_models_are_not_run_here(tools, change, words):
+def test_the_probe_reports_why_models_are_not_available(tools, change, words):
     probe = PythonModelRunner.probe(dataclasses.replace(tools, **change))
     assert not probe.available
     assert words in probe.reasons[0]
 
 
-def test_without_the_sandbox_no_model_runs(tools, device, make_context, tmp_path):
+def test_no_model_runs_without_the_sandbox(tools, device, make_context, tmp_path):
     """Not even if a job arrives in spite of the probe."""
     source = tmp_path / "model.py"
     source.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef predict(input): return 1\n")
@@ -635,12 +635,12 @@ def test_without_the_sandbox_no_model_runs(tools, device, make_context, tmp_path
     assert not (tmp_path / "ran").exists()
 
 
-def test_probe_offers_python_where_the_sandbox_works(tools):
+def test_the_probe_offers_python_if_the_sandbox_works(tools):
     assert shutil.which("bwrap")
     assert PythonModelRunner.probe(tools).available
 
 
-def test_more_memory_than_the_machine_gives_is_refused_before_any_work(predict):
+def test_a_request_for_more_memory_than_allowed_is_refused_before_any_work(predict):
     """It would not be the client's fault to run into the machine's own limit, nor is asking for more the machine's."""
     with pytest.raises(Retry) as refused:
         predict("def predict(input): return 1", resources={"memory": "2Gi"})
@@ -648,7 +648,7 @@ def test_more_memory_than_the_machine_gives_is_refused_before_any_work(predict):
     assert "at most 1.0 GiB" in str(refused.value)
 
 
-def test_a_model_that_fails_has_metered_its_time(tools, device, make_context, tmp_path):
+def test_the_time_of_a_failing_model_is_metered(tools, device, make_context, tmp_path):
     """Text that comes out through the error message is no free answer."""
     source = tmp_path / "source"
     source.write_text("import sys\ndef predict(input):\n    sum(range(10**7))\n    sys.exit('ANSWER')")

@@ -138,7 +138,7 @@ def store(tools) -> Path:
     return tools.cache_dir / "python-environments"
 
 
-def test_wheels_of_the_owners_index_are_installed_with_what_they_need(install, owners):
+def test_wheels_of_the_owners_index_are_installed_with_their_dependencies(install, owners):
     owners.offer(("wanted", wheel("wanted", requires="needed>=1")), ("needed", wheel("needed")))
     directory = install("wanted")
     found = {path.name for path in directory.glob("packages/*.py")}
@@ -182,7 +182,7 @@ def test_attack_a_wheel_without_end_is_stopped_by_its_size(install, owners, tool
     assert not [path for path in store(tools).iterdir() if path.is_dir() and path.name != "fetched"]
 
 
-def test_an_index_that_is_not_reached_is_not_the_clients_fault(install, owners, monkeypatch):
+def test_an_unreachable_index_is_not_an_input_error(install, owners, monkeypatch):
     owners.close()
     monkeypatch.setenv("PIP_RETRIES", "0")
     with pytest.raises(Retry) as caught:
@@ -231,7 +231,7 @@ def test_an_environment_in_use_is_not_removed(tools, owners, make_context):
         assert held.exists()
 
 
-def test_waiting_for_another_jobs_installation_is_reported(tools, owners, make_context):
+def test_progress_is_reported_while_waiting_for_another_installation(tools, owners, make_context):
     """A job that waits is alive, and the time that it holds its slot counts."""
     owners.offer(("wanted", wheel("wanted")))
     store(tools).mkdir(parents=True)

@@ -70,7 +70,7 @@ def test_an_attempt_is_refused(outcomes: dict[str, Any], name: str, user: str, s
 
 @pytest.mark.parametrize("sandbox", SANDBOXES)
 @pytest.mark.parametrize("user", USERS)
-def test_the_agents_processes_are_as_they_were(outcomes: dict[str, Any], user: str, sandbox: str) -> None:
+def test_the_agents_processes_are_unchanged(outcomes: dict[str, Any], user: str, sandbox: str) -> None:
     """No signal came to them, and nothing about them changed: seen from outside, whatever the model believes."""
     seen = _of(outcomes, user)[sandbox]
     assert (seen["signals"], seen["changed"]) == ([], [])
@@ -78,7 +78,7 @@ def test_the_agents_processes_are_as_they_were(outcomes: dict[str, Any], user: s
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="most attempts are root's to succeed with")
 @pytest.mark.parametrize("name", ATTEMPTS)
-def test_an_attempt_succeeds_where_there_is_no_sandbox(outcomes: dict[str, Any], name: str) -> None:
+def test_an_attempt_succeeds_without_a_sandbox(outcomes: dict[str, Any], name: str) -> None:
     """As root or as a user; so it is the sandbox that refuses it."""
     if name in INSIDE_ONLY:
         pytest.skip(INSIDE_ONLY[name])
@@ -91,7 +91,7 @@ def test_an_attempt_succeeds_where_there_is_no_sandbox(outcomes: dict[str, Any],
 
 
 @pytest.mark.parametrize(("sandbox", "name"), NAMED)
-def test_what_gets_out_is_named_in_the_documentation(
+def test_every_escape_is_named_in_the_documentation(
     outcomes: dict[str, Any], sandbox: str, name: str
 ) -> None:
     """And does get out, so that nothing is named that is refused by now."""

@@ -27,7 +27,7 @@ def test_a_sandboxed_program_carries_its_runners_mark(tools, tmp_path, monkeypat
     assert not any("SECRET" in line for line in lines)
 
 
-def test_marked_processes_end_with_all_that_they_started(tmp_path):
+def test_marked_processes_end_with_all_their_descendants(tmp_path):
     """And those of another runner go on."""
     marks = [mark.make(tmp_path), mark.make(tmp_path)]
     command = ["sh", "-c", "sleep 60 & echo $!; wait"]
@@ -49,7 +49,7 @@ def test_marked_processes_end_with_all_that_they_started(tmp_path):
             process.stdout.close()
 
 
-def test_a_mark_tells_nothing_about_the_path_and_is_the_same_for_one_directory(tmp_path, monkeypatch):
+def test_a_mark_hides_the_path_and_its_prefix_is_the_same_for_one_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert mark.of_directory(Path("miner")) == mark.of_directory(tmp_path / "miner")
     assert "miner" not in mark.make(tmp_path / "miner")

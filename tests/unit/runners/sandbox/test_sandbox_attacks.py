@@ -105,7 +105,7 @@ def test_attack_the_agents_keyring_is_out_of_reach(attack, confined):
 # The agent and its owner
 
 
-def test_attack_no_path_of_the_machine_stands_on_a_command_line(attack, tools, tmp_path):
+def test_attack_no_path_of_the_machine_is_on_a_command_line(attack, tools, tmp_path):
     bubblewrap = dataclasses.replace(tools, sandbox="bubblewrap")
     answers = attack(
         bubblewrap,
@@ -240,7 +240,7 @@ def test_attack_nothing_survives_the_run(attack, confined, eventually):
 
 
 @pytest.mark.parametrize("words", ["bwrap: nothing works", "sandbox: nothing works"])
-def test_attack_a_program_that_speaks_for_the_sandbox_is_not_believed(words, confined):
+def test_attack_a_program_that_imitates_the_sandboxs_errors_is_not_believed(words, confined):
     """Taken for the sandbox's own failure, its end would count as the machine's fault."""
     sandbox = Sandbox(confined, LIMITS)
     outcome = sandbox.run(["/bin/sh", "-c", f"echo {words!r} >&2; exit 1"])

@@ -102,7 +102,7 @@ MEMORY = {
 
 
 @pytest.mark.parametrize("source", MEMORY.values(), ids=MEMORY)
-def test_attack_memory_that_is_no_processs_own_counts(attack, source):
+def test_attack_memory_outside_any_process_is_counted(attack, source):
     outcome, seconds = attack(source, output=2000 * MIB)
     assert outcome.ended is Ended.MEMORY
     assert seconds < LIMITS.seconds
@@ -237,7 +237,7 @@ def attack_as_user(directory):
     return run
 
 
-def test_attack_a_directory_that_its_owner_may_not_read(attack):
+def test_attack_a_directory_that_its_owner_cannot_read(attack):
     """An agent that is root reads it all the same, and counts."""
     outcome, _ = attack(UNREADABLE)
     assert outcome.ended is Ended.OUTPUT
@@ -271,7 +271,7 @@ def test_attack_on_an_agent_in_a_container(attack_as_user, name):
     assert outcome == "memory", complaint
 
 
-def test_processor_time_of_all_processes_together_is_bounded(attack):
+def test_the_total_processor_time_of_all_processes_is_bounded(attack):
     outcome, seconds = attack(
         """
         import os

@@ -60,7 +60,7 @@ FLUX = FAMILIES["FluxPipeline"]
         ({"sampler": "euler"}, "Extra inputs"),
     ],
 )
-def test_a_request_that_does_not_fit_says_what_would(fields, words):
+def test_an_invalid_request_is_refused_with_a_remedy(fields, words):
     with pytest.raises(ValidationError) as caught:
         GenerateRequest(**{"prompt": "a cat", **fields})
     assert words in str(caught.value)
@@ -86,7 +86,7 @@ def test_a_parameter_without_effect_is_refused(abilities, fields, words):
         decided(abilities, **fields)
 
 
-def test_a_request_comes_before_the_catalogue_and_that_before_the_family():
+def test_a_request_overrides_the_catalogue_and_the_catalogue_overrides_the_family():
     options = {"steps": 4, "guidance": 0, "scheduler": "lcm"}
     asked = decided(options=options, steps=9, scheduler="ddim", seed=1)
     assert (asked.steps, asked.guidance, asked.scheduler, asked.seed) == (9, 0, "ddim", 1)
@@ -100,13 +100,13 @@ def test_a_request_comes_before_the_catalogue_and_that_before_the_family():
     ("picture", "sides"),
     [((512, 512), (512, 512)), ((4000, 3000), (592, 440)), ((30, 20), (624, 416)), ((9000, 10), (2048, 64))],
 )
-def test_a_variation_has_nearly_its_pictures_shape(picture, sides):
+def test_a_variation_has_about_the_shape_of_its_picture(picture, sides):
     found = decided(picture=picture, image_url=URL)
     assert (found.width, found.height, found.strength) == (*sides, 0.75)
     assert decided(picture=picture, image_url=URL, mask_url=URL).strength == 1
 
 
-def test_options_that_make_no_sense_are_the_machines_fault(tmp_path):
+def test_invalid_catalogue_options_are_a_machine_fault(tmp_path):
     with pytest.raises(Retry, match="invalid at steps"):
         model_options(Model("odd", tmp_path, options={"steps": 0}))
 
@@ -153,7 +153,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_a_file_that_is_no_fair_picture_is_refused(kind, tmp_path):
+def test_an_invalid_picture_is_refused(kind, tmp_path):
     content, words = HOSTILE[kind]
     path = tmp_path / "picture.png"
     path.write_bytes(content)
@@ -165,7 +165,7 @@ MODES = {"PNG": ("1", "L", "LA", "P", "RGB", "RGBA"), "JPEG": ("L", "RGB", "CMYK
 
 
 @pytest.mark.parametrize(("form", "mode"), [(form, mode) for form in MODES for mode in MODES[form]])
-def test_every_usual_picture_is_read(form, mode, tmp_path):
+def test_every_common_kind_of_picture_is_read(form, mode, tmp_path):
     path = tmp_path / "any"
     SURFACE.convert(mode).save(path, form)
     image = read_image(path, "image_url")
@@ -173,7 +173,7 @@ def test_every_usual_picture_is_read(form, mode, tmp_path):
     assert image.getpixel((128, 0)) != image.getpixel((128, 255))
 
 
-def test_a_picture_is_turned_upright_and_laid_on_white(tmp_path):
+def test_a_picture_is_rotated_upright_and_composed_on_white(tmp_path):
     turned = Image.new("RGB", (40, 20), "red")
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -183,7 +183,7 @@ def test_a_picture_is_turned_upright_and_laid_on_white(tmp_path):
     assert read_image(tmp_path / "clear.png", "image_url").getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_picture_and_mask_are_cut_alike(tmp_path):
+def test_picture_and_mask_are_cropped_alike(tmp_path):
     picture = Image.new("RGB", (300, 100), "black")
     ImageDraw.Draw(picture).rectangle((150, 0, 299, 99), "white")
     picture.save(tmp_path / "picture.png")
@@ -196,7 +196,7 @@ def test_the_noisiest_preview_is_small_enough():
     assert len(preview(Image.effect_noise((512, 512), 255).convert("RGB"))) <= 64_000
 
 
-def test_a_wide_picture_keeps_its_shape_in_a_preview():
+def test_a_preview_has_the_shape_of_its_picture():
     wide = Image.new("RGB", (512, 128))
     preview(wide)
     assert wide.size == (256, 64)
@@ -226,7 +226,7 @@ def names(model):
     return found.variant, [path.relative_to(model.path).as_posix() for path in found.weights]
 
 
-def test_the_weights_are_those_that_are_read(repository):
+def test_the_reported_weights_are_the_loaded_files(repository):
     """Not the half precision beside them, other formats, unused parts, or a whole checkpoint at the top."""
     model = repository(
         [
@@ -267,13 +267,13 @@ def test_half_precision_and_shards_are_found(repository):
         ([], ["no object"], "is not an object"),
     ],
 )
-def test_a_model_that_is_not_to_be_loaded_says_why(repository, files, index, words):
+def test_an_unsupported_model_is_refused_with_the_reason(repository, files, index, words):
     with pytest.raises(Retry, match=words) as caught:
         examine(repository(files, index))
     assert caught.value.code == "MODEL_UNAVAILABLE"
 
 
-def test_a_model_that_is_not_there_says_how_to_get_it(tmp_path):
+def test_the_error_about_a_missing_model_names_the_download_command(tmp_path):
     with pytest.raises(Retry, match="models pull absent"):
         examine(Model("absent", tmp_path / "absent"))
 
@@ -291,7 +291,7 @@ def test_precision_follows_the_card(capability, numbers):
     assert precision(Device("cpu", "a processor")) == "float32"
 
 
-def test_room_is_the_budget_or_else_the_card_without_cudas_own_share():
+def test_available_memory_is_the_budget_or_the_card_without_cudas_own_share():
     assert available_memory(card(), 8 * GIB) == 8 * GIB - CONTEXT_BYTES
     assert available_memory(card(), None) == 24 * GIB - CONTEXT_BYTES
     assert available_memory(card(memory=0), None) is None
@@ -315,7 +315,7 @@ def test_less_memory_means_more_savings(gibibytes, savings):
     assert choose_savings(SDXL, MEGAPIXEL, gibibytes * GIB) == savings
 
 
-def test_no_limit_means_no_savings_and_too_little_memory_is_the_machines_fault():
+def test_no_limit_means_no_savings_and_too_little_memory_is_a_machine_fault():
     assert choose_savings(SDXL, MEGAPIXEL, None) == Savings()
     with pytest.raises(Retry) as caught:
         choose_savings(SDXL, MEGAPIXEL, GIB)
@@ -346,7 +346,7 @@ MILLIONS = {
 
 
 @pytest.mark.parametrize("name", MILLIONS)
-def test_the_catalogues_figures_are_what_the_runner_needs(name):
+def test_the_catalogues_memory_figures_match_the_runners_needs(name):
     """At `vram` nothing is saved, at `vram_min` the model still fits, and the options are known."""
     entry = load_catalogue()[name]
     side = {"stable-diffusion-1.5": 512, "sdxl-turbo": 512, "untrained-diffusion": 128}.get(name, 1024)
@@ -359,7 +359,7 @@ def test_the_catalogues_figures_are_what_the_runner_needs(name):
     assert 2 * sum(parts) < entry.memory
 
 
-def test_every_image_entry_of_the_catalogue_has_options_that_the_runner_knows():
+def test_every_image_entry_of_the_catalogue_has_valid_options():
     entries = [entry for entry in load_catalogue().values() if entry.service == "image_generation"]
     assert {entry.name for entry in entries if entry.kind == "model"} == set(MILLIONS)
     for entry in entries:

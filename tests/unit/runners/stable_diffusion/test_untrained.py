@@ -19,7 +19,7 @@ def fetch_models(monkeypatch, tmp_path):
     return module
 
 
-def test_it_is_made_once_whole_and_again_when_it_is_old(fetch_models, tmp_path, capsys):
+def test_the_model_is_made_once_and_again_if_it_is_outdated(fetch_models, tmp_path, capsys):
     model = tmp_path / "models" / "untrained-diffusion"
     assert fetch_models.main() == 0
     assert "its pictures are noise" in capsys.readouterr().out

@@ -44,7 +44,7 @@ def transcribe(runner, make_context):
     return run
 
 
-def test_speech_comes_back_word_for_word(transcribe, speech):
+def test_speech_is_transcribed_word_for_word(transcribe, speech):
     result, context = transcribe(speech)
     assert result.results["text"] == SENTENCE
     assert result.results["language"] == "en"
@@ -55,7 +55,9 @@ def test_speech_comes_back_word_for_word(transcribe, speech):
     assert [data["text"] for kind, data in context.events if kind == "segment"] == [SENTENCE]
 
 
-def test_the_other_engine_hears_the_same_and_names_its_own_weights(transcribe, runner, models, speech):
+def test_the_other_engine_transcribes_the_same_and_reports_its_own_weights(
+    transcribe, runner, models, speech
+):
     result, _ = transcribe(speech, engine="faster-whisper")
     assert result.results["text"] == SENTENCE
     model = Model("tiny.en", models / "tiny.en")
@@ -108,7 +110,7 @@ def test_segments_are_published_while_the_rest_is_transcribed(runner, make_conte
     assert "decode" not in vars(runner._engine._model), "the model is restored"
 
 
-def test_the_benchmarks_speech_is_understood(transcribe, tools, tmp_path):
+def test_the_benchmarks_speech_is_transcribed(transcribe, tools, tmp_path):
     """Nearly word for word, so that nothing is decoded again and every repetition takes the same time."""
     benchmark = WhisperRunner.benchmark(tools, tmp_path)
     result, _ = transcribe(benchmark.files["audio_url"], language="en")
@@ -125,7 +127,7 @@ def test_silence_is_an_empty_text(transcribe, make_media, engine):
     assert result.units == 3
 
 
-def test_the_sound_of_a_video_is_heard(transcribe, make_media, speech):
+def test_the_sound_of_a_video_is_transcribed(transcribe, make_media, speech):
     video = make_media(
         "speech.mkv",
         "-f",
@@ -149,7 +151,7 @@ def refused(transcribe, file):
     return str(caught.value)
 
 
-def test_what_is_no_audio_is_refused(transcribe, tmp_path, make_media, speech):
+def test_a_file_without_audio_is_refused(transcribe, tmp_path, make_media, speech):
     text = tmp_path / "audio.mp3"
     text.write_text("these are only words\n" * 50)
     assert "media file" in refused(transcribe, text)
@@ -173,7 +175,7 @@ def test_what_is_no_audio_is_refused(transcribe, tmp_path, make_media, speech):
         ({"temperature": 2}, "less than or equal"),
     ],
 )
-def test_a_request_that_does_not_fit_says_what_would(fields, words):
+def test_an_invalid_request_is_refused_with_a_remedy(fields, words):
     with pytest.raises(ValidationError) as caught:
         TranscribeRequest(audio_url=URL, **fields)
     assert words in str(caught.value)
@@ -183,14 +185,14 @@ def test_the_languages_are_those_of_the_engine():
     assert set(whisper.tokenizer.LANGUAGES) == LANGUAGES
 
 
-def test_a_model_that_is_not_there_is_the_machines_fault(tools, device, tmp_path):
+def test_a_missing_model_is_a_machine_fault(tools, device, tmp_path):
     with pytest.raises(Retry) as caught:
         WhisperRunner(tools, device).load(Model("small", tmp_path / "small"))
     assert caught.value.code == "MODEL_UNAVAILABLE"
     assert "models pull small" in str(caught.value)
 
 
-def test_a_damaged_model_is_the_machines_fault(tools, device, tmp_path):
+def test_a_damaged_model_is_a_machine_fault(tools, device, tmp_path):
     directory = tmp_path / "small"
     directory.mkdir()
     (directory / "model.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
@@ -199,7 +201,9 @@ def test_a_damaged_model_is_the_machines_fault(tools, device, tmp_path):
     assert caught.value.code == "MODEL_UNAVAILABLE"
 
 
-def test_a_model_that_is_only_there_for_the_other_engine_is_loaded_into_it(models, tools, device, tmp_path):
+def test_a_model_with_files_only_for_the_other_engine_is_loaded_into_that_engine(
+    models, tools, device, tmp_path
+):
     directory = tmp_path / "tiny.en"
     shutil.copytree(models / "tiny.en", directory, ignore=shutil.ignore_patterns("model.pt"))
     runner = WhisperRunner(tools, device)

@@ -112,7 +112,7 @@ def segment(start=0.0, end=2.0, text="Hello there.", **more):
     return {"start": start, "end": end, "text": text, **more}
 
 
-def test_a_run_that_is_shorter_than_the_time_between_checkpoints_hands_nothing_over(context):
+def test_a_run_shorter_than_the_checkpoint_interval_hands_over_no_checkpoint(context):
     writer = PartWriter(REQUEST, context, Resumed(), 60.0, every=600.0)
     writer.segment(segment(), " Hello there.")
     writer.border(30.0, "en")
@@ -120,7 +120,7 @@ def test_a_run_that_is_shorter_than_the_time_between_checkpoints_hands_nothing_o
     assert list(context.output.iterdir()) == []
 
 
-def test_what_a_run_hands_over_the_next_takes_up(context):
+def test_the_next_run_resumes_from_the_parts_of_a_run(context):
     """Also at a second change of machines; nothing is handed over for a border that is not ahead."""
     first = PartWriter(REQUEST, context, Resumed(), 60.0, every=1e-9)
     first.segment(segment(1.0, 2.0, "One."), " One.")
@@ -143,7 +143,7 @@ def taken_up(context):
         context.checkpoints[file.name] = file.path
 
 
-def test_parts_are_taken_in_a_row_up_to_the_first_that_is_missing(context):
+def test_parts_are_used_in_order_up_to_the_first_missing_one(context):
     part(context, 1)
     part(context, 2)
     part(context, 4)
@@ -182,7 +182,7 @@ def test_parts_are_taken_in_a_row_up_to_the_first_that_is_missing(context):
     ],
     ids=str,
 )
-def test_a_part_that_does_not_fit_is_refused(context, changes):
+def test_an_invalid_part_is_refused(context, changes):
     """Another miner wrote it, so nothing in it is believed. The run begins where the good parts end."""
     part(context, 1)
     assert resume(REQUEST, context, 60.0).parts == 1
@@ -191,7 +191,7 @@ def test_a_part_that_does_not_fit_is_refused(context, changes):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b'{"text": "\\ud800"}', b"\xff\xfe", b"null"])
-def test_a_file_that_is_no_part_is_refused(context, content):
+def test_a_file_that_is_not_a_part_is_refused(context, content):
     write(context, 1, content)
     assert resume(REQUEST, context, 60.0).parts == 0
 
@@ -213,7 +213,7 @@ def test_a_part_of_another_request_is_refused(context, changes):
     )
 
 
-def test_words_must_make_up_their_segment(context):
+def test_the_words_must_form_their_segment(context):
     request = TranscribeRequest(audio_url=URL, model="tiny.en", word_timestamps=True)
 
     def words(*texts):
