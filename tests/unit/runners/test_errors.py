@@ -74,7 +74,7 @@ def test_a_code_of_another_package_is_a_machine_fault_and_its_message_is_not_log
 
 
 def test_faults_and_loggable_messages_are_those_that_miners_and_reputation_depend_on():
-    """What does not count against a machine, and which messages may be logged."""
+    """Codes that do not count against a machine, and those whose messages may be logged."""
     spared = {code for code in FailureCode if code.retried and code.fault is not Fault.MACHINE}
     assert spared == {
         "INPUT_UNAVAILABLE", "LEASE_EXPIRED", "MODEL_UNAVAILABLE", "MODEL_UNKNOWN", "NO_MEMORY", "OUT_OF_MEMORY",

@@ -21,7 +21,7 @@ URL = "https://example.com/video.mp4"
 
 @pytest.fixture
 def transcode(tools, device, make_context):
-    """Runs one request on a file; returns the result and the context."""
+    """Run one request on a file; return the result and the context."""
 
     def run(file, timeout=60.0, **fields):
         context = make_context({"input_url": file}, timeout)
@@ -186,7 +186,7 @@ def test_a_text_file_is_refused(transcode, tmp_path):
 
 @pytest.mark.parametrize("sandbox", ["bubblewrap", "landlock", "off"])
 def test_a_playlist_that_names_a_local_file_is_refused(tools, device, make_context, tmp_path, clip, sandbox):
-    """An HLS playlist would make ffmpeg read any file it names, so it is no input format, sandbox or not."""
+    """An HLS playlist would make ffmpeg read any file that it names, so it is not an allowed input format."""
     file = tmp_path / "list.m3u8"
     file.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\n{clip}\n#EXT-X-ENDLIST\n")
     runner = FFmpegRunner(dataclasses.replace(tools, sandbox=sandbox), device)
@@ -288,7 +288,7 @@ def test_missing_hardware_is_a_machine_fault(transcode, clip):
 
 
 def test_a_gpu_without_a_working_encoder_falls_back_to_software(tools, make_context, clip):
-    """NVENC is listed by builds of ffmpeg on machines that have no GPU: only a trial tells."""
+    """Builds of ffmpeg list NVENC even on machines without a GPU, so only a probe shows whether it works."""
     gpu = Device("cuda", "a card without NVENC", "GPU-00000000-0000-0000-0000-000000000000", 2)
     context = make_context({"input_url": clip})
     result = FFmpegRunner(tools, gpu).run(TranscodeRequest(input_url=URL, duration=0.2), context)
@@ -331,7 +331,7 @@ def test_ffmpeg_runs_in_landlock_and_without_a_sandbox_if_the_owner_disables_it(
 
 
 def test_through_the_child_process(start_child, tools, device, clip, tmp_path):
-    """What the miner does: configure, run, and read the file that the results name."""
+    """Configure, run, and read the file in the results, as the miner does."""
     output, work = tmp_path / "output", tmp_path / "work"
     output.mkdir()
     work.mkdir()
@@ -356,7 +356,7 @@ def test_through_the_child_process(start_child, tools, device, clip, tmp_path):
 
 
 def test_pictures_that_need_too_much_memory_are_refused_before_any_work(transcode, make_media):
-    """Another machine may have more memory; this one is not at fault, and has spent nothing."""
+    """Another machine may have more memory; this one is not at fault and has done no work."""
     long = make_media(
         "long.mkv", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=5:duration=8", "-c:v", "ffv1"
     )

@@ -1,4 +1,4 @@
-"""The child process, driven over its socket as the miner drives it."""
+"""The child process, driven over its socket as by the miner."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def concurrent_child(start_child, environment, tools, device):
 
 @pytest.fixture
 def order(tmp_path):
-    """Makes `Run` messages with fresh directories."""
+    """Make `Run` messages with new directories."""
     count = 0
 
     def make(do, text=""):
@@ -198,7 +198,7 @@ def test_a_model_that_cannot_be_loaded_is_a_machine_fault(child):
 
 @pytest.mark.parametrize(("do", "weights"), [("echo", "/models/tiny/weights"), ("switch", "{work}/other")])
 def test_a_run_reports_the_weights_that_it_used(child, order, do, weights):
-    """A receipt names the weights that made the result."""
+    """A receipt identifies the weights that produced the result."""
     child.send(Load(model=Model("tiny", Path("/models/tiny"))))
     child.until("loaded")
     run = order(do)
@@ -221,7 +221,7 @@ def test_a_checkpoint_is_handed_over_before_the_run_ends(child, order):
 
 
 def test_runs_of_a_concurrent_runner_share_the_child_and_are_cancelled_separately(concurrent_child, order):
-    """Both are under way at once; the cancelled one ends while the other goes on to its end."""
+    """Both are active at once; the cancelled run ends, and the other continues to its end."""
     child = concurrent_child
     first, second = order("wait"), order("keep")
     child.send(first)
@@ -302,7 +302,7 @@ def test_the_child_dies_with_a_parent_that_was_killed(environment, eventually):
 
 
 def test_the_child_imports_only_its_own_runner():
-    """Starting must stay quick: no engine, and none of the other runners."""
+    """The start must be quick: no engine and no other runner is imported."""
     code = (
         "import sys, runners.host.process\n"
         "from runners.registry import find\n"

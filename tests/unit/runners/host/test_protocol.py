@@ -48,7 +48,7 @@ def test_the_child_reads_the_parents_messages(message):
 
 
 def feed(*chunks):
-    """What `receive` makes of these bytes followed by the end of the stream."""
+    """Return the result of `receive` for these bytes and the end of the stream."""
 
     async def read():
         stream = asyncio.StreamReader()

@@ -1,4 +1,4 @@
-"""`ai_inference`: clients' models in the real sandbox, the well-behaved and the hostile."""
+"""`ai_inference`: clients' models in the real sandbox, both well-behaved and hostile."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tools(tools, cache):
 
 @pytest.fixture
 def predict(tools, device, make_context, tmp_path):
-    """Runs a model given as text; returns the result and the context."""
+    """Run a model given as text; return the result and the context."""
 
     def run(source, *, input_file=None, entrypoint="model.py", requirements=(), parameters=None, **context):
         if isinstance(source, str):
@@ -102,7 +102,7 @@ def test_a_numpy_model_classifies_a_jpeg(predict, make_media):
 
 
 def test_the_slots_wall_time_is_metered_through_the_child_process(start_child, tools, device, tmp_path):
-    """A model that only waits holds the slot all the same."""
+    """A model that only waits also occupies the slot."""
     output, work = tmp_path / "output", tmp_path / "work"
     output.mkdir()
     work.mkdir()
@@ -238,7 +238,7 @@ def test_a_model_without_its_source_is_refused(tools, device, make_context):
 
 
 def test_a_model_runs_in_landlock_only_if_the_owner_allows_it(tools, device, make_context, tmp_path):
-    """With packages, files, threads and a process of its own; and no path of the machine in what it says."""
+    """With packages, files, threads and a child process; its messages contain no path of the machine."""
     source = tmp_path / "model.py"
     source.write_text(
         "import json, multiprocessing, os, shutil, subprocess, sys, threading\n"
@@ -364,7 +364,7 @@ def test_attack_too_much_memory_in_one_process(predict):
 
 
 def test_attack_too_much_memory_in_many_processes(predict):
-    """Each process stays below the limit, all together do not."""
+    """Each process stays below the limit, but their total exceeds it."""
     error = failure(
         predict,
         "import os, time\n"
@@ -394,7 +394,7 @@ def test_attack_shared_memory_is_bounded(predict):
 
 
 def test_attack_a_fork_bomb_is_stopped(predict):
-    """Also where the kernel's own limit does not hold, as for root: before it has filled the machine."""
+    """Even where the kernel's own limit does not apply, as for root: before it has filled the machine."""
     began = time.monotonic()
     error = failure(predict, "import os\ndef predict(input):\n  while True: os.fork()", timeout=30)
     assert error.code in ("LIMIT_EXCEEDED", "MODEL_FAILED")
@@ -451,7 +451,7 @@ def test_attack_a_small_archive_that_unpacks_to_much(tools, device, make_context
 
 
 def test_attack_results_over_the_total_limit(predict):
-    """One file under many names is sent once for each."""
+    """One file with several names is uploaded once for each name."""
     error = failure(
         predict,
         "import os\n"
@@ -475,7 +475,7 @@ def test_attack_a_deep_tree_ends_the_run_and_not_the_miner(predict, tmp_path):
 
 
 def test_a_request_for_too_much_memory_is_not_a_machine_fault(predict):
-    """It is not lowered in silence either: another miner may have it."""
+    """The request is not lowered silently: another miner may have the memory."""
     with pytest.raises(Retry) as caught:
         predict("def predict(input): return 1", resources={"memory": "64Gi"})
     assert caught.value.code == "NO_MEMORY"
@@ -504,7 +504,7 @@ def test_attack_nothing_is_left_running(predict, eventually):
 
 
 def test_attack_the_miners_identity_key_is_out_of_reach(predict, tmp_path):
-    """Neither by its path, nor by looking everywhere, nor through the processes that hold it."""
+    """Neither by its path, nor by a search, nor through the processes that have it open."""
     identity = load_identity(tmp_path / "data" / "miner")
     path = tmp_path / "data" / "miner" / "identity.key"
     secret = path.read_text().strip()
@@ -555,7 +555,7 @@ STUBBORN = {
     ),
     "computes": "def predict(input):\n  while True: pass\n",
 }
-"""Models that go on whatever they are refused."""
+"""Models that continue after every refusal."""
 
 
 @pytest.mark.parametrize(
@@ -569,7 +569,7 @@ STUBBORN = {
     ],
 )
 def test_attack_a_stubborn_model_is_stopped_and_removed(predict, eventually, deed, cause):
-    """However it ends, the cause is told, no process and no descriptor of it is left, and the next job runs."""
+    """The cause is reported, no process or descriptor of it remains, and the next job runs."""
     predict("def predict(input): return 1")  # whatever is opened once is open from here on
     descriptors = psutil.Process().num_fds()
     others = set(psutil.Process().children(recursive=True))
@@ -623,7 +623,7 @@ def test_the_probe_reports_why_models_are_not_available(tools, change, words):
 
 
 def test_no_model_runs_without_the_sandbox(tools, device, make_context, tmp_path):
-    """Not even if a job arrives in spite of the probe."""
+    """Even if a job arrives although the probe failed."""
     source = tmp_path / "model.py"
     source.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\ndef predict(input): return 1\n")
     off = PythonModelRunner(dataclasses.replace(tools, sandbox="off"), device)
@@ -641,7 +641,7 @@ def test_the_probe_offers_python_if_the_sandbox_works(tools):
 
 
 def test_a_request_for_more_memory_than_allowed_is_refused_before_any_work(predict):
-    """It would not be the client's fault to run into the machine's own limit, nor is asking for more the machine's."""
+    """Neither the client nor the machine is at fault if the request exceeds the machine's own limit."""
     with pytest.raises(Retry) as refused:
         predict("def predict(input): return 1", resources={"memory": "2Gi"})
     assert refused.value.code == "NO_MEMORY"
@@ -649,7 +649,7 @@ def test_a_request_for_more_memory_than_allowed_is_refused_before_any_work(predi
 
 
 def test_the_time_of_a_failing_model_is_metered(tools, device, make_context, tmp_path):
-    """Text that comes out through the error message is no free answer."""
+    """Text in an error message is not a free result."""
     source = tmp_path / "source"
     source.write_text("import sys\ndef predict(input):\n    sum(range(10**7))\n    sys.exit('ANSWER')")
     context = make_context({"model.source": source})

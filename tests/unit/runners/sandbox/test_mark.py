@@ -1,4 +1,4 @@
-"""Whatever a runner starts can be found and ended by its mark, also when the runner is gone."""
+"""All processes of a runner can be found and ended by its mark, even after the runner has ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMITS = Limits(memory=256 * 2**20, output=4 * 2**20, seconds=20, cpu_seconds=20
 
 @pytest.mark.parametrize("level", ["required", "off"])
 def test_a_sandboxed_program_carries_its_runners_mark(tools, tmp_path, monkeypatch, level):
-    """Though nothing else of the runner's environment reaches it."""
+    """It inherits no other variable of the runner."""
     monkeypatch.setenv(mark.VARIABLE, mark.make(tmp_path))
     monkeypatch.setenv("SECRET", "secret")
     lines = []
@@ -28,7 +28,7 @@ def test_a_sandboxed_program_carries_its_runners_mark(tools, tmp_path, monkeypat
 
 
 def test_marked_processes_end_with_all_their_descendants(tmp_path):
-    """And those of another runner go on."""
+    """Those of another runner continue."""
     marks = [mark.make(tmp_path), mark.make(tmp_path)]
     command = ["sh", "-c", "sleep 60 & echo $!; wait"]
     first, second = (

@@ -19,13 +19,13 @@ PYTHON = "/usr/bin/python3"
 
 @pytest.fixture(params=["bubblewrap", "landlock", "off"])
 def either(tools, request):
-    """The tools with the sandbox, and without it: the limits hold in both."""
+    """The tools with and without the sandbox: the limits apply to both."""
     return dataclasses.replace(tools, sandbox=request.param)
 
 
 @pytest.fixture
 def execute(tmp_path):
-    """Runs a shell command in a writable directory; returns the outcome and the lines that it printed."""
+    """Run a shell command in a writable directory; return the outcome and the printed lines."""
 
     def run(tools, *command, device=None, environment=None, on_cancel=None, **limits):
         sandbox = Sandbox(tools, dataclasses.replace(LIMITS, **limits), device, environment or {})
@@ -181,7 +181,7 @@ def test_nothing_runs_without_bubblewrap(tools):
 
 
 def test_a_granted_path_below_one_of_the_sandboxs_own_is_visible(tools, tmp_path):
-    """A home may lie below /work; the order in which paths are granted must not matter."""
+    """A home may be below /work; the order of the grants must not matter."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "file").write_text("here\n")
     (tmp_path / "scratch").mkdir()

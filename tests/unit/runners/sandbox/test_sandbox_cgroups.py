@@ -1,4 +1,4 @@
-"""Control groups for runs. What the kernel does with them is tested where a group with these controllers may be made."""
+"""Control groups for runs. The kernel's part is tested on machines where such groups can be created."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PYTHON = "/usr/bin/python3"
 
 @pytest.fixture
 def imitation(tmp_path, monkeypatch):
-    """A directory in place of the group below which runs get theirs."""
+    """A directory in place of the parent of the runs' groups."""
     monkeypatch.setattr(cgroups, "base", lambda: tmp_path)
     return tmp_path
 
@@ -71,7 +71,7 @@ def test_the_own_group_is_found(monkeypatch, groups, mounts, found):
 
 @pytest.fixture
 def attack(tools, tmp_path):
-    """Runs a Python program in the sandbox and in a group."""
+    """Run a Python program in the sandbox and in a group."""
     if cgroups.base() is None:
         pytest.skip(
             "this process may not make control groups with the controllers of memory and processes (cgroup v2)"
@@ -87,7 +87,7 @@ def attack(tools, tmp_path):
 
 
 def test_attack_unmapped_memory_never_exceeds_the_limit(attack, tmp_path):
-    """The program says how far it came: the kernel ends it there, where a look at /proc comes later."""
+    """The program reports its progress: the kernel ends it at the limit, before /proc is read."""
     outcome = attack("""
         import os
         progress = open("progress", "w")

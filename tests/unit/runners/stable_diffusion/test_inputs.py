@@ -1,4 +1,4 @@
-"""What an image job is refused for, which files of a model are read, and how a card's memory is used: no engine runs."""
+"""Invalid image jobs, the files of a model, and the use of a card's memory, without an engine."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_invalid_catalogue_options_are_a_machine_fault(tmp_path):
 
 
 def png(width, height, content=b"", depth=8, colour=2):
-    """A PNG file with any header."""
+    """Return a PNG file with any header."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -122,7 +122,7 @@ def png(width, height, content=b"", depth=8, colour=2):
 
 
 def damaged(content):
-    """The same with another checksum of the pixels, which stands before the last chunk's twelve bytes."""
+    """Return the PNG with another checksum of the pixels, which is before the last chunk's twelve bytes."""
     return content[:-16] + b"\0\0\0\0" + content[-12:]
 
 
@@ -204,7 +204,7 @@ def test_a_preview_has_the_shape_of_its_picture():
 
 @pytest.fixture
 def repository(tmp_path):
-    """A model's directory with files by path; the weights' content is never looked at."""
+    """Make a model's directory with files by path; the weights' content is never read."""
 
     def make(files, index=None):
         parts = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
@@ -227,7 +227,7 @@ def names(model):
 
 
 def test_the_reported_weights_are_the_loaded_files(repository):
-    """Not the half precision beside them, other formats, unused parts, or a whole checkpoint at the top."""
+    """Without weights in half precision, other formats, unused parts, or a whole checkpoint at the top."""
     model = repository(
         [
             f"unet/{WEIGHTS}.safetensors", f"unet/{WEIGHTS}.fp16.safetensors", f"unet/{WEIGHTS}.bin",
@@ -347,7 +347,7 @@ MILLIONS = {
 
 @pytest.mark.parametrize("name", MILLIONS)
 def test_the_catalogues_memory_figures_match_the_runners_needs(name):
-    """At `vram` nothing is saved, at `vram_min` the model still fits, and the options are known."""
+    """With `vram` no saving is needed, with `vram_min` the model still fits, and the options are valid."""
     entry = load_catalogue()[name]
     side = {"stable-diffusion-1.5": 512, "sdxl-turbo": 512, "untrained-diffusion": 128}.get(name, 1024)
     parts = [2 * millions * 10**6 for millions in MILLIONS[name]]

@@ -1,4 +1,4 @@
-"""LoRAs: what a request names is put onto the model for one run."""
+"""LoRAs: a request's adapters are attached to the model for one run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_several_loras_add_up_and_have_their_own_defaults(
 def test_a_lora_of_another_model_is_refused_and_removed(
     generate, make_context, tmp_path, untrained_diffusion
 ):
-    """One whose matrices have another width, and one whose layers are not there at all."""
+    """One with matrices of another width, and one with layers that do not exist."""
     before = contents(generate())
     weights = load_file(make_lora(untrained_diffusion, tmp_path / "a") / "pytorch_lora_weights.safetensors")
     strangers = {

@@ -1,4 +1,4 @@
-"""`image_generation` with real pipelines of random weights: the pictures are noise, everything else is as with trained ones."""
+"""`image_generation` with real pipelines of random weights: the pictures are noise, all else is as with trained weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ URL = "https://example.com/picture.png"
 
 
 def test_a_seed_reproduces_a_picture(generate):
-    """The files are equal, byte for byte; another seed's differ."""
+    """The files are equal, byte for byte; those of another seed differ."""
     assert contents(generate()) == contents(generate())
     assert pixels(generate()) != pixels(generate(seed=8))
 
@@ -92,7 +92,7 @@ def test_more_steps_than_a_scheduler_supports_are_refused(generate):
 
 
 def test_a_picture_is_the_start_of_another(generate, make_context, picture, tmp_path):
-    """The freer the strength, the more steps are done and paid; another input gives another picture."""
+    """A higher strength performs and bills more steps; another input gives another picture."""
     other = tmp_path / "other.png"
     Image.new("RGB", (96, 64), "orange").save(other)
 
@@ -107,7 +107,7 @@ def test_a_picture_is_the_start_of_another(generate, make_context, picture, tmp_
 
 
 def test_without_a_size_a_variation_has_the_pictures_shape(generate, make_context, picture):
-    """At the area that the model was made for, 128 x 128, rounded to sides that it can make."""
+    """At the model's own area, 128 x 128, rounded to supported sides."""
     result = generate(make_context({"image_url": picture}), image_url=URL, size=None)
     extra = result.results["images"][0].extra
     assert (extra["width"], extra["height"]) == (160, 104)
@@ -173,7 +173,7 @@ def test_progress_and_units_rise_with_each_step(generate, make_context):
 
 
 def test_previews_are_small_pictures_of_the_unfinished_picture(generate, make_context, monkeypatch):
-    """One for each step but the last, which the picture itself follows; here with no time between them."""
+    """One for each step except the last, which the picture itself follows; here without a minimum interval."""
     monkeypatch.setattr("runners.stable_diffusion.runner.PREVIEW_SECONDS", 0)
     context = make_context()
     generate(context, size="320x160", num_images=2, steps=3)
@@ -216,7 +216,7 @@ def test_a_prompt_that_is_too_long_causes_a_warning(generate):
 def test_a_model_that_saves_memory_makes_the_same_picture(
     generate, make_context, model, device, lora, placement
 ):
-    """Here both sides of its moves are the CPU."""
+    """In this test, parts are moved from the CPU to the CPU."""
     thrifty = StableDiffusionRunner(None, device)
     thrifty.load(model)
     thrifty._loaded._savings = Savings(placement, tiling=True)
@@ -247,7 +247,7 @@ def test_a_large_picture_is_decoded_in_tiles_if_memory_is_short(generate, model,
 
 @pytest.mark.parametrize("family", ["StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline"])
 def test_the_other_families_work_alike(family, device, make_context, picture, tmp_path):
-    """From words, from a picture, and inside a mask, with previews; what a family does not have is refused."""
+    """From text, from a picture and inside a mask, with previews; unsupported parameters are refused."""
     Image.linear_gradient("L").resize((96, 64)).save(tmp_path / "mask.png")
     runner = StableDiffusionRunner(None, device)
     runner.load(Model("tiny", make_family(family, tmp_path / "tiny")))
@@ -311,7 +311,7 @@ def test_probe_imports_no_engine():
 
 
 def test_through_the_child_process(start_child, tools, device, model, picture, tmp_path):
-    """The results have the shape of the API, and the prompt stands nowhere in the child's own output."""
+    """The results have the form of the API, and the prompt is not in the child's own output."""
     output, work = tmp_path / "output", tmp_path / "work"
     output.mkdir()
     work.mkdir()

@@ -1,4 +1,4 @@
-"""Setting up puts a diffusion model of random weights into the models directory."""
+"""The setup puts a diffusion model with random weights into the models directory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.diffusion import script
 
 @pytest.fixture
 def fetch_models(monkeypatch, tmp_path):
-    """The script without the models that it downloads, for a directory of the test's own."""
+    """The setup script without its downloads, for the test's own directory."""
     monkeypatch.setenv("AITBC_MODELS_DIR", str(tmp_path / "models"))
     script("untrained_diffusion")  # the other one imports it
     module = script("fetch_models")

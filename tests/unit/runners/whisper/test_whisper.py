@@ -111,7 +111,7 @@ def test_segments_are_published_while_the_rest_is_transcribed(runner, make_conte
 
 
 def test_the_benchmarks_speech_is_transcribed(transcribe, tools, tmp_path):
-    """Nearly word for word, so that nothing is decoded again and every repetition takes the same time."""
+    """Nearly word for word, so that no passage is decoded again and every run takes the same time."""
     benchmark = WhisperRunner.benchmark(tools, tmp_path)
     result, _ = transcribe(benchmark.files["audio_url"], language="en")
     words = [word.strip(".,").lower() for word in result.results["text"].split()]

@@ -1,4 +1,4 @@
-"""A transcription that resumes: from parts of its own making, and never from what only looks like one."""
+"""Transcriptions that resume from the parts of an earlier run, but not from invalid ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def runner(models):
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("engine", ["openai-whisper", "faster-whisper"])
 def test_a_run_resumes_after_the_parts_of_another(runner, make_context, passage, engine):
-    """It hears only the rest, and its results are those of a run that was not interrupted but for words at the border."""
+    """It transcribes only the rest; its results are those of an uninterrupted run, except for words at the border."""
     request = TranscribeRequest(
         audio_url=URL, model="tiny.en", engine=engine, word_timestamps=engine == "faster-whisper"
     )
@@ -70,7 +70,7 @@ def test_a_run_resumes_after_the_parts_of_another(runner, make_context, passage,
     assert {"resumed_until"} == resumed.keys() - whole.keys()
     TranscribeResult.model_validate(resumed)
     words = [results["text"].split() for results in (whole, resumed)]
-    # The smallest model, a robot's voice: without what came before it hears some words of the rest differently.
+    # With the smallest model and a synthetic voice, some words of the rest differ without their context.
     assert difflib.SequenceMatcher(None, *words).ratio() > 0.75
     assert resumed["language"] == whole["language"]
     spoken = [data["text"] for kind, data in second.events if kind == "segment"]
@@ -88,7 +88,7 @@ def context(make_context, tmp_path):
 
 
 def part(context, number=1, of=REQUEST, **changes):
-    """Write a good checkpoint with these changes."""
+    """Write a valid checkpoint with these changes."""
     identity = Identity.of(of, context.files["audio_url"])
     start = 10.0 * (number - 1)
     content = {
@@ -121,24 +121,24 @@ def test_a_run_shorter_than_the_checkpoint_interval_hands_over_no_checkpoint(con
 
 
 def test_the_next_run_resumes_from_the_parts_of_a_run(context):
-    """Also at a second change of machines; nothing is handed over for a border that is not ahead."""
+    """Even after a second change of machines; a border that is not ahead causes no checkpoint."""
     first = PartWriter(REQUEST, context, Resumed(), 60.0, every=1e-9)
     first.segment(segment(1.0, 2.0, "One."), " One.")
     first.border(0.0, "en")
     first.border(30.004, "en")
     first.border(30.004, "en")
-    taken_up(context)
+    use_checkpoints(context)
     resumed = resume(REQUEST, context, 60.0)
     assert (resumed.until, resumed.parts, resumed.text) == (30.004, 1, " One.")
     second = PartWriter(REQUEST, context, resumed, 60.0, every=1e-9)
     second.border(45.0, "en")
-    taken_up(context)
+    use_checkpoints(context)
     again = resume(REQUEST, context, 60.0)
     assert (again.until, again.parts, again.text, again.segments) == (45.0, 2, " One.", resumed.segments)
     assert [file.name for file in context.handed_over] == ["part_0001.json", "part_0002.json"]
 
 
-def taken_up(context):
+def use_checkpoints(context):
     for file in context.handed_over:
         context.checkpoints[file.name] = file.path
 
@@ -183,7 +183,7 @@ def test_parts_are_used_in_order_up_to_the_first_missing_one(context):
     ids=str,
 )
 def test_an_invalid_part_is_refused(context, changes):
-    """Another miner wrote it, so nothing in it is believed. The run begins where the good parts end."""
+    """Another miner wrote it, so its content is validated. The run begins where the valid parts end."""
     part(context, 1)
     assert resume(REQUEST, context, 60.0).parts == 1
     part(context, 1, **changes)
