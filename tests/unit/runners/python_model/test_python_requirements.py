@@ -191,7 +191,7 @@ def test_an_unreachable_index_is_not_an_input_error(install, owners, monkeypatch
 
 
 def test_the_owners_variables_and_files_stay_outside(install, owners, monkeypatch, tmp_path):
-    """uv would use them: its own configuration, a netrc file, credentials in the environment."""
+    """Its own configuration, a netrc file and credentials in the environment do not reach uv."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "private")
