@@ -31,7 +31,7 @@ POINTS: Final = {
     "database.after_commit": "it is durable, and nobody has an answer yet; DETAIL as before",
     "artifact.writing": "a piece of a file is about to be written",
     "artifact.received": "a file is complete and synced under its temporary name",
-    "artifact.kept": "a file has its final name, and no row yet",
+    "artifact.stored": "a file has its final name, and no row yet",
     "upload.writing": "a piece of a resumable upload is about to be written",
     "upload.synced": "a part of a resumable upload is on disk, and its row does not say so yet",
     "log.signed": "a checkpoint is in the database, and not in its file",

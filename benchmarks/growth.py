@@ -30,10 +30,11 @@ from measuring.history import History
 from measuring.miner import capabilities
 from measuring.processes import Running, coordinator
 
-from agent.coordinator import dispatch
-from agent.coordinator.dispatch import candidate_of
+from agent.coordinator.dispatch import claims as dispatch
+from agent.coordinator.dispatch.port import candidate_of
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 
 LIMIT = 2.0
 NOISE_MILLISECONDS = 0.5
@@ -137,7 +138,7 @@ async def claims(path: Path, repeat: int) -> float:
             sys.exit("A claim found nothing, though jobs wait.")
         raise Undone(took)
 
-    database = Database(path)
+    database = SQLiteDatabase(path)
     database.open(prepare)
     times: list[float] = []
     for _ in range(WARM_UP + repeat):

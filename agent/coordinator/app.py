@@ -1,4 +1,4 @@
-"""Builds the coordinator: its parts, the ASGI application, and the tasks that run beside it."""
+"""Builds the coordinator: its parts, the ASGI application, and its background tasks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections, raise_descriptor_limit
-from agent.coordinator.dispatch import Dispatcher, Tolerated
+from agent.coordinator.dispatch.claims import Tolerated
+from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed, Recent
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.http.bodies import Bodies, Guarded
@@ -46,10 +47,9 @@ from agent.coordinator.operations.market import marketplace, standing_offers
 from agent.coordinator.operations.miners import events, leases
 from agent.coordinator.routes import OPERATORS_ROUTERS, ROOT_ROUTERS, ROUTERS
 from agent.coordinator.sequencer import PUBLISHED, Sequencer
+from agent.coordinator.store.engines import open_database
 from agent.coordinator.store.log import newest_checkpoint
 from agent.coordinator.store.receipts import any_receipt
-from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Database, sqlite_path
 from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import (
     ApiError,
@@ -68,7 +68,7 @@ from runners.registry import installed
 
 UPKEEP_SECONDS: Final = 1.0
 UPKEEP_SILENCE_SECONDS: Final = 120.0
-"""How long a round of the upkeep may take before it counts as hung; thousands of expired leases take seconds."""
+"""Time after which a round of the upkeep counts as hung. Thousands of expired leases take seconds."""
 UPLOADS_SECONDS: Final = 60.0
 ORPHANS_SECONDS: Final = 3600.0
 RETRY_AFTER_SECONDS: Final = 1
@@ -78,23 +78,14 @@ log = structlog.get_logger()
 
 
 def build_context(settings: Settings) -> Context:
-    """Open the database, the artifacts and the log's key, and have the process allowed as many files as it may.
+    """Open the database, the artifacts and the log's key, and raise the process's limit on open files.
 
     Raises `ConfigurationError`.
     """
     directory = settings.data_dir / "coordinator"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    limits = settings.database
     meter = Meter(METRICS)
-    database = Database(
-        sqlite_path(limits.url, settings.data_dir),
-        readers=limits.readers,
-        cache_size=int(limits.cache_size),
-        max_batch=limits.max_batch,
-        max_queue=limits.max_queue,
-        meter=meter,
-    )
-    database.open(prepare)
+    database = open_database(settings.database, settings.data_dir, meter)
     key_file = directory / "log.key"
     if not key_file.exists() and (
         database.read_now(any_receipt) or database.read_now(newest_checkpoint) is not None
@@ -102,14 +93,14 @@ def build_context(settings: Settings) -> Context:
         database.close()
         raise ConfigurationError(
             f"{key_file} is missing, but the database has receipts and checkpoints that were signed with it. Restore it from "
-            "your backup: with a new key none of them would verify."
+            "your backup; with a new key, none of them would verify."
         )
     artifacts = ArtifactDirectory(directory / "artifacts", max_size=settings.coordinator.max_artifact)
     artifacts.open()
-    growing = UploadDirectory(
+    upload_directory = UploadDirectory(
         directory / "artifacts" / "uploads", silence_seconds=settings.coordinator.upload_silence_seconds
     )
-    growing.open()
+    upload_directory.open()
     stream = settings.coordinator.streams
     hub = Hub(stream.queue, stream.queue_size, stream.queued_size)
     signer = load_signer(key_file, settings.coordinator.origin)
@@ -140,9 +131,9 @@ def build_context(settings: Settings) -> Context:
         webhooks=WebhookSender(database, settings.coordinator.webhooks, time.time),
         dispatcher=dispatcher,
         artifacts=artifacts,
-        uploads=growing,
+        uploads=upload_directory,
         space=Space(
-            directory / "artifacts", database.path.parent, reserve=settings.coordinator.storage_reserve
+            directory / "artifacts", database.directory, reserve=settings.coordinator.storage_reserve
         ),
         signer=signer,
         witnesses=load_witnesses(settings.coordinator.witnesses),
@@ -159,7 +150,7 @@ def build_context(settings: Settings) -> Context:
 
 
 def build_app(context: Context) -> FastAPI:
-    """The ASGI application over a context. Its lifespan runs the dispatcher and the upkeep."""
+    """Return the ASGI application over a context. Its lifespan runs the dispatcher, the upkeep and the other tasks."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -194,11 +185,11 @@ def build_app(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        # Else every request looks up in the environment, three times, whether somebody collects its traces.
+        # Otherwise every request reads the environment three times to find out whether its traces are collected.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.context = context
-    for prefix in API_PREFIXES:  # one after the other: the router tries them in this order
+    for prefix in API_PREFIXES:  # the router tries routes in this order
         for router in ROUTERS:
             app.include_router(router, prefix=prefix)
         app.add_route(f"{prefix}/openapi.json", _describe)
@@ -212,7 +203,7 @@ def build_app(context: Context) -> FastAPI:
     for router in OPERATORS_ROUTERS:
         app.include_router(router)
     _map_errors(app)
-    # Each stands before those above it.
+    # Each middleware runs before those that are added above it.
     guarded = [
         Guarded(route.path_regex, frozenset(route.methods or ()), guard.check)
         for _, route in routes()
@@ -231,7 +222,7 @@ def build_app(context: Context) -> FastAPI:
 
 
 def _watched(context: Context, name: str, work: Any) -> asyncio.Task[None]:
-    """A named task whose death is logged; health then says what does not work, and a watchdog has the agent restarted."""
+    """Return a named task. If it fails, that is logged, health reports it, and the watchdog restarts the agent."""
     task: asyncio.Task[None] = asyncio.create_task(work, name=name)
 
     def ended(done: asyncio.Task[None]) -> None:
@@ -253,8 +244,8 @@ async def _upkeep(context: Context) -> None:
             await marketplace.tidy(context)
             await events.forget_old(context)
             await streams.keep_numbers(context)
-            context.dispatcher.capacity_freed()  # jobs that waited for their time to be tried again
-        except Exception:  # one bad round must not end the upkeep for good
+            context.dispatcher.capacity_freed()  # for jobs whose delay before a retry has ended
+        except Exception:  # the loop survives a round that fails
             log.exception("upkeep_failed")
 
 
@@ -263,7 +254,7 @@ async def _repeated(context: Context, seconds: float, step: Callable[[Context], 
         await asyncio.sleep(seconds)
         try:
             await step(context)
-        except Exception:  # as above
+        except Exception:  # the loop survives a step that fails
             log.exception("tidying_failed", step=step.__name__)
 
 
@@ -278,40 +269,37 @@ def _map_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        faults = error.errors()
-        if any(fault["type"] == "json_invalid" for fault in faults):
+        errors = error.errors()
+        if any(item["type"] == "json_invalid" for item in errors):
             message, fields = (
                 "The body is not valid JSON.",
-                {"body": str(faults[0].get("ctx", {}).get("error", ""))},
+                {"body": str(errors[0].get("ctx", {}).get("error", ""))},
             )
         else:
-            message, fields = (
-                "The request is not valid.",
-                {_place(fault): _sentence(fault) for fault in faults},
-            )
+            message, fields = "The request is not valid.", {_field(item): _sentence(item) for item in errors}
         return _error(request, ValidationFailed.status, ValidationFailed.code, message, {"fields": fields})
 
     @app.exception_handler(HTTPException)
     async def protocol(request: Request, error: HTTPException) -> Response:
         codes = {404: NotFound.code, 405: MethodNotAllowed.code, 413: PayloadTooLarge.code}
         messages = {
-            404: f"There is nothing at {request.url.path}.",
+            404: f"The path {request.url.path} does not exist.",
             405: f"{request.method} is not allowed at {request.url.path}.",
         }
         code = codes.get(error.status_code, "VALIDATION_ERROR")
         message = messages.get(error.status_code, str(error.detail))
-        # The framework answers 400 to a body that it cannot read; with us every bad body is a 422.
+        # The framework answers 400 to a body that it cannot parse. This API answers 422 to every invalid body.
         status = ValidationFailed.status if error.status_code == HTTPStatus.BAD_REQUEST else error.status_code
         headers = dict(error.headers or {})
         if status == MethodNotAllowed.status:
-            # The framework names the methods of one route only, and a path may have several.
+            # The framework lists the methods of only one route, but a path may have several.
             headers["Allow"] = allowed(request.url.path) or headers.get("Allow", "")
         return _error(request, status, code, message, {}, headers)
 
     @app.exception_handler(UnicodeEncodeError)
     @app.exception_handler(PydanticSerializationError)
     async def unreadable(request: Request, _: Exception) -> Response:
-        message = "The request has text that is not valid Unicode."
+        message = "The request contains text that is not valid Unicode."
         return _error(
             request, ValidationFailed.status, ValidationFailed.code, message, {"fields": {"body": message}}
         )
@@ -324,13 +312,13 @@ def _map_errors(app: FastAPI) -> None:
         )
 
 
-def _place(fault: dict[str, Any]) -> str:
-    parts = [str(part) for part in fault["loc"]]
+def _field(error: dict[str, Any]) -> str:
+    parts = [str(part) for part in error["loc"]]
     return ".".join(parts[1:] if len(parts) > 1 and parts[0] == "body" else parts)
 
 
-def _sentence(fault: dict[str, Any]) -> str:
-    return str(fault["msg"]).removeprefix("Value error, ")
+def _sentence(error: dict[str, Any]) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _error(
@@ -346,7 +334,7 @@ def _error(
     headers = dict(headers or {})
     if status == ServiceUnavailable.status:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if status == 401:  # noqa: PLR2004 - RFC 9110 wants the challenge with it
+    if status == 401:  # noqa: PLR2004 - RFC 9110 requires the challenge
         headers["WWW-Authenticate"] = "Bearer"
-    # Details may hold what a client sent: what JSON cannot hold is shown as text, and lone surrogates are escaped.
+    # Details may contain values from the client: those that JSON cannot represent become text, and lone surrogates are escaped.
     return Response(json.dumps(body, default=str), status, headers, media_type="application/json")

@@ -1,9 +1,9 @@
-"""Which connections may stay open: one count for all of them, one for each address, one for each account.
+"""Limits on open connections: in total, for each address, and for each account.
 
-A connection is a *stranger's* until a request on it has brought a valid key. Strangers are limited by their address. A
-limit never turns a newcomer away while a stranger's connection can be closed in its place, the one that has been without
-a complete request for longest: whoever opens connections and leaves them loses these, and a caller that sends its request
-at once is served. Connections with a key are closed only where no stranger's is left, and only between two requests.
+A connection is *anonymous* until a request on it has a valid key. Anonymous connections are limited by address. A limit never
+refuses a new connection while an anonymous one can be closed instead: the one that has been without a complete request for
+longest. So idle anonymous connections are lost, and a caller that sends its request at once is served. Connections with a key are
+closed only if no anonymous one is left, and only between two requests.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from agent.metrics import Meter
 from agent.settings import ConnectionSettings
 
 MAX_DESCRIPTORS: Final = 65_536
-"""Descriptors beyond which the limit of the process is not raised: some programs walk through all that they may have."""
+"""Bound up to which the process's limit on descriptors is raised, because some programs iterate over all possible ones."""
 FEWEST: Final = 16
-"""Connections that are allowed even where the reserve leaves less."""
+"""Connections that are allowed even if the reserve leaves fewer."""
 WARNING_SECONDS: Final = 60.0
-"""A flood of connections makes one line in the log per reason and minute."""
+"""Interval of log lines about closed connections, for each reason."""
 
 log = structlog.get_logger()
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit on file descriptors to the hard one, at most `MAX_DESCRIPTORS`. Return the limit that holds."""
+    """Raise the soft limit on file descriptors to the hard one, at most to `MAX_DESCRIPTORS`. Return the resulting limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < highest:
@@ -40,15 +40,15 @@ def raise_descriptor_limit() -> int:
 
 
 def most_connections(settings: ConnectionSettings, descriptors: int) -> int:
-    """Return how many connections fit below the limit on descriptors, the reserve left free.
+    """Return how many connections the limit on descriptors allows, less the reserve.
 
-    Each counts twice, since a request may have a file open beside its socket.
+    Each counts twice, because a request may have a file open in addition to its socket.
     """
     return min(settings.maximum, max(FEWEST, (descriptors - settings.reserved_descriptors) // 2))
 
 
 class Connection:
-    """One open connection. `owner` is the account, miner or key that it belongs to, None while it is a stranger's."""
+    """One open connection. `owner` is the account, miner or key that it belongs to, or None while it is anonymous."""
 
     __slots__ = ("_all", "_close", "address", "grow", "miner", "owner", "proxied")
 
@@ -60,17 +60,17 @@ class Connection:
         self.miner = False
         self.proxied = proxied
         self.grow: Callable[[int], None] = _no_messages
-        """Allow WebSocket messages of so many bytes."""
+        """Allow WebSocket messages of up to this many bytes."""
         self._all = connections
         self._close = close
 
     def identify(self, owner: str, *, miner: bool = False) -> None:
-        """Note that a valid key of `owner` has come. Without effect where the owner has as many connections as it may."""
+        """Record that a request had a valid key of `owner`. No effect if the owner already has its maximum of connections."""
         if self.owner is None and not self.proxied:
             self._all.identify(self, owner, miner=miner)
 
     def close(self) -> None:
-        """End it at once."""
+        """Close it at once."""
         self._close()
 
 
@@ -79,24 +79,24 @@ def _no_messages(_: int) -> None:
 
 
 def connection_of(scope: Mapping[str, Any]) -> Connection | None:
-    """The connection of an ASGI scope; None where another server than ours serves the application."""
+    """Return the connection of an ASGI scope, or None if another server runs the application."""
     found: Connection | None = scope.get("connection")
     return found
 
 
 class Connections:
-    """All open connections of a server. `limit` is how many there may be."""
+    """All open connections of a server, at most `limit`."""
 
     def __init__(self, settings: ConnectionSettings, meter: Meter, *, descriptors: int) -> None:
         self.limit = most_connections(settings, descriptors)
         self._per_address = min(settings.per_address, self.limit)
-        # However few connections there may be, one account leaves most of them to others, and all accounts some to strangers.
+        # One account gets at most a quarter of the connections, and all accounts together three quarters.
         self._per_owner = min(settings.per_account, max(1, self.limit // 4))
         self._all_owners = self.limit * 3 // 4
         self._meter = meter
         self._open: set[Connection] = set()
-        # Those that may be closed, the least recently useful first.
-        self._strangers: dict[Connection, None] = {}
+        # The connections that may be closed, the least recently used first.
+        self._anonymous: dict[Connection, None] = {}
         self._idle: dict[Connection, None] = {}
         self._of_address: dict[str, dict[Connection, None]] = {}
         self._of_owner: Counter[str] = Counter()
@@ -104,17 +104,17 @@ class Connections:
         self._warned: dict[str, float] = {}
 
     def counts(self) -> dict[str, int]:
-        """How many there are of strangers and of callers with a key."""
-        return {"without_key": len(self._strangers), "with_key": len(self._open) - len(self._strangers)}
+        """Return the numbers of anonymous connections and of connections with a key."""
+        return {"without_key": len(self._anonymous), "with_key": len(self._open) - len(self._anonymous)}
 
     def enter(self, connection: Connection, now: float) -> bool:
-        """Let a new connection in, in place of another one where there are too many. Return whether it may stay."""
+        """Admit a new connection, closing another one if there are too many. Return whether it is admitted."""
         if not connection.proxied:
             neighbours = self._of_address.setdefault(connection.address, {})
             if len(neighbours) >= self._per_address:
                 self._end(next(iter(neighbours)), "address", now)
         if len(self._open) >= self.limit:
-            least = next(iter(self._strangers), None) or next(iter(self._idle), None)
+            least = next(iter(self._anonymous), None) or next(iter(self._idle), None)
             if least is None:
                 self.closed("full", now, connection.address)
                 return False
@@ -123,38 +123,38 @@ class Connections:
         if connection.proxied:
             self._idle[connection] = None
         else:
-            self._strangers[connection] = None
+            self._anonymous[connection] = None
             self._of_address.setdefault(connection.address, {})[connection] = None
         return True
 
     def identify(self, connection: Connection, owner: str, *, miner: bool) -> None:
-        """As `Connection.identify`."""
+        """See `Connection.identify`."""
         share_is_used_up = not miner and self._clients >= self._all_owners
         if connection not in self._open or self._of_owner[owner] >= self._per_owner or share_is_used_up:
             return
-        self._forget_stranger(connection)
+        self._forget_anonymous(connection)
         connection.owner, connection.miner = owner, miner
         self._of_owner[owner] += 1
         self._clients += not miner
 
     def begin(self, connection: Connection) -> None:
-        """A request has come on it."""
+        """Record that a request has arrived on the connection."""
         if connection.owner is not None or connection.proxied:
             self._idle.pop(connection, None)
-        elif connection in self._strangers:
-            del self._strangers[connection]
-            self._strangers[connection] = None
+        elif connection in self._anonymous:
+            del self._anonymous[connection]
+            self._anonymous[connection] = None
             neighbours = self._of_address[connection.address]
             del neighbours[connection]
             neighbours[connection] = None
 
     def end(self, connection: Connection) -> None:
-        """The request was answered."""
+        """Record that the request was answered."""
         if connection in self._open and (connection.owner is not None or connection.proxied):
             self._idle[connection] = None
 
     def leave(self, connection: Connection) -> None:
-        """The connection has ended."""
+        """Record that the connection has ended. May be repeated."""
         if connection not in self._open:
             return
         self._open.discard(connection)
@@ -165,10 +165,10 @@ class Connections:
                 del self._of_owner[connection.owner]
             self._clients -= not connection.miner
         elif not connection.proxied:
-            self._forget_stranger(connection)
+            self._forget_anonymous(connection)
 
     def closed(self, reason: str, now: float, address: str) -> None:
-        """Count a connection that was ended for a limit, and log the first of a while."""
+        """Count a connection that was closed for a limit, and log it at most once every `WARNING_SECONDS`."""
         self._meter.count(CONNECTIONS_CLOSED, reason)
         if now - self._warned.get(reason, -WARNING_SECONDS) >= WARNING_SECONDS:
             self._warned[reason] = now
@@ -179,8 +179,8 @@ class Connections:
         self.leave(connection)
         connection.close()
 
-    def _forget_stranger(self, connection: Connection) -> None:
-        self._strangers.pop(connection, None)
+    def _forget_anonymous(self, connection: Connection) -> None:
+        self._anonymous.pop(connection, None)
         neighbours = self._of_address.get(connection.address, {})
         neighbours.pop(connection, None)
         if not neighbours:

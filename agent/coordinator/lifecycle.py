@@ -1,8 +1,8 @@
-"""The one place through which jobs change.
+"""The only module that changes jobs.
 
-Whatever happens to a job, happens in one transaction to everything that follows from its life: its row, the run that has
-ended, the money that is held for it, the numbers that are kept of it, the feed that tells of it, and the message to its webhook. Who changes a job says
-which event has happened and what else stands in its row; the rest is decided here.
+An event of a job changes, in one transaction, everything that depends on the job's state: its row, the run that has ended, the
+money that is held for it, the statistics, the event for the feed, and the message to its webhook. Callers pass the event and other
+columns of the row that change; this module does the rest.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from agent.coordinator.store import counts, events, ledger, offers, standings, webhooks
+from agent.coordinator.store import counts, events, ledger, miner_stats, offers, webhooks
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.sqlite.database import Connection
-from agent.coordinator.store.standings import Standing
+from agent.coordinator.store.miner_stats import MinerStats
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import InsufficientBalance
 from agent.core.jobs import (
@@ -46,7 +46,7 @@ from aitbc.statement import job_price
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an event made of a job; `values` are columns of its row that change with it (progress, units, unit_price)."""
+    """A job before and after an event. `values` are other columns of its row that change (progress, units, unit_price)."""
 
     before: JobRecord
     life: Job
@@ -55,7 +55,7 @@ class Change:
 
     @property
     def moved(self) -> bool:
-        """Whether the job's state is another one now."""
+        """Whether the job's state has changed."""
         return self.before.life.state is not self.life.state
 
     @property
@@ -65,7 +65,7 @@ class Change:
 
     @property
     def miner_id(self) -> str | None:
-        """Whose the job is now: who runs it, or who ran it last when it ended; nobody's while it waits."""
+        """The miner that runs the job, or ran it last if it has ended, or None while it waits."""
         if self.life.state is JobState.SUBMITTED:
             return None
         if self.life.state is JobState.CANCELLED:
@@ -75,13 +75,13 @@ class Change:
 
 
 def create(connection: Connection, record: JobRecord) -> None:
-    """Store a new job and hold its `max_cost`. Raises `InsufficientBalance`; nothing is stored then."""
+    """Store a new job and hold its `max_cost`. Raises `InsufficientBalance`, storing nothing."""
     balance = ledger.balance(connection, available(record.account_id))
     try:
         held = hold(record.account_id, record.max_cost, balance)
     except InsufficientFunds as error:
         raise InsufficientBalance(
-            f"The job may cost up to {_money(error.needed)}, and your wallet has {_money(error.balance)}. "
+            f"The job may cost up to {_money(error.needed)}, but your wallet has {_money(error.balance)}. "
             "Lower pricing.max_cost, or have your account credited.",
             {"needed": _money(error.needed), "balance": _money(error.balance)},
         ) from None
@@ -89,18 +89,18 @@ def create(connection: Connection, record: JobRecord) -> None:
     store.add(connection, record)
     ledger.add_payment(connection, record.job_id, record.account_id, record.max_cost, held, now)
     counts.move(connection, [(None, (record.account_id, record.service, record.life.state.value))])
-    events.add(connection, [_told(record, record.life, None, 0, now)], now)
+    events.add(connection, [_job_update(record, record.life, None, 0, now)], now)
 
 
 def change(connection: Connection, record: JobRecord, event: Event, now: float, **values: Any) -> Transition:
-    """Apply one event to one job, with everything that follows. Raises `IllegalEvent`; nothing has changed then."""
+    """Apply one event to one job, with all consequences. Raises `IllegalEvent`, changing nothing."""
     life, effects = apply(record.life, event)
     save(connection, [Change(record, life, effects, values)], now)
     return life, effects
 
 
 def claim(connection: Connection, claims: Sequence[tuple[JobRecord, Claim, int]], now: float) -> list[Job]:
-    """Give jobs to miners; with each goes the price per unit, in units of 1e-8. Returns the jobs with their leases."""
+    """Claim jobs for miners, each at a price per unit in units of 1e-8. Return the jobs with their leases."""
     changes = []
     for record, event, unit_price in claims:
         life, effects = apply(record.life, event)
@@ -111,7 +111,7 @@ def claim(connection: Connection, claims: Sequence[tuple[JobRecord, Claim, int]]
 
 
 def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
-    """Store changes of jobs, and what follows from them."""
+    """Store changes of jobs, with all consequences."""
     by_columns: defaultdict[tuple[str, ...], list[tuple[Job, dict[str, Any]]]] = defaultdict(list)
     costs = {item.life.job_id: _price(item) for item in changes if item.finished}
     for item in changes:
@@ -132,41 +132,41 @@ def save(connection: Connection, changes: Sequence[Change], now: float) -> None:
     store.add_runs(connection, ended, now)
     moved = [item for item in changes if item.moved]
     counts.move(connection, [_move(item) for item in moved])
-    told: list[NewEvent] = []
+    updates: list[NewEvent] = []
     for item in changes:
         settlement, cost = None, costs.get(item.life.job_id)
         if item.moved:
             progress = int(item.values.get("progress", item.before.progress))
-            told.append(_told(item.before, item.life, item.miner_id, progress, now, cost))
+            updates.append(_job_update(item.before, item.life, item.miner_id, progress, now, cost))
         if cost is not None:
-            settlement, news = _settle(connection, item, cost, now)
-            told += news + _free_place(connection, item, now)
+            settlement, settled = _settle(connection, item, cost, now)
+            updates += settled + _return_to_offer(connection, item, now)
         if cost is not None and item.before.webhook_url is not None:
             webhooks.enqueue(connection, _message(item, item.before.webhook_url, now), item.before.created_at)
-        _note(connection, item, settlement, now)
-    events.add(connection, told, now)
+        _update_stats(connection, item, settlement, now)
+    events.add(connection, updates, now)
 
 
 def bind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> bool:
-    """Give a waiting job to an offer at its price. False, changing nothing, if the offer takes no more jobs."""
+    """Bind a waiting job to an offer at its price. Return False, changing nothing, if the offer accepts no more jobs."""
     if not offers.reserve(connection, offer.offer_id):
         return False
     store.bind(connection, record.job_id, miner_id=offer.miner_id, offer_id=offer.offer_id, price=offer.price)
-    told = [_pending(record, offer, now, bound=True)]
+    updates = [_pending(record, offer, now, bound=True)]
     if offer.jobs_left == 1:
-        told += _changed(connection, offer.offer_id, now)
-    events.add(connection, told, now)
+        updates += _offer_update(connection, offer.offer_id, now)
+    events.add(connection, updates, now)
     return True
 
 
 def unbind(connection: Connection, record: JobRecord, offer: Offer, now: float) -> None:
-    """Give a waiting job whose offer is of no use any more to whoever takes it within its `max_cost`."""
+    """Release a waiting job from an offer that can no longer serve it, to any miner within its `max_cost`."""
     store.bind(connection, record.job_id, miner_id=None, offer_id=None, price=None)
     offers.give_back(connection, offer.offer_id)
-    told = [_pending(record, offer, now, bound=False)]
+    updates = [_pending(record, offer, now, bound=False)]
     if offer.status(now) == EXHAUSTED:
-        told += _changed(connection, offer.offer_id, now)
-    events.add(connection, told, now)
+        updates += _offer_update(connection, offer.offer_id, now)
+    events.add(connection, updates, now)
 
 
 def _pending(record: JobRecord, offer: Offer, now: float, *, bound: bool) -> NewEvent:
@@ -182,23 +182,23 @@ def _pending(record: JobRecord, offer: Offer, now: float, *, bound: bool) -> New
     return NewEvent("marketplace_update", data, record.account_id, offer.miner_id, record.job_id)
 
 
-def _changed(connection: Connection, offer_id: str, now: float) -> list[NewEvent]:
+def _offer_update(connection: Connection, offer_id: str, now: float) -> list[NewEvent]:
     offer = offers.find(connection, offer_id)
-    return [] if offer is None else [offers.told(offer, now)]
+    return [] if offer is None else [offers.event_of(offer, now)]
 
 
-def _free_place(connection: Connection, item: Change, now: float) -> list[NewEvent]:
-    """A job that ended without a result has not used its place in an offer."""
+def _return_to_offer(connection: Connection, item: Change, now: float) -> list[NewEvent]:
+    """Return a job that ended without a result to its offer's capacity. Return the events about the offer."""
     offer_id = item.before.offer_id
     if offer_id is None or item.life.state is JobState.COMPLETED:
         return []
     offer = offers.find(connection, offer_id)
     offers.give_back(connection, offer_id)
-    return _changed(connection, offer_id, now) if offer and offer.status(now) == EXHAUSTED else []
+    return _offer_update(connection, offer_id, now) if offer and offer.status(now) == EXHAUSTED else []
 
 
-def _note(connection: Connection, item: Change, settlement: Settlement | None, now: float) -> None:
-    """Keep the numbers of the miner that the change says something of, or pays."""
+def _update_stats(connection: Connection, item: Change, settlement: Settlement | None, now: float) -> None:
+    """Update the statistics of the miner that the change counts for or against, or pays."""
     verdict = judge(item.before.life, item.life, item.effects)
     paid = settlement.paid if settlement else 0
     miner_id = verdict.miner_id if verdict else item.miner_id
@@ -207,7 +207,7 @@ def _note(connection: Connection, item: Change, settlement: Settlement | None, n
         return
     completed = item.life.state is JobState.COMPLETED
     started, finished = item.life.started_at, item.life.finished_at
-    more = Standing(
+    more = MinerStats(
         completed=int(completed),
         failed=int(verdict is not None and not verdict.success),
         client_failed=int(caused),
@@ -216,25 +216,25 @@ def _note(connection: Connection, item: Change, settlement: Settlement | None, n
         earned=paid - settlement.fee if settlement else 0,
     )
     success = verdict.success if verdict else None
-    standings.note(connection, miner_id, item.before.account_id, more, success=success, now=now)
+    miner_stats.add(connection, miner_id, item.before.account_id, more, success=success, now=now)
     if paid:
-        standings.earn(connection, miner_id, more.earned, now)
+        miner_stats.earn(connection, miner_id, more.earned, now)
 
 
 def _revived(item: Change) -> bool:
-    """Whether a run that was noted as expired goes on, or its outcome came after all: it had not ended then."""
+    """Return whether a run that was recorded as expired continues, or has delivered its outcome late."""
     before = item.before.life
     if before.state is not JobState.SUBMITTED or before.fence != item.life.fence:
         return False
     return item.life.state is JobState.RUNNING or any(isinstance(effect, RunEnded) for effect in item.effects)
 
 
-def _move(item: Change) -> tuple[counts.Place, counts.Place]:
+def _move(item: Change) -> tuple[counts.Group, counts.Group]:
     account, service = item.before.account_id, item.before.service
     return (account, service, item.before.life.state.value), (account, service, item.life.state.value)
 
 
-def _told(
+def _job_update(
     record: JobRecord, life: Job, miner_id: str | None, progress: int, now: float, cost: int | None = None
 ) -> NewEvent:
     data: dict[str, Any] = {
@@ -253,7 +253,7 @@ def _told(
         data["cost"] = _money(cost)
     if life.state is JobState.FAILED and life.failure is not None:
         data["error"] = {"code": life.failure.code, "message": life.failure.message}
-    # The owner of a miner that has just lost a job hears of it too.
+    # The owner of a miner that has just lost a job sees this event too.
     return NewEvent("job_update", data, record.account_id, miner_id or record.miner_id, life.job_id)
 
 
@@ -274,7 +274,7 @@ def _message(item: Change, url: str, now: float) -> Delivery:
 def _settle(
     connection: Connection, item: Change, price: int, now: float
 ) -> tuple[Settlement | None, list[NewEvent]]:
-    """Pay the miner for what it did, give the rest back. Jobs from before there was money have nothing to settle."""
+    """Pay the miner and refund the rest. Jobs that are older than the ledger have nothing to settle."""
     record = item.before
     settlement = settle(record.account_id, item.miner_id, record.max_cost, price, record.fee_ppm)
     payee = item.miner_id if settlement.paid else None
@@ -293,7 +293,7 @@ def _settle(
 
 
 def _logged(item: Change, payee: str | None, settlement: Settlement, now: float) -> LoggedSettlement:
-    """The settlement as the log tells of it."""
+    """Return the settlement as it is logged."""
     job_id, state = item.before.job_id, item.life.state
     return LoggedSettlement(
         job_id=job_id,
@@ -309,9 +309,9 @@ def _logged(item: Change, payee: str | None, settlement: Settlement, now: float)
 
 
 def _price(item: Change) -> int:
-    """What the job costs: a result its price; a run that the client ended or made fail the units that its miner metered.
+    """Return the cost of the job: the price of a result, or of the metered units of a run that the client ended or made fail.
 
-    What a machine failed costs nothing.
+    A run that failed because of the machine costs nothing.
     """
     record = item.before
     paid_for = (Outcome.COMPLETED, Outcome.CANCELLED, Outcome.FAILED)

@@ -1,8 +1,8 @@
 """The append-only Merkle log of receipts and settlements, after C2SP (https://c2sp.org/tlog-tiles, tlog-checkpoint).
 
-A leaf is written in the transaction of what it is about, into a queue: one short row, so that completing a job waits for
-nothing else. The sequencer gives queued leaves their numbers in batches, fills the tiles, and signs a checkpoint, all in one
-transaction of its own. So the tree in the database is always exactly the tree of its newest checkpoint, after any crash.
+A leaf is queued in the transaction of its subject as one short row, so that completing a job waits for nothing else. The
+sequencer numbers queued leaves in batches, fills the tiles, and signs a checkpoint, all in one transaction. So the tree in the
+database always is the tree of its newest checkpoint, even after a crash.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import structlog
 from nacl.signing import SigningKey
 
 from agent.coordinator.store import log as store
+from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.log import CheckpointRecord, LeafRecord
-from agent.coordinator.store.sqlite.database import Connection, Database
 from agent.core.errors import ConfigurationError
 from agent.fault_points import reach
 from aitbc.errors import FormatError, VerificationError
@@ -31,33 +31,33 @@ from aitbc.notes import sign_note
 from aitbc.tiles import Tile, TiledTree, TileReader, grow
 
 BATCH: Final = 512
-"""Leaves that are numbered in one transaction, so that no other write waits long for it: less than 10 ms."""
-AGAIN_SECONDS: Final = 1.0
+"""Leaves that are numbered in one transaction. It delays other writes by less than 10 ms."""
+RETRY_SECONDS: Final = 1.0
 PUBLISHED: Final = "log.checkpoint"
-"""The file with the newest checkpoint that was given away, in the coordinator's directory."""
+"""The file with the newest published checkpoint, in the coordinator's directory."""
 
 log = structlog.get_logger()
 
 
 class LogInconsistent(Exception):
-    """The tree in the database is not the one of its newest checkpoint. Nothing is signed on top of it."""
+    """The tree in the database does not match its newest checkpoint. It is not extended."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogSigner:
-    """The log's key and name. `origin` stands in receipts and checkpoints; `vkey` is what clients verify with."""
+    """The log's key and name. Receipts and checkpoints contain `origin`, and clients verify with `vkey`."""
 
     origin: str
     key: SigningKey
 
     @property
     def vkey(self) -> str:
-        """The public key in the form of signed notes."""
+        """The public key in the format of signed notes."""
         return format_vkey(self.origin, bytes(self.key.verify_key))
 
 
 def tile_reader(connection: Connection) -> TileReader:
-    """Reads tiles of hashes from the database. Raises `LogInconsistent` for one that is missing or too short."""
+    """Return a reader of tiles from the database. It raises `LogInconsistent` for a tile that is missing or too short."""
 
     def read(tile: Tile) -> bytes:
         hashes = store.tile(connection, tile.level or 0, tile.index)
@@ -69,26 +69,26 @@ def tile_reader(connection: Connection) -> TileReader:
 
 
 def tree_of(connection: Connection, size: int) -> TiledTree:
-    """The nodes of the tree of the first `size` leaves."""
+    """Return the tree of the first `size` leaves."""
     return TiledTree(tile_reader(connection), size)
 
 
 def leaf_bytes(leaf: LeafRecord) -> bytes:
-    """A leaf, made from what it is about. Raises `LogInconsistent` when that is gone, or no longer has the form."""
+    """Return a leaf's bytes, made from its subject. Raises `LogInconsistent` if the subject is missing or malformed."""
     if leaf.content is not None:
         return leaf.content.encode()
     if leaf.receipt is None:
-        raise LogInconsistent(f"{leaf.reference} is gone")
+        raise LogInconsistent(f"{leaf.reference} is missing")
     try:
         return receipt_leaf(json.loads(leaf.receipt)["envelope"])
     except (ValueError, LookupError, TypeError) as error:
-        raise LogInconsistent(f"{leaf.reference} cannot be read: {error}") from None
+        raise LogInconsistent(f"{leaf.reference} is malformed: {error}") from None
 
 
 def check(connection: Connection, signer: LogSigner) -> CheckpointRecord | None:
-    """The newest checkpoint, when it is signed by the log's key and is the one of the tree in the database.
+    """Return the newest checkpoint if it is signed by the log's key and matches the tree in the database.
 
-    None before there is any. Raises `LogInconsistent`.
+    Return None if there is no checkpoint. Raises `LogInconsistent`.
     """
     newest = store.newest_checkpoint(connection)
     if newest is None:
@@ -96,19 +96,21 @@ def check(connection: Connection, signer: LogSigner) -> CheckpointRecord | None:
     try:
         signed = open_checkpoint(newest.note, signer.vkey)
     except VerificationError as error:
-        raise LogInconsistent(f"the checkpoint of {newest.size} leaves is not this log's: {error}") from None
+        raise LogInconsistent(
+            f"the checkpoint of {newest.size} leaves is not from this log: {error}"
+        ) from None
     if signed != Checkpoint(signer.origin, newest.size, newest.root):
-        raise LogInconsistent(f"the checkpoint of {newest.size} leaves says something else than its row")
+        raise LogInconsistent(f"the checkpoint of {newest.size} leaves does not match its row")
     if root_hash(tree_of(connection, newest.size), newest.size) != newest.root:
         raise LogInconsistent(f"the tree of {newest.size} leaves does not have the root of its checkpoint")
     return newest
 
 
 def integrate(connection: Connection, signer: LogSigner, now: float) -> tuple[CheckpointRecord | None, bool]:
-    """Number a batch of queued leaves and sign the checkpoint of the tree that they make.
+    """Number a batch of queued leaves and sign the checkpoint of the resulting tree.
 
-    Signs one of the empty tree when there is none at all. Returns the new checkpoint, None when nothing was to be done, and
-    whether more leaves may wait. Raises `LogInconsistent`; nothing has changed then.
+    Sign a checkpoint of the empty tree if there is none yet. Return the new checkpoint, or None if there was nothing to do, and
+    whether more leaves may be queued. Raises `LogInconsistent`, changing nothing.
     """
     newest = check(connection, signer)
     leaves = store.queued(connection, BATCH)
@@ -128,10 +130,10 @@ def integrate(connection: Connection, signer: LogSigner, now: float) -> tuple[Ch
 
 
 class Sequencer:
-    """Keeps the log: `run` is the loop. `fault` says why leaves get no numbers at present, None when they do.
+    """Extends the log. `run` is the loop. `fault` is why leaves get no numbers at present, or None.
 
-    `published` is a file beside the database with the newest checkpoint that was given away. It outlives a database that is
-    restored from a backup, so that such a log is not continued as if nothing had been promised since.
+    `published` is a file beside the database with the newest published checkpoint. It survives when the database is restored from
+    a backup, so that such a log is not continued in conflict with that checkpoint.
     """
 
     def __init__(
@@ -158,7 +160,7 @@ class Sequencer:
         return self._running
 
     def check_at_start(self) -> None:
-        """Look whether the log can be continued. Raises `ConfigurationError` that says what to do."""
+        """Check that the log can be continued. Raises `ConfigurationError` that states what to do."""
         try:
             newest = self._database.read_now(check, self._signer)
             promised = read_published(self._published, self._signer.vkey)
@@ -166,11 +168,11 @@ class Sequencer:
                 self._database.read_now(_require, promised, newest)
         except LogInconsistent as error:
             raise ConfigurationError(
-                f"The log cannot be continued: {error}. Run `aitbc-agent fsck`; docs/reference/transparency-log.md says what then."
+                f"The log cannot be continued: {error}. Run `aitbc-agent fsck`; docs/reference/transparency-log.md describes the next steps."
             ) from None
 
     async def next_checkpoint(self, seconds: float) -> None:
-        """Wait until the next checkpoint is signed, at most so long."""
+        """Wait up to `seconds` until the next checkpoint is signed."""
         try:
             async with asyncio.timeout(seconds):
                 await self._signed.wait()
@@ -184,7 +186,7 @@ class Sequencer:
             await self._guarded(first=True)
             while True:
                 await asyncio.sleep(
-                    self._seconds if self.fault is None else max(self._seconds, AGAIN_SECONDS)
+                    self._seconds if self.fault is None else max(self._seconds, RETRY_SECONDS)
                 )
                 await self._guarded()
         finally:
@@ -194,7 +196,7 @@ class Sequencer:
         try:
             if first or self.fault or await self._database.read(store.anything_queued):
                 await self._integrate()
-        except Exception as error:  # what is queued stays queued; the next round tries again
+        except Exception as error:  # leaves stay queued, and the next round retries
             self.fault = str(error)
             log.exception("log_not_continued")
         else:
@@ -215,20 +217,18 @@ class Sequencer:
 
 
 def _require(connection: Connection, promised: Checkpoint, newest: CheckpointRecord | None) -> None:
-    """Raise `LogInconsistent` unless the log in the database continues a checkpoint that was given away."""
+    """Raise `LogInconsistent` unless the log in the database continues a published checkpoint."""
     size = newest.size if newest else 0
     if promised.size > size:
         raise LogInconsistent(
             f"a checkpoint of {promised.size} leaves was published, but the database has {size} (was it restored from a backup?)"
         )
     if root_hash(tree_of(connection, promised.size), promised.size) != promised.root:
-        raise LogInconsistent(
-            f"the checkpoint of {promised.size} leaves that was published is of another tree"
-        )
+        raise LogInconsistent(f"the published checkpoint of {promised.size} leaves is of a different tree")
 
 
 def read_published(path: Path, log_key: str) -> Checkpoint | None:
-    """The newest checkpoint that was given away, None where there is none. Raises `LogInconsistent` for another log's."""
+    """Return the newest published checkpoint, or None if there is none. Raises `LogInconsistent` if it is from another log."""
     try:
         note = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -240,11 +240,11 @@ def read_published(path: Path, log_key: str) -> Checkpoint | None:
     except FormatError as error:
         raise LogInconsistent(f"{path} is damaged: {error}") from None
     except VerificationError as error:
-        raise LogInconsistent(f"{path} is of another log: {error}") from None
+        raise LogInconsistent(f"{path} is from another log: {error}") from None
 
 
 def write_published(path: Path, note: str) -> None:
-    """Keep a checkpoint in one step: a crash leaves the one before or this one."""
+    """Write the published checkpoint atomically: a crash leaves the previous one or this one."""
     temporary = path.with_suffix(".new")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(note)

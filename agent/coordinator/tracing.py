@@ -1,6 +1,6 @@
-"""The trace that the request under way belongs to: what its client said, and what the answer says.
+"""The trace of the current request: the client's trace id, and the one in the answer.
 
-`RequestIds` opens a trace for every request, in which whatever the request leads to looks and writes.
+`RequestIds` begins a trace for every request. All code that handles the request can read and set it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ _answered: ContextVar[str | None] = ContextVar("trace_answered", default=None)
 
 
 def begin(trace_id: str | None) -> None:
-    """A request begins; `trace_id` is that of its `traceparent`, if it has one."""
+    """Begin a request. `trace_id` is that of its `traceparent` header, if any."""
     _from_client.set(trace_id)
     _answered.set(trace_id)
 
 
 def of_request() -> str | None:
-    """The client's trace id, if it brought one."""
+    """Return the client's trace id, if any."""
     return _from_client.get()
 
 
 def note(trace_id: str) -> None:
-    """The request has made a job of this trace: the answer says so."""
+    """Set the trace id in the answer, that of the job that the request created."""
     _answered.set(trace_id)
 
 
 def answered() -> str | None:
-    """What the answer says, None if it has nothing to do with a trace."""
+    """Return the trace id in the answer, if any."""
     return _answered.get()

@@ -1,11 +1,11 @@
-"""Sends messages about jobs that have ended to the addresses that their clients named (Standard Webhooks 1.0.0).
+"""Sends messages about ended jobs to the URLs that their clients chose (Standard Webhooks 1.0.0).
 
-The messages are rows, written with the end of the job (`lifecycle`), so none is lost, and each is sent until its receiver has
-taken it or there have been enough attempts: at least once, always with the same id. An attempt is counted before it is
-made; what a process that dies leaves behind is due again a moment later.
+A message is a row that is written when the job ends (`lifecycle`), so none is lost. Each is sent until its receiver accepts it or
+the attempts are used up: at least once, always with the same id. An attempt is counted before it is made. If the process dies
+during one, the message is due again soon.
 
-Receivers are strangers' servers. Only checked addresses are connected to (`agent.network`), redirects are not followed, what
-they answer is not read, and the slow ones keep only their own account waiting.
+Receivers are strangers' servers. Only allowed addresses are connected to (`agent.network`), redirects are not followed, answers
+are not read, and a slow receiver delays only its own account.
 """
 
 from __future__ import annotations
@@ -28,39 +28,39 @@ import structlog
 from standardwebhooks import Webhook
 
 from agent.coordinator.store import webhooks as store
-from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.webhooks import Delivery
 from agent.core.errors import ServiceUnavailable
-from agent.core.webhooks import DeliveryState, asked_pause, next_attempt, state_after
+from agent.core.webhooks import DeliveryState, next_attempt, requested_pause, state_after
 from agent.fault_points import reach
 from agent.network import GuardedBackend, HostError, Network, internet
 from agent.settings import WebhookSettings
 
-LOOK_SECONDS: Final = 1.0
-"""How often there is a look at what is due, when no commit was the occasion for one."""
+POLL_SECONDS: Final = 1.0
+"""Interval at which due messages are queried, apart from queries after commits."""
 PACE_SECONDS: Final = 0.05
-"""Shortest pause between two looks, however many commits there are."""
+"""Minimum pause between two queries, however many commits there are."""
 PACE: Final = 10
-"""And how many times longer than the look itself it is: looking past a long queue for a host that is down takes a while."""
-AGAIN_SECONDS: Final = 1.0
+"""Minimum pause as a multiple of the query's duration, which is long if many messages for an unreachable host are skipped."""
+RETRY_SECONDS: Final = 1.0
 CLAIM_SECONDS: Final = 5.0
-"""How much longer than its longest attempt a message is kept from being tried again, for storing the outcome."""
+"""Time for storing the outcome of an attempt, after its time limit, before the message is due again."""
 PRUNE_SECONDS: Final = 600.0
 
 SECRET_BYTES: Final = 32
-"""Of 24 to 64, as the specification has it."""
+"""The specification allows 24 to 64."""
 
 log = structlog.get_logger()
 
 
 def make_secret() -> str:
-    """A new secret in the form that the libraries for Standard Webhooks take."""
+    """Return a new secret in the format of the libraries for Standard Webhooks."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What has come of an attempt: a status and the pause that was asked for, or what went wrong."""
+    """The outcome of an attempt: a status and the requested pause in seconds, or an error."""
 
     status: int | None = None
     pause: float | None = None
@@ -68,7 +68,7 @@ class Answer:
 
 
 class WebhookSender:
-    """`run` is the loop; it can run once. `network` is the one that receivers are found in."""
+    """Sends due messages. `run` is the loop and can be called once. `network` replaces the internet in tests."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class WebhookSender:
         self._pruned_at = 0.0
 
     async def run(self) -> None:
-        """Send what is due until cancelled."""
+        """Send due messages until cancelled."""
         self._database.after_commit(self._wake.set)
         network = self._network or internet()
         guard = GuardedBackend(network, allow_private=self._settings.allow_private)
@@ -96,7 +96,7 @@ class WebhookSender:
             ssl_context=network.tls,
             network_backend=guard,
             max_connections=self._settings.max_concurrent,
-            max_keepalive_connections=0,  # answers are not read to their end
+            max_keepalive_connections=0,  # answers are not read completely
         )
         async with pool:
             try:
@@ -114,32 +114,32 @@ class WebhookSender:
             try:
                 await self._start_due(pool)
                 await self._prune()
-            except Exception:  # one bad look must not end the sending for good
+            except Exception:  # the loop survives a query that fails
                 log.exception("webhooks_failed")
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
             pause = PACE * (loop.time() - began)
-            await asyncio.sleep(min(max(PACE_SECONDS, pause), LOOK_SECONDS))
+            await asyncio.sleep(min(max(PACE_SECONDS, pause), POLL_SECONDS))
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(POLL_SECONDS):
                     await self._wake.wait()
 
     async def _start_due(self, pool: httpcore.AsyncConnectionPool) -> None:
-        """Begin attempts until nothing is due any more for which there is room."""
-        while (room := self._settings.max_concurrent - len(self._attempts)) > 0:
+        """Start attempts until no due message fits the limits."""
+        while (free := self._settings.max_concurrent - len(self._attempts)) > 0:
             found = await self._database.read(
                 store.due,
                 self._clock(),
                 busy_accounts=_at(self._by_account, self._settings.max_per_account),
                 busy_lanes=_at(self._by_lane, self._settings.max_per_host),
-                limit=room,
+                limit=free,
             )
-            chosen = self._with_room(found)
+            chosen = self._within_limits(found)
             if not chosen:
                 return
             for delivery, keys in await self._database.write(self._claim, chosen):
                 self._start(pool, delivery, keys)
 
-    def _with_room(self, found: list[Delivery]) -> list[str]:
+    def _within_limits(self, found: list[Delivery]) -> list[str]:
         accounts, lanes = self._by_account.copy(), self._by_lane.copy()
         chosen = []
         for delivery in found:
@@ -185,9 +185,9 @@ class WebhookSender:
         reach("webhook.claimed")
         try:
             answer = await self._send(pool, delivery, keys)
-        except Exception:  # else a message that we cannot send would be tried for ever
+        except Exception:  # count the attempt, or the message would be retried forever
             log.exception("webhook_not_sent", webhook_id=delivery.webhook_id)
-            answer = Answer(error="the coordinator could not send it; its log says why")
+            answer = Answer(error="the coordinator failed to send it; its log states why")
         reach("webhook.answered")
         now = self._clock()
         state, again = state_after(answer.status), None
@@ -196,11 +196,11 @@ class WebhookSender:
                 delivery.attempts,
                 self._settings.retry_delays,
                 now,
-                random.random(),  # noqa: S311 - spreads load, guards no secret
+                random.random(),  # noqa: S311 - spreads load, is not a secret
                 answer.pause,
             )
             state = DeliveryState.PENDING if again is not None else DeliveryState.FAILED
-        # The database may stop meanwhile: then the message is due again when it runs, and comes a second time.
+        # If the database has stopped meanwhile, the message is due again when it runs, and is sent a second time.
         with suppress(ServiceUnavailable):
             await self._database.write(
                 store.record,
@@ -238,24 +238,24 @@ class WebhookSender:
                     extensions={"timeout": timeouts},
                 ) as response,
             ):
-                told = {name.lower(): value for name, value in response.headers}
-                retry_after = told.get(b"retry-after", b"").decode("latin-1") or None
+                received = {name.lower(): value for name, value in response.headers}
+                retry_after = received.get(b"retry-after", b"").decode("latin-1") or None
                 return Answer(
-                    response.status, asked_pause(retry_after, self._clock()), _fault(response.status)
+                    response.status, requested_pause(retry_after, self._clock()), _error_of(response.status)
                 )
         except HostError as error:
             return Answer(error=str(error))
         except (TimeoutError, httpcore.TimeoutException):
             return Answer(error=f"no answer within {seconds:g} s")
         except httpcore.ConnectError as error:
-            # The pool raises its errors anew `from None`, so the reason is the context and no longer the cause.
+            # The pool re-raises errors `from None`, so the reason is the context, not the cause.
             if isinstance(error.__context__, ssl.SSLCertVerificationError):
                 return Answer(
                     error=f"the certificate is not valid: {error.__context__.verify_message.rstrip('.')}"
                 )
             return Answer(error="the host could not be reached")
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            return Answer(error=f"the connection broke off ({type(error).__name__})")
+            return Answer(error=f"the connection was lost ({type(error).__name__})")
 
     def _headers(self, delivery: Delivery, keys: list[str]) -> Mapping[str, str]:
         moment = datetime.fromtimestamp(int(self._clock()), UTC)
@@ -284,7 +284,7 @@ def _at(counter: Counter[str], limit: int) -> list[str]:
     return [key for key, count in counter.items() if count >= limit]
 
 
-def _fault(status: int) -> str | None:
+def _error_of(status: int) -> str | None:
     if state_after(status) is DeliveryState.DELIVERED:
         return None
     redirect = 300 <= status < 400  # noqa: PLR2004 - the statuses of redirects

@@ -1,4 +1,4 @@
-"""What owners command their miners to do, and which command makes which former one useless."""
+"""What owners command their miners to do, and which command replaces an earlier one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class CommandKind(StrEnum):
-    """What a miner can be ordered to do."""
+    """The kinds of commands."""
 
     PAUSE = "pause"
     RESUME = "resume"
@@ -18,7 +18,7 @@ class CommandKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command: about one GPU (by its uuid) or the whole miner, or about a model. `seconds` is how long a pause lasts."""
+    """A command that concerns one GPU (by its UUID), the whole miner, or a model. `seconds` is how long a pause lasts."""
 
     kind: CommandKind
     gpu: str | None = None
@@ -26,7 +26,7 @@ class Command:
     model: str | None = None
 
     def replaces(self, former: Command) -> bool:
-        """Whether both are about the same thing: then the former one need not be executed any more."""
+        """Return whether this command makes an earlier one obsolete, because both concern the same GPU or model."""
         same = (self.gpu, self.model) == (former.gpu, former.model)
         return same and (self.kind in _PAUSES) == (former.kind in _PAUSES)
 

@@ -2,7 +2,7 @@
 
 AgentError
 ├── ConfigurationError          a setting is wrong
-└── ApiError                    what a request is answered with
+└── ApiError                    the answer to a request
     ├── InvalidJobType          400 INVALID_JOB_TYPE
     ├── UnsupportedChecksum     400 UNSUPPORTED_CHECKSUM
     ├── Unauthorized            401 UNAUTHORIZED
@@ -46,27 +46,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-SHOWN_FAULTS: Final = 3
-"""How many faults of fields the message of an error names."""
+MAX_FIELDS_IN_MESSAGE: Final = 3
+"""How many fields' errors are included in the message of an error."""
 
 
 class AgentError(Exception):
-    """Any error that this program explains to whoever runs it. `exit_code` is what the command then ends with."""
+    """An error that the program explains to its user. `exit_code` is the exit code of the command."""
 
     exit_code = 1
 
 
 class ConfigurationError(AgentError):
-    """A setting is wrong. The message says which, and what fits."""
+    """A setting is invalid. The message names it and states what is valid."""
 
 
 class ApiError(AgentError):
-    """A request cannot be answered as asked. The message tells the caller what to do."""
+    """A request cannot be fulfilled. The message states what to do."""
 
     code: str
     status: int
     remedy: str
-    """What whoever gets it can do, for docs/reference/errors.md."""
+    """What the caller can do, for docs/reference/errors.md."""
     headers: Mapping[str, str] = {}
     """Headers of the answer."""
 
@@ -77,127 +77,125 @@ class ApiError(AgentError):
 
 
 def error_body(code: str, message: str, details: Mapping[str, Any], request_id: str) -> dict[str, Any]:
-    """The one shape in which errors are answered.
+    """Return the body of an error answer, which has the same shape everywhere.
 
-    The message names the first faults of fields: it is all that many clients show of an error.
+    The message includes the first errors of fields, because many clients show only the message.
     """
-    faults = list(details.get("fields", {}).items())[:SHOWN_FAULTS]
-    message = " ".join([message, *(f"{field}: {str(fault).rstrip('.')}." for field, fault in faults)])
+    fields = list(details.get("fields", {}).items())[:MAX_FIELDS_IN_MESSAGE]
+    message = " ".join([message, *(f"{field}: {str(error).rstrip('.')}." for field, error in fields)])
     return {"error": {"code": code, "message": message, "details": details, "request_id": request_id}}
 
 
 class InvalidJobType(ApiError):
-    """The job's type is no service of the registry."""
+    """The job's type is not a service of the registry."""
 
     code = "INVALID_JOB_TYPE"
     status = 400
-    remedy = "Take a type from `GET /v1/registry/services`; hyphens and underscores are the same."
+    remedy = "Use a type from `GET /v1/registry/services`; hyphens and underscores are equivalent."
 
 
 class UnsupportedChecksum(ApiError):
-    """An upload's checksum cannot be read, or is of another algorithm than the server offers."""
+    """An upload's checksum is malformed or uses an unsupported algorithm."""
 
     code = "UNSUPPORTED_CHECKSUM"
     status = 400
-    remedy = "Send a checksum of an algorithm that `Tus-Checksum-Algorithm` of `OPTIONS /v1/uploads` names, in base64, or none."
+    remedy = "Send a base64 checksum of an algorithm listed in `Tus-Checksum-Algorithm` of `OPTIONS /v1/uploads`, or omit it."
 
 
 class Unauthorized(ApiError):
-    """No key, or one that is not valid."""
+    """The key is missing or invalid."""
 
     code = "UNAUTHORIZED"
     status = 401
-    remedy = "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`; a revoked or misspelt one does not come back."
+    remedy = "Send a valid key as `Authorization: Bearer KEY` or `X-API-Key: KEY`. A revoked key cannot be restored."
 
 
 class InsufficientBalance(ApiError):
-    """The account does not have what the job may cost; nothing was queued."""
+    """The account's balance does not cover the job's maximum cost. The job was not submitted."""
 
     code = "INSUFFICIENT_BALANCE"
     status = 402
-    remedy = "Lower `pricing.max_cost`, wait until held money comes back, or have the account credited. Then submit again."
+    remedy = "Lower `pricing.max_cost`, wait until held money is refunded, or have the account credited. Then submit again."
 
 
 class Forbidden(ApiError):
-    """The key's role does not allow this."""
+    """The key's role does not permit this call."""
 
     code = "FORBIDDEN"
     status = 403
-    remedy = "Use a key of a role that may: the call's page in the API says which."
+    remedy = "Use a key with a permitted role; the call's page in the API lists them."
 
 
 class MinerExcluded(Forbidden):
-    """The operator has excluded the miner. Its session has ended, and no new one begins."""
+    """The operator has excluded the miner. Its session has ended and cannot be renewed."""
 
     code = "MINER_EXCLUDED"
-    remedy = "For miners: drop all work, and ask again every few minutes at most. For their owners: ask the operator why."
+    remedy = "For miners: drop all work, and retry every few minutes at most. For their owners: ask the operator for the reason."
 
 
 class NotFound(ApiError):
-    """There is no such thing, or it is somebody else's."""
+    """The resource does not exist or belongs to another account."""
 
     code = "NOT_FOUND"
     status = 404
     remedy = (
-        "Check the path and the id, and that the key belongs to the account or miner that owns the thing."
+        "Check the path and the id, and that the key belongs to the account or miner that owns the resource."
     )
 
 
 class JobNotFound(NotFound):
-    """There is no such job, or it is somebody else's."""
+    """The job does not exist or belongs to another account."""
 
     code = "JOB_NOT_FOUND"
     remedy = "Check the id, and that the key belongs to the account that submitted the job."
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"There is no job {job_id}.", {"job_id": job_id})
+        super().__init__(f"The job {job_id} does not exist.", {"job_id": job_id})
 
 
 class MethodNotAllowed(ApiError):
-    """The path does not take this method; `Allow` names those that it takes."""
+    """The path does not support this method. `Allow` lists the supported ones."""
 
     code = "METHOD_NOT_ALLOWED"
     status = 405
-    remedy = "Use a method that the header `Allow` names."
+    remedy = "Use a method that the header `Allow` lists."
 
 
 class RequestTimeout(ApiError):
-    """The request's head or body came too slowly; the connection was closed."""
+    """The request's head or body arrived too slowly, and the connection was closed."""
 
     code = "REQUEST_TIMEOUT"
     status = 408
-    remedy = (
-        "Send the request in one go; upload large files over a slow line in parts (docs/how-to/uploads.md)."
-    )
+    remedy = "Send the request without pauses; on a slow connection, upload large files in parts (docs/how-to/uploads.md)."
 
 
 class Conflict(ApiError):
-    """The state of the thing does not allow this."""
+    """The state of the resource does not allow this."""
 
     code = "CONFLICT"
     status = 409
-    remedy = "Read the thing anew; the message says what stands against it. The same request does not help by itself."
+    remedy = "Fetch the resource again; the message states the conflict. Repeating the request does not resolve it."
 
 
 class JobAlreadyCompleted(Conflict):
-    """The job has ended and does not change any more."""
+    """The job has ended and cannot be changed."""
 
     code = "JOB_ALREADY_COMPLETED"
-    remedy = "Leave the job as it is, or submit another one."
+    remedy = "Submit a new job if you need a different result."
 
 
 class JobNotCompleted(Conflict):
-    """Results exist only of completed jobs."""
+    """Only completed jobs have results."""
 
     code = "JOB_NOT_COMPLETED"
-    remedy = "Wait for the job's end (`GET /v1/jobs/{id}/events`, or `Prefer: wait=N` when submitting); of a failed one `details` has the cause."
+    remedy = "Wait until the job ends (`GET /v1/jobs/{id}/events`, or `Prefer: wait=N` when submitting). For a failed job, `details` states the cause."
 
 
 class StaleLease(Conflict):
-    """The lease has ended or been given to another miner."""
+    """The lease has ended or the job has been given to another miner."""
 
     code = "STALE_LEASE"
-    remedy = "For miners: drop this work, another run of the job counts now."
+    remedy = "For miners: drop this work. Its result is no longer accepted."
 
     def __init__(self, job_id: str, fence: int) -> None:
         super().__init__(
@@ -210,39 +208,41 @@ class StaleSession(Conflict):
     """A newer session of the same miner has begun."""
 
     code = "STALE_SESSION"
-    remedy = "For miners: another agent with the same key has taken over; stop this one, or give it a key of its own."
+    remedy = (
+        "For miners: another agent with the same key has taken over. Stop this one, or give it its own key."
+    )
 
 
 class OfferNotAvailable(ApiError):
-    """The offer takes no jobs any more, or not this one. `details["reason"]` says which it is."""
+    """The offer accepts no more jobs, or not this one. `details["reason"]` states which."""
 
     code = "OFFER_NOT_AVAILABLE"
     status = 410
-    remedy = "Look for another offer (`GET /v1/marketplace/offers`); `details.reason` says what was wrong with this one."
+    remedy = "Choose another offer (`GET /v1/marketplace/offers`); `details.reason` states why this one does not fit."
 
 
 class UnsupportedVersion(ApiError):
-    """The request speaks no version of the tus protocol that the server speaks."""
+    """The request uses a version of the tus protocol that the server does not support."""
 
     code = "UNSUPPORTED_VERSION"
     status = 412
-    remedy = "Send `Tus-Resumable` with the version that the header `Tus-Version` names."
+    remedy = "Send `Tus-Resumable` with the version in the header `Tus-Version`."
 
 
 class PayloadTooLarge(ApiError):
-    """A body is over its limit, or an account over what it may store."""
+    """A body exceeds its limit, or an account its storage quota."""
 
     code = "PAYLOAD_TOO_LARGE"
     status = 413
-    remedy = "Upload files with `POST /v1/artifacts` instead of sending them in a body; delete what is no longer needed (`DELETE /v1/artifacts/{id}`), or ask the operator for more room."
+    remedy = "Upload files with `POST /v1/artifacts` instead of sending them in a body; delete artifacts that you no longer need (`DELETE /v1/artifacts/{id}`), or ask the operator for a larger quota."
 
 
 class UnsupportedMediaType(ApiError):
-    """The body is of another media type than this call takes."""
+    """This call does not accept the media type of the body."""
 
     code = "UNSUPPORTED_MEDIA_TYPE"
     status = 415
-    remedy = "Send the media type that the call's page names."
+    remedy = "Send a media type that the call's page in the API lists."
 
 
 class RangeNotSatisfiable(ApiError):
@@ -250,41 +250,37 @@ class RangeNotSatisfiable(ApiError):
 
     code = "RANGE_NOT_SATISFIABLE"
     status = 416
-    remedy = "Ask for a range within the size that the header `Content-Range` names."
+    remedy = "Request a range within the size given by the header `Content-Range`."
 
 
 class UnknownHost(ApiError):
-    """The request names a host under which this coordinator is not known, so it may come from a foreign page in a browser."""
+    """The request's host is not a name of this coordinator, so it may come from another site's page in a browser."""
 
     code = "UNKNOWN_HOST"
     status = 421
-    remedy = (
-        "Use the coordinator's address or a name of `coordinator.hosts`; the operator can add the name there."
-    )
+    remedy = "Use the coordinator's address or a name listed in `coordinator.hosts`, to which the operator can add names."
 
 
 class ValidationFailed(ApiError):
-    """The request's content is wrong. `details["fields"]` names each field."""
+    """The request's content is invalid. `details["fields"]` has an error for each field."""
 
     code = "VALIDATION_ERROR"
     status = 422
-    remedy = "Correct the fields that `details.fields` names; `POST /v1/registry/services/validate` checks without submitting."
+    remedy = "Correct the fields in `details.fields`; `POST /v1/registry/services/validate` checks a request without submitting it."
 
     def __init__(self, message: str, fields: Mapping[str, str] | None = None) -> None:
         super().__init__(message, {"fields": dict(fields or {})})
 
 
 class ReceiptInvalid(ValidationFailed):
-    """A miner's statement does not agree with its lease, its results or its key."""
+    """A miner's statement does not match its lease, its results or its key."""
 
     code = "RECEIPT_INVALID"
-    remedy = (
-        "For miners: the result is refused for good. Check the agent's version and clock, then report it."
-    )
+    remedy = "For miners: the result is refused permanently. Check the agent's version and clock, then report the error."
 
 
 class Locked(ApiError):
-    """Another request is busy with the same thing; ask again in a moment."""
+    """Another request is using the same resource."""
 
     code = "LOCKED"
     status = 423
@@ -292,11 +288,11 @@ class Locked(ApiError):
 
 
 class RateLimitExceeded(ApiError):
-    """Too many requests; `Retry-After` says in how many seconds to come back."""
+    """Too many requests. `Retry-After` states the seconds to wait."""
 
     code = "RATE_LIMIT_EXCEEDED"
     status = 429
-    remedy = "Wait as long as `Retry-After` says; `RateLimit` tells what is left of the budget before it is used up."
+    remedy = "Wait for the seconds in `Retry-After`. The header `RateLimit` shows the remaining budget before it is used up."
 
     def __init__(
         self, message: str, details: Mapping[str, Any] | None = None, *, retry_after: int = 1
@@ -306,23 +302,23 @@ class RateLimitExceeded(ApiError):
 
 
 class HeadTooLarge(ApiError):
-    """The request's headers are over their limit."""
+    """The request's headers exceed their limit."""
 
     code = "HEAD_TOO_LARGE"
     status = 431
-    remedy = "Send fewer or shorter headers, or a shorter path; the message names the limit."
+    remedy = "Send fewer or shorter headers, or a shorter path. The message states the limit."
 
 
 class ChecksumMismatch(ApiError):
-    """What arrived of an upload is not what its checksum says; nothing of it was kept. The status is that of tus."""
+    """The received part of an upload does not match its checksum and was discarded. The status is defined by tus."""
 
     code = "CHECKSUM_MISMATCH"
     status = 460
-    remedy = "Send the same part again; the upload's offset has not moved."
+    remedy = "Send the same part again. The upload's offset is unchanged."
 
 
 class InternalError(ApiError):
-    """The server failed; its log has the request's id."""
+    """The server failed. Its log contains the request's id."""
 
     code = "INTERNAL_ERROR"
     status = 500
@@ -330,82 +326,84 @@ class InternalError(ApiError):
 
 
 class ServiceUnavailable(ApiError):
-    """The server cannot take this now; `Retry-After` says when to come back."""
+    """The server cannot process the request now. `Retry-After` states the seconds to wait."""
 
     code = "SERVICE_UNAVAILABLE"
     status = 503
-    remedy = "Wait as long as `Retry-After` says, then repeat the request with the same `Idempotency-Key`."
+    remedy = "Wait for the seconds in `Retry-After`, then repeat the request with the same `Idempotency-Key`."
 
 
 class InsufficientStorage(ApiError):
-    """The coordinator's disk is nearly full; `Retry-After` says when to try again. Nothing that was stored is lost."""
+    """The coordinator's disk is nearly full. `Retry-After` states the seconds to wait. Stored files are safe."""
 
     code = "INSUFFICIENT_STORAGE"
     status = 507
     remedy = (
-        "Wait as long as `Retry-After` says and send the file again. The operator frees space on the coordinator's disk, or "
-        "lowers `coordinator.storage_reserve`."
+        "Wait for the seconds in `Retry-After` and send the file again. The operator can free space on the coordinator's disk or "
+        "lower `coordinator.storage_reserve`."
     )
     headers: Mapping[str, str] = {"Retry-After": "60"}
 
 
 class AnswerFailed(ApiError):
-    """The job that was to make the answer failed, and not by its input's fault; the code may be its runner's own."""
+    """The job behind the answer failed for a reason other than its input. The code may be specific to its runner."""
 
     code = "MACHINE_FAULT"
     status = 502
-    remedy = "Nothing was charged. Ask again: the network had tried as often as the job allows."
+    remedy = (
+        "Nothing was charged. Send the request again; the network has made all attempts that the job allows."
+    )
 
     def __init__(self, job_id: str, message: str, code: str | None = None) -> None:
         super().__init__(message, {"job_id": job_id})
         if code is not None:
             self.code = code
-        # The network has tried as often as the job allows; a client that repeats the request by itself makes another job.
+        # The network has made all attempts that the job allows. An automatic retry by the client would create another job.
         self.headers = {"X-Job-ID": job_id, "X-Should-Retry": "false"}
 
 
 class AnswerRefused(AnswerFailed):
-    """The job that was to make the answer failed by its input's fault; the code may be its runner's own."""
+    """The job behind the answer failed because of its input. The code may be specific to its runner."""
 
     code = "INPUT_INVALID"
     status = 422
-    remedy = "Change the request; the message says what the runner could not take."
+    remedy = "Change the request; the message states what the runner does not accept."
 
 
 class AnswerCancelled(AnswerFailed):
-    """The job that was to make the answer was cancelled."""
+    """The job behind the answer was cancelled."""
 
     code = "JOB_CANCELLED"
     status = 409
-    remedy = "Ask again if it was not meant."
+    remedy = "Send the request again if that was unintended."
 
 
 class AnswerInvalid(AnswerFailed):
-    """The miner answered what its service does not."""
+    """The miner's result does not have the form that its service defines."""
 
     code = "RESULT_INVALID"
-    remedy = "Ask again; if it happens with one model only, tell the operator."
+    remedy = "Send the request again. If only one model is affected, inform the operator."
 
 
 class AnswerChanged(AnswerFailed):
-    """A text that was shown in part came out otherwise."""
+    """The final text differs from the part that was already streamed."""
 
     code = "TEXT_CHANGED"
-    remedy = "Ask again, or without `stream`: what was shown must not be taken for the answer."
+    remedy = "Discard the streamed text and send the request again, or send it without `stream`."
 
 
 class AnswerTimeout(AnswerFailed):
-    """The job did not make the answer in time."""
+    """The job behind the answer did not end in time."""
 
     code = "ANSWER_TIMEOUT"
     status = 504
-    remedy = "Ask for less (`max_tokens`, shorter audio), or submit the work as a job and wait for its end."
+    remedy = "Request less (`max_tokens`, shorter audio), or submit the work as a job and wait for its end."
 
 
 def answerable() -> dict[str, type[ApiError]]:
-    """Every error that a request can be answered with, by its code, in the order of their statuses.
+    """Return every error that can be the answer to a request, by its code, ordered by status.
 
-    Under a code stands the error that brings it, not a special case of it that has none of its own.
+    For each code it has the error that defines it, not a subclass without its own code.
     """
     found: list[type[ApiError]] = []
     waiting = ApiError.__subclasses__()

@@ -1,8 +1,8 @@
-"""The life of a job: one table of what may happen in which state.
+"""The life of a job: one table of the events that are legal in each state.
 
-`apply(job, event)` returns the changed job and the effects that the caller carries out in the same transaction. An event
-that does not fit raises `IllegalEvent` and changes nothing. Execution is at least once; completion exactly once, because
-only the newest fence completes, and only from a state that has not ended.
+`apply(job, event)` returns the changed job and the effects that the caller carries out in the same transaction. An illegal
+event raises `IllegalEvent` and changes nothing. A job runs at least once and completes exactly once: only the newest fence
+can complete it, and only from a state that is not final.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from runners.errors import FailureCode
 
 
 class JobState(StrEnum):
-    """Where a job stands. The last three are final."""
+    """The state of a job. The last three are final."""
 
     SUBMITTED = "submitted"
     RUNNING = "running"
@@ -26,10 +26,10 @@ class JobState(StrEnum):
 
 
 DEADLINE_GRACE_SECONDS: Final = 30.0
-"""The miner ends a run at its deadline. No lease is extended beyond this many seconds after it, and no units count then."""
+"""The miner ends a run at its deadline. No lease is extended, and no units are counted, later than this after the deadline."""
 
 RETRY_SECONDS: Final = 2.0
-"""A job comes back to the miner that failed it only so long after its first failure, then doubled: others go first."""
+"""How long a job avoids the miner that failed it, so that other miners go first. Doubles with each attempt."""
 
 FINAL: Final = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 
@@ -38,7 +38,7 @@ FINAL: Final = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLE
 class Lease:
     """A miner's time-limited right to run a job. Times are seconds since the epoch.
 
-    The lease of a `submitted` job has expired, but nobody has taken the job since: its result would still be welcome.
+    The lease of a `submitted` job has expired, but no miner has claimed the job since, so its result is still accepted.
     """
 
     miner_id: str
@@ -54,7 +54,7 @@ class Lease:
         return self.deadline + DEADLINE_GRACE_SECONDS
 
     def extended(self, now: float, lease_seconds: float) -> Lease:
-        """The lease after a sign of life: never shorter than before, never extended beyond its last moment."""
+        """Return the lease after a sign of life: it never becomes shorter, and never extends beyond its last moment."""
         return replace(self, expires_at=max(self.expires_at, min(now + lease_seconds, self.last_moment)))
 
 
@@ -68,9 +68,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The part of a job that its life changes.
+    """The part of a job that events change.
 
-    `avoid_miner_id` is the miner that failed it last; before `avoid_until` it does not get the job again.
+    `avoid_miner_id` is the miner that failed it last. That miner does not get the job again before `avoid_until`.
     """
 
     job_id: str
@@ -103,7 +103,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A miner gets the job."""
+    """A miner claims the job."""
 
     miner_id: str
     session: int
@@ -113,7 +113,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """The miner says that it still works on the job."""
+    """The miner reports that it is still working on the job."""
 
     miner_id: str
     fence: int
@@ -124,7 +124,7 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The miner's new session still has the lease: its finished work waits to be delivered."""
+    """The miner's new session keeps the lease, because a finished result is still to be delivered."""
 
     miner_id: str
     fence: int
@@ -143,8 +143,8 @@ class Complete:
 
 
 @dataclass(frozen=True, slots=True)
-class Fail:
-    """The run failed: for good (the client caused it), or to be tried again (the machine did)."""
+class FailRun:
+    """The run failed. With `retry`, the machine caused it and the job may run again; without, the client did and the job fails."""
 
     miner_id: str
     fence: int
@@ -155,9 +155,9 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """The miner hands the lease back without having failed; the attempt does not count.
+    """The miner hands the lease back without having failed. The attempt does not count.
 
-    For `avoid_seconds` the same miner does not get the job again.
+    The same miner does not get the job again for `avoid_seconds`.
     """
 
     miner_id: str
@@ -168,7 +168,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """The lease ran out or its session ended. `forget` also refuses a late result (a new session knows of none)."""
+    """The lease expired or its session ended. `forget` also refuses a late result, which a new session cannot deliver."""
 
     now: float
     reason: str
@@ -177,7 +177,7 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class Abandon:
-    """The job cannot be run at all, e.g. since its files never came."""
+    """The job cannot run at all, e.g. because its files were never uploaded."""
 
     now: float
     failure: Failure
@@ -185,19 +185,19 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The client does not want the job any more."""
+    """The client cancels the job."""
 
     now: float
 
 
-Event = Claim | Renew | Keep | Complete | Fail | Release | Expire | Abandon | Cancel
+Event = Claim | Renew | Keep | Complete | FailRun | Release | Expire | Abandon | Cancel
 
 # Effects -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """One run is over; the lease stood until now."""
+    """A run has ended, and its lease with it."""
 
     lease: Lease
     outcome: Outcome
@@ -218,7 +218,7 @@ Effect = RunEnded | Requeued | Finished
 
 
 class IllegalEvent(Exception):
-    """The event does not fit the job's state. Nothing has changed."""
+    """The event is illegal in the job's state. Nothing has changed. `stale`: the event names a lease that is not the newest."""
 
     def __init__(self, job: Job, event: Event, *, stale: bool = False) -> None:
         super().__init__(f"{type(event).__name__} does not fit job {job.job_id}, which is {job.state}")
@@ -231,15 +231,15 @@ Transition = tuple[Job, tuple[Effect, ...]]
 
 
 def apply(job: Job, event: Event) -> Transition:
-    """What `event` makes of `job`. Raises `IllegalEvent`; `stale` says that the lease named is not the newest."""
+    """Return the job after the event, and the effects. Raises `IllegalEvent`."""
     handler = _TABLE.get((job.state, type(event)))
     if handler is None:
-        raise IllegalEvent(job, event, stale=isinstance(event, Renew | Keep | Complete | Fail | Release))
+        raise IllegalEvent(job, event, stale=isinstance(event, Renew | Keep | Complete | FailRun | Release))
     return handler(job, event)
 
 
 def may(job: Job, event: Event) -> bool:
-    """Whether `apply` would take the event."""
+    """Return whether `apply` accepts the event."""
     try:
         apply(job, event)
     except IllegalEvent:
@@ -247,7 +247,7 @@ def may(job: Job, event: Event) -> bool:
     return True
 
 
-def _lease_of(job: Job, event: Renew | Keep | Complete | Fail | Release) -> Lease:
+def _lease_of(job: Job, event: Renew | Keep | Complete | FailRun | Release) -> Lease:
     lease = job.lease
     if lease is None or (lease.miner_id, lease.fence) != (event.miner_id, event.fence):
         raise IllegalEvent(job, event, stale=True)
@@ -277,7 +277,7 @@ def _renew(job: Job, event: Renew) -> Transition:
 
 
 def _revive(job: Job, event: Renew) -> Transition:
-    # The lease expired while the miner was out of reach, and nobody took the job: the miner's work goes on.
+    # The lease expired while the miner was unreachable, and no other miner claimed the job: the run continues.
     revived, _ = _renew(job, event)
     if _is_over(revived, event.now):
         raise IllegalEvent(job, event, stale=True)
@@ -285,23 +285,23 @@ def _revive(job: Job, event: Renew) -> Transition:
 
 
 def _keep(job: Job, event: Keep) -> Transition:
-    # A lease that has expired lives again. After its last moment a finished result is still welcome as long as nobody else
-    # has taken the job, but the job is not kept from others.
+    # Revives an expired lease. After its last moment, a finished result is still accepted until another miner claims the job,
+    # but the job becomes claimable.
     lease = _lease_of(job, event)
     extended = lease.extended(event.now, event.lease_seconds)
-    kept = replace(job, lease=replace(extended, session=event.session))
-    if job.state is JobState.SUBMITTED and not _is_over(kept, event.now):
-        return _alive(kept), ()
-    return kept, ()
+    carried = replace(job, lease=replace(extended, session=event.session))
+    if job.state is JobState.SUBMITTED and not _is_over(carried, event.now):
+        return _alive(carried), ()
+    return carried, ()
 
 
 def _is_over(job: Job, now: float) -> bool:
-    """Whether the job's lease cannot be extended to a time that is still to come."""
+    """Return whether the job's lease has expired even after its extension."""
     return job.lease is None or job.lease.expires_at <= now
 
 
 def _alive(job: Job) -> Job:
-    """The job as if its lease had not expired."""
+    """Return the job as if its lease had not expired."""
     started_at = job.lease.assigned_at if job.lease else None
     return replace(job, state=JobState.RUNNING, started_at=started_at, failure=None, avoid_miner_id=None)
 
@@ -319,7 +319,7 @@ def _complete(job: Job, event: Complete) -> Transition:
     return done, (RunEnded(lease, Outcome.COMPLETED), Finished())
 
 
-def _fail(job: Job, event: Fail) -> Transition:
+def _fail(job: Job, event: FailRun) -> Transition:
     lease = _lease_of(job, event)
     if event.retry:
         back, effects = _end_run(job, lease, Outcome.RETRIED, event.failure, event.now)
@@ -329,8 +329,8 @@ def _fail(job: Job, event: Fail) -> Transition:
     return _finish_failed(job, event.failure, event.now, RunEnded(lease, Outcome.FAILED, event.failure))
 
 
-def _fail_late(job: Job, event: Fail) -> Transition:
-    # The run was already counted when its lease expired. What the client caused ends the job, as in time.
+def _fail_late(job: Job, event: FailRun) -> Transition:
+    # The run was already counted when its lease expired. A failure that the client caused ends the job, as it does in time.
     lease = _lease_of(job, event)
     if event.retry:
         return replace(job, lease=None, avoid_miner_id=lease.miner_id), ()
@@ -415,7 +415,7 @@ _TABLE: Final[dict[tuple[JobState, type[Event]], Callable[[Job, Any], Transition
     (JobState.SUBMITTED, Renew): _revive,
     (JobState.SUBMITTED, Keep): _keep,
     (JobState.SUBMITTED, Complete): _complete,
-    (JobState.SUBMITTED, Fail): _fail_late,
+    (JobState.SUBMITTED, FailRun): _fail_late,
     (JobState.SUBMITTED, Release): _forget,
     (JobState.SUBMITTED, Expire): _expire_late,
     (JobState.SUBMITTED, Abandon): _abandon,
@@ -423,7 +423,7 @@ _TABLE: Final[dict[tuple[JobState, type[Event]], Callable[[Job, Any], Transition
     (JobState.RUNNING, Renew): _renew,
     (JobState.RUNNING, Keep): _keep,
     (JobState.RUNNING, Complete): _complete,
-    (JobState.RUNNING, Fail): _fail,
+    (JobState.RUNNING, FailRun): _fail,
     (JobState.RUNNING, Release): _release,
     (JobState.RUNNING, Expire): _expire,
     (JobState.RUNNING, Cancel): _cancel_running,

@@ -1,33 +1,33 @@
 """Which parts of a process still make progress.
 
-Parts report when they have done something, and say within what time they will again. Whoever keeps the process alive asks
-what is overdue. So a process whose timer still beats while its work hangs is told from one that works.
+Each part reports its progress and the time within which it will report again; a watchdog asks which parts are overdue. This
+distinguishes a process that works from one whose timers still run while its work hangs.
 """
 
 from __future__ import annotations
 
 
 class Liveness:
-    """What the parts have reported. `now` is always the same clock's seconds, one that only rises."""
+    """The reports of all parts. `now` is in seconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self._due: dict[str, float] = {}
         self._ended: dict[str, str] = {}
 
     def report(self, part: str, now: float, within: float) -> None:
-        """A part has made progress, and will again within so many seconds."""
+        """Record that a part has made progress and will again within `within` seconds."""
         self._due[part] = now + within
 
     def leave(self, part: str) -> None:
-        """A part has ended in order: nothing is expected of it any more."""
+        """Record that a part has ended normally and will report no more."""
         self._due.pop(part, None)
 
     def fail(self, part: str, reason: str) -> None:
-        """A part has ended that never should. That does not heal."""
+        """Record that a part has ended that must never end. It stays overdue for good."""
         self._ended[part] = reason
 
     def overdue(self, now: float) -> dict[str, str]:
-        """The parts that make no progress, and why that is thought, in words; none while all is well."""
+        """Return the parts that make no progress, each with a reason in words."""
         late = {
             part: f"no progress; it was due {now - due:.0f} s ago"
             for part, due in self._due.items()

@@ -1,7 +1,7 @@
 """Which miner gets which job.
 
-Jobs are taken by priority that grows with waiting time, so that nothing starves; equals share between clients; each job
-goes to the cheapest of the miners that can run it at once and have room for it.
+Jobs are matched by priority, which grows with waiting time so that no job starves. Jobs of equal priority are shared fairly
+between clients. Each job goes to the cheapest miner that can start it at once and has free capacity.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Final
 
 AGEING_SECONDS: Final = 60.0
-"""Waiting so long raises a job by one priority level: a job of priority 0 passes fresh ones of priority 9 in 10 minutes."""
+"""Waiting time that raises a job by one level: a job of priority 0 overtakes a new one of priority 9 after 10 minutes."""
 
 
 Batch = tuple[str, str | None]
@@ -22,9 +22,9 @@ Batch = tuple[str, str | None]
 
 @dataclass(frozen=True, slots=True)
 class ServiceOffer:
-    """What a miner says of one of its services.
+    """What a miner announces about one of its services.
 
-    `downloadable`: models that are not on disk can be fetched; `unavailable_models`: models that it does not take now;
+    `downloadable`: models that are not on disk can be downloaded. `unavailable_models`: models that it does not accept now.
     `concurrency`: how many jobs of one model a slot computes together.
     """
 
@@ -38,10 +38,10 @@ class ServiceOffer:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A miner that waits for work. Memory is bytes, `gpus` a count.
+    """A miner that waits for work. Memory is in bytes, `gpus` a count.
 
-    It has `slots` free slots, and free `batch_capacity` in batches that run already. `limit` is how many jobs it gets in this round
-    at most, whatever its free capacity; `capacity` is how many it says that it can run at the same time.
+    It has `slots` free slots and free `batch_capacity` in running batches. `limit` is the maximum number of jobs that it gets
+    in this round, whatever its free capacity; `capacity` is how many jobs it announces to run at the same time.
     """
 
     miner_id: str
@@ -58,9 +58,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A job that waits for a miner. Times are seconds since the epoch, memory bytes.
+    """A job that waits for a miner. Times are seconds since the epoch, memory is in bytes.
 
-    `budget` is what the job may cost at most; None where the price has been agreed on already.
+    `budget` is the maximum cost, or None if the price is already agreed.
     """
 
     job_id: str
@@ -119,8 +119,8 @@ class FreeCapacity:
         return True
 
 
-class _Place:
-    """A candidate with the capacity it has left in this round."""
+class _Share:
+    """A candidate, and the capacity that is left of it in this round."""
 
     def __init__(self, candidate: Candidate) -> None:
         concurrency = {service: offer.concurrency for service, offer in candidate.services.items()}
@@ -130,16 +130,16 @@ class _Place:
 
     @property
     def open(self) -> bool:
-        """Whether some job might be given to it."""
+        """Whether it can be given another job."""
         limit = self.candidate.limit
         return bool(self.free) and (limit is None or self.given < limit)
 
     def suits(self, job: Waiting, now: float) -> bool:
-        """Whether the job could be given to it."""
+        """Return whether it can be given this job."""
         return self.free.accepts(job.service, job.model) and fits(job, self.candidate, now)
 
     def give(self, job: Waiting) -> None:
-        """Give it the job."""
+        """Give it a job that suits it."""
         self.free.reserve(job.service, job.model)
         self.given += 1
 
@@ -151,13 +151,13 @@ def match(
     now: float,
     limits: Mapping[str, int] | None = None,
 ) -> list[tuple[str, Candidate]]:
-    """Pairs of job id and miner, best first. `running` counts the running jobs of each account.
+    """Return pairs of job id and miner, best first. `running` counts the running jobs of each account.
 
-    `limits` says how many jobs an account may have running at the same time, if not any number. A job avoids the miner that
-    failed it last as long as another one that fits is waiting.
+    `limits` has the maximum number of running jobs of accounts that are limited. A job avoids the miner that failed it last
+    while another suitable miner is waiting.
     """
     limits = limits or {}
-    places = [place for candidate in candidates if (place := _Place(candidate)).open]
+    shares = [share for candidate in candidates if (share := _Share(candidate)).open]
     load = Counter(running)
     pairs: list[tuple[str, Candidate]] = []
     levels: dict[int, list[Waiting]] = {}
@@ -165,7 +165,7 @@ def match(
         levels.setdefault(_level(job, now), []).append(job)
     for level in sorted(levels, reverse=True):
         queue = _by_account(levels[level])
-        while queue and places:
+        while queue and shares:
             account = min(
                 queue, key=lambda name: (load[name], queue[name][0].submitted_at, queue[name][0].job_id)
             )
@@ -175,14 +175,14 @@ def match(
             if load[account] >= limits.get(account, load[account] + 1):
                 queue.pop(account, None)
                 continue
-            suitable = [place for place in places if place.suits(job, now)]
+            suitable = [share for share in shares if share.suits(job, now)]
             if suitable:
-                place = min(suitable, key=lambda place: _preference(job, place))
-                place.give(job)
+                share = min(suitable, key=lambda share: _preference(job, share))
+                share.give(job)
                 load[account] += 1
-                pairs.append((job.job_id, place.candidate))
-                if not place.open:
-                    places.remove(place)
+                pairs.append((job.job_id, share.candidate))
+                if not share.open:
+                    shares.remove(share)
     return pairs
 
 
@@ -197,29 +197,29 @@ def _by_account(jobs: list[Waiting]) -> dict[str, list[Waiting]]:
     return queue
 
 
-def _preference(job: Waiting, place: _Place) -> tuple[bool, bool, Decimal, bool, bool, int, str]:
-    """Least is best: the price, once it is settled that the job need not wait for a download.
+def _preference(job: Waiting, share: _Share) -> tuple[bool, bool, Decimal, bool, bool, int, str]:
+    """Return the sort key of a miner for a job; the smallest wins. Price decides, unless the job would wait for a download.
 
-    Among equal prices a seat in a batch that runs anyhow costs nobody a slot, and a model that is loaded saves its loading.
+    Among equal prices, joining a running batch saves a slot, and a loaded model saves the time to load it.
     """
-    candidate = place.candidate
+    candidate = share.candidate
     offer = candidate.services[job.service]
     model = job.model
     return (
         candidate.miner_id == job.avoid_miner_id,
         model is not None and model not in offer.models and model not in offer.loaded,
         offer.unit_price,
-        not place.free.joins(job.service, model),
+        not share.free.joins(job.service, model),
         model is not None and model not in offer.loaded,
-        -place.free.slots,
+        -share.free.slots,
         candidate.miner_id,
     )
 
 
 def fits(job: Waiting, candidate: Candidate, now: float) -> bool:
-    """Whether the miner can run the job at all: service, price, model, hardware, and the client's own choice of miner.
+    """Return whether the miner can run the job at all: service, price, model, hardware, and the client's choice of miner.
 
-    A job that cannot pay for one metered unit is too cheap for a miner: it would be done for less than the miner asks.
+    A job that cannot pay for one metered unit does not fit, because the miner would be paid less than its price.
     """
     offer = candidate.services.get(job.service)
     if offer is None or job.miner_id not in (None, candidate.miner_id):

@@ -1,4 +1,4 @@
-"""How many requests fit into a span of time, and whose they are."""
+"""Rate limits as settings, and which address counts as one caller."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Network: TypeAlias = IPv4Network | IPv6Network
 _RATE: Final = re.compile(r"([1-9][0-9]{0,8}) per (?:([1-9][0-9]{0,5}) )?(s|seconds?|minutes?|hours?)")
 _SECONDS: Final = {"s": 1, "second": 1, "minute": 60, "hour": 3600}
 _IPV6_SITE: Final = 64
-"""Bits of an IPv6 address that name a site; the rest its owner picks at will."""
+"""Bits of an IPv6 address that identify a site. Its owner chooses the rest freely."""
 _LONGEST_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """At most `amount` requests in `seconds`; in settings "600 per minute" or "1000 per 10 seconds"."""
+    """At most `amount` requests in `seconds`. Settings write it "600 per minute" or "1000 per 10 seconds"."""
 
     amount: int
     seconds: int
@@ -44,7 +44,7 @@ class Rate:
             return value
         match = _RATE.fullmatch(value) if isinstance(value, str) else None
         if match is None:
-            raise ValueError('a rate is written like "600 per minute" or "1000 per 10 seconds"')
+            raise ValueError('write a rate like "600 per minute" or "1000 per 10 seconds"')
         amount, count, unit = match.groups()
         return cls(int(amount), int(count or 1) * _SECONDS[unit if unit == "s" else unit.rstrip("s")])
 
@@ -54,7 +54,7 @@ def _network(value: Any) -> Network:
         return ip_network(value)
     except ValueError:
         raise ValueError(
-            f'{value!r} is no address and no network; write it like "192.0.2.7" or "10.0.0.0/8"'
+            f'{value!r} is neither an IP address nor a network; write it like "192.0.2.7" or "10.0.0.0/8"'
         ) from None
 
 
@@ -63,7 +63,7 @@ NetworkSetting: TypeAlias = Annotated[Network, BeforeValidator(_network)]
 
 
 def caller_address(host: str | None) -> str:
-    """What counts as one caller: an IPv4 address, or the /64 of an IPv6 address, since a site has all of it."""
+    """Return what counts as one caller: an IPv4 address, or the /64 network of an IPv6 address, all of which belongs to one site."""
     if host is None:
         return "unknown"
     try:
@@ -78,7 +78,7 @@ def caller_address(host: str | None) -> str:
 
 
 def lies_in(host: str | None, networks: Sequence[Network]) -> bool:
-    """Whether an address lies in one of the networks; what is no address lies in none."""
+    """Return whether `host` is an address in one of the networks."""
     try:
         ip = ip_address((host or "").partition("%")[0])
     except ValueError:

@@ -1,7 +1,7 @@
 """The id that follows a job through coordinator, miner and runner.
 
-It has the form of a trace id of W3C Trace Context (https://www.w3.org/TR/trace-context/): 16 bytes in lower-case hex. Without one
-from the client it follows from the job's id, so that nothing has to be kept.
+It is a trace id of W3C Trace Context (https://www.w3.org/TR/trace-context/): 16 bytes in lower-case hex. If the client sends
+none, it is derived from the job's id, so that it need not be stored.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _MAX_HEADER: Final = 512
 
 
 def trace_id_of(job_id: str) -> str:
-    """The trace id of a job whose client brought none."""
+    """Return the trace id of a job whose client sent none."""
     return hashlib.sha256(job_id.encode()).hexdigest()[: 2 * _BYTES]
 
 
 def trace_id_in(traceparent: str) -> str | None:
-    """The trace id of a `traceparent` header; None for one that is not valid, which counts as none at all."""
+    """Return the trace id of a `traceparent` header, or None for an invalid one, which is ignored."""
     match = _PARENT.fullmatch(traceparent.strip()) if len(traceparent) <= _MAX_HEADER else None
     if match is None:
         return None

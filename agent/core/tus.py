@@ -1,4 +1,4 @@
-"""The words of the tus protocol for resumable uploads, version 1.0.0 (https://tus.io/protocols/resumable-upload)."""
+"""The headers of the tus protocol for resumable uploads, version 1.0.0 (https://tus.io/protocols/resumable-upload)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ EXTENSIONS: Final = (
     "creation", "creation-with-upload", "creation-defer-length", "termination", "checksum", "expiration",
 )  # fmt: skip
 CHECKSUMS: Final[dict[str, Callable[[], hashlib._Hash]]] = {"sha256": hashlib.sha256, "sha1": hashlib.sha1}
-"""SHA-1 finds transmission errors as well as any other, and the protocol requires it."""
+"""The protocol requires SHA-1, which detects transmission errors as well as any other."""
 MAX_METADATA: Final = 4096
-"""Longest `Upload-Metadata`, in characters."""
+"""Maximum length of `Upload-Metadata` in characters."""
 
 _KEY: Final = re.compile(r"[!-+\--~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What the bytes of one request must hash to."""
+    """The digest that the bytes of one request must have."""
 
     algorithm: str
     digest: bytes
@@ -42,12 +42,12 @@ def parse_checksum(header: str) -> Checksum:
         )
     digest = _decoded(value.strip())
     if digest is None or len(digest) != CHECKSUMS[algorithm]().digest_size:
-        raise UnsupportedChecksum(f"Upload-Checksum: after {algorithm} comes the digest in base64.")
+        raise UnsupportedChecksum(f"Upload-Checksum: {algorithm} must be followed by the digest in base64.")
     return Checksum(algorithm, digest)
 
 
 def parse_metadata(header: str) -> dict[str, str]:
-    """Read `Upload-Metadata`: pairs of a key and a base64 value. Bytes that are no UTF-8 are replaced. Raises `ValidationFailed`."""
+    """Read `Upload-Metadata`: pairs of a key and a base64 value. Replaces bytes that are not UTF-8. Raises `ValidationFailed`."""
     if len(header) > MAX_METADATA:
         raise _bad_metadata(f"at most {MAX_METADATA} characters")
     pairs: dict[str, str] = {}
@@ -55,9 +55,9 @@ def parse_metadata(header: str) -> dict[str, str]:
         key, _, value = pair.strip().partition(" ")
         decoded = _decoded(value.strip())
         if _KEY.fullmatch(key) is None or decoded is None:
-            raise _bad_metadata("each pair is a key of plain letters, a space, and a value in base64")
+            raise _bad_metadata("each pair is a key of printable ASCII, a space, and a value in base64")
         if key in pairs:
-            raise _bad_metadata(f"the key {key} is there twice")
+            raise _bad_metadata(f"the key {key} appears twice")
         pairs[key] = decoded.decode(errors="replace")
     return pairs
 

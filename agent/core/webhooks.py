@@ -1,4 +1,4 @@
-"""What a webhook says, and when it is tried again (Standard Webhooks 1.0.0)."""
+"""The content of webhooks and the times of their attempts (Standard Webhooks 1.0.0)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from agent.core.jobs import Job, JobState
 from agent.core.values.quantities import format_time
 
 JITTER: Final = 0.2
-"""By how much a pause may be longer than planned, so that what failed together is not tried again together."""
+"""Maximum share by which a pause is lengthened at random, so that messages that failed together are not retried together."""
 LONGEST_PAUSE: Final = 86_400.0
 GONE: Final = 410
 
 
 class DeliveryState(StrEnum):
-    """Where a message is. `GONE`: its receiver answered 410 and wants no more."""
+    """The state of a message. `GONE`: the receiver answered 410 and unsubscribed."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -29,23 +29,23 @@ class DeliveryState(StrEnum):
 
 
 def webhook_id(job_id: str) -> str:
-    """The id of the message about a job's end: the same however often it is sent."""
+    """Return the id of the message about a job's end, which is the same for every attempt."""
     return f"msg_{job_id.removeprefix('job_')}"
 
 
 def event_type(state: JobState) -> str:
-    """What a message about a job in this state is called."""
+    """Return the type of a message about a job in this state."""
     return f"job.{state.value}"
 
 
 def lane(account_id: str, url: str) -> str:
-    """What is sent one after the other, up to a few at a time: an account's messages to one host."""
+    """Return the lane of a message: an account's messages to one host, of which only a few are sent at a time."""
     parts = urlsplit(url)
     return f"{account_id} {parts.scheme}://{parts.netloc}"
 
 
 def message(life: Job, service_id: str, now: float) -> str:
-    """The body of the message about a job's end. Thin: who wants results asks for them, with a key."""
+    """Return the body of the message about a job's end. It contains no results; receivers fetch them with a key."""
     data: dict[str, Any] = {"job_id": life.job_id, "status": life.state.value, "service_id": service_id}
     if life.state is JobState.FAILED and life.failure is not None:
         data["error"] = {"code": life.failure.code}
@@ -54,27 +54,27 @@ def message(life: Job, service_id: str, now: float) -> str:
 
 
 def state_after(status: int | None) -> DeliveryState:
-    """What an answer's status makes of a message; None stands for no answer."""
+    """Return a message's state after an answer with this status, or after no answer (None)."""
     if status is not None and 200 <= status < 300:  # noqa: PLR2004 - the statuses of success
         return DeliveryState.DELIVERED
     return DeliveryState.GONE if status == GONE else DeliveryState.PENDING
 
 
 def next_attempt(
-    attempts: int, delays: Sequence[float], now: float, jitter: float, asked: float | None
+    attempts: int, delays: Sequence[float], now: float, jitter: float, requested: float | None
 ) -> float | None:
-    """When to try again after so many attempts, None if that was the last one.
+    """Return the time of the next attempt after `attempts` of them, or None if that was the last one.
 
-    `jitter` is a random number from 0 to 1, `asked` the pause that the receiver asked for, in seconds.
+    `jitter` is a random number from 0 to 1, and `requested` the pause in seconds that the receiver requested.
     """
     if attempts > len(delays):
         return None
     pause = delays[attempts - 1] * (1 + JITTER * jitter)
-    return now + max(pause, min(asked or 0.0, LONGEST_PAUSE))
+    return now + max(pause, min(requested or 0.0, LONGEST_PAUSE))
 
 
-def asked_pause(retry_after: str | None, now: float) -> float | None:
-    """The seconds of a `Retry-After` header (RFC 9110, 10.2.3), None without one that can be read."""
+def requested_pause(retry_after: str | None, now: float) -> float | None:
+    """Return the seconds of a `Retry-After` header (RFC 9110, 10.2.3), or None if it is absent or unreadable."""
     if retry_after is None:
         return None
     if retry_after.isascii() and retry_after.isdecimal():

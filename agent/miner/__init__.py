@@ -1,1 +1,1 @@
-"""The miner: takes jobs from a coordinator, runs them in child processes, returns signed results."""
+"""The miner: accepts jobs from a coordinator, runs them in child processes, returns signed results."""

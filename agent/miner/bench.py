@@ -1,7 +1,6 @@
-"""Measures how fast each runner is on each device of this machine, in the child processes that do the jobs.
+"""Benchmarks each runner on each device of this machine, in the same child processes that run jobs.
 
-Everything happens in the miner's directory, which is taken for the while as a daemon takes it: beside running jobs
-each would slow the other, and the figures would mean nothing.
+The benchmark locks the miner's directory as a daemon does: beside running jobs, its figures would be meaningless.
 """
 
 from __future__ import annotations
@@ -34,15 +33,15 @@ from runners.host.protocol import Run
 from runners.registry import installed
 
 PREPARATION_SECONDS: Final = 120.0
-"""How long a runner may take to make its test input."""
+"""Time limit for a runner to create its test input."""
 
 RUN_SECONDS: Final = 600.0
-"""How long one run may take beside the loading of its model, for which there is a setting."""
+"""Time limit for one run, in addition to `miner.load_seconds` for its model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What could not be measured: a service, or one on one device, and why."""
+    """A service, or a service on one device, that could not be measured, and why."""
 
     service: str
     device: str | None
@@ -51,7 +50,7 @@ class Skipped:
 
 @dataclass(slots=True)
 class Report:
-    """What came out."""
+    """The results of a benchmark."""
 
     scores: list[Score] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
@@ -59,7 +58,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Subject:
-    """A runner with the request that measures it."""
+    """A runner and the request of its benchmark."""
 
     runner: type[Runner[Any]]
     offer: ServiceOffer
@@ -71,7 +70,7 @@ class _Subject:
         return self.runner.definition.service_id
 
     def parameters(self) -> dict[str, Any]:
-        """The request, with the model filled in."""
+        """Return the request's parameters, including the model."""
         parameters = dict(self.benchmark.parameters)
         field_name = self.runner.definition.model_field
         if field_name is not None and self.model is not None:
@@ -80,10 +79,10 @@ class _Subject:
 
 
 class Bench:
-    """Measures. `seconds` is how long each figure is repeated; `on_step(text)` tells whoever waits what comes next.
+    """Benchmarks `services`, or all of them if it is empty, each figure for `seconds`.
 
-    `services` are the only ones to measure, all if it is empty. `runners` and `host_command` replace the installed
-    runners and their child program in tests.
+    `on_step(text)` is called with a description of each step. Tests replace the installed `runners` and the
+    `host_command` of their child processes.
     """
 
     def __init__(
@@ -109,23 +108,23 @@ class Bench:
         self._numbers = itertools.count()
 
     async def measure(self) -> Report:
-        """Measure everything, one after the other; each score is on disk as soon as it is known.
+        """Measure service by service. Each score is saved as soon as it is known.
 
-        Raises `ConfigurationError` if a daemon works in the data directory, or a service is not known.
+        Raises `ConfigurationError` if a daemon uses the data directory, or for an unknown service.
         """
         data_directory = DataDirectory(self._directory)
         data_directory.lock()
         try:
             capabilities = await self._probe()
             for service, offer in capabilities.services.items():
-                if self._wanted(service):
+                if self._is_selected(service):
                     with _scratch(data_directory.jobs / "benchmark") as directory:
                         await self._measure_service(service, offer, capabilities.devices, directory)
         finally:
             data_directory.unlock()
         return self._report
 
-    def _wanted(self, service: str) -> bool:
+    def _is_selected(self, service: str) -> bool:
         return not self._services or service in self._services
 
     async def _probe(self) -> Capabilities:
@@ -140,7 +139,7 @@ class Bench:
                 f"No runner is installed for {service!r}; installed are: {', '.join(known) or 'none'}."
             )
         for service, reasons in capabilities.unavailable.items():
-            if self._wanted(service):
+            if self._is_selected(service):
                 self._skip(service, None, " ".join(reasons))
         return capabilities
 
@@ -167,7 +166,7 @@ class Bench:
     async def _prepare(
         self, service: str, offer: ServiceOffer, devices: Sequence[Device], directory: Path
     ) -> _Subject:
-        """The request to measure with. Raises `Retry` saying why there is none."""
+        """Return the runner and its request. Raises `Retry` with the reason if there is none."""
         runner = self._runners[service]
         model = None
         if runner.definition.model_field is not None:
@@ -183,7 +182,7 @@ class Bench:
             raise Retry(str(error)) from None
         except Exception as error:
             raise Retry(
-                f"The runner {runner.name} failed to make its test input ({type(error).__name__}: {error})."
+                f"The runner {runner.name} failed to create its test input ({type(error).__name__}: {error})."
             ) from error
         if benchmark is None:
             raise Retry(f"The runner {runner.name} has no benchmark.")
@@ -194,14 +193,14 @@ class Bench:
             entry = self._models.catalogue[name]
             return entry.vram if on_gpu else entry.memory
 
-        able = [name for name in names if self._models.catalogue[name].kind == "model"]
-        if not able:
-            raise Retry("None of its models is on this machine; fetch one with `aitbc-agent models pull`.")
-        return self._models.resolve(min(able, key=size))
+        usable = [name for name in names if self._models.catalogue[name].kind == "model"]
+        if not usable:
+            raise Retry("None of its models is on this machine. Fetch one with `aitbc-agent models pull`.")
+        return self._models.resolve(min(usable, key=size))
 
     async def _measure_device(self, subject: _Subject, device: Device, directory: Path) -> Score:
-        """One score. Raises `RunnerError` or `TimeoutError` if not even one run at a time succeeds."""
-        # An executor that knows only this device can place the runs nowhere else.
+        """Return the score of one device. Raises `RunnerError` or `TimeoutError` if not even a single run succeeds."""
+        # With this device only, the executor cannot choose another one.
         executor = LocalExecutor(
             Devices((device,), slots=1, capacity={subject.service: subject.offer.concurrency}),
             tools(self._settings),
@@ -218,7 +217,7 @@ class Bench:
                 except (RunnerError, TimeoutError):
                     if not rates:
                         raise
-                    break  # so many at once are too many for this device, often for its memory
+                    break  # the device cannot run so many at once, often for lack of memory
         finally:
             await executor.close()
         return _score(subject, device, rates)
@@ -226,7 +225,7 @@ class Bench:
     async def _measure_level(
         self, executor: LocalExecutor, subject: _Subject, number: int, directory: Path
     ) -> tuple[float, float]:
-        """Metered units and runs a second with `number` runs at the same time: medians, after one round to warm up."""
+        """Return metered units and runs per second with `number` concurrent runs: medians, after a round of warm-up."""
         await self._round(executor, subject, number, directory)
         units: list[float] = []
         runs: list[float] = []
@@ -242,7 +241,7 @@ class Bench:
     async def _round(
         self, executor: LocalExecutor, subject: _Subject, number: int, directory: Path
     ) -> Decimal:
-        """So many runs at once; the sum of their units."""
+        """Run `number` jobs at once and return the sum of their units."""
         outcomes = await asyncio.gather(
             *(self._run(executor, subject, directory) for _ in range(number)), return_exceptions=True
         )
@@ -255,15 +254,15 @@ class Bench:
 
     async def _run(self, executor: LocalExecutor, subject: _Subject, directory: Path) -> Execution:
         run_id = f"benchmark-{next(self._numbers)}"
-        with _scratch(directory / run_id) as place:
+        with _scratch(directory / run_id) as run_directory:
             for name in ("output", "work"):
-                (place / name).mkdir()
+                (run_directory / name).mkdir()
             message = Run(
                 run_id=run_id,
                 parameters=subject.parameters(),
                 files=dict(subject.benchmark.files),
-                output=place / "output",
-                work=place / "work",
+                output=run_directory / "output",
+                work=run_directory / "work",
                 timeout_seconds=self._run_seconds,
             )
             async with asyncio.timeout(self._run_seconds):
@@ -274,7 +273,7 @@ class Bench:
 
 
 def _levels(concurrency: int) -> list[int]:
-    """How many runs at the same time are tried: 1, 2, 4 and so on up to what the runner can do."""
+    """Return the numbers of concurrent runs to measure: 1, 2, 4 and so on up to the runner's concurrency."""
     doubled = itertools.takewhile(
         lambda number: number < concurrency, (2**power for power in itertools.count())
     )
@@ -308,7 +307,7 @@ def _score(subject: _Subject, device: Device, rates: Mapping[int, tuple[float, f
 
 @contextmanager
 def _scratch(directory: Path) -> Iterator[Path]:
-    """A directory for a while. Were this process killed, the next daemon would remove it with other leftovers."""
+    """Create a temporary directory. If this process is killed, the next daemon removes it."""
     discard(directory)
     directory.mkdir(mode=0o700)
     try:

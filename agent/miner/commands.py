@@ -1,100 +1,97 @@
-"""What the coordinator's heartbeat answers want done: the owner's word from afar, and models to be fetched or removed.
+"""Executes the commands in heartbeats' answers: the owner's remote pauses, and models to fetch or remove.
 
-A command with an id comes again with each answer until a heartbeat has said that it was executed; one that cannot be executed
-ever is reported the same way. Commands without an id are hints.
+The coordinator repeats a command with an id until a heartbeat has reported it as executed; so is one that can never be
+executed. Commands without an id are hints.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
 from agent.miner.models.provider import ModelProvider
 from agent.miner.pausing.pauses import GpuUnknown, Pauses
-
-MAX_SECONDS: Final = 366 * 86400
-_MAX_ID: Final = 100
+from agent.protocol.answers import MAX_COMMAND_ID, Command
+from agent.protocol.reading import MalformedMessage, read
 
 _log = structlog.get_logger(__name__)
 
 
 class Commands:
-    """`take` executes; `executed` is what the next heartbeat says, and `told` forgets it once the coordinator has it.
+    """Pass an answer's commands to `execute`; the next heartbeat reports those that are `executed`.
 
-    `on_obeyed` is called when there is something new to say.
+    `on_executed` is called when there is another one to report.
     """
 
-    def __init__(self, pauses: Pauses, provider: ModelProvider, on_obeyed: Callable[[], None]) -> None:
+    def __init__(self, pauses: Pauses, provider: ModelProvider, on_executed: Callable[[], None]) -> None:
         self._pauses = pauses
         self._provider = provider
-        self._on_obeyed = on_obeyed
-        self._to_tell: dict[str, None] = {}
+        self._on_executed = on_executed
+        self._unreported: dict[str, None] = {}
 
     def executed(self) -> list[str]:
-        """The ids of commands that were carried out, or never will be."""
-        return list(self._to_tell)
+        """Return the ids of commands that were executed, or never can be, and are not reported yet."""
+        return list(self._unreported)
 
-    def told(self, commands: Sequence[str]) -> None:
-        """The coordinator knows of these."""
+    def reported(self, commands: Sequence[str]) -> None:
+        """Forget commands that a heartbeat has reported."""
         for command in commands:
-            self._to_tell.pop(command, None)
+            self._unreported.pop(command, None)
 
-    def take(self, commands: Sequence[Any]) -> None:
-        """Execute the commands of one answer, the oldest first. Whatever a command says, nothing is raised."""
-        for command in commands:
-            identity = command.get("command_id") if isinstance(command, dict) else None
-            if identity is not None and not (isinstance(identity, str) and len(identity) <= _MAX_ID):
-                _log.warning("command_malformed")
-            elif identity is not None and self._pauses.executed(identity):
-                self._to_tell[identity] = None  # the answer crossed the heartbeat that said so
-            else:
-                self._execute(command, identity)
+    def execute(self, commands: Sequence[Any]) -> None:
+        """Execute the commands of one answer, the oldest first. Raises nothing, even for malformed ones."""
+        for values in commands:
+            command_id = _id_of(values)
+            if command_id is not None and self._pauses.executed(command_id):
+                self._unreported[command_id] = None  # the answer crossed the heartbeat that reported it
+                continue
+            try:
+                settled = self._execute(read(Command, values))
+            except MalformedMessage as error:  # for example a command of a newer coordinator
+                _log.warning("command_malformed", command_id=command_id, error=str(error))
+                settled = True
+            except OSError as error:  # the disk refuses; the coordinator repeats the command
+                _log.error("command_not_saved", command_id=command_id, error=str(error))
+                continue
+            if settled and command_id is not None:
+                self._settle(command_id)
 
-    def _execute(self, command: Any, identity: str | None) -> None:
+    def _settle(self, command_id: str) -> None:
         try:
-            settled = self._carry_out(command, identity)
-            if not settled or identity is None:
-                return
-            self._pauses.remember(identity)
-        except OSError as error:  # the disk does not keep it; the order comes again
-            _log.error("command_not_saved", command_id=identity, error=str(error))
+            self._pauses.save_executed(command_id)
+        except OSError as error:
+            _log.error("command_not_saved", command_id=command_id, error=str(error))
             return
-        _log.info("command_settled", command_id=identity)
-        self._to_tell[identity] = None
-        self._on_obeyed()
+        _log.info("command_settled", command_id=command_id)
+        self._unreported[command_id] = None
+        self._on_executed()
 
-    def _carry_out(self, command: Any, identity: str | None) -> bool:
-        """Returns whether it is done with, for good or ill. Raises `OSError`."""
+    def _execute(self, command: Command) -> bool:
+        """Return whether the command is settled: executed, or refused for good. Raises `OSError`."""
         match command:
-            case {"command": "pause" | "resume" as word}:
-                self._pause_or_resume(word, command.get("gpu"), command.get("seconds"), identity)
-                return True
-            case {"command": "fetch_model", "model": str(name)}:
+            case Command(command="fetch_model", model=str(name)):
                 return self._provider.command_fetch(name)
-            case {"command": "remove_model", "model": str(name)}:
+            case Command(command="remove_model", model=str(name)):
                 return self._provider.command_removal(name)
+            case Command(command="pause" | "resume"):
+                self._pause_or_resume(command)
             case _:
-                _log.info("command_unknown", command_id=identity)  # a newer coordinator's
-                return True
-
-    def _pause_or_resume(self, word: str, gpu: Any, seconds: Any, identity: str | None) -> None:
-        if not (gpu is None or isinstance(gpu, str)) or not _is_duration(seconds):
-            _log.warning("command_refused", command_id=identity, reason="its GPU or its time is malformed")
-            return
-        try:
-            if word == "pause":
-                self._pauses.pause(gpu, seconds, command=identity)
-            else:
-                self._pauses.resume(gpu, command=identity)
-        except GpuUnknown as error:
-            _log.warning("command_refused", command_id=identity, reason=str(error))
-
-
-def _is_duration(seconds: Any) -> bool:
-    if seconds is None:
+                _log.warning("command_refused", command_id=command.command_id, reason="it names no model")
         return True
-    number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    return number and math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS
+
+    def _pause_or_resume(self, command: Command) -> None:
+        try:
+            if command.command == "pause":
+                self._pauses.pause(command.gpu, command.seconds, command=command.command_id)
+            else:
+                self._pauses.resume(command.gpu, command=command.command_id)
+        except GpuUnknown as error:
+            _log.warning("command_refused", command_id=command.command_id, reason=str(error))
+
+
+def _id_of(values: Any) -> str | None:
+    """Return the id of a command, which may be malformed otherwise."""
+    command_id = values.get("command_id") if isinstance(values, dict) else None
+    return command_id if isinstance(command_id, str) and len(command_id) <= MAX_COMMAND_ID else None

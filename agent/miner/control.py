@@ -1,7 +1,7 @@
-"""The local control socket: how commands on the same machine speak to a running daemon.
+"""The local control socket, through which commands on the same machine call a running daemon.
 
-One JSON object per line asks, one answers: `{"call": "status"}`, `{"call": "stop", "drain": true}`. Only the owner may
-connect (mode 0600).
+A request is one line with a JSON object, and so is the answer: `{"call": "status"}`, `{"call": "stop", "drain": true}`.
+Only the owner may connect (mode 0600).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAME: Final = "control.sock"
 _LIMIT_SECONDS: Final = 10.0
 _MAX_LINE: Final = 2**20
 _MAX_PATH: Final = 100
-"""The kernel takes 107 bytes for a socket's path."""
+"""The kernel limits a socket's path to 107 bytes."""
 _MAX_CLIENTS: Final = 16
 
 Handler = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -36,7 +36,7 @@ class ControlUnavailable(AgentError):
 
 
 class Refused(AgentError):
-    """The daemon does not do what it was asked; the message is its own."""
+    """The daemon refused the call. The message is the daemon's."""
 
 
 class ControlServer:
@@ -49,7 +49,7 @@ class ControlServer:
         self._clients = 0
 
     async def start(self) -> None:
-        """Begin to serve. A socket that a former life left is replaced: the directory's lock says that it is gone."""
+        """Start serving. A socket of an earlier daemon is replaced: the directory's lock proves that it has ended."""
         self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
         try:
@@ -86,7 +86,7 @@ class ControlServer:
             handler = self._handlers[request["call"]]
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return {
-                "error": f"A request is one JSON line with a call of: {', '.join(sorted(self._handlers))}."
+                "error": f"A request is one JSON line with one of these calls: {', '.join(sorted(self._handlers))}."
             }
         try:
             return handler(request)
@@ -95,7 +95,7 @@ class ControlServer:
 
 
 async def ask(data_dir: Path, call: str, **fields: Any) -> dict[str, Any]:
-    """Ask the daemon of a data directory. Raises `ControlUnavailable` if none answers there, `Refused` if it does not want."""
+    """Call the daemon of a data directory. Raises `ControlUnavailable` if none answers, `Refused` if it refuses."""
     path = data_dir / "miner" / _NAME
     try:
         async with asyncio.timeout(_LIMIT_SECONDS):
@@ -110,7 +110,7 @@ async def ask(data_dir: Path, call: str, **fields: Any) -> dict[str, Any]:
     except (OSError, TimeoutError, ValueError) as error:
         raise ControlUnavailable(f"No agent answers in {data_dir} ({type(error).__name__}).") from error
     if not isinstance(answer, dict):
-        raise ControlUnavailable(f"What answers in {data_dir} is no agent.")
+        raise ControlUnavailable(f"The program that answers in {data_dir} is not an agent.")
     if "error" in answer:
         raise Refused(str(answer["error"]))
     return answer
@@ -118,7 +118,7 @@ async def ask(data_dir: Path, call: str, **fields: Any) -> dict[str, Any]:
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """An address for `path` that the kernel takes however long it is: through a descriptor of its directory."""
+    """Yield an address for `path` within the kernel's limit: through a descriptor of its directory if it is long."""
     if len(os.fsencode(path)) <= _MAX_PATH:
         yield str(path)
         return

@@ -1,4 +1,4 @@
-"""The miner's directory (DATA_DIR/miner): used by one daemon at a time, and tidy when work begins."""
+"""The miner's directory (DATA_DIR/miner): locked by one daemon at a time, and cleaned up before work begins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = structlog.get_logger(__name__)
 
 
 class DataDirectory:
-    """The directory, which `lock` locks until `unlock` or until the process ends."""
+    """The directory. `lock` holds until `unlock` or until the process ends."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -25,10 +25,10 @@ class DataDirectory:
         self._lock: IO[str] | None = None
 
     def lock(self) -> None:
-        """Make the directory and lock it. Raises `ConfigurationError` if another daemon has it."""
+        """Create and lock the directory. Raises `ConfigurationError` if another daemon has locked it."""
         try:
             self.jobs.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Kept open by purpose: the lock lasts as long as the descriptor.
+            # Deliberately left open: the lock lasts as long as the descriptor.
             lock = (self.directory / "lock").open("a+", encoding="ascii")
         except OSError as error:
             raise ConfigurationError(
@@ -41,8 +41,8 @@ class DataDirectory:
             holder = lock.read().strip()
             lock.close()
             raise ConfigurationError(
-                f"Another agent (process {holder or 'unknown'}) works in {self.directory.parent}. Stop it, or give this "
-                "one a directory of its own with --data-dir."
+                f"Another agent (process {holder or 'unknown'}) uses {self.directory.parent}. Stop it, or give this "
+                "one its own directory with --data-dir."
             ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -50,7 +50,7 @@ class DataDirectory:
         self._lock = lock
 
     def remove_leftovers(self, needed: Collection[Path]) -> None:
-        """Remove the directories of jobs that an earlier process did not finish, as far as that is possible. Blocking."""
+        """Remove the directories of jobs that an earlier process did not finish, as far as possible. Blocking."""
         for directory in self.jobs.iterdir():
             if directory not in needed and discard(directory):
                 _log.info("leftover_removed", directory=directory.name)
@@ -63,9 +63,9 @@ class DataDirectory:
 
 
 def discard(directory: Path) -> bool:
-    """Remove a directory in which a job worked, whatever the job has made of it. Blocking.
+    """Remove the directory of a job, even if the job has changed its permissions. Blocking.
 
-    Returns False, after a line in the log, if something could not be removed: that must stop neither the work nor a start.
+    Returns False and logs the error if that fails, which must stop neither the job nor the start of the daemon.
     """
     try:
         files.remove(directory)

@@ -1,6 +1,6 @@
-"""Who this miner is: the key that signs its results, and the API keys that networks gave to its owner.
+"""The identity of this miner: the key that signs its results, and the owner's API keys for networks.
 
-Whoever can read the key can sign in this miner's name, so files that others can read are refused rather than used.
+A user who can read the key can sign in this miner's name, so files that other users can read are refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SEED_SIZE: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A miner's Ed25519 key and the id that follows from it."""
+    """A miner's Ed25519 key and the id derived from it."""
 
     signing_key: SigningKey = field(repr=False)
     public_key: bytes
@@ -35,9 +35,9 @@ class Identity:
 
 
 def load_identity(directory: Path) -> Identity:
-    """The identity in `directory` (DATA_DIR/miner), made on first use.
+    """Return the identity in `directory` (DATA_DIR/miner), creating it on first use.
 
-    Raises `ConfigurationError` when the key cannot be read or written, is damaged, or can be read by others.
+    Raises `ConfigurationError` if the key cannot be read or written, is damaged, or is readable by other users.
     """
     path = directory / IDENTITY_FILE
     try:
@@ -58,25 +58,25 @@ def load_identity(directory: Path) -> Identity:
 
 def _damaged(path: Path) -> str:
     return (
-        f"The miner's key {path} is damaged. Restore it from a backup, or delete it to begin as a new miner."
+        f"The miner's key {path} is damaged. Restore it from a backup, or delete it to start as a new miner."
     )
 
 
 class ApiKeyStore:
     """The API keys of the networks that this miner has joined, by the origin of their log.
 
-    A coordinator tells the key once, when the miner joins, so it is kept in DATA_DIR/miner/api_key.json.
+    A coordinator sends the key only once, when the miner joins, so it is saved in DATA_DIR/miner/api_key.json.
     """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "api_key.json"
 
     def get(self, origin: str) -> str | None:
-        """The key of a network. Raises `ConfigurationError` when the file is damaged or can be read by others."""
+        """Return the key of a network. Raises `ConfigurationError` if the file is damaged or readable by other users."""
         return self._read().get(origin)
 
     def put(self, origin: str, api_key: str) -> None:
-        """Keep a key durably. Raises `ConfigurationError` when it cannot be written."""
+        """Save a key durably. Raises `ConfigurationError` if it cannot be written."""
         keys = self._read() | {origin: api_key}
         try:
             _replace(self._path, orjson.dumps(keys, option=orjson.OPT_INDENT_2))
@@ -89,7 +89,7 @@ class ApiKeyStore:
         except FileNotFoundError:
             return {}
         except orjson.JSONDecodeError:
-            raise ConfigurationError(f"{self._path} is damaged; delete it and make a new key.") from None
+            raise ConfigurationError(f"{self._path} is damaged. Delete it and create a new key.") from None
         except OSError as error:
             raise ConfigurationError(f"{self._path} cannot be read: {error.strerror}.") from None
         return keys if isinstance(keys, dict) else {}
@@ -101,13 +101,13 @@ def _read_private(path: Path) -> bytes:
         if mode & 0o077:
             raise ConfigurationError(
                 f"{path} can be read by other users (mode {mode:04o}). Run: chmod 600 {path}; "
-                "if somebody may have read it, delete it to begin as a new miner."
+                "if another user may have read it, delete it to start as a new miner."
             )
         return file.read()
 
 
 def _create(path: Path, content: bytes) -> None:
-    """Write a new file that is whole or not there at all; one that appears meanwhile wins."""
+    """Write a new file atomically. A file that another process has created meanwhile wins."""
     temporary = _write_temporary(path, content)
     try:
         os.link(temporary, path)

@@ -1,4 +1,4 @@
-"""What a miner metrics of itself (docs/reference/metrics.md). Labels are of few values: services, cards, outcomes."""
+"""The metrics of a miner (docs/reference/metrics.md). Labels have few values: services, GPUs, outcomes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNITS: Final = Metric(
     "aitbc_miner_units_total", "counter", "Metered work of the results, by service, in the service's own unit.", ("service", "unit")
 )  # fmt: skip
 PRICED: Final = Metric(
-    "aitbc_miner_earned_credits_total", "counter", "What the results cost their clients, by service, before the coordinator's fee.",
+    "aitbc_miner_earned_credits_total", "counter", "The clients' cost of the results, by service, before the coordinator's fee.",
     ("service",),
 )  # fmt: skip
 RUN_SECONDS: Final = Metric(
@@ -27,46 +27,46 @@ RUN_SECONDS: Final = Metric(
 PLACEMENTS: Final = Metric(
     "aitbc_miner_placements_total", "counter",
     "What happened to models on devices, by service: placed, evicted (for another model), released (idle, or for another program), "
-    "not_loaded, refused (no room at all), waits.", ("service", "event"),
+    "not_loaded, refused (does not fit at all), waits.", ("service", "event"),
 )  # fmt: skip
 DOWNLOADED_BYTES: Final = Metric(
-    "aitbc_miner_model_download_bytes_total", "counter", "Bytes of models that were fetched."
+    "aitbc_miner_model_download_bytes_total", "counter", "Bytes of models fetched."
 )  # fmt: skip
 
 CONNECTED: Final = Metric(
     "aitbc_miner_connected", "gauge", "1 while the coordinator can be reached, by transport (websocket, poll).", ("transport",), read=True
 )  # fmt: skip
-PAUSED: Final = Metric("aitbc_miner_paused", "gauge", "1 while no jobs are taken.", read=True)
+PAUSED: Final = Metric("aitbc_miner_paused", "gauge", "1 while no jobs are accepted.", read=True)
 SLOTS: Final = Metric("aitbc_miner_slots", "gauge", "Jobs that may run at the same time.", read=True)
-SLOTS_FREE: Final = Metric("aitbc_miner_slots_free", "gauge", "Of these, how many are free now.", read=True)
-RUNNING: Final = Metric("aitbc_miner_running_jobs", "gauge", "Jobs under way, by service.", ("service",), read=True)  # fmt: skip
+SLOTS_FREE: Final = Metric("aitbc_miner_slots_free", "gauge", "Slots that are free now.", read=True)
+RUNNING: Final = Metric("aitbc_miner_running_jobs", "gauge", "Running jobs, by service.", ("service",), read=True)  # fmt: skip
 OUTBOX: Final = Metric(
     "aitbc_miner_outbox_results", "gauge", "Finished jobs that the coordinator has not acknowledged yet.", read=True
 )  # fmt: skip
-CHILDREN: Final = Metric("aitbc_miner_children", "gauge", "Runners' processes.", read=True)
+CHILDREN: Final = Metric("aitbc_miner_children", "gauge", "Runner processes.", read=True)
 UNAVAILABLE_MODELS: Final = Metric(
-    "aitbc_miner_unavailable_models", "gauge", "Models of the catalogue that cannot be had at present, by service.", ("service",), read=True
+    "aitbc_miner_unavailable_models", "gauge", "Catalogue models that are unavailable at present, by service.", ("service",), read=True
 )  # fmt: skip
 UNAVAILABLE: Final = Metric(
-    "aitbc_miner_unavailable_services", "gauge", "Services that this machine does not offer; `aitbc-agent status` says why.", read=True
+    "aitbc_miner_unavailable_services", "gauge", "Services that this machine does not offer; `aitbc-agent status` shows why.", read=True
 )  # fmt: skip
 GPU_MEMORY_BYTES: Final = Metric(
-    "aitbc_miner_gpu_memory_bytes", "gauge", "Memory of a card.", _CARD, read=True
+    "aitbc_miner_gpu_memory_bytes", "gauge", "Memory of a GPU.", _CARD, read=True
 )
 GPU_MEMORY_FREE_BYTES: Final = Metric(
-    "aitbc_miner_gpu_memory_free_bytes", "gauge", "What of it is free, as the driver counts it for all programs.", _CARD, read=True
+    "aitbc_miner_gpu_memory_free_bytes", "gauge", "Free memory of a GPU, as the driver counts it for all programs.", _CARD, read=True
 )  # fmt: skip
 GPU_UTILIZATION: Final = Metric(
-    "aitbc_miner_gpu_utilization_ratio", "gauge", "Share of time in which a card was computing, 0 to 1.", _CARD, read=True
+    "aitbc_miner_gpu_utilization_ratio", "gauge", "Share of time in which a GPU was computing, 0 to 1.", _CARD, read=True
 )  # fmt: skip
 GPU_TEMPERATURE: Final = Metric(
-    "aitbc_miner_gpu_temperature_celsius", "gauge", "Temperature of a card.", _CARD, read=True
+    "aitbc_miner_gpu_temperature_celsius", "gauge", "Temperature of a GPU.", _CARD, read=True
 )
 GPU_POWER: Final = Metric(
-    "aitbc_miner_gpu_power_watts", "gauge", "Power that a card draws.", _CARD, read=True
+    "aitbc_miner_gpu_power_watts", "gauge", "Power consumption of a GPU.", _CARD, read=True
 )
 DISK_FREE_BYTES: Final = Metric(
-    "aitbc_miner_disk_free_bytes", "gauge", "Free space, where: data (outbox, jobs) or models.", ("place",), read=True
+    "aitbc_miner_disk_free_bytes", "gauge", "Free disk space by directory: data (outbox, jobs) or models.", ("directory",), read=True
 )  # fmt: skip
 
 METRICS: Final = (

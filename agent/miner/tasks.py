@@ -1,4 +1,4 @@
-"""Short tasks that nobody waits for, with an owner that notices how they end."""
+"""Background tasks, with an owner that logs their failures and ends them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Background:
-    """Keeps tasks from being lost, logs those that fail, and ends them with their owner."""
+    """Holds references to tasks, logs those that fail, and ends them with their owner."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -24,11 +24,11 @@ class Background:
         task.add_done_callback(self._ended)
 
     def has(self, name: str) -> bool:
-        """Whether a task of that name runs."""
+        """Whether a task of that name is running."""
         return any(task.get_name() == name for task in self._tasks)
 
     async def close(self, grace: float = 0) -> None:
-        """Let the tasks end within `grace` seconds, then cancel them."""
+        """Wait `grace` seconds for the tasks to end, then cancel them."""
         tasks = list(self._tasks)
         if tasks and grace > 0:
             await asyncio.wait(tasks, timeout=grace)

@@ -1,19 +1,22 @@
-"""The answers of the miner protocol (docs/reference/miner-protocol.md), as `messages` has its requests."""
+"""The coordinator's answers and pushes in the miner protocol (docs/reference/miner-protocol.md); `messages` has the requests."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from agent.core.jobs import JobState
 from agent.core.tracing import TRACE_ID
 from agent.core.values import fields
 from agent.core.values.fields import Answer
 
+MAX_COMMAND_ID: Final = 100
+MAX_PAUSE_SECONDS: Final = 366 * 86400
+
 
 class Challenge(Answer):
-    """A nonce to sign; good once, for a minute."""
+    """A nonce to sign, valid once, for a minute."""
 
     nonce: str = Field(examples=["kq9Jq1c0Yb7mZ2vW4tXs8RfLpN3aHdGe"])
     origin: str = Field(description="Name of the coordinator's log", examples=["log.example.org"])
@@ -21,18 +24,18 @@ class Challenge(Answer):
 
 
 class Admission(Answer):
-    """Whether a registration would be taken, and if not, why; nothing is spent by asking."""
+    """Whether a registration would be accepted, and if not, why. The query spends no token."""
 
     admitted: bool
     reason: str | None = Field(examples=[None])
 
 
 class SessionSettings(Answer):
-    """The coordinator's rhythm, in seconds."""
+    """The coordinator's intervals, in seconds."""
 
-    lease_seconds: float = Field(examples=[60])
-    heartbeat_seconds: float = Field(examples=[15])
-    poll_seconds: float = Field(examples=[30])
+    lease_seconds: float = Field(gt=0, examples=[60])
+    heartbeat_seconds: float = Field(gt=0, examples=[15])
+    poll_seconds: float = Field(gt=0, examples=[30])
 
 
 class HeldLease(Answer):
@@ -43,26 +46,42 @@ class HeldLease(Answer):
 
 
 class Registered(Answer):
-    """A new session. `api_key` is the owner's, told only the first time; `keep` are leases that the session keeps."""
+    """A new session. `api_key` is the owner's, sent only the first time; `keep` are the leases that remain valid."""
 
     miner_id: fields.MinerId
     session: int = Field(ge=1, examples=[4])
-    session_token: str = Field(examples=["session.miner_1234567890.4.secret"])
+    session_token: str = Field(min_length=1, repr=False, examples=["session.miner_1234567890.4.secret"])
     log_key: fields.LogKey
     origin: str = Field(examples=["log.example.org"])
-    api_key: str | None = Field(examples=[None])
+    api_key: str | None = Field(repr=False, examples=[None])
     settings: SessionSettings
     keep: list[HeldLease]
 
 
 class CheckpointFile(Answer):
-    """A file that an earlier run of the job handed over, to resume from; `size` in bytes."""
+    """A checkpoint of an earlier run of the job, to resume from; `size` in bytes."""
 
     artifact_id: fields.ArtifactId
     name: str = Field(examples=["frame_0007.png"])
     media_type: str = Field(examples=["image/png"])
     size: int = Field(ge=0, examples=[123])
     extra: dict[str, Any] = Field(examples=[{"frame": 7}])
+
+
+class Spec(BaseModel):
+    """The specification of a job. `files` names its inputs by field, as addresses or as `{"inline": text}`.
+
+    A lease carries it as sent: its digest covers fields that this program does not know.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    job_id: str = Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")  # becomes the name of a directory
+    service: str
+    model: str | None = None
+    parameters: dict[str, Any] = {}
+    files: dict[str, str | dict[str, Any]] = {}
+    resources: dict[str, str] = {}
 
 
 class Lease(Answer):
@@ -101,7 +120,7 @@ class Lease(Answer):
 
 
 class Polled(Answer):
-    """What has come for the miner: leases, and leases that are void."""
+    """New leases for the miner, and cancelled ones."""
 
     leases: list[Lease]
     cancelled: list[HeldLease] = Field(examples=[[]])
@@ -109,7 +128,7 @@ class Polled(Answer):
 
 
 class LeaseAnswer(Answer):
-    """What has become of a lease: `lost` means that it is not this session's any more."""
+    """The state of a lease. `lost` means that it no longer belongs to this session."""
 
     job_id: fields.JobId
     fence: int = Field(ge=1, examples=[4])
@@ -120,24 +139,30 @@ class LeaseAnswer(Answer):
 
 
 class Command(Answer):
-    """What the miner is wished to do; with `command_id` by its owner, who waits for it under `executed` of a heartbeat."""
+    """A command for the miner. The coordinator waits for a `command_id` in a heartbeat's `executed`; without, it is a hint."""
 
-    command_id: fields.CommandId | None = None
+    command_id: fields.CommandId | None = Field(default=None, max_length=MAX_COMMAND_ID)
     command: Literal["pause", "resume", "fetch_model", "remove_model"] = Field(examples=["fetch_model"])
     gpu: str | None = Field(default=None, description="Its uuid; without, the whole miner")
-    seconds: float | None = Field(default=None, description="How long a pause lasts; without, until resumed")
+    seconds: float | None = Field(
+        default=None,
+        gt=0,
+        le=MAX_PAUSE_SECONDS,
+        allow_inf_nan=False,
+        description="How long a pause lasts; without, until resumed",
+    )
     model: str | None = Field(default=None, examples=["tiny"])
 
 
 class HeartbeatAnswer(Answer):
-    """What has become of each lease, and what the miner is wished to do."""
+    """The state of each lease, and commands for the miner."""
 
     leases: list[LeaseAnswer]
     commands: list[Command] = Field(examples=[[]])
 
 
 class Delivered(Answer):
-    """A result was taken."""
+    """A result was accepted."""
 
     job_id: fields.JobId
     status: Literal["completed"]
@@ -145,7 +170,15 @@ class Delivered(Answer):
 
 
 class RunEndedAnswer(Answer):
-    """A run was ended; `status` is where its job stands now."""
+    """A run has ended; `status` is the new state of its job."""
 
     job_id: fields.JobId
     status: JobState
+
+
+class CallAnswer(Answer):
+    """The answer to a call over the WebSocket: the call's number, and status and body of the same call over HTTP."""
+
+    id: int
+    status: int
+    body: Any = None

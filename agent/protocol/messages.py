@@ -1,4 +1,4 @@
-"""The bodies of the miner protocol (docs/reference/miner-protocol.md), checked where they cross the boundary."""
+"""The requests of the miner protocol (docs/reference/miner-protocol.md), validated where they arrive."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Fence = Annotated[int, Field(ge=1, le=2**53 - 1, examples=[4])]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Units = Annotated[Decimal, Field(ge=0, max_digits=30, decimal_places=UNIT_DECIMALS, strict=False)]
 MAX_LEASES: Final = 256
-"""As many leases a heartbeat names, so no miner is given more."""
+"""Limit of leases in a heartbeat, and so of the leases of a miner."""
 MAX_SLOTS: Final = 256
 MAX_SERVICES: Final = 64
 MAX_EVENT: Final = 256 * 1024
 MAX_EXTRA: Final = 1024
 MAX_MESSAGE: Final = 4000
-"""Characters of a failure's message: a traceback's end. It reaches the client, who pays the units of what it caused."""
+"""Characters of a failure's message, which reaches the client: enough for the end of a traceback."""
 ShortText = Annotated[str, Field(max_length=200)]
 Measured = Annotated[float, Field(allow_inf_nan=False)]
 LongText = Annotated[str, Field(max_length=4000)]
 
 
 def _shallow(value: dict[str, Any]) -> dict[str, Any]:
-    """Raise `ValueError` for deeper nesting than programs that write JSON bear."""
+    """Raise `ValueError` for nesting too deep for programs that write JSON."""
     level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [
@@ -46,12 +46,12 @@ def _shallow(value: dict[str, Any]) -> dict[str, Any]:
 
 
 JsonObject = Annotated[dict[str, Any], AfterValidator(_shallow)]
-"""What a miner's programs say freely. It is stored and sent on, so its nesting is bounded."""
+"""Arbitrary JSON of a miner's programs. It is stored and sent on, so its nesting is limited."""
 JobId = Annotated[str, Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$", examples=["job_1234567890"])]
 
 
 class _Message(BaseModel):
-    # Unknown fields are let pass: a newer miner may say more than this coordinator understands.
+    # Unknown fields are ignored: a newer miner may send more than this coordinator understands.
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
 
@@ -68,7 +68,7 @@ class Gpu(_Message):
 
 
 class Score(_Message):
-    """How fast a miner was in a benchmark: `value` in `metric` ("token/s")."""
+    """The result of a benchmark: `value` in `metric` ("token/s")."""
 
     metric: ShortText
     value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -76,9 +76,10 @@ class Score(_Message):
 
 
 class Service(_Message):
-    """What a miner says of one service.
+    """A service that a miner offers.
 
-    `concurrency` is how many jobs of one model one slot computes together; `unavailable_models` are models that it does not take now.
+    `concurrency` is how many jobs of one model one slot computes together; `unavailable_models` are models for which it
+    accepts no jobs at present.
     """
 
     runner: ShortText
@@ -94,7 +95,7 @@ class Service(_Message):
 
 
 class Capabilities(_Message):
-    """What a miner can do; sizes in bytes. `sandbox` isolates programs that read strangers' files: bubblewrap, landlock or none."""
+    """A miner's capabilities; sizes in bytes. `sandbox` isolates programs that read untrusted files: bubblewrap, landlock or none."""
 
     services: Annotated[dict[ShortText, Service], Field(max_length=MAX_SERVICES)]
     unavailable: Annotated[dict[ShortText, list[LongText]], Field(max_length=64)] = {}
@@ -107,7 +108,7 @@ class Capabilities(_Message):
 
 
 class KeyProof(_Message):
-    """That the sender has a miner's private key: its signature over a nonce, as in a registration."""
+    """Proof that the sender has a miner's private key: its signature over a nonce, as in a registration."""
 
     nonce: ShortText
     public_key: ShortText
@@ -115,9 +116,9 @@ class KeyProof(_Message):
 
 
 class AdmissionRequest(_Message):
-    """`POST /v1/miners/admission`: who would join, and with what token.
+    """`POST /v1/miners/admission`: a miner that would join, and its token.
 
-    Without `proof` the answer is that for a key that this coordinator does not know.
+    Without `proof` the answer is that for an unknown key.
     """
 
     model_config = example(
@@ -136,7 +137,7 @@ class AdmissionRequest(_Message):
 
 
 class Holding(_Message):
-    """A lease whose finished work waits in the miner's outbox."""
+    """A lease that the miner holds: its run is in progress, or its result waits in the outbox."""
 
     job_id: JobId
     fence: Fence
@@ -182,7 +183,7 @@ class Registration(KeyProof):
 
 
 class BatchCapacity(_Message):
-    """Free places in a batch of jobs that runs already."""
+    """The free capacity of a running batch."""
 
     service: ShortText
     model: ShortText | None = None
@@ -190,12 +191,12 @@ class BatchCapacity(_Message):
 
 
 class _FreeCapacity(_Message):
-    """What room a miner has: free slots, and free batch_capacity in batches."""
+    """A miner's free capacity: slots, and running batches."""
 
     batch_capacity: Annotated[list[BatchCapacity], Field(max_length=MAX_SLOTS)] = []
 
     def free_by_batch(self) -> dict[Batch, int]:
-        """Free batch_capacity by service and model; there may be several batches of one."""
+        """Return the free capacity by service and model, which may have several batches."""
         free: Counter[Batch] = Counter()
         for batch in self.batch_capacity:
             free[batch.service, batch.model] += batch.free
@@ -210,14 +211,14 @@ class Poll(_FreeCapacity):
 
 
 class SlotsMessage(_FreeCapacity):
-    """`{"call": "slots"}` on the WebSocket: the room there is after `received` leases of this connection."""
+    """`{"call": "slots"}` on the WebSocket: the free capacity after `received` leases of this connection."""
 
     slots: Annotated[StrictInt, Field(ge=0)]
     received: Annotated[StrictInt, Field(ge=0)]
 
 
 class LeaseProgress(_Message):
-    """One lease in a heartbeat. Without `units` those that the run has reported before stay."""
+    """One lease in a heartbeat. Without `units`, the last reported ones remain."""
 
     job_id: JobId
     fence: Fence
@@ -227,9 +228,9 @@ class LeaseProgress(_Message):
 
 
 class Telemetry(_Message):
-    """How one GPU is now; memory in bytes, utilization in percent, temperature in degrees Celsius, power in watts.
+    """The state of one GPU; memory in bytes, utilization in percent, temperature in degrees Celsius, power in watts.
 
-    `paused` is the reason for which it takes no work.
+    `paused` is the reason why it accepts no jobs.
     """
 
     uuid: ShortText
@@ -243,14 +244,14 @@ class Telemetry(_Message):
 
 
 class TimeShare(_Message):
-    """What part of the last hour a miner spent so; `working`, or why it did not work."""
+    """A share of a miner's last hour: `working`, or the reason for being idle."""
 
     reason: ShortText
     share: Annotated[float, Field(ge=0, le=1)]
 
 
 class ModelDownload(_Message):
-    """A model on its way to the miner's disk, in bytes; `total` is null while unknown."""
+    """A model that the miner is downloading, in bytes; `total` is null while unknown."""
 
     model: ShortText
     done: Annotated[int, Field(ge=0)]
@@ -258,7 +259,7 @@ class ModelDownload(_Message):
 
 
 class Activity(_Message):
-    """Where the last hour of a miner's capacity went, and what it fetches."""
+    """The use of a miner's capacity in the last hour, and its downloads."""
 
     idle: Annotated[list[TimeShare], Field(max_length=32)] = []
     downloads: Annotated[list[ModelDownload], Field(max_length=64)] = []
@@ -276,7 +277,7 @@ class Heartbeat(_Message):
 
 
 class RunEvent(_Message):
-    """Something that a runner says while it runs."""
+    """An event that a runner emits during a run."""
 
     kind: Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
     data: JsonObject = {}
@@ -285,14 +286,12 @@ class RunEvent(_Message):
     @classmethod
     def _bounded(cls, value: dict[str, Any]) -> dict[str, Any]:
         if len(json.dumps(value)) > MAX_EVENT:
-            raise ValueError(
-                f"an event may have at most {MAX_EVENT} bytes; store what is larger as an artifact"
-            )
+            raise ValueError(f"an event may have at most {MAX_EVENT} bytes; store larger data as an artifact")
         return value
 
 
 class RunProgress(_Message):
-    """The data of a `progress` event. Without `units` those that the run has reported before stay."""
+    """The data of a `progress` event. Without `units`, the last reported ones remain."""
 
     progress: Percent
     units: Units | None = None
@@ -309,7 +308,7 @@ class RunEvents(_Message):
 
 
 class OutputArtifact(_Message):
-    """An output file, stored before; `size` in bytes."""
+    """An output file that is already stored; `size` in bytes."""
 
     artifact_id: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
     name: ShortText
@@ -320,14 +319,14 @@ class OutputArtifact(_Message):
 class RunOutput(OutputArtifact):
     """The data of an `output` event."""
 
-    # A later run's miner makes a file of this name: no path, and not only dots.
+    # A later run's miner creates a file of this name, so it is no path and does not consist of dots.
     name: Annotated[str, Field(max_length=200, pattern=r"^[^/\\\x00-\x1f]*[^./\\\x00-\x1f][^/\\\x00-\x1f]*$")]
     extra: JsonObject = {}
 
     @field_validator("extra")
     @classmethod
     def _small(cls, value: dict[str, Any]) -> dict[str, Any]:
-        check_json(value)  # it stands in later leases, so it must be possible to send it
+        check_json(value)  # later leases contain it, so it must be valid JSON for sending
         if len(json.dumps(value)) > MAX_EXTRA:
             raise ValueError(f"extra may have at most {MAX_EXTRA} bytes")
         return value
@@ -352,9 +351,9 @@ class RunResult(_Message):
 
 
 class RunFailure(_Message):
-    """`POST /v1/miners/jobs/{job_id}/fail`. `kind` says who caused it: the machine (`retry`) or the client (`fail`).
+    """`POST /v1/miners/jobs/{job_id}/fail`. `kind` states the cause: the machine (`retry`) or the client (`fail`).
 
-    `units` is what the run had metered, which the client pays for a failure that it caused; None: what was reported last.
+    `units` are those metered by the run, for which the client pays if it caused the failure; null: the last reported ones.
     """
 
     fence: Fence

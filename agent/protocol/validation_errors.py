@@ -1,4 +1,4 @@
-"""Validation errors as answers name them."""
+"""Formats validation errors for answers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 
 def field_errors(error: ValidationError, prefix: str = "") -> dict[str, str]:
-    """Pydantic's errors as one sentence by dotted field."""
-    faults: dict[str, str] = {}
-    for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"]) or "body"
-        faults[f"{prefix}{place}"] = fault["msg"].removeprefix("Value error, ")
-    return faults
+    """Return one sentence for each dotted field with an error."""
+    found: dict[str, str] = {}
+    for item in error.errors():
+        path = ".".join(str(part) for part in item["loc"]) or "body"
+        found[f"{prefix}{path}"] = item["msg"].removeprefix("Value error, ")
+    return found

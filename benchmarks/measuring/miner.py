@@ -21,10 +21,11 @@ import structlog
 import uvloop
 from nacl.signing import SigningKey
 
+from agent.core.values.quantities import format_time
 from agent.miner.identity import Identity
 from agent.miner.link.client import Link, LinkCallbacks
-from agent.miner.link.registration import Registration
-from agent.miner.runs.lease import digest_agrees
+from agent.miner.runs.lease import Lease
+from agent.protocol.answers import Registered
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.dsse import sign_envelope
 from aitbc.keys import miner_id
@@ -68,7 +69,7 @@ class Miner:
         self._calls: set[asyncio.Task[None]] = set()
         self._origin = ""
         callbacks = LinkCallbacks(
-            lease=self._take,
+            lease=self._accept,
             cancelled=lambda job_id, _: sys.exit(f"{job_id} was cancelled"),
             joining=lambda: {
                 "name": "measuring", "agent_version": "0", "enrolment_token": None, "capabilities": capabilities(slots),
@@ -79,7 +80,8 @@ class Miner:
             connected=lambda: None,
             recheck=lambda: None,
         )  # fmt: skip
-        self._link = Link(url, self._identity, callbacks, transport="websocket")
+        self._link = Link(url, self._identity, transport="websocket")
+        self._link.attach(callbacks)
 
     async def run(self) -> None:
         """Until the process is ended."""
@@ -91,7 +93,7 @@ class Miner:
         finally:
             heartbeat.cancel()
 
-    def _registered(self, registration: Registration) -> None:
+    def _registered(self, registration: Registered) -> None:
         self._origin = registration.origin
 
     async def _beat(self, seconds: float) -> None:
@@ -100,36 +102,36 @@ class Miner:
             leases = [{"job_id": job_id, "fence": fence} for job_id, fence in self._held.items()]
             await self._link.call("heartbeat", None, {"leases": leases, "gpus": []})
 
-    def _take(self, lease: dict[str, Any]) -> None:
+    def _accept(self, values: Mapping[str, Any]) -> None:
         came = time.monotonic_ns()
-        self._held[lease["job_id"]] = lease["fence"]
+        lease = Lease.read(values)
+        self._held[lease.job_id] = lease.fence
         self._link.set_slots(self._slots - len(self._held))
-        task = asyncio.create_task(self._deliver(lease, came), name=f"result-{lease['job_id']}")
+        task = asyncio.create_task(self._deliver(lease, came), name=f"result-{lease.job_id}")
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
-    async def _deliver(self, lease: Mapping[str, Any], came: int) -> None:
-        if not digest_agrees(lease):
-            sys.exit(f"the specification of {lease['job_id']} is not the one that was promised")
+    async def _deliver(self, lease: Lease, came: int) -> None:
+        if not lease.has_valid_digest():
+            sys.exit(f"the specification of {lease.job_id} does not match its digest")
         body = self._result(lease)
         sent = time.monotonic_ns()
-        status, answer = await self._link.call("result", lease["job_id"], body)
+        status, answer = await self._link.call("result", lease.job_id, body)
         if status != 200:
-            sys.exit(f"the result of {lease['job_id']} was answered {status}: {answer}")
-        del self._held[lease["job_id"]]
+            sys.exit(f"the result of {lease.job_id} was answered {status}: {answer}")
+        del self._held[lease.job_id]
         self._link.set_slots(self._slots - len(self._held))
-        sys.stdout.write(f"{lease['job_id']} {came} {sent} {time.monotonic_ns()}\n")
+        sys.stdout.write(f"{lease.job_id} {came} {sent} {time.monotonic_ns()}\n")
         sys.stdout.flush()
 
-    def _result(self, lease: Mapping[str, Any]) -> dict[str, Any]:
-        unit_price = Decimal(lease["unit_price"])
+    def _result(self, lease: Lease) -> dict[str, Any]:
         statement = Statement(
             subject=(NamedDigest(RESULT_NAME, sha256_hex(canonical_json(RESULTS))),),
-            job_id=lease["job_id"],
+            job_id=lease.job_id,
             miner_id=self._identity.miner_id,
-            fence=lease["fence"],
+            fence=lease.fence,
             origin=self._origin,
-            spec_digest=lease["spec_digest"],
+            spec_digest=lease.spec_digest,
             inputs=(),
             service=SERVICE,
             runner_name="measuring",
@@ -138,15 +140,15 @@ class Miner:
             device_kind="cpu",
             device_name="none",
             device_uuid=None,
-            started_at=lease["assigned_at"],
-            finished_at=lease["assigned_at"],
+            started_at=format_time(lease.assigned_at),
+            finished_at=format_time(lease.assigned_at),
             units=Decimal(UNITS),
             unit=UNIT,
-            unit_price=unit_price,
-            price=job_price(Decimal(UNITS), unit_price, Decimal(lease["max_cost"])),
+            unit_price=lease.unit_price,
+            price=job_price(Decimal(UNITS), lease.unit_price, lease.max_cost),
         )
         envelope = sign_envelope(PAYLOAD_TYPE, statement.to_payload(), self._identity.signing_key)
-        return {"fence": lease["fence"], "envelope": envelope, "results": RESULTS, "artifacts": []}
+        return {"fence": lease.fence, "envelope": envelope, "results": RESULTS, "artifacts": []}
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def test_gpus_that_appear_are_used_without_a_restart_and_running_jobs_end_first(
         **install(tmp_path / "packages"),
         "LD_LIBRARY_PATH": str(shim.library),
         "NVML_SHIM_FILE": str(shim.file),
-        "SAMPLE_CLAIMS": str(tmp_path / "claims"),
+        "SCRIPTED_CLAIMS": str(tmp_path / "claims"),
         "AITBC_MODELS_DIR": str(tmp_path / "models"),
         "AITBC_MINER__GPU_LOOK_SECONDS": "0.2",
     }

@@ -89,7 +89,7 @@ def test_one_id_is_in_the_lines_of_all_three(agents: tuple[Agent, Agent], client
     assert re.fullmatch("[0-9a-f]{32}", trace_id)
     assert told(coordinator, trace_id) == ["job_submitted", "lease_given", "job_completed"]
     of_miner = told(miner, trace_id)
-    assert of_miner[0] == "lease_taken"
+    assert of_miner[0] == "lease_accepted"
     assert [event for event in of_miner if event.startswith("runner_") and event != "runner_run"] == [
         "runner_started",
         "runner_ended",
@@ -109,7 +109,7 @@ def test_a_clients_own_trace_is_taken_over(agents: tuple[Agent, Agent], client: 
     ended(client, answer.json()["job_id"], "completed")
     assert answer.headers["X-Trace-ID"] == CLIENTS_TRACE
     assert told(coordinator, CLIENTS_TRACE) == ["job_submitted", "lease_given", "job_completed"]
-    assert {"lease_taken", "runner_started", "runner_ended"} <= set(told(miner, CLIENTS_TRACE))
+    assert {"lease_accepted", "runner_started", "runner_ended"} <= set(told(miner, CLIENTS_TRACE))
 
 
 def test_what_fails_is_told_under_the_id_too(agents: tuple[Agent, Agent], client: httpx.Client) -> None:

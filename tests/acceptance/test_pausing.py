@@ -125,5 +125,5 @@ def test_a_drained_miner_says_when_it_is_done_and_with_all_cards_paused_there_ar
     assert rig.ask("resume", gpu="1")["miner"]["words"] == "by hand"
     assert rig.agent.cli("resume").stdout == "The miner takes jobs again.\n"
     assert rig.miner()["slots"]["free"] == 2
-    with pytest.raises(Refused, match=r"There is no GPU '7' here; there are 0 \(GPU-1111"):
+    with pytest.raises(Refused, match=r"There is no GPU '7' here; this machine has 0 \(GPU-1111"):
         rig.ask("pause", gpu="7")

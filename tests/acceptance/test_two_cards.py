@@ -70,7 +70,7 @@ def test_another_programs_memory_is_respected(rig: Rig) -> None:
     held = rig.until(lambda miner: "large" in miner["unavailable_models"].get("cards", {}))[
         "unavailable_models"
     ]["cards"]
-    assert "other programs leave no more than" in held["large"]
+    assert "other programs leave at most" in held["large"]
     job = rig.submit("large")
     assert rig.client.jobs.get(job).status == "submitted"
     rig.cards.others[:] = [0, 0]

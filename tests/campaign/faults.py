@@ -26,7 +26,7 @@ TRANSACTIONS: Final = (
 COORDINATOR_POINTS: Final = (
     *(f"database.{when}_commit:{name}" for when in ("before", "after") for name in TRANSACTIONS),
     "database.before_commit", "database.after_commit",
-    "artifact.writing", "artifact.received", "artifact.kept", "upload.writing", "upload.synced",
+    "artifact.writing", "artifact.received", "artifact.stored", "upload.writing", "upload.synced",
     "log.signed", "log.publishing", "webhook.claimed", "webhook.answered",
 )  # fmt: skip
 MINER_POINTS: Final = (

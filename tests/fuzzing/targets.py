@@ -25,8 +25,9 @@ from agent.core.tracing import trace_id_in
 from agent.core.tus import parse_checksum, parse_metadata
 from agent.core.values.durations import parse_duration
 from agent.core.values.quantities import Bytes, parse_decimal, parse_money, parse_quantity, parse_time
-from agent.miner.runs.lease import Lease, digest_agrees
+from agent.miner.runs.lease import Lease
 from agent.protocol import messages
+from agent.protocol.reading import MalformedMessage
 from agent.settings.sources import parse_file
 from aitbc.attestation import verify_attestation
 from aitbc.canonical import b64decode, b64encode, canonical_json, parse_json
@@ -148,9 +149,8 @@ def _message(model: type[BaseModel], data: bytes) -> None:
 
 
 def _read_lease(data: bytes) -> None:
-    message = orjson.loads(data)
-    lease = Lease.model_validate(message)
-    digest_agrees(message)
+    lease = Lease.read(orjson.loads(data))
+    lease.has_valid_digest()
     lease.seconds_left()
 
 
@@ -238,6 +238,7 @@ def _lease_seeds() -> list[bytes]:
     lease = {
         "job_id": "job_1", "fence": 1, "service": "llm_inference", "spec_digest": "0" * 64, "unit_price": "0.0001",
         "max_cost": "1", "assigned_at": "2026-11-24T15:00:00.000Z", "deadline": "2026-11-24T15:05:00.000Z", "spec": spec,
+        "attempt": 1, "lease_expires_at": "2026-11-24T15:01:00.000Z", "checkpoints": [], "trace_id": "0" * 32,
     }  # fmt: skip
     return [_json(lease)]
 
@@ -308,7 +309,7 @@ TARGETS: dict[str, Target] = {
         _REFUSED_JSON,
         lambda: [item["text"].encode() for item in _vectors("canonical")["good"]],
     ),
-    "lease": Target(_read_lease, _REFUSED_MESSAGE, _lease_seeds),
+    "lease": Target(_read_lease, (MalformedMessage, orjson.JSONDecodeError), _lease_seeds),
     "money": Target(partial(_values, parse_money), _REFUSED_VALUE, _strings("0.10", "9999999999.99999999")),
     "note": Target(
         _read_note, _REFUSED_JSON, lambda: [item["note"].encode() for item in _vectors("notes")["notes"]]

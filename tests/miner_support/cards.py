@@ -1,6 +1,6 @@
-"""A third party's runner whose models claim GPU memory, and a machine that counts what they claim.
+"""A third-party runner whose models claim GPU memory, and simulated GPUs that count the claims.
 
-Installed as a package of its own beside the agent, so that a whole real agent runs with it.
+The runner is installed as a package beside the agent, so that a whole real agent uses it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 import psutil
 from pydantic import BaseModel, ConfigDict
 
-from miner_support.runner import SampleInput, SampleRunner
+from miner_support.runner import ScriptedInput, ScriptedRunner
 from nvml_shim.shim import NvmlShim
 
 GIBIBYTE = 2**30
 COUNT_SECONDS = 0.02
 
 
-class CardsInput(SampleInput):
-    """What the sample runner does, with a model."""
+class CardsInput(ScriptedInput):
+    """The input of the scripted runner, with a model."""
 
     model: str
 
@@ -31,12 +31,12 @@ class CardsOutput(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class CardsRunner(SampleRunner):
-    """The sample runner as a service of its own."""
+class CardsRunner(ScriptedRunner):
+    """The scripted runner as a service of its own."""
 
     name = "cards"
     definition = dataclasses.replace(
-        SampleRunner.definition,
+        ScriptedRunner.definition,
         service_id="cards",
         name="Cards",
         input_model=CardsInput,
@@ -47,7 +47,7 @@ class CardsRunner(SampleRunner):
 
 
 def install(directory: Path) -> dict[str, str]:
-    """Make `directory` an installed package with the runner; returns the environment in which it is found."""
+    """Make `directory` an installed package with the runner. Return the environment in which it is found."""
     information = directory / "cards-1.0.dist-info"
     information.mkdir(parents=True)
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: cards\nVersion: 1.0\n")
@@ -58,20 +58,20 @@ def install(directory: Path) -> dict[str, str]:
 
 
 def add_models(models: Path, catalogue: Path, **sizes: float) -> None:
-    """Put models of so many GiB on the disk, and their entries into an owner's catalogue."""
+    """Create models of so many GiB on disk, and their entries in an owner's catalogue."""
     entries = []
     for name, size in sizes.items():
         (models / name).mkdir(parents=True)
         (models / name / "bytes").write_text(str(int(size * GIBIBYTE)))
         entries.append(
-            f'[[models]]\nname = "{name}"\nservice = "cards"\nengines = ["sample"]\nvram = "{int(size * 1024)}Mi"\nlicence = "MIT"\n'
+            f'[[models]]\nname = "{name}"\nservice = "cards"\nengines = ["scripted"]\nvram = "{int(size * 1024)}Mi"\nlicence = "MIT"\n'
         )
     catalogue.parent.mkdir(parents=True, exist_ok=True)
     catalogue.write_text("\n".join(entries))
 
 
 class Cards:
-    """Cards whose used memory is what other programs use plus what living children claim."""
+    """GPUs whose used memory is that of other programs plus the claims of living children."""
 
     def __init__(self, shim: NvmlShim, claims: Path) -> None:
         self.others = [0] * len(shim.cards)
@@ -81,7 +81,7 @@ class Cards:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count until the block ends."""
+        """Count claims until the block ends."""
         thread = threading.Thread(target=self._count, name="cards", daemon=True)
         thread.start()
         try:
@@ -91,7 +91,7 @@ class Cards:
             thread.join(10)
 
     def claimed(self, uuid: str) -> int:
-        """Bytes that living processes bound to this card claim."""
+        """Return the bytes that living processes on this GPU claim."""
         total = 0
         for path in self._claims.iterdir():
             try:

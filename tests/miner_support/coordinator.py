@@ -1,6 +1,6 @@
-"""A coordinator that keeps everything in memory and speaks docs/reference/miner-protocol.md over real sockets.
+"""A coordinator that stores everything in memory and speaks docs/reference/miner-protocol.md over real sockets.
 
-It checks what a real one would: tokens, sessions, fences, signatures, and that no miner gets more than it has room for.
+Like a real one, it checks tokens, sessions, fences and signatures, and gives no miner more leases than it can accept.
 """
 
 # ruff: noqa: ARG002, ASYNC109, ASYNC110 - handlers have the signature of their library; uvicorn has no event for "started"
@@ -51,7 +51,7 @@ class FakeCoordinator:
         self.heartbeat_seconds = 0.5
         self.commands: list[Any] = []
         self.executed: list[str] = []
-        self.heartbeat_wanted = False
+        self.heartbeat_requested = False
         self.earnings: dict[str, Any] | None = None
         self.excluded = False
         self.clock_ahead = 0.0
@@ -115,7 +115,7 @@ class FakeCoordinator:
                 Route("/v1/miners/register", self._register, methods=["POST"]),
                 Route("/v1/miners/poll", self._poll, methods=["POST"]),
                 Route("/v1/miners/heartbeat", self._heartbeat_route, methods=["POST"]),
-                Route("/v1/miners/{miner_id}/earnings", self._tell_earnings),
+                Route("/v1/miners/{miner_id}/earnings", self._earnings_route),
                 Route("/v1/artifacts", self._store, methods=["POST"]),
                 Route("/v1/artifacts/{artifact_id}", self._send_artifact),
                 WebSocketRoute("/v1/miners/session", self._websocket),
@@ -123,7 +123,7 @@ class FakeCoordinator:
             ]
         )
 
-    # What tests do and see ---------------------------------------------------------------------------------------
+    # Interface for tests -----------------------------------------------------------------------------------------
 
     async def submit(
         self,
@@ -131,7 +131,7 @@ class FakeCoordinator:
         *,
         files: dict[str, Any] | None = None,
         timeout: float = 60,
-        service: str = "sample",
+        service: str = "scripted",
         model: str | None = None,
         checkpoints: Sequence[Mapping[str, Any]] = (),
         max_cost: str = "1000",
@@ -139,7 +139,7 @@ class FakeCoordinator:
     ) -> str:
         job_id = f"job_{secrets.token_hex(8)}"
         spec = {
-            "job_id": job_id, "service": service, "name": "sample", "model": model,
+            "job_id": job_id, "service": service, "name": "scripted", "model": model,
             "parameters": {"mode": mode, **parameters}, "files": files or {}, "resources": {}, "timeout_seconds": timeout,
         }  # fmt: skip
         self.queue.append(
@@ -161,9 +161,9 @@ class FakeCoordinator:
         await self.notify()
 
     async def command(self, **command: Any) -> None:
-        """A command with an id, which is repeated until it is executed; the miner is asked for a heartbeat at once."""
+        """Queue a command with an id, which is repeated until it is executed, and request a heartbeat."""
         self.commands.append(command)
-        self.heartbeat_wanted = True
+        self.heartbeat_requested = True
         for websocket in self.sockets:
             await websocket.send_text(json.dumps({"push": "heartbeat"}))
         await self.notify()
@@ -180,7 +180,7 @@ class FakeCoordinator:
     # Calls -------------------------------------------------------------------------------------------------------
 
     def _session_of(self, headers: Any) -> Answer | None:
-        """What is wrong with the caller's token, None if nothing is."""
+        """Return the error for the caller's token, None if it is valid."""
         number = self.tokens.get(headers.get("authorization", "").removeprefix("Bearer "))
         if number is None:
             return refusal(401, "UNAUTHORIZED")
@@ -211,15 +211,15 @@ class FakeCoordinator:
         self.tokens[token] = self.session
         self.registrations.append(body)
         held = {(item["job_id"], item["fence"]) for item in body["holding"]}
-        kept = self.open & held
-        self.open = set(kept)
+        valid = self.open & held
+        self.open = set(valid)
         await self.notify()
         return JSONResponse({
             "miner_id": miner_id(public_key), "session": self.session, "session_token": token,
             "log_key": format_vkey(self.origin, bytes(self.log_key.verify_key)), "origin": self.origin,
             "api_key": "aitbc_miner_key" if first else None,
             "settings": {"lease_seconds": 60, "heartbeat_seconds": self.heartbeat_seconds, "poll_seconds": 30},
-            "keep": [{"job_id": job_id, "fence": fence} for job_id, fence in kept],
+            "keep": [{"job_id": job_id, "fence": fence} for job_id, fence in valid],
         })  # fmt: skip
 
     def _claim(self, slots: int) -> list[dict[str, Any]]:
@@ -231,7 +231,7 @@ class FakeCoordinator:
     def _lease(self, job: dict[str, Any]) -> dict[str, Any]:
         now = time.time() + self.clock_ahead
         lease = {
-            **job, "attempt": 1, "spec_digest": sha256_hex(canonical_json(job["spec"])),
+            **job, "attempt": 1, "trace_id": secrets.token_hex(16), "spec_digest": sha256_hex(canonical_json(job["spec"])),
             "unit_price": "0.01", "assigned_at": format_time(now), "lease_expires_at": format_time(now + 60),
             "deadline": format_time(now + job["spec"]["timeout_seconds"]),
         }  # fmt: skip
@@ -252,18 +252,18 @@ class FakeCoordinator:
         self.polls.append(body)
         await self.notify()
         stopping = lambda: self._server is None or self._server.should_exit  # noqa: E731
-        news = lambda: self.cancelled or self.heartbeat_wanted or (body["slots"] and self.queue)  # noqa: E731
+        news = lambda: self.cancelled or self.heartbeat_requested or (body["slots"] and self.queue)  # noqa: E731
         waiting = lambda: stopping() or news()  # noqa: E731
-        watcher = asyncio.create_task(_gone(request))
+        watcher = asyncio.create_task(_disconnected(request))
         try:
             waiter = asyncio.create_task(self.until(waiting, body["wait"]))
             await asyncio.wait([watcher, waiter], return_when=asyncio.FIRST_COMPLETED)
             waiter.cancel()
             if watcher.done() or stopping() or not waiting():
                 return Response(status_code=204)
-            wanted, self.heartbeat_wanted = self.heartbeat_wanted, False
+            requested, self.heartbeat_requested = self.heartbeat_requested, False
             answer = {"leases": self._claim(body["slots"]), "cancelled": self._take_cancelled()}
-            return JSONResponse(answer | ({"heartbeat": True} if wanted else {}))
+            return JSONResponse(answer | ({"heartbeat": True} if requested else {}))
         finally:
             watcher.cancel()
 
@@ -271,7 +271,7 @@ class FakeCoordinator:
         wrong = self._session_of(request.headers)
         return _json(wrong or await self._call("heartbeat", None, await request.json()))
 
-    async def _tell_earnings(self, request: Request) -> Response:
+    async def _earnings_route(self, request: Request) -> Response:
         known = request.headers.get("authorization") == "Bearer aitbc_miner_key"
         if self.earnings is None or not known:
             return _json(refusal(404, "NOT_FOUND"))
@@ -393,13 +393,13 @@ class FakeCoordinator:
             pusher.cancel()
 
     async def _push(self, websocket: WebSocket, state: dict[str, int]) -> None:
-        # All jobs here are of one batch, so every free batch slot fits.
-        room = lambda: state["slots"] + state["batch_capacity"] - (state["sent"] - state["received"])  # noqa: E731
+        # All jobs here are of one batch, so all free batch capacity fits.
+        capacity = lambda: state["slots"] + state["batch_capacity"] - (state["sent"] - state["received"])  # noqa: E731
         while True:
-            await self.until(lambda: self.cancelled or (self.queue and room() > 0), 3600)
+            await self.until(lambda: self.cancelled or (self.queue and capacity() > 0), 3600)
             for item in self._take_cancelled():
                 await websocket.send_text(json.dumps({"push": "cancelled", **item}))
-            for lease in self._claim(room()):
+            for lease in self._claim(capacity()):
                 state["sent"] += 1
                 await websocket.send_text(json.dumps({"push": "lease", "lease": lease}))
 
@@ -407,7 +407,7 @@ class FakeCoordinator:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # signals are the test program's
+        yield  # the test program handles signals
 
 
 def _json(answer: Answer) -> Response:
@@ -415,6 +415,6 @@ def _json(answer: Answer) -> Response:
     return Response(status_code=204) if status == 204 else JSONResponse(body, status)
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

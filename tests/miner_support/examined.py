@@ -1,4 +1,4 @@
-"""The doctor, called on a data directory, with what must hold for whatever it finds."""
+"""Runs the doctor on a data directory, with checks that apply to every diagnostic."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agent.settings import Settings
 
 
 def examined(data_dir: Path, **settings: Any) -> dict[str, Diagnostic]:
-    """What is found, by its id. All that is wrong is of a kind of the table, and says what to do."""
+    """Return the diagnostics by id. Every problem is of a kind in the table, and has a remedy."""
     chosen = {"coordinator": {"port": 0}, "models_dir": data_dir / "models", **settings}
     diagnostics = asyncio.run(examine(Settings(data_dir=data_dir, **chosen)))
     for diagnostic in diagnostics:

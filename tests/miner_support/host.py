@@ -1,4 +1,4 @@
-"""The children's program in tests: the real host, which finds the sample runners under every service id."""
+"""The program of child processes in tests: the real host, with the scripted runners for every service id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import runners.host.process
-from miner_support.runner import BatchRunner, SampleRunner
+from miner_support.runner import BatchRunner, ScriptedRunner
 
-runners.host.process.find = lambda service: BatchRunner if service == "batch" else SampleRunner
+runners.host.process.find = lambda service: BatchRunner if service == "batch" else ScriptedRunner
 runners.host.process.main()

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face Hub and for plain file servers, over real HTTP on 127.0.0.1."""
+"""A simulated Hugging Face Hub and plain file server, over real HTTP on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL = 100_000
 
 
 class Hub:
-    """`repositories` by name and file; `plain` files are at /plain/NAME. The rest are faults and what was asked for."""
+    """`repositories` are by name and file; `plain` files are at /plain/NAME. The rest are faults to inject and requests."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
@@ -32,7 +32,7 @@ class Hub:
         self.cut: dict[str, list[int]] = {}
         """By file: the numbers of bytes after which the next connections are cut."""
         self.hold: dict[str, int] = {}
-        """By file: after how many bytes the server says nothing more, until `go_on`."""
+        """By file: after how many bytes the server pauses, until `go_on`."""
         self.go_on = threading.Event()
         self.answers: list[int] = []
         """Statuses that the next requests for files get instead of an answer."""
@@ -46,7 +46,7 @@ class Hub:
         return f"http://127.0.0.1:{self.port}"
 
     def put(self, repository: str, **files: bytes) -> None:
-        """Files by name; two underscores stand for a slash and one for a dot."""
+        """Add files by name; two underscores stand for a slash and one for a dot."""
         named = {name.replace("__", "/").replace("_", "."): content for name, content in files.items()}
         self.repositories.setdefault(repository, {}).update(named)
 
@@ -59,8 +59,8 @@ class Hub:
         with self.changed:
             assert self.changed.wait_for(lambda: self.served[name] >= size, 30), self.served
 
-    def asked(self, name: str) -> list[dict[str, str]]:
-        """The headers of each GET of a file."""
+    def requests_of(self, name: str) -> list[dict[str, str]]:
+        """Return the headers of each GET of a file."""
         return [headers for method, path, headers in self.requests if method == "GET" and path.endswith(name)]
 
 
@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         content = self.hub.repositories[repository].get(name)
         if (
             content is not None and len(content) >= SMALL
-        ):  # as the Hub does, to a host that must not see the token
+        ):  # as the Hub does, to a host that must not receive the token
             self._status(302, {"Location": f"http://localhost:{self.hub.port}/content/{repository}/{name}"})
         else:
             self._send_file(name, content, body=body)
@@ -148,8 +148,8 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         start = 0
-        if hub.ranges and (wanted := self.headers.get("range", "")).startswith("bytes="):
-            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+        if hub.ranges and (requested := self.headers.get("range", "")).startswith("bytes="):
+            start = int(requested.removeprefix("bytes=").rstrip("-"))
             if start >= len(content):
                 self._status(416)
                 return
@@ -174,7 +174,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.wfile.write(step)
                 sent += len(step)
                 hub.count(name, len(step))
-        except OSError:  # the other side has gone
+        except OSError:  # the client has closed the connection
             pass
         if sent < len(content):
             self.close_connection = True
@@ -193,7 +193,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        """A client that was killed is part of the tests."""
+        """Ignore errors of killed clients, which are part of the tests."""
 
 
 @contextmanager

@@ -36,11 +36,11 @@ def adapters_of(parameters: Mapping[str, Any]) -> tuple[str, ...]:
 class ModelRunner(Runner[ReadInput]):
     """Answers the content of its model and of the request's adapters."""
 
-    name = "sample"
+    name = "scripted"
     version = "1.0"
     definition = ServiceDefinition(
-        service_id="sample",
-        name="Sample",
+        service_id="scripted",
+        name="Scripted",
         category="test",
         description="Reads its models.",
         tags=(),

@@ -1,6 +1,6 @@
-"""A runner whose jobs do whatever a test wants: work, wait, crash, hang, talk nonsense."""
+"""A runner whose jobs follow a test's script: work, wait, crash, hang, send malformed messages."""
 
-# ruff: noqa: ARG002, ARG003, T201 - every mode has the same signature; what is printed ends in the log
+# ruff: noqa: ARG002, ARG003, T201 - every mode has the same signature; printed text goes to the log
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from runners.api import (
 )
 
 
-class SampleInput(Strict):
+class ScriptedInput(Strict):
     mode: Literal[
         "echo",
         "wait",
@@ -58,30 +58,30 @@ class SampleInput(Strict):
     source: Annotated[str | None, InputFile()] = None
 
 
-class SampleOutput(BaseModel):
+class ScriptedOutput(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
-class SampleRunner(Runner[SampleInput]):
+class ScriptedRunner(Runner[ScriptedInput]):
     """`wait` works until the file `gate` exists; `deaf` ignores cancellations and reports nothing.
 
-    A model takes as much of the GPU's memory as the file `bytes` in its directory says, which is told in a file of this
-    process's id below `SAMPLE_CLAIMS`. One whose directory is missing cannot be loaded.
+    A model claims as much GPU memory as the file `bytes` in its directory states, in a file named after the process's id
+    below `SCRIPTED_CLAIMS`. A model whose directory is missing fails to load.
     """
 
-    name = "sample"
+    name = "scripted"
     version = "1.0"
     _taken = 0
     definition = ServiceDefinition(
-        service_id="sample",
-        name="Sample",
+        service_id="scripted",
+        name="Scripted",
         category="test",
-        description="Does what a test wants.",
+        description="Follows a script.",
         tags=(),
         unit="letter",
         determinism="exact",
-        input_model=SampleInput,
-        output_model=SampleOutput,
+        input_model=ScriptedInput,
+        output_model=ScriptedOutput,
         checkpoints=Checkpoints("parts", {r"(part|lost)\.txt": "text/plain"}),
     )
 
@@ -113,41 +113,41 @@ class SampleRunner(Runner[SampleInput]):
         self._claim()
 
     def _claim(self) -> None:
-        if claims := os.environ.get("SAMPLE_CLAIMS"):
+        if claims := os.environ.get("SCRIPTED_CLAIMS"):
             path = Path(claims) / str(os.getpid())
             path.with_suffix(".new").write_text(str(self._taken))
             path.with_suffix(".new").replace(path)
 
-    def run(self, request: SampleInput, context: Context) -> Result:
+    def run(self, request: ScriptedInput, context: Context) -> Result:
         context.progress(1, Decimal(0))
         return Result(getattr(self, f"_{request.mode}")(request, context), Decimal(len(request.text)))
 
-    def _echo(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _echo(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         return {"text": request.text, "pid": os.getpid()}
 
-    def _read(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _read(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         return {"text": context.files["source"].read_text()}
 
-    def _keep(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _keep(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         path = context.output / "part.txt"
         path.write_text(request.text)
         context.checkpoint(OutputFile(path, "text/plain", "part.txt", {"part": 1}))
         return self._wait(request, context)
 
-    def _pretend(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _pretend(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         """Name a file in the results that this run has not written."""
         return {"file": OutputFile(context.output / "part.txt", "text/plain", "part.txt")}
 
-    def _resume(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _resume(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         return {"resumed": {name: path.read_text() for name, path in context.checkpoints.items()}}
 
-    def _leak(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _leak(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         hoard = []
         while True:
             hoard.append(os.urandom(2**20) * 8)
             context.progress(50)
 
-    def _wait(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _wait(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         units = Decimal(0)
         while not Path(request.gate).exists():
             context.check()
@@ -156,30 +156,30 @@ class SampleRunner(Runner[SampleInput]):
             time.sleep(0.01)
         return {"waited": True}
 
-    def _deaf(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _deaf(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         time.sleep(3600)
         return {}
 
-    def _crash(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _crash(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         print("about to crash", file=sys.stderr, flush=True)
         os.kill(os.getpid(), signal.SIGSEGV)
         return {}
 
-    def _exit(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _exit(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         os._exit(3)
 
-    def _garbage(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _garbage(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         descriptor = int(sys.argv[sys.argv.index("--fd") + 1])
         os.write(descriptor, b"\x00\x00\x00\x05hello")
         time.sleep(3600)
         return {}
 
-    def _file(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _file(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         path = context.output / "a.txt"
         path.write_text(request.text)
         return {"file": OutputFile(path, "text/plain", "answer.txt", {"lines": 1})}
 
-    def _forged(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _forged(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         file = {
             "artifact_id": f"sha256:{'0' * 64}",
             "url": "/",
@@ -189,33 +189,33 @@ class SampleRunner(Runner[SampleInput]):
         }
         return {"file": file}
 
-    def _fail(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _fail(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         raise Fail("The text is wrong.", code="TEXT_WRONG")
 
-    def _meter_and_fail(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _meter_and_fail(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         for units in range(8):
             context.progress(10, Decimal(units))
         raise Fail("The text is wrong.", code="TEXT_WRONG")
 
-    def _too_large(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _too_large(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         raise Retry("It does not fit.", code="OUT_OF_MEMORY")
 
-    def _retry(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _retry(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         raise Retry("The machine is tired.")
 
-    def _events(self, request: SampleInput, context: Context) -> dict[str, Any]:
+    def _events(self, request: ScriptedInput, context: Context) -> dict[str, Any]:
         for number in range(100):
             context.event("token", {"number": number})
             context.progress(number)
         return self._wait(request, context)
 
 
-class BatchRunner(SampleRunner):
+class BatchRunner(ScriptedRunner):
     """The same, with up to four runs at once in one child, and without checkpoints."""
 
     name = "batch"
     definition = dataclasses.replace(
-        SampleRunner.definition, service_id="batch", name="Batch", checkpoints=None
+        ScriptedRunner.definition, service_id="batch", name="Batch", checkpoints=None
     )
     concurrent = True
 

@@ -60,7 +60,7 @@ def definition(service_id: str, model_field: str | None = None) -> ServiceDefini
 
 
 class SleepingRunner(Runner[Input]):
-    """Each run sleeps and meters the letters of its input, so several at the same time are faster by as many."""
+    """Each run sleeps and meters the letters of its input, so the speed is proportional to the concurrent runs."""
 
     name = "sleeping"
     version = "1.0"
@@ -84,7 +84,7 @@ class SleepingRunner(Runner[Input]):
 
 
 class NamingRunner(SleepingRunner):
-    """Has models, and fails unless it was given the smallest."""
+    """Has models, and fails unless it gets the smallest."""
 
     name = "naming"
     concurrent = False
@@ -105,7 +105,7 @@ class NamingRunner(SleepingRunner):
 
 
 class CountingRunner(NamingRunner):
-    """Its unit says nothing of its speed, so runs are counted."""
+    """Its unit does not measure its speed, so runs are counted."""
 
     name = "counting"
     definition = definition("counting")
@@ -124,7 +124,7 @@ class CountingRunner(NamingRunner):
 
 
 class FailingRunner(CountingRunner):
-    """Cannot do its own benchmark."""
+    """Fails in its own benchmark."""
 
     name = "failing"
     definition = definition("failing")
@@ -134,7 +134,7 @@ class FailingRunner(CountingRunner):
 
 
 class CrashingRunner(CountingRunner):
-    """Cannot even make its input."""
+    """Fails to create its test input."""
 
     name = "crashing"
     definition = definition("crashing")

@@ -11,7 +11,7 @@
  *   0.temperature 41           0.power 60500 (milliwatts)     0.utilization 3
  *   0.power_limit 450000 (milliwatts)     0.processes 123,456 (ids of those that compute there)
  *   0.error 15                 what every call about card 0 returns; 15 (lost) stays so until the next nvmlInit
- *   error.NAME 3               what the function NAME returns, whatever the card
+ *   error.NAME 3               what the function NAME returns, for any card
  *   generation 1               changes when the driver is replaced; connections to another one fail (999)
  *   hang 1                     nvmlDeviceGetCount_v2 does not return before this becomes 0
  *

@@ -1,4 +1,4 @@
-"""Builds the stand-in for NVIDIA's library and drives it, so that tests see GPUs come, go and fill up."""
+"""Builds and controls the simulated NVIDIA library, in which GPUs appear, disappear and fill up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERSION_MISMATCH = 18
 
 @dataclass(frozen=True)
 class Card:
-    """One card. Memory in bytes, power in milliwatts; `processes` are ids with commas. None is what it does not support."""
+    """One GPU. Memory is in bytes, power in milliwatts; `processes` are comma-separated ids. None means unsupported."""
 
     uuid: str
     name: str = "NVIDIA GeForce RTX 4090"
@@ -41,7 +41,7 @@ TWO_CARDS = (
 
 
 def build(directory: Path, without: Sequence[str] = ()) -> Path:
-    """Compile the library into `directory`, lacking the functions `without`, and return `directory`."""
+    """Compile the library into `directory`, without the functions `without`, and return `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
     local = "".join(f"{name};" for name in without)
     script = directory / "version.map"
@@ -63,7 +63,7 @@ def build(directory: Path, without: Sequence[str] = ()) -> Path:
 
 @dataclass
 class NvmlShim:
-    """The cards that programs started with `environment` see. Assign and `write` to change them while they run."""
+    """The GPUs of programs started with `environment`. Assign and `write` to change them while they run."""
 
     library: Path
     file: Path
@@ -80,20 +80,20 @@ class NvmlShim:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """This process's environment with the stand-in in front."""
+        """Return this process's environment with the simulated library first."""
         visible = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
         return {**visible, "LD_LIBRARY_PATH": str(self.library), "NVML_SHIM_FILE": str(self.file)}
 
     def change(self, index: int, **values: object) -> None:
-        """Change one card, e.g. `change(0, used=20 * 2**30)` when another program takes memory."""
-        with self._changing:  # what programs use is counted in a thread beside the test
+        """Change one GPU, e.g. `change(0, used=20 * 2**30)` for memory of another program."""
+        with self._changing:  # memory use is counted in a thread beside the test
             cards = list(self.cards)
             cards[index] = replace(cards[index], **values)
             self.cards = tuple(cards)
             self.write()
 
     def write(self) -> None:
-        """Make the state visible, at once and whole."""
+        """Make the state visible atomically."""
         lines = [
             f"init {self.init}",
             f"driver {self.driver}",

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 
 
 def create_database(path: Path) -> None:
@@ -21,7 +21,7 @@ def create_database(path: Path) -> None:
 def _empty_database() -> bytes:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "empty.db"
-        database = Database(path)
+        database = SQLiteDatabase(path)
         database.open(prepare)
         database.close()
         return path.read_bytes()

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from agent.coordinator.store import access, ledger
 from agent.coordinator.store.schema.tables import job_counts, jobs
 from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 LIMIT_SECONDS = 150
@@ -53,16 +53,16 @@ def test_a_past_written_in_bulk_agrees_with_itself(tmp_path: Path, monkeypatch: 
     from measuring.history import History  # noqa: PLC0415 - its folder is on the path only now
 
     path = tmp_path / "coordinator.db"
-    database = Database(path)
+    database = SQLiteDatabase(path)
     database.open(prepare)
     asyncio.run(database.write(access.add_account, "account_own", "own", 0.0))
     database.close()
     history = History(path, "account_own")
     history.write_past(300)
     history.write_queue(100)
-    database = Database(path)
+    database = SQLiteDatabase(path)
     database.open(prepare)
-    assert database.read_now(ledger.faults) == []
+    assert database.read_now(ledger.problems) == []
     kinds = (jobs.c.account_id, jobs.c.service, jobs.c.state)
     counted = database.read_now(lambda connection: connection.execute(select(*kinds, func.count()).group_by(*kinds)).all())  # fmt: skip
     kept = database.read_now(lambda connection: connection.execute(select(job_counts)).all())

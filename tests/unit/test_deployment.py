@@ -1,4 +1,4 @@
-"""The files for Compose and Kubernetes are valid, and agree with the image and with the settings that they set."""
+"""The files for Compose and Kubernetes are valid, and match the image and the settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KUBERNETES = ROOT / "configs" / "kubernetes"
 FILES = sorted(KUBERNETES.iterdir())
 USER = 10001
 DELIVERY_SECONDS = 30
-"""For the last results, after the drain."""
+"""Time to deliver the last results after the drain."""
 
 
 def image() -> str:
@@ -34,7 +34,7 @@ def documents(file: Path) -> list[dict[str, Any]]:
 
 
 def workloads() -> list[dict[str, Any]]:
-    """The pods' templates of all files."""
+    """Return the pod templates of all files."""
     return [
         document["spec"]["template"]["spec"]
         for file in FILES
@@ -44,7 +44,7 @@ def workloads() -> list[dict[str, Any]]:
 
 
 def composed(profile: str) -> dict[str, Any]:
-    """What a Compose program makes of the file, for one profile."""
+    """Return the file as a Compose program resolves it for one profile."""
     done = subprocess.run(
         [Path(sys.executable).with_name("podman-compose"), "-f", COMPOSE, "--profile", profile, "config"],
         capture_output=True,
@@ -57,8 +57,8 @@ def composed(profile: str) -> dict[str, Any]:
     return read
 
 
-def test_the_image_is_clean() -> None:
-    """Hadolint has nothing to say; each exception in the file says why."""
+def test_hadolint_accepts_the_image() -> None:
+    """Each exception in the file states its reason."""
     hadolint = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
         [hadolint, ROOT / "Dockerfile.cuda"], capture_output=True, text=True, timeout=60, check=False
@@ -67,7 +67,7 @@ def test_the_image_is_clean() -> None:
 
 
 def test_the_image_has_the_version_of_the_program() -> None:
-    """Its label, and the tag under which the manifests ask for it."""
+    """In its label, and in the tag that the manifests use."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert f"ARG VERSION={project['version']}\n" in image()
     used = {
@@ -78,8 +78,8 @@ def test_the_image_has_the_version_of_the_program() -> None:
     assert used == {f"aitbc-agent:{project['version']}"}
 
 
-def test_the_image_gets_the_dependencies_of_the_chosen_extras() -> None:
-    """Extras of extras are followed, our own distributions left out, and an unknown one is named."""
+def test_the_image_installs_the_dependencies_of_the_chosen_extras() -> None:
+    """Nested extras are resolved, the project's own distributions are omitted, and an unknown extra is reported."""
 
     def requirements(extras: str) -> subprocess.CompletedProcess[str]:
         files = ["sdk/python/pyproject.toml", "pyproject.toml"]
@@ -104,7 +104,7 @@ def test_the_image_gets_the_dependencies_of_the_chosen_extras() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_a_manifest_is_valid(file: Path) -> None:
-    """By the schemas of Kubernetes 1.33 and of the newest version known, without a property that they lack."""
+    """By the schemas of Kubernetes 1.33 and of the newest known version, which must know every property."""
     for document in documents(file):
         for version in ("1.33", kubernetes_validate.latest_version()):
             kubernetes_validate.validate(document, version, strict=True)
@@ -114,7 +114,7 @@ def test_a_manifest_is_valid(file: Path) -> None:
 def test_a_pod_runs_without_privileges_on_a_file_system_that_it_cannot_write(
     workload: dict[str, Any],
 ) -> None:
-    """Everything that the image writes to is a volume; each probe is one that the agent answers."""
+    """Every path that the image writes to is a volume, and the agent answers each probe."""
     (container,) = workload["containers"]
     security = {**workload.get("securityContext", {}), **container["securityContext"]}
     assert (security["runAsNonRoot"], security["runAsUser"]) == (True, USER)
@@ -135,7 +135,7 @@ def test_a_pod_runs_without_privileges_on_a_file_system_that_it_cannot_write(
 
 
 def test_a_pod_has_time_to_drain() -> None:
-    """A miner's grace period covers the drain that it is told; a coordinator's the preStop and open requests."""
+    """A miner's grace period covers its drain, and a coordinator's covers preStop and open requests."""
     coordinator, miner = workloads()
     (container,) = miner["containers"]
     variables = {variable["name"]: variable.get("value") for variable in container["env"]}
@@ -146,8 +146,8 @@ def test_a_pod_has_time_to_drain() -> None:
     assert coordinator["terminationGracePeriodSeconds"] >= pause + 15
 
 
-def test_miners_are_where_the_cards_are() -> None:
-    """One on each node that has cards, also on those that take nothing else."""
+def test_a_miner_runs_on_each_node_with_gpus() -> None:
+    """Including nodes that accept no other pods."""
     (miner,) = [
         document for document in documents(KUBERNETES / "miner.yaml") if document["kind"] == "DaemonSet"
     ]
@@ -157,8 +157,8 @@ def test_miners_are_where_the_cards_are() -> None:
 
 
 @pytest.mark.parametrize("profile", ["standalone", "network"])
-def test_compose_takes_the_file(profile: str) -> None:
-    """Not root by the image, read-only, without capabilities, and with time to drain; only loopback is published."""
+def test_compose_accepts_the_file(profile: str) -> None:
+    """Services are read-only, without root and capabilities, and have time to drain. Only loopback ports are published."""
     services = composed(profile)["services"]
     assert set(services) == {"standalone": {"agent"}, "network": {"coordinator", "miner"}}[profile]
     for name, service in services.items():
@@ -173,8 +173,8 @@ def test_compose_takes_the_file(profile: str) -> None:
 
 
 @pytest.mark.parametrize("file", [COMPOSE, *FILES], ids=lambda file: file.name)
-def test_no_wall_of_the_runtime_is_taken_away(file: Path) -> None:
-    """The runtime's filters and masks hold; a filter that is named lies beside the file."""
+def test_no_protection_of_the_container_runtime_is_disabled(file: Path) -> None:
+    """The runtime's filters and masks are active, and a filter that is named exists beside the file."""
     text = file.read_text(encoding="utf-8")
     assert not re.search(r"unconfined|unmasked|privileged: true", text, re.IGNORECASE)
     for named in re.findall(r"seccomp=([\w.]+)", text):
@@ -183,8 +183,8 @@ def test_no_wall_of_the_runtime_is_taken_away(file: Path) -> None:
         )
 
 
-def test_the_settings_that_are_set_exist() -> None:
-    """In the image, for Compose and for Kubernetes."""
+def test_every_setting_in_the_files_exists() -> None:
+    """In the image, the Compose file and the Kubernetes files."""
     known = {f"AITBC_{key.replace('.', '__').upper()}" for key in known_keys()} | {"AITBC_IMAGE"}
     texts = [
         image(),

@@ -16,7 +16,7 @@ def test_every_error_says_what_to_do() -> None:
     assert [code for code, kind in answerable().items() if not vars(kind).get("remedy")] == []
 
 
-def test_the_page_is_what_the_code_gives() -> None:
+def test_the_page_is_generated_from_the_code() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "pages" / "errors_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,

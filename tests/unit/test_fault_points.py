@@ -1,4 +1,4 @@
-"""Fault points: off unless asked for, and when asked, exactly what was planned."""
+"""Fault points: inactive by default, and otherwise exactly as planned."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_nothing_happens_without_the_variable() -> None:
-    """No process follows a plan unless it was started to, so a point costs a comparison."""
+    """No process follows a plan unless it was started with one, so a point costs only a comparison."""
     assert not fault_points.armed()
     for point in POINTS:
         reach(point)
 
 
-def test_every_point_is_in_the_code_and_every_one_of_the_code_is_named() -> None:
-    """A campaign draws from the list; one that is nowhere passed would never be tried."""
+def test_the_list_of_fault_points_matches_the_code() -> None:
+    """A campaign draws from the list, and a point that the code never reaches would never be tested."""
     calls = re.compile(r"\breach\(\s*\"([a-z_.]+)\"")
     used = {
         name
@@ -45,8 +45,8 @@ def test_every_point_is_in_the_code_and_every_one_of_the_code_is_named() -> None
     assert used == set(POINTS)
 
 
-def test_a_campaign_draws_points_that_there_are() -> None:
-    """Also the transactions that it names: a function that has another name now would be waited for in vain."""
+def test_a_campaign_draws_only_existing_points() -> None:
+    """This includes its transactions: a renamed function would never be reached."""
     for point in (*COORDINATOR_POINTS, *MINER_POINTS, *FULL_COORDINATOR, *FULL_MINER):
         parse(f"{point} kill")
     sources = "\n".join(path.read_text() for path in (ROOT / "agent" / "coordinator").rglob("*.py"))
@@ -54,7 +54,7 @@ def test_a_campaign_draws_points_that_there_are() -> None:
         assert re.search(rf"database\.write\(\s*(?:\w+\.)*{name}\b", sources), name
 
 
-def test_a_fault_comes_once_at_the_planned_pass(plan: Path) -> None:
+def test_a_fault_is_injected_once_at_the_planned_pass(plan: Path) -> None:
     plan.write_text(f"{POINT} raise 3\n")
     reach(POINT)
     reach("miner.delivered")
@@ -73,14 +73,14 @@ def test_a_star_means_every_pass_until_the_plan_changes(plan: Path) -> None:
     reach(POINT)
 
 
-def test_a_detail_narrows_a_point_down(plan: Path) -> None:
+def test_a_detail_restricts_a_point(plan: Path) -> None:
     plan.write_text("outbox.after_commit:put raise\n")
     reach("outbox.after_commit", "remove")
     with pytest.raises(InjectedFault):
         reach("outbox.after_commit", "put")
 
 
-def test_a_full_disk_is_the_error_of_its_place(plan: Path) -> None:
+def test_a_full_disk_raises_the_error_of_its_point(plan: Path) -> None:
     plan.write_text(f"{POINT} disk_full *\n")
     with pytest.raises(OSError, match="No space") as raised:
         reach(POINT)
@@ -89,14 +89,14 @@ def test_a_full_disk_is_the_error_of_its_place(plan: Path) -> None:
         reach(POINT, full=ZeroDivisionError)
 
 
-def test_a_delay_holds_the_thread_up(plan: Path) -> None:
+def test_a_delay_blocks_the_thread(plan: Path) -> None:
     plan.write_text(f"{POINT} delay=0.05\n")
     began = time.monotonic()
     reach(POINT)
     assert time.monotonic() - began >= 0.05
 
 
-def test_what_was_done_is_written_down(plan: Path) -> None:
+def test_injected_faults_are_recorded(plan: Path) -> None:
     plan.write_text("outbox.after_commit raise 2\n")
     reach("outbox.after_commit", "put")
     with pytest.raises(InjectedFault):
@@ -107,13 +107,13 @@ def test_what_was_done_is_written_down(plan: Path) -> None:
 
 @pytest.mark.parametrize("line", ["miner.nowhere kill", "miner.signed explode", "miner.signed kill often"])
 def test_a_plan_that_cannot_be_followed_is_refused(line: str) -> None:
-    """Rather than a campaign that hurts nothing."""
+    """Otherwise a campaign would inject no faults without anyone noticing."""
     with pytest.raises(ValueError, match=r"nowhere|explode|often"):
         parse(line)
 
 
-def test_a_process_dies_where_it_was_told_to(tmp_path: Path) -> None:
-    """With the variable, which only whoever starts the process can set."""
+def test_a_process_is_killed_at_the_planned_point(tmp_path: Path) -> None:
+    """By the environment variable, which only the parent process can set."""
     plan = tmp_path / "plan"
     plan.write_text(f"{POINT} kill 2\n")
     code = (

@@ -1,4 +1,4 @@
-"""Each rule on who may import whom catches a breach: one is planted in a copy of the packages, and exactly that rule breaks."""
+"""Each import contract detects a breach: one is planted in a copy of the packages, and exactly that contract breaks."""
 
 from __future__ import annotations
 
@@ -19,27 +19,31 @@ LINTER = Path(sys.executable).with_name("lint-imports")
 PACKAGES = ("agent", "runners", "sdk/python/aitbc")
 VERDICT = re.compile(r"^(.+?) (KEPT|BROKEN)\b", re.MULTILINE)
 
-# Contract, file in which the breach is planted, the breach.
+# Contract, file that gets the breach, the breach.
 BREACHES = [
     ("The SDK and the runners import nothing of ours", "runners/whisper/parts.py", "import aitbc.errors"),
     ("The SDK and the runners import nothing of ours", "aitbc/keys.py", "import runners.api"),
     ("The SDK and the runners do not know the agent", "runners/registry.py", "import agent.core.errors"),
     ("The SDK and the runners do not know the agent", "aitbc/keys.py", "import agent.core.errors"),
-    ("The agent's layers", "agent/coordinator/feed/hub.py", "import agent.miner.link.backoff"),
-    ("The agent's layers", "agent/miner/link/backoff.py", "import agent.coordinator.feed.hub"),
+    ("The agent's layers", "agent/coordinator/feed/hub.py", "import agent.miner.backoff"),
+    ("The agent's layers", "agent/miner/backoff.py", "import agent.coordinator.feed.hub"),
     ("The agent's layers", "agent/settings/__init__.py", "import agent.miner.tasks"),
-    ("The agent's layers", "agent/miner/link/backoff.py", "import agent.cli.options"),
+    ("The agent's layers", "agent/miner/backoff.py", "import agent.cli.options"),
     ("The agent's layers", "agent/core/values/addresses.py", "import agent.miner.link.errors"),
     ("The miner's layers", "agent/miner/models/store.py", "import agent.miner.machine.gpus"),
     ("The miner's layers", "agent/miner/link/client.py", "import agent.miner.executor.local"),
     ("The miner's layers", "agent/miner/runs/run.py", "import agent.miner.status.report"),
-    ("The coordinator's layers", "agent/coordinator/feed/hub.py", "import agent.coordinator.dispatch"),
-    ("The coordinator's layers", "agent/coordinator/dispatch.py", "import agent.coordinator.operations.context"),
+    ("The coordinator's layers", "agent/coordinator/feed/hub.py", "import agent.coordinator.dispatch.port"),
+    ("The coordinator's layers", "agent/coordinator/dispatch/dispatcher.py", "import agent.coordinator.operations.context"),
     ("The coordinator's layers", "agent/coordinator/operations/health.py", "import agent.coordinator.routes.health"),
     ("The coordinator's layers", "agent/coordinator/http/bodies.py", "import agent.coordinator.routes.health"),
     ("The use cases' layers", "agent/coordinator/operations/market/offers.py", "import agent.coordinator.operations.jobs.jobs"),
     ("The use cases' layers", "agent/coordinator/operations/miners/leases.py", "import agent.coordinator.operations.files.quota"),
-    ("The store's layers", "agent/coordinator/store/schema/tables/jobs.py", "import agent.coordinator.store.sqlite.prepared"),
+    ("The store's layers", "agent/coordinator/store/schema/tables/jobs.py", "import agent.coordinator.store.prepared"),
+    ("The dispatcher's layers", "agent/coordinator/dispatch/port.py", "import agent.coordinator.dispatch.claims"),
+    ("The store's layers", "agent/coordinator/store/sqlite/database.py", "import agent.coordinator.store.prepared"),
+    ("SQLite only behind the store's doors", "agent/coordinator/store/jobs.py", "import agent.coordinator.store.sqlite.database"),
+    ("SQLite only behind the store's doors", "agent/coordinator/operations/health.py", "import agent.coordinator.store.sqlite.backup"),
     ("The agent's layers", "agent/protocol/messages.py", "import agent.settings"),
     ("Routes do not import each other", "agent/coordinator/routes/health.py", "import agent.coordinator.routes.jobs"),
     ("The runners' layers", "runners/ffmpeg/plan.py", "import runners.whisper"),
@@ -57,7 +61,7 @@ BREACHES = [
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the packages with their rules."""
+    """Return a copy of the packages and their contracts."""
     copy = tmp_path_factory.mktemp("copy")
     for package in PACKAGES:
         shutil.copytree(
@@ -69,7 +73,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def planted(path: Path, breach: str) -> Iterator[None]:
-    """The file with the breach at its end, for a while."""
+    """Append the breach to the file, and restore the file at the end."""
     before = path.read_text(encoding="utf-8")
     path.write_text(f"{before}\n{breach}\n", encoding="utf-8")
     try:
@@ -79,7 +83,7 @@ def planted(path: Path, breach: str) -> Iterator[None]:
 
 
 def broken(directory: Path) -> set[str]:
-    """Names of the contracts that do not hold there."""
+    """Return the names of the contracts that are broken in the directory."""
     done = subprocess.run(
         [LINTER, "--no-cache", "--no-logo"],
         cwd=directory,
@@ -102,18 +106,20 @@ def contracts() -> list[dict[str, Any]]:
     return found
 
 
-def test_the_packages_keep_all_rules(copied: Path) -> None:
+def test_the_packages_keep_every_contract(copied: Path) -> None:
     assert broken(copied) == set()
 
 
 @pytest.mark.parametrize(("contract", "file", "breach"), BREACHES)
-def test_a_breach_breaks_its_rule_and_no_other(copied: Path, contract: str, file: str, breach: str) -> None:
+def test_a_breach_breaks_its_contract_and_no_other(
+    copied: Path, contract: str, file: str, breach: str
+) -> None:
     with planted(copied / file, breach):
         assert broken(copied) == {contract}
 
 
-def test_each_rule_has_a_planted_breach() -> None:
-    """A new contract is not trusted before it was seen to break."""
+def test_every_contract_has_a_planted_breach() -> None:
+    """A new contract is trusted only after it was seen to break."""
     assert {contract["name"] for contract in contracts()} == {contract for contract, _, _ in BREACHES}
 
 
@@ -127,8 +133,8 @@ def test_each_rule_has_a_planted_breach() -> None:
         ),
     ],
 )
-def test_a_rule_with_one_door_speaks_of_every_module_but_the_door(contract: str, doors: set[str]) -> None:
-    """The rule lists the modules that it binds, so a new module would escape it without being noticed."""
+def test_a_contract_with_one_exception_covers_every_other_module(contract: str, doors: set[str]) -> None:
+    """The contract lists the modules that it applies to, so a new module would be exempt without anyone noticing."""
     (rule,) = (rule for rule in contracts() if rule["name"] == contract)
     bound = set(rule["source_modules"])
     modules = {

@@ -18,7 +18,7 @@ from agent.core.jobs import (
     Complete,
     Event,
     Expire,
-    Fail,
+    FailRun,
     Failure,
     Finished,
     IllegalEvent,
@@ -43,14 +43,14 @@ def after(*events: Event, job: Job = NEW) -> Job:
     return job
 
 
-def test_a_claim_raises_the_fence_and_gives_a_lease_with_a_deadline() -> None:
+def test_a_claim_raises_the_fence_and_creates_a_lease_with_a_deadline() -> None:
     job = after(CLAIM)
     assert (job.state, job.fence, job.attempts) == (JobState.RUNNING, 1, 1)
     assert job.lease is not None
     assert (job.lease.expires_at, job.lease.deadline) == (70.0, 110.0)
 
 
-def test_renewing_stops_a_grace_after_the_deadline() -> None:
+def test_a_lease_cannot_be_renewed_beyond_the_grace_after_its_deadline() -> None:
     """A miner that does not end a run at its deadline loses the lease."""
     job = after(CLAIM, Renew("miner_a", 1, 1, 109.0, 60.0))
     assert job.lease is not None
@@ -67,7 +67,7 @@ def test_only_the_newest_fence_completes() -> None:
     assert Finished() in effects
 
 
-def test_a_late_result_is_welcome_while_nobody_else_has_the_job() -> None:
+def test_a_late_result_is_accepted_until_another_miner_claims_the_job() -> None:
     job = after(CLAIM, Expire(80.0, "silent"))
     assert job.state is JobState.SUBMITTED
     assert after(Complete("miner_a", 1, 90.0), job=job).state is JobState.COMPLETED
@@ -79,27 +79,29 @@ def test_a_late_heartbeat_revives_the_lease() -> None:
     assert (job.fence, job.attempts) == (1, 1)
 
 
-def test_a_new_session_ends_what_the_old_one_knew() -> None:
+def test_a_new_session_ends_the_leases_of_the_old_one() -> None:
     job = after(CLAIM, Expire(20.0, "restarted", forget=True))
     with pytest.raises(IllegalEvent):
         apply(job, Complete("miner_a", 1, 21.0))
 
 
-def test_a_machine_fault_is_tried_again_elsewhere_until_the_attempts_are_spent() -> None:
+def test_a_machine_fault_is_retried_elsewhere_until_the_attempts_are_used_up() -> None:
     job = after(CLAIM)
-    job, effects = apply(job, Fail("miner_a", 1, 11.0, FAULT, retry=True))
+    job, effects = apply(job, FailRun("miner_a", 1, 11.0, FAULT, retry=True))
     assert (job.state, job.avoid_miner_id) == (JobState.SUBMITTED, "miner_a")
     assert Requeued() in effects
     for fence in (2, 3):
-        job = after(Claim("miner_b", 1, 12.0, 60.0), Fail("miner_b", fence, 13.0, FAULT, retry=True), job=job)
+        job = after(
+            Claim("miner_b", 1, 12.0, 60.0), FailRun("miner_b", fence, 13.0, FAULT, retry=True), job=job
+        )
     assert job.state is JobState.FAILED
     assert job.failure is not None
     assert job.failure.message == "The disk is full. (tried 3 times)"
 
 
-def test_an_input_fault_is_final_at_once() -> None:
+def test_an_invalid_input_fails_the_job_at_once() -> None:
     job, effects = apply(
-        after(CLAIM), Fail("miner_a", 1, 11.0, Failure("INPUT_INVALID", "No audio."), retry=False)
+        after(CLAIM), FailRun("miner_a", 1, 11.0, Failure("INPUT_INVALID", "No audio."), retry=False)
     )
     assert job.state is JobState.FAILED
     assert any(isinstance(effect, RunEnded) and effect.outcome is Outcome.FAILED for effect in effects)
@@ -111,7 +113,7 @@ def test_handing_a_lease_back_costs_no_attempt() -> None:
     assert after(CLAIM, job=job).fence == 2
 
 
-def test_a_final_job_takes_no_event() -> None:
+def test_a_final_job_accepts_no_event() -> None:
     for final in (after(CLAIM, Complete("miner_a", 1, 11.0)), after(Cancel(5.0)), after(Abandon(5.0, FAULT))):
         for event in (
             CLAIM,
@@ -131,7 +133,7 @@ events: st.SearchStrategy[Any] = st.one_of(
     st.builds(Claim, miners, st.integers(1, 2), times, st.just(60.0)),
     st.builds(Renew, miners, fences, st.integers(1, 2), times, st.just(60.0)),
     st.builds(Complete, miners, fences, times),
-    st.builds(Fail, miners, fences, times, st.just(FAULT), st.booleans()),
+    st.builds(FailRun, miners, fences, times, st.just(FAULT), st.booleans()),
     st.builds(Release, miners, fences, times),
     st.builds(Expire, times, st.just("silent"), st.booleans()),
     st.builds(Abandon, times, st.just(FAULT)),
@@ -142,7 +144,7 @@ events: st.SearchStrategy[Any] = st.one_of(
 @settings(max_examples=500, deadline=None)
 @given(st.lists(events, max_size=40))
 def test_no_history_breaks_the_invariants(history: list[Event]) -> None:
-    """The fence only rises, a run ends once, final is final, and what is illegal changes nothing."""
+    """The fence only rises, a run ends once, final states are final, and illegal events change nothing."""
     job = NEW
     ended: list[int] = []
     for event in history:
@@ -162,7 +164,7 @@ def test_no_history_breaks_the_invariants(history: list[Event]) -> None:
             ended.remove(job.fence)
         for effect in effects:
             if isinstance(effect, RunEnded):
-                # A late result ends the run that was noted as expired, for good.
+                # A late result finally ends the run that was recorded as expired.
                 if before.state is JobState.SUBMITTED:
                     ended.remove(effect.lease.fence)
                 assert effect.lease.fence not in ended

@@ -43,12 +43,12 @@ def matched(
     return [(job_id, candidate.miner_id) for job_id, candidate in match(jobs, miners, running, now)]
 
 
-def test_urgent_jobs_go_first() -> None:
+def test_jobs_of_higher_priority_are_matched_first() -> None:
     assert matched([job("a"), job("b", priority=5)], [miner("m")]) == [("b", "m")]
 
 
 def test_a_low_priority_job_is_not_starved() -> None:
-    """Fresh urgent jobs keep coming; the old one gets its turn once its age makes up for its priority."""
+    """New urgent jobs keep arriving, and the old one is matched once its age makes up for its priority."""
     old = job("old", submitted_at=0.0)
     for minute in range(1, 30):
         now = minute * AGEING_SECONDS
@@ -59,8 +59,8 @@ def test_a_low_priority_job_is_not_starved() -> None:
     raise AssertionError("the old job never ran")
 
 
-def test_equal_jobs_share_between_clients() -> None:
-    """A client with a hundred jobs does not keep another from its first."""
+def test_jobs_of_equal_priority_are_shared_between_clients() -> None:
+    """A client with a hundred jobs does not delay another client's first job."""
     crowd = [job(f"crowd-{number:03}", account_id="crowd") for number in range(100)]
     single = job("single", account_id="single", submitted_at=50.0)
     first_two = matched([*crowd, single], [miner("m", slots=2)], now=50.0)
@@ -68,8 +68,8 @@ def test_equal_jobs_share_between_clients() -> None:
     assert matched([crowd[0], single], [miner("m")], now=50.0, crowd=3) == [("single", "m")]
 
 
-def test_the_cheapest_miner_that_can_begin_at_once_gets_the_job() -> None:
-    """Whoever would have to download the model comes after all others, however cheap it is."""
+def test_the_cheapest_miner_that_can_start_at_once_gets_the_job() -> None:
+    """A miner that would have to download the model comes last, however cheap it is."""
     wanted = job("a", model="base")
     loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}))
     disk = ServiceOffer(Decimal(5), frozenset({"base"}))
@@ -87,7 +87,7 @@ def test_among_equal_prices_a_loaded_model_is_preferred() -> None:
     assert matched([wanted], [miner("d", 4, disk), miner("l", 1, loaded)]) == [("a", "l")]
 
 
-def test_a_miner_that_asks_more_for_one_unit_than_the_job_may_cost_does_not_get_it() -> None:
+def test_a_miner_whose_unit_price_exceeds_the_maximum_cost_does_not_get_the_job() -> None:
     poor = job("a", budget=Decimal("0.0009"))
     assert matched([poor], [miner("m")]) == []
     assert matched([replace(poor, budget=Decimal("0.001"))], [miner("m")]) == [("a", "m")]
@@ -95,13 +95,13 @@ def test_a_miner_that_asks_more_for_one_unit_than_the_job_may_cost_does_not_get_
     assert matched([agreed], [miner("m")]) == [("a", "m")]
 
 
-def test_a_job_comes_back_to_the_miner_that_failed_it_only_after_a_while() -> None:
+def test_a_job_returns_to_the_miner_that_failed_it_only_after_a_delay() -> None:
     failed = job("a", avoid_miner_id="m", avoid_until=10.0)
     assert matched([failed], [miner("m")], now=9.9) == []
     assert matched([failed], [miner("m")], now=10.0) == [("a", "m")]
 
 
-def test_what_does_not_fit_is_not_given() -> None:
+def test_a_job_that_does_not_fit_is_not_given() -> None:
     assert not fits(job("a", service="ffmpeg"), miner("m"), 0.0)
     assert not fits(job("a", model="large"), miner("m"), 0.0)
     assert not fits(job("a", gpus=1), miner("m"), 0.0)
@@ -127,29 +127,29 @@ def test_a_job_avoids_the_miner_that_failed_it_while_another_waits() -> None:
 BATCHED = ServiceOffer(Decimal("0.001"), frozenset({"base", "tiny"}), concurrency=4)
 
 
-def test_a_slot_takes_as_many_jobs_of_one_model_as_it_computes_together() -> None:
+def test_a_slot_accepts_as_many_jobs_of_one_model_as_it_computes_together() -> None:
     jobs = [job(f"{number}", model="base") for number in range(10)]
     assert len(matched(jobs, [miner("m", 1, BATCHED)])) == 4
     assert len(matched(jobs, [miner("m", 2, BATCHED)])) == 8
     assert len(matched(jobs, [miner("m", 2)])) == 2
 
 
-def test_jobs_of_different_models_need_slots_of_their_own() -> None:
+def test_jobs_of_different_models_need_separate_slots() -> None:
     jobs = [job("a", model="base"), job("b", model="tiny"), job("c", model="base"), job("d", model=None)]
     assert [name for name, _ in matched(jobs, [miner("m", 1, BATCHED)])] == ["a", "c"]
     assert [name for name, _ in matched(jobs, [miner("m", 2, BATCHED)])] == ["a", "b", "c"]
 
 
-def test_free_seats_are_for_their_service_and_model_alone() -> None:
+def test_free_batch_capacity_is_only_for_its_service_and_model() -> None:
     jobs = [job("a", model="tiny"), job("b", model="base"), job("c", model="base"), job("d", model="base")]
     batched = miner("m", 0, BATCHED, batch_capacity={("whisper", "base"): 2, ("other", "tiny"): 5})
     assert matched(jobs, [batched]) == [("b", "m"), ("c", "m")]
-    # A free slot is left for what has no seat.
+    # The free slot goes to the job that no batch has capacity for.
     assert [name for name, _ in matched(jobs, [replace(batched, slots=1)])] == ["a", "b", "c"]
 
 
-def test_a_seat_in_a_running_batch_is_preferred_to_a_slot_of_a_miner_that_asks_as_much() -> None:
-    """A cheaper miner is preferred all the same: else a dear one would keep its clients by a batch that never ends."""
+def test_joining_a_running_batch_is_preferred_to_a_slot_at_the_same_price() -> None:
+    """A cheaper miner still wins; otherwise an expensive one could keep its clients with a batch that never ends."""
     wanted = job("a", model="base")
     loaded = ServiceOffer(Decimal(9), frozenset({"base"}), frozenset({"base"}), concurrency=4)
     batch = miner("z", 1, loaded, batch_capacity={("whisper", "base"): 1})
@@ -159,7 +159,7 @@ def test_a_seat_in_a_running_batch_is_preferred_to_a_slot_of_a_miner_that_asks_a
     assert matched([wanted], [miner("a", 4, cheap), batch]) == [("a", "a")]
 
 
-def test_a_model_that_a_miner_withholds_is_not_given_to_it() -> None:
+def test_a_job_for_an_unavailable_model_is_not_given_to_the_miner() -> None:
     offer = ServiceOffer(
         Decimal(1),
         frozenset({"base"}),
@@ -171,7 +171,7 @@ def test_a_model_that_a_miner_withholds_is_not_given_to_it() -> None:
     assert matched([job("a", model="large"), job("b")], [miner("m", 2, offer)]) == [("a", "m"), ("b", "m")]
 
 
-def test_a_limit_holds_whatever_room_there_is() -> None:
+def test_a_limit_holds_whatever_the_free_capacity() -> None:
     jobs = [job(f"{number}", model="base") for number in range(10)]
     for limit, count in ((3, 3), (0, 0), (-2, 0)):
         assert len(matched(jobs, [miner("m", 2, BATCHED, limit=limit)])) == count
@@ -227,7 +227,7 @@ waiting_miners = st.lists(
 
 
 def slots_needed(given: Counter[tuple[str, str | None]], candidate: Candidate) -> int:
-    """How many slots what was given takes besides the batch_capacity that were free: computed for all of it at once."""
+    """Return how many slots the given jobs need beyond the free batch capacity, computed for all jobs at once."""
     needed = 0
     for (service, model), count in given.items():
         beyond = count - max(0, candidate.batch_capacity.get((service, model), 0))
@@ -237,8 +237,10 @@ def slots_needed(given: Counter[tuple[str, str | None]], candidate: Candidate) -
 
 @settings(max_examples=300, deadline=None)
 @given(jobs=waiting_jobs, miners=waiting_miners)
-def test_no_miner_is_ever_given_more_than_its_room(jobs: list[Waiting], miners: list[Candidate]) -> None:
-    """Nor a job twice, nor one that it cannot run; and no room is left that a job which fits still waits for."""
+def test_no_miner_is_ever_given_more_than_its_free_capacity(
+    jobs: list[Waiting], miners: list[Candidate]
+) -> None:
+    """No job is given twice or to a miner that cannot run it, and no capacity stays free for which a suitable job waits."""
     pairs = match(jobs, miners, {}, 0.0)
     by_id = {waiting.job_id: waiting for waiting in jobs}
     assert len({job_id for job_id, _ in pairs}) == len(pairs)
@@ -265,17 +267,17 @@ def test_no_miner_is_ever_given_more_than_its_room(jobs: list[Waiting], miners: 
     slots=st.integers(0, 4),
     batch_capacity=st.dictionaries(batches, st.integers(-2, 4), max_size=4),
     concurrency=st.dictionaries(st.sampled_from(("whisper", "llm")), st.integers(1, 4)),
-    asked=st.lists(batches, max_size=40),
+    requests=st.lists(batches, max_size=40),
 )
-def test_room_says_beforehand_what_it_takes(
+def test_free_capacity_predicts_what_it_accepts(
     slots: int,
     batch_capacity: dict[tuple[str, str | None], int],
     concurrency: dict[str, int],
-    asked: list[tuple[str, str | None]],
+    requests: list[tuple[str, str | None]],
 ) -> None:
-    """And is never more than empty."""
+    """And it never becomes negative."""
     free = FreeCapacity(slots, batch_capacity, concurrency)
-    for service, model in asked:
+    for service, model in requests:
         expected = free.accepts(service, model)
         before = (free.slots, dict(free.batch_capacity))
         assert free.reserve(service, model) is expected

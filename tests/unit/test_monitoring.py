@@ -1,4 +1,4 @@
-"""docs/reference/metrics.md, the alert rules and the dashboard name metrics that there are, with labels that they have."""
+"""docs/reference/metrics.md, the alert rules and the dashboard use existing metrics and labels."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def expressions() -> Iterator[Any]:
             yield pytest.param(variable["definition"], id=f"variable {variable['name']}")
 
 
-def measure_of(name: str) -> Metric | None:
-    """The metric that a name in an expression belongs to; a histogram is asked for by one of its series."""
+def metric_of(name: str) -> Metric | None:
+    """Return the metric that a name in an expression belongs to. A histogram is queried by one of its series."""
     for ending in OF_A_HISTOGRAM:
         found = METRICS.get(name.removesuffix(ending))
         if name.endswith(ending) and found is not None and found.kind == "histogram":
@@ -65,8 +65,8 @@ def measure_of(name: str) -> Metric | None:
 
 
 @pytest.mark.parametrize("expression", list(expressions()))
-def test_an_expression_asks_for_what_there_is(expression: str) -> None:
-    """Every name is a metric's, and every label one that the metric has; brackets close."""
+def test_an_expression_uses_existing_metrics_and_labels(expression: str) -> None:
+    """Every name is that of a metric, every label belongs to its metric, and brackets are balanced."""
     for opening, closing in ("()", "[]", "{}"):
         assert expression.count(opening) == expression.count(closing)
     found: list[Metric] = []
@@ -75,7 +75,7 @@ def test_an_expression_asks_for_what_there_is(expression: str) -> None:
         name, matchers = match.groups()
         if not name.startswith(("aitbc_", "process_", "up")):
             continue
-        metric = measure_of(name)
+        metric = metric_of(name)
         assert metric is not None or name in OF_PROMETHEUS, name
         labels = set(WORD.findall(matchers or ""))
         assert labels <= EVERYWHERE | set(metric.labels if metric else ()), (name, labels)
@@ -91,7 +91,7 @@ def test_an_expression_asks_for_what_there_is(expression: str) -> None:
     assert others <= FUNCTIONS | known, others
 
 
-def test_every_alert_says_what_happened_and_what_to_do() -> None:
+def test_every_alert_states_what_happened_and_what_to_do() -> None:
     names = [rule["alert"] for rule in rules()]
     assert len(names) == len(set(names)) >= 15
     for rule in rules():
@@ -108,20 +108,20 @@ def test_every_alert_says_what_happened_and_what_to_do() -> None:
             assert used <= set(WORD.findall(aggregated[0])) | {"instance"}, rule["alert"]
 
 
-def test_the_dashboard_is_whole() -> None:
-    """Ids are unique, panels do not overlap, and each names its data source and the programs that were chosen."""
+def test_the_dashboard_is_consistent() -> None:
+    """Ids are unique, panels do not overlap, and each uses the data source and a program variable."""
     ids = [panel["id"] for panel in dashboard()["panels"]]
     assert len(ids) == len(set(ids))
     taken: set[tuple[int, int]] = set()
     for panel in dashboard()["panels"]:
-        place = panel["gridPos"]
+        position = panel["gridPos"]
         cells = {
             (x, y)
-            for x in range(place["x"], place["x"] + place["w"])
-            for y in range(place["y"], place["y"] + place["h"])
+            for x in range(position["x"], position["x"] + position["w"])
+            for y in range(position["y"], position["y"] + position["h"])
         }
         assert not cells & taken, panel["title"]
-        assert place["x"] + place["w"] <= 24
+        assert position["x"] + position["w"] <= 24
         taken |= cells
     for panel in panels():
         assert panel["datasource"]["uid"] == "${datasource}"
@@ -129,28 +129,28 @@ def test_the_dashboard_is_whole() -> None:
             assert "$coordinator" in target["expr"] or "$miner" in target["expr"], panel["title"]
 
 
-def test_every_metric_is_watched_by_somebody() -> None:
-    """What neither the dashboard nor an alert uses is measured for nothing."""
+def test_every_metric_is_used_by_the_dashboard_or_an_alert() -> None:
+    """A metric that neither uses would be collected in vain."""
     used = " ".join(param.values[0] for param in expressions())
     assert [name for name in METRICS if name not in used] == []
 
 
 def test_labels_are_of_few_values() -> None:
     """No label names a thing of which there may be any number."""
-    bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "place", "gpu", "name", "reason", "kind"}  # fmt: skip
+    bounded = {"service", "state", "outcome", "route", "method", "status", "policy", "transport", "event", "unit", "directory", "gpu", "name", "reason", "kind"}  # fmt: skip
     for metric in METRICS.values():
         assert set(metric.labels) <= bounded, metric.name
 
 
-def test_the_scraping_example_fits_the_alerts() -> None:
-    """The names of its jobs are those by which the alerts ask whether anybody answers."""
+def test_the_scraping_example_matches_the_alerts() -> None:
+    """The alerts on unreachable targets use the names of its jobs."""
     example = yaml.safe_load((ROOT / "configs" / "prometheus" / "scrape.yml").read_text("utf-8"))
     jobs = {job["job_name"] for job in example["scrape_configs"]}
-    asked = {name for rule in rules() for name in re.findall(r'job="([^"]*)"', rule["expr"])}
-    assert jobs == asked == {"aitbc-coordinator", "aitbc-miner"}
+    queried = {name for rule in rules() for name in re.findall(r'job="([^"]*)"', rule["expr"])}
+    assert jobs == queried == {"aitbc-coordinator", "aitbc-miner"}
 
 
-def test_the_page_is_what_the_code_gives() -> None:
+def test_the_page_is_generated_from_the_code() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "pages" / "metrics_docs.py"), "--check"],
         capture_output=True, text=True, timeout=60, check=False,

@@ -1,4 +1,4 @@
-"""Values with units: what is taken, what is refused, and that nothing is lost on the way."""
+"""Values with units: which are accepted, which are refused, and that they survive a round trip."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def test_quantities_are_read_as_kubernetes_writes_them(text: str, value: str) ->
 @pytest.mark.parametrize(
     "text", ["", " 1", "1 Gi", "1gi", "-1", "+1", "1e3", "Gi", "1.", ".5", "0x10", "1GiB", "inf", "٣", "1\n"]
 )
-def test_what_is_no_quantity_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_quantity_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match='write it like "2", "500m" or "2Gi"'):
         parse_quantity(text)
 
 
-def test_the_vectors_of_the_sdk_for_javascript_are_read_alike() -> None:
+def test_the_javascript_sdks_vectors_are_parsed_alike() -> None:
     path = Path(__file__).parents[1] / "vectors" / "quantities.json"
     vectors = json.loads(path.read_text())
     assert [str(parse_quantity(item["text"]).normalize()) for item in vectors["good"]] == [
@@ -66,7 +66,7 @@ def test_the_vectors_of_the_sdk_for_javascript_are_read_alike() -> None:
 
 @pytest.mark.parametrize("text", ["0", "0.1", "1.00", "9999999999.99999999", "0.00000001"])
 def test_money_survives_the_database(text: str) -> None:
-    """Whatever is taken fits a 64-bit integer of 1e-8 units and comes back as it was."""
+    """Every accepted amount fits a 64-bit integer of 1e-8 units and is restored exactly."""
     amount = parse_money(text)
     assert 0 <= to_units(amount) <= SQL_BIGINT
     assert from_units(to_units(amount)) == amount
@@ -92,13 +92,13 @@ def test_money_survives_the_database(text: str) -> None:
         "٣",
     ],
 )
-def test_what_is_no_money_is_refused(text: str) -> None:
+def test_an_invalid_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="money is a decimal string"):
         parse_money(text)
 
 
 @given(st.integers(0, 10**18 - 1))
-def test_money_is_written_shortest_and_read_back(units: int) -> None:
+def test_money_is_formatted_as_short_as_possible_and_parsed_back(units: int) -> None:
     text = format_money(from_units(units))
     assert to_units(parse_money(text)) == units
     assert "E" not in text.upper()
@@ -106,7 +106,7 @@ def test_money_is_written_shortest_and_read_back(units: int) -> None:
 
 
 def test_fractions_beyond_the_eighth_decimal_round_up() -> None:
-    """Nobody pays nothing for something."""
+    """A positive amount never becomes zero."""
     assert format_money(Decimal("0.000000001")) == "0.00000001"
     assert to_units(Decimal("0.000000001")) == 1
 
@@ -131,7 +131,7 @@ def test_sizes_are_numbers_or_quantities(value: Any, size: int) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, "-1", "many", 1.5, True, None, [], "0.5", "500m", ""])
-def test_what_is_no_size_is_refused(value: Any) -> None:
+def test_an_invalid_size_is_refused(value: Any) -> None:
     with pytest.raises(ValidationError):
         Holder.model_validate({"size": value})
 
@@ -139,7 +139,7 @@ def test_what_is_no_size_is_refused(value: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["2024-01-01T12:00:00Z", "2024-01-01T13:00:00+01:00", "2024-01-01T12:00:00.000Z"]
 )
-def test_times_have_a_zone(text: str) -> None:
+def test_times_need_a_time_zone(text: str) -> None:
     assert format_time(parse_time(text)) == "2024-01-01T12:00:00.000Z"
     with pytest.raises(ValueError, match="has no time zone"):
         parse_time("2024-01-01T12:00:00")
@@ -152,7 +152,7 @@ def test_times_have_a_zone(text: str) -> None:
     st.binary(min_size=10, max_size=10),
 )
 def test_ids_sort_by_time(first: int, second: int, one: bytes, other: bytes) -> None:
-    """The milliseconds come first; the rest is random."""
+    """The first part is the time in milliseconds, and the rest is random."""
     earlier, later = sorted((first, second))
     ids = make_id("job", earlier / 1000, one), make_id("job", later / 1000, other)
     assert earlier == later or ids[0] <= ids[1]

@@ -1,4 +1,4 @@
-"""Reputation: what moves it, what cannot, and that docs/explanation/reputation.md tells the truth."""
+"""Reputation: what changes it, what does not, and that docs/explanation/reputation.md is correct."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agent.core.jobs import (
     Complete,
     Event,
     Expire,
-    Fail,
+    FailRun,
     Failure,
     Job,
     JobState,
@@ -43,7 +43,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "reputation.md"
 
 
 class Record:
-    """A miner's evidence, kept as the store keeps it: a total, and each client's part."""
+    """A miner's evidence as in the store: a total, and each client's part."""
 
     def __init__(self) -> None:
         self.total = NOTHING
@@ -74,10 +74,10 @@ steps = st.lists(
 
 
 @given(steps)
-def test_it_stays_between_zero_and_five_and_moves_the_right_way(
+def test_reputation_stays_between_zero_and_five_and_moves_in_the_right_direction(
     history: list[tuple[int, bool, int, float]],
 ) -> None:
-    """Whatever happens: no success lowers it, no failure raises it, and a miner's evidence is that of its clients."""
+    """No success lowers it, no failure raises it, and a miner's evidence is the sum of its clients'."""
     record = Record()
     for client, success, count, seconds in history:
         record.wait(seconds)
@@ -94,7 +94,7 @@ def test_it_stays_between_zero_and_five_and_moves_the_right_way(
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 500)), max_size=20))
 def test_one_client_alone_neither_makes_nor_breaks_a_miner(history: list[tuple[bool, int]]) -> None:
-    """However many jobs it sends: so a miner gains little by sending jobs to itself, and loses little to one bad client."""
+    """However many jobs it sends. So a miner gains little by sending jobs to itself, and loses little to one bad client."""
     record = Record()
     for success, count in history:
         record.runs(0, count, success=success)
@@ -110,7 +110,7 @@ def test_one_client_alone_neither_makes_nor_breaks_a_miner(history: list[tuple[b
 
 
 def test_recent_behaviour_weighs_more() -> None:
-    """Of the same runs, those that end badly last make the lower score, and old failures are forgiven in time."""
+    """Of the same runs, failures at the end give the lower score, and old failures decay with time."""
     improving, declining = Record(), Record()
     for record, order in ((improving, (False, True)), (declining, (True, False))):
         for success in order:
@@ -121,13 +121,13 @@ def test_recent_behaviour_weighs_more() -> None:
     assert before < declining.score < 3
 
 
-def test_a_clock_that_steps_back_changes_nothing() -> None:
+def test_a_clock_that_steps_backward_changes_nothing() -> None:
     record = Record()
     record.runs(0, 5)
     assert score(record.total, -1000.0) == record.score
 
 
-# Whose fault a change of a job is -------------------------------------------------------------------------------------
+# Who is responsible for a change of a job ------------------------------------------------------------------------------
 
 FRESH = Job("job_1", JobState.SUBMITTED, timeout_seconds=100, max_attempts=3)
 FAILURE = Failure("CODE", "words")
@@ -135,8 +135,8 @@ CLAIM = Claim("a", 1, 0.0, 60.0)
 EXPIRE = Expire(61.0, "late")
 
 
-def told(*events: Event, job: Job = FRESH) -> list[Verdict]:
-    """The verdicts over all changes of a history, in order."""
+def verdicts_of(*events: Event, job: Job = FRESH) -> list[Verdict]:
+    """Return the verdicts on all changes of a history, in order."""
     verdicts = []
     for event in events:
         after, effects = apply(job, event)
@@ -154,48 +154,50 @@ OTHER = Claim("b", 1, 62.0, 60.0)
     ("events", "verdicts"),
     [
         ((CLAIM, Complete("a", 1, 5.0)), [FOR_A]),
-        ((CLAIM, Fail("a", 1, 5.0, FAILURE, retry=True)), [AGAINST_A]),
-        ((CLAIM, Fail("a", 1, 5.0, FAILURE, retry=False)), []),
+        ((CLAIM, FailRun("a", 1, 5.0, FAILURE, retry=True)), [AGAINST_A]),
+        ((CLAIM, FailRun("a", 1, 5.0, FAILURE, retry=False)), []),
         ((CLAIM, Release("a", 1, 5.0)), []),
         ((CLAIM, Cancel(5.0)), []),
         ((Cancel(5.0),), []),
         ((Abandon(5.0, FAILURE),), []),
         ((CLAIM, Expire(5.0, "a new session", forget=True)), [AGAINST_A]),
-        # A lease that ran out counts once its work is lost: when somebody else takes the job, or it is dropped.
+        # An expired lease counts once its work is lost: when another miner claims the job, or the lease is dropped.
         ((CLAIM, EXPIRE), []),
         ((CLAIM, EXPIRE, OTHER), [AGAINST_A]),
         ((CLAIM, EXPIRE, OTHER, Complete("b", 2, 70.0)), [AGAINST_A, Verdict("b", success=True)]),
         ((CLAIM, EXPIRE, Expire(62.0, "a new session", forget=True)), [AGAINST_A]),
         ((CLAIM, EXPIRE, Release("a", 1, 62.0)), [AGAINST_A]),
-        ((CLAIM, EXPIRE, Fail("a", 1, 62.0, FAILURE, retry=True)), [AGAINST_A]),
-        # Nobody else had the job meanwhile, and the miner's work came after all.
+        ((CLAIM, EXPIRE, FailRun("a", 1, 62.0, FAILURE, retry=True)), [AGAINST_A]),
+        # No other miner claimed the job in between, and the result arrived late.
         ((CLAIM, EXPIRE, Complete("a", 1, 70.0)), [FOR_A]),
         ((CLAIM, EXPIRE, Renew("a", 1, 1, 70.0, 60.0), Complete("a", 1, 80.0)), [FOR_A]),
-        ((CLAIM, EXPIRE, Fail("a", 1, 62.0, FAILURE, retry=False)), []),
+        ((CLAIM, EXPIRE, FailRun("a", 1, 62.0, FAILURE, retry=False)), []),
         ((CLAIM, EXPIRE, Cancel(62.0)), []),
     ],
 )
-def test_blame(events: tuple[Event, ...], verdicts: list[Verdict]) -> None:
-    """The client's faults cost the miner nothing; every other run counts once."""
-    assert told(*events) == verdicts
+def test_each_outcome_counts_for_or_against_the_right_miner(
+    events: tuple[Event, ...], verdicts: list[Verdict]
+) -> None:
+    """Failures by the client do not count, and every other run counts once."""
+    assert verdicts_of(*events) == verdicts
 
 
 def test_the_last_attempt_that_expires_counts_at_once() -> None:
-    """The job has failed: nobody will take it, and no result is welcome any more."""
-    assert told(CLAIM, EXPIRE, job=replace(FRESH, max_attempts=1)) == [AGAINST_A]
+    """The job has failed: no miner will claim it, and no result is accepted any more."""
+    assert verdicts_of(CLAIM, EXPIRE, job=replace(FRESH, max_attempts=1)) == [AGAINST_A]
 
 
 # The page for miners --------------------------------------------------------------------------------------------------
 
 
 def worked_examples() -> dict[str, str]:
-    """The table of docs/explanation/reputation.md: what has happened, and the reputation then."""
+    """Return the table of docs/explanation/reputation.md: a history, and the reputation after it."""
     rows = re.findall(r"^\| (.+?) +\| (\d\.\d\d) +\|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     return dict(rows)
 
 
 def play(words: str) -> str:
-    """Carry out what an example says, sentence by sentence."""
+    """Carry out an example sentence by sentence, and return the reputation after it."""
     record = Record()
     pattern = re.compile(
         r"(\d+) (good|failed) runs? for (?:each of (\d+) clients|one client|(a new client))|(\d+) days without work"

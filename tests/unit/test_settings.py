@@ -210,7 +210,7 @@ def test_a_gpu_has_settings_of_its_own_by_number_or_uuid(
     [
         (
             '[miner.pause]\nschedule = ["Mon-Fri 9-18"]',
-            r"miner\.pause\.schedule: 'Mon-Fri 9-18' is no time of the week; write it like",
+            r"miner\.pause\.schedule: 'Mon-Fri 9-18' is not a time of the week; write it like",
         ),
         (
             "[miner.gpus.first.pause]\nschedule = []",

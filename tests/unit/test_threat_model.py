@@ -1,4 +1,4 @@
-"""docs/explanation/threat-model.md names tests that exist, so that a reader can check it line by line."""
+"""docs/explanation/threat-model.md refers to existing tests, so that a reader can check each line."""
 
 from __future__ import annotations
 

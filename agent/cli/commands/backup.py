@@ -25,8 +25,9 @@ from agent.coordinator.blobs.store import ArtifactDirectory, sync_directory
 from agent.coordinator.operations.log.fsck import Examination, examine
 from agent.coordinator.operations.log.log_key import load_signer
 from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.store.artifacts import stored_ids
 from agent.coordinator.store.schema.upgrade import require_newest
-from agent.coordinator.store.sqlite.backup import copy_database, stored_artifacts
+from agent.coordinator.store.sqlite.backup import copy_database
 from agent.coordinator.store.sqlite.database import reading, sqlite_path
 from agent.core.errors import ConfigurationError, NotFound
 from agent.settings import Settings
@@ -196,7 +197,7 @@ def _complete_artifacts(settings: Settings, database: Path, target: Path) -> tup
     store = ArtifactDirectory(settings.data_dir / ARTIFACTS, max_size=0)
     count = lost = 0
     with reading(database) as connection:
-        for artifact_id in stored_artifacts(connection):
+        for artifact_id in stored_ids(connection):
             digest = artifact_id.removeprefix("sha256:")
             place = target / ARTIFACTS / digest[:2] / digest[2:]
             try:

@@ -12,8 +12,8 @@ from agent.cli.commands.receipts import own_log_key
 from agent.cli.options import AsJson, ConfigFile, DataDir, print_json, settings_from
 from agent.coordinator.operations.log.fsck import Examination, examine
 from agent.coordinator.sequencer import PUBLISHED, LogInconsistent, read_published
+from agent.coordinator.store.engines import snapshot
 from agent.coordinator.store.schema.upgrade import require_newest
-from agent.coordinator.store.sqlite.database import reading, sqlite_path
 from aitbc.log import Checkpoint, open_checkpoint
 
 NOT_VALID: Final = 3
@@ -41,7 +41,7 @@ def fsck(
     published, fault = _published(settings.data_dir / "coordinator" / PUBLISHED, key)
     if published is not None:
         remembered[PUBLISHED] = published
-    with reading(sqlite_path(settings.database.url, settings.data_dir)) as connection:
+    with snapshot(settings.database, settings.data_dir) as connection:
         require_newest(connection)
         result = examine(connection, key, remembered)
     if fault is not None:

@@ -42,7 +42,7 @@ def list_models(
     store, model_directory = _open(settings)
     models = [
         model
-        for model in Inventory(settings, store, model_directory, _loaded(settings)).take()
+        for model in Inventory(settings, store, model_directory, _loaded(settings)).models()
         if service in (None, model.service) and (model.on_disk or not on_disk)
     ]
     if as_json:

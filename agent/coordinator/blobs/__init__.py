@@ -1,1 +1,1 @@
-"""Bytes on disk: artifacts by their digest, uploads on their way, and the space that they may take."""
+"""Bytes on disk: artifacts by digest, uploads in progress, and the disk space that both may use."""

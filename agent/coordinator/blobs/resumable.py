@@ -1,8 +1,8 @@
-"""Files that grow: what has arrived of resumable uploads, and whose turn it is to add to one.
+"""The files of resumable uploads, and which request may write to one.
 
-An upload has one writer at a time. A newcomer asks the writer to give way: clients ask again when their connection is
-lost, and of a lost connection the server may hear nothing for hours. What a writer has received when it ends, for whatever
-reason, is kept. Blocking file work runs in threads.
+An upload has one writer at a time. A new request interrupts the current writer, because a client retries when its connection is
+lost, and the server may not notice a lost connection for hours. All bytes that a writer has received when it ends are kept.
+Blocking file work runs in threads.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ from agent.fault_points import reach
 
 CHECKPOINT_BYTES: Final = 16 * 2**20
 CHECKPOINT_SECONDS: Final = 5.0
-"""After so many bytes, or so long, what has arrived is synced and recorded: the most that a crash in a long request loses."""
+"""Received bytes are synced and recorded after this many bytes or seconds. A crash in a long request loses no more than that."""
 TURN_SECONDS: Final = 10.0
-"""How long a newcomer waits for the writer to give way: it has a piece to write and to sync."""
+"""How long a new request waits for the current writer, which may still have a piece to write and sync."""
 MAX_STATES: Final = 10_000
-"""Uploads whose running hash is remembered; that of another is made again from its file."""
+"""Uploads whose running hash is cached. The hash of any other is computed again from its file."""
 
-TAKEN_OVER: Final = "Another request goes on with this upload."
+TAKEN_OVER: Final = "Another request continues this upload."
 
 Save = Callable[[int], Awaitable[None]]
-"""Records how many bytes are on disk."""
+"""Saves how many bytes are on disk."""
 
 
 class Interrupted(Conflict):
-    """A request ended before its body did: a lost connection, silence, or a newcomer. What it brought is kept."""
+    """A request ended before its body: a lost connection, silence, or a new request. Its received bytes are kept."""
 
 
 @dataclass(slots=True)
 class _State:
-    """What is remembered of an upload between requests: `digest` is over the first `hashed` bytes of its file."""
+    """The state of an upload between requests. `digest` covers the first `hashed` bytes of its file."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    newcomers: int = 0
+    waiting: int = 0
     silence: asyncio.Timeout | None = None
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
     hashed: int = 0
 
     def add(self, block: bytes) -> None:
-        """Hash what was written."""
+        """Hash a written block."""
         self.digest.update(block)
         self.hashed += len(block)
 
@@ -75,23 +75,23 @@ class UploadDirectory:
         self._states: dict[str, _State] = {}
 
     def open(self) -> None:
-        """Make the directory."""
+        """Create the directory."""
         self._root.mkdir(parents=True, exist_ok=True)
 
     @asynccontextmanager
     async def turn(self, upload_id: str) -> AsyncIterator[GrowingFile]:
-        """Be the upload's only writer; the present one is asked to give way. Raises `Locked` if it does not in time."""
+        """Become the upload's only writer, interrupting the current one. Raises `Locked` if that does not end in time."""
         state = self._states.setdefault(upload_id, _State())
-        state.newcomers += 1
+        state.waiting += 1
         try:
             if state.silence is not None and not state.silence.expired():
                 state.silence.reschedule(0)
             async with asyncio.timeout(TURN_SECONDS):
                 await state.lock.acquire()
         except TimeoutError:
-            raise Locked("Another request is busy with this upload; ask again in a moment.") from None
+            raise Locked("Another request is writing to this upload; try again in a moment.") from None
         finally:
-            state.newcomers -= 1
+            state.waiting -= 1
         try:
             yield GrowingFile(self._root / upload_id, state, self._silence_seconds)
         finally:
@@ -100,23 +100,21 @@ class UploadDirectory:
 
     def _limit(self) -> None:
         if len(self._states) > MAX_STATES:
-            idle = (
-                key for key, state in self._states.items() if not (state.newcomers or state.lock.locked())
-            )
+            idle = (key for key, state in self._states.items() if not (state.waiting or state.lock.locked()))
             if (oldest := next(idle, None)) is not None:
                 del self._states[oldest]
 
     def forget(self, upload_id: str) -> None:
-        """Drop what is remembered of an upload that has ended."""
+        """Drop the state of an upload that has ended."""
         state = self._states.get(upload_id)
-        if state is not None and not state.newcomers:
+        if state is not None and not state.waiting:
             del self._states[upload_id]
 
     def older_than(self, moment: float) -> Iterator[str]:
-        """The uploads whose files were last changed before `moment` (seconds since the epoch)."""
+        """Yield the uploads whose files were last changed before `moment` (seconds since the epoch)."""
         with os.scandir(self._root) as entries:
             for entry in entries:
-                with suppress(FileNotFoundError):  # finished at this moment
+                with suppress(FileNotFoundError):  # the upload has just finished
                     if entry.stat().st_mtime < moment:
                         yield entry.name
 
@@ -126,7 +124,7 @@ class UploadDirectory:
 
 
 class GrowingFile:
-    """The file of one upload, for as long as its turn lasts."""
+    """The file of one upload, during a turn."""
 
     def __init__(self, path: Path, state: _State, silence_seconds: float) -> None:
         self.path = path
@@ -135,7 +133,7 @@ class GrowingFile:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of all that `append` has left in the file, in hex."""
+        """The SHA-256 of the file's content in hex, as of the last `append`."""
         return self._state.digest.hexdigest()
 
     async def append(
@@ -144,18 +142,18 @@ class GrowingFile:
         save: Save,
         *,
         start: int,
-        room: int,
+        limit: int,
         cover: Cover,
         checksum: Checksum | None = None,
     ) -> None:
-        """Put what comes behind the first `start` bytes, and `save` how far that is, at intervals and at the end.
+        """Append the body after the first `start` bytes, and call `save` with the new size at intervals and at the end.
 
-        `cover` is asked before so many bytes of the body are written. With a checksum all of the body is kept or nothing.
-        Raises `Interrupted`, or `InsufficientStorage`, after keeping what came before; `PayloadTooLarge` beyond `room` bytes
-        or what `cover` allows, and `ChecksumMismatch`, after removing what came; `NotFound` when the file has lost what was
-        kept; `ServiceUnavailable` when the disk fails.
+        `cover` is called before the body grows to a number of bytes. With a checksum, either the whole body is kept or nothing.
+        Raises `Interrupted` or `InsufficientStorage`, keeping the bytes received before; `PayloadTooLarge` beyond `limit` bytes
+        or the bound of `cover`, and `ChecksumMismatch`, both discarding the body; `NotFound` if the file has lost bytes that were
+        kept; `ServiceUnavailable` if the disk fails.
         """
-        body = _Body(chunks, self._state, room=room, cover=cover, silence_seconds=self._silence_seconds)
+        body = _Body(chunks, self._state, limit=limit, cover=cover, silence_seconds=self._silence_seconds)
         try:
             with await asyncio.to_thread(self._open, start) as file:
                 if checksum is None:
@@ -168,9 +166,9 @@ class GrowingFile:
             raise body.ended
 
     def _open(self, start: int) -> BinaryIO:
-        """The file with its first `start` bytes, ready for more; bytes behind them were never acknowledged."""
+        """Open the file and truncate it to its first `start` bytes; later bytes were never acknowledged."""
         if start > 0 and not (self.path.exists() and self.path.stat().st_size >= start):
-            raise NotFound("The coordinator has lost what it received of this upload; begin it again.")
+            raise NotFound("The coordinator has lost the received part of this upload; start it again.")
         if self._state.hashed != start:
             self._state.forget_digest()
         file = self.path.open("r+b" if start > 0 else "w+b")
@@ -185,7 +183,7 @@ class GrowingFile:
         return file
 
     def _catch_up(self, file: BinaryIO, start: int) -> None:
-        """Hash what is in the file, which only a restart makes necessary."""
+        """Hash the content of the file, which is necessary only after a restart."""
         file.seek(self._state.hashed)
         while self._state.hashed < start:
             self._state.add(file.read(min(CHUNK, start - self._state.hashed)))
@@ -202,7 +200,7 @@ class GrowingFile:
                 await save(self._state.hashed)
                 saved, saved_at = self._state.hashed, now()
         if isinstance(body.ended, PayloadTooLarge):
-            # Refused bytes leave the disk at once; what earlier requests brought stays.
+            # Refused bytes are removed from the disk at once. The bytes of earlier requests are kept.
             self._state.digest, self._state.hashed = before
             await save(self._state.hashed)
             await asyncio.to_thread(file.truncate, self._state.hashed)
@@ -221,7 +219,9 @@ class GrowingFile:
         if body.ended is not None or not matches:
             self._state.digest, self._state.hashed = before
             await asyncio.to_thread(file.truncate, self._state.hashed)
-            raise body.ended or ChecksumMismatch("What arrived does not match its checksum; send it again.")
+            raise body.ended or ChecksumMismatch(
+                "The received bytes do not match the checksum; send them again."
+            )
         await asyncio.to_thread(os.fsync, file.fileno())
         reach("upload.synced")
         await save(self._state.hashed)
@@ -234,14 +234,14 @@ class GrowingFile:
 
 
 class _Body:
-    """The body of one request. `ended` says why it ended before its end, once it has."""
+    """The body of one request. `ended` is why it ended early, if it did."""
 
     def __init__(
         self,
         chunks: AsyncGenerator[bytes, None],
         state: _State,
         *,
-        room: int,
+        limit: int,
         cover: Cover,
         silence_seconds: float,
     ) -> None:
@@ -250,11 +250,11 @@ class _Body:
         self._arrived = 0
         self._chunks = chunks
         self._state = state
-        self._room = room
+        self._limit = limit
         self._silence_seconds = silence_seconds
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """All that came, in pieces that are worth a thread each, or what there is after a while."""
+        """Yield the body in pieces that are large enough for a thread each, or smaller ones after `CHECKPOINT_SECONDS`."""
         buffer = bytearray()
         now = asyncio.get_running_loop().time
         begun = now()
@@ -271,7 +271,7 @@ class _Body:
             yield bytes(buffer)
 
     async def _next(self) -> bytes | None:
-        if self._state.newcomers:
+        if self._state.waiting:
             raise Interrupted(TAKEN_OVER)
         try:
             async with asyncio.timeout(self._silence_seconds) as self._state.silence:
@@ -282,11 +282,11 @@ class _Body:
             self._state.silence = None
         if chunk:
             self._arrived += len(chunk)
-            if self._arrived > self._room:
-                raise PayloadTooLarge("This is more than the upload's length.", {"limit": self._room})
+            if self._arrived > self._limit:
+                raise PayloadTooLarge("The body exceeds the upload's length.", {"limit": self._limit})
             await self._cover(self._arrived)
         return chunk
 
     def _silent(self) -> Interrupted:
-        silent = f"Nothing came for {self._silence_seconds:g} seconds."
-        return Interrupted(TAKEN_OVER if self._state.newcomers else silent)
+        silent = f"No data arrived for {self._silence_seconds:g} seconds."
+        return Interrupted(TAKEN_OVER if self._state.waiting else silent)

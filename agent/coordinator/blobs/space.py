@@ -1,8 +1,8 @@
-"""Space that uploads in progress were promised, and what the disk must keep free.
+"""Space that is reserved for uploads in progress, and the space that must stay free on the disk.
 
-Promises keep parallel uploads from exceeding a quota together. They live in memory: a restart ends the requests that they
-were made to, and `ArtifactDirectory.open` removes their bytes. Resumable uploads of a known length are promised theirs by
-their row in the database instead.
+Reservations prevent parallel uploads from exceeding a quota together. They are in memory: a restart ends the requests that they
+belong to, and `ArtifactDirectory.open` removes their bytes. For resumable uploads of a known length, the row in the database is
+the reservation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agent.core.errors import InsufficientStorage
 
 
 class Space:
-    """Promised bytes by owner, and free space on the disks of `artifacts` and `database`; `reserve` is bytes.
+    """Reserved bytes by owner, and free space on the disks of `artifacts` and `database`. `reserve` is in bytes.
 
     Safe for use from several threads.
     """
@@ -30,11 +30,11 @@ class Space:
         self._held: Counter[str] = Counter()
 
     def held(self, owner: str) -> int:
-        """Bytes that the owner's uploads in progress were promised."""
+        """Return the bytes that are reserved for the owner's uploads in progress."""
         return self._held[owner]
 
     def hold(self, owners: Iterable[str], size: int) -> None:
-        """Promise `size` more bytes, or take promised ones back (a negative `size`)."""
+        """Reserve `size` more bytes for each owner, or release reserved ones (a negative `size`)."""
         with self._lock:
             for owner in owners:
                 self._held[owner] += size
@@ -42,16 +42,16 @@ class Space:
                     del self._held[owner]
 
     def check_disk(self, size: int) -> None:
-        """Raise `InsufficientStorage` if `size` more bytes would eat into the reserve of the artifacts' disk."""
+        """Raise `InsufficientStorage` if `size` more bytes would use the reserve of the artifacts' disk."""
         if self._reserve and _free(self._artifacts) - size < self._reserve:
             raise InsufficientStorage(
-                "The coordinator's disk is nearly full, so it stores no file of this size now. Try again later, or ask the "
-                "operator to make room."
+                "The coordinator's disk is nearly full, so it cannot store a file of this size now. Try again later, or ask the "
+                "operator to free space."
             )
 
     @property
     def is_short(self) -> bool:
-        """Whether a disk has less left than the reserve."""
+        """Whether a disk has less free space than the reserve."""
         return min(_free(self._artifacts), _free(self._database)) < self._reserve
 
 

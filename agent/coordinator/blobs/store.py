@@ -1,8 +1,8 @@
-"""Content-addressed bytes in a directory: what is stored under a digest has that digest, or is not there.
+"""Content-addressed blobs in a directory: a blob that exists has the digest that it is named after.
 
-A blob is written to a temporary file, hashed on the way, synced, and renamed to `ab/cdef...`; a name that exists is
-complete. Its row in the database comes after it, so that a crash may leave a blob without one; those are removed when they
-are old. Blocking file work runs in threads.
+A blob is written to a temporary file, hashed while written, synced, and renamed to `ab/cdef...`, so that every blob is complete.
+Its row in the database is written afterwards, so a crash may leave a blob without one. Such blobs are removed when they are old.
+Blocking file work runs in threads.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ ARTIFACT_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 Cover = Callable[[int], Awaitable[None]]
-"""Called before a file grows to so many bytes. Raises `ApiError` if it may not."""
+"""Called before a file grows to the given number of bytes. Raises `ApiError` if that is not allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An artifact that is on disk. `size` is bytes."""
+    """An artifact on disk. `size` is in bytes."""
 
     artifact_id: str
     size: int
@@ -46,29 +46,29 @@ class ArtifactDirectory:
         self._root = root
         self._incoming = root / "incoming"
         self._max_size = max_size
-        # Between checking whether a blob is there, or how old it is, and acting on that.
+        # Held between checking a blob's existence or age and acting on it.
         self._names = threading.Lock()
-        # Blobs whose rows are being written: nothing refers to them yet, and they must not be removed.
+        # Blobs whose rows are being written. Nothing refers to them yet, but they must not be removed.
         self._pinned: Counter[str] = Counter()
 
     def open(self) -> None:
-        """Make the directory and remove what a crash left half written."""
+        """Create the directory, and remove incomplete files that a crash left."""
         self._incoming.mkdir(parents=True, exist_ok=True)
-        for left_over in self._incoming.iterdir():
-            left_over.unlink()
+        for incomplete in self._incoming.iterdir():
+            incomplete.unlink()
 
     async def store(self, chunks: AsyncIterable[bytes], cover: Cover | None = None) -> Stored:
-        """Store a stream, and pin it: `unpin` it when its row is written, or is not going to be.
+        """Store and pin a stream. Call `unpin` when its row is written, or will not be.
 
-        Raises `PayloadTooLarge` beyond the limit of every artifact, what `cover` raises, `InsufficientStorage` when the disk
-        is full, `ServiceUnavailable` when it fails. Nothing is kept then.
+        Raises `PayloadTooLarge` beyond the size limit of artifacts, errors of `cover`, `InsufficientStorage` if the disk is full,
+        and `ServiceUnavailable` if it fails. Nothing is stored then.
         """
         handle, name = await asyncio.to_thread(tempfile.mkstemp, dir=self._incoming)
         path = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
                 digest, size = await self._receive(chunks, file, cover)
-            await asyncio.to_thread(self._keep, path, digest)
+            await asyncio.to_thread(self._publish, path, digest)
             return Stored(f"sha256:{digest}", size)
         except OSError as error:
             raise disk_error(error) from error
@@ -98,18 +98,18 @@ class ArtifactDirectory:
         return digest.hexdigest(), size
 
     async def adopt(self, path: Path, artifact_id: str) -> None:
-        """Move a synced file with that content here, and pin it. Repeating it is fine. Raises `NotFound` when it is not there."""
+        """Move a synced file with that content here, and pin it. May be repeated. Raises `NotFound` if the file does not exist."""
         try:
-            await asyncio.to_thread(self._keep, path, artifact_id.removeprefix("sha256:"))
+            await asyncio.to_thread(self._publish, path, artifact_id.removeprefix("sha256:"))
         except FileNotFoundError:
             raise NotFound("The coordinator has lost what it received; send it again.") from None
 
-    def _keep(self, path: Path, digest: str) -> None:
+    def _publish(self, path: Path, digest: str) -> None:
         reach("artifact.received")
         target = self._root / digest[:2] / digest[2:]
         with self._names:
             if target.exists():
-                os.utime(target)  # perhaps nothing refers to it yet, and it must not seem old
+                os.utime(target)  # it may have no row yet, and must not appear old
                 path.unlink(missing_ok=True)
             else:
                 os.utime(path)
@@ -118,7 +118,7 @@ class ArtifactDirectory:
             self._pinned[f"sha256:{digest}"] += 1
         sync_directory(target.parent)
         sync_directory(self._root)
-        reach("artifact.kept")
+        reach("artifact.stored")
 
     def unpin(self, artifact_id: str) -> None:
         """Undo one pin of `store` or `adopt`."""
@@ -128,7 +128,7 @@ class ArtifactDirectory:
                 del self._pinned[artifact_id]
 
     def set_aside(self, artifact_id: str) -> Path | None:
-        """Take a blob out of reach, unless it is pinned or not there. Returns the file that is left to be removed."""
+        """Make a blob unreachable, unless it is pinned. Return the file to remove, or None if there is none."""
         digest = artifact_id.removeprefix("sha256:")
         aside = self._incoming / f"removed-{digest}"
         with self._names:
@@ -141,7 +141,7 @@ class ArtifactDirectory:
         return aside
 
     def older_than(self, moment: float) -> Iterator[str]:
-        """The ids of blobs that were stored, or stored again, before `moment` (seconds since the epoch)."""
+        """Yield the ids of blobs that were last stored before `moment` (seconds since the epoch)."""
         for directory in self._root.glob("[0-9a-f][0-9a-f]"):
             with os.scandir(directory) as entries:
                 for entry in entries:
@@ -149,7 +149,7 @@ class ArtifactDirectory:
                         yield f"sha256:{directory.name}{entry.name}"
 
     def remove_if_older(self, artifact_id: str, moment: float) -> bool:
-        """Remove a blob, unless it was stored again since `moment`. Whether it was removed."""
+        """Remove a blob, unless it was stored again since `moment`. Return whether it was removed."""
         path = self.path(artifact_id)
         with self._names:
             if path.stat().st_mtime >= moment or artifact_id in self._pinned:
@@ -158,17 +158,17 @@ class ArtifactDirectory:
         return True
 
     def path(self, artifact_id: str) -> Path:
-        """Where the artifact is. Raises `NotFound` if it is not here."""
+        """Return the path of an artifact. Raises `NotFound` if it does not exist."""
         if ARTIFACT_ID.fullmatch(artifact_id) is None:
-            raise NotFound(f"{artifact_id!r} is no artifact id; it looks like sha256:<64 hex digits>.")
+            raise NotFound(f"{artifact_id!r} is not an artifact id. An id looks like sha256:<64 hex digits>.")
         digest = artifact_id.removeprefix("sha256:")
         path = self._root / digest[:2] / digest[2:]
         if not path.is_file():
-            raise NotFound(f"There is no artifact {artifact_id}.", {"artifact_id": artifact_id})
+            raise NotFound(f"The artifact {artifact_id} does not exist.", {"artifact_id": artifact_id})
         return path
 
     async def read(self, artifact_id: str, start: int, length: int) -> AsyncIterator[bytes]:
-        """`length` bytes from `start`, in pieces."""
+        """Yield `length` bytes from `start`, in pieces."""
         file, chunk = await asyncio.to_thread(_open_at, self.path(artifact_id), start, min(CHUNK, length))
         with file:
             while chunk:
@@ -178,7 +178,7 @@ class ArtifactDirectory:
 
 
 def _open_at(path: Path, start: int, size: int) -> tuple[BinaryIO, bytes]:
-    """Open a file for reading on from there, and read its first piece."""
+    """Open a file at the position `start`, and read the first piece."""
     file = path.open("rb")
     file.seek(start)
     return file, file.read(size)
@@ -192,16 +192,16 @@ def _append(file: BinaryIO, digest: hashlib._Hash, data: bytes) -> None:
 
 
 def disk_error(error: OSError) -> ApiError:
-    """What a request is answered with when the disk refuses."""
+    """Return the answer to a request for an error of the disk."""
     if error.errno in _DISK_FULL:
         return InsufficientStorage(
-            "The coordinator's disk is full. Try again later, or ask the operator to make room."
+            "The coordinator's disk is full. Try again later, or ask the operator to free space."
         )
     return ServiceUnavailable(f"The coordinator cannot store files now: {error.strerror}.")
 
 
 def sync_directory(path: Path) -> None:
-    """Make new and changed names in a directory durable."""
+    """Make new and renamed entries of a directory durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

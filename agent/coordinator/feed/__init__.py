@@ -1,1 +1,1 @@
-"""What happens, published to its subscribers in the order of the commits."""
+"""State changes and live messages, published to subscribers in commit order."""

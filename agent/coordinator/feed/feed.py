@@ -1,11 +1,11 @@
-"""Tells whoever watches of everything, in one order, under numbers that only rise.
+"""Publishes every state change to subscribers in commit order, under rising numbers.
 
-Changes are rows that are written in the transaction of what they tell of (`lifecycle`). The feed reads the new ones after each
-commit and hands them to the hub. So nothing is told that did not happen, nothing that happened is left out, and who was
-away reads the rows that it missed. What is only for those who watch (progress, tokens, previews) is not stored: it is told
-between the changes, and the newest of it is kept in memory for those whose connection broke.
+A change is a row, written in the transaction that makes the change (`lifecycle`). The feed reads new rows after each commit
+and passes them to the hub. So it publishes exactly what happened, and a subscriber that was disconnected reads the rows that it
+missed. Live messages (progress, tokens, previews) are not stored: the feed publishes them between changes, and the newest are
+retained in memory for subscribers whose connection broke.
 
-A change's number is the row's, shifted by `NUMBER_BITS`; what is told after it, before the next change, is counted in these bits.
+A change's number is that of its row, shifted by `NUMBER_BITS`. These bits count the live messages until the next change.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ import structlog
 
 from agent.coordinator.feed.hub import Filter, Hub, Message, Subscription
 from agent.coordinator.store import events
+from agent.coordinator.store.database import Database
 from agent.coordinator.store.events import NewEvent, StoredEvent
-from agent.coordinator.store.sqlite.database import Database
 
 EVERYBODY: Final = "everybody"
 """The topic of changes that every caller may see."""
 ALL: Final = "all"
 """The topic of all changes, for administrators."""
 NUMBER_BITS: Final = 20
-"""A million messages between two changes; with them, four billion changes stay below the 2**53 of JavaScript's numbers."""
-AGAIN_SECONDS: Final = 1.0
+"""A million live messages between two changes. Four billion changes then stay below the 2**53 of JavaScript's numbers."""
+RETRY_SECONDS: Final = 1.0
 PAGE: Final = 1000
-AT_ONCE: Final = 2**18
+PAGE_BYTES: Final = 2**18
 
 log = structlog.get_logger()
 
 
 def account_topic(account_id: str) -> str:
-    """The topic of what a client may see beside what everybody may."""
+    """Return the topic of what a client may see in addition to what every caller may."""
     return f"account:{account_id}"
 
 
 def miner_topic(miner_id: str) -> str:
-    """The topic of what a miner's owner may see beside what everybody may."""
+    """Return the topic of what a miner's owner may see in addition to what every caller may."""
     return f"miner:{miner_id}"
 
 
 def topics(change: NewEvent) -> list[str]:
-    """Where a change is told."""
+    """Return the topics that a change or message is published to."""
     found = [ALL, EVERYBODY if change.account_id is None else account_topic(change.account_id)]
     if change.miner_id is not None:
         found.append(miner_topic(change.miner_id))
@@ -60,11 +60,11 @@ def topics(change: NewEvent) -> list[str]:
 
 
 def message_of(change: StoredEvent) -> Message:
-    """A change as it is told."""
+    """Return a change as it is published."""
     return {"type": change.type, "data": change.data, "seq": change.seq << NUMBER_BITS}
 
 
-class _Kept(NamedTuple):
+class _Retained(NamedTuple):
     seq: int
     message: Message
     topics: frozenset[str]
@@ -72,47 +72,47 @@ class _Kept(NamedTuple):
 
 
 class Recent:
-    """The newest messages that are not stored. `lost_up_to` is the number of the newest one that is not kept any more."""
+    """The newest live messages. `lost_up_to` is the number of the newest one that is no longer retained."""
 
     def __init__(self, limit: int, size_limit: int) -> None:
         self.lost_up_to = 0
         self._limit = limit
         self._size_limit = size_limit
-        self._kept: deque[_Kept] = deque()
+        self._retained: deque[_Retained] = deque()
         self._size = 0
 
-    def add(self, message: Message, told: Collection[str], size: int) -> None:
-        """Keep a message, whose number is the highest so far, with the topics under which it was told."""
-        self._kept.append(_Kept(message["seq"], message, frozenset(told), size))
+    def add(self, message: Message, topics: Collection[str], size: int) -> None:
+        """Retain a message, whose number is the highest so far, and the topics that it was published to."""
+        self._retained.append(_Retained(message["seq"], message, frozenset(topics), size))
         self._size += size
-        while len(self._kept) > self._limit or self._size > self._size_limit:
-            oldest = self._kept.popleft()
+        while len(self._retained) > self._limit or self._size > self._size_limit:
+            oldest = self._retained.popleft()
             self._size -= oldest.size
             self.lost_up_to = oldest.seq
 
     def between(
-        self, after: int, up_to: int, told: Collection[str], wanted: Filter
+        self, after: int, up_to: int, topics: Collection[str], accepts: Filter
     ) -> tuple[list[Message], int]:
-        """The messages of some topics in a range of numbers, and how far in the range they reach: at most `AT_ONCE` bytes."""
+        """Return up to `PAGE_BYTES` of the topics' messages in a range of numbers, and how far in the range they reach."""
         found: list[Message] = []
         size = 0
-        start = bisect_right(self._kept, after, key=lambda kept: kept.seq)
-        for kept in islice(self._kept, start, None):
-            if kept.seq > up_to:
+        start = bisect_right(self._retained, after, key=lambda item: item.seq)
+        for item in islice(self._retained, start, None):
+            if item.seq > up_to:
                 break
-            if kept.topics.isdisjoint(told) or not wanted(kept.message):
+            if item.topics.isdisjoint(topics) or not accepts(item.message):
                 continue
-            found.append(kept.message)
-            size += kept.size
-            if size >= AT_ONCE:
-                return found, kept.seq
+            found.append(item.message)
+            size += item.size
+            if size >= PAGE_BYTES:
+                return found, item.seq
         return found, up_to
 
 
 class Feed:
-    """Hands changes from the database to the hub while anybody watches, and what is not stored between them.
+    """Passes changes from the database to the hub while there are subscribers, and live messages between them.
 
-    `run` is the loop. `recent` holds what is not stored.
+    `run` is the loop. `recent` retains live messages.
     """
 
     def __init__(self, database: Database, hub: Hub, recent: Recent | None = None) -> None:
@@ -121,24 +121,24 @@ class Feed:
         self._hub = hub
         self._wake = asyncio.Event()
         self._turn = asyncio.Lock()
-        # Whether there may be changes after `_position`, the newest change that was told, or that was there before anybody watched.
+        # Whether there may be changes after `_position`, the newest change that was published or skipped without subscribers.
         self._behind = True
         self._position = 0
         self._count = 0
 
     @property
     def seq(self) -> int:
-        """The number of what was told last: all that has a lower one has been told, or is history."""
+        """The number of the latest message. Everything with a lower number has been published or is history."""
         return (self._position << NUMBER_BITS) | self._count
 
     @property
     def crowded(self) -> bool:
-        """Whether so much was told since the newest change that numbers get scarce before the next one."""
+        """Whether half of the numbers before the next change are used up."""
         return self._count >= 1 << (NUMBER_BITS - 1)
 
     @asynccontextmanager
-    async def watch(self, *names: str) -> AsyncIterator[Subscription]:
-        """Watch topics. What is read from the database inside is at least as new as the first message is old."""
+    async def subscribe(self, *names: str) -> AsyncIterator[Subscription]:
+        """Subscribe to topics. Reads from the database inside the context include all changes before the first message."""
         with ExitStack() as watching:
             async with self._turn:
                 await self._catch_up()
@@ -146,46 +146,46 @@ class Feed:
             yield subscription
 
     async def begin(self) -> None:
-        """Go on after the newest change. Messages of an earlier process are lost, and numbers begin beyond its own."""
+        """Continue after the newest change. Live messages of an earlier process are lost, and numbers start beyond its own."""
         async with self._turn:
             await self._catch_up()
             self.recent.lost_up_to = self.seq
 
-    async def tell(self, passing: Sequence[NewEvent]) -> None:
-        """Tell of what is not stored, after all changes that were committed before."""
-        if not passing:
+    async def publish(self, live: Sequence[NewEvent]) -> None:
+        """Publish live messages after all changes that were committed before."""
+        if not live:
             return
         async with self._turn:
             await self._catch_up()
-            for item in passing:
-                self._pass_on(item)
+            for item in live:
+                self._publish_live(item)
 
-    def _pass_on(self, item: NewEvent) -> None:
+    def _publish_live(self, item: NewEvent) -> None:
         if self._count >= (1 << NUMBER_BITS) - 1:
-            # The upkeep stores a change long before. It could not, so the database takes nothing: nor does anybody else go on.
+            # The upkeep stores a change long before this happens. If it cannot, the database fails for everyone.
             self.recent.lost_up_to = self.seq
             return
         self._count += 1
         message = {"type": item.type, "data": item.data, "seq": self.seq}
-        told, size = topics(item), len(json.dumps(item.data))
-        self.recent.add(message, told, size)
-        self._hub.publish(message, *told, size=size)
+        targets, size = topics(item), len(json.dumps(item.data))
+        self.recent.add(message, targets, size)
+        self._hub.publish(message, *targets, size=size)
 
     async def run(self) -> None:
-        """Tell of changes until cancelled."""
+        """Publish changes until cancelled."""
         self._database.after_commit(self._changed)
         self._changed()
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if not self._hub.watched:
+            if not self._hub.has_subscribers:
                 continue
             try:
                 async with self._turn:
                     await self._catch_up()
-            except Exception:  # one bad read must not end the feed for good
+            except Exception:  # the loop survives a read that fails
                 log.exception("feed_failed")
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()
 
     def _changed(self) -> None:
@@ -193,11 +193,11 @@ class Feed:
         self._wake.set()
 
     async def _catch_up(self) -> None:
-        """Tell of all changes that are committed by now; where nobody watches, leave them to history."""
+        """Publish all changes committed so far, or skip them if there are no subscribers."""
         while self._behind:
             self._behind = False
             try:
-                if not self._hub.watched:
+                if not self._hub.has_subscribers:
                     self._advance(await self._database.read(events.newest))
                     return
                 changes = await self._database.read(events.after, self._position, limit=PAGE)

@@ -23,7 +23,7 @@ somebody else is 404, as if it did not exist.
 One shape everywhere, also for unknown paths and for bodies that are no JSON:
 
 ```json
-{"error": {"code": "JOB_NOT_FOUND", "message": "There is no job job_1.", "details": {"job_id": "job_1"}, "request_id": "5f0c2f3a9d1e4b77"}}
+{"error": {"code": "JOB_NOT_FOUND", "message": "The job job_1 does not exist.", "details": {"job_id": "job_1"}, "request_id": "5f0c2f3a9d1e4b77"}}
 ```
 
 `code` is for programs, `message` is a sentence that says what to do, `request_id` stands in the header `X-Request-ID` and

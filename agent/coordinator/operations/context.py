@@ -11,12 +11,12 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
-from agent.coordinator.dispatch import Dispatcher
+from agent.coordinator.dispatch.dispatcher import Dispatcher
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.sequencer import LogSigner, Sequencer
+from agent.coordinator.store.database import Connection, Database
 from agent.coordinator.store.events import NewEvent
-from agent.coordinator.store.sqlite.database import Connection, Database
 from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.jobs import JobState
 from agent.core.liveness import Liveness

@@ -10,7 +10,7 @@ from agent.coordinator.operations.context import Context
 from agent.coordinator.sequencer import LogInconsistent
 from agent.coordinator.sequencer import check as check_log
 from agent.coordinator.store.counts import by_state
-from agent.coordinator.store.sqlite.database import healthy
+from agent.coordinator.store.database import healthy
 from agent.core.errors import ServiceUnavailable
 from agent.core.values.quantities import format_time
 

@@ -22,7 +22,7 @@ async def exposition(context: Context) -> bytes:
     """All of it in Prometheus' text format. Raises `ServiceUnavailable` while the coordinator stops."""
     now = context.clock()
     found = await context.database.read(numbers, now, offline_before(context))
-    disk = shutil.disk_usage(context.database.path.parent)
+    disk = shutil.disk_usage(context.database.directory)
     plain = {
         metrics.QUEUE: found.claimable,
         metrics.OLDEST_SECONDS: 0.0 if found.oldest is None else max(0.0, now - found.oldest),

@@ -95,7 +95,7 @@ async def open_stream(
     caller = await authenticate(context, secret)
     with _counted(context, caller.owner):
         heard = audience or audience_of(caller)
-        async with context.feed.watch(*heard.topics) as subscription:
+        async with context.feed.subscribe(*heard.topics) as subscription:
             stream = Stream(context, secret, heard, subscription)
             stream.owner = caller.owner
             stream.want(wanted)
@@ -164,7 +164,7 @@ class Stream:
             raise ValidationFailed("The filter is too long.", {"job_ids": f"at most {limit} jobs"})
         position = self.position
         self._wanted = wanted
-        self._subscription.wanted = wanted.accepts
+        self._subscription.accepts = wanted.accepts
         self.go_on_after(position if wanted.after is None else wanted.after)
 
     def go_on_after(self, seq: int, *, quietly: bool = False) -> None:

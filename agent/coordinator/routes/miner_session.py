@@ -14,7 +14,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 
 from agent.coordinator.connections import connection_of
-from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.http.large_json import LARGE, decode_large
 from agent.coordinator.operations.context import Context
 from agent.coordinator.operations.miners import leases, protocol, sessions

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response, status
 
-from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.dispatch.port import LeaseMessage, Port
 from agent.coordinator.http.large_json import LargeJsonRoute
 from agent.coordinator.openapi.declare import errors
 from agent.coordinator.operations.miners import events as run_events

@@ -11,7 +11,7 @@ from agent.coordinator.store.schema.tables import accounts, api_keys, enrolments
 
 @dataclass(frozen=True, slots=True)
 class AccountRecord:
-    """Who owns jobs, artifacts and money."""
+    """An owner of jobs, artifacts and money."""
 
     account_id: str
     name: str
@@ -20,7 +20,7 @@ class AccountRecord:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """An API key without its secret. `account_id` for clients, `miner_id` for a miner's owner."""
+    """An API key without its secret. Clients' keys have `account_id`, those of miners' owners `miner_id`."""
 
     key_id: str
     role: str
@@ -33,7 +33,7 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class LoginRecord:
-    """What a login link gives: a client's key of the account, an owner's of the miner, an administrator's."""
+    """What a login link grants: a client's key of the account, an owner's key of the miner, or an administrator's key."""
 
     account_id: str | None
     miner_id: str | None
@@ -52,7 +52,7 @@ def add_account(connection: Connection, account_id: str, name: str, now: float) 
 
 
 def accounts_page(connection: Connection, *, limit: int, after: str | None) -> list[AccountRecord]:
-    """Accounts, oldest first, those after the id `after`."""
+    """Return accounts, oldest first, after the id `after`."""
     query = select(accounts.c.account_id, accounts.c.name, accounts.c.created_at)
     if after is not None:
         query = query.where(accounts.c.account_id > after)
@@ -61,7 +61,7 @@ def accounts_page(connection: Connection, *, limit: int, after: str | None) -> l
 
 
 def account_exists(connection: Connection, account_id: str) -> bool:
-    """Whether there is such an account."""
+    """Return whether the account exists."""
     return connection.execute(select(accounts).where(accounts.c.account_id == account_id)).first() is not None
 
 
@@ -72,31 +72,31 @@ def add_key(connection: Connection, record: KeyRecord, sha256: str) -> None:
 
 
 def key_by_secret(connection: Connection, sha256: str) -> KeyRecord | None:
-    """The key with this secret, unless it is revoked."""
+    """Return the key with this secret, or None if it is unknown or revoked."""
     query = select(*KEY_COLUMNS).where(api_keys.c.sha256 == sha256, api_keys.c.revoked_at.is_(None))
     row = connection.execute(query).one_or_none()
     return None if row is None else KeyRecord(*row)
 
 
 def key(connection: Connection, key_id: str) -> KeyRecord | None:
-    """The key with this id, or None."""
+    """Return the key with this id, or None."""
     row = connection.execute(select(*KEY_COLUMNS).where(api_keys.c.key_id == key_id)).one_or_none()
     return None if row is None else KeyRecord(*row)
 
 
 def keys_of(connection: Connection, account_id: str) -> list[KeyRecord]:
-    """The keys of an account that are valid, oldest first."""
+    """Return the valid keys of an account, oldest first."""
     query = select(*KEY_COLUMNS).where(api_keys.c.account_id == account_id, api_keys.c.revoked_at.is_(None))
     return [KeyRecord(*row) for row in connection.execute(query.order_by(api_keys.c.key_id))]
 
 
 def keys(connection: Connection) -> list[KeyRecord]:
-    """All keys, oldest first, revoked ones included."""
+    """Return all keys, including revoked ones, oldest first."""
     return [KeyRecord(*row) for row in connection.execute(select(*KEY_COLUMNS).order_by(api_keys.c.key_id))]
 
 
 def revoke_key(connection: Connection, key_id: str, now: float) -> bool:
-    """Revoke a key. False if there is none that is still valid."""
+    """Revoke a key. Return False if it does not exist or is already revoked."""
     change = (
         update(api_keys)
         .where(api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None))
@@ -108,7 +108,7 @@ def revoke_key(connection: Connection, key_id: str, now: float) -> bool:
 def add_login(
     connection: Connection, login_id: str, sha256: str, record: LoginRecord, *, now: float, expires_at: float
 ) -> None:
-    """Store a login link; forget those that nobody used in time."""
+    """Store a login link, and delete expired ones."""
     connection.execute(delete(logins).where(logins.c.expires_at < now))
     values = {
         "login_id": login_id, "sha256": sha256, "account_id": record.account_id, "miner_id": record.miner_id,
@@ -118,21 +118,21 @@ def add_login(
 
 
 def find_login(connection: Connection, sha256: str, now: float) -> LoginRecord | None:
-    """What a login link gives, or None if it is unknown, used or too old."""
+    """Return what a login link grants, or None if it is unknown, used or expired."""
     query = select(logins.c.account_id, logins.c.miner_id, logins.c.admin)
     row = connection.execute(query.where(logins.c.sha256 == sha256, logins.c.expires_at >= now)).one_or_none()
     return None if row is None else LoginRecord(*row)
 
 
 def use_login(connection: Connection, sha256: str) -> bool:
-    """Use a login link. False if somebody else just did."""
+    """Use a login link. Return False if it has just been used."""
     return connection.execute(delete(logins).where(logins.c.sha256 == sha256)).rowcount == 1
 
 
 def add_enrolment(
     connection: Connection, enrolment_id: str, sha256: str, *, now: float, expires_at: float, uses: int
 ) -> None:
-    """Store a token with which `uses` miners may join until `expires_at`."""
+    """Store a token that `uses` miners can enrol with until `expires_at`."""
     values = {
         "enrolment_id": enrolment_id, "sha256": sha256, "created_at": now, "expires_at": expires_at, "uses_left": uses,
     }  # fmt: skip
@@ -140,13 +140,13 @@ def add_enrolment(
 
 
 def use_enrolment(connection: Connection, sha256: str, now: float) -> bool:
-    """Spend one use of a token. False if it is unknown, expired or spent."""
+    """Use a token once. Return False if it is unknown, expired or used up."""
     change = update(enrolments).where(*_good(sha256, now)).values(uses_left=enrolments.c.uses_left - 1)
     return connection.execute(change).rowcount == 1
 
 
 def has_enrolment(connection: Connection, sha256: str, now: float) -> bool:
-    """Whether `use_enrolment` would spend a use of the token."""
+    """Return whether `use_enrolment` would succeed."""
     return (
         connection.execute(select(enrolments.c.enrolment_id).where(*_good(sha256, now))).first() is not None
     )

@@ -1,8 +1,8 @@
-"""Whose artifacts are, who may read them, and which are still needed. The bytes themselves are in `agent.coordinator.blobs.store`."""
+"""Who owns artifacts, who may read them, and which are still needed. `agent.coordinator.blobs.store` has their bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import (
     artifact_owners,
     artifacts,
@@ -30,17 +31,16 @@ from agent.coordinator.store.schema.tables import (
     run_outputs,
     stored_bytes,
 )
-from agent.coordinator.store.sqlite.prepared import Prepared
 
 _UNFINISHED = ("submitted", "running")
 
 
 def _query(*readable: ColumnElement[bool]) -> Prepared:
-    """Size and media type of the artifact `artifact_id`, if one of the conditions holds or there is none.
+    """Return a query for size and media type of the artifact `artifact_id`, if any of the conditions holds or none is given.
 
-    The media type is what `owner` said of it, else what a miner said who stored it.
+    The media type is the one that `owner` gave, or else the one that a miner gave.
     """
-    said = (
+    given = (
         select(artifact_owners.c.media_type).where(
             artifact_owners.c.artifact_id == _ARTIFACT, artifact_owners.c.owner == _OWNER
         ),
@@ -49,13 +49,13 @@ def _query(*readable: ColumnElement[bool]) -> Prepared:
         ),
         select(job_checkpoints.c.media_type).where(job_checkpoints.c.artifact_id == _ARTIFACT),
     )
-    media_type = func.coalesce(*(query.limit(1).scalar_subquery() for query in said), _UNKNOWN_MEDIA_TYPE)
+    media_type = func.coalesce(*(query.limit(1).scalar_subquery() for query in given), _UNKNOWN_MEDIA_TYPE)
     query = select(artifacts.c.size, media_type).where(artifacts.c.artifact_id == _ARTIFACT)
     return Prepared(query.where(or_(*readable)) if readable else query)
 
 
 def _is_of_job(tables: Iterable[Table], *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Whether the artifact belongs to a job for which the conditions hold."""
+    """Return the condition that the artifact belongs to a job for which the conditions hold."""
     return or_(
         *(
             exists().where(table.c.artifact_id == _ARTIFACT, table.c.job_id == jobs.c.job_id, *conditions)
@@ -83,7 +83,7 @@ _of_anybody = _query()
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRecord:
-    """An artifact as somebody stored it. `size` is bytes."""
+    """A stored artifact. `size` is in bytes."""
 
     artifact_id: str
     size: int
@@ -92,7 +92,7 @@ class ArtifactRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobArtifact:
-    """An artifact that a job uses ("input": `name` is the field) or made ("output": `name` is the file's)."""
+    """An artifact that is an input of a job (`name` is the field) or an output (`name` is the file name)."""
 
     artifact_id: str
     name: str
@@ -100,7 +100,7 @@ class JobArtifact:
 
 
 def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) -> None:
-    """Note that the artifact belongs to `owner`, an account. Again is fine."""
+    """Record that the artifact belongs to the account `owner`. May be repeated."""
     ensure(connection, record.artifact_id, record.size, now)
     owned = select(artifact_owners.c.owner).where(
         artifact_owners.c.artifact_id == record.artifact_id, artifact_owners.c.owner == owner
@@ -112,14 +112,14 @@ def add(connection: Connection, record: ArtifactRecord, owner: str, now: float) 
 
 
 def ensure(connection: Connection, artifact_id: str, size: int, now: float) -> None:
-    """Note that there is such an artifact. Again is fine."""
+    """Record that the artifact exists. May be repeated."""
     if artifact_id not in known(connection, [artifact_id]):
         values = {"artifact_id": artifact_id, "size": size, "created_at": now}
         connection.execute(insert(artifacts), values)
 
 
 def needed_by(connection: Connection, artifact_id: str, account_id: str, limit: int) -> list[str]:
-    """The account's unfinished jobs that need the artifact, as an input or as a checkpoint."""
+    """Return the account's unfinished jobs that need the artifact as an input or a checkpoint."""
     needs = or_(
         *(
             exists().where(table.c.artifact_id == artifact_id, table.c.job_id == jobs.c.job_id)
@@ -131,7 +131,7 @@ def needed_by(connection: Connection, artifact_id: str, account_id: str, limit: 
 
 
 def disown(connection: Connection, artifact_id: str, account_id: str) -> None:
-    """Forget that the artifact belongs to the account or to any of its jobs, and the artifact if nobody else has it."""
+    """Remove the artifact from the account and its jobs. Delete it if no other account or job has it."""
     own_jobs = select(jobs.c.job_id).where(jobs.c.account_id == account_id)
     for table in (job_artifacts, job_checkpoints):
         connection.execute(
@@ -147,7 +147,7 @@ def disown(connection: Connection, artifact_id: str, account_id: str) -> None:
 
 
 def drop_unreferenced(connection: Connection, artifact_ids: Sequence[str]) -> None:
-    """Forget those of these artifacts that belong to no account and no job."""
+    """Delete the artifacts among these that belong to no account and no job."""
     referenced = or_(
         *(
             exists().where(table.c.artifact_id == artifacts.c.artifact_id)
@@ -164,24 +164,29 @@ def _count(connection: Connection, owner: str, size: int) -> None:
 
 
 def bytes_of(connection: Connection, owner: str) -> int:
-    """The bytes of all artifacts that `owner` has stored."""
+    """Return the total bytes of the artifacts that `owner` has stored."""
     query = select(stored_bytes.c.size).where(stored_bytes.c.owner == owner)
     return connection.execute(query).scalar_one_or_none() or 0
 
 
 def any_artifact(connection: Connection) -> bool:
-    """Whether there is any."""
+    """Return whether any artifact exists."""
     return connection.execute(select(artifacts.c.artifact_id).limit(1)).first() is not None
 
 
+def stored_ids(connection: Connection) -> Iterator[str]:
+    """Iterate over the ids of all artifacts."""
+    yield from connection.execute(select(artifacts.c.artifact_id)).scalars()
+
+
 def known(connection: Connection, artifact_ids: Sequence[str]) -> set[str]:
-    """Which of these artifacts anything is known of."""
+    """Return those of these artifacts that exist."""
     query = select(artifacts.c.artifact_id).where(artifacts.c.artifact_id.in_(artifact_ids))
     return set(connection.execute(query).scalars())
 
 
 def link(connection: Connection, job_id: str, direction: str, files: Iterable[JobArtifact]) -> None:
-    """Note which artifacts a job uses or made."""
+    """Record the inputs or outputs of a job."""
     rows = {
         (file.artifact_id, file.name): {
             "job_id": job_id, "artifact_id": file.artifact_id, "direction": direction, "name": file.name,
@@ -194,19 +199,19 @@ def link(connection: Connection, job_id: str, direction: str, files: Iterable[Jo
 
 
 def readable_by_account(connection: Connection, artifact_id: str, account_id: str) -> ArtifactRecord | None:
-    """The artifact if the account owns it or owns a job that used or made it."""
+    """Return the artifact if the account owns it, or owns a job that used or made it."""
     return _record(_of_account, connection, artifact_id, owner=account_id)
 
 
 def readable_by_miner(
     connection: Connection, artifact_id: str, miner_id: str, session: int
 ) -> ArtifactRecord | None:
-    """The artifact if the miner holds the lease of a job that uses it or has it as a checkpoint, or stored it for such a job."""
+    """Return the artifact if it is an input, output or checkpoint of a job whose lease the miner holds, or the miner stored it for one."""
     return _record(_of_miner, connection, artifact_id, owner=miner_id, session=session)
 
 
 def find(connection: Connection, artifact_id: str) -> ArtifactRecord | None:
-    """The artifact whoever owns it, for administrators."""
+    """Return the artifact whoever owns it, for administrators."""
     return _record(_of_anybody, connection, artifact_id, owner="")
 
 

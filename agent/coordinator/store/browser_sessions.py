@@ -1,4 +1,4 @@
-"""Browsers that are signed in, and the keys that they act with. Of a cookie only its SHA-256 is stored."""
+"""Sessions of signed-in browsers, and the keys that they use. Only the SHA-256 of a cookie is stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agent.coordinator.store.schema.tables import api_keys, browser_session_keys
 
 @dataclass(frozen=True, slots=True)
 class SessionKey:
-    """A key that a session acts with. One of its `own` was made for it."""
+    """A key that a session uses. An `own` key was created for it."""
 
     key: KeyRecord
     own: bool
@@ -21,7 +21,7 @@ class SessionKey:
 
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
-    """A browser's session with the keys that are valid. Times are seconds since the epoch."""
+    """A browser's session and its valid keys. Times are seconds since the epoch."""
 
     session_id: str
     created_at: float
@@ -43,7 +43,7 @@ def add(connection: Connection, record: SessionRecord, sha256: str) -> None:
 
 
 def key_of(connection: Connection, sha256: str, role: str, now: float) -> KeyRecord | None:
-    """The key with which a session acts in a role; None once either is not valid any more."""
+    """Return the key that a session uses for a role, or None if the session or the key is no longer valid."""
     query = (
         select(*KEY_COLUMNS)
         .join(browser_session_keys, browser_session_keys.c.key_id == api_keys.c.key_id)
@@ -56,7 +56,7 @@ def key_of(connection: Connection, sha256: str, role: str, now: float) -> KeyRec
 
 
 def find(connection: Connection, sha256: str, now: float) -> SessionRecord | None:
-    """The session with this cookie, unless it has expired or none of its keys is valid."""
+    """Return the session with this cookie, or None if it has expired or has no valid key."""
     found = _sessions(connection, browser_sessions.c.sha256 == sha256, browser_sessions.c.expires_at > now)
     return found[0] if found else None
 
@@ -64,7 +64,7 @@ def find(connection: Connection, sha256: str, now: float) -> SessionRecord | Non
 def of_owner(
     connection: Connection, now: float, *, account_id: str | None = None, miner_id: str | None = None
 ) -> list[SessionRecord]:
-    """The sessions with a key of the account or of the miner (of anybody, where neither is named), oldest first."""
+    """Return the sessions with a key of the account or of the miner (or all, without either), oldest first."""
     conditions = [browser_sessions.c.expires_at > now]
     if account_id is not None or miner_id is not None:
         own = (
@@ -100,7 +100,7 @@ def _sessions(connection: Connection, *conditions: ColumnElement[bool]) -> list[
 
 
 def expired(connection: Connection, now: float, limit: int) -> list[str]:
-    """The ids of sessions whose time is over."""
+    """Return the ids of expired sessions."""
     query = select(browser_sessions.c.session_id).where(browser_sessions.c.expires_at <= now)
     return list(connection.execute(query.order_by(browser_sessions.c.expires_at).limit(limit)).scalars())
 
@@ -108,7 +108,7 @@ def expired(connection: Connection, now: float, limit: int) -> list[str]:
 def end(
     connection: Connection, session_ids: Sequence[str], now: float, *, keeping: Iterable[str] = ()
 ) -> None:
-    """Forget sessions, and revoke the keys that were made for them; `keeping` names keys that go on."""
+    """Delete sessions, and revoke the keys that were created for them, except those in `keeping`."""
     made = select(browser_session_keys.c.key_id).where(
         browser_session_keys.c.session_id.in_(session_ids),
         browser_session_keys.c.own,

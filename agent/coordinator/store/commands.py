@@ -1,4 +1,4 @@
-"""Commands of owners that wait until their miners have executed."""
+"""Commands of owners that their miners have not executed yet."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import miner_commands
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.commands import Command, CommandKind
 
 
@@ -45,12 +45,12 @@ def add(connection: Connection, record: CommandRecord) -> None:
 
 
 def waiting(connection: Connection, miner_id: str) -> list[CommandRecord]:
-    """The commands that a miner has not executed yet, in the order in which they were given."""
+    """Return the commands that a miner has not executed yet, in the order in which they were given."""
     return [_record(*row) for row in _waiting.rows(connection, {"key": miner_id})]
 
 
 def waiting_for(connection: Connection, miner_ids: Sequence[str]) -> dict[str, list[CommandRecord]]:
-    """The same for several miners; those without commands are left out."""
+    """Return the same for several miners, without those that have no commands."""
     query = (
         select(*_COLUMNS)
         .where(miner_commands.c.miner_id.in_(miner_ids))
@@ -64,7 +64,7 @@ def waiting_for(connection: Connection, miner_ids: Sequence[str]) -> dict[str, l
 
 
 def remove(connection: Connection, miner_id: str, command_ids: Collection[str]) -> None:
-    """Forget commands of a miner; those that are not its own, or not known, are left alone."""
+    """Delete commands of a miner. Unknown ids and other miners' commands are ignored."""
     if command_ids:
         connection.execute(
             delete(miner_commands).where(

@@ -1,4 +1,4 @@
-"""How many jobs there are of each kind, kept up to date with every change instead of being counted."""
+"""Numbers of jobs, updated with every change instead of being counted."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import cache
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts
-from agent.coordinator.store.sqlite.prepared import Prepared
 
-Place = tuple[str, str, str]
+Group = tuple[str, str, str]
 """Account, service, state."""
 
 _add = Prepared(
@@ -22,9 +22,9 @@ _add = Prepared(
 )
 
 
-def move(connection: Connection, moves: Iterable[tuple[Place | None, Place]]) -> None:
-    """Count jobs that have gone from one place to another; from None: new ones."""
-    changes: Counter[Place] = Counter()
+def move(connection: Connection, moves: Iterable[tuple[Group | None, Group]]) -> None:
+    """Count jobs that have moved from one group to another. New jobs move from None."""
+    changes: Counter[Group] = Counter()
     for before, now in moves:
         changes[now] += 1
         if before is not None:
@@ -44,18 +44,18 @@ def total(
     service: str | None = None,
     states: Iterable[str] | None = None,
 ) -> int:
-    """How many jobs there are, of an account, a service, in some states, where given."""
+    """Return the number of jobs, optionally of one account, of one service, and in certain states."""
     given = {
         name: value for name, value in (("account_id", account_id), ("service", service)) if value is not None
     }
-    wanted = None if states is None else {f"state_{number}": state for number, state in enumerate(states)}
-    query = _total(tuple(given), None if wanted is None else tuple(wanted))
-    return int(query.scalar(connection, {**given, **(wanted or {})}))
+    named = None if states is None else {f"state_{number}": state for number, state in enumerate(states)}
+    query = _total(tuple(given), None if named is None else tuple(named))
+    return int(query.scalar(connection, {**given, **(named or {})}))
 
 
 @cache
 def _total(given: tuple[str, ...], states: tuple[str, ...] | None) -> Prepared:
-    """The query for these columns and names of states."""
+    """Return the query for these columns and names of states."""
     conditions = [job_counts.c[name] == bindparam(name) for name in given]
     if states is not None:
         conditions.append(job_counts.c.state.in_([bindparam(name) for name in states]))
@@ -63,6 +63,6 @@ def _total(given: tuple[str, ...], states: tuple[str, ...] | None) -> Prepared:
 
 
 def by_state(connection: Connection) -> dict[str, int]:
-    """How many jobs are in each state."""
+    """Return the number of jobs in each state."""
     query = select(job_counts.c.state, func.sum(job_counts.c.count)).group_by(job_counts.c.state)
     return {state: int(count) for state, count in connection.execute(query) if count}

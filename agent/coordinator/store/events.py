@@ -1,4 +1,4 @@
-"""Changes that somebody may watch: kept in the order in which they happened, so that who was away hears of them later."""
+"""Changes that subscribers may see, stored in commit order so that a subscriber can catch up after a disconnection."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from typing import Any, Final
 import orjson
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, select, true
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import events
-from agent.coordinator.store.sqlite.prepared import Prepared
 
 PRUNED_AT_ONCE: Final = 1000
 NOBODY: Final = ""
-"""The account of rows that are told to nobody."""
+"""The account of rows that no subscriber sees."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """A change that is about to be stored.
+    """A change to be stored, or a live message, which is never stored.
 
-    `account_id` is the client that may see it (None: everybody), `miner_id` the miner whose owner may see it too. What is
-    never stored has the same form.
+    `account_id` is the client that may see it (None: every caller), `miner_id` the miner whose owner may see it too.
     """
 
     type: str
@@ -34,7 +33,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent(NewEvent):
-    """A change with its place among all changes: `seq` only rises."""
+    """A stored change and its position among all changes: `seq` only rises."""
 
     seq: int = 0
 
@@ -52,7 +51,7 @@ _newest = Prepared(select(func.max(events.c.seq)))
 
 
 def add(connection: Connection, changes: Sequence[NewEvent], now: float) -> None:
-    """Store changes in their order."""
+    """Store changes in this order."""
     rows = [
         {
             "type": change.type,
@@ -68,23 +67,23 @@ def add(connection: Connection, changes: Sequence[NewEvent], now: float) -> None
 
 
 def newest(connection: Connection) -> int:
-    """The number of the newest change, 0 if there is none."""
+    """Return the number of the newest change, 0 if there is none."""
     return _newest.scalar(connection, {}) or 0
 
 
 def oldest(connection: Connection) -> int:
-    """The number of the oldest change that is kept, 0 if there is none."""
+    """Return the number of the oldest stored change, 0 if there is none."""
     return connection.execute(select(func.min(events.c.seq))).scalar_one() or 0
 
 
 def newest_of_job(connection: Connection, job_id: str, kind: str) -> int:
-    """The number of the newest change of one type that is kept of a job, 0 if there is none."""
+    """Return the number of a job's newest stored change of one type, 0 if there is none."""
     found = select(func.max(events.c.seq)).where(events.c.job_id == job_id, events.c.type == kind)
     return connection.execute(found).scalar_one() or 0
 
 
 def mark(connection: Connection, now: float) -> None:
-    """Take the next number for nothing, so that all later ones are higher than whatever was counted after the newest change."""
+    """Use up a number, so that all later ones exceed those of live messages since the newest change."""
     add(connection, [NewEvent("mark", {}, NOBODY)], now)
 
 
@@ -100,9 +99,9 @@ def after(
     job_ids: Collection[str] | None = None,
     limit: int = 1000,
 ) -> list[StoredEvent]:
-    """Changes after `seq`, oldest first: all, or those that an account, a miner's owner, or who watches one job may see.
+    """Return changes after `seq`, oldest first: all, or those of one job, or those that an account or a miner's owner may see.
 
-    `up_to` is the highest number; `types` and `job_ids` choose among the changes.
+    `up_to` is the highest number; `types` and `job_ids` filter the changes.
     """
     conditions = [events.c.seq > seq]
     if up_to is not None:
@@ -120,7 +119,7 @@ def after(
     elif miner_id is not None:
         sources = [everybody, and_(events.c.miner_id == miner_id, events.c.account_id.is_not(None))]
     found: list[StoredEvent] = []
-    # One query for each, in the order of its index: both in one would sort all that there is, for every page.
+    # One query for each, in the order of its index. A single query would sort all changes for every page.
     for source in sources:
         rows = connection.execute(
             select(*_COLUMNS).where(source, *conditions).order_by(events.c.seq).limit(limit)
@@ -141,7 +140,7 @@ def _event(row: Row[*tuple[Any, ...]]) -> StoredEvent:
 
 
 def any_before(connection: Connection, created_before: float) -> bool:
-    """Whether `prune` would find anything."""
+    """Return whether `prune` would delete anything."""
     first = connection.execute(
         select(events.c.created_at).order_by(events.c.seq).limit(1)
     ).scalar_one_or_none()
@@ -149,7 +148,7 @@ def any_before(connection: Connection, created_before: float) -> bool:
 
 
 def prune(connection: Connection, created_before: float) -> int:
-    """Forget the oldest changes, a thousand at a time. Returns how many."""
+    """Delete the oldest changes, at most `PRUNED_AT_ONCE`. Return how many."""
     last = (
         select(events.c.seq)
         .where(events.c.seq <= select(func.min(events.c.seq) + PRUNED_AT_ONCE - 1).scalar_subquery())

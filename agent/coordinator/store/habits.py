@@ -1,4 +1,4 @@
-"""What miners and clients do too often: leases handed back, and failures that a client caused."""
+"""Tallies of leases that miners handed back, and of failures that clients caused."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import client_failures, miner_releases
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.market.habits import Tally
 
 _releases = Prepared(
@@ -46,7 +46,7 @@ _many_failures = Prepared(
 
 @dataclass(frozen=True, slots=True)
 class Releases:
-    """What a miner has handed back, and until when it gets no jobs for that."""
+    """A miner's tally of leases handed back, and the time until which it therefore gets no jobs."""
 
     tally: Tally
     pause_until: float
@@ -56,34 +56,34 @@ NONE: Final = Releases(Tally(), 0.0)
 
 
 def releases_of(connection: Connection, miner_id: str) -> Releases:
-    """What the miner has handed back."""
+    """Return the miner's tally of leases handed back."""
     row = _releases.row(connection, {"key": miner_id})
     return NONE if row is None else Releases(Tally(row[0], row[1]), row[2])
 
 
 def save_releases(connection: Connection, miner_id: str, releases: Releases) -> None:
-    """Store what the miner has handed back."""
+    """Store the miner's tally of leases handed back."""
     values = {"count": releases.tally.count, "counted_at": releases.tally.at}
     _save_releases.run(connection, {"miner_id": miner_id, **values, "pause_until": releases.pause_until})
 
 
 def pausing(connection: Connection, now: float) -> set[str]:
-    """The miners that get no jobs now because they hand them back too often."""
+    """Return the miners that get no jobs now because they hand back too many."""
     return {miner_id for (miner_id,) in _pausing.rows(connection, {"moment": now})}
 
 
 def failures_of(connection: Connection, account_id: str) -> Tally:
-    """The failures that the account has caused."""
+    """Return the tally of failures that the account has caused."""
     row = _failures.row(connection, {"key": account_id})
     return Tally() if row is None else Tally(*row)
 
 
 def save_failures(connection: Connection, account_id: str, tally: Tally) -> None:
-    """Store how many failures the account has caused."""
+    """Store the tally of failures that the account has caused."""
     _save_failures.run(connection, {"account_id": account_id, "count": tally.count, "counted_at": tally.at})
 
 
 def many_failures(connection: Connection, tolerated: float) -> dict[str, Tally]:
-    """The tallies of accounts that had caused more failures than that when the last one was counted."""
+    """Return the tallies of accounts that exceeded `tolerated` when their last failure was counted."""
     rows = _many_failures.rows(connection, {"tolerated": tolerated})
     return {account_id: Tally(count, at) for account_id, count, at in rows}

@@ -1,4 +1,4 @@
-"""First answers to requests with an `Idempotency-Key`, kept for a day."""
+"""First answers to requests with an `Idempotency-Key`, retained for a day."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from sqlalchemy import Connection, delete, insert, select
 
 from agent.coordinator.store.schema.tables import idempotency
 
-KEPT_SECONDS = 86_400.0
+RETENTION_SECONDS = 86_400.0
 
 
 def find(connection: Connection, account_id: str, key: str) -> tuple[str, str] | None:
-    """The digest of the first request with this key, and its answer as JSON; None if there was none."""
+    """Return the digest of the first request with this key and its answer as JSON, or None if there was none."""
     query = select(idempotency.c.request_sha256, idempotency.c.answer).where(
         idempotency.c.account_id == account_id, idempotency.c.key == key
     )
@@ -21,8 +21,8 @@ def find(connection: Connection, account_id: str, key: str) -> tuple[str, str] |
 def add(
     connection: Connection, account_id: str, key: str, *, request_sha256: str, answer: str, now: float
 ) -> None:
-    """Keep the first answer, and forget those that are older than a day."""
-    connection.execute(delete(idempotency).where(idempotency.c.created_at < now - KEPT_SECONDS))
+    """Store the first answer, and delete those that are older than `RETENTION_SECONDS`."""
+    connection.execute(delete(idempotency).where(idempotency.c.created_at < now - RETENTION_SECONDS))
     values = {
         "account_id": account_id, "key": key, "request_sha256": request_sha256, "answer": answer, "created_at": now,
     }  # fmt: skip

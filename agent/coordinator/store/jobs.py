@@ -1,4 +1,4 @@
-"""Jobs: rows and what is asked of them."""
+"""Jobs: rows and queries."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from sqlalchemy import (
 )
 
 from agent.coordinator.store import counts
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import jobs, results, runs
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.jobs import DEADLINE_GRACE_SECONDS, FINAL, Failure, Job, JobState, Lease, RunEnded
 from agent.core.tracing import trace_id_of
 
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as stored. `life` is the part that its lifecycle changes; money is in units of 1e-8, memory in bytes.
+    """A job as stored. `life` is the part that events change; money is in units of 1e-8, memory in bytes.
 
-    `cost` is what the client has paid for it, None before it has ended.
+    `cost` is what the client has paid, or None until the job has ended.
     """
 
     life: Job
@@ -68,13 +68,13 @@ class JobRecord:
 
     @property
     def trace_id(self) -> str:
-        """The id that follows the job through all logs: the client's, or one that follows from the job's."""
+        """The id that follows the job through all logs: the client's, or one that is derived from the job's id."""
         return self.client_trace_id or trace_id_of(self.job_id)
 
 
 @dataclass(frozen=True, slots=True)
 class RunningJob:
-    """A job that runs, as far as its miner's owner is concerned."""
+    """A running job, as its miner's owner sees it."""
 
     job_id: str
     miner_id: str
@@ -106,19 +106,19 @@ def add(connection: Connection, record: JobRecord) -> None:
 
 
 def find(connection: Connection, job_id: str) -> JobRecord | None:
-    """The job, or None."""
+    """Return the job, or None."""
     row = _by_id.row(connection, {"key": job_id})
     return None if row is None else _from_values(dict(zip(_NAMES, row, strict=True)))
 
 
 def save_lives(connection: Connection, lives: Sequence[tuple[Job, dict[str, Any]]]) -> None:
-    """Store what events made of jobs, with other columns that change with them: the same ones for all."""
+    """Store jobs after events, together with other columns that change, which are the same for all jobs."""
     rows = [{"key": life.job_id, **_life_values(life), **values} for life, values in lives]
     _update_life.run_many(connection, rows)
 
 
 def add_runs(connection: Connection, ended: Sequence[tuple[str, RunEnded]], now: float) -> None:
-    """Remember runs that have ended."""
+    """Store runs that have ended."""
     _insert_run.run_many(connection, [_run_values(job_id, run, now) for job_id, run in ended])
 
 
@@ -136,18 +136,18 @@ def _run_values(job_id: str, run: RunEnded, now: float) -> dict[str, Any]:
 
 
 def drop_run(connection: Connection, job_id: str, fence: int) -> None:
-    """Forget how a run ended: its lease was revived, or its late result came after all."""
+    """Delete an ended run, because its lease was revived or its result arrived late."""
     connection.execute(delete(runs).where(runs.c.job_id == job_id, runs.c.fence == fence))
 
 
 def runs_of(connection: Connection, job_id: str) -> list[dict[str, Any]]:
-    """The ended runs of a job, oldest first."""
+    """Return the ended runs of a job, oldest first."""
     rows = connection.execute(select(runs).where(runs.c.job_id == job_id).order_by(runs.c.fence))
     return [dict(row) for row in rows.mappings()]
 
 
 def save_files(connection: Connection, job_id: str, spec: str, spec_digest: str, missing: str | None) -> None:
-    """Store a job's specification after one of its files came."""
+    """Store a job's specification after one of its files was uploaded."""
     connection.execute(
         update(jobs)
         .where(jobs.c.job_id == job_id)
@@ -158,7 +158,7 @@ def save_files(connection: Connection, job_id: str, spec: str, spec_digest: str,
 def bind(
     connection: Connection, job_id: str, *, miner_id: str | None, offer_id: str | None, price: int | None
 ) -> None:
-    """Give a waiting job to an offer's miner at a price, or with None to whoever takes it."""
+    """Bind a waiting job to an offer's miner at a price, or with None release it to any miner."""
     connection.execute(
         update(jobs)
         .where(jobs.c.job_id == job_id)
@@ -194,9 +194,9 @@ def save_progress(
     units: str | None,
     now: float,
 ) -> None:
-    """Store the progress of a running job; of no other run than the newest.
+    """Store the progress of a job's current run. Other runs have no effect.
 
-    `units` stay as they are with None, and after the last moment of the run's lease.
+    `units` are unchanged if None, and after the last moment of the run's lease.
     """
     values = {
         "key": job_id,
@@ -210,18 +210,18 @@ def save_progress(
 
 
 def account_of_run(connection: Connection, job_id: str, miner_id: str, fence: int) -> str | None:
-    """Whose job it is that the miner runs under this fence; None if it does not."""
+    """Return the account of the job that the miner runs under this fence, or None if it does not run it."""
     values = {"key": job_id, "by_miner": miner_id, "at_fence": fence}
     account_id: str | None = _account_of_run.scalar(connection, values)
     return account_id
 
 
-# A literal state lets the planner see that the partial indexes fit.
+# With a literal state the query planner recognizes the partial indexes.
 _IS_RUNNING = text("state = 'running'")
 
 
 def find_many(connection: Connection, job_ids: Sequence[str]) -> dict[str, JobRecord]:
-    """Jobs by id; unknown ids are left out."""
+    """Return jobs by id, without unknown ids."""
     rows = connection.execute(_by_ids, {"keys": list(job_ids)})
     return {row.job_id: _record(row) for row in rows}
 
@@ -236,35 +236,35 @@ _running_by_miner = Prepared(
 
 
 def running_by_account(connection: Connection) -> dict[str, int]:
-    """How many jobs of each account run now."""
+    """Return the number of running jobs of each account."""
     return dict(_running_by_account.rows(connection))
 
 
 def running_by_miner(connection: Connection) -> dict[str, int]:
-    """How many jobs each miner runs now."""
+    """Return the number of running jobs of each miner."""
     return dict(_running_by_miner.rows(connection))
 
 
 def running_of(connection: Connection, miner_ids: Sequence[str]) -> list[RunningJob]:
-    """What these miners run now, in the order in which the jobs were submitted."""
+    """Return the jobs that these miners run, in the order of submission."""
     query = select(*_RUNNING).where(_IS_RUNNING, jobs.c.lease_miner_id.in_(miner_ids))
     found = [RunningJob(*row) for row in connection.execute(query)]
     return sorted(found, key=lambda job: job.job_id)
 
 
 def leased_by(connection: Connection, miner_id: str) -> list[JobRecord]:
-    """Jobs whose newest lease is the miner's, expired ones included."""
+    """Return the jobs whose newest lease is the miner's, including expired leases."""
     return [_record(row) for row in connection.execute(select(jobs).where(jobs.c.lease_miner_id == miner_id))]
 
 
 def expired(connection: Connection, now: float, limit: int = 1000) -> list[JobRecord]:
-    """Running jobs whose lease has run out."""
+    """Return running jobs whose lease has expired."""
     found = select(jobs).where(_IS_RUNNING, jobs.c.lease_expires_at < now).limit(limit)
     return [_record(row) for row in connection.execute(found)]
 
 
 def abandoned(connection: Connection, created_before: float, limit: int = 1000) -> list[JobRecord]:
-    """Jobs that still wait for files from their client since before `created_before`."""
+    """Return jobs submitted before `created_before` that still wait for files from their client."""
     found = (
         select(jobs)
         .where(text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before)
@@ -274,7 +274,7 @@ def abandoned(connection: Connection, created_before: float, limit: int = 1000) 
 
 
 def anything_due(connection: Connection, now: float, created_before: float) -> bool:
-    """Whether `expired` or `abandoned` would find anything."""
+    """Return whether `expired` or `abandoned` would find any job."""
     lease = select(jobs.c.job_id).where(_IS_RUNNING, jobs.c.lease_expires_at < now)
     files = select(jobs.c.job_id).where(
         text("state = 'submitted' AND missing_files IS NOT NULL"), jobs.c.created_at < created_before
@@ -283,7 +283,7 @@ def anything_due(connection: Connection, now: float, created_before: float) -> b
 
 
 def extend_leases(connection: Connection, expires_at: float) -> int:
-    """Give every running job's lease at least until `expires_at`: the coordinator's downtime is not the miner's fault."""
+    """Extend all leases at least to `expires_at`, because the coordinator's downtime is not the miners' fault."""
     return connection.execute(
         update(jobs)
         .where(_IS_RUNNING, jobs.c.lease_expires_at < expires_at)
@@ -300,14 +300,14 @@ def page(
     limit: int,
     offset: int,
 ) -> tuple[list[JobRecord], int]:
-    """Jobs of an account (of all with None), newest first, and how many there are in all."""
+    """Return jobs of an account (or of all with None), newest first, and their total number."""
     conditions = []
     if account_id is not None:
         conditions.append(jobs.c.account_id == account_id)
     if service is not None:
         conditions.append(jobs.c.service == service)
     if status is not None:
-        # Said too, so that the planner sees which of the partial indexes fits.
+        # Redundant, but it lets the query planner choose the right partial index.
         ended = jobs.c.finished_at.is_not(None) if status in FINAL else jobs.c.finished_at.is_(None)
         conditions += [jobs.c.state == status, ended]
     rows = connection.execute(
@@ -324,7 +324,7 @@ def add_results(connection: Connection, job_id: str, canonical: str) -> None:
 
 
 def results_of(connection: Connection, job_id: str) -> str | None:
-    """The results of a completed job as canonical JSON, or None."""
+    """Return the results of a completed job as canonical JSON, or None."""
     text: str | None = _results_of.scalar(connection, {"key": job_id})
     return text
 

@@ -1,4 +1,4 @@
-"""Money: transactions as people see them, their postings, and the balances that the postings add up to."""
+"""Money: transactions, their postings, and the balances that result from the postings."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from sqlalchemy import (
     update,
 )
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import balances, log_leaves, log_queue, postings, transactions
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.market.ledger import Entry, Settlement
 
 
 class Kind(StrEnum):
-    """What a transaction is for."""
+    """The purpose of a transaction."""
 
     CREDIT = "credit"
     PAYMENT = "payment"
 
 
 class Status(StrEnum):
-    """Where a transaction stands: a payment is pending until its job ends."""
+    """The status of a transaction. A payment is pending until its job ends."""
 
     PENDING = "pending"
     SETTLED = "settled"
@@ -46,7 +46,7 @@ CREDITED: Final = "credit"
 
 @dataclass(frozen=True, slots=True)
 class TransactionRecord:
-    """A transaction. Amounts are units of 1e-8; `paid` is the price of a job, or the amount of a credit."""
+    """A transaction. Amounts are in units of 1e-8; `paid` is the price of a job or the amount of a credit."""
 
     tx_id: str
     kind: str
@@ -86,12 +86,12 @@ _close = Prepared(
 
 
 def payment_id(job_id: str) -> str:
-    """The id of the one payment that a job has."""
+    """Return the id of a job's only payment."""
     return "tx_" + job_id.removeprefix("job_")
 
 
 def balance(connection: Connection, ledger_account: str) -> int:
-    """What stands in an account of the ledger."""
+    """Return the balance of a ledger account."""
     return _balance.scalar(connection, {"account": ledger_account}) or 0
 
 
@@ -110,7 +110,7 @@ def add_credit(
 def add_payment(
     connection: Connection, job_id: str, account_id: str, held: int, entry: Entry, now: float
 ) -> None:
-    """Store the pending payment of a job, with what is held for it."""
+    """Store the pending payment of a job and the entry that holds its maximum cost."""
     tx_id = payment_id(job_id)
     _add(
         connection,
@@ -124,7 +124,7 @@ def add_payment(
 def close_payment(
     connection: Connection, job_id: str, miner_id: str | None, settlement: Settlement, now: float
 ) -> bool:
-    """Settle the payment of a job. False, changing nothing, if there is none that is pending."""
+    """Settle the payment of a job. Return False, changing nothing, if it is not pending."""
     tx_id = payment_id(job_id)
     values = {
         "key": tx_id,
@@ -156,7 +156,7 @@ def _post(connection: Connection, tx_id: str, entry_name: str, entry: Entry) -> 
 
 
 def balances_of(connection: Connection, ledger_accounts: Sequence[str]) -> dict[str, int]:
-    """What stands in several accounts of the ledger; those without postings are left out."""
+    """Return the balances of ledger accounts, without those that have no postings."""
     query = select(balances.c.ledger_account, balances.c.amount).where(
         balances.c.ledger_account.in_(ledger_accounts)
     )
@@ -164,13 +164,13 @@ def balances_of(connection: Connection, ledger_accounts: Sequence[str]) -> dict[
 
 
 def find(connection: Connection, tx_id: str) -> TransactionRecord | None:
-    """The transaction, or None."""
+    """Return the transaction, or None."""
     row = connection.execute(select(*_COLUMNS).where(transactions.c.tx_id == tx_id)).one_or_none()
     return None if row is None else TransactionRecord(*row)
 
 
 def has_credit(connection: Connection, account_id: str) -> bool:
-    """Whether the account was ever credited."""
+    """Return whether the account was ever credited."""
     query = select(transactions.c.tx_id).where(
         transactions.c.account_id == account_id, transactions.c.kind == Kind.CREDIT.value
     )
@@ -185,7 +185,7 @@ def page(
     limit: int,
     before: str | None,
 ) -> list[TransactionRecord]:
-    """Transactions of an account or a miner (of all without either), newest first, those before the id `before`."""
+    """Return transactions of an account or a miner (of all without either), newest first, before the id `before`."""
     conditions: list[ColumnElement[bool]] = []
     if account_id is not None:
         conditions.append(transactions.c.account_id == account_id)
@@ -198,7 +198,7 @@ def page(
 
 
 def closed_payments(connection: Connection) -> Iterator[tuple[TransactionRecord, str | None]]:
-    """Every payment that is settled or refunded, with its leaf in the log, be it numbered or waiting; None without one."""
+    """Iterate over the settled and refunded payments, each with its numbered or queued leaf of the log, or None."""
     leaf = func.coalesce(log_leaves.c.content, log_queue.c.content)
     query = (
         select(*_COLUMNS, leaf)
@@ -210,8 +210,8 @@ def closed_payments(connection: Connection) -> Iterator[tuple[TransactionRecord,
         yield TransactionRecord(*row[:-1]), row[-1]
 
 
-def faults(connection: Connection) -> list[str]:
-    """What contradicts itself in the ledger: entries that do not sum to zero, balances that are not their postings' sums.
+def problems(connection: Connection) -> list[str]:
+    """Return the ledger's inconsistencies: entries that do not sum to zero, balances that differ from the sums of their postings.
 
     Reads everything; for `fsck` and tests.
     """
@@ -224,15 +224,15 @@ def faults(connection: Connection) -> list[str]:
     posted = dict(
         connection.execute(select(postings.c.ledger_account, total).group_by(postings.c.ledger_account)).all()
     )
-    kept = dict(connection.execute(select(balances.c.ledger_account, balances.c.amount)).all())
+    stored = dict(connection.execute(select(balances.c.ledger_account, balances.c.amount)).all())
     found += [
-        f"the balance of {account} is {kept.get(account, 0)}, its postings add up to {posted.get(account, 0)}"
-        for account in sorted(posted.keys() | kept.keys())
-        if kept.get(account, 0) != posted.get(account, 0)
+        f"the balance of {account} is {stored.get(account, 0)}, but its postings add up to {posted.get(account, 0)}"
+        for account in sorted(posted.keys() | stored.keys())
+        if stored.get(account, 0) != posted.get(account, 0)
     ]
     found += [
         f"the balance of {account} is negative"
-        for account, amount in sorted(kept.items())
+        for account, amount in sorted(stored.items())
         if amount < 0 and account != "issued"
     ]
     doubled = (
@@ -242,4 +242,4 @@ def faults(connection: Connection) -> list[str]:
         .where(transactions.c.status == literal_column("'pending'"))
         .distinct()
     )
-    return found + [f"{tx_id} is pending, yet it was settled" for tx_id in connection.scalars(doubled)]
+    return found + [f"{tx_id} is pending, but it was settled" for tx_id in connection.scalars(doubled)]

@@ -1,4 +1,4 @@
-"""The log's rows: leaves that wait for their number, leaves that have one, tiles, checkpoints and cosignatures."""
+"""The log's rows: queued leaves, numbered leaves, tiles, checkpoints and cosignatures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, or_, select, text, update
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import (
     log_checkpoints,
     log_cosignatures,
@@ -16,14 +17,13 @@ from agent.coordinator.store.schema.tables import (
     receipts,
     transactions,
 )
-from agent.coordinator.store.sqlite.prepared import Prepared
 from aitbc.merkle import leaf_hash
 from aitbc.settlement import Settlement, transaction_id
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedLeaf:
-    """A leaf without a number. `content` is a settlement's leaf; a receipt's is made from the receipt."""
+    """A leaf without a number. `content` is a settlement's leaf; a receipt's leaf is made from the receipt."""
 
     entry_id: int
     reference: str
@@ -33,7 +33,7 @@ class QueuedLeaf:
 
 @dataclass(frozen=True, slots=True)
 class LeafRecord:
-    """A leaf: its number, whose it is, and what its bytes are made from: `content`, or the `receipt` (JSON text)."""
+    """A leaf: its number, its subject, and the source of its bytes: `content` or the `receipt` (JSON text)."""
 
     index: int
     reference: str
@@ -43,7 +43,7 @@ class LeafRecord:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRecord:
-    """A checkpoint that was signed: `note` without cosignatures, how many witnesses cosigned it since."""
+    """A signed checkpoint. `note` has no cosignatures; `cosigned` is how many witnesses have cosigned it."""
 
     size: int
     root: bytes
@@ -81,12 +81,12 @@ _LEAVES = select(
 
 
 def queue_receipt(connection: Connection, receipt_id: str, leaf: bytes) -> None:
-    """Note that a receipt belongs into the log: it gets its number soon after this transaction."""
+    """Queue a receipt for the log. It gets its number soon after this transaction."""
     _queue.run(connection, {"reference": receipt_id, "leaf_hash": leaf_hash(leaf), "content": None})
 
 
 def queue_settlement(connection: Connection, settlement: Settlement) -> None:
-    """Note that a settlement belongs into the log: it gets its number soon after this transaction."""
+    """Queue a settlement for the log. It gets its number soon after this transaction."""
     leaf = settlement.to_leaf()
     values = {
         "reference": transaction_id(settlement.job_id),
@@ -97,18 +97,18 @@ def queue_settlement(connection: Connection, settlement: Settlement) -> None:
 
 
 def queued(connection: Connection, limit: int | None = None) -> list[QueuedLeaf]:
-    """The leaves that wait for a number, in their order; the first `limit` of them."""
+    """Return the queued leaves in order, at most `limit`."""
     query = select(log_queue.c.entry_id, log_queue.c.reference, log_queue.c.leaf_hash, log_queue.c.content)
     return [QueuedLeaf(*row) for row in connection.execute(query.order_by(log_queue.c.entry_id).limit(limit))]
 
 
 def anything_queued(connection: Connection) -> bool:
-    """Whether a leaf waits for its number."""
+    """Return whether any leaf is queued."""
     return connection.execute(select(log_queue.c.entry_id).limit(1)).first() is not None
 
 
 def is_queued(connection: Connection, reference: str) -> bool:
-    """Whether this leaf waits for its number. The queue is short: what came in since the last checkpoint."""
+    """Return whether this leaf is queued. The queue is short: it has only leaves since the last checkpoint."""
     query = select(log_queue.c.entry_id).where(log_queue.c.reference == reference)
     return connection.execute(query).first() is not None
 
@@ -124,31 +124,31 @@ def number(connection: Connection, leaves: Sequence[QueuedLeaf], first: int) -> 
 
 
 def index_of(connection: Connection, reference: str) -> int | None:
-    """The number of a leaf, None while it has none."""
+    """Return the number of a leaf, or None if it has none yet."""
     query = select(log_leaves.c.leaf_index).where(log_leaves.c.reference == reference)
     return connection.execute(query).scalar_one_or_none()
 
 
 def leaves(connection: Connection, first: int, count: int) -> list[LeafRecord]:
-    """Leaves by their numbers, those that are there."""
+    """Return the existing leaves in a range of numbers."""
     condition = log_leaves.c.leaf_index.between(first, first + count - 1)
     rows = connection.execute(_LEAVES.where(condition).order_by(log_leaves.c.leaf_index))
     return [LeafRecord(*row) for row in rows]
 
 
 def count_leaves(connection: Connection) -> int:
-    """How many leaves have numbers."""
+    """Return how many leaves have numbers."""
     return connection.execute(select(func.count()).select_from(log_leaves)).scalar_one()
 
 
 def tile(connection: Connection, level: int, index: int) -> bytes | None:
-    """The hashes of a tile as far as it is filled, or None."""
+    """Return the hashes of a full or partial tile, or None."""
     hashes: bytes | None = _tile.scalar(connection, {"at_level": level, "at_index": index})
     return hashes
 
 
 def put_tiles(connection: Connection, tiles: Mapping[tuple[int, int], bytes]) -> None:
-    """Store tiles by level and index; a fuller one takes the place of what was there."""
+    """Store tiles by level and index. A fuller tile replaces the stored one."""
     keys = [{"at_level": level, "at_index": index} for level, index in tiles]
     rows = [
         {"level": level, "tile_index": index, "hashes": hashes} for (level, index), hashes in tiles.items()
@@ -158,14 +158,14 @@ def put_tiles(connection: Connection, tiles: Mapping[tuple[int, int], bytes]) ->
 
 
 def all_tiles(connection: Connection) -> Iterator[tuple[int, int, bytes]]:
-    """Every tile: level, index, hashes."""
+    """Iterate over all tiles: level, index, hashes."""
     query = select(log_tiles.c.level, log_tiles.c.tile_index, log_tiles.c.hashes)
     for row in connection.execute(query.order_by(log_tiles.c.level, log_tiles.c.tile_index)):
         yield row.level, row.tile_index, row.hashes
 
 
 def add_checkpoint(connection: Connection, record: CheckpointRecord) -> None:
-    """Store a checkpoint; a size has one."""
+    """Store the only checkpoint of its size."""
     connection.execute(
         insert(log_checkpoints),
         {name: getattr(record, name) for name in CheckpointRecord.__dataclass_fields__},
@@ -173,42 +173,42 @@ def add_checkpoint(connection: Connection, record: CheckpointRecord) -> None:
 
 
 def newest_checkpoint(connection: Connection, cosigned: int = 0) -> CheckpointRecord | None:
-    """The largest checkpoint, of those that at least `cosigned` witnesses have cosigned."""
+    """Return the largest checkpoint that at least `cosigned` witnesses have cosigned, or None."""
     query = select(*_CHECKPOINT).order_by(log_checkpoints.c.size.desc()).limit(1)
     if cosigned:
-        # The first condition is the index's own, word for word.
+        # The first condition is literally that of the partial index.
         query = query.where(text("cosigned > 0"), log_checkpoints.c.cosigned >= cosigned)
     row = connection.execute(query).one_or_none()
     return None if row is None else CheckpointRecord(*row)
 
 
 def checkpoint_of(connection: Connection, size: int) -> CheckpointRecord | None:
-    """The checkpoint of this size, or None."""
+    """Return the checkpoint of this size, or None."""
     row = connection.execute(select(*_CHECKPOINT).where(log_checkpoints.c.size == size)).one_or_none()
     return None if row is None else CheckpointRecord(*row)
 
 
 def all_checkpoints(connection: Connection) -> Iterator[CheckpointRecord]:
-    """Every checkpoint, the smallest first."""
+    """Iterate over all checkpoints, the smallest first."""
     for row in connection.execute(select(*_CHECKPOINT).order_by(log_checkpoints.c.size)):
         yield CheckpointRecord(*row)
 
 
 def cosignatures_of(connection: Connection, size: int) -> list[CosignatureRecord]:
-    """The cosignatures of a checkpoint, in the order of their witnesses' names."""
+    """Return the cosignatures of a checkpoint, ordered by witness."""
     query = select(*_COSIGNATURE).where(log_cosignatures.c.size == size).order_by(log_cosignatures.c.witness)
     return [CosignatureRecord(*row) for row in connection.execute(query)]
 
 
 def all_cosignatures(connection: Connection) -> Iterator[CosignatureRecord]:
-    """Every cosignature, those of the smallest checkpoint first."""
+    """Iterate over all cosignatures, those of the smallest checkpoint first."""
     query = select(*_COSIGNATURE).order_by(log_cosignatures.c.size, log_cosignatures.c.witness)
     for row in connection.execute(query):
         yield CosignatureRecord(*row)
 
 
 def put_cosignatures(connection: Connection, size: int, records: Iterable[CosignatureRecord]) -> None:
-    """Store cosignatures of one checkpoint; a witness has one, its newest."""
+    """Store cosignatures of one checkpoint. Only the newest of each witness is retained."""
     known = {record.witness: record for record in cosignatures_of(connection, size)}
     for record in records:
         present = known.get(record.witness)
@@ -225,7 +225,7 @@ def put_cosignatures(connection: Connection, size: int, records: Iterable[Cosign
 
 
 def receipts_without_leaf(connection: Connection) -> list[str]:
-    """The ids of receipts that neither have a leaf nor wait for one."""
+    """Return the ids of receipts without a numbered or queued leaf."""
     query = (
         select(receipts.c.receipt_id)
         .outerjoin(log_leaves, log_leaves.c.reference == receipts.c.receipt_id)
@@ -237,7 +237,7 @@ def receipts_without_leaf(connection: Connection) -> list[str]:
 
 
 def settlements_without_payment(connection: Connection) -> list[str]:
-    """The references of settlements in the log whose transaction does not exist, or is still pending."""
+    """Return the references of settlements in the log whose transaction does not exist or is still pending."""
     query = (
         select(log_leaves.c.reference)
         .outerjoin(transactions, transactions.c.tx_id == log_leaves.c.reference)

@@ -1,4 +1,4 @@
-"""Numbers for whoever watches the coordinator: read at once, from tables that do not grow with the jobs done, or by an index."""
+"""The numbers behind the coordinator's metrics, read by an index or from tables that do not grow with the number of jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from agent.core.jobs import JobState
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """What the database says; money is in units of 1e-8, `oldest` the time at which the oldest claimable job was submitted."""
+    """Numbers of one moment. Money is in units of 1e-8; `oldest` is when the oldest claimable job was submitted."""
 
     jobs: Mapping[tuple[str, ...], int]
     """By service and state."""
@@ -40,7 +40,7 @@ class Numbers:
 
 
 def numbers(connection: Connection, now: float, offline_before: float) -> Numbers:
-    """All of them, of one moment."""
+    """Return all numbers of this moment."""
     one = connection.execute
     by_place = select(job_counts.c.service, job_counts.c.state, func.sum(job_counts.c.count))
     counted = one(by_place.group_by(job_counts.c.service, job_counts.c.state))

@@ -13,8 +13,8 @@ from agent.coordinator.store.schema.tables import challenges, miners
 class MinerRecord:
     """A miner as stored. `capabilities`, `telemetry` and `activity` are JSON text as the miner sent them.
 
-    `runners` is JSON: by service, names and versions of the runners that it has registered. `excluded_at` says when an operator
-    excluded it, None while it may take part.
+    `runners` is JSON: by service, names and versions of the runners that it has registered. `excluded_at` is when an operator
+    excluded it, or None if it is not excluded.
     """
 
     miner_id: str
@@ -38,32 +38,32 @@ _COLUMNS = tuple(miners.c[name] for name in MinerRecord.__dataclass_fields__)
 
 
 def add_challenge(connection: Connection, nonce: str, now: float, expires_at: float) -> None:
-    """Remember a nonce until it is used; forget those that nobody used."""
+    """Store a nonce, and delete expired ones."""
     connection.execute(delete(challenges).where(challenges.c.expires_at < now))
     connection.execute(insert(challenges), {"nonce": nonce, "expires_at": expires_at})
 
 
 def use_challenge(connection: Connection, nonce: str, now: float) -> bool:
-    """Use a nonce. False if it is unknown, used or too old."""
-    gone = delete(challenges).where(challenges.c.nonce == nonce, challenges.c.expires_at >= now)
-    return connection.execute(gone).rowcount == 1
+    """Use a nonce. Return False if it is unknown, used or expired."""
+    used = delete(challenges).where(challenges.c.nonce == nonce, challenges.c.expires_at >= now)
+    return connection.execute(used).rowcount == 1
 
 
 def find(connection: Connection, miner_id: str) -> MinerRecord | None:
-    """The miner, or None."""
+    """Return the miner, or None."""
     row = connection.execute(select(*_COLUMNS).where(miners.c.miner_id == miner_id)).one_or_none()
     return None if row is None else MinerRecord(*row)
 
 
 def all_miners(connection: Connection) -> list[MinerRecord]:
-    """All miners, the one seen last first."""
+    """Return all miners, the most recently seen first."""
     return [
         MinerRecord(*row) for row in connection.execute(select(*_COLUMNS).order_by(miners.c.seen_at.desc()))
     ]
 
 
 def page(connection: Connection, *, limit: int, offset: int) -> tuple[list[MinerRecord], int]:
-    """Some of the miners, the newest ones first, and how many there are."""
+    """Return a page of miners, the newest first, and their total number."""
     query = select(*_COLUMNS).order_by(miners.c.registered_at.desc(), miners.c.miner_id)
     rows = connection.execute(query.limit(limit).offset(offset))
     total = connection.execute(select(func.count()).select_from(miners)).scalar_one()
@@ -71,13 +71,13 @@ def page(connection: Connection, *, limit: int, offset: int) -> tuple[list[Miner
 
 
 def count_active(connection: Connection, seen_after: float) -> int:
-    """How many miners are there and not paused."""
+    """Return how many miners are online and not paused."""
     query = select(func.count()).where(miners.c.seen_at >= seen_after, miners.c.paused.is_(None))
     return int(connection.execute(query.select_from(miners)).scalar_one())
 
 
 def save(connection: Connection, record: MinerRecord) -> None:
-    """Store a miner, new or known."""
+    """Store a new or an existing miner."""
     values = {name: getattr(record, name) for name in MinerRecord.__dataclass_fields__}
     changed = connection.execute(update(miners).where(miners.c.miner_id == record.miner_id).values(values))
     if changed.rowcount == 0:
@@ -95,7 +95,7 @@ def touch(
     activity: str | None,
     runners: str | None,
 ) -> None:
-    """Store what a heartbeat says; None leaves the capabilities and the runners as they are."""
+    """Store the content of a heartbeat. With None, capabilities and runners are unchanged."""
     values = {"seen_at": now, "telemetry": telemetry, "paused": paused, "activity": activity}
     if capabilities is not None and runners is not None:
         values |= {"capabilities": capabilities, "runners": runners}
@@ -103,14 +103,14 @@ def touch(
 
 
 def set_exclusion(connection: Connection, miner_id: str, at: float | None, reason: str | None) -> None:
-    """Exclude a miner, or with None let it take part again."""
+    """Exclude a miner, or readmit it with None."""
     connection.execute(
         update(miners).where(miners.c.miner_id == miner_id).values(excluded_at=at, excluded_reason=reason)
     )
 
 
 def end_session(connection: Connection, miner_id: str, unusable_sha256: str) -> None:
-    """Make the token of the miner's session invalid; `unusable_sha256` is the digest of a secret that nobody has."""
+    """Invalidate the token of the miner's session. `unusable_sha256` is the digest of a discarded secret."""
     connection.execute(
         update(miners).where(miners.c.miner_id == miner_id).values(session_sha256=unusable_sha256)
     )

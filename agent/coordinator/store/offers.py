@@ -1,4 +1,4 @@
-"""Offers: rows, their capacity, and which are to be had now."""
+"""Offers: rows, their capacity, and which are currently available."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _COLUMNS = (
     offers.c.min_gpu_memory, offers.c.min_cpu_millis, offers.c.created_at, offers.c.expires_at, offers.c.state,
     offers.c.service,
 )  # fmt: skip
-# Literal conditions let the planner see that the partial indexes fit.
+# With literal conditions the query planner recognizes the partial indexes.
 _IS_ACTIVE = text("offers.state = 'active'")
 _IS_BOUND = text("jobs.state = 'submitted' AND jobs.offer_id IS NOT NULL")
 _by_id = select(*_COLUMNS).where(offers.c.offer_id == bindparam("key"))
@@ -52,7 +52,7 @@ _give_back = (
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """An offer with what is known of its miner's work."""
+    """An offer and the evidence about its miner."""
 
     offer: Offer
     evidence: Evidence
@@ -68,7 +68,7 @@ def add(connection: Connection, offer: Offer) -> None:
 
 
 def find(connection: Connection, offer_id: str) -> Offer | None:
-    """The offer, or None."""
+    """Return the offer, or None."""
     row = connection.execute(_by_id, {"key": offer_id}).one_or_none()
     return None if row is None else _offer(row)
 
@@ -81,24 +81,24 @@ def save(connection: Connection, offer_id: str, *, price: int, state: OfferState
 
 
 def reserve(connection: Connection, offer_id: str) -> bool:
-    """Take one of the places that are left. False, changing nothing, if there is none."""
+    """Use one of the jobs that are left. Return False, changing nothing, if there is none."""
     return connection.execute(_reserve, {"key": offer_id}).rowcount == 1
 
 
 def give_back(connection: Connection, offer_id: str) -> None:
-    """Give a place back that a job did not use."""
+    """Return a job to the offer's capacity that was not completed under it."""
     connection.execute(_give_back, {"key": offer_id})
 
 
 def standing(connection: Connection, miner_id: str) -> dict[str, Offer]:
-    """A miner's standing offers by service, withdrawn ones included."""
+    """Return a miner's standing offers by service, including withdrawn ones."""
     query = select(*_COLUMNS).where(offers.c.miner_id == miner_id, offers.c.service.is_not(None))
     return {row.service: _offer(row) for row in connection.execute(query)}
 
 
 def count_open(connection: Connection, miner_id: str) -> int:
-    """How many offers the miner has made that have not ended."""
-    # Only those that were made have a limit. Asked this way, since ended offers are then not read: they only become more.
+    """Return how many of the offers that the miner has made are active."""
+    # Standing offers have no limit. This condition avoids reading ended offers, whose number only grows.
     made = offers.c.max_jobs.is_not(None)
     query = select(func.count()).where(offers.c.miner_id == miner_id, made, _IS_ACTIVE)
     return int(connection.execute(query.select_from(offers)).scalar_one())
@@ -113,7 +113,7 @@ def available(
     now: float,
     seen_after: float,
 ) -> list[Listed]:
-    """Offers that can be accepted now, the cheapest first; those of miners that are there and not paused."""
+    """Return offers that can be accepted now, the cheapest first: those of miners that are online and not paused."""
     conditions: list[ColumnElement[bool]] = [
         or_(offers.c.expires_at.is_(None), offers.c.expires_at > now),
         or_(offers.c.jobs_left.is_(None), offers.c.jobs_left > 0),
@@ -139,7 +139,7 @@ def available(
 
 
 def of_miner(connection: Connection, miner_id: str, *, limit: int, before: str | None) -> list[Offer]:
-    """A miner's offers in any state, newest first, those before the id `before`."""
+    """Return a miner's offers in any state, newest first, before the id `before`."""
     conditions = [offers.c.miner_id == miner_id]
     if before is not None:
         conditions.append(offers.c.offer_id < before)
@@ -148,16 +148,16 @@ def of_miner(connection: Connection, miner_id: str, *, limit: int, before: str |
 
 
 def expired(connection: Connection, now: float, limit: int = 1000) -> list[Offer]:
-    """Active offers whose time is over."""
+    """Return active offers that have expired."""
     query = select(*_COLUMNS).where(_IS_ACTIVE, offers.c.expires_at <= now).limit(limit)
     return [_offer(row) for row in connection.execute(query)]
 
 
 def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> list[JobRecord]:
-    """Jobs that wait for an offer's miner which does not come for them.
+    """Return jobs that wait for an offer's miner in vain.
 
-    It has not been heard of since `seen_before`; or it is paused while the offer has ended or is a standing one; or it does
-    not have the service of a standing offer any more.
+    The miner was last seen before `seen_before`; or it is paused and the offer has ended or is a standing one; or it no longer has
+    the service of the standing offer.
     """
     ended = offers.c.state != OfferState.ACTIVE.value
     is_standing = offers.c.service.is_not(None)
@@ -179,8 +179,8 @@ def stranded(connection: Connection, seen_before: float, limit: int = 1000) -> l
     return list(find_many(connection, found).values()) if found else []
 
 
-def told(offer: Offer, now: float) -> NewEvent:
-    """The news of an offer, for everybody."""
+def event_of(offer: Offer, now: float) -> NewEvent:
+    """Return the event that reports an offer to all subscribers."""
     data: dict[str, Any] = {
         "kind": "offer",
         "offer_id": offer.offer_id,

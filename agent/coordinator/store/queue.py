@@ -9,22 +9,22 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import job_counts, jobs
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.matching import Candidate, ServiceOffer, Waiting
 from agent.core.values.quantities import from_units, to_units
 
 CLAIM_WINDOW: Final = 512
-"""How many waiting jobs one round of matching looks at, from each end: the most urgent and the oldest."""
+"""How many waiting jobs one round of matching considers from each end: the most urgent and the oldest."""
 ACCOUNT_WINDOW: Final = 64
-"""How many of them may be one account's, in a queue that is longer than the window."""
+"""Maximum number of one account's jobs among them, in a queue that is longer than the window."""
 
 _claim_columns = (
     jobs.c.job_id, jobs.c.account_id, jobs.c.service, jobs.c.model, jobs.c.priority, jobs.c.created_at, jobs.c.cpu_millis,
     jobs.c.memory, jobs.c.gpus, jobs.c.max_cost, jobs.c.agreed_price, jobs.c.requested_miner_id, jobs.c.avoid_miner_id,
     jobs.c.avoid_until,
 )  # fmt: skip
-# Literal conditions let the planner see that the partial indexes fit.
+# With literal conditions the query planner recognizes the partial indexes.
 _IS_CLAIMABLE = text("state = 'submitted' AND missing_files IS NULL")
 _IS_WAITING = text("state = 'submitted' AND count > 0")
 _IS_ANYBODYS = text(
@@ -41,19 +41,19 @@ _models_waited_for = (
 
 
 def waiting(connection: Connection, candidates: Sequence[Candidate]) -> list[Waiting]:
-    """Jobs that can be claimed, as many as one round of matching looks at.
+    """Return claimable jobs, as many as one round of matching considers.
 
-    In a long queue only those that some candidate could take are looked at, of each account the most urgent few, and
-    the oldest ones too: so nobody's backlog hides other clients' jobs, and ageing reaches the back of the queue. Both are
-    found along an index, service by service, so that a longer queue takes no longer.
+    From a long queue, return only jobs that some candidate could run: the most urgent few of each account, and the oldest. So no
+    client's backlog hides other clients' jobs, and ageing reaches the end of the queue. Both are found along an index, service by
+    service, so that the time does not grow with the queue.
     """
     rows = _urgent.rows(connection)
     if len(rows) < CLAIM_WINDOW:
         return [_waiting(*row) for row in rows]
-    places = _places(candidates)
+    conditions = _conditions(candidates)
     found: dict[str, Waiting] = {}
-    for service, fitting in places.items():
-        window = CLAIM_WINDOW // len(places)
+    for service, fitting in conditions.items():
+        window = CLAIM_WINDOW // len(conditions)
         urgent = _urgent_of_accounts(connection, service, fitting, window)
         oldest = (
             select(*_claim_columns)
@@ -69,7 +69,7 @@ def waiting(connection: Connection, candidates: Sequence[Candidate]) -> list[Wai
 def _urgent_of_accounts(
     connection: Connection, service: str, fitting: ColumnElement[bool], window: int
 ) -> Sequence[Row[*tuple[Any, ...]]]:
-    """The most urgent jobs of each account that waits for a service; of `window` accounts at most."""
+    """Return the most urgent jobs of each account that waits for a service, of at most `window` accounts."""
     accounts = select(job_counts.c.account_id).where(job_counts.c.service == service, _IS_WAITING)
     accounts = accounts.order_by(job_counts.c.account_id).limit(window)
     count = len(connection.execute(accounts).all())
@@ -88,9 +88,9 @@ def _urgent_of_accounts(
     return connection.execute(select(*columns).join(account, chosen.c.job_id.in_(best))).all()
 
 
-def _places(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool]]:
-    """What at least one candidate could take, by service; the matching itself looks closer."""
-    places: defaultdict[str, list[ColumnElement[bool]]] = defaultdict(list)
+def _conditions(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool]]:
+    """Return, by service, the condition that some candidate could run a job. The matching itself is more precise."""
+    by_service: defaultdict[str, list[ColumnElement[bool]]] = defaultdict(list)
     for candidate in candidates:
         fits = and_(
             jobs.c.gpus <= candidate.gpus,
@@ -100,16 +100,16 @@ def _places(candidates: Sequence[Candidate]) -> dict[str, ColumnElement[bool]]:
         )
         if candidate.slots > 0:
             for service, offer in candidate.services.items():
-                places[service].append(and_(fits, _takes(offer)))
+                by_service[service].append(and_(fits, _acceptable(offer)))
             continue
         for service, model in candidate.batch_capacity:
             if service in candidate.services:
-                takes = _takes(candidate.services[service])
-                places[service].append(and_(fits, takes, jobs.c.model.is_not_distinct_from(model)))
-    return {service: or_(*conditions) for service, conditions in places.items()}
+                acceptable = _acceptable(candidate.services[service])
+                by_service[service].append(and_(fits, acceptable, jobs.c.model.is_not_distinct_from(model)))
+    return {service: or_(*conditions) for service, conditions in by_service.items()}
 
 
-def _takes(offer: ServiceOffer) -> ColumnElement[bool]:
+def _acceptable(offer: ServiceOffer) -> ColumnElement[bool]:
     unavailable_models = (
         [or_(jobs.c.model.is_(None), jobs.c.model.not_in(offer.unavailable_models))]
         if offer.unavailable_models
@@ -135,7 +135,7 @@ def _waiting(
     avoid_miner_id: str | None,
     avoid_until: float | None,
 ) -> Waiting:
-    """From a row of `_claim_columns`."""
+    """Return a waiting job from a row of `_claim_columns`."""
     return Waiting(
         job_id=job_id,
         account_id=account_id,
@@ -154,5 +154,5 @@ def _waiting(
 
 
 def models_waited_for(connection: Connection, limit: int) -> list[tuple[str, str]]:
-    """Services and models of jobs that any miner may take, those with the most such jobs first."""
+    """Return services and models of waiting jobs that any miner may claim, those with the most jobs first."""
     return [(row.service, row.model) for row in connection.execute(_models_waited_for.limit(limit))]

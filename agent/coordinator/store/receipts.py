@@ -1,4 +1,4 @@
-"""Receipts, and the typical durations that are learned with them."""
+"""Receipts, and the typical durations of runs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, func, insert, select, text
 
 from agent.coordinator.store import counts
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import durations, jobs, receipts, results
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.jobs import JobState
 
 PAGE = 1000
 QUEUE_WINDOW = 1000
-"""How many of the jobs that wait are looked at to tell how much work that is."""
+"""How many waiting jobs are examined to estimate the work in the queue."""
 
-# The newest run weighs as much as every other one until there are ten, then a tenth.
+# All runs weigh the same until there are ten; then the newest one weighs a tenth.
 _learn_duration = Prepared(
     text(
         "INSERT INTO durations (service, model, count, seconds) VALUES (:service, :model, 1, :seconds) "
@@ -28,7 +28,7 @@ _learn_duration = Prepared(
 
 @dataclass(frozen=True, slots=True)
 class ReceiptRecord:
-    """A receipt as stored; `receipt` is its JSON text."""
+    """A receipt as stored. `receipt` is its JSON text."""
 
     receipt_id: str
     job_id: str
@@ -57,36 +57,36 @@ _next_in_queue = Prepared(
 
 
 def add(connection: Connection, record: ReceiptRecord) -> None:
-    """Store the receipt of a job; a job has one."""
+    """Store the only receipt of a job."""
     _insert.run(connection, {name: getattr(record, name) for name in _FIELDS})
 
 
 def of_job(connection: Connection, job_id: str) -> ReceiptRecord | None:
-    """The receipt of a job, or None."""
+    """Return the receipt of a job, or None."""
     row = _of_job.row(connection, {"key": job_id})
     return None if row is None else ReceiptRecord(*row)
 
 
 def find(connection: Connection, receipt_id: str) -> ReceiptRecord | None:
-    """The receipt, or None."""
+    """Return the receipt, or None."""
     row = _by_id.row(connection, {"key": receipt_id})
     return None if row is None else ReceiptRecord(*row)
 
 
 def any_receipt(connection: Connection) -> bool:
-    """Whether there is any receipt at all."""
+    """Return whether any receipt exists."""
     return connection.execute(select(receipts.c.receipt_id).limit(1)).first() is not None
 
 
 def all_with_results(connection: Connection) -> Iterator[tuple[ReceiptRecord, str | None]]:
-    """Every receipt, with the results of its job (JSON text) where they are there."""
+    """Iterate over all receipts, each with the results of its job (JSON text), or None if they are missing."""
     query = select(*_COLUMNS, results.c.results).outerjoin(results, results.c.job_id == receipts.c.job_id)
     for row in connection.execute(query.execution_options(yield_per=PAGE)):
         yield ReceiptRecord(*row[:-1]), row[-1]
 
 
 def completed_without_receipt(connection: Connection) -> list[str]:
-    """The ids of jobs that are completed and have no receipt."""
+    """Return the ids of completed jobs without a receipt."""
     query = (
         select(jobs.c.job_id)
         .outerjoin(receipts, receipts.c.job_id == jobs.c.job_id)
@@ -96,20 +96,20 @@ def completed_without_receipt(connection: Connection) -> list[str]:
 
 
 def learn_duration(connection: Connection, service: str, model: str | None, seconds: float) -> None:
-    """Take one run into the typical duration of its service and model."""
+    """Update the typical duration of a service and model with one run."""
     _learn_duration.run(connection, {"service": service, "model": model or "", "seconds": seconds})
 
 
 def typical_durations(connection: Connection) -> dict[tuple[str, str], float]:
-    """Typical seconds of a run by service and model ("" without)."""
+    """Return the typical seconds of a run by service and model ("" for none)."""
     rows = connection.execute(select(durations.c.service, durations.c.model, durations.c.seconds))
     return {(row.service, row.model): row.seconds for row in rows}
 
 
 def queue_lengths(connection: Connection) -> dict[tuple[str, str], int]:
-    """How many jobs wait, by service and model ("" without).
+    """Return the number of waiting jobs by service and model ("" for none).
 
-    Of a very long queue only the jobs that are claimed next are looked at, and stand for the others.
+    For a very long queue, extrapolate from the jobs that are claimed next.
     """
     counted = {(service, model): count for service, model, count in _next_in_queue.rows(connection)}
     seen = sum(counted.values())

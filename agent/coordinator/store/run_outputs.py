@@ -1,4 +1,4 @@
-"""What miners have stored for jobs that have not ended: counted to the job and to the miner until then."""
+"""Files that miners have stored for jobs that have not ended. Until then they count towards the job and the miner."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FINAL = ("completed", "failed", "cancelled")
 
 @dataclass(frozen=True, slots=True)
 class RunOutput:
-    """A file that a run has stored. `media_type` is the miner's word."""
+    """A file that a run has stored. `media_type` is what the miner claims."""
 
     job_id: str
     artifact_id: str
@@ -39,7 +39,7 @@ class RunOutput:
 
 
 def has_lease(connection: Connection, job_id: str, miner_id: str, fence: int) -> bool:
-    """Whether the miner may still deliver this run: its lease lives, or has expired and nobody has claimed the job since."""
+    """Return whether the miner may still deliver this run: its lease is valid, or expired and the job was not claimed again."""
     query = select(jobs.c.job_id).where(
         jobs.c.job_id == job_id, jobs.c.lease_miner_id == miner_id, jobs.c.fence == fence
     )
@@ -47,13 +47,13 @@ def has_lease(connection: Connection, job_id: str, miner_id: str, fence: int) ->
 
 
 def leases_of(connection: Connection, miner_id: str) -> list[tuple[str, int]]:
-    """Job ids and fences of the runs that the miner may still deliver, the oldest first."""
+    """Return job ids and fences of the runs that the miner may still deliver, the oldest first."""
     query = select(jobs.c.job_id, jobs.c.fence).where(jobs.c.lease_miner_id == miner_id)
     return [(job_id, fence) for job_id, fence in connection.execute(query.order_by(jobs.c.job_id))]
 
 
 def add(connection: Connection, output: RunOutput, size: int, now: float) -> None:
-    """Note a file that a run has stored; storing it again is fine. `size` is bytes."""
+    """Record a file that a run has stored. May be repeated. `size` is in bytes."""
     artifact_store.ensure(connection, output.artifact_id, size, now)
     values = {"miner_id": output.miner_id, "fence": output.fence, "media_type": output.media_type}
     key = (run_outputs.c.job_id == output.job_id, run_outputs.c.artifact_id == output.artifact_id)
@@ -64,7 +64,7 @@ def add(connection: Connection, output: RunOutput, size: int, now: float) -> Non
 
 
 def sizes_of(connection: Connection, job_id: str, artifact_ids: Collection[str]) -> dict[str, int]:
-    """Which of these artifacts were stored for the job, with their sizes in bytes."""
+    """Return those of these artifacts that were stored for the job, with their sizes in bytes."""
     query = (
         select(artifacts.c.artifact_id, artifacts.c.size)
         .join(run_outputs, run_outputs.c.artifact_id == artifacts.c.artifact_id)
@@ -74,17 +74,17 @@ def sizes_of(connection: Connection, job_id: str, artifact_ids: Collection[str])
 
 
 def bytes_of_job(connection: Connection, job_id: str) -> int:
-    """The bytes that were stored for a job that has not ended."""
+    """Return the bytes that are stored for a job that has not ended."""
     return _sum(connection, _sizes().where(run_outputs.c.job_id == job_id))
 
 
 def bytes_of_miner(connection: Connection, miner_id: str) -> int:
-    """The bytes that a miner has stored for jobs that have not ended."""
+    """Return the bytes that a miner has stored for jobs that have not ended."""
     return _sum(connection, _sizes().where(run_outputs.c.miner_id == miner_id))
 
 
 def count_of_job(connection: Connection, job_id: str) -> int:
-    """How many files were stored for a job that has not ended."""
+    """Return how many files are stored for a job that has not ended."""
     query = select(func.count()).select_from(run_outputs).where(run_outputs.c.job_id == job_id)
     return connection.execute(query).scalar_one()
 
@@ -102,7 +102,7 @@ def _sum(connection: Connection, query: Select[Any]) -> int:
 def hand_over(
     connection: Connection, job_id: str, files: Collection[ArtifactRecord], account_id: str, now: float
 ) -> None:
-    """Give the outputs of a completed job to its account."""
+    """Transfer the outputs of a completed job to its account."""
     for file in files:
         artifact_store.add(connection, file, account_id, now)
     stored = run_outputs.c.artifact_id.in_([file.artifact_id for file in files])
@@ -112,35 +112,35 @@ def hand_over(
 def settle_ended(
     connection: Connection, now: float, limit: int, *, visible_services: Collection[str]
 ) -> list[str]:
-    """Forget what ended runs have stored. Returns these artifacts, of which some may be known no longer.
+    """Delete the records of files that ended runs have stored. Return their artifacts, some of which may no longer exist.
 
-    Checkpoints stay counted until their job has ended. Then those of services whose clients see them belong to the account;
-    the others are of no use any more.
+    Checkpoints are retained until their job has ended. Then those of `visible_services` belong to the account, and the others
+    are deleted.
     """
     is_final = jobs.c.state.in_(_FINAL)
     is_live = and_(jobs.c.lease_miner_id == run_outputs.c.miner_id, jobs.c.fence == run_outputs.c.fence)
-    is_kept = exists().where(
+    is_checkpoint = exists().where(
         job_checkpoints.c.job_id == run_outputs.c.job_id,
         job_checkpoints.c.artifact_id == run_outputs.c.artifact_id,
     )
-    # A job without a lease has NULL there, and NULL is neither true nor false.
+    # Without a lease, `is_live` is NULL, which is neither true nor false.
     is_over = or_(jobs.c.lease_miner_id.is_(None), not_(is_live))
     query = (
         select(
             run_outputs.c.job_id, run_outputs.c.artifact_id, run_outputs.c.media_type, artifacts.c.size,
-            jobs.c.account_id, jobs.c.service, is_kept.label("kept"),
+            jobs.c.account_id, jobs.c.service, is_checkpoint.label("is_checkpoint"),
         )
         .join(jobs, jobs.c.job_id == run_outputs.c.job_id)
         .join(artifacts, artifacts.c.artifact_id == run_outputs.c.artifact_id)
-        .where(or_(is_final, and_(is_over, not_(is_kept))))
+        .where(or_(is_final, and_(is_over, not_(is_checkpoint))))
         .limit(limit)
     )  # fmt: skip
     rows = connection.execute(query).all()
     for row in rows:
-        if row.kept and row.service in visible_services:
+        if row.is_checkpoint and row.service in visible_services:
             record = ArtifactRecord(row.artifact_id, row.size, row.media_type)
             artifact_store.add(connection, record, row.account_id, now)
-        elif row.kept:
+        elif row.is_checkpoint:
             connection.execute(
                 delete(job_checkpoints).where(
                     job_checkpoints.c.job_id == row.job_id, job_checkpoints.c.artifact_id == row.artifact_id

@@ -1,4 +1,4 @@
-"""Resumable uploads: whose they are, and how much of each is on disk. The bytes are in `agent.coordinator.blobs.resumable`."""
+"""Resumable uploads: their owners, and how much of each is on disk. `agent.coordinator.blobs.resumable` has the bytes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from agent.coordinator.store.schema.tables import uploads
 
 @dataclass(frozen=True, slots=True)
 class UploadRecord:
-    """An upload. `length` is None while the client has not told it, `received` the bytes that are on disk.
+    """An upload. `length` is None until the client announces it; `received` is the number of bytes on disk.
 
-    `artifact_id` is there once all bytes are, `finished_at` once the artifact is stored. Times are seconds since the epoch.
+    `artifact_id` is set when all bytes are received, `finished_at` when the artifact is stored. Times are seconds since the epoch.
     """
 
     upload_id: str
@@ -29,48 +29,48 @@ class UploadRecord:
 
 
 def add(connection: Connection, record: UploadRecord) -> None:
-    """A new upload."""
+    """Store a new upload."""
     values = {column.name: getattr(record, column.name) for column in uploads.columns}
     connection.execute(insert(uploads), values)
 
 
 def find(connection: Connection, upload_id: str) -> UploadRecord | None:
-    """The upload with this id."""
+    """Return the upload with this id, or None."""
     row = connection.execute(select(uploads).where(uploads.c.upload_id == upload_id)).first()
     return None if row is None else UploadRecord(**row._mapping)  # noqa: SLF001 - the public name of SQLAlchemy's rows
 
 
 def set_length(connection: Connection, upload_id: str, length: int) -> None:
-    """Note the length, which the client did not know when it began."""
+    """Store the length that the client has announced later."""
     connection.execute(update(uploads).where(uploads.c.upload_id == upload_id).values(length=length))
 
 
 def save(
     connection: Connection, upload_id: str, received: int, artifact_id: str | None, expires_at: float
 ) -> None:
-    """Note how much is on disk; with `artifact_id`, that this is all."""
+    """Store how many bytes are on disk. With `artifact_id`, the upload is complete."""
     values = {"received": received, "artifact_id": artifact_id, "expires_at": expires_at}
     connection.execute(update(uploads).where(uploads.c.upload_id == upload_id).values(values))
 
 
 def finish(connection: Connection, upload_id: str, now: float) -> None:
-    """Note that the artifact is stored."""
+    """Record that the artifact is stored."""
     connection.execute(update(uploads).where(uploads.c.upload_id == upload_id).values(finished_at=now))
 
 
 def remove(connection: Connection, upload_id: str) -> None:
-    """Forget the upload."""
+    """Delete the upload."""
     connection.execute(delete(uploads).where(uploads.c.upload_id == upload_id))
 
 
 def remove_expired(connection: Connection, upload_id: str, now: float) -> bool:
-    """Forget the upload if its time is over. Whether it was."""
+    """Delete the upload if it has expired. Return whether it had."""
     query = delete(uploads).where(uploads.c.upload_id == upload_id, uploads.c.expires_at <= now)
     return connection.execute(query).rowcount > 0
 
 
 def unfinished(connection: Connection, account_id: str) -> tuple[int, int]:
-    """How many unfinished uploads the account has, and how many bytes they are to have (have, where that is unknown)."""
+    """Return the number of the account's unfinished uploads and their total length, using received bytes if it is unknown."""
     query = select(
         func.count(), func.coalesce(func.sum(func.coalesce(uploads.c.length, uploads.c.received)), 0)
     ).where(uploads.c.account_id == account_id, uploads.c.finished_at.is_(None))
@@ -79,12 +79,12 @@ def unfinished(connection: Connection, account_id: str) -> tuple[int, int]:
 
 
 def expired(connection: Connection, now: float, limit: int) -> list[str]:
-    """Ids of uploads whose time is over, the longest first."""
+    """Return the ids of expired uploads, the longest expired first."""
     query = select(uploads.c.upload_id).where(uploads.c.expires_at <= now).order_by(uploads.c.expires_at)
     return list(connection.execute(query.limit(limit)).scalars())
 
 
 def known(connection: Connection, upload_ids: Sequence[str]) -> set[str]:
-    """Which of these uploads there are."""
+    """Return those of these uploads that exist."""
     query = select(uploads.c.upload_id).where(uploads.c.upload_id.in_(upload_ids))
     return set(connection.execute(query).scalars())

@@ -1,4 +1,4 @@
-"""Webhooks: messages about jobs that have ended, and the secrets that they are signed with."""
+"""Webhooks: messages about ended jobs, and the secrets that sign them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRUNED_AT_ONCE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message and what has come of it. `lane` is the account and the host that it goes to."""
+    """A message and the state of its delivery. `lane` is the account and the receiving host."""
 
     webhook_id: str
     job_id: str
@@ -38,7 +38,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What an account's messages are signed with; the `previous` one beside it until `previous_until`."""
+    """The secret that signs an account's messages, and the `previous` one, which is also used until `previous_until`."""
 
     secret: str
     created_at: float
@@ -46,7 +46,7 @@ class Secret:
     previous_until: float | None = None
 
     def valid(self, now: float) -> list[str]:
-        """The secrets to sign with, the newest first."""
+        """Return the secrets to sign with, the newest first."""
         old = self.previous if self.previous_until is not None and self.previous_until > now else None
         return [self.secret] if old is None else [self.secret, old]
 
@@ -61,7 +61,7 @@ def _delivery(row: Row[Any]) -> Delivery:
 
 
 def enqueue(connection: Connection, delivery: Delivery, job_created_at: float) -> None:
-    """Store a message, to be sent at once; not to be sent if its receiver has said, since the job came, that it is gone."""
+    """Store a message that is due at once. It is not sent if its receiver answered 410 after the job was submitted."""
     query = select(gone_webhooks.c.gone_at).where(
         gone_webhooks.c.account_id == delivery.account_id,
         gone_webhooks.c.url_sha256 == _sha256(delivery.url),
@@ -89,7 +89,7 @@ def due(
     busy_lanes: Collection[str],
     limit: int,
 ) -> list[Delivery]:
-    """Messages to be sent now, the one that waits longest first, but none of accounts and lanes that are busy already."""
+    """Return due messages, the longest due first, except those of busy accounts and lanes."""
     columns = webhook_deliveries.c
     query = (
         select(*_COLUMNS)
@@ -106,9 +106,9 @@ def due(
 
 
 def claim(connection: Connection, webhook_ids: Sequence[str], now: float, until: float) -> list[Delivery]:
-    """Count an attempt for these messages, and keep others from trying them `until` then.
+    """Count an attempt for these messages and return them. They are due again at `until`, in case the process dies.
 
-    Whoever dies in between has delivered, or not: they are due again afterwards. Leaves out what is no longer due.
+    Messages that are no longer due are left out.
     """
     columns = webhook_deliveries.c
     mine = (columns.webhook_id.in_(webhook_ids), _PENDING, columns.next_attempt_at <= now)
@@ -146,7 +146,7 @@ def record(
     status: int | None,
     error: str | None,
 ) -> None:
-    """Store how an attempt has ended; after 410 no other message goes to that address either."""
+    """Store the outcome of an attempt. After 410, no more messages are sent to that URL."""
     finished = None if state is DeliveryState.PENDING else now
     values = {
         "key": delivery.webhook_id, "new_state": state.value, "next": next_attempt_at, "status": status, "error": error,
@@ -193,7 +193,7 @@ def secret_of(connection: Connection, account_id: str, new_secret: str, now: flo
 def rotate_secret(
     connection: Connection, account_id: str, new_secret: str, now: float, previous_until: float
 ) -> Secret:
-    """Replace the account's secret; the one before it is used beside it `previous_until` then."""
+    """Replace the account's secret. The previous one is also used until `previous_until`."""
     before = secret_of(connection, account_id, new_secret, now)
     if before.secret == new_secret:  # there was none to replace
         return before
@@ -204,7 +204,7 @@ def rotate_secret(
 
 
 def prune(connection: Connection, finished_before: float) -> int:
-    """Forget messages that were finished long ago, a thousand at a time. Returns how many."""
+    """Delete messages that finished long ago, at most `PRUNED_AT_ONCE`. Return how many."""
     columns = webhook_deliveries.c
     old = (
         select(columns.webhook_id)

@@ -1,1 +1,1 @@
-"""A miner's own decisions: what is loaded where, when it works, which models stay."""
+"""A miner's local decisions: where models are loaded, when the machine works, which models stay on disk."""

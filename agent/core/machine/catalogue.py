@@ -1,7 +1,7 @@
-"""The catalogue of models: which names a job may use, and what stands behind each.
+"""The catalogue of models: the names that a job may use, and the source of each model.
 
-A name is all that a request can say about a model, so that no client reaches a path or a repository of its own choice.
-This module only reads the document; `agent.configuration` finds the file.
+A request can only name a model, so that no client reaches a path or a repository of its choice. This module parses the
+document; `agent.configuration` finds the file.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ DEFAULT_PATTERNS: Final = (
     "*tokenizer.model",
     "*spiece.model",
 )
-"""The files of a repository that are taken unless its entry says otherwise: weights as plain numbers, and words."""
+"""The default patterns of a repository's files: weights without code, and vocabularies."""
 
 REFUSED_SUFFIXES: Final = (
     ".bin", ".ckpt", ".h5", ".joblib", ".pickle", ".pkl", ".pt", ".pth", ".py",
 )  # fmt: skip
-"""Files that are never taken from a repository: loading them, whoever changed them last, may run what they hold."""
+"""Files that are never downloaded from a repository, because loading them may run code that they contain."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFile:
-    """A file of a model that has an address of its own.
+    """A file of a model with its own URL.
 
-    `name` is its path in the model's directory, `sha256` the hex digest of its content, `size` bytes where known.
+    `name` is its path in the model's directory, `sha256` the hex digest of its content, `size` its bytes if known.
     """
 
     name: str
@@ -51,12 +51,11 @@ class ModelFile:
 class CatalogueEntry:
     """One model.
 
-    `engines` are the programs that can load it, best first. It is fetched as `files` if there are any, else as those
-    files of the Hugging Face repository, at its `revision`, that fit one of the `patterns`; `path` is a directory of this
-    machine where it lies already. With none of these only the machine's owner can bring it. `vram` and `memory` are what
-    it takes on a GPU and on a CPU, in bytes; `vram_min` is what it takes on a GPU when it saves memory at the cost of
-    time. An `adapter` changes another model of its service (LoRA) and cannot run by itself. `options` are the model's
-    own settings for its runner.
+    `engines` are the programs that can load it, best first. It is downloaded as `files` if there are any, or else as the files
+    of the Hugging Face repository, at its `revision`, that match one of the `patterns`. `path` is a directory of this machine
+    that already contains it. With none of these, only the machine's owner can provide it. `vram` and `memory` are the bytes
+    that it needs on a GPU and on a CPU; `vram_min` is its need on a GPU when it saves memory at the cost of time. An `adapter`
+    changes another model of its service (LoRA) and cannot run by itself. `options` are the model's settings for its runner.
     """
 
     name: str
@@ -82,9 +81,9 @@ class CatalogueEntry:
 
 
 def is_taken(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a repository's file belongs to a model with these patterns. `name` is a path with slashes.
+    """Return whether a repository's file belongs to a model with these patterns. `name` is a path with slashes.
 
-    Names that could leave the model's directory, and hidden ones, are never taken.
+    Names that could escape the model's directory, and hidden files, never do.
     """
     if any(part.startswith(".") or not part for part in name.split("/")) or "\\" in name or "\0" in name:
         return False
@@ -105,7 +104,7 @@ class _File(BaseModel):
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # A name becomes the name of a directory, so it must never be able to leave its parent.
+    # A name becomes the name of a directory, so it must not be able to escape its parent.
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
     service: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     engines: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -129,7 +128,7 @@ class _Entry(BaseModel):
     @model_validator(mode="after")
     def _least_vram(self) -> Self:
         if self.vram_min is not None and self.vram_min > self.vram:
-            raise ValueError("vram_min is more than vram")
+            raise ValueError("vram_min is larger than vram")
         return self
 
     @model_validator(mode="after")
@@ -137,13 +136,13 @@ class _Entry(BaseModel):
         if self.path is not None and (self.files or self.repository is not None):
             raise ValueError("path is a directory of this machine; leave out repository and files")
         if self.repository is None and (self.revision is not None or self.patterns != DEFAULT_PATTERNS):
-            raise ValueError("revision and patterns belong to a repository, and there is none")
+            raise ValueError("revision and patterns need a repository; add one or remove them")
         if len({file.name for file in self.files}) < len(self.files):
             raise ValueError("two files have the same name")
         for pattern in self.patterns:
             if pattern.lower().endswith(REFUSED_SUFFIXES):
                 raise ValueError(
-                    f"the pattern {pattern!r} names files that may run code when they are loaded; "
+                    f"the pattern {pattern!r} matches files that may run code when they are loaded; "
                     "list such a file under files, with its SHA-256"
                 )
         return self
@@ -158,18 +157,18 @@ class _Document(BaseModel):
 def parse_catalogue(
     document: Mapping[str, Any], source: str = "The catalogue of models"
 ) -> dict[str, CatalogueEntry]:
-    """The entries of a parsed `models.toml` by name, in the document's order. `source` is how errors call it.
+    """Return the entries of a parsed `models.toml` by name, in the document's order. `source` is its name in errors.
 
-    Raises `ConfigurationError` with one line per fault, also when two entries have one name.
+    Raises `ConfigurationError` with one line for each error, and if two entries have the same name.
     """
     try:
         entries = _Document.model_validate(dict(document)).models
     except ValidationError as error:
-        raise ConfigurationError("\n".join(_explain(fault, source) for fault in error.errors())) from None
+        raise ConfigurationError("\n".join(_explain(item, source) for item in error.errors())) from None
     catalogue: dict[str, CatalogueEntry] = {}
     for entry in entries:
         if entry.name in catalogue:
-            raise ConfigurationError(f"{source} names {entry.name!r} twice; rename one of them.")
+            raise ConfigurationError(f"{source} contains {entry.name!r} twice; rename one of them.")
         values = entry.model_dump()
         least = entry.vram if entry.vram_min is None else entry.vram_min
         files = tuple(ModelFile(**file.model_dump()) for file in entry.files)
@@ -177,6 +176,6 @@ def parse_catalogue(
     return catalogue
 
 
-def _explain(fault: Any, source: str) -> str:
-    place = ".".join(str(part) for part in fault["loc"])
-    return f"{source} is wrong at {place}: {fault['msg'].removeprefix('Value error, ')}"
+def _explain(error: Any, source: str) -> str:
+    location = ".".join(str(part) for part in error["loc"])
+    return f"{source} is invalid at {location}: {error['msg'].removeprefix('Value error, ')}"

@@ -1,4 +1,4 @@
-"""Where a miner's capacity goes: what each slot does now, and the shares of the last hour."""
+"""How a miner's capacity is used: what each slot does now, and the shares of the last hour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BUCKETS: Final = 60
 
 
 class Use(StrEnum):
-    """What a slot does, or why it does nothing; the words are shown to the owner."""
+    """What a slot does, or why it is idle. The values are displayed to the owner."""
 
     WORKING = "working"
     LOADING = "loading a model"
@@ -28,7 +28,7 @@ class Use(StrEnum):
     POWER = "paused for the power"
     OFFLINE = "no connection to the coordinator"
     OUTBOX = "too many results wait to be sent"
-    RESTING = "resting after faults of this machine"
+    COOLING_DOWN = "cooling down after machine faults"
     STARTING = "starting"
     STOPPING = "stopping"
     NO_JOB = "no job that fits is waiting"
@@ -45,10 +45,10 @@ PAUSED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A miner at one moment: of `slots`, as many as `free` have no job.
+    """A miner at one moment: `free` of its `slots` have no job.
 
-    `stages` is what each job does; `barrier` why no job is taken at all; `paused` the causes of paused GPUs, of which
-    each has `per_card` slots.
+    `stages` is what each job does, `barrier` why no job is accepted at all, and `paused` the causes of paused GPUs, each of
+    which has `per_card` slots.
     """
 
     slots: int
@@ -60,7 +60,7 @@ class Moment:
 
 
 def uses(moment: Moment) -> dict[Use, float]:
-    """How many slots do what; they sum to all of them."""
+    """Return the number of slots for each use. They sum to the number of slots."""
     found: defaultdict[Use, float] = defaultdict(float)
     busy = moment.slots - moment.free
     for stage, count in Counter(moment.stages).items():
@@ -78,19 +78,19 @@ def uses(moment: Moment) -> dict[Use, float]:
 
 
 class LastHour:
-    """Adds up what slots did. Kept by the minute: however much happens, it takes no more room."""
+    """Adds up what slots did, in one entry a minute, so that its size is bounded."""
 
     def __init__(self) -> None:
         self._minutes: deque[tuple[int, dict[Use, float]]] = deque(maxlen=_BUCKETS + 1)
-        self._noted: tuple[float, Mapping[Use, float]] | None = None
+        self._current: tuple[float, Mapping[Use, float]] | None = None
 
     def note(self, now: float, uses: Mapping[Use, float]) -> None:
-        """From `now` (monotonic seconds) on, slots do this."""
+        """Record what slots do from `now` (monotonic seconds) on."""
         self._advance(now)
-        self._noted = (now, dict(uses))
+        self._current = (now, dict(uses))
 
     def shares(self, now: float) -> dict[Use, float]:
-        """The shares of the last hour, the largest first; they sum to 1. Empty before anything was noted."""
+        """Return the shares of the last hour, the largest first. They sum to 1. Empty before the first record."""
         self._advance(now)
         total: dict[Use, float] = defaultdict(float)
         for minute, sums in self._minutes:
@@ -99,17 +99,17 @@ class LastHour:
                     total[use] += amount
         whole = sum(total.values())
         if whole <= 0:
-            noted = dict(self._noted[1]) if self._noted else {}
-            total, whole = noted, sum(noted.values())
+            current = dict(self._current[1]) if self._current else {}
+            total, whole = current, sum(current.values())
         return {
             use: amount / whole for use, amount in sorted(total.items(), key=lambda item: -item[1]) if amount
         }
 
     def _advance(self, now: float) -> None:
-        """Account for the time since the last note. A machine that slept did nothing meanwhile."""
-        if self._noted is None:
+        """Account for the time since the last record, at most an hour: a machine that was suspended did nothing before."""
+        if self._current is None:
             return
-        begin, current = self._noted
+        begin, current = self._current
         begin = max(begin, now - HOUR_SECONDS)
         while begin < now:
             minute = int(begin // 60)
@@ -120,4 +120,4 @@ class LastHour:
             for use, size in current.items():
                 sums[use] = sums.get(use, 0.0) + size * (end - begin)
             begin = end
-        self._noted = (max(now, self._noted[0]), current)
+        self._current = (max(now, self._current[0]), current)

@@ -1,7 +1,7 @@
-"""Which models make room for another one: the directory of models as a cache.
+"""Which models are removed to free space for another one: the model directory as a cache.
 
-Only models that this program fetched are given up, the one that was used longest ago first, and only where the owner set
-a quota and thereby said that the directory may be treated as a cache.
+Only models that this program downloaded are removed, the least recently used first, and only if the owner has set a quota and
+thereby allowed the directory to be used as a cache.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class StoredModel:
-    """A model on disk, or a part of one. `size` is bytes, `last_used` a time in seconds.
+    """A complete or partial model on disk. `size` is in bytes, `last_used` a time in seconds.
 
-    `fetched`: this program brought it and can bring it again. `pinned`: the owner wants it kept.
+    `fetched`: this program downloaded it and can do so again. `pinned`: the owner does not want it removed.
     """
 
     name: str
@@ -26,13 +26,13 @@ class StoredModel:
 
     @property
     def removable(self) -> bool:
-        """Whether it may make room for another one."""
+        """Whether it may be removed for another model."""
         return self.fetched and not self.in_use and not self.pinned
 
 
 @dataclass(frozen=True, slots=True)
 class EvictionPlan:
-    """What to do for a model that needs room: remove those named. With bytes `lacking`, nothing would help."""
+    """The models to remove for another one. If bytes are `lacking`, no removal would free enough."""
 
     removals: tuple[str, ...] = ()
     lacking: int = 0
@@ -41,9 +41,9 @@ class EvictionPlan:
 def plan_evictions(
     stored: Sequence[StoredModel], needed: int, *, quota: int | None, free: int
 ) -> EvictionPlan:
-    """Find room for `needed` more bytes, given what is on disk, the quota for all of it and the disk's `free` bytes.
+    """Choose the models to remove for `needed` more bytes, given the stored models, their quota and the disk's `free` bytes.
 
-    Nothing is removed without a quota, nothing in vain, and nothing without which there would be room as well.
+    Without a quota no model is removed. No model is removed if that does not help, or if it is not necessary.
     """
     over = needed - free
     if quota is not None:
@@ -62,9 +62,7 @@ def plan_evictions(
         gained += model.size
     if gained < over:
         return EvictionPlan(lacking=over - gained)
-    for model in reversed(
-        chosen[:]
-    ):  # a large one that came late may make smaller ones before it unnecessary
+    for model in reversed(chosen[:]):  # a large model chosen late may make smaller ones unnecessary
         if gained - model.size >= over:
             chosen.remove(model)
             gained -= model.size

@@ -1,7 +1,7 @@
-"""When a device takes no jobs, and why: rules, readings and the clock in, pauses out.
+"""When and why a device accepts no jobs: rules, readings and the clock in, pauses out.
 
-What is measured has a hold time, so that a pause does not come and go with every reading: the cause must have been away
-for that long before it counts as gone. Times are seconds since the epoch.
+Measured causes have a hold time, so that a pause does not flicker with every reading: a pause ends only after its cause has been
+absent for that long. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Final
 from agent.core.machine.schedules import Window
 
 ONSET_SECONDS: Final = 10.0
-"""How long a GPU must be busy before that counts: a desktop is for moments whenever a window is moved."""
+"""How long a GPU must be busy before that counts. A desktop is briefly busy whenever a window moves."""
 
 
 class Cause(StrEnum):
-    """Kinds of pauses, in the order in which they are named where several hold."""
+    """The causes of pauses, in the order of precedence."""
 
     HAND = "by hand"
     SCHEDULE = "by schedule"
@@ -29,20 +29,20 @@ class Cause(StrEnum):
 
     @property
     def resumable(self) -> bool:
-        """Whether its owner can end it: what is measured ends by itself."""
+        """Whether the owner can end the pause. Measured pauses end by themselves."""
         return self in {Cause.HAND, Cause.SCHEDULE}
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Why nothing is taken. `detail` adds what was measured; `until` is None where nobody knows the end."""
+    """A pause. `detail` describes the measured cause; `until` is None if the end is unknown."""
 
     cause: Cause
     detail: str = ""
     until: float | None = None
 
     def words(self, now: float) -> str:
-        """The pause as it is shown, e.g. "by hand until 14:30"; local time."""
+        """Return the pause as displayed, in local time, e.g. "by hand until 14:30"."""
         until = ""
         if self.until is not None:
             end, today = datetime.fromtimestamp(self.until), datetime.fromtimestamp(now)  # noqa: DTZ006 - local time
@@ -52,7 +52,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What pauses a GPU, besides its owner's word. Degrees Celsius, watts, percent; None is no limit."""
+    """What pauses a GPU, apart from its owner's manual override. Degrees Celsius, watts, percent; None is no limit."""
 
     schedule: tuple[Window, ...] = ()
     other_programs: bool = False
@@ -65,15 +65,15 @@ class Rules:
 
     @property
     def measure(self) -> bool:
-        """Whether any of them needs readings."""
+        """Whether any rule needs readings."""
         return self.other_programs or self.max_temperature is not None or self.max_power is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A GPU at one moment. `others` is how many programs of others compute on it, `working` whether one of ours does.
+    """A GPU at one moment. `others` is how many other programs compute on it, `working` whether one of this agent does.
 
-    What the card does not tell is None.
+    Values that the card does not report are None.
     """
 
     temperature: float | None = None
@@ -85,15 +85,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """One cause: `since` when it has been there without a gap, when it was seen `last`, and whether it `holds`."""
+    """One cause: `since` when it has been present without a gap, when it was `last` present, and whether it `holds`."""
 
     since: float | None = None
     last: float = 0.0
     holds: bool = False
 
-    def look(self, now: float, *, seen: bool, hold: float, onset: float = 0.0) -> Watch:
-        """The cause after one more look."""
-        if not seen:
+    def update(self, now: float, *, present: bool, hold: float, onset: float = 0.0) -> Watch:
+        """Return the cause after one more observation."""
+        if not present:
             return Watch(None, self.last, self.holds and now - self.last < hold)
         since = now if self.since is None else self.since
         return Watch(since, now, self.holds or now - since >= onset)
@@ -101,7 +101,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class GpuWatch:
-    """What has been measured of one GPU. `look` gives the next one, `pauses` what follows from it."""
+    """The measured causes of one GPU. `update` returns the next state, `pauses` the pauses that follow from it."""
 
     program: Watch = field(default_factory=Watch)
     busy: Watch = field(default_factory=Watch)
@@ -109,34 +109,34 @@ class GpuWatch:
     power: Watch = field(default_factory=Watch)
     reading: Reading = field(default_factory=Reading)
 
-    def look(self, reading: Reading, rules: Rules, now: float) -> GpuWatch:
-        """After one more reading. A value that the card does not tell counts as harmless."""
+    def update(self, reading: Reading, rules: Rules, now: float) -> GpuWatch:
+        """Return the state after one more reading. A value that the card does not report counts as harmless."""
         hold = rules.hold_seconds
-        # While one of ours works, nobody can say whose the utilisation is.
+        # While this agent works, the utilisation cannot be attributed to other programs.
         used = 0.0 if reading.working or reading.utilization is None else reading.utilization
         return GpuWatch(
-            program=self.program.look(now, seen=rules.other_programs and reading.others > 0, hold=hold),
-            busy=self.busy.look(
+            program=self.program.update(now, present=rules.other_programs and reading.others > 0, hold=hold),
+            busy=self.busy.update(
                 now,
-                seen=rules.other_programs and used >= rules.other_utilization,
+                present=rules.other_programs and used >= rules.other_utilization,
                 hold=hold,
                 onset=ONSET_SECONDS,
             ),
-            temperature=self.temperature.look(
+            temperature=self.temperature.update(
                 now,
-                seen=_above(
+                present=_above(
                     reading.temperature, rules.max_temperature, rules.temperature_margin, self.temperature
                 ),
                 hold=hold,
             ),
-            power=self.power.look(
-                now, seen=_above(reading.power, rules.max_power, rules.power_margin, self.power), hold=hold
+            power=self.power.update(
+                now, present=_above(reading.power, rules.max_power, rules.power_margin, self.power), hold=hold
             ),
             reading=reading,
         )
 
     def pauses(self, rules: Rules) -> Iterator[Pause]:
-        """What holds."""
+        """Yield a pause for each cause that holds."""
         if self.program.holds or self.busy.holds:
             yield Pause(Cause.PROGRAM)
         if self.temperature.holds:
@@ -146,16 +146,16 @@ class GpuWatch:
 
 
 def _above(value: float | None, limit: float | None, margin: float, watch: Watch) -> bool:
-    """Whether a value is above its limit; once it was, it must fall below the limit less the margin."""
+    """Return whether a value is above its limit. While the cause holds, the limit is lower by the margin."""
     if value is None or limit is None:
         return False
     return value > (limit - margin if watch.holds else limit)
 
 
 def whole(miner: Pause | None, gpus: Mapping[str, Pause | None]) -> Pause | None:
-    """The pause of the whole miner: its own, else what all its GPUs have in common. `gpus` by their names.
+    """Return the pause of the whole miner: its own, or else the combined pause of all its GPUs, which `gpus` has by name.
 
-    None while a GPU works, or where there is none and the miner is not paused itself.
+    None while a GPU works, or if there is no GPU and the miner itself is not paused.
     """
     pauses = [pause for pause in gpus.values() if pause is not None]
     if miner is not None or not pauses or len(pauses) < len(gpus):

@@ -1,11 +1,10 @@
-"""Which device gets which model, and what has to leave for it.
+"""Which device loads which model, and which models are evicted for it.
 
-A card's free memory is the driver's figure for all programs together, so what others use is respected by itself. What
-our own models may still take beyond what that figure counts already is set aside before anything else is placed. The
-decisions are pure: whoever carries one out that evicts measures again and asks again, so that nothing is ever loaded on
-the strength of memory that was only hoped for.
+A card's free memory is the driver's figure, which covers the use of all programs. The memory that the agent's own models may
+still take beyond that figure is reserved before anything else is placed. Decisions are pure: after an eviction the caller
+measures and decides again, so that no model is loaded into memory that has not been freed yet.
 
-A machine without a GPU is one card whose memory is the machine's.
+A machine without a GPU is one card with the machine's memory.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from typing import Final, TypeAlias
 
 GIBIBYTE: Final = 2**30
 TOO_LARGE: Final = "no device here has more than"
-"""Stands in every reason that will not change while the machine stays as it is."""
+"""Part of every reason that holds as long as the machine stays the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A device at one moment; sizes in bytes. `free` counts the use of all programs."""
+    """A device at one moment. Sizes are in bytes. `free` accounts for all programs."""
 
     key: str
     name: str
@@ -30,10 +29,10 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Resident:
-    """One of our processes that holds a model on a card, or is about to.
+class Occupant:
+    """A process of the agent that has loaded a model on a card, or is about to.
 
-    `footprint` is the most that it may take, `held` what the card's figure counts of it already; bytes. `runs` of
+    `footprint` is the maximum that it may take, and `held` the part that the card's figure already includes, in bytes. `runs`
     of at most `capacity` are under way (loading counts as one). `used_at` is when it last worked, in seconds.
     """
 
@@ -49,13 +48,13 @@ class Resident:
 
     @property
     def growth(self) -> int:
-        """What it may still take beyond what is counted."""
+        """The bytes that it may still take beyond the card's figure."""
         return max(0, self.footprint - self.held)
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A job that wants a place. `need` is what its model takes at full speed, `least` what it can do with; bytes."""
+    """A job to place. `need` is what its model takes at full speed, `least` what it needs at least, in bytes."""
 
     service: str
     model: str | None
@@ -65,7 +64,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`reserve` bytes of every card stay free for its owner; a card has at most `per_card` working processes."""
+    """Limits of every card: `reserve` bytes stay free for its owner, and at most `per_card` processes work."""
 
     reserve: int = 0
     per_card: int = 1
@@ -73,15 +72,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Run it in this resident, once those of `evict` are gone."""
+    """Run the job in this occupant, after the occupants in `evict` have ended."""
 
     key: int
     evict: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Load it on this card, where it may take `budget` bytes, once those of `evict` are gone."""
+class Load:
+    """Load the model on this card with a budget of `budget` bytes, after the occupants in `evict` have ended."""
 
     card: str
     budget: int
@@ -90,32 +89,32 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """There is no room now; there may be when something ends. The reason is a sentence for the owner."""
+    """There is not enough free memory now, but there may be later. The reason is a sentence for the owner."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """It never fits on these cards."""
+    """The job never fits on these cards."""
 
     reason: str
 
 
-Decision: TypeAlias = Join | Place | Wait | Refuse
+Decision: TypeAlias = Join | Load | Wait | Refuse
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A card with our processes on it."""
+    """A card and the agent's processes on it."""
 
     card: Card
-    residents: tuple[Resident, ...]
+    occupants: tuple[Occupant, ...]
     rules: Rules
 
     @property
     def working(self) -> int:
-        return sum(resident.runs > 0 for resident in self.residents)
+        return sum(occupant.runs > 0 for occupant in self.occupants)
 
     @property
     def has_turn(self) -> bool:
@@ -123,86 +122,86 @@ class _View:
 
     @property
     def available(self) -> int:
-        """Bytes that nobody uses and nobody has been promised."""
-        promised = sum(resident.growth for resident in self.residents if resident.runs > 0)
+        """Bytes that are neither used nor promised."""
+        promised = sum(occupant.growth for occupant in self.occupants if occupant.runs > 0)
         return self.card.free - self.rules.reserve - promised
 
-    def idle(self, spare: int | None = None) -> list[Resident]:
-        """What could leave, the least recently used first."""
-        found = [item for item in self.residents if item.runs == 0 and item.held > 0 and item.key != spare]
-        return sorted(found, key=lambda resident: (resident.used_at, resident.key))
+    def idle(self, spare: int | None = None) -> list[Occupant]:
+        """Return the occupants that can be evicted, the least recently used first."""
+        found = [item for item in self.occupants if item.runs == 0 and item.held > 0 and item.key != spare]
+        return sorted(found, key=lambda occupant: (occupant.used_at, occupant.key))
 
     def evictions(self, size: int, spare: int | None = None) -> tuple[int, ...] | None:
-        """The idle residents whose leaving makes `size` bytes available; None if not even all of them do."""
+        """Return the idle occupants whose eviction makes `size` bytes available, or None if even evicting all does not."""
         missing = size - self.available
         leaving: list[int] = []
-        for resident in self.idle(spare):
+        for occupant in self.idle(spare):
             if missing <= 0:
                 break
-            leaving.append(resident.key)
-            missing -= resident.held
+            leaving.append(occupant.key)
+            missing -= occupant.held
         return tuple(leaving) if missing <= 0 else None
 
 
-def decide(demand: Demand, cards: Sequence[Card], residents: Iterable[Resident], rules: Rules) -> Decision:
-    """Where a job goes. A warm model is used before one is loaded, free memory before anybody is evicted."""
-    everywhere = tuple(residents)
+def decide(demand: Demand, cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) -> Decision:
+    """Decide where a job runs. Prefers a loaded model to loading one, and free memory to an eviction."""
+    everywhere = tuple(occupants)
     views = [
         _View(card, tuple(item for item in everywhere if item.card == card.key), rules) for card in cards
     ]
-    return _join(demand, views) or _place(demand, views) or _why_not(demand, views, rules)
+    return _join(demand, views) or _load(demand, views) or _why_not(demand, views, rules)
 
 
-def overdue(cards: Sequence[Card], residents: Iterable[Resident], rules: Rules) -> tuple[int, ...]:
-    """Idle residents that should leave now because another program has taken what is kept free for the owner."""
-    everywhere = tuple(residents)
+def overdue(cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules) -> tuple[int, ...]:
+    """Return the idle occupants to evict now because another program uses memory that is reserved for the owner."""
+    everywhere = tuple(occupants)
     leaving: list[int] = []
     for card in cards:
         view = _View(card, tuple(item for item in everywhere if item.card == card.key), rules)
         missing = rules.reserve - card.free
-        for resident in view.idle():
+        for occupant in view.idle():
             if missing <= 0:
                 break
-            leaving.append(resident.key)
-            missing -= resident.held
+            leaving.append(occupant.key)
+            missing -= occupant.held
     return tuple(leaving)
 
 
 def obstacle(
-    demand: Demand, cards: Sequence[Card], residents: Iterable[Resident], rules: Rules
+    demand: Demand, cards: Sequence[Card], occupants: Iterable[Occupant], rules: Rules
 ) -> str | None:
-    """Why a model cannot be had at present, even with everything of ours gone; None if it can."""
-    ours = {card.key: sum(item.held for item in residents if item.card == card.key) for card in cards}
+    """Return why a model cannot be loaded at present, even if all of the agent's own were evicted, or None if it can."""
+    ours = {card.key: sum(item.held for item in occupants if item.card == card.key) for card in cards}
     if any(card.free + ours[card.key] - rules.reserve >= demand.least for card in cards):
         return None
     return _too_large(demand, cards, rules) or _crowded(demand, cards, ours)
 
 
 def _join(demand: Demand, views: Sequence[_View]) -> Join | None:
-    """A resident with the model: one that works and has a seat left, else an idle one, if it may grow as it must."""
+    """Return an occupant with the model: a working one with free capacity, or else an idle one that has memory to grow."""
     fitting = [
-        (view, resident)
+        (view, occupant)
         for view in views
-        for resident in view.residents
-        if (resident.service, resident.model) == (demand.service, demand.model)
-        and resident.runs < resident.capacity
-        and resident.footprint >= demand.least
+        for occupant in view.occupants
+        if (occupant.service, occupant.model) == (demand.service, demand.model)
+        and occupant.runs < occupant.capacity
+        and occupant.footprint >= demand.least
     ]
-    for _, resident in sorted(fitting, key=lambda pair: (pair[1].runs, pair[1].key)):
-        if resident.runs > 0:
-            return Join(resident.key)
+    for _, occupant in sorted(fitting, key=lambda pair: (pair[1].runs, pair[1].key)):
+        if occupant.runs > 0:
+            return Join(occupant.key)
     options = []
-    for view, resident in fitting:
-        if view.has_turn and (leaving := view.evictions(resident.growth, resident.key)) is not None:
-            options.append((len(leaving), view.working, -resident.used_at, resident.key, leaving))
+    for view, occupant in fitting:
+        if view.has_turn and (leaving := view.evictions(occupant.growth, occupant.key)) is not None:
+            options.append((len(leaving), view.working, -occupant.used_at, occupant.key, leaving))
     if not options:
         return None
     *_, key, leaving = min(options)
     return Join(key, leaving)
 
 
-def _place(demand: Demand, views: Sequence[_View]) -> Place | None:
-    """The card where the model fits: in full before with savings, without evicting before with it."""
+def _load(demand: Demand, views: Sequence[_View]) -> Load | None:
+    """Return the card for the model. Prefers its full size to a reduced one, and no eviction to an eviction."""
     turn = [view for view in views if view.has_turn]
     for size in dict.fromkeys((demand.need, demand.least)):
         options = [
@@ -213,7 +212,7 @@ def _place(demand: Demand, views: Sequence[_View]) -> Place | None:
         if options:
             *_, view, leaving = min(options, key=lambda option: option[:4])
             budget = size if size == demand.need else max(size, min(demand.need, view.available))
-            return Place(view.card.key, budget, leaving)
+            return Load(view.card.key, budget, leaving)
     return None
 
 
@@ -227,10 +226,10 @@ def _why_not(demand: Demand, views: Sequence[_View], rules: Rules) -> Wait | Ref
 
 def _state(view: _View) -> str:
     if not view.has_turn:
-        return f"{view.card.name} is working"
-    others = view.card.total - view.card.free - sum(resident.held for resident in view.residents)
+        return f"{view.card.name} is busy"
+    others = view.card.total - view.card.free - sum(occupant.held for occupant in view.occupants)
     used = f", other programs use {gibibytes(others)}" if others > GIBIBYTE // 2 else ""
-    return f"{view.card.name} has {gibibytes(max(0, view.available))} to spare{used}"
+    return f"{view.card.name} has {gibibytes(max(0, view.available))} free{used}"
 
 
 def _too_large(demand: Demand, cards: Sequence[Card], rules: Rules) -> str | None:
@@ -239,14 +238,14 @@ def _too_large(demand: Demand, cards: Sequence[Card], rules: Rules) -> str | Non
         return None
     return (
         f"{_named(demand)} needs {gibibytes(demand.least)} of memory, and {TOO_LARGE} "
-        f"{gibibytes(max(0, largest))} for it."
+        f"{gibibytes(max(0, largest))} available for it."
     )
 
 
 def _crowded(demand: Demand, cards: Sequence[Card], ours: dict[str, int]) -> str:
     free = max(card.free + ours[card.key] for card in cards)
     return (
-        f"{_named(demand)} needs {gibibytes(demand.least)} of memory; other programs leave no more than "
+        f"{_named(demand)} needs {gibibytes(demand.least)} of memory; other programs leave at most "
         f"{gibibytes(max(0, free))} on any device."
     )
 
@@ -256,5 +255,5 @@ def _named(demand: Demand) -> str:
 
 
 def gibibytes(size: int) -> str:
-    """A size for people."""
+    """Return a size for people."""
     return f"{size / GIBIBYTE:.1f} GiB"

@@ -1,7 +1,7 @@
-"""Hours of the week in which a machine belongs to its owner, in local time, as the clock on the wall shows it.
+"""Hours of the week in which a machine is reserved for its owner, in local wall-clock time.
 
-A window is written `[DAYS ]HH:MM-HH:MM`: `Mon-Fri 09:00-18:00`, `Sat,Sun 00:00-24:00`, `22:00-06:00`. One that ends
-before it begins goes over midnight and belongs to the day on which it begins. Moments are `datetime` without a zone.
+A window is written `[DAYS ]HH:MM-HH:MM`: `Mon-Fri 09:00-18:00`, `Sat,Sun 00:00-24:00`, `22:00-06:00`. A window that ends before
+it begins spans midnight and belongs to the day on which it begins. Times are `datetime` without a zone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic_core import core_schema
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 LONGEST: Final = timedelta(days=7)
-"""Windows that cover the whole week never end; whoever asks is told so far ahead."""
+"""Searches for the end of a pause are capped at this horizon, because windows that cover the whole week never end."""
 
 _WINDOW: Final = re.compile(r"(?:(\S.*?)\s+)?(\d{1,2}):(\d{2})\s*-\s*(\d{1,2}):(\d{2})", re.ASCII)
 _DAY_MINUTES: Final = 24 * 60
@@ -26,14 +26,14 @@ _HINT: Final = 'write it like "Mon-Fri 09:00-18:00", "Sat,Sun 00:00-24:00" or "2
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Days of the week (Monday is 0) on which it begins, and minutes after midnight; `end` may be 1440."""
+    """A window: the days of the week (Monday is 0) on which it begins, and minutes after midnight. `end` may be 1440."""
 
     days: frozenset[int]
     begin: int
     end: int
 
     def end_of(self, now: datetime) -> datetime | None:
-        """When the window that `now` lies in ends; None if it lies in none. The end itself is outside."""
+        """Return the end of the window if `now` is inside it, or None. The end itself is outside."""
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         for day in (midnight, midnight - timedelta(days=1)):
             begin = day + timedelta(minutes=self.begin)
@@ -45,19 +45,19 @@ class Window:
 
 
 def parse_window(text: str) -> Window:
-    """A window as written in the settings. Raises `ValueError` saying what is wrong and what fits."""
+    """Parse a window from the settings. Raises `ValueError` with the error and an example."""
     match = _WINDOW.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no time of the week; {_HINT}")
+        raise ValueError(f"{text!r} is not a time of the week; {_HINT}")
     begin = _minutes(text, match[2], match[3])
     end = _minutes(text, match[4], match[5])
     if begin in {end, _DAY_MINUTES}:
-        raise ValueError(f"{text!r} has no length; a whole day is 00:00-24:00")
+        raise ValueError(f"{text!r} is empty; write a whole day as 00:00-24:00")
     return Window(_days(text, match[1]), begin, end)
 
 
 def paused_until(windows: Sequence[Window], now: datetime) -> datetime | None:
-    """Until when a schedule pauses without a gap, at most `LONGEST` ahead; None if it does not pause at `now`."""
+    """Return the time until which a schedule pauses without a gap, at most `LONGEST` ahead, or None if it does not pause now."""
     moment = now
     while moment - now < LONGEST:
         ends = [end for window in windows if (end := window.end_of(moment)) is not None]
@@ -68,7 +68,7 @@ def paused_until(windows: Sequence[Window], now: datetime) -> datetime | None:
 
 
 class ScheduleWindow(str):
-    """A settings value: a window as its text, checked."""
+    """A window in settings: its text, validated."""
 
     __slots__ = ()
 
@@ -87,7 +87,7 @@ class ScheduleWindow(str):
 def _minutes(text: str, hours: str, minutes: str) -> int:
     total = int(hours) * 60 + int(minutes)
     if int(minutes) >= 60 or total > _DAY_MINUTES:  # noqa: PLR2004 - an hour
-        raise ValueError(f"{text!r} names {hours}:{minutes}, which no clock shows; {_HINT}")
+        raise ValueError(f"{text!r} contains {hours}:{minutes}, which is not a time of day; {_HINT}")
     return total
 
 
@@ -99,7 +99,7 @@ def _days(text: str, names: str | None) -> frozenset[int]:
         first, dash, last = part.strip().lower().partition("-")
         if first not in DAYS or (dash and last not in DAYS):
             raise ValueError(
-                f"{text!r} names the days {part.strip()!r}; days are {', '.join(day.title() for day in DAYS)}, "
+                f"{text!r} contains the unknown days {part.strip()!r}; days are {', '.join(day.title() for day in DAYS)}, "
                 "ranges like Mon-Fri, and lists like Sat,Sun"
             )
         begin, end = DAYS.index(first), DAYS.index(last or first)

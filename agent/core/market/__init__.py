@@ -1,1 +1,1 @@
-"""Prices, payments, offers, and what is remembered of miners and clients."""
+"""Prices, payments, offers, and the track records of miners and clients."""

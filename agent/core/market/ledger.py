@@ -1,8 +1,8 @@
 """Double-entry bookkeeping in integer units of 1e-8: every entry is a set of postings that sums to zero.
 
-Money begins as a credit by an operator (`issued` goes negative, so that the sum of all accounts stays zero), is held in
-escrow while a job may still cost something, and ends with the miner that did the work, with the operator as a fee, or back
-with the client. Nothing here knows of a database: balances are arguments, postings are answers.
+Money starts as a credit by an operator (`issued` becomes negative, so that the sum of all accounts stays zero). It is held in
+escrow while a job may still cost something, and ends up with the miner that did the work, with the operator as a fee, or back
+with the client. This module has no database: balances are arguments, and postings are return values.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ ISSUED: Final = "issued"
 """The counterpart of all credits; never positive."""
 MILLION: Final = 1_000_000
 MAX_UNITS: Final = 9 * 10**18
-"""No balance goes beyond this, either way: 90 billion in units of 1e-8, which fits 64 bits with the next posting's carry."""
+"""Bound of every balance in both directions: 90 billion in units of 1e-8, which fits 64 bits with the next posting's carry."""
 
 
 def available(account_id: str) -> str:
-    """What a client can spend."""
+    """Return the ledger account of the money that a client can spend."""
     return f"available:{account_id}"
 
 
 def escrow(account_id: str) -> str:
-    """What is held for a client's unfinished jobs."""
+    """Return the ledger account of the money held for a client's unfinished jobs."""
     return f"escrow:{account_id}"
 
 
 def earned(miner_id: str) -> str:
-    """What a miner has been paid."""
+    """Return the ledger account of the money that a miner has been paid."""
     return f"earned:{miner_id}"
 
 
@@ -47,16 +47,16 @@ Entry = tuple[Posting, ...]
 
 
 class InsufficientFunds(Exception):
-    """A client does not have what a job may cost. Amounts are units of 1e-8."""
+    """A client's balance does not cover what a job may cost. Amounts are in units of 1e-8."""
 
     def __init__(self, balance: int, needed: int) -> None:
-        super().__init__(f"{needed} units are needed, {balance} are there")
+        super().__init__(f"{needed} units are needed, the balance is {balance}")
         self.balance = balance
         self.needed = needed
 
 
 class TooMuchMoney(Exception):
-    """A credit would take a balance out of its bounds. `most` is the largest one that would not, in units of 1e-8."""
+    """A credit would push a balance out of its bounds. `most` is the largest possible credit in units of 1e-8."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"at most {most} units can be credited")
@@ -64,20 +64,20 @@ class TooMuchMoney(Exception):
 
 
 def entry(postings: Iterable[Posting]) -> Entry:
-    """Postings of one entry, without those that change nothing. Raises `ValueError` unless they sum to zero."""
-    kept = tuple(posting for posting in postings if posting.amount)
-    if sum(posting.amount for posting in kept):
-        raise ValueError(f"the postings do not sum to zero: {kept}")
-    return kept
+    """Return an entry of the postings that are not zero. Raises `ValueError` unless they sum to zero."""
+    effective = tuple(posting for posting in postings if posting.amount)
+    if sum(posting.amount for posting in effective):
+        raise ValueError(f"the postings do not sum to zero: {effective}")
+    return effective
 
 
 def credit(account_id: str, amount: int, issued: int) -> Entry:
-    """Give a client money to spend. `issued` is the balance of `ISSUED`. Raises `TooMuchMoney`.
+    """Credit a client. `issued` is the balance of `ISSUED`. Raises `TooMuchMoney`.
 
-    No account can ever have more than was issued, so bounding that bounds every balance.
+    No account can have more than was issued, so bounding that bounds every balance.
     """
     if amount <= 0:
-        raise ValueError("a credit is more than nothing")
+        raise ValueError("a credit must be positive")
     most = max(0, MAX_UNITS + issued)
     if amount > most:
         raise TooMuchMoney(most)
@@ -85,7 +85,7 @@ def credit(account_id: str, amount: int, issued: int) -> Entry:
 
 
 def hold(account_id: str, amount: int, balance: int) -> Entry:
-    """Hold what a job may cost at most. Raises `InsufficientFunds`."""
+    """Hold the maximum cost of a job. Raises `InsufficientFunds`."""
     if amount > balance:
         raise InsufficientFunds(balance, amount)
     return entry((Posting(available(account_id), -amount), Posting(escrow(account_id), amount)))
@@ -93,7 +93,7 @@ def hold(account_id: str, amount: int, balance: int) -> Entry:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What becomes of a job's escrow. `paid` is the price, of which the miner gets all but the `fee`."""
+    """How a job's escrow is divided. `paid` is the price, of which the miner gets all but the `fee`."""
 
     held: int
     paid: int
@@ -102,15 +102,15 @@ class Settlement:
 
     @property
     def refunded(self) -> int:
-        """What the client gets back."""
+        """The amount that the client gets back."""
         return self.held - self.paid
 
 
 def settle(account_id: str, miner_id: str | None, held: int, price: int, fee_ppm: int) -> Settlement:
-    """Pay a miner out of escrow and give the rest back; without a miner, or at price 0, all of it.
+    """Pay a miner out of escrow and refund the rest. Without a miner, or at price 0, refund everything.
 
-    `fee_ppm` is the operator's part of the price in parts per million; the fee rounds down. Raises `ValueError` for a price
-    that is negative or above what is held.
+    `fee_ppm` is the operator's share of the price in parts per million; the fee is rounded down. Raises `ValueError` for a
+    price that is negative or exceeds the held amount.
     """
     if not 0 <= price <= held:
         raise ValueError(f"a price of {price} cannot be paid out of {held}")

@@ -1,9 +1,9 @@
-"""What a miner's work says of it, as a number from 0 to 5 (docs/explanation/reputation.md).
+"""A miner's reputation as a number from 0 to 5 (docs/explanation/reputation.md).
 
-Every run that ended well or by the miner's fault is remembered as evidence, for each client apart: the newest run of a client
-counts 1 and every earlier one of the same client a little less, so that one client is never more than 20 runs' worth of
-evidence, however many jobs it sends. All evidence fades with time. The score is the share of what went well, with a neutral
-opinion mixed in that weighs as much as ten runs.
+Every run that succeeded, or failed by the miner's fault, is evidence, which is stored for each client separately. A client's
+newest run counts 1 and each earlier one a little less, so that one client never contributes more than 20 runs of evidence,
+however many jobs it sends. All evidence decays with time. The score is the share of successes, with a neutral prior that weighs
+as much as ten runs.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from runners.errors import FailureCode, Fault
 
 BEST: Final = 5.0
 NEUTRAL: Final = 3.0
-"""The score of a miner of which nothing is known."""
+"""The score of a miner without evidence."""
 NEUTRAL_WEIGHT: Final = 10.0
-"""How many runs of evidence the neutral opinion weighs as much as."""
+"""Weight of the neutral prior, in runs of evidence."""
 KEPT: Final = 0.95
-"""What a new run of a client leaves of that client's earlier ones; their sum stays below 1 / (1 - 0.95) = 20."""
+"""Factor by which a new run of a client reduces that client's earlier evidence. The sum stays below 1 / (1 - 0.95) = 20."""
 HALF_LIFE_SECONDS: Final = 30 * 86_400.0
-"""Evidence of so long ago counts half."""
+"""Evidence of this age counts half."""
 TOO_LARGE: Final = frozenset(code for code in FailureCode if code.fault is Fault.CAPACITY)
-"""Codes of runs that needed more memory than the machine has to give. The job is tried elsewhere, and neither side failed; who
-meets them again and again is slowed down (see `agent.core.market.habits`)."""
+"""Codes of runs that needed more memory than the machine has. The job runs elsewhere, and neither side is at fault; repeated
+occurrences slow the miner down (see `agent.core.market.habits`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """How much went well and how much by the miner's fault did not, in runs, as it was worth at the time `at`."""
+    """Successes and failures by the miner's fault, in runs, with their weight at the time `at`."""
 
     good: float = 0.0
     bad: float = 0.0
@@ -43,26 +43,26 @@ NOTHING: Final = Evidence()
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whose a run was that counts, and whether it went well."""
+    """A run that counts: the miner, and whether the run succeeded."""
 
     miner_id: str
     success: bool
 
 
 def aged(evidence: Evidence, now: float) -> Evidence:
-    """What evidence is worth now."""
+    """Return the evidence with its weight at the time `now`."""
     share = 0.5 ** (max(0.0, now - evidence.at) / HALF_LIFE_SECONDS)
     return Evidence(evidence.good * share, evidence.bad * share, max(now, evidence.at))
 
 
 def learn(client: Evidence, success: bool, now: float) -> Evidence:
-    """A client's evidence with one more run."""
+    """Return a client's evidence with one more run."""
     before = aged(client, now)
     return Evidence(before.good * KEPT + success, before.bad * KEPT + (not success), before.at)
 
 
 def exchange(total: Evidence, before: Evidence, after: Evidence) -> Evidence:
-    """The evidence of all clients, of which one's has become `after`."""
+    """Return the total evidence of all clients after one client's has changed from `before` to `after`."""
     now = after.at
     whole, part = aged(total, now), aged(before, now)
     return Evidence(
@@ -71,23 +71,23 @@ def exchange(total: Evidence, before: Evidence, after: Evidence) -> Evidence:
 
 
 def score(evidence: Evidence, now: float) -> float:
-    """The reputation, 0 to 5."""
+    """Return the reputation, 0 to 5."""
     known = aged(evidence, now)
     share = NEUTRAL / BEST
     return BEST * (known.good + NEUTRAL_WEIGHT * share) / (known.good + known.bad + NEUTRAL_WEIGHT)
 
 
 def shown(evidence: Evidence, now: float) -> float:
-    """The reputation as it is shown, with two decimals."""
+    """Return the reputation as displayed, with two decimals."""
     return round(score(evidence, now), 2)
 
 
 def judge(before: Job, after: Job, effects: Iterable[Effect]) -> Verdict | None:
-    """Whether a change of a job speaks for or against a miner; None if it says nothing of one.
+    """Return whether a change of a job counts for or against a miner, or None if it does neither.
 
-    A result speaks for it. Against it speak a failure of the machine and a lease that ran out; that one only once the work is
-    lost for good, since the miner's result may still come as long as nobody else has the job. What the client did (wrong
-    input, more memory than the machine has, cancelling) and leases that were handed back in time say nothing.
+    A result counts for it. A failure of the machine counts against it, and so does an expired lease, once the work is lost for
+    good: until another miner has the job, the result may still arrive. Causes on the client's side (invalid input, more memory
+    than the machine has, cancelling) and leases that were handed back in time do not count.
     """
     for effect in effects:
         if isinstance(effect, RunEnded):

@@ -1,1 +1,1 @@
-"""Values as they travel: money, quantities, times, addresses, names."""
+"""Values on the wire: money, quantities, times, addresses, names."""

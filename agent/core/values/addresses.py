@@ -1,7 +1,7 @@
-"""Which network addresses may be connected to for strangers: to fetch an input, to deliver a webhook.
+"""Which network addresses may be connected to on behalf of strangers: to fetch an input, to deliver a webhook.
 
-Without these rules a stranger could make a machine ask for pages inside its owner's
-network, of the machine itself, or of a cloud's metadata service, and read the answer as a job's result.
+Without these rules a stranger could make a machine fetch pages from its owner's network, from the machine itself, or from a
+cloud's metadata service, and read them as a job's result.
 Sources: the IANA special-purpose address registries (RFC 6890), RFC 6052 (NAT64), RFC 6598 (carrier-grade NAT).
 """
 
@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 from urllib.parse import urlsplit
 
-# Spelled out rather than left to `is_global`, which means different things in different versions of Python.
+# Listed here because the meaning of `is_global` differs between versions of Python.
 _NAT64: Final = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NOT_FOR_PUBLIC_USE: Final = tuple(
@@ -21,7 +21,7 @@ _NOT_FOR_PUBLIC_USE: Final = tuple(
     for network in (
         "0.0.0.0/8",  # "this network"; Linux connects 0.0.0.0 to the machine itself
         "10.0.0.0/8",
-        "100.64.0.0/10",  # carrier-grade NAT, and the inside of some clouds and VPNs
+        "100.64.0.0/10",  # carrier-grade NAT, and internal addresses of some clouds and VPNs
         "127.0.0.0/8",
         "169.254.0.0/16",  # link-local, with the metadata services of clouds
         "172.16.0.0/12",
@@ -53,10 +53,10 @@ _PRIVATE_NAMES: Final = (".localhost", ".local", ".internal")
 
 
 def may_connect(address: str, *, allow_private: bool = False) -> bool:
-    """Whether a stranger's server may be connected to at this IP address.
+    """Return whether a connection to a stranger's server at this IP address is allowed.
 
-    Public unicast addresses may; with `allow_private` also private, loopback and link-local ones; multicast, broadcast
-    and unspecified addresses never. What is not an IP address may not.
+    Public unicast addresses are; with `allow_private`, so are private, loopback and link-local ones. Multicast, broadcast and
+    unspecified addresses, and strings that are not IP addresses, never are.
     """
     try:
         ip = ip_address(address.partition("%")[0])
@@ -71,7 +71,7 @@ def may_connect(address: str, *, allow_private: bool = False) -> bool:
 
 
 def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that a connection to this IPv6 address would reach in the end."""
+    """Return the IPv4 address that a connection to this IPv6 address would reach, or None."""
     if isinstance(ip, IPv4Address):
         return None
     if ip.ipv4_mapped is not None:
@@ -85,8 +85,8 @@ def _is_public(ip: IPv4Address | IPv6Address) -> bool:
     return ip in _GLOBAL_UNICAST and not any(ip in network for network in _NOT_FOR_PUBLIC_USE_6)
 
 
-class AddressFault(StrEnum):
-    """Why a URL is refused before anything is connected."""
+class AddressRefusal(StrEnum):
+    """Why a URL is refused before any connection is made."""
 
     NOT_A_URL = "not a URL"
     SCHEME = "scheme"
@@ -95,33 +95,33 @@ class AddressFault(StrEnum):
     PRIVATE = "private"
 
 
-def fault_of(url: str, *, allow_http: bool = False, allow_private: bool = False) -> AddressFault | None:
-    """What is wrong with a URL that a stranger named, as far as it can be seen without looking up its host."""
+def refusal_of(url: str, *, allow_http: bool = False, allow_private: bool = False) -> AddressRefusal | None:
+    """Return why a URL from a stranger is refused, as far as the URL itself shows, or None. Does not resolve its host."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        return AddressFault.NOT_A_URL
+        return AddressRefusal.NOT_A_URL
     if parts.scheme not in (("https", "http") if allow_http else ("https",)) or not host:
-        return AddressFault.SCHEME
+        return AddressRefusal.SCHEME
     if parts.username or parts.password:
-        return AddressFault.LOGIN
+        return AddressRefusal.LOGIN
     if not is_web_port(port):
-        return AddressFault.PORT
+        return AddressRefusal.PORT
     private = host == "localhost" or host.endswith(_PRIVATE_NAMES)
     numeric = ":" in host or host.replace(".", "").isdigit()
     if (private or (numeric and not may_connect(host))) and not allow_private:
-        return AddressFault.PRIVATE
+        return AddressRefusal.PRIVATE
     return None
 
 
 def is_host(name: str) -> bool:
-    """Whether this is an IP address, or a name as DNS has them (international names in their ASCII form)."""
+    """Return whether `name` is an IP address or a DNS name (international names in their ASCII form)."""
     return is_address(name) or (len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None)
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an IP address and no name."""
+    """Return whether a host is an IP address."""
     try:
         ip_address(host.partition("%")[0])
     except ValueError:
@@ -130,5 +130,5 @@ def is_address(host: str) -> bool:
 
 
 def is_web_port(port: int | None) -> bool:
-    """Whether web servers use this port. Other low ones belong to services that could mistake a request for a command."""
+    """Return whether web servers use this port. Other low ports belong to services that could mistake a request for a command."""
     return port is None or port in _WEB_PORTS or port in _FREE_PORTS

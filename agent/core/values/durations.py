@@ -1,4 +1,4 @@
-"""Lengths of time as people write and read them: "2h", "1h30m", "45 s"."""
+"""Durations as people write and read them: "2h", "1h30m", "45 s"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LONGEST: Final = 366 * 86400
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of "2h", "1h30m", "90s", "90" or "1d". Raises `ValueError` saying what fits."""
+    """Return the seconds of "2h", "1h30m", "90s", "90" or "1d". Raises `ValueError` with examples of valid durations."""
     match = _DURATION.fullmatch(text.strip().lower())
     seconds = (
         0
@@ -21,12 +21,12 @@ def parse_duration(text: str) -> float:
         )
     )
     if not 0 < seconds <= _LONGEST:
-        raise ValueError(f'{text!r} is no length of time; write it like "2h", "1h30m", "45m" or "90s"')
+        raise ValueError(f'{text!r} is not a duration; write it like "2h", "1h30m", "45m" or "90s"')
     return float(seconds)
 
 
 def format_duration(seconds: float) -> str:
-    """The two largest units of a length of time: "45 s", "12 min 5 s", "2 h 5 min", "3 d 1 h"."""
+    """Return a duration in its two largest units: "45 s", "12 min 5 s", "2 h 5 min", "3 d 1 h"."""
     whole = max(0, round(seconds))
     parts = []
     for size, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):

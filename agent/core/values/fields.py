@@ -1,7 +1,7 @@
-"""Answers, and the kinds of fields that they are made of, each with its form and an example of it.
+"""Answers, and the types of their fields, each with a format and an example.
 
-The OpenAPI document puts whole examples together from these; a model whose fields' examples make no good whole says one
-itself, with `example`. The forms are promises to clients, not checks.
+The OpenAPI document assembles its examples from these. A model whose fields' examples do not fit together declares its own with
+`example`. The formats are promises to clients, not checks.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Va
 
 
 class MalformedAnswerError(Exception):
-    """The program made an answer that is not what it declares: its own fault, not the request's."""
+    """The program produced an answer that does not match its declaration. The request is not at fault."""
 
 
 class Answer(BaseModel):
-    """An answer says exactly what it declares. Raises `MalformedAnswerError` if it does not."""
+    """An answer that contains exactly the declared fields. Raises `MalformedAnswerError` otherwise."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -31,7 +31,7 @@ class Answer(BaseModel):
 
 
 def example(values: Mapping[str, Any]) -> ConfigDict:
-    """The configuration of a model with one whole example."""
+    """Return the configuration of a model with one complete example."""
     return ConfigDict(json_schema_extra={"examples": [dict(values)]})
 
 

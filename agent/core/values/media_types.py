@@ -1,4 +1,4 @@
-"""Media types as strangers write them: made safe for the header of an answer."""
+"""Media types from strangers, made safe for the header of an answer."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ _PLAIN: Final = re.compile(
 
 
 def clean_media_type(text: str | None) -> str:
-    """The media type, or `application/octet-stream` if it is none (RFC 6838, and a few plain parameters)."""
+    """Return the media type, or `application/octet-stream` if it is invalid (RFC 6838, with up to three plain parameters)."""
     return text if text is not None and _PLAIN.fullmatch(text) else UNKNOWN

@@ -1,4 +1,4 @@
-"""The name that somebody who misspelt one probably meant."""
+"""Suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MAX_NAMED: Final = 20
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """The known name that is most like this one, or None if none is."""
+    """Return the known name that is most similar to this one, or None if none is similar."""
     near = difflib.get_close_matches(name[:MAX_LENGTH], known[:MAX_COMPARED], n=1)
     return near[0] if near else None
 
 
 def hint(name: str, known: Sequence[str]) -> str:
-    """What there is instead, for the end of an error's message: " Did you mean base? There are: base, tiny"."""
+    """Return a suggestion for the end of an error message: " Did you mean base? There are: base, tiny"."""
     near = nearest(name, known)
     meant = f" Did you mean {near}?" if near else ""
     more = ", ..." if len(known) > MAX_NAMED else ""

@@ -1,6 +1,6 @@
-"""Values with units as they travel: money, Kubernetes quantities, times, ids.
+"""Values with units on the wire: money, Kubernetes quantities, times, ids.
 
-Money is a decimal string with at most 8 decimals; inside it is an integer of 1e-8 units, so that sums are exact.
+Money is a decimal string with at most 8 decimals on the wire and an integer of 1e-8 units inside, so that sums are exact.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic_core import core_schema
 
 MONEY_DECIMALS: Final = 8
 MAX_BYTES: Final = 2**63 - 1
-"""The largest size that the database holds."""
+"""The largest size that the database can store."""
 MAX_QUANTITY: Final = 2**53
 """The largest quantity of a resource that a request or an offer may name."""
 UNIT_DECIMALS: Final = 6
@@ -33,7 +33,7 @@ _MONEY: Final = re.compile(r"\d{1,10}(\.\d{1,8})?", re.ASCII)  # in units of 1e-
 
 
 def parse_quantity(text: str) -> Decimal:
-    """A Kubernetes quantity ("1000m", "2Gi", "1.5") as a number. Raises `ValueError` saying what fits."""
+    """Parse a Kubernetes quantity ("1000m", "2Gi", "1.5"). Raises `ValueError` with examples of valid quantities."""
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise ValueError(f'{text!r} is not a quantity; write it like "2", "500m" or "2Gi"')
@@ -41,7 +41,7 @@ def parse_quantity(text: str) -> Decimal:
 
 
 def parse_money(text: str) -> Decimal:
-    """A decimal string ("0.10") as a number of at most 8 decimals. Raises `ValueError` saying what fits."""
+    """Parse a decimal string ("0.10") with at most 8 decimals. Raises `ValueError` with the valid format."""
     if _MONEY.fullmatch(text) is None:
         raise ValueError(
             'money is a decimal string like "0.10", not negative, below 10000000000, with at most 8 decimals'
@@ -50,24 +50,24 @@ def parse_money(text: str) -> Decimal:
 
 
 def format_money(amount: Decimal) -> str:
-    """A decimal string without exponent or trailing zeros. Digits beyond the eighth decimal round up."""
+    """Return a decimal string without exponent or trailing zeros. Digits beyond the eighth decimal are rounded up."""
     rounded = amount.quantize(Decimal(1).scaleb(-MONEY_DECIMALS), rounding=ROUND_UP)
     text = f"{rounded:f}".rstrip("0").rstrip(".")
     return text or "0"
 
 
 def to_units(amount: Decimal) -> int:
-    """Money as an integer of 1e-8 units, for the database."""
+    """Return money as an integer of 1e-8 units, for the database."""
     return int(amount.quantize(Decimal(1).scaleb(-MONEY_DECIMALS), rounding=ROUND_UP).scaleb(MONEY_DECIMALS))
 
 
 def from_units(units: int) -> Decimal:
-    """The inverse of `to_units`."""
+    """Return the inverse of `to_units`."""
     return Decimal(units).scaleb(-MONEY_DECIMALS)
 
 
 class Money(Decimal):
-    """A settings or wire value: decimal string with at most 8 decimals."""
+    """Money in settings and on the wire: a decimal string with at most 8 decimals."""
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -91,10 +91,10 @@ class Money(Decimal):
 
 
 class Bytes(int):
-    """A settings value: a number of bytes, written as a number or a quantity ("4Mi")."""
+    """A size in settings: a number of bytes, or a quantity ("4Mi")."""
 
     def __new__(cls, value: int | str) -> Self:
-        """Parse `value`. Raises `ValueError` saying what fits."""
+        """Parse `value`. Raises `ValueError` with the valid range."""
         size = parse_quantity(value) if isinstance(value, str) else value
         if not 0 <= size <= MAX_BYTES or size != int(size):
             raise ValueError(f"a size is a whole number of bytes, from 0 to {MAX_BYTES}")
@@ -115,15 +115,15 @@ class Bytes(int):
         return cls(value)
 
 
-@lru_cache(256)  # of one moment, a change of a job writes half a dozen
+@lru_cache(256)  # a change of a job formats the same time about six times
 def format_time(moment: float) -> str:
-    """Seconds since the epoch as RFC 3339 UTC with milliseconds and `Z`."""
+    """Return seconds since the epoch as RFC 3339 UTC with milliseconds and `Z`."""
     text = datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> float:
-    """RFC 3339 with an offset or `Z` as seconds since the epoch. Raises `ValueError`."""
+    """Parse RFC 3339 with an offset or `Z` to seconds since the epoch. Raises `ValueError`."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone; end it with Z")
@@ -131,9 +131,9 @@ def parse_time(text: str) -> float:
 
 
 def make_id(prefix: str, now: float, random: bytes) -> str:
-    """`prefix_` plus a time-ordered unguessable suffix: 48 bits of milliseconds, then 80 random bits, in base32hex.
+    """Return `prefix_` plus a time-ordered unguessable suffix: 48 bits of milliseconds, then 80 random bits, in base32hex.
 
-    `random` is 10 bytes. Base32hex keeps the order of the bytes, so ids sort by time.
+    `random` is 10 bytes. Base32hex preserves the order of the bytes, so ids sort by time.
     """
     if len(random) != 10:  # noqa: PLR2004 - 80 bits, as documented
         raise ValueError("an id takes 10 random bytes")
@@ -142,7 +142,7 @@ def make_id(prefix: str, now: float, random: bytes) -> str:
 
 
 def parse_decimal(text: str) -> Decimal:
-    """A non-negative finite decimal string, e.g. metered units. Raises `ValueError`."""
+    """Parse a non-negative finite decimal string, e.g. metered units. Raises `ValueError`."""
     try:
         value = Decimal(text)
     except InvalidOperation:

@@ -1,4 +1,4 @@
-"""Looks for what keeps this machine from working, and says what to do about it."""
+"""Checks this machine for problems that keep it from working, with a remedy for each."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from agent.settings import Settings
 __all__ = ["examine"]
 
 _CHECK_SECONDS: Final = 20.0
-"""How long one check may take; the longest start Blender, or encode a first frame on a card that sleeps."""
+"""Time limit for one check. The slowest start Blender, or encode a first frame on a sleeping GPU."""
 _PROBE_MARGIN: Final = 0.5
 
 _Check = Callable[[Settings], list[Diagnostic]]
 
 
 async def examine(settings: Settings) -> list[Diagnostic]:
-    """Run all checks at once, each within a time limit; a few seconds in all. Raises nothing."""
+    """Run all checks concurrently, each within a time limit, which takes a few seconds in total. Raises nothing."""
     gpus = Gpus()
     try:
         cards = Cards(await gpus.refresh(), gpus.reason)
@@ -65,5 +65,5 @@ async def _guard(name: str, check: Awaitable[list[Diagnostic]]) -> list[Diagnost
             return await check
     except TimeoutError:
         return [found("check_slow", check=name, seconds=f"{_CHECK_SECONDS:g}")]
-    except Exception as error:  # noqa: BLE001 - the other checks' diagnostics are worth having all the same
+    except Exception as error:  # noqa: BLE001 - the other checks' diagnostics are useful nevertheless
         return [found("check_broken", check=name, error=f"{type(error).__name__}: {error}")]

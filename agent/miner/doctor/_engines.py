@@ -1,4 +1,4 @@
-"""Programs, sandbox, models, and what of it all the runners can offer."""
+"""Checks of programs, sandbox and models, and of the services that they make possible."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ ANY_CARD: Final = Device("cuda", "any")
 
 
 def programs(settings: Settings) -> list[Diagnostic]:
-    """FFmpeg's programs."""
+    """Check that FFmpeg's programs are installed."""
     diagnostics = []
     for name in ("ffmpeg", "ffprobe"):
-        wanted = getattr(settings.runners, name)
-        path = shutil.which(wanted)
+        program = getattr(settings.runners, name)
+        path = shutil.which(program)
         if path is None:
-            diagnostics.append(found("ffmpeg_missing", program=wanted, setting=name))
+            diagnostics.append(found("ffmpeg_missing", program=program, setting=name))
         else:
             diagnostics.append(ok(name, f"{name} is {path}."))
     return diagnostics
 
 
 def nvenc(settings: Settings, cards: Cards) -> list[Diagnostic]:
-    """Whether NVENC, which every build lists, encodes a frame. Without a card or without FFmpeg there is nothing to try."""
+    """Check that NVENC, which every build lists, encodes a frame. Skipped without a GPU or FFmpeg."""
     chosen = tools(settings)
     if not cards.gpus or shutil.which(chosen.ffmpeg) is None or sandbox_fault(chosen) is not None:
         return []
     try:
         encoders = [name for name in HARDWARE.values() if name in listed(chosen)]
-    except Retry:  # a program that is no FFmpeg; the service says so
+    except Retry:  # the program is not FFmpeg, which the service reports
         return []
     working = [name for name in encoders if hardware_works(chosen, name, None)]
     if working:
-        return [ok("nvenc", f"One frame was encoded with each of: {', '.join(working)}.")]
+        return [ok("nvenc", f"One frame was encoded with each of {', '.join(working)}.")]
     return [found("nvenc_unusable", program=chosen.ffmpeg)] if encoders else []
 
 
 def blender(settings: Settings, cards: Cards) -> list[Diagnostic]:
-    """Whether Blender holds code for the cards that there are."""
+    """Check that Blender contains kernels for the installed GPUs."""
     chosen = tools(settings)
     if not cards.gpus or shutil.which(chosen.blender) is None or sandbox_fault(chosen) is not None:
         return []
     try:
         able = abilities(chosen, ANY_CARD)
-    except Retry:  # a program that is no Blender; the service says so
+    except Retry:  # the program is not Blender, which the service reports
         return []
     if able.hindrance is not None:
         return [found("blender_without_kernels", reason=able.hindrance)]
@@ -66,7 +66,7 @@ def blender(settings: Settings, cards: Cards) -> list[Diagnostic]:
 
 
 def sandbox(settings: Settings) -> list[Diagnostic]:
-    """Whether what strangers send can be isolated."""
+    """Check that programs that read untrusted files can be isolated."""
     chosen = tools(settings)
     reason = sandbox_fault(chosen)
     if chosen.sandbox == "off" and reason is None:
@@ -74,14 +74,14 @@ def sandbox(settings: Settings) -> list[Diagnostic]:
     if reason is None and chosen.sandbox == "auto" and level(chosen) == "landlock":
         return [found("sandbox_weaker", reason=bubblewrap_fault(chosen.bubblewrap))]
     if reason is None:
-        return [ok("sandbox", f"Programs that read strangers' files are isolated with {level(chosen)}.")]
+        return [ok("sandbox", f"Programs that read untrusted files are isolated with {level(chosen)}.")]
     if shutil.which(chosen.bubblewrap) is None:
         return [found("sandbox_missing", program=chosen.bubblewrap)]
     return [found("sandbox_forbidden", reason=reason)]
 
 
 def models(settings: Settings) -> list[Diagnostic]:
-    """Which models are on disk."""
+    """List the models on disk."""
     try:
         store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
     except ConfigurationError as error:
@@ -97,10 +97,10 @@ def models(settings: Settings) -> list[Diagnostic]:
 
 
 async def services(settings: Settings, probe_seconds: float) -> list[Diagnostic]:
-    """What each runner says of this machine."""
+    """Check which services this machine can offer."""
     try:
         store = ModelStore(settings.models_dir, load_catalogue(settings.data_dir))
-    except ConfigurationError:  # told already
+    except ConfigurationError:  # `models` reports it
         store = ModelStore(settings.models_dir, load_catalogue())
     gpus = Gpus()
     try:

@@ -1,4 +1,4 @@
-"""Directories and files: whether they can be used, and by whom else."""
+"""Checks of directories and files: whether they are usable, and whether other users can read secrets."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _MIN_DISK: Final = 2**30
 _GOOD_DISK: Final = 10 * 2**30
 
 _TEMPORARY: Final = frozenset({"tmpfs", "ramfs", "overlay"})
-"""Gone with the machine's power, or with the container."""
+"""File systems that are lost with the machine's power, or with the container."""
 
 _NETWORK: Final = frozenset(
     {"9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
 )  # fmt: skip
-"""Where locks and shared memory are not what SQLite's write-ahead log needs."""
+"""File systems without the locks and shared memory that SQLite's write-ahead log needs."""
 
 
 def gib(size: float) -> str:
-    """Bytes for people."""
+    """Return a number of bytes for display."""
     return f"{size / 2**30:.1f} GiB"
 
 
 def data_directory(settings: Settings) -> list[Diagnostic]:
-    """Whether what must not be lost has a place of its own that lasts."""
+    """Check that the data directory is private, writable and durable."""
     directory = settings.data_dir
     existing = _existing(directory)
     cause = _unwritable(existing)
@@ -51,12 +51,12 @@ def data_directory(settings: Settings) -> list[Diagnostic]:
         diagnostics.append(found("data_directory_temporary", directory=directory, file_system=file_system))
     if diagnostics:
         return diagnostics
-    state = "can be written" if existing == directory else "does not exist yet; the first start makes it"
+    state = "can be written" if existing == directory else "does not exist yet; the first start creates it"
     return [ok("data_directory", f"{directory} {state}.")]
 
 
 def secrets(settings: Settings) -> list[Diagnostic]:
-    """Keys that other users of the machine may read."""
+    """Check that no other users of the machine may read keys."""
     directory = settings.data_dir
     files = [*directory.glob("*.key"), *directory.glob("*/*.key")]
     files += [*directory.glob("*/api_key.json"), *directory.glob("*/keys.json")]
@@ -64,11 +64,11 @@ def secrets(settings: Settings) -> list[Diagnostic]:
     readable = [path for path in files if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if readable:
         return [found("secrets_readable", files=" ".join(str(path) for path in readable))]
-    return [ok("secrets", f"{len(files)} files with keys, readable by their owner only.")]
+    return [ok("secrets", f"{len(files)} files with keys are readable by their owner only.")]
 
 
 def disk(settings: Settings) -> list[Diagnostic]:
-    """Whether there is room for data and for models."""
+    """Check that there is free disk space for data and for models."""
     diagnostics = []
     for use, setting, directory in (
         ("data", "data_dir", settings.data_dir),
@@ -80,12 +80,12 @@ def disk(settings: Settings) -> list[Diagnostic]:
             continue
         kind = "disk_full" if free < _MIN_DISK else "disk_low"
         words = {"free": gib(free), "use": use, "directory": directory, "setting": setting}
-        diagnostics.append(found(kind, wanted=gib(_GOOD_DISK), **words))
+        diagnostics.append(found(kind, recommended=gib(_GOOD_DISK), **words))
     return diagnostics
 
 
 def models_directory(settings: Settings) -> list[Diagnostic]:
-    """Whether models can be fetched to where they belong."""
+    """Check that models can be fetched into the models directory."""
     existing = _existing(settings.models_dir)
     cause = _unwritable(existing) if settings.runners.model_download else None
     if cause is not None:
@@ -94,19 +94,19 @@ def models_directory(settings: Settings) -> list[Diagnostic]:
 
 
 def holder(settings: Settings) -> int | None:
-    """The process that holds the data directory, 0 if it cannot be named; None if nobody does."""
+    """Return the process that has locked the data directory, 0 if it is unknown; None if it is not locked."""
     try:
         with (settings.data_dir / "agent.lock").open("r+") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return None
     except BlockingIOError:
-        return _who_locks(settings.data_dir / "agent.lock")
+        return _locking_process(settings.data_dir / "agent.lock")
     except OSError:
         return None
 
 
-def _who_locks(path: Path) -> int:
-    """From the kernel's list (proc_locks(5)); 0 for a process of another container."""
+def _locking_process(path: Path) -> int:
+    """Read it from the kernel's list (proc_locks(5)). Returns 0 for a process of another container."""
     inode = path.stat().st_ino
     for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
         words = line.split()
@@ -116,7 +116,7 @@ def _who_locks(path: Path) -> int:
 
 
 def _existing(directory: Path) -> Path:
-    """The directory, or the nearest one above it that is there."""
+    """Return the directory, or the nearest existing one above it."""
     while not directory.exists():
         directory = directory.parent
     return directory
@@ -131,12 +131,12 @@ def _unwritable(directory: Path) -> str | None:
 
 
 def _file_system(directory: Path) -> str:
-    """The type of the file system that a directory lies on, "" if it cannot be said."""
+    """Return the type of a directory's file system, "" if it is unknown."""
     path = os.path.realpath(directory)
     mounted = [
         (len(part.mountpoint), part.fstype)
         for part in psutil.disk_partitions(all=True)
         if Path(path).is_relative_to(part.mountpoint)
     ]
-    # Of several mounts on one place, the last one is seen.
+    # Of several mounts on one directory, the last one is visible.
     return max(reversed(mounted), key=lambda mount: mount[0])[1] if mounted else ""

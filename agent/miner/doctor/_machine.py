@@ -1,4 +1,4 @@
-"""The machine itself: Python, memory, SQLite, and NVIDIA's cards."""
+"""Checks of the machine itself: Python, memory, SQLite and NVIDIA GPUs."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _USUAL_CUDA: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """NVIDIA's cards as NVML sees them, and what is wrong with those that it does not."""
+    """The GPUs that NVML reports, and why others cannot be used."""
 
     gpus: tuple[Gpu, ...]
     reason: str | None
 
 
 def python() -> list[Diagnostic]:
-    """Which Python runs the agent."""
+    """Report which Python runs the agent."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     return [ok("python", f"Python {version} at {sys.executable}.")]
 
 
 def memory(_settings: Settings) -> list[Diagnostic]:
-    """Processor and main memory."""
+    """Check the size of the main memory."""
     size = hardware.memory_total()
     processor = (
         f"{hardware.cpu_name()}, {hardware.cpu_cores()} processors on {hardware.physical_cores()} cores"
@@ -55,7 +55,7 @@ def memory(_settings: Settings) -> list[Diagnostic]:
 
 
 def descriptors(_settings: Settings) -> list[Diagnostic]:
-    """How many files and connections the agent may have open: it raises its soft limit to the hard one."""
+    """Check how many files and connections the agent may have open. It raises its soft limit to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < _GOOD_DESCRIPTORS:
         return [found("descriptors_low", limit=str(hard))]
@@ -64,29 +64,29 @@ def descriptors(_settings: Settings) -> list[Diagnostic]:
 
 
 def sqlite(_settings: Settings) -> list[Diagnostic]:
-    """The library that the databases depend on."""
-    if has_wal_reset_fault(sqlite3.sqlite_version_info):
+    """Check the version of SQLite, which the databases depend on."""
+    if has_wal_reset_bug(sqlite3.sqlite_version_info):
         return [found("sqlite_wal_reset", version=sqlite3.sqlite_version)]
     return [ok("sqlite", f"SQLite {sqlite3.sqlite_version}.")]
 
 
-def has_wal_reset_fault(version: tuple[int, ...]) -> bool:
-    """Whether this SQLite has the fault in resetting the write-ahead log that 3.51.3, 3.50.7 and 3.44.6 repaired."""
-    repaired = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
-    return not repaired
+def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
+    """Whether this SQLite has the bug in resetting the write-ahead log that 3.51.3, 3.50.7 and 3.44.6 fixed."""
+    fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    return not fixed
 
 
 def gpus(cards: Cards) -> list[Diagnostic]:
-    """Whether the cards can be used, and with what driver."""
-    plugged = _plugged(_PCI)
-    if not cards.gpus and not plugged and cards.reason == DRIVER_MISSING:
-        return [ok("gpu", "There is no NVIDIA card; jobs run on the processor, slower.")]
+    """Check that the GPUs and their driver can be used."""
+    installed = _installed(_PCI)
+    if not cards.gpus and not installed and cards.reason == DRIVER_MISSING:
+        return [ok("gpu", "There is no NVIDIA GPU; jobs run on the processor, which is slower.")]
     diagnostics = []
     if cards.gpus:
         names = ", ".join(f"{gpu.name} ({gib(gpu.memory_total)}, driver {gpu.driver})" for gpu in cards.gpus)
         diagnostics.append(ok("gpu", f"{names}."))
     if cards.reason == DRIVER_MISSING:
-        diagnostics.append(found("driver_missing", card=", ".join(plugged)))
+        diagnostics.append(found("driver_missing", card=", ".join(installed)))
     elif cards.reason is not None:
         diagnostics.append(found("gpu_unusable", reason=cards.reason))
     if cards.gpus:
@@ -94,8 +94,8 @@ def gpus(cards: Cards) -> list[Diagnostic]:
     return diagnostics
 
 
-def _plugged(devices: Path) -> list[str]:
-    """Addresses of NVIDIA's cards on the PCI bus, whether a driver knows them or not."""
+def _installed(devices: Path) -> list[str]:
+    """Return the addresses of NVIDIA GPUs on the PCI bus, with or without a driver."""
     found_cards = []
     for device in sorted(devices.glob("*")):
         try:
@@ -111,10 +111,10 @@ def _plugged(devices: Path) -> list[str]:
 def _driver(driver: str) -> list[Diagnostic]:
     build = torch_build()
     cuda = int(build.cuda.partition(".")[0]) if build is not None and build.cuda else _USUAL_CUDA
-    wanted = _OLDEST_DRIVER.get(cuda)
-    if wanted is None or _numbers(driver) >= _numbers(wanted):
+    required = _OLDEST_DRIVER.get(cuda)
+    if required is None or _numbers(driver) >= _numbers(required):
         return []
-    return [found("driver_old", driver=driver, version=cuda, wanted=wanted)]
+    return [found("driver_old", driver=driver, version=cuda, required=required)]
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -123,14 +123,14 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, slots=True)
 class TorchBuild:
-    """The installed torch: its version, and the CUDA that it was built with, None for a build without."""
+    """The version of the installed torch, and of the CUDA that it was built with, None for a build without."""
 
     version: str
     cuda: str | None
 
 
 def torch_build() -> TorchBuild | None:
-    """What is installed, None where nothing is. Read from torch's own file, since importing it takes a second and much memory."""
+    """Return the installed build, None without one. Read from a file of torch, since its import takes a second and much memory."""
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -143,7 +143,7 @@ def torch_build() -> TorchBuild | None:
 
 
 def torch(cards: Cards) -> list[Diagnostic]:
-    """Whether torch can use the cards that there are."""
+    """Check that torch can use the installed GPUs."""
     build = torch_build()
     if build is None or not cards.gpus:
         return []

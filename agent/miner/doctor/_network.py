@@ -1,4 +1,4 @@
-"""The port to listen on, the coordinator to work for, and the agent that may run already."""
+"""Checks of the network: the port to listen on, the coordinator, and an agent that is already running."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ REQUEST_SECONDS: Final = 4.0
 
 _NOTICED_SKEW: Final = 5.0
 _HARMFUL_SKEW: Final = 30.0
-"""Half a lease: with clocks that far apart, a miner misjudges when its leases end."""
+"""Half a lease: with a larger difference of clocks, a miner misjudges when its leases end."""
 
 
 def running_agent(settings: Settings) -> dict[str, Any] | None:
-    """What the agent that holds the data directory says of itself, None if there is none, or it is not ready."""
+    """Return the description of the agent that has locked the data directory, None without one or until it is ready."""
     if holder(settings) is None:
         return None
     try:
@@ -40,7 +40,7 @@ def running_agent(settings: Settings) -> dict[str, Any] | None:
 
 
 def agent(settings: Settings) -> list[Diagnostic]:
-    """Whether an agent runs here already, and otherwise whether one could listen."""
+    """Check whether an agent is running here, and if not, whether one could listen."""
     held_by = holder(settings)
     running = running_agent(settings)
     if running is not None:
@@ -71,11 +71,11 @@ def _try_to_listen(host: str, port: int) -> None:
 
 
 async def coordinator(settings: Settings) -> list[Diagnostic]:
-    """Whether the coordinator answers, what the time is there, and whether it would take this miner."""
+    """Check that the coordinator answers, that its clock agrees, and that it would accept this miner."""
     running = await asyncio.to_thread(running_agent, settings)
     url = settings.miner.coordinator or (running or {}).get("url")
     if url is None:
-        return [ok("coordinator", "No coordinator is set: the agent brings its own when it starts.")]
+        return [ok("coordinator", "No coordinator is configured: the agent starts its own.")]
     url = url.rstrip("/")
     try:
         async with httpx.AsyncClient(timeout=REQUEST_SECONDS) as client:
@@ -96,7 +96,7 @@ async def coordinator(settings: Settings) -> list[Diagnostic]:
 
 
 def _no_answer(url: str, error: Exception) -> Diagnostic:
-    """Which of the ways in which a connection can fail it was."""
+    """Return the diagnostic for the way in which the connection failed."""
     host = url.partition("://")[2].partition("/")[0].partition(":")[0]
     for cause in _causes(error):
         match cause:
@@ -106,7 +106,9 @@ def _no_answer(url: str, error: Exception) -> Diagnostic:
                 return found("coordinator_certificate", url=url, cause=cause.verify_message.rstrip("."))
             case ssl.SSLError():
                 reason = (
-                    "it does not speak TLS there" if cause.reason == "WRONG_VERSION_NUMBER" else cause.reason
+                    "it does not use TLS on that port"
+                    if cause.reason == "WRONG_VERSION_NUMBER"
+                    else cause.reason
                 )
                 return found("coordinator_certificate", url=url, cause=reason)
             case ConnectionRefusedError():
@@ -117,7 +119,7 @@ def _no_answer(url: str, error: Exception) -> Diagnostic:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and everything that led to it."""
+    """Yield the error and all its causes."""
     if error is None:
         return
     yield error
@@ -154,26 +156,26 @@ def _clock(date: str, now: float) -> Diagnostic:
 
 
 async def _admission(client: httpx.AsyncClient, url: str, settings: Settings) -> list[Diagnostic]:
-    """Whether a registration would be taken; it is not made, and no token is spent."""
+    """Check that a registration would be accepted, without registering or spending a token."""
     directory = settings.data_dir / "miner"
     proof = None
     try:
         if (directory / IDENTITY_FILE).exists():
             proof = await _proof(client, url, load_identity(directory))
-    except ConfigurationError:  # a key that others may read: told by the check of the secrets
+    except ConfigurationError:  # other users may read the key, which `secrets` reports
         return []
-    asked = {"proof": proof, "enrolment_token": settings.miner.enrolment_token}
-    response = await client.post(f"{url}/v1/miners/admission", json=asked)
-    if response.status_code != httpx.codes.OK:  # an older coordinator, or too many questions
+    request = {"proof": proof, "enrolment_token": settings.miner.enrolment_token}
+    response = await client.post(f"{url}/v1/miners/admission", json=request)
+    if response.status_code != httpx.codes.OK:  # the coordinator limits the rate of requests
         return []
     answer = response.json()
     if answer["admitted"]:
-        return [ok("enrolment", "The coordinator takes this miner.")]
+        return [ok("enrolment", "The coordinator accepts this miner.")]
     return [found("enrolment_refused", url=url, reason=answer["reason"])]
 
 
 async def _proof(client: httpx.AsyncClient, url: str, identity: Identity) -> dict[str, str] | None:
-    """That this machine has its miner's key; None if the coordinator gives no nonce to sign."""
+    """Return a proof of this miner's key; None if the coordinator issues no nonce to sign."""
     response = await client.post(f"{url}/v1/miners/challenge", json={})
     if response.status_code != httpx.codes.OK:
         return None

@@ -1,1 +1,1 @@
-"""Where runners run: child processes of this machine."""
+"""Runs jobs in child processes, on the devices of this machine."""

@@ -1,7 +1,7 @@
-"""One runner's child process, seen from the daemon.
+"""The daemon's end of one runner's child process.
 
-Whatever a child does (crash, hang, print rubbish, ignore a cancellation), the caller gets a result, a `Fail` or a `Retry`
-within a known time, and the process group is gone when the child is said to have ended.
+Whether a child crashes, hangs, sends malformed messages or ignores a cancellation, the caller gets a result, a `Fail` or
+a `Retry` within a known time, and the process group has ended before the child is reported as ended.
 """
 
 from __future__ import annotations
@@ -49,25 +49,24 @@ from runners.host.protocol import (
 from runners.sandbox import mark
 
 START_SECONDS: Final = 60.0
-"""How long a child may take to import its runner; engines are imported later, when a model is loaded."""
+"""Time limit for a child to import its runner; engines are imported later, with a model."""
 _TERMINATE_SECONDS: Final = 0.5
-"""Time between SIGTERM and SIGKILL. With the default second to obey a cancellation it stays below the promised two."""
+"""Time between SIGTERM and SIGKILL. Together with `miner.cancel_seconds` (default 1 s) it stays below the promised 2 s."""
 _EXIT_SECONDS: Final = 2.0
 _BUFFER: Final = 2**20
 _MESSAGE_TAIL: Final = 500
-"""Characters of a crashed child's last words that go into the error's message."""
+"""Characters of a crashed child's last output that go into the error's message."""
 
 _M = TypeVar("_M", bound=Message)
 
 _log = structlog.get_logger(__name__)
 
-
 _MAX_LINES: Final = 20
-"""Lines that one run may bring into the log."""
+"""Lines that one run may add to the log."""
 
 
 def _statistics(pid: int) -> psutil.Process | None:
-    """What tells of a process, None if it has ended already."""
+    """Return the process's statistics, None if it has ended already."""
     try:
         return psutil.Process(pid)
     except psutil.Error:
@@ -75,12 +74,12 @@ def _statistics(pid: int) -> psutil.Process | None:
 
 
 def _ignore(*_: Any) -> None:
-    """What is told to nobody."""
+    """No-op callback."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunListener:
-    """Who hears of a run: of its progress (percent, units), its events (kind, data), and its checkpoints."""
+    """Callbacks of a run: for its progress (percent, units), its events (kind, data) and its checkpoints."""
 
     progress: Callable[[float, Decimal], None] = _ignore
     event: Callable[[str, Mapping[str, Any]], None] = _ignore
@@ -89,19 +88,19 @@ class RunListener:
 
 @dataclass(slots=True)
 class _Running:
-    """A run under way. `sign` is when it last gave a sign of life."""
+    """A run in progress. `active_at` is the monotonic time of its last message."""
 
     answer: asyncio.Future[Message]
     listener: RunListener
-    sign: float
+    active_at: float
     lines: int = 0
-    """How many lines of it were logged."""
+    """How many of its lines were logged."""
 
 
 class Child:
     """A child that is ready for work.
 
-    It does one thing at a time, `load`, `unload` or `run`; only a concurrent runner's child may do several runs at once.
+    Only one of `load`, `unload` and `run` may be in progress at a time, except for several runs of a concurrent runner.
     """
 
     def __init__(
@@ -111,10 +110,10 @@ class Child:
         process: asyncio.subprocess.Process,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         output: ChildOutput,
-        marked: str,
+        process_mark: str,
     ) -> None:
         self.service = service
-        self.mark = marked
+        self.mark = process_mark
         self.device = device
         self.pid = process.pid
         self.idle_since = time.monotonic()
@@ -132,7 +131,7 @@ class Child:
         self._fault: Retry | None = None
         self._ended = asyncio.Event()
         self._tasks = (
-            # In contexts of their own: the child outlives the job that it was started for.
+            # In contexts of their own, since the child outlives the job for which it was started.
             asyncio.create_task(self._pump(), name=f"child-output-{self.pid}", context=Context()),
             asyncio.create_task(self._read(), name=f"child-reader-{self.pid}", context=Context()),
         )
@@ -146,11 +145,11 @@ class Child:
         *,
         command: Sequence[str],
         output: ChildOutput,
-        marked: str,
+        process_mark: str,
     ) -> Self:
-        """Start a child and wait until it is ready. Raises `Retry` if it does not become so.
+        """Start a child and wait until it is ready. Raises `Retry` if it fails to start.
 
-        It and all that it starts carry the mark `marked`.
+        `process_mark` marks it and all processes that it starts.
         """
         ours, theirs = socket.socketpair()
         with theirs:
@@ -164,15 +163,16 @@ class Child:
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.STDOUT,
                     start_new_session=True,
-                    env=_environment(device, marked),
+                    env=_environment(device, process_mark),
                 )
             except OSError as error:
                 ours.close()
                 raise Retry(
-                    f"No process could be started ({error.strerror}).", code=FailureCode.RUNNER_CRASHED
+                    f"The runner's process could not be started ({error.strerror}).",
+                    code=FailureCode.RUNNER_CRASHED,
                 ) from error
         streams = await asyncio.open_connection(sock=ours, limit=_BUFFER)
-        child = cls(service, device, process, streams, output, marked)
+        child = cls(service, device, process, streams, output, process_mark)
         try:
             ready = await child._ask(
                 Configure(tools=tools, device=device), Ready, START_SECONDS, FailureCode.RUNNER_CRASHED
@@ -186,11 +186,11 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether the child can take work."""
+        """Whether the child can accept work."""
         return self._fault is None and not self._ended.is_set() and not self._reader.at_eof()
 
     def memory(self) -> int:
-        """Bytes of main memory that the process holds, without the programs that it started."""
+        """Return the bytes of main memory of the process, without the programs that it started."""
         try:
             return int(self._statistics.memory_info().rss) if self._statistics is not None else 0
         except psutil.Error:
@@ -198,19 +198,19 @@ class Child:
 
     @property
     def fault_code(self) -> str | None:
-        """Why the child ended or is being ended; None while nothing is wrong."""
+        """The error code for which the child ended or is being ended, None without an error."""
         return self._fault.code if self._fault is not None else None
 
     async def load(self, model: Model | None, limit: float, vram: int | None = None) -> None:
-        """Load a model, or what the runner needs without one; it may take `vram` bytes of the GPU's memory.
+        """Load a model, or the engine of a runner without models, using at most `vram` bytes of the GPU's memory.
 
-        Raises `Retry`; the child has ended if it took longer than `limit` seconds.
+        Raises `Retry`. A child that takes longer than `limit` seconds is ended.
         """
         self.loaded = False
         await self._ask(Load(model=model, vram=vram), Loaded, limit, FailureCode.MODEL_LOAD_TIMEOUT)
 
     async def unload(self) -> None:
-        """Give back what `load` took. Raises `Retry` if that fails."""
+        """Release the memory of the loaded model. Raises `Retry`."""
         self.loaded, self.model, self.vram = False, None, 0
         await self._ask(Unload(), Unloaded, _EXIT_SECONDS, FailureCode.RUNNER_HUNG)
 
@@ -223,7 +223,7 @@ class Child:
         stall_seconds: float,
         cancel_seconds: float,
     ) -> Done:
-        """Do one job. Raises `Fail` or `Retry`; when the calling task is cancelled, the job is ended first."""
+        """Run one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first."""
         future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         running = self._running[message.run_id] = _Running(future, listener, time.monotonic())
         self.runs += 1
@@ -239,7 +239,7 @@ class Child:
                 raise
             answer = _checked(future.result())
             if not isinstance(answer, Done):
-                raise await self._garbled(f"it answered a run with {type(answer).__name__}")
+                raise await self._violated(f"it answered a run with {type(answer).__name__}")
             self.vram = max(self.vram, answer.vram)
             return answer
         finally:
@@ -247,7 +247,7 @@ class Child:
             self.idle_since = time.monotonic()
 
     async def close(self) -> None:
-        """Let the child end by itself, or end it."""
+        """Ask the child to exit, and kill it if it does not."""
         if self.alive:
             with suppress(OSError):
                 self._writer.write(encode(Exit()))
@@ -257,7 +257,7 @@ class Child:
         await self.kill()
 
     async def kill(self) -> None:
-        """End the whole process group at once."""
+        """Kill the whole process group."""
         self._fault = self._fault or Retry("The runner was ended.", code=FailureCode.RUNNER_ENDED)
         self._signal(signal.SIGKILL)
         with suppress(TimeoutError):
@@ -265,12 +265,12 @@ class Child:
                 await self._ended.wait()
 
     async def wait_ended(self) -> None:
-        """Wait until the process and its group are gone."""
+        """Wait until the process and its group have ended."""
         await self._ended.wait()
 
     async def _watch(self, running: _Running, stall_seconds: float) -> None:
         while not running.answer.done():
-            left = running.sign + stall_seconds - time.monotonic()
+            left = running.active_at + stall_seconds - time.monotonic()
             if left <= 0:
                 await self.condemn(
                     FailureCode.RUNNER_HUNG,
@@ -288,18 +288,18 @@ class Child:
                 return
             _log.warning("child_ignores_cancel", service=self.service, pid=self.pid)
             self._fault = Retry(
-                "The runner did not obey a cancellation and was ended.", code=FailureCode.RUNNER_HUNG
+                "The runner ignored a cancellation and was ended.", code=FailureCode.RUNNER_HUNG
             )
             self._signal(signal.SIGTERM)
             await asyncio.wait([future], timeout=_TERMINATE_SECONDS)
         finally:
             if future.done():
-                future.exception()  # nobody asks for the outcome of a cancelled run
+                future.exception()  # marks it as retrieved: the outcome of a cancelled run is not needed
             else:
                 await self.kill()
 
     async def _ask(self, message: Message, expected: type[_M], limit: float, code: str) -> _M:
-        """Send a message and wait for its answer; a child that does not give it in time is ended."""
+        """Send a message and wait for its answer. A child that does not answer in time is ended."""
         future = self._send(message)
         try:
             await asyncio.wait([future], timeout=limit)
@@ -312,7 +312,7 @@ class Child:
             )
         answer = _checked(await future)
         if not isinstance(answer, expected):
-            raise await self._garbled(f"it answered {type(message).__name__} with {type(answer).__name__}")
+            raise await self._violated(f"it answered {type(message).__name__} with {type(answer).__name__}")
         return answer
 
     def _send(self, message: Message) -> asyncio.Future[Message]:
@@ -326,17 +326,17 @@ class Child:
 
     async def _read(self) -> None:
         try:
-            with suppress(OSError):  # a reset is an end with unread bytes
+            with suppress(OSError):  # a reset is an end of the stream with unread bytes
                 while (message := await receive(self._reader)) is not None:
-                    self._take(message)
+                    self._handle(message)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_EXIT_SECONDS):
                     await self._process.wait()
         except ProtocolError as error:
             self._fault = self._fault or Retry(
-                f"The runner sent nonsense: {error}"[:1000], code=FailureCode.RUNNER_CRASHED
+                f"The runner sent a malformed message: {error}"[:1000], code=FailureCode.RUNNER_CRASHED
             )
-        except Exception as error:  # noqa: BLE001 - a listener's surprise must end in a failed run, not in one that nobody hears of
+        except Exception as error:  # noqa: BLE001 - an unexpected error of a listener must fail the run visibly
             _log.exception("child_listener_failed", service=self.service, pid=self.pid)
             self._fault = self._fault or Retry(
                 f"The miner failed ({type(error).__name__}).", code=FailureCode.MINER_ERROR
@@ -346,7 +346,7 @@ class Child:
         with suppress(TimeoutError):
             async with asyncio.timeout(_EXIT_SECONDS):
                 await self._tasks[0]
-        self._signal(signal.SIGKILL)  # what the child had started and left behind
+        self._signal(signal.SIGKILL)  # processes that the child started and left behind
         self._writer.close()
         self._finish(status)
 
@@ -354,40 +354,40 @@ class Child:
         tail = self._output.tail()
         expected = self._fault is not None or (status == 0 and self._answer is None and not self._running)
         if self._fault is None:
-            words = f" Its last words: {tail[-_MESSAGE_TAIL:]}" if tail else ""
+            words = f" Its last output: {tail[-_MESSAGE_TAIL:]}" if tail else ""
             self._fault = Retry(
                 f"The runner ended unexpectedly ({_status(status)}).{words}", code=FailureCode.RUNNER_CRASHED
             )
         log = _log.info if expected else _log.warning
-        # What it printed may hold prompts and results, so it stays in the child's own file.
+        # Its output may contain prompts and results, so it stays in the child's own log file.
         log("child_ended", service=self.service, pid=self.pid, status=status, code=self._fault.code)
         self._ended.set()
         for answer in (self._answer, *(running.answer for running in self._running.values())):
             if answer is not None and not answer.done():
                 answer.set_exception(self._fault)
-                answer.exception()  # it may have nobody left who waits for it
+                answer.exception()  # marks it as retrieved, in case no caller waits any more
 
-    def _take(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         match message:
             case Progress() | Event() | Checkpoint() | Log():
-                self._tell(message)
+                self._notify(message)
             case Loaded():
                 self.loaded, self.model, self.vram = True, message.model, message.vram
                 self._settle(message)
             case Done(run_id=str(run_id)) | Error(run_id=str(run_id)):
                 running = self._running.get(run_id)
                 if running is None:
-                    raise ProtocolError(f"a {type(message).__name__} of a run that is not under way")
+                    raise ProtocolError(f"a {type(message).__name__} of a run that is not in progress")
                 if not running.answer.done():
                     running.answer.set_result(message)
             case _:
                 self._settle(message)
 
-    def _tell(self, message: Progress | Event | Checkpoint | Log) -> None:
+    def _notify(self, message: Progress | Event | Checkpoint | Log) -> None:
         running = self._running.get(message.run_id)
         if running is None:
-            return  # of a run that has ended
-        running.sign = time.monotonic()
+            return  # the run has ended
+        running.active_at = time.monotonic()
         match message:
             case Progress():
                 running.listener.progress(message.progress, message.units)
@@ -407,19 +407,19 @@ class Child:
     def _settle(self, message: Message) -> None:
         answer, self._answer = self._answer, None
         if answer is None:
-            raise ProtocolError(f"a {type(message).__name__} that nothing asked for")
+            raise ProtocolError(f"an unrequested {type(message).__name__}")
         if not answer.done():
             answer.set_result(message)
 
     async def condemn(self, code: str, message: str) -> None:
-        """End the child, with the cause that its runs fail with."""
+        """End the child, and fail its runs with this cause."""
         self._fault = Retry(message, code=code)
         _log.warning("child_marked_failed", service=self.service, pid=self.pid, code=code)
         await self.kill()
 
-    async def _garbled(self, what: str) -> Retry:
-        await self.condemn(FailureCode.RUNNER_CRASHED, f"The runner broke its protocol: {what}.")
-        return Retry(f"The runner broke its protocol: {what}.", code=FailureCode.RUNNER_CRASHED)
+    async def _violated(self, violation: str) -> Retry:
+        await self.condemn(FailureCode.RUNNER_CRASHED, f"The runner violated its protocol: {violation}.")
+        return Retry(f"The runner violated its protocol: {violation}.", code=FailureCode.RUNNER_CRASHED)
 
     async def _pump(self) -> None:
         stream = self._process.stdout
@@ -428,7 +428,7 @@ class Child:
 
     def _signal(self, number: signal.Signals) -> None:
         if self._ended.is_set():
-            return  # the process id may be somebody else's by now
+            return  # the process id may have been reused
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -445,11 +445,11 @@ def _status(status: int) -> str:
     if status >= 0:
         return f"exit status {status}"
     name = signal.Signals(-status).name
-    return f"killed by {name}, often for lack of memory" if name == "SIGKILL" else f"killed by {name}"
+    return f"killed by {name}, often because memory ran out" if name == "SIGKILL" else f"killed by {name}"
 
 
-def _environment(device: Device, marked: str) -> dict[str, str]:
-    # The parent's environment is inherited (PATH, proxies, caches) but for our settings, which can hold secrets.
+def _environment(device: Device, process_mark: str) -> dict[str, str]:
+    # The parent's environment is inherited (PATH, proxies, caches), except for our settings, which may contain secrets.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AITBC_")}
-    own = {"CUDA_VISIBLE_DEVICES": device.uuid or "", "PYTHONUNBUFFERED": "1", mark.VARIABLE: marked}
+    own = {"CUDA_VISIBLE_DEVICES": device.uuid or "", "PYTHONUNBUFFERED": "1", mark.VARIABLE: process_mark}
     return {**inherited, **own}

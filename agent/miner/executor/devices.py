@@ -1,4 +1,4 @@
-"""What the placement knows of this machine: its devices, their memory as it is now, and what models take."""
+"""The devices of this machine as the placement needs them: their current memory, and the demand of models."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Measure = Callable[[], Awaitable[Sequence[Gpu]]]
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """The devices that children run on, all of one kind.
+    """The devices on which children run, all of one kind.
 
-    `measure` reads the GPUs; without it their memory counts as free. `footprints` says what models take; without it,
-    nothing. `slots` children may work at the same time, `reserve` bytes of each GPU stay free. `capacity` is how many runs
-    of one model a child of a service does at once. Services of `unaccelerated` run on the `processor`, which a machine
-    with GPUs has too.
+    `measure` reads the GPUs; without it their memory counts as free. `footprints` estimates the memory of models; without
+    it, none is counted. `slots` children may work at the same time, and `reserve` bytes of each GPU stay free. `capacity`
+    is how many runs of one model a child of a service computes at once. Services in `unaccelerated` run on the
+    `processor`, which a machine with GPUs has too.
     """
 
     devices: tuple[Device, ...]
@@ -43,18 +43,18 @@ class Devices:
         return self.devices[0].kind == "cuda"
 
     def of(self, service: str) -> tuple[Device, ...]:
-        """The devices for a service."""
+        """Return the devices for a service."""
         if service in self.unaccelerated and self.processor is not None:
             return (self.processor,)
         return self.devices
 
     def rules(self, devices: Sequence[Device]) -> Rules:
-        """What holds on these devices."""
+        """Return the placement rules for these devices."""
         per_card = -(-max(self.slots, 1) // len(devices))
         return Rules(reserve=self.reserve if devices[0].kind == "cuda" else 0, per_card=per_card)
 
     def demand(self, service: str, model: str | None, parameters: Mapping[str, object]) -> Demand:
-        """What a job takes."""
+        """Return the memory that a job needs."""
         if self.footprints is None:
             return Demand(service, model, 0, 0)
         return self.footprints.demand(service, model, self.of(service)[0], parameters)
@@ -62,9 +62,9 @@ class Devices:
     async def sample(
         self, devices: Sequence[Device], demand: Demand | None = None
     ) -> tuple[list[Card], float]:
-        """These devices' memory now, and when (monotonic seconds) it was read. A GPU that is lost is left out.
+        """Return these devices' current memory and when it was read (monotonic seconds). A lost GPU is omitted.
 
-        For a `demand` of nothing on a processor nothing is read: that takes longer than all the rest of the placement.
+        For a processor and a `demand` of 0 the memory is not read, which would take longer than the rest of the placement.
         """
         began = time.monotonic()
         if devices[0].kind == "cpu" and demand is not None and demand.need == 0:

@@ -1,4 +1,4 @@
-"""How much memory a model takes on a device: what the catalogue says at first, what was seen from then on."""
+"""How much memory a model uses on a device: the catalogue's figure at first, then the measured one."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from agent.core.machine.placement import Demand
 from runners.api import Device, ServiceDefinition
 
 CONTEXT: Final = 512 * 2**20
-"""Bytes that a process takes of a GPU for CUDA itself and its libraries, whatever it computes."""
+"""Bytes of a GPU that every process uses for CUDA itself and its libraries."""
 HEADROOM: Final = 1.1
-"""Allocators do not fragment in the same way twice."""
+"""Factor on measured peaks, since memory fragments differently in each run."""
 GROWTH: Final = 1.5
-"""How much more is tried next after a run did not fit into what it had been given."""
+"""Factor on the budget of a run that ran out of memory, for the next attempt."""
 _MAX_KNOWN: Final = 2000
 
 _log = structlog.get_logger(__name__)
 
 
 class Footprints:
-    """Learned figures, kept in a file.
+    """Measured figures, saved in a file.
 
-    They are per service, model and what the service says about a request's size (`ServiceDefinition.size`). On a
-    machine without a GPU the catalogue's figures for main memory hold, and nothing is learned.
+    There is one for each service, model and size of request (`ServiceDefinition.size`). On a machine without a GPU the
+    catalogue's figures for main memory are used instead.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Footprints:
     def demand(
         self, service: str, model: str | None, device: Device, parameters: Mapping[str, Any] | None = None
     ) -> Demand:
-        """What a job takes on a device of this kind. Without `parameters`, what the model takes at least."""
+        """Return the memory that a job needs on a device of this kind. Without `parameters`, the model's minimum."""
         entry = self._catalogue.get(model) if model is not None else None
         if device.kind == "cpu":
             need = entry.memory if entry is not None else 0
@@ -64,19 +64,19 @@ class Footprints:
         return Demand(service, model, need, max(floor, min(least, need)))
 
     def key(self, service: str, model: str | None, parameters: Mapping[str, Any]) -> str:
-        """Under what a run's figures are kept."""
+        """Return the key of a run's figures."""
         definition = self._definitions.get(service)
         size = definition.size(parameters) if definition is not None and definition.size is not None else ""
         return f"{service}/{model or ''}/{size}"
 
     def learn(self, key: str, peak: int) -> None:
-        """A run with all the room that it wanted took so much."""
+        """Record the peak of a run whose memory was not limited."""
         if peak > self._known.get(key, 0):
             self._known[key] = peak
             self._save()
 
     def outgrew(self, key: str, budget: int) -> None:
-        """A run did not fit into so much."""
+        """Record that a run did not fit into this budget."""
         self._floors[key] = max(self._floors.get(key, 0), int(budget * GROWTH))
         self._save()
 
@@ -87,7 +87,7 @@ class Footprints:
                 {str(key): int(size) for key, size in content[part].items()} for part in ("known", "floors")
             )  # type: ignore[return-value]  # two parts
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return {}, {}  # missing or torn: it is learned again
+            return {}, {}  # missing or damaged: figures are measured again
 
     def _save(self) -> None:
         for figures in (self._known, self._floors):

@@ -1,4 +1,4 @@
-"""What lives on a device: a model in a child process, with the memory that it is counted with."""
+"""A model that is loaded on a device, in a child process, with the memory that is counted for it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.core.machine.placement import Resident
+from agent.core.machine.placement import Occupant
 from agent.miner.executor.child import Child
 from runners.api import Device, FailureCode, Model, Retry
 
 
 @dataclass(eq=False, slots=True)
 class LoadedModel:
-    """A model, or what a runner without models needs, on a device.
+    """A model on a device, or the engine of a runner without models.
 
-    `footprint` is the memory that it may take in bytes, `limited` whether that is less than it likes. `opening` starts
-    the child and loads the model; whoever has work for it waits for that. Times are monotonic seconds.
+    `footprint` is the memory in bytes that it may use, `limited` whether that is less than it prefers. The `opening` task
+    starts the child and loads the model, and runs wait for it. Times are monotonic seconds.
     """
 
     key: int
@@ -45,27 +45,27 @@ class LoadedModel:
 
     @property
     def working(self) -> bool:
-        """Whether it computes; loading counts."""
+        """Whether it is computing or being loaded."""
         return self.runs > 0 or not self.open
 
     async def ready(self) -> Child:
-        """The child, once the model is loaded. Raises `Retry` if it could not be."""
+        """Return the child once the model is loaded. Raises `Retry` if that failed."""
         if self.opening is None:
             raise Retry("The runner was ended.", code=FailureCode.RUNNER_ENDED)
         return await asyncio.shield(self.opening)
 
     @property
-    def resting(self) -> bool:
-        """Whether it has nothing to do."""
+    def idle(self) -> bool:
+        """Whether it has no runs."""
         return not self.working
 
     def opened(self) -> None:
-        """The model is loaded: from now on the device's figure counts it."""
+        """Record that the model is loaded: from now on the device's memory figure includes it."""
         self._ready_at = self.used_at = time.monotonic()
 
-    def resident(self, sampled_at: float) -> Resident:
-        """As the placement sees it, beside figures that were read at `sampled_at`."""
-        return Resident(
+    def placed(self, sampled_at: float) -> Occupant:
+        """Return the model as the placement sees it, beside memory figures that were read at `sampled_at`."""
+        return Occupant(
             key=self.key,
             card=card_key(self.device),
             service=self.service,
@@ -78,7 +78,7 @@ class LoadedModel:
         )
 
     def describe(self) -> dict[str, Any]:
-        """For whoever asks what this machine does."""
+        """Return its state for the daemon's status."""
         child = self.child
         return {
             "service": self.service,
@@ -96,14 +96,14 @@ class LoadedModel:
         }
 
     def held(self) -> int:
-        """Bytes that it takes at present."""
+        """Return the bytes of memory that it uses at present."""
         if self.device.kind == "cpu":
             return self.child.memory() if self.child is not None else 0
-        seen = self.child.vram if self.child is not None else 0
-        # A runner that cannot say what it takes is believed to take all that it was given.
-        return seen or (self.footprint if self.model is not None and self.open else 0)
+        reported = self.child.vram if self.child is not None else 0
+        # A runner that does not report its use is counted with all that it was given.
+        return reported or (self.footprint if self.model is not None and self.open else 0)
 
 
 def card_key(device: Device) -> str:
-    """The name of a device in placements."""
+    """Return the name of a device in placements."""
     return device.uuid or device.kind

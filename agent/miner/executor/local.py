@@ -1,9 +1,9 @@
 """Runs jobs in child processes of this machine.
 
-A child belongs to one service and one device and stays warm between jobs, since starting an engine and loading a model
-take longer than many jobs do. Idle ones end after a while. One child for each of the first few offered services is
-started ahead, without a model: it costs little, as engines are imported with the first model, and a lease then finds it
-ready.
+A child belongs to one service and one device. It stays alive between jobs, since starting an engine and loading a model
+take longer than many jobs; idle children end after a while. One child for each of the first few offered services is
+started in advance, without a model: this is cheap, since engines are imported with the first model, and makes the first
+job faster.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from runners.api import Device, FailureCode, Model, Retry, Tools
 from runners.host.protocol import Done, Run, RunnerIdentity
 
 HOST_COMMAND: Final = (sys.executable, "-P", "-m", "runners.host")
-"""`-P`: a module in the current directory must not take the place of an engine's."""
+"""With `-P`, so that a module in the current directory cannot replace one of an engine."""
 MEMORY_SHARE: Final = 0.9
-"""How much of the machine's memory one child may take, unless `miner.child_memory` says otherwise."""
+"""The share of the machine's memory that one child may use, unless `miner.child_memory` is set."""
 _TEND: Final = "executor-tend"
 
 Stage: TypeAlias = Literal["loading", "running"]
@@ -44,7 +44,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A run that succeeded: its results, and what the receipt says about where they come from."""
+    """A successful run: its results, and their origin for the receipt."""
 
     done: Done
     runner: RunnerIdentity
@@ -54,7 +54,7 @@ class Execution:
 
 @dataclass(frozen=True, slots=True)
 class Working:
-    """A child that works: `runs` of its `capacity` are taken. `device` is the UUID of a GPU, or "cpu"."""
+    """A child that works: `runs` of its `capacity` are in use. `device` is the UUID of a GPU, or "cpu"."""
 
     service: str
     model: str | None
@@ -66,9 +66,9 @@ class Working:
 class LocalExecutor:
     """`run` may be called for several jobs at once. `close` ends all children.
 
-    `directory` holds logs. `on_run_written(run_id, nanoseconds)` is called with the monotonic time at which
-    a run was handed to its child, for measuring. `command` replaces the child's program in tests. `on_change` is called
-    when the models that can be offered may have changed.
+    `directory` is for logs. For benchmarks, `on_run_written(run_id, nanoseconds)` is called with the monotonic time at
+    which a run was sent to its child. `command` replaces the child's program in tests. `on_change` is called when the set
+    of available models may have changed.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class LocalExecutor:
         )
 
     def end_orphans(self) -> None:
-        """End children that a former life of the daemon left behind."""
+        """End processes that an earlier daemon left behind."""
         self._pool.end_orphans()
 
     def prestart(self, services: Mapping[str, bool]) -> None:
-        """Keep one child ready for each of the first few `services`; the values say whether the service has models."""
+        """Keep one child ready for each of the first few `services`; the values state whether the service has models."""
         self._pool.prestart(services, self._devices.of)
 
     def pause(self, devices: frozenset[str]) -> None:
-        """From now on these devices ("cpu", UUIDs of GPUs), and no others, get no jobs; idle models leave them at once."""
+        """Pause these devices ("cpu", UUIDs of GPUs) and no others: they get no jobs, and idle models are unloaded at once."""
         self._scheduler.pause(devices)
 
     async def run(
@@ -120,12 +120,12 @@ class LocalExecutor:
         *,
         on_stage: Callable[[Stage, str], None] = lambda _stage, _device: None,
     ) -> Execution:
-        """Do one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first.
+        """Run one job. Raises `Fail` or `Retry`. Cancelling the calling task ends the job first.
 
-        `on_stage` hears when it has got a device, whose model may still have to be loaded, and when it runs there.
+        `on_stage` is called when the job has a device, on which its model may still have to be loaded, and when it runs.
         """
         if not self._background.has(_TEND):
-            # In a context of its own: it is not this job's, though it begins with it.
+            # In a context of its own, since the task outlives this job.
             Context().run(self._background.spawn, self._scheduler.tend(), _TEND)
         loaded = await self._scheduler.admit(service, model, message.parameters)
         try:
@@ -135,7 +135,7 @@ class LocalExecutor:
             done = await child.run(
                 message,
                 listener or RunListener(),
-                on_written=lambda: self._written(message.run_id),
+                on_written=lambda: self._on_written(message.run_id),
                 stall_seconds=self._settings.stall_seconds,
                 cancel_seconds=self._settings.cancel_seconds,
             )
@@ -150,21 +150,21 @@ class LocalExecutor:
             self._scheduler.leave(loaded)
 
     async def release_model(self, name: str) -> None:
-        """Have a model that no job uses leave the memory."""
+        """Unload a model that no job uses."""
         await self._scheduler.release_model(name)
 
     def model_failed(self, service: str, model: str, error: Retry) -> None:
-        """A model could not even be brought to this machine: that counts as one that cannot be loaded."""
+        """Count a model that could not be fetched as one that failed to load."""
         self._scheduler.load_failed(service, model, error)
 
     @property
     def supervised(self) -> bool:
-        """Whether those who watch over the children do so: their memory, and how long they are idle."""
+        """Whether the tasks are alive that monitor the memory and the idle time of children."""
         tended = self._background.has(_TEND) or not self._scheduler.loaded_models()
         return tended and self._pool.watched
 
     def loaded(self) -> dict[str, list[str]]:
-        """The names of loaded models by service."""
+        """Return the names of loaded models by service."""
         models: dict[str, set[str]] = {}
         for loaded in self._scheduler.loaded_models():
             if loaded.open and loaded.model is not None:
@@ -172,7 +172,7 @@ class LocalExecutor:
         return {service: sorted(names) for service, names in models.items()}
 
     def working(self) -> list[Working]:
-        """Every child that works."""
+        """Return every child that is working."""
         return [
             Working(loaded.service, loaded.model_name, card_key(loaded.device), loaded.runs, loaded.capacity)
             for loaded in self._scheduler.loaded_models()
@@ -180,15 +180,15 @@ class LocalExecutor:
         ]
 
     async def unavailable_models(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
-        """Which of these models, by service, cannot be had at present, and why."""
+        """Return which of these models are unavailable at present, by service, and why."""
         return await self._scheduler.unavailable_models(models)
 
     def status(self) -> list[dict[str, Any]]:
-        """The children, for whoever asks what this machine does."""
+        """Return the children's state for the daemon's status."""
         return [*(loaded.describe() for loaded in self._scheduler.loaded_models()), *self._pool.status()]
 
     def placement(self) -> dict[str, Any]:
-        """What waits for a device and why, and what happened lately."""
+        """Return the jobs that wait for a device, and recent placement events."""
         return self._scheduler.placement()
 
     async def close(self) -> None:
@@ -213,7 +213,7 @@ class LocalExecutor:
         if footprints is not None and done.vram and not loaded.limited and loaded.device.kind == "cuda":
             footprints.learn(footprints.key(loaded.service, loaded.model_name, parameters), done.vram)
 
-    def _written(self, run_id: str) -> None:
+    def _on_written(self, run_id: str) -> None:
         now = time.monotonic_ns()
         _log.debug("runner_run", run_id=run_id, monotonic_ns=now)
         if self._on_run_written is not None:

@@ -1,4 +1,4 @@
-"""What the engines in child processes print: kept for the owner in files of bounded size, with the end at hand."""
+"""Saves the output of child processes for the owner in log files of bounded size, and holds its end."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ChildOutput:
-    """The log file of one service on one device. Losing lines is better than losing a job: it raises nothing."""
+    """The log file of one service on one device. Its methods raise nothing: a lost line must not cost a job."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -24,7 +24,7 @@ class ChildOutput:
         self._tail: deque[int] = deque(maxlen=_TAIL)
 
     def write(self, data: bytes) -> None:
-        """Append what a child printed."""
+        """Append the output of a child."""
         self._tail.extend(data[-_TAIL:])
         try:
             if self._file is None:
@@ -43,7 +43,7 @@ class ChildOutput:
             self._file = None
 
     def tail(self, lines: int = 5) -> str:
-        """The last lines, for a message about a crash."""
+        """Return the last lines, for a message about a crash."""
         text = bytes(self._tail).decode("utf-8", "replace")
         return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 

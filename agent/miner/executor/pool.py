@@ -1,4 +1,4 @@
-"""All child processes of this miner: started, kept ready, ended, and remembered so that none outlives the daemon."""
+"""Starts, tracks and ends all child processes of this miner, so that none outlives the daemon."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from runners.api import Device, FailureCode, Retry, Tools
 from runners.sandbox import mark
 
 MAX_PRESTARTED: Final = 3
-"""How many children are started ahead; a machine that offers more services starts the others on demand."""
+"""How many children are started in advance. Those of further services are started on demand."""
 
-MEMORY_LOOK_SECONDS: Final = 0.5
-"""How often it is looked how much memory children hold."""
+MEMORY_POLL_SECONDS: Final = 0.5
+"""How often the memory of children is read."""
 _WATCH: Final = "executor-memory"
 
 _log = structlog.get_logger(__name__)
 
 
 class ChildPool:
-    """Starts children and keeps those that have no model. `on_end` hears of each that has ended, for whatever reason.
+    """Starts children, and holds the spare ones, which have no model. `on_end` is called for each that has ended.
 
-    `directory` holds logs; `load_seconds` limits what a runner without models does before its first job, and
-    `max_memory` (bytes) each child. The programs that runners start in their sandbox have limits of their own.
+    `directory` is for logs. `load_seconds` limits the preparation of a runner without models, `max_memory` (bytes) each
+    child. The programs that runners start in their sandbox have limits of their own.
     """
 
     def __init__(
@@ -60,22 +60,22 @@ class ChildPool:
         self._closing = False
 
     def end_orphans(self) -> None:
-        """End what runners of a former life of the daemon left behind. Blocking."""
+        """End processes that runners of an earlier daemon left behind. Blocking."""
         for pid in mark.end_marked(mark.of_directory(self._directory)):
             _log.warning("orphan_ended", pid=pid)
 
     def prestart(self, services: Mapping[str, bool], devices_of: Callable[[str], Sequence[Device]]) -> None:
-        """Keep one child ready for each of the first few `services`, from now on; those without models first.
+        """From now on, keep one child ready for each of the first few `services`, those without models first.
 
-        The values say whether the service has models; the runner of one that has none is loaded too.
+        The values state whether the service has models. The runner of a service without models is loaded too.
         """
         ordered = sorted(services.items(), key=lambda item: item[1])
         self._ahead = dict(ordered[:MAX_PRESTARTED])
         self._device_of = devices_of
-        self._fill_up()
+        self._start_missing()
 
     async def get(self, service: str, device: Device) -> Child:
-        """A child without a model: one that is ready, or a new one. Raises `Retry`."""
+        """Return a child without a model: a spare one, or a new one. Raises `Retry`."""
         for child in self._spares:
             if (child.service, child.device) == (service, device) and child.alive:
                 self._spares.remove(child)
@@ -83,17 +83,17 @@ class ChildPool:
         return await self._start(service, device)
 
     def put_back(self, child: Child) -> None:
-        """A child that has unloaded its model waits for another one."""
+        """Hold a child that has unloaded its model as a spare."""
         self._spares.append(child)
 
-    def let_go(self, child: Child) -> None:
-        """End a child, without waiting for it."""
+    def discard(self, child: Child) -> None:
+        """End a child without waiting for it."""
         self._background.spawn(child.close(), f"child-close-{child.pid}")
 
     async def close_idle(self, seconds: float) -> float | None:
-        """End spare children that have done nothing for so long. Returns the seconds until the next one is due.
+        """End spare children that have been idle for so long. Return the seconds until the next one is due.
 
-        What was started ahead waits for its first job, however long that takes.
+        Children that were started in advance are exempt until their first job.
         """
         now = time.monotonic()
         due = [child for child in self._spares if child.runs and child.idle_since + seconds <= now]
@@ -103,14 +103,14 @@ class ChildPool:
         return min((child.idle_since + seconds - now for child in self._spares if child.runs), default=None)
 
     async def close_spares(self, devices: Collection[str]) -> None:
-        """End the spare children of these devices that have worked: they may hold memory of theirs still."""
+        """End the spare children of these devices that have run jobs, since they may still hold memory there."""
         leaving = [child for child in self._spares if child.runs and card_key(child.device) in devices]
         for child in leaving:
             self._spares.remove(child)
         await asyncio.gather(*(child.close() for child in leaving))
 
     def status(self) -> list[dict[str, Any]]:
-        """The children without a model."""
+        """Return the status of the children without a model."""
         return [
             {
                 "service": child.service,
@@ -126,7 +126,7 @@ class ChildPool:
 
     @property
     def watched(self) -> bool:
-        """Whether somebody looks after the memory of the children, if there are any."""
+        """Whether the memory of the children is being watched, if there are any."""
         return not self._children or self._background.has(_WATCH)
 
     async def close(self) -> None:
@@ -151,7 +151,7 @@ class ChildPool:
             self._tools,
             command=self._command,
             output=output,
-            marked=mark.make(self._directory),
+            process_mark=mark.make(self._directory),
         )
         self._children.add(child)
         self._background.spawn(self._await_end(child), f"child-end-{child.pid}")
@@ -160,13 +160,13 @@ class ChildPool:
         return child
 
     async def _watch_memory(self) -> None:
-        """End a child that takes too much, before the kernel ends whatever it likes."""
+        """End a child that uses too much memory, before the kernel ends an arbitrary process."""
         while self._children:
-            await asyncio.sleep(MEMORY_LOOK_SECONDS)
+            await asyncio.sleep(MEMORY_POLL_SECONDS)
             for child in [child for child in self._children if child.memory() > self._max_memory]:
                 limit = gibibytes(self._max_memory)
                 await child.condemn(
-                    FailureCode.OUT_OF_MEMORY, f"The runner took more than {limit} of memory and was ended."
+                    FailureCode.OUT_OF_MEMORY, f"The runner used more than {limit} of memory and was ended."
                 )
 
     async def _await_end(self, child: Child) -> None:
@@ -174,18 +174,19 @@ class ChildPool:
         self._children.discard(child)
         if child in self._spares:
             self._spares.remove(child)
-        await asyncio.to_thread(
-            mark.end_marked, child.mark
-        )  # what a sandbox that was just being made has left
+        # A sandbox that was just being started may have left processes.
+        await asyncio.to_thread(mark.end_marked, child.mark)
         if child.runs == 0:
-            self._ahead.pop(child.service, None)  # it did not even live until its first job: do not spin
+            self._ahead.pop(
+                child.service, None
+            )  # it ended before its first job; starting it again could loop
         self._on_end(child)
-        self._fill_up()
+        self._start_missing()
 
-    def _fill_up(self) -> None:
-        """Start the children that should be ready ahead and are not there."""
-        there = {child.service for child in self._children}
-        for service in self._ahead.keys() - there:
+    def _start_missing(self) -> None:
+        """Start the children that should be ready and are missing."""
+        present = {child.service for child in self._children}
+        for service in self._ahead.keys() - present:
             if not self._closing and not self._background.has(f"prestart-{service}"):
                 self._background.spawn(self._prestart(service), f"prestart-{service}")
 
@@ -199,8 +200,6 @@ class ChildPool:
             if not self._ahead.get(service, True):
                 await child.load(None, self._load_seconds)
             self._spares.append(child)
-        except (
-            Retry
-        ) as error:  # not tried again until a job asks for it, so that a broken runner does not spin
+        except Retry as error:  # the next attempt is a job's, so that a broken runner does not loop
             self._ahead.pop(service, None)
             _log.warning("prestart_failed", service=service, code=error.code, error=str(error))

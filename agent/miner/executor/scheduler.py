@@ -1,7 +1,7 @@
-"""Finds a device for every job, and keeps the models that are loaded there.
+"""Schedules models on devices: finds a device for every job, loads its model, and evicts others if necessary.
 
-Where a job goes and what leaves for it is decided in `agent.core.machine.placement`; here the memory is measured, the decision
-carried out, and after an eviction all of it asked again.
+`agent.core.machine.placement` decides where a job goes and which models are evicted for it. This module reads the
+free memory, carries out the decision, and after an eviction reads and decides again.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from agent.core.machine.placement import (
     Card,
     Demand,
     Join,
-    Place,
+    Load,
+    Occupant,
     Refuse,
-    Resident,
     Wait,
     decide,
     gibibytes,
@@ -30,6 +30,7 @@ from agent.core.machine.placement import (
     overdue,
 )
 from agent.metrics import Meter
+from agent.miner.backoff import sleep
 from agent.miner.executor.child import Child
 from agent.miner.executor.circuit_breaker import ModelGuard
 from agent.miner.executor.devices import Devices
@@ -40,29 +41,29 @@ from agent.settings import MinerSettings
 from runners.api import Device, FailureCode, Model, Retry
 
 RECLAIM_SECONDS: Final = 3.0
-"""How long the driver may take to count the memory of a process that has ended as free."""
-LOOK_SECONDS: Final = 1.0
-"""How often memory is measured while a job waits for some, or while idle models may have to make room for others."""
-REMEMBERED: Final = 50
+"""How long the driver may take to report the memory of an ended process as free."""
+POLL_SECONDS: Final = 1.0
+"""How often memory is measured while a job waits for it, and while idle models may have to be evicted."""
+MAX_RECENT: Final = 50
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A job that waits for a place."""
+    """A job that waits for a device."""
 
     service: str
     model: str | None
     since: float
-    reason: str = "It has just come."
+    reason: str = "Newly queued."
 
 
 class ModelScheduler:
-    """`admit` gives a job its loaded model, `leave` takes it back. `tend` releases what is idle.
+    """`admit` returns a loaded model for a job, and `leave` ends that use. The `tend` task unloads idle models.
 
-    `on_change` is called when the models that can be offered may have changed. `paused` are the keys of devices that get
-    no jobs and keep no idle models; set it with `pause`.
+    `on_change` is called when the set of available models may have changed. `paused` are the keys of devices that get no
+    jobs and keep no idle models; set it with `pause`.
     """
 
     def __init__(
@@ -81,19 +82,19 @@ class ModelScheduler:
         self._loaded_models: dict[int, LoadedModel] = {}
         self._numbers = itertools.count(1)
         self._waiting: list[_Waiting] = []
-        self._recent: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
+        self._recent: deque[dict[str, Any]] = deque(maxlen=MAX_RECENT)
         self._change = asyncio.Event()
         self.guard = ModelGuard()
         self.paused: frozenset[str] = frozenset()
 
     def pause(self, devices: frozenset[str]) -> None:
-        """From now on these devices, and no others, get no jobs; idle models leave them at once."""
+        """Pause these devices and no others: they get no jobs, and idle models are unloaded at once."""
         self.paused = devices
         self._changed()
         self._on_change()
 
     async def admit(self, service: str, model: Model | None, parameters: Mapping[str, Any]) -> LoadedModel:
-        """A loaded model with one more run. Raises `Retry` if there is no place, not even after `miner.place_seconds`."""
+        """Return a model, loaded or being loaded, with one more run. Raises `Retry` if no device is free within `miner.place_seconds`."""
         waiting = _Waiting(service, model.name if model is not None else None, time.monotonic())
         rules = self._devices.rules(self._devices.of(service))
         self._waiting.append(waiting)
@@ -107,20 +108,20 @@ class ModelScheduler:
                 demand = self._devices.demand(service, waiting.model, parameters)
                 cards, sampled_at = await self._devices.sample(devices, demand)
                 if any(card.key in self.paused for card in cards):
-                    continue  # it was paused while it was being measured
-                decision = decide(demand, cards, self._residents(sampled_at), rules)
+                    continue  # paused while it was being measured
+                decision = decide(demand, cards, self._placed(sampled_at), rules)
                 match decision:
                     case Join(key, ()):
                         loaded = self._loaded_models[key]
                         loaded.runs += 1
                         return loaded
-                    case Place(card, budget, ()):
+                    case Load(card, budget, ()):
                         device = next(device for device in devices if card_key(device) == card)
                         return self._open(service, model, device, demand, budget)
-                    case Join() | Place():
+                    case Join() | Load():
                         await self._evict(decision.evict, demand)
                     case Refuse(reason):
-                        self._remember("refused", service, waiting.model, reason)
+                        self._record("refused", service, waiting.model, reason)
                         raise Retry(reason, code=FailureCode.NO_MEMORY)
                     case Wait(reason):
                         await self._wait(waiting, reason, change)
@@ -128,7 +129,7 @@ class ModelScheduler:
             self._waiting.remove(waiting)
 
     def leave(self, loaded: LoadedModel) -> None:
-        """A run has ended. A model that is still being loaded, and that nobody waits for any more, is given up."""
+        """End a run's use. A model that is still being loaded for no other run is discarded."""
         loaded.runs -= 1
         loaded.used_at = time.monotonic()
         if loaded.runs == 0 and not loaded.open:
@@ -140,7 +141,7 @@ class ModelScheduler:
         self._changed()
 
     def child_ended(self, child: Child) -> None:
-        """A child is gone, and with it what lived in it."""
+        """Remove the models of a child that has ended."""
         for loaded in [loaded for loaded in self._loaded_models.values() if loaded.child is child]:
             del self._loaded_models[loaded.key]
             if child.fault_code == FailureCode.RUNNER_HUNG and loaded.model is not None:
@@ -149,14 +150,14 @@ class ModelScheduler:
 
     def _hung(self, service: str, model: str) -> None:
         if self.guard.hung(service, model, time.monotonic()):
-            self._rests(service, model, FailureCode.RUNNER_HUNG)
+            self._circuit_opened(service, model, FailureCode.RUNNER_HUNG)
 
     def loaded_models(self) -> list[LoadedModel]:
-        """All of them."""
+        """Return all models that are loaded or being loaded."""
         return list(self._loaded_models.values())
 
     def placement(self) -> dict[str, Any]:
-        """What waits for a device and why, and what happened lately."""
+        """Return the jobs that wait for a device, and recent placement events."""
         now = time.monotonic()
         return {
             "waiting": [
@@ -172,9 +173,9 @@ class ModelScheduler:
         }
 
     async def unavailable_models(self, models: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
-        """Which of these models, by service, cannot be had at present, and why."""
+        """Return which of these models are unavailable at present, by service, and why."""
         held: dict[str, dict[str, str]] = {}
-        for service, name, reason in self.guard.resting(time.monotonic()):
+        for service, name, reason in self.guard.cooling_down(time.monotonic()):
             held.setdefault(service, {})[name] = reason
         footprints = self._devices.footprints
         samples: dict[tuple[Device, ...], tuple[list[Card], float]] = {}
@@ -185,12 +186,12 @@ class ModelScheduler:
             if devices not in samples:
                 samples[devices] = await self._devices.sample(devices)
             cards, sampled_at = samples[devices]
-            residents, rules = list(self._residents(sampled_at)), self._devices.rules(devices)
+            placed, rules = list(self._placed(sampled_at)), self._devices.rules(devices)
             unpaused = [card for card in cards if card.key not in self.paused]
             for name in names if cards else ():
                 demand = footprints.demand(service, name, devices[0])
-                obstructed = obstacle(demand, cards, residents, rules)
-                if obstructed is None and unpaused and obstacle(demand, unpaused, residents, rules):
+                obstructed = obstacle(demand, cards, placed, rules)
+                if obstructed is None and unpaused and obstacle(demand, unpaused, placed, rules):
                     obstructed = "It fits only on a GPU that is paused."
                 if obstructed is not None:
                     held.setdefault(service, {}).setdefault(name, obstructed)
@@ -200,7 +201,7 @@ class ModelScheduler:
         return tuple(device for device in self._devices.of(service) if card_key(device) not in self.paused)
 
     async def tend(self) -> None:
-        """Until cancelled: end what has been idle for long, and what another program needs the memory of."""
+        """Until cancelled, unload models that have been idle for long or whose memory another program needs."""
         while True:
             change = self._change
             seconds = self._settings.idle_seconds
@@ -209,23 +210,21 @@ class ModelScheduler:
             if self._devices.have_gpus:
                 await self._give_way()
             now = time.monotonic()
-            due = [
-                loaded.used_at + seconds - now for loaded in self._loaded_models.values() if loaded.resting
-            ]
+            due = [loaded.used_at + seconds - now for loaded in self._loaded_models.values() if loaded.idle]
             due += [left for left in (await self._pool.close_idle(seconds),) if left is not None]
             limit = max(0.01, min([seconds, *due]))
-            await _within(
-                min(limit, LOOK_SECONDS) if self._devices.have_gpus and self._loaded_models else limit, change
+            await sleep(
+                min(limit, POLL_SECONDS) if self._devices.have_gpus and self._loaded_models else limit, change
             )
 
     def close(self) -> None:
-        """Give up what is being loaded. The pool ends the children."""
+        """Stop loading models. The pool ends the children."""
         for loaded in self._loaded_models.values():
             if loaded.opening is not None:
                 loaded.opening.cancel()
         self._loaded_models.clear()
 
-    # --- Moving in --------------------------------------------------------------------------------------------------
+    # --- Loading ----------------------------------------------------------------------------------------------------
 
     def _open(
         self, service: str, model: Model | None, device: Device, demand: Demand, budget: int
@@ -242,15 +241,15 @@ class ModelScheduler:
         )
         self._loaded_models[loaded.key] = loaded
         if model is not None:
-            saving = f", less than the {gibibytes(demand.need)} that it likes" if loaded.limited else ""
-            reason = f"It may take {gibibytes(budget)}{saving}."
-            self._remember("placed", service, model.name, reason, device)
-        loaded.opening = asyncio.create_task(self._move_in(loaded), name=f"open-{service}-{loaded.key}")
+            saving = f", less than the preferred {gibibytes(demand.need)}" if loaded.limited else ""
+            reason = f"It may use {gibibytes(budget)}{saving}."
+            self._record("placed", service, model.name, reason, device)
+        loaded.opening = asyncio.create_task(self._load(loaded), name=f"open-{service}-{loaded.key}")
         loaded.opening.add_done_callback(_retrieve)
         return loaded
 
-    async def _move_in(self, loaded: LoadedModel) -> Child:
-        """Take a child and load the model."""
+    async def _load(self, loaded: LoadedModel) -> Child:
+        """Get a child and load the model in it."""
         try:
             loaded.child = child = await self._pool.get(loaded.service, loaded.device)
             if loaded.model is not None or not child.loaded:
@@ -263,7 +262,7 @@ class ModelScheduler:
             if isinstance(error, Retry) and loaded.model is not None:
                 self.load_failed(loaded.service, loaded.model.name, error, loaded.device)
             if loaded.child is not None:
-                self._pool.let_go(loaded.child)
+                self._pool.discard(loaded.child)
             self._changed()
             raise
         loaded.opened()
@@ -273,47 +272,47 @@ class ModelScheduler:
         return child
 
     def load_failed(self, service: str, model: str, error: Retry, device: Device | None = None) -> None:
-        """A model could not be had."""
+        """Count a model that could not be fetched or loaded."""
         reason = str(error).rstrip(".")[:300] + "."
-        self._remember("not loaded", service, model, reason, device)
+        self._record("not loaded", service, model, reason, device)
         if self.guard.load_failed(service, model, time.monotonic(), reason):
-            self._rests(service, model, error.code)
+            self._circuit_opened(service, model, error.code)
 
-    def _rests(self, service: str, model: str, cause: str) -> None:
+    def _circuit_opened(self, service: str, model: str, cause: str) -> None:
         _log.warning("model_circuit_open", service=service, model=model, cause=cause)
         self._on_change()
 
     async def _wait(self, waiting: _Waiting, reason: str, change: asyncio.Event) -> None:
         if reason != waiting.reason:
-            self._remember("waits", waiting.service, waiting.model, reason)
+            self._record("waits", waiting.service, waiting.model, reason)
         waiting.reason = reason
         left = waiting.since + self._settings.place_seconds - time.monotonic()
         if left <= 0:
             raise Retry(reason, code=FailureCode.NO_MEMORY)
-        await _within(min(left, LOOK_SECONDS), change)
+        await sleep(min(left, POLL_SECONDS), change)
 
-    # --- Moving out -------------------------------------------------------------------------------------------------
+    # --- Unloading --------------------------------------------------------------------------------------------------
 
     async def _evict(self, keys: Sequence[int], demand: Demand) -> None:
-        """End idle loaded models, and wait until the driver counts their memory as free."""
+        """Unload idle models, and wait until the driver reports their memory as free."""
         leaving = [loaded for key in keys if (loaded := self._loaded_models.pop(key, None)) is not None]
         devices = tuple({loaded.device for loaded in leaving})
         expected = await self._expected(devices, leaving)
         for loaded in leaving:
-            reason = f"{demand.model or demand.service} needs its room."
-            self._remember("evicted", loaded.service, loaded.model_name, reason, loaded.device)
+            reason = f"{demand.model or demand.service} needs its memory."
+            self._record("evicted", loaded.service, loaded.model_name, reason, loaded.device)
         await asyncio.gather(
-            *(self._let_go(loaded, reuse=loaded.service == demand.service) for loaded in leaving)
+            *(self._unload(loaded, reuse=loaded.service == demand.service) for loaded in leaving)
         )
         end = time.monotonic() + RECLAIM_SECONDS
         while expected and time.monotonic() < end:
             cards, _ = await self._devices.sample(devices)
             if all(card.free >= expected[card.key] for card in cards):
                 break
-            await asyncio.sleep(LOOK_SECONDS / 20)
+            await asyncio.sleep(POLL_SECONDS / 20)
 
     async def _expected(self, devices: tuple[Device, ...], leaving: Sequence[LoadedModel]) -> dict[str, int]:
-        """How much should be free on GPUs when these have left: at least half of what they held."""
+        """Return how much should be free on GPUs without these models: at least half of their memory more."""
         if not devices or devices[0].kind == "cpu":
             return {}
         cards, _ = await self._devices.sample(devices)
@@ -322,8 +321,8 @@ class ModelScheduler:
             held[card_key(loaded.device)] = held.get(card_key(loaded.device), 0) + loaded.held()
         return {card.key: card.free + held[card.key] // 2 for card in cards}
 
-    async def _let_go(self, loaded: LoadedModel, *, reuse: bool = False) -> None:
-        """Take the memory of a loaded model that nobody uses. With `reuse` its process stays, for another model."""
+    async def _unload(self, loaded: LoadedModel, *, reuse: bool = False) -> None:
+        """Release the memory of an unused model. With `reuse` its process stays, for another model."""
         self._loaded_models.pop(loaded.key, None)
         child = loaded.child
         if child is None:
@@ -340,51 +339,49 @@ class ModelScheduler:
 
     async def _release_idle(self) -> None:
         before = time.monotonic() - self._settings.idle_seconds
-        idle = [
-            loaded for loaded in self._loaded_models.values() if loaded.resting and loaded.used_at <= before
-        ]
+        idle = [loaded for loaded in self._loaded_models.values() if loaded.idle and loaded.used_at <= before]
         reason = f"It was idle for {self._settings.idle_seconds:g} s."
         await self._release(idle, reason)
 
     async def release_model(self, name: str) -> None:
-        """Have a model that nobody uses leave the memory, because it leaves the disk."""
-        resting = [item for item in self._loaded_models.values() if item.resting and item.model_name == name]
-        await self._release(resting, "It is being removed.")
+        """Unload an unused model, because it is being removed from the disk."""
+        unused = [item for item in self._loaded_models.values() if item.idle and item.model_name == name]
+        await self._release(unused, "It is being removed.")
 
     async def _release_paused(self) -> None:
-        """Whoever paused a device wants its memory: what is idle there leaves, processes without a model too."""
+        """Free the memory of paused devices: end their idle children, including those without a model."""
         if self.paused:
             idle = [
                 loaded
                 for loaded in self._loaded_models.values()
-                if loaded.resting and card_key(loaded.device) in self.paused
+                if loaded.idle and card_key(loaded.device) in self.paused
             ]
             await self._release(idle, "Its device is paused.")
             await self._pool.close_spares(self.paused)
 
     async def _give_way(self) -> None:
-        """Another program has taken what is kept free for the owner: idle models leave, the least used first."""
-        if not any(loaded.resting for loaded in self._loaded_models.values()):
+        """Unload idle models, the least recently used first, if another program uses the memory reserved for the owner."""
+        if not any(loaded.idle for loaded in self._loaded_models.values()):
             return
         devices = self._devices.devices
         cards, sampled_at = await self._devices.sample(devices)
-        keys = overdue(cards, self._residents(sampled_at), self._devices.rules(devices))
+        keys = overdue(cards, self._placed(sampled_at), self._devices.rules(devices))
         leaving = [loaded for key in keys if (loaded := self._loaded_models.get(key)) is not None]
         await self._release(leaving, "Another program needs the GPU's memory.")
 
     async def _release(self, leaving: Sequence[LoadedModel], reason: str) -> None:
         for loaded in leaving:
             self._loaded_models.pop(loaded.key, None)
-            self._remember("released", loaded.service, loaded.model_name, reason, loaded.device)
-        await asyncio.gather(*(self._let_go(loaded) for loaded in leaving))
+            self._record("released", loaded.service, loaded.model_name, reason, loaded.device)
+        await asyncio.gather(*(self._unload(loaded) for loaded in leaving))
         if leaving:
             self._on_change()
 
     # --- Shared -----------------------------------------------------------------------------------------------------
 
-    def _residents(self, sampled_at: float) -> Iterator[Resident]:
+    def _placed(self, sampled_at: float) -> Iterator[Occupant]:
         return (
-            loaded.resident(sampled_at)
+            loaded.placed(sampled_at)
             for loaded in list(self._loaded_models.values())
             if loaded.child is None or loaded.child.alive
         )
@@ -393,7 +390,7 @@ class ModelScheduler:
         self._change.set()
         self._change = asyncio.Event()
 
-    def _remember(
+    def _record(
         self, event: str, service: str, model: str | None, reason: str, device: Device | None = None
     ) -> None:
         where = card_key(device) if device is not None else None
@@ -403,16 +400,7 @@ class ModelScheduler:
         self._recent.append({"at": time.time(), **entry})
 
 
-async def _within(seconds: float, change: asyncio.Event) -> None:
-    """Wait until something changed, for at most so long."""
-    try:
-        async with asyncio.timeout(seconds):
-            await change.wait()
-    except TimeoutError:
-        return
-
-
 def _retrieve(task: asyncio.Task[Child]) -> None:
-    """Whoever waited for the child has heard of its failure; nobody may have."""
+    """Mark the task's error as retrieved, in case no run waits for it any more."""
     if not task.cancelled():
         task.exception()

@@ -1,104 +1,104 @@
-"""The one heartbeat that keeps all leases of this miner alive.
+"""The heartbeat that keeps all leases of this miner alive.
 
-It runs in a task of its own and touches neither runners nor drivers, so that a machine that is busy, or whose GPU
-hangs, still keeps its leases and hears of cancellations.
+It runs in a task of its own and calls neither runners nor drivers, so that a machine that is busy, or whose GPU hangs,
+still keeps its leases and receives cancellations.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, Protocol
 
 import structlog
 
 from agent.core.liveness import Liveness
 from agent.deadline import call_within
+from agent.miner.backoff import sleep
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.machine.gpus import Gpus
+from agent.protocol.answers import LeaseAnswer
+from agent.protocol.messages import MAX_LEASES
+from agent.protocol.reading import read_each
 
-MAX_LEASES: Final = 256
-"""How many leases one heartbeat may name."""
 _MAX_REASON: Final = 200
 _GPU_SECONDS: Final = 5.0
 _LATE_SECONDS: Final = 60.0
-"""How much later than planned a heartbeat may be sent before this task counts as hung."""
+"""How late a heartbeat may be before this task counts as hung."""
 _LONGEST_CALL_SECONDS: Final = 30.0
 _OK: Final = 200
 _log = structlog.get_logger(__name__)
 
 
-class News(Protocol):
-    """What a heartbeat tells, and to whom its answer matters. Nothing here may block."""
+class HeartbeatSource(Protocol):
+    """The content of a heartbeat, and the handler of its answer. No method may block."""
 
     def states(self) -> Sequence[Mapping[str, Any]]:
-        """All leases with their progress."""
+        """Return all leases with their progress."""
 
     def capabilities(self) -> dict[str, Any]:
-        """What the machine can do; sent when it has changed."""
+        """Return the machine's capabilities, which are sent when they have changed."""
 
     def paused(self, gpu: str | None) -> str | None:
-        """Why a GPU, or with None the whole miner, takes nothing."""
+        """Return why a GPU, or with None the whole miner, accepts no jobs."""
 
     def activity(self) -> dict[str, Any]:
-        """Where the last hour went, and what is being fetched."""
+        """Return how the last hour was spent, and what is being fetched."""
 
     def executed(self) -> list[str]:
-        """The ids of commands that were executed."""
+        """Return the ids of commands that were executed."""
 
     def answered(
-        self, leases: Sequence[Mapping[str, Any]], commands: Sequence[Any], told: Sequence[str]
+        self, leases: Sequence[LeaseAnswer], commands: Sequence[Any], reported: Sequence[str]
     ) -> None:
-        """What the coordinator says of each lease, and wants done. It knows now that the commands `told` were executed."""
+        """Handle the coordinator's answer. It knows now that the commands `reported` were executed."""
 
 
 class Heartbeat:
-    """`run` and `watch_gpus` are the daemon's to run. `liveness` hears of every heartbeat."""
+    """The daemon runs `run` and `watch_gpus`. A set `due` sends a heartbeat at once; `liveness` records each.
 
-    def __init__(self, link: Link, gpus: Gpus, news: News, liveness: Liveness | None = None) -> None:
+    `interval` is in seconds.
+    """
+
+    def __init__(
+        self, link: Link, gpus: Gpus, source: HeartbeatSource, due: asyncio.Event, liveness: Liveness
+    ) -> None:
         self.interval = 15.0
-        self._liveness = liveness or Liveness()
+        self._liveness = liveness
         self._link = link
         self._gpus = gpus
-        self._news = news
+        self._source = source
         self._telemetry: list[dict[str, Any]] = []
         self._known: dict[str, Any] | None = None
-        self._now = asyncio.Event()
-
-    def soon(self) -> None:
-        """Send one now, besides the regular ones."""
-        self._now.set()
+        self._due = due
 
     async def run(self) -> None:
         """Send heartbeats until cancelled."""
         while True:
-            self._now.clear()
-            due = self.interval + _LONGEST_CALL_SECONDS + _LATE_SECONDS
-            self._liveness.report("heartbeat", asyncio.get_running_loop().time(), due)
+            self._due.clear()
+            silence = self.interval + _LONGEST_CALL_SECONDS + _LATE_SECONDS
+            self._liveness.report("heartbeat", asyncio.get_running_loop().time(), silence)
             try:
                 await self._beat()
                 delay = self.interval
             except Unreachable as error:
                 _log.info("heartbeat_failed", error=str(error))
                 delay = self.interval / 3
-            with suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self._now.wait()
+            await sleep(delay, self._due)
 
     async def _beat(self) -> None:
-        news = self._news
-        capabilities = news.capabilities()
+        source = self._source
+        capabilities = source.capabilities()
         changed = capabilities != self._known
-        executed = news.executed()
-        paused = news.paused(None)
+        executed = source.executed()
+        paused = source.paused(None)
         body = {
-            "leases": list(news.states())[:MAX_LEASES],
-            "gpus": [{**gpu, "paused": news.paused(gpu["uuid"])} for gpu in self._telemetry],
+            "leases": list(source.states())[:MAX_LEASES],
+            "gpus": [{**gpu, "paused": source.paused(gpu["uuid"])} for gpu in self._telemetry],
             "capabilities": capabilities if changed else None,
             "paused": None if paused is None else paused[:_MAX_REASON],
-            "activity": news.activity(),
+            "activity": source.activity(),
             "executed": executed,
         }
         status, answer = await self._link.call(
@@ -110,7 +110,11 @@ class Heartbeat:
         if changed:
             self._known = capabilities
         commands = answer.get("commands")
-        news.answered(answer.get("leases", ()), commands if isinstance(commands, list) else (), executed)
+        source.answered(
+            read_each(LeaseAnswer, answer.get("leases")),
+            commands if isinstance(commands, list) else (),
+            executed,
+        )
 
     async def watch_gpus(self) -> None:
         """Read the GPUs once per interval until cancelled."""

@@ -1,4 +1,4 @@
-"""The coordinator over plain HTTP: joining, long polls, artifacts, and every call while there is no WebSocket."""
+"""The coordinator over plain HTTP: registration, long polls, artifacts, and every call while there is no WebSocket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agent.miner.link.errors import Unreachable
 
 _CONNECT_SECONDS: Final = 10.0
 _TRANSFER_SECONDS: Final = 60.0
-"""Longest silence while an artifact is on its way; the whole may take as long as it needs."""
+"""Longest silence during a transfer, whose total time is not limited."""
 _UPLOAD_ANSWER_SECONDS: Final = 120.0
 _CHUNK: Final = 2**20
 _CONNECTIONS: Final = 32
@@ -44,9 +44,9 @@ class HttpLink:
         return request
 
     async def post(self, path: str, body: Any, *, limit: float) -> tuple[int, Any]:
-        """The status and the JSON of the answer, None where it has no body.
+        """Return status and JSON of the answer, None if it has no body.
 
-        Raises `Unreachable` when there is none within `limit` seconds or it is not the coordinator's.
+        Raises `Unreachable` if there is no answer within `limit` seconds, or if it is not the coordinator's.
         """
         try:
             async with asyncio.timeout(limit):
@@ -61,7 +61,7 @@ class HttpLink:
         return response.status_code, self._parse(response)
 
     async def get(self, path: str, key: str, *, limit: float) -> tuple[int, Any]:
-        """Status and JSON of a call with an API key instead of the session's token. Raises `Unreachable`."""
+        """Return status and JSON of a call with an API key instead of the session's token. Raises `Unreachable`."""
         try:
             async with asyncio.timeout(limit):
                 response = await self._client.get(
@@ -74,7 +74,10 @@ class HttpLink:
     async def upload(
         self, path: Path, media_type: str, size: int, *, lease: tuple[str, int]
     ) -> tuple[int, Any]:
-        """Store a file of `size` bytes as an output of the job that `lease` (job id and fence) is of. Raises `Unreachable`, and `OSError` if it cannot be read."""
+        """Store a file of `size` bytes as an output of the job of `lease` (job id and fence).
+
+        Raises `Unreachable`, or `OSError` if the file cannot be read.
+        """
         headers = {"Content-Type": media_type, "Content-Length": str(size)}
         timeout = httpx.Timeout(_TRANSFER_SECONDS, connect=_CONNECT_SECONDS, read=_UPLOAD_ANSWER_SECONDS)
         try:
@@ -91,7 +94,7 @@ class HttpLink:
         return response.status_code, self._parse(response)
 
     def open_artifact(self, artifact_id: str) -> AbstractAsyncContextManager[httpx.Response]:
-        """The artifact as a stream, for reading a job's inputs. Raises `httpx.HTTPError` on the way."""
+        """Return an artifact as a stream, which may raise `httpx.HTTPError`."""
         return self._client.stream("GET", f"/v1/artifacts/{artifact_id}")
 
     async def close(self) -> None:
@@ -105,12 +108,12 @@ class HttpLink:
             return orjson.loads(response.content)
         except orjson.JSONDecodeError:
             if response.is_success:
-                raise Unreachable(f"What answers at {self.url} is no coordinator.") from None
-            return None  # an error page of something between the two: its status says enough
+                raise Unreachable(f"The server at {self.url} is not a coordinator.") from None
+            return None  # the error page of a proxy: its status is sufficient
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the URL's host is this machine, so that no proxy of the environment applies."""
+    """Whether the URL's host is this machine, for which the environment's proxy does not apply."""
     host = httpx.URL(url).host
     try:
         return ip_address(host).is_loopback
@@ -125,7 +128,7 @@ def _checked(url: str) -> str:
         raise ConfigurationError(f"The coordinator's address {url!r} is not a URL: {error}.") from None
     if parsed.scheme not in {"http", "https"} or not parsed.host:
         raise ConfigurationError(
-            f"The coordinator's address {url!r} must begin with https:// (or http:// within one machine)."
+            f"The coordinator's address {url!r} must begin with https:// (or http:// on the same machine)."
         )
     return url.rstrip("/")
 

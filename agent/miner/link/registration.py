@@ -1,15 +1,16 @@
-"""How a miner joins: it proves its key over a nonce and hears its session's token and rhythm."""
+"""Registration: the miner signs a nonce with its key and receives its session's token and intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from agent.core.values.fields import Answer
 from agent.miner.identity import Identity
 from agent.miner.link.errors import Excluded, RegistrationRefused, Unreachable
 from agent.miner.link.http import HttpLink
+from agent.protocol.answers import Challenge, Registered
+from agent.protocol.reading import MalformedMessage, read
 from aitbc.canonical import b64encode
 from aitbc.dsse import sign_detached
 from aitbc.errors import FormatError
@@ -23,47 +24,10 @@ _ERROR: Final = 400
 _SERVER_ERROR: Final = 500
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+_AnswerT = TypeVar("_AnswerT", bound=Answer)
 
 
-_AnswerT = TypeVar("_AnswerT", bound=_Answer)
-
-
-class SessionSettings(_Answer):
-    """The coordinator's rhythm, all in seconds."""
-
-    lease_seconds: float = Field(gt=0)
-    heartbeat_seconds: float = Field(gt=0)
-    poll_seconds: float = Field(gt=0)
-
-
-class LeaseKey(_Answer):
-    """Which lease: a job and its fence."""
-
-    job_id: str
-    fence: int
-
-
-class Registration(_Answer):
-    """What the coordinator answers to a registration. `keep` are the leases of `holding` that are still ours."""
-
-    miner_id: str
-    session: int
-    session_token: str = Field(min_length=1, repr=False)
-    log_key: str
-    origin: str
-    api_key: str | None = Field(default=None, repr=False)
-    settings: SessionSettings
-    keep: tuple[LeaseKey, ...] = ()
-
-
-class _Challenge(_Answer):
-    nonce: str
-    origin: str
-
-
-async def register(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registration:
+async def register(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registered:
     """Open a new session. `joining` is the registration's body without nonce, key and signature.
 
     Raises `Unreachable` (try again), `Excluded` (try again rarely) or `RegistrationRefused` (the owner must act).
@@ -71,12 +35,12 @@ async def register(http: HttpLink, identity: Identity, joining: Mapping[str, Any
     try:
         return await _register_once(http, identity, joining)
     except RegistrationRefused:
-        # A restart of the coordinator between the two calls loses the nonce; a second refusal is meant.
+        # A restart of the coordinator between the two calls loses the nonce; a second refusal is final.
         return await _register_once(http, identity, joining)
 
 
 def prove(identity: Identity, nonce: str, origin: str) -> dict[str, str]:
-    """The part of a message that proves that its sender has the miner's key, over a nonce of the log `origin`."""
+    """Return the part of a message that proves possession of the miner's key, over a nonce of the log `origin`."""
     payload = registration_payload(nonce, origin, identity.public_key)
     return {
         "nonce": nonce,
@@ -85,18 +49,18 @@ def prove(identity: Identity, nonce: str, origin: str) -> dict[str, str]:
     }
 
 
-async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registration:
-    challenge = await _ask(http, "/v1/miners/challenge", {}, _Challenge)
+async def _register_once(http: HttpLink, identity: Identity, joining: Mapping[str, Any]) -> Registered:
+    challenge = await _ask(http, "/v1/miners/challenge", {}, Challenge)
     body = {**joining, **prove(identity, challenge.nonce, challenge.origin)}
-    registration = await _ask(http, "/v1/miners/register", body, Registration)
+    registration = await _ask(http, "/v1/miners/register", body, Registered)
     if registration.miner_id != identity.miner_id or _log_origin(registration) != challenge.origin:
         raise RegistrationRefused(
-            f"What answers at {http.url} contradicts itself about this miner or its log; check the address."
+            f"The server at {http.url} contradicts itself about this miner or its log. Check the address."
         )
     return registration
 
 
-def _log_origin(registration: Registration) -> str | None:
+def _log_origin(registration: Registered) -> str | None:
     try:
         origin, _ = parse_vkey(registration.log_key)
     except FormatError:
@@ -112,14 +76,14 @@ async def _ask(http: HttpLink, path: str, body: Mapping[str, Any], model: type[_
         raise Excluded(_message(answer))
     if status >= _ERROR:
         raise RegistrationRefused(
-            f"The coordinator at {http.url} does not take this miner ({status}): {_message(answer)}"
+            f"The coordinator at {http.url} refuses this miner ({status}): {_message(answer)}"
         )
     try:
-        return model.model_validate(answer)
-    except ValidationError as error:
+        return read(model, answer)
+    except MalformedMessage as error:
         raise RegistrationRefused(
-            f"What answers at {http.url} does not speak this agent's protocol ({error.error_count()} faults); "
-            "check the address, and update the agent."
+            f"The server at {http.url} does not speak this agent's protocol ({error}). "
+            "Check the address, and update the agent."
         ) from None
 
 
@@ -127,11 +91,11 @@ def _message(answer: Any) -> str:
     try:
         return str(answer["error"]["message"])
     except (TypeError, KeyError):
-        return "it gives no reason."
+        return "no reason given."
 
 
 def error_code(body: Any) -> str | None:
-    """The `code` of an error answer, None for anything else."""
+    """Return the `code` of an error answer, None for anything else."""
     error = body.get("error") if isinstance(body, dict) else None
     code = error.get("code") if isinstance(error, dict) else None
     return code if isinstance(code, str) else None

@@ -1,30 +1,33 @@
 """One WebSocket to the coordinator, from its handshake to its end.
 
-Leases are handed on in the same step of the event loop in which their frame arrives: between a push and the runner
-stand no queue and no other task.
+Leases are passed on in the same step of the event loop in which their frame arrives, without a queue or another task in
+between.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import orjson
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
+from agent.miner.link.capacity import Announcement, Capacity
 from agent.miner.link.errors import Unreachable
 from agent.miner.link.http import is_loopback
+from agent.protocol.answers import CallAnswer, HeldLease
+from agent.protocol.reading import MalformedMessage, read
 
 _OPEN_SECONDS: Final = 10.0
 _CLOSE_SECONDS: Final = 2.0
 _PING_SECONDS: Final = 15.0
 _MAX_FRAME: Final = 32 * 2**20
-"""Bytes of one frame; a lease can carry inline text of some megabytes."""
+"""Bytes of one frame; a lease can contain several megabytes of inline text."""
 
 CLOSED_UNKNOWN_TOKEN: Final = 4401
 CLOSED_EXCLUDED: Final = 4403
@@ -33,18 +36,15 @@ CLOSED_RESTART: Final = 1012
 _CLOSED_ABNORMALLY: Final = 1006
 _CLOSED_BAD_FRAME: Final = 1007
 
-FreeCapacity: TypeAlias = tuple[int, Sequence[Mapping[str, Any]]]
-"""Free slots, and free batch_capacity in batches that run already."""
-
 _log = structlog.get_logger(__name__)
 
 
 class ConnectionLost(Exception):
-    """The WebSocket ended before the call was answered. What was asked may or may not have happened."""
+    """The WebSocket ended before the call was answered. The call may or may not have taken effect."""
 
 
 class WebSocketRefused(Exception):
-    """The handshake failed; `status` is the HTTP answer's, None without one."""
+    """The handshake failed. `status` is that of the HTTP answer, None without one."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
@@ -55,10 +55,10 @@ async def open_websocket(
     url: str,
     token: str,
     *,
-    on_lease: Callable[[dict[str, Any]], None],
+    on_lease: Callable[[Mapping[str, Any]], None],
     on_cancelled: Callable[[str, int], None],
     on_heartbeat: Callable[[], None],
-    slots: Callable[[], FreeCapacity],
+    capacity: Capacity,
 ) -> WebSocketLink:
     """Connect to the coordinator at the HTTP(S) address `url`. Raises `WebSocketRefused`."""
     address = "ws" + url.removeprefix("http") + "/v1/miners/session"
@@ -79,7 +79,7 @@ async def open_websocket(
         raise WebSocketRefused(str(error), error.response.status_code) from error
     except (WebSocketException, OSError, TimeoutError, EOFError) as error:
         raise WebSocketRefused(f"{type(error).__name__}: {error}") from error
-    return WebSocketLink(connection, token, on_lease, on_cancelled, on_heartbeat, slots)
+    return WebSocketLink(connection, token, on_lease, on_cancelled, on_heartbeat, capacity)
 
 
 class WebSocketLink:
@@ -89,19 +89,19 @@ class WebSocketLink:
         self,
         connection: ClientConnection,
         token: str,
-        on_lease: Callable[[dict[str, Any]], None],
+        on_lease: Callable[[Mapping[str, Any]], None],
         on_cancelled: Callable[[str, int], None],
         on_heartbeat: Callable[[], None],
-        slots: Callable[[], FreeCapacity],
+        capacity: Capacity,
     ) -> None:
         self.token = token
         self._connection = connection
         self._on_lease = on_lease
         self._on_cancelled = on_cancelled
         self._on_heartbeat = on_heartbeat
-        self._slots = slots
+        self._capacity = capacity
         self._received = 0
-        self._announced: tuple[FreeCapacity, int] | None = None
+        self._announced: tuple[Announcement, int] | None = None
         self._changed = asyncio.Event()
         self._changed.set()  # the first announcement opens the flow of leases
         self._numbers = itertools.count(1)
@@ -109,23 +109,23 @@ class WebSocketLink:
         self._ending: asyncio.Task[None] | None = None
 
     def announce(self) -> None:
-        """Tell the coordinator how many slots are free now, as soon as the event loop comes to it."""
+        """Send the free capacity to the coordinator, in the next step of the event loop."""
         self._changed.set()
 
     def end(self) -> None:
-        """Close the connection, e.g. because its token is not valid any more; `serve` then returns."""
+        """Close the connection, e.g. because its token has expired; `serve` then returns."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._connection.close(), name="link-websocket-close")
 
     async def serve(self) -> int:
-        """Take messages until the connection ends. Returns the closing code."""
+        """Handle messages until the connection ends. Returns the closing code."""
         announcer = asyncio.create_task(self._announce(), name="link-slots")
         try:
             while True:
-                self._take(orjson.loads(await self._connection.recv(decode=False)))
+                self._handle(orjson.loads(await self._connection.recv(decode=False)))
         except ConnectionClosed as closed:
             return closed.rcvd.code if closed.rcvd is not None else _CLOSED_ABNORMALLY
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except (orjson.JSONDecodeError, KeyError, AttributeError, MalformedMessage) as error:
             _log.warning("link_bad_frame", error=type(error).__name__)
             return _CLOSED_BAD_FRAME
         finally:
@@ -135,37 +135,41 @@ class WebSocketLink:
                 async with asyncio.timeout(_CLOSE_SECONDS + 1):
                     await self._connection.close()
 
-    def _take(self, message: dict[str, Any]) -> None:
-        push = message.get("push")
-        if push == "lease":
-            self._received += 1
-            self._on_lease(message["lease"])
-            self._changed.set()
-        elif push == "cancelled":
-            self._on_cancelled(message["job_id"], message["fence"])
-        elif push == "heartbeat":
-            self._on_heartbeat()
-        elif push is None:
-            future = self._pending.pop(message["id"], None)
-            if future is not None and not future.done():
-                future.set_result((message["status"], message.get("body")))
-        else:
-            _log.info("link_unknown_push", push=push)  # a newer coordinator's; nothing depends on it
+    def _handle(self, message: dict[str, Any]) -> None:
+        match message.get("push"):
+            case None:
+                self._resolve(read(CallAnswer, message))
+            case "lease":
+                self._received += 1
+                self._on_lease(message["lease"])
+                self._changed.set()
+            case "cancelled":
+                cancelled = read(HeldLease, message)
+                self._on_cancelled(cancelled.job_id, cancelled.fence)
+            case "heartbeat":
+                self._on_heartbeat()
+            case push:
+                _log.info("link_unknown_push", push=push)  # a newer coordinator's; nothing depends on it
+
+    def _resolve(self, answer: CallAnswer) -> None:
+        future = self._pending.pop(answer.id, None)
+        if future is not None and not future.done():
+            future.set_result((answer.status, answer.body))
 
     async def _announce(self) -> None:
         with suppress(ConnectionClosed):  # `serve` sees it too
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                state = (self._slots(), self._received)
+                state = (self._capacity.unrequested(), self._received)
                 if state != self._announced:
                     self._announced = state
-                    (slots, batch_capacity), received = state
+                    announcement, received = state
                     message = {
                         "call": "slots",
-                        "slots": slots,
+                        "slots": announcement.slots,
                         "received": received,
-                        "batch_capacity": batch_capacity,
+                        "batch_capacity": announcement.batch_capacity,
                     }
                     await self._send(message)
 
@@ -173,7 +177,7 @@ class WebSocketLink:
         await self._connection.send(orjson.dumps(message), text=True)
 
     async def call(self, name: str, job_id: str | None, body: Any, *, limit: float) -> tuple[int, Any]:
-        """Status and body of the answer. Raises `ConnectionLost`, or `Unreachable` after `limit` seconds."""
+        """Return status and body of the answer. Raises `ConnectionLost`, or `Unreachable` after `limit` seconds."""
         number = next(self._numbers)
         future: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
         self._pending[number] = future
@@ -191,7 +195,7 @@ class WebSocketLink:
         finally:
             self._pending.pop(number, None)
             if future.done() and not future.cancelled():
-                future.exception()  # the connection may have been lost in the middle of sending: nobody asks for it then
+                future.exception()  # marks it as retrieved, if the connection was lost while sending
 
     def _abandon(self) -> None:
         for future in self._pending.values():

@@ -1,7 +1,7 @@
-"""What this machine can do, as a registration says it.
+"""Determines the capabilities of this machine, which its registration contains.
 
-Runners are asked one by one whether they work here. A service that does not stands under `unavailable` with the
-reasons, so that an owner sees why a machine earns less than it could.
+Each runner is probed. A service whose runner does not work is listed under `unavailable` with the reasons, so that an
+owner sees why a machine earns less than it could.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ from runners.registry import broken, installed
 from runners.sandbox import level
 
 PROBE_SECONDS: Final = 20.0
-"""How long a runner may take to say whether it works; encoding a test frame on a GPU takes a few seconds when cold."""
+"""Time limit for probing a runner. Encoding a test frame on a cold GPU takes a few seconds."""
 
 MAX_UNAVAILABLE_MODELS: Final = 1000
-"""How many models a registration can name; nobody's catalogue has so many that do not fit."""
+"""How many unavailable models a registration can name."""
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceOffer:
-    """A service that this machine performs. `models` are on disk, `loaded` in memory; `unit_price` is money.
+    """A service that this machine offers. `models` are on disk, `loaded` in memory; `unit_price` is money.
 
-    `concurrency` jobs of one model are computed together in one slot. Models that are `unavailable_models` cannot be had now.
-    `sandbox` is what isolates the programs that its runs start, "none" if nothing does or none are started. `score` is what `aitbc-agent bench` measured, None if it did not, or with another version.
+    One slot computes `concurrency` jobs of one model together. `sandbox` isolates the programs that runs start; it is
+    "none" without isolation, or if runs start no programs. `score` is that of `aitbc-agent bench` for this version, or None.
     """
 
+    definition: ServiceDefinition
     runner: str
     version: str
     models: tuple[str, ...]
@@ -55,7 +56,7 @@ class ServiceOffer:
     score: Mapping[str, Any] | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        """The offer as it stands in a registration."""
+        """Return the offer as a registration contains it."""
         return {
             "runner": self.runner,
             "version": self.version,
@@ -72,11 +73,11 @@ class ServiceOffer:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this machine can do.
+    """The capabilities of this machine. Memory and disk are in bytes.
 
-    Memory and disk are bytes. `sandbox` is what isolates programs on this machine, None if none can be started. `unavailable` says why services are not offered, `hints` what would make offered ones
-    faster, `gpu_reason` what is wrong with the cards. Children run on the `devices`, `slots` of them at the same time;
-    those of services that never use a GPU on the `processor`.
+    `sandbox` isolates programs, None if none can be started. `unavailable` has the reasons why services are not offered,
+    `hints` how offered ones would be faster, and `gpu_reason` why GPUs cannot be used. Up to `slots` children run at the
+    same time on the `devices`, except for services that never use a GPU, which run on the `processor`.
     """
 
     services: Mapping[str, ServiceOffer]
@@ -98,9 +99,9 @@ class Capabilities:
         loaded: Mapping[str, Sequence[str]],
         unavailable_models: Mapping[str, Collection[str]],
     ) -> Capabilities:
-        """The same with the names of the models on disk, of loaded and of unavailable_models ones, by service.
+        """Return a copy with the names of the models on disk, of loaded and of unavailable ones, by service.
 
-        Services that `present` does not name keep what they have.
+        Services that are not in `present` keep their models.
         """
         services = {
             service: replace(
@@ -116,7 +117,7 @@ class Capabilities:
         return replace(self, services=MappingProxyType(services))
 
     def to_wire(self) -> dict[str, Any]:
-        """The `capabilities` of a registration or a heartbeat."""
+        """Return the `capabilities` of a registration or a heartbeat."""
         return {
             "services": {service: offer.to_wire() for service, offer in self.services.items()},
             "unavailable": {service: list(reasons) for service, reasons in self.unavailable.items()},
@@ -130,7 +131,7 @@ class Capabilities:
 
 
 def tools(settings: Settings) -> Tools:
-    """What runners need of the settings."""
+    """Return the settings that runners need."""
     chosen = settings.runners
     return Tools(
         ffmpeg=chosen.ffmpeg,
@@ -156,7 +157,7 @@ def tools(settings: Settings) -> Tools:
 
 
 class Machine:
-    """Finds out what this machine can do; `probe` may be called again when something changed."""
+    """Probes this machine. `probe` may be called again after a change."""
 
     def __init__(
         self,
@@ -174,7 +175,7 @@ class Machine:
         self._probe_seconds = probe_seconds
 
     async def probe(self) -> Capabilities:
-        """Ask every installed runner, all at once, each within its time limit. Raises nothing that a runner does."""
+        """Probe all installed runners concurrently, each within its time limit. Errors of runners are not raised."""
         gpus = await self._gpus.refresh()
         memory = await asyncio.to_thread(hardware.memory_total)
         free = await asyncio.to_thread(hardware.disk_free, self._settings.data_dir)
@@ -182,7 +183,7 @@ class Machine:
         slots = self._settings.miner.slots or max(1, len(gpus))
         devices = _devices(gpus, slots)
         probes = await asyncio.gather(
-            *(self._ask(service, runner) for service, runner in self._runners.items())
+            *(self._probe(service, runner) for service, runner in self._runners.items())
         )
         services: dict[str, ServiceOffer] = {}
         unavailable: dict[str, tuple[str, ...]] = {name: (reason,) for name, reason in broken().items()}
@@ -195,7 +196,7 @@ class Machine:
             else:
                 reasons = (*lacks, *(() if probe.available else probe.reasons))
                 unavailable[service] = reasons or (
-                    f"The runner {runner.name} is not available and does not say why.",
+                    f"The runner {runner.name} is not available and gives no reason.",
                 )
         _log.info(
             "machine_probed", services=list(services), unavailable=unavailable, gpus=len(gpus), slots=slots
@@ -215,7 +216,7 @@ class Machine:
             sandbox=await asyncio.to_thread(level, tools(self._settings)),
         )
 
-    async def _ask(self, service: str, runner: type[Runner[Any]]) -> Probe:
+    async def _probe(self, service: str, runner: type[Runner[Any]]) -> Probe:
         available_tools = tools(self._settings)
         try:
             return await call_within(
@@ -223,10 +224,10 @@ class Machine:
             )
         except TimeoutError:
             reason = (
-                f"The runner {runner.name} did not say within {self._probe_seconds:g} s whether it works; "
+                f"The runner {runner.name} could not be probed within {self._probe_seconds:g} s; "
                 "the machine may be too busy."
             )
-        except Exception as error:  # noqa: BLE001 - a runner may be a third party's, and must not end the daemon
+        except Exception as error:  # noqa: BLE001 - a third-party runner must not end the daemon
             _log.warning("probe_failed", service=service, runner=runner.name, exc_info=True)
             reason = f"The runner {runner.name} could not be probed ({type(error).__name__}: {error})."
         return Probe(available=False, reasons=(f"{reason} Update or uninstall it.",))
@@ -243,7 +244,7 @@ class Machine:
             reasons.append(f"It needs {_gib(needs.memory)} of memory, and this machine has {_gib(memory)}.")
         if needs.disk > free:
             reasons.append(
-                f"It needs {_gib(needs.disk)} of free disk space, and {_gib(free)} are free; make room."
+                f"It needs {_gib(needs.disk)} of free disk space, and {_gib(free)} are free. Free some space."
             )
         return tuple(reasons)
 
@@ -255,6 +256,7 @@ class Machine:
         miner = self._settings.miner
         has_models = definition.model_field is not None
         return ServiceOffer(
+            definition=definition,
             runner=runner.name,
             version=version,
             models=tuple(self._models.on_disk(definition.service_id)) if has_models else (),
@@ -271,7 +273,7 @@ class Machine:
 
 
 def _devices(gpus: Sequence[Gpu], slots: int) -> tuple[Device, ...]:
-    """One device per GPU, else the CPU. The physical cores are shared out, so that runners do not crowd each other."""
+    """Return one device per GPU, else the CPU. Their runners share the physical cores evenly."""
     if not gpus:
         return (_processor(slots),)
     threads = max(1, hardware.physical_cores() // len(gpus))

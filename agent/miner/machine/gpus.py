@@ -1,8 +1,7 @@
-"""The GPUs of this machine, as the NVIDIA management library (NVML) sees them.
+"""The GPUs of this machine, as the NVIDIA management library (NVML) reports them.
 
-Cards get lost, drivers are updated under a running program, and functions are missing in older libraries. None of this
-may end the daemon: what cannot be read is None, and `Gpus.reason` says in words what is wrong and what to do. This is
-the only module that knows NVML.
+GPUs disappear, drivers are updated while programs run, and older libraries lack functions. None of this may end the
+daemon: unreadable values are None, and `Gpus.reason` states what is wrong and what to do. No other module uses NVML.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import structlog
 from agent.deadline import call_within
 
 _LOCK_SECONDS: Final = 2.0
-"""How long a caller waits for another one's NVML calls, which take milliseconds unless the driver hangs."""
+"""How long a caller waits for another thread's NVML calls, which take milliseconds unless the driver hangs."""
 
 _REFRESH_SECONDS: Final = 5.0
 
@@ -32,11 +31,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One card at one moment.
+    """One GPU at one moment.
 
     Memory is in bytes, `utilization` in percent, `temperature` in degrees Celsius, `power` and the `power_limit` that the
-    driver enforces in watts. `index` is NVML's
-    and follows the PCI bus. What a card does not tell is None.
+    driver enforces in watts. `index` is NVML's, in the order of the PCI bus. Values that a GPU does not report are None.
     """
 
     uuid: str
@@ -52,54 +50,54 @@ class Gpu:
     power_limit: float | None = None
 
     def to_wire(self) -> dict[str, Any]:
-        """What a registration says about the card."""
+        """Return the GPU as a registration describes it."""
         names = ("uuid", "index", "name", "memory_total", "memory_free", "compute_capability", "driver")
         return {name: getattr(self, name) for name in names}
 
     def telemetry(self) -> dict[str, Any]:
-        """What a heartbeat says about the card."""
+        """Return the GPU as a heartbeat describes it."""
         names = ("uuid", "memory_total", "memory_free", "utilization", "temperature", "power", "power_limit")
         return {name: getattr(self, name) for name in names}
 
 
 DRIVER_MISSING: Final = (
-    "No NVIDIA driver was found on this machine. If it has an NVIDIA card, install the driver "
+    "No NVIDIA driver was found on this machine. If it has an NVIDIA GPU, install the driver "
     "(Debian: apt-get install nvidia-driver); in a container, start it with the GPUs (--gpus all)."
 )
-"""What `Gpus.reason` says where there is no driver at all."""
+"""The `Gpus.reason` without a driver."""
 
-_NO_ANSWER: Final = "The NVIDIA driver does not answer; restart the machine if this lasts."
+_NO_ANSWER: Final = "The NVIDIA driver does not respond. If this lasts, restart the machine."
 
 _REMEDIES: Final = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: DRIVER_MISSING,
     pynvml.NVML_ERROR_DRIVER_NOT_LOADED: (
-        "The NVIDIA driver is installed but not loaded; run `modprobe nvidia` as root, or restart the machine."
+        "The NVIDIA driver is installed but not loaded. Run `modprobe nvidia` as root, or restart the machine."
     ),
     pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH: (
-        "The NVIDIA driver was updated and its old kernel module is still loaded; restart the machine."
+        "The NVIDIA driver was updated and its old kernel module is still loaded. Restart the machine."
     ),
     pynvml.NVML_ERROR_NO_PERMISSION: (
-        "This user may not use the NVIDIA devices; allow it to open /dev/nvidia* (often the group `video`)."
+        "This user may not use the NVIDIA devices. Allow it to open /dev/nvidia* (often the group `video`)."
     ),
     pynvml.NVML_ERROR_GPU_IS_LOST: (
-        "It has fallen off the bus; restart the machine, and check the card's power and slot."
+        "It has fallen off the bus. Restart the machine, and check the card's power and slot."
     ),
     pynvml.NVML_ERROR_RESET_REQUIRED: (
-        "It must be reset; run `nvidia-smi --gpu-reset` as root, or restart the machine."
+        "It must be reset. Run `nvidia-smi --gpu-reset` as root, or restart the machine."
     ),
 }
 
 
 class Gpus:
-    """The cards that this process may use. Owns NVML; may be called from any thread.
+    """The GPUs that this process may use. Owns NVML; may be called from any thread.
 
-    `CUDA_VISIBLE_DEVICES` is respected as CUDA does: UUIDs, beginnings of UUIDs or indices, and nothing behind the
-    first one that names no card. `reason` says why cards are missing or cannot be used, None while all is well; `last` are
-    the cards as they were read last.
+    `CUDA_VISIBLE_DEVICES` is interpreted as CUDA does: UUIDs, prefixes of UUIDs or indices, ignoring all entries after the
+    first one that names no GPU. `reason` states why GPUs are missing or unusable, None without a problem; `last` are the
+    GPUs as of the last reading.
     """
 
     def __init__(self) -> None:
-        # The variable is CUDA's, not a setting of ours: it must mean here what it means to the engines.
+        # The variable belongs to CUDA and must mean here what it means to the engines.
         self._visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         self._lock = threading.Lock()
         self._connected = False
@@ -107,9 +105,9 @@ class Gpus:
         self.reason: str | None = None
 
     def snapshot(self) -> tuple[Gpu, ...]:
-        """The cards as they are now. Blocking and quick; raises nothing.
+        """Return the GPUs as they are now. Blocking but quick; raises nothing.
 
-        If another thread's call hangs in the driver, this returns the last known cards and says so in `reason`.
+        If another thread's call hangs in the driver, this returns the last known GPUs and sets `reason`.
         """
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             self._explain(_NO_ANSWER)
@@ -122,7 +120,7 @@ class Gpus:
             self._lock.release()
 
     async def refresh(self) -> tuple[Gpu, ...]:
-        """`snapshot` for asyncio: in a thread of its own, and the last known cards after five seconds."""
+        """Run `snapshot` in a thread of its own. Returns the last known GPUs after five seconds."""
         try:
             return await call_within(_REFRESH_SECONDS, self.snapshot, name="gpus-snapshot")
         except TimeoutError:
@@ -130,9 +128,9 @@ class Gpus:
             return self.last
 
     def computing(self) -> dict[str, frozenset[int]]:
-        """The ids of the processes that compute on each card, by its UUID, ours among them. Blocking; raises nothing.
+        """Return the ids of the processes that compute on each GPU, by its UUID, including ours. Blocking; raises nothing.
 
-        A card that cannot say has none. In a container the ids may be those of another process namespace.
+        A GPU that does not report them has none. In a container the ids may be those of another process namespace.
         """
         if not self._lock.acquire(timeout=_LOCK_SECONDS):
             return {}
@@ -144,7 +142,7 @@ class Gpus:
             self._lock.release()
 
     def close(self) -> None:
-        """Let go of NVML. A later `snapshot` connects again."""
+        """Disconnect from NVML. A later `snapshot` connects again."""
         if self._lock.acquire(timeout=_LOCK_SECONDS):
             try:
                 self._disconnect()
@@ -159,7 +157,7 @@ class Gpus:
     def _disconnect(self) -> None:
         if self._connected:
             self._connected = False
-            with suppress(pynvml.NVMLError):  # it is gone either way
+            with suppress(pynvml.NVMLError):  # the connection is closed either way
                 pynvml.nvmlShutdown()
 
     def _read(self) -> tuple[tuple[Gpu, ...], str | None]:
@@ -173,33 +171,31 @@ class Gpus:
             self._disconnect()
             return (), _remedy(error)
         gpus: list[Gpu] = []
-        faults: list[str] = []
+        problems: list[str] = []
         for index in range(count):
             try:
                 gpus.append(_read_gpu(index, driver))
             except pynvml.NVMLError as error:
-                faults.append(f"GPU {index} cannot be used. {_remedy(error)}")
-        if faults:
-            self._disconnect()  # a driver that was replaced meanwhile answers only to a new connection
+                problems.append(f"GPU {index} cannot be used. {_remedy(error)}")
+        if problems:
+            self._disconnect()  # a driver that was replaced needs a new connection
         visible = tuple(_visible(gpus, self._visible))
-        if not visible and not faults:
-            faults.append(self._why_none(count))
-        return visible, " ".join(faults) or None
+        if not visible and not problems:
+            problems.append(self._why_none(count))
+        return visible, " ".join(problems) or None
 
     def _why_none(self, count: int) -> str:
         if count == 0:
-            return (
-                "The NVIDIA driver runs, but finds no card; check that the card is in its slot and has power."
-            )
+            return "The NVIDIA driver is loaded, but finds no GPU. Check that the card is in its slot and has power."
         return (
-            f"CUDA_VISIBLE_DEVICES={self._visible} leaves none of this machine's {count} GPUs visible; "
-            "unset it, or name them by index or UUID (MIG instances are not supported)."
+            f"CUDA_VISIBLE_DEVICES={self._visible} leaves none of this machine's {count} GPUs visible. "
+            "Unset it, or name them by index or UUID (MIG instances are not supported)."
         )
 
 
 def _remedy(error: Any) -> str:
     known = _REMEDIES.get(error.value)
-    return known or f"NVML answers {str(error)!r} (code {error.value}); see whether `nvidia-smi` works."
+    return known or f"NVML reports {str(error)!r} (code {error.value}). Check whether `nvidia-smi` works."
 
 
 def _text(value: str | bytes) -> str:
@@ -235,7 +231,7 @@ def _computing(index: int) -> frozenset[int]:
 
 
 def _memory(handle: Any) -> tuple[int, int]:
-    """Total and free bytes. Older libraries have only the first version, which knows no reserved memory."""
+    """Return total and free bytes. Older libraries have only the first version, which ignores reserved memory."""
     try:
         info = pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     except pynvml.NVMLError as error:
@@ -248,7 +244,7 @@ def _memory(handle: Any) -> tuple[int, int]:
 
 
 def _optional(read: Callable[[], _T]) -> _T | None:
-    """What `read` returns, or None where this card or this library cannot say."""
+    """Return the result of `read`, or None if this GPU or this library does not support it."""
     try:
         return read()
     except pynvml.NVMLError:

@@ -1,4 +1,4 @@
-"""The processor, memory and disk that this process may use, which in a container is less than the machine has."""
+"""The processors, memory and disk that this process may use, which in a container is less than the machine has."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _TOPOLOGY: Final = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 def cpu_cores(cgroup: Path = _CGROUP) -> int:
-    """How many logical processors this process may use: its affinity, less if its control group has a quota."""
+    """Return how many logical processors this process may use: its affinity, or the lower quota of its control group."""
     return _within_quota(len(os.sched_getaffinity(0)), cgroup)
 
 
 def physical_cores(cgroup: Path = _CGROUP) -> int:
-    """How many physical cores these are. Numeric engines gain nothing from two threads on one core."""
+    """Return how many physical cores these are. Numeric engines do not benefit from two threads on one core."""
     cores = set()
     for processor in os.sched_getaffinity(0):
         try:
             cores.add(Path(_TOPOLOGY.format(processor)).read_text(encoding="ascii"))
-        except OSError:  # some virtual machines say nothing: count each processor as a core
+        except OSError:  # not reported by some virtual machines: count each processor as a core
             cores.add(str(processor))
     return _within_quota(len(cores), cgroup)
 
@@ -39,7 +39,7 @@ def _within_quota(count: int, cgroup: Path) -> int:
 
 
 def memory_total(cgroup: Path = _CGROUP) -> int:
-    """Bytes of memory that this process may use: the machine's, less if its control group has a limit."""
+    """Return the bytes of memory that this process may use: the machine's, or the lower limit of its control group."""
     total = int(psutil.virtual_memory().total)
     try:
         return min(total, int((cgroup / "memory.max").read_text(encoding="ascii")))
@@ -48,7 +48,7 @@ def memory_total(cgroup: Path = _CGROUP) -> int:
 
 
 def memory_available(cgroup: Path = _CGROUP) -> int:
-    """Bytes of memory that this process and its children could still take, without anything being swapped out."""
+    """Return the bytes of memory that this process and its children can still use without swapping."""
     free = int(psutil.virtual_memory().available)
     try:
         limit = int((cgroup / "memory.max").read_text(encoding="ascii"))
@@ -59,14 +59,14 @@ def memory_available(cgroup: Path = _CGROUP) -> int:
 
 
 def disk_free(directory: Path) -> int:
-    """Bytes free for this user where `directory` is or would be made."""
+    """Return the bytes free for this user on the disk of `directory`, which may not exist yet."""
     while not directory.exists():
         directory = directory.parent
     return int(psutil.disk_usage(str(directory)).free)
 
 
 def cpu_name() -> str:
-    """The processor's name as its maker writes it, or at least its architecture."""
+    """Return the processor's model name, or its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,7 +1,7 @@
-"""What was measured on this machine: kept on disk, told to the coordinator, and turned into prices.
+"""Benchmark scores of this machine: saved on disk, sent to the coordinator, and the basis of suggested prices.
 
-`aitbc-agent bench` writes the scores; the daemon reads them when it says what the machine can do. A score counts as
-long as its runner, engine included, and its device are the ones that would do the work.
+`aitbc-agent bench` writes the scores, and the daemon reads them for its registration. A score is valid for one version
+of the runner, including its engine, and one device.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from agent.core.values.quantities import format_money
 from runners.api import Device
 
 FILE_NAME: Final = "benchmark.json"
-"""Below the miner's directory."""
+"""In the miner's directory."""
 
 GOOD_ENOUGH: Final = 0.9
-"""More runs at the same time are worth their memory only up to this part of the best speed."""
+"""The share of the best speed beyond which more concurrent runs are not worth their memory."""
 
 _SECONDS_AN_HOUR: Final = 3600
 
@@ -33,9 +33,9 @@ _log = structlog.get_logger(__name__)
 class Score(BaseModel):
     """How fast one runner is on one device.
 
-    `version` is the runner's with its engine's, as offered. `levels` are speeds in `metric` by the number of runs at the
-    same time; `speed` and `units_per_second` (metered units of the whole device) are those at `concurrency`, the
-    number that is worth using. `measured_at` is RFC 3339.
+    `version` includes the engine's, as offered. `levels` are speeds in `metric` by the number of concurrent runs; `speed`
+    and `units_per_second` (metered units of the whole device) are those at `concurrency`, the recommended number.
+    `measured_at` is RFC 3339.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,8 +56,8 @@ class Score(BaseModel):
     measured_at: str
 
     @property
-    def place(self) -> tuple[str, str]:
-        """The service and the device: a new score takes the place of the old one here."""
+    def key(self) -> tuple[str, str]:
+        """The service and the device, of which the newest score counts."""
         return self.service, self.device_uuid or self.device_name
 
 
@@ -66,7 +66,7 @@ class _Document(BaseModel):
 
 
 def read_scores(path: Path) -> tuple[Score, ...]:
-    """The scores in a file; none if it is missing or cannot be read, since they can be measured again."""
+    """Return the scores in a file; none if it is missing or unreadable, since they can be measured again."""
     try:
         return _Document.model_validate_json(path.read_bytes()).scores
     except FileNotFoundError:
@@ -77,11 +77,11 @@ def read_scores(path: Path) -> tuple[Score, ...]:
 
 
 def add_score(path: Path, score: Score) -> None:
-    """Put a score into the file, which is replaced whole. Raises `OSError`."""
-    kept = {old.place: old for old in read_scores(path)} | {score.place: score}
+    """Add a score to the file, which is replaced atomically. Raises `OSError`."""
+    scores = {old.key: old for old in read_scores(path)} | {score.key: score}
     temporary = path.with_suffix(".new")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(_Document(scores=tuple(kept.values())).model_dump_json(indent=1))
+        file.write(_Document(scores=tuple(scores.values())).model_dump_json(indent=1))
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -90,9 +90,9 @@ def add_score(path: Path, score: Score) -> None:
 def advertised(
     scores: Iterable[Score], service: str, version: str, devices: Sequence[Device]
 ) -> Mapping[str, Any] | None:
-    """The service's score as it stands in a registration: that of the fastest device. None if there is none to trust."""
-    places = {(service, device.uuid or device.name) for device in devices}
-    valid = [score for score in scores if score.place in places and score.version == version]
+    """Return the service's score for a registration, that of the fastest device; None without a valid one."""
+    keys = {(service, device.uuid or device.name) for device in devices}
+    valid = [score for score in scores if score.key in keys and score.version == version]
     if not valid:
         return None
     best = max(valid, key=lambda score: score.units_per_second)
@@ -100,13 +100,13 @@ def advertised(
 
 
 def worthwhile_concurrency(levels: Mapping[int, float]) -> int:
-    """The smallest number of runs at the same time that reaches nearly the best speed of `levels`."""
+    """Return the smallest number of concurrent runs that reaches nearly the best speed of `levels`."""
     enough = GOOD_ENOUGH * max(levels.values())
     return min(number for number, speed in levels.items() if speed >= enough)
 
 
 def suggested_prices(scores: Iterable[Score], per_hour: Decimal) -> dict[str, str]:
-    """The price per unit by service with which all measured devices together earn `per_hour` while they are busy."""
+    """Return prices per unit by service with which all measured devices together earn `per_hour` while they are busy."""
     rates: dict[str, float] = defaultdict(float)
     for score in scores:
         rates[score.service] += score.units_per_second

@@ -1,4 +1,4 @@
-"""The digests of weight files, which go into signed receipts; hashing gigabytes takes seconds, so they are remembered."""
+"""A cache of the digests of weight files, which go into signed receipts: hashing gigabytes takes seconds."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 import structlog
 
 _Known = dict[str, list[int | str]]
-"""By path: size, time of change in nanoseconds, hex SHA-256."""
+"""By path: size, modification time in nanoseconds, hex SHA-256."""
 
 _log = structlog.get_logger(__name__)
 
 
 class DigestCache:
-    """Digests of files by path, size and time of change, kept in a JSON file. May be called from any thread.
+    """Digests of files by path, size and modification time, saved in a JSON file. May be called from any thread.
 
-    Several agents may share the file: each replaces it whole, and what one of them forgets is only hashed again.
+    Several agents may share the file: each replaces it as a whole, and a lost entry only means that a file is hashed again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,11 +28,11 @@ class DigestCache:
         self._lock = threading.Lock()
 
     def of(self, paths: Sequence[Path]) -> list[str]:
-        """The hex SHA-256 of each file; blocking, seconds for files not seen before. Raises `OSError`."""
+        """Return the hex SHA-256 of each file. Blocking: takes seconds for new files. Raises `OSError`."""
         found = self.known(paths)
-        if None not in found:  # also while another thread hashes other files
+        if None not in found:  # returns at once, even while another thread hashes files
             return [digest for digest in found if digest is not None]
-        with self._lock:  # two jobs that start together must not hash the same gigabytes twice
+        with self._lock:  # so that two jobs that start together hash the same gigabytes once
             digests: list[str] = []
             fresh: _Known = {}
             for path, digest in zip(paths, self.known(paths), strict=True):
@@ -41,12 +41,12 @@ class DigestCache:
             return digests
 
     def known(self, paths: Sequence[Path]) -> list[str | None]:
-        """The same without hashing: None for files that have changed or are new. Raises `OSError`."""
+        """Return the cached digests, None for files that have changed or are new. Raises `OSError`."""
         entries = self._load()
         return [_look_up(entries, path.resolve()) for path in paths]
 
-    def remember(self, digests: Mapping[Path, str]) -> None:
-        """Take note of digests that somebody else has just computed. Raises `OSError`."""
+    def add(self, digests: Mapping[Path, str]) -> None:
+        """Add digests that the caller has just computed. Raises `OSError`."""
         fresh: _Known = {
             str(resolved): [*_state(resolved), digest]
             for path, digest in digests.items()
@@ -80,7 +80,7 @@ def _hash(path: Path, fresh: _Known) -> str:
     state = _state(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if _state(path) == state:  # else it changed meanwhile, and the next caller shall look again
+    if _state(path) == state:  # else it has changed meanwhile, and must be hashed again
         fresh[str(path)] = [*state, digest]
     return digest
 

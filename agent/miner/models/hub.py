@@ -1,6 +1,6 @@
-"""What a model of the catalogue consists of: which files, where, and what their contents must be.
+"""Lists the files of a catalogue model: their names, addresses and digests.
 
-The files of a repository are asked of the Hugging Face Hub, with the owner's token if there is one.
+The Hugging Face Hub lists the files of a repository, with the owner's token if there is one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from agent.miner.models.store import ModelUnavailable
 
 _ANSWER_SECONDS: Final = 20.0
 _LISTING_SECONDS: Final = 60.0
-"""Importing the library on a busy machine and the Hub's answer together."""
+"""Time for importing the library on a busy machine and for the Hub's answer together."""
 _MAX_FILES: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file to fetch. `name` is its path in the model's directory; `size` is bytes, None if only the server knows.
+    """A file to fetch. `name` is its path in the model's directory; `size` is in bytes, None if only the server knows it.
 
-    Its content has the hex SHA-256 `sha256` or, for small files of a repository, is the Git blob of the SHA-1 `blob`.
+    Its content has the hex SHA-256 `sha256` or, for small files of a repository, is the Git blob with the SHA-1 `blob`.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Listing:
 
     @property
     def total(self) -> int | None:
-        """Bytes of all files; None if the size of one is not known."""
+        """The bytes of all files; None if the size of one is unknown."""
         sizes = [file.size for file in self.files if file.size is not None]
         return sum(sizes) if len(sizes) == len(self.files) else None
 
 
 async def list_files(entry: CatalogueEntry, endpoint: str | None = None) -> Listing:
-    """What to fetch for a model. `endpoint` replaces the Hub's address. Raises `ModelUnavailable`."""
+    """Return the files of a model. `endpoint` replaces the Hub's address. Raises `ModelUnavailable`."""
     if entry.files:
         return Listing(tuple(RemoteFile(file.name, file.url, file.size, file.sha256) for file in entry.files))
     try:
@@ -58,18 +58,18 @@ async def list_files(entry: CatalogueEntry, endpoint: str | None = None) -> List
         )
     except TimeoutError:
         raise ModelUnavailable(
-            f"The Hugging Face Hub did not say in time what {entry.repository} holds; try again later."
+            f"The Hugging Face Hub did not list {entry.repository} in time. Try again later."
         ) from None
     if not listing.files:
         raise ModelUnavailable(
-            f"{entry.repository} has no file that may be taken for {entry.name!r}: none fits its patterns "
-            f"({', '.join(entry.patterns)}), or they could run code when they are loaded."
+            f"{entry.repository} has no usable file for {entry.name!r}: none matches its patterns "
+            f"({', '.join(entry.patterns)}), or those that match could run code when they are loaded."
         )
     return listing
 
 
 def _list_repository(entry: CatalogueEntry, endpoint: str | None) -> Listing:
-    # Imported here because it takes a second, which no start of the agent should cost.
+    # Imported here because the import takes a second, which would delay every start of the agent.
     from huggingface_hub import HfApi, get_token, hf_hub_url  # noqa: PLC0415 - as above
 
     repository = str(entry.repository)
@@ -80,10 +80,10 @@ def _list_repository(entry: CatalogueEntry, endpoint: str | None) -> Listing:
     except Exception as error:
         raise _explain(entry, error) from error
     commit = found.sha or entry.revision or "main"
-    taken = [file for file in found.siblings or () if is_taken(file.rfilename, entry.patterns)]
-    if len(taken) > _MAX_FILES:
+    usable = [file for file in found.siblings or () if is_taken(file.rfilename, entry.patterns)]
+    if len(usable) > _MAX_FILES:
         raise ModelUnavailable(
-            f"{repository} has more than {_MAX_FILES} files; give {entry.name!r} patterns."
+            f"{repository} has more than {_MAX_FILES} files. Add patterns to the catalogue's entry {entry.name!r}."
         )
     files = tuple(
         RemoteFile(
@@ -93,11 +93,11 @@ def _list_repository(entry: CatalogueEntry, endpoint: str | None) -> Listing:
             sha256=file.lfs.sha256 if file.lfs is not None else None,
             blob=file.blob_id if file.lfs is None else None,
         )
-        for file in taken
+        for file in usable
     )
     unnamed = next((file.name for file in files if file.sha256 is None and file.blob is None), None)
     if unnamed is not None:
-        raise ModelUnavailable(f"The Hub does not say what {unnamed} of {repository} must contain.")
+        raise ModelUnavailable(f"The Hub gives no digest of {unnamed} in {repository}.")
     token = get_token()
     return Listing(files, commit, {"Authorization": f"Bearer {token}"} if token else {})
 
@@ -113,20 +113,20 @@ def _explain(entry: CatalogueEntry, error: Exception) -> ModelUnavailable:
             why = f"has no revision {entry.revision!r}; correct the catalogue's entry"
         case errors.RepositoryNotFoundError():
             why = (
-                "is not there, or is private; correct the catalogue's entry, or give the agent a token that may "
-                "read it (HF_TOKEN)"
+                "does not exist, or is private; correct the catalogue's entry, or set HF_TOKEN to a token that may "
+                "read it"
             )
         case _ if response is not None:
-            why = f"cannot be listed: the Hub answers {response.status_code}; try again later"
+            why = f"cannot be listed: the Hub answered {response.status_code}; try again later"
         case _:
-            why = f"cannot be listed: the Hub is not reached ({type(error).__name__}); check the network"
+            why = f"cannot be listed: the Hub cannot be reached ({type(error).__name__}); check the network"
     return ModelUnavailable(f"The repository {entry.repository} of {entry.name!r} {why}.")
 
 
 def needs_token(entry: CatalogueEntry) -> ModelUnavailable:
-    """What to say when a repository is only for those who accepted its terms."""
+    """Return the error for a repository whose terms must be accepted first."""
     return ModelUnavailable(
-        f"The repository {entry.repository} of {entry.name!r} is open only to those who accepted its terms: accept them at "
-        f"https://huggingface.co/{entry.repository}, make a token that may read it at "
-        "https://huggingface.co/settings/tokens, and give it to the agent as the environment variable HF_TOKEN."
+        f"The repository {entry.repository} of {entry.name!r} requires that you accept its terms. Accept them at "
+        f"https://huggingface.co/{entry.repository}, create a token that may read it at "
+        "https://huggingface.co/settings/tokens, and set it as the agent's environment variable HF_TOKEN."
     )

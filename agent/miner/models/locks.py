@@ -1,11 +1,11 @@
-"""The directory of models as several programs share it: who uses a model, when it was used last, what may be removed.
+"""The directory of models, which several programs share: which models are in use, when they were last used, which may be removed.
 
-Beside the models' own directories there are hidden ones, all on one disk so that renaming is a single step:
+Beside the models' own directories there are hidden entries, all on one disk so that renaming is a single step:
 
-* `.use/NAME`, a file whose lock is held shared while a model is used and alone while it is fetched or removed, by
-  whatever process; the kernel lets go of it when the process dies. Its time of change is the last use.
-* `.fetching-NAME`, what has arrived of a model so far, and `.removing-...`, what is on its way out.
-* `NAME/.fetched.json`, which says that this program fetched the model and so may remove it to make room.
+* `.use/NAME`, a file that any process locks: shared while it uses the model, exclusively while it fetches or removes it.
+  The kernel releases the lock when the process dies. The file's modification time is the last use.
+* `.fetching-NAME`, the part of a model that has arrived so far, and `.removing-...`, a model that is being removed.
+* `NAME/.fetched.json`, the mark that this program fetched the model and so may remove it to free space.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ PLAN: Final = ".plan.json"
 _FETCHING: Final = ".fetching-"
 _REMOVING: Final = ".removing-"
 _USE: Final = ".use"
-_SPACE_LOCK: Final = ".room"
-_ASK_AGAIN_SECONDS: Final = 0.1
+_SPACE_LOCK: Final = ".space-lock"
+_POLL_SECONDS: Final = 0.1
 
 _log = structlog.get_logger(__name__)
 
@@ -44,21 +44,21 @@ class ModelDirectory:
         self.models_dir = models_dir
 
     def partial(self, name: str) -> Path:
-        """Where a model is gathered while it is fetched."""
+        """Return the directory in which the files of a model arrive."""
         return self.models_dir / f"{_FETCHING}{name}"
 
     async def use(self, name: str, while_waiting: Callable[[], None]) -> IO[bytes]:
-        """Wait until nobody fetches or removes the model, and keep it so until the result is closed.
+        """Lock the model against being fetched or removed, until the result is closed; record the use.
 
-        `while_waiting` is called a few times a second. The time is noted as that of the last use.
+        `while_waiting` is called a few times a second.
         """
         handle = await self._wait(name, fcntl.LOCK_SH, while_waiting)
-        with suppress(OSError):  # a directory that only an administrator may write keeps no times
+        with suppress(OSError):  # in a directory that only an administrator may write, no use is recorded
             os.utime(handle.fileno())
         return handle
 
-    async def alone(self, name: str, while_waiting: Callable[[], None]) -> IO[bytes]:
-        """Wait until nobody fetches, removes or uses the model, and keep it so until the result is closed."""
+    async def lock_exclusively(self, name: str, while_waiting: Callable[[], None]) -> IO[bytes]:
+        """Lock the model against every other use, until the result is closed."""
         return await self._wait(name, fcntl.LOCK_EX, while_waiting)
 
     async def _wait(self, name: str, kind: int, while_waiting: Callable[[], None]) -> IO[bytes]:
@@ -67,7 +67,7 @@ class ModelDirectory:
             if _lock(handle, kind):
                 return handle
             while_waiting()
-            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     def in_use(self, name: str) -> bool:
         """Whether any program uses, fetches or removes the model."""
@@ -77,7 +77,7 @@ class ModelDirectory:
             return not _lock(handle, fcntl.LOCK_EX)
 
     def last_used(self, name: str) -> float | None:
-        """When the model was used last, in seconds; None if it never was."""
+        """Return when the model was last used, in seconds since the epoch; None if it never was."""
         try:
             return (self.models_dir / _USE / name).stat().st_mtime
         except OSError:
@@ -85,13 +85,13 @@ class ModelDirectory:
 
     @contextmanager
     def space_lock(self) -> Iterator[None]:
-        """One program at a time counts what is there and plans more. Held for moments only."""
+        """Lock out other programs while free space is counted and allotted, which takes a moment."""
         with self._open(_SPACE_LOCK) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     def stored(self, pinned: Collection[str] = ()) -> list[StoredModel]:
-        """Everything that lies here, parts of models included; these stand for all that they will become."""
+        """Return all models here. One that is being fetched counts with its full size."""
         found = []
         for directory in _directories(self.models_dir):
             name = directory.name.removeprefix(_FETCHING)
@@ -114,7 +114,7 @@ class ModelDirectory:
         return found
 
     def free(self) -> int:
-        """Bytes that the disk has left, less those that models being fetched will still take."""
+        """Return the free bytes of the disk, less those that models being fetched will still take."""
         promised = sum(
             max(0, planned_size(directory) - size_of(directory))
             for directory in _directories(self.models_dir)
@@ -123,14 +123,16 @@ class ModelDirectory:
         return shutil.disk_usage(self.models_dir).free - promised
 
     def remove(self, stored_name: str) -> bool:
-        """Remove a model or a part of one, by the name of its directory. False if somebody uses it."""
+        """Remove a model or a part of one, by the name of its directory. Return False if it is in use."""
         with self._open(stored_name.removeprefix(_FETCHING)) as handle:
             if not _lock(handle, fcntl.LOCK_EX):
                 return False
             directory = self.models_dir / stored_name
             if directory.exists():
                 out = Path(tempfile.mkdtemp(prefix=_REMOVING, dir=self.models_dir))
-                directory.rename(out / "model")  # so that never half a model has the name of a whole one
+                directory.rename(
+                    out / "model"
+                )  # so that an incomplete model never has the name of a complete one
         for leftover in _directories(self.models_dir):
             if leftover.name.startswith(_REMOVING):
                 shutil.rmtree(leftover, ignore_errors=True)
@@ -141,17 +143,17 @@ class ModelDirectory:
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             return path.open("ab")
-        # Nobody can fetch or remove anything in a directory that cannot be written, so any lock does.
+        # In a directory that cannot be written, no model can be fetched or removed, so any lock is enough.
         return path.open("rb") if path.is_file() else tempfile.TemporaryFile()
 
 
 def mark_fetched(directory: Path, source: Mapping[str, Any]) -> None:
-    """Write down that this program fetched what lies in `directory`, and from where."""
+    """Record that this program fetched the model in `directory`, and from where."""
     (directory / FETCHED_MARK).write_text(json.dumps({**source, "fetched_at": time.time()}), encoding="utf-8")
 
 
 def sync_directory(directory: Path) -> None:
-    """Have a renaming in `directory` survive a loss of power."""
+    """Make a renaming in `directory` survive a loss of power."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -160,14 +162,14 @@ def sync_directory(directory: Path) -> None:
 
 
 def write_plan(partial: Path, files: Sequence[Mapping[str, Any]], *, total: int | None) -> None:
-    """Write down in one step which files a model will have, and how many bytes of the disk they will take in all."""
+    """Record, atomically, which files a model will have and how many bytes they will take in total."""
     temporary = partial / f"{PLAN}.new"
     temporary.write_text(json.dumps({"total": total, "files": files}), encoding="utf-8")
     temporary.replace(partial / PLAN)
 
 
 def planned_size(partial: Path) -> int:
-    """How large a model that is being fetched will be; 0 where that is not known."""
+    """Return the size of a model that is being fetched when it is complete; 0 if unknown."""
     try:
         return int(json.loads((partial / PLAN).read_bytes())["total"] or 0)
     except (OSError, ValueError, KeyError, TypeError):
@@ -175,14 +177,14 @@ def planned_size(partial: Path) -> int:
 
 
 def arrived(partial: Path) -> int:
-    """Bytes of a model that is being fetched which are there."""
+    """Return the bytes that have arrived of a model that is being fetched."""
     with suppress(OSError):
         return size_of(partial) - (partial / PLAN).stat().st_size
     return size_of(partial)
 
 
 def size_of(directory: Path) -> int:
-    """Bytes of all files below a directory."""
+    """Return the bytes of all files below a directory."""
     total = 0
     for parent, _, names in os.walk(directory):
         for name in names:
@@ -199,7 +201,7 @@ def _directories(directory: Path) -> list[Path]:
 
 
 def _lock(handle: IO[bytes], kind: int) -> bool:
-    """Take the lock if it is free; else close the handle. Raises `OSError` where the disk knows no locks."""
+    """Acquire the lock if it is free, else close the handle. Raises `OSError` if the file system has no locks."""
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:

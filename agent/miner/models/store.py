@@ -1,6 +1,6 @@
-"""The models of this machine: where each lies, which are there, and which weights exactly.
+"""The models on this machine: where each is, whether it is complete, and the digest of its weights.
 
-A job names a model by its catalogue name and nothing else.
+A job refers to a model by its catalogue name only.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _CACHE_FILE: Final = ".digests.json"
 
 
 class ModelUnknown(Retry):
-    """This miner's catalogue does not have the model; another miner's may."""
+    """The model is not in this miner's catalogue, but may be in another miner's."""
 
     default_code = FailureCode.MODEL_UNKNOWN
 
 
 class ModelUnavailable(Retry):
-    """The model is not on this machine and could not be brought here. The message says why."""
+    """The model is not on this machine and could not be fetched. The message states why."""
 
     default_code = FailureCode.MODEL_UNAVAILABLE
 
@@ -41,40 +41,40 @@ class ModelStore:
         self.digests = DigestCache(models_dir / _CACHE_FILE)
 
     def entry(self, name: str) -> CatalogueEntry:
-        """What the catalogue says of that name. Raises `ModelUnknown`, also for anything like a path."""
+        """Return the catalogue's entry of that name. Raises `ModelUnknown`, also for paths."""
         try:
             return self.catalogue[name]
         except KeyError:
             raise ModelUnknown(
-                f"The model {name!r} is not in this miner's catalogue; update the agent or add it."
+                f"The model {name!r} is not in this miner's catalogue. Update the agent, or add the model."
             ) from None
 
     def resolve(self, name: str, kind: Literal["model", "adapter"] = "model") -> Model:
-        """The model, or adapter, of that catalogue name, on disk or not. Raises `ModelUnknown`."""
+        """Return the model or adapter of that catalogue name, on disk or not. Raises `ModelUnknown`."""
         entry = self.entry(name)
         if entry.kind != kind:
-            raise ModelUnknown(f"{name!r} is no {kind} in this miner's catalogue.")
+            raise ModelUnknown(f"{name!r} is not a {kind} in this miner's catalogue.")
         source = entry.repository or ""
         return Model(name=name, path=self.location(entry), source=source, options=entry.options)
 
     def location(self, entry: CatalogueEntry) -> Path:
-        """The directory of a model, there or not."""
+        """Return the directory of a model, whether it exists or not."""
         return self.models_dir / entry.name if entry.path is None else Path(entry.path)
 
     def has(self, name: str) -> bool:
-        """Whether the model is on disk, in whatever format."""
+        """Whether the model is on disk, in any format."""
         entry = self.catalogue.get(name)
         return entry is not None and _has_files(self.location(entry))
 
     def is_complete(self, name: str) -> bool:
-        """Whether fetching the model would bring nothing new: it may be there in the format of another engine only."""
+        """Whether all files of the model are on disk. It may be there in another engine's format only."""
         entry = self.catalogue.get(name)
         return self.has(name) and all(
             (self.models_dir / name / file.name).is_file() for file in (entry.files if entry else ())
         )
 
     def on_disk(self, service: str) -> list[str]:
-        """The names of the service's models, adapters included, that are on disk, in the catalogue's order."""
+        """Return the names of the service's models and adapters on disk, in the catalogue's order."""
         return [name for name, entry in self.catalogue.items() if entry.service == service and self.has(name)]
 
     def fetchable(self, service: str) -> bool:
@@ -82,27 +82,27 @@ class ModelStore:
         return any(entry.service == service and entry.fetchable for entry in self.catalogue.values())
 
     def digest(self, paths: Sequence[Path]) -> str:
-        """The hex SHA-256 that names these weights; blocking, seconds for files not seen before.
+        """Return the hex SHA-256 that identifies these weights. Blocking: takes seconds for new files.
 
-        One file: the digest of its content. Several: that of the JCS bytes of the list of their digests. Raises
-        `OSError` if one cannot be read, `ValueError` if there are none.
+        For one file it is the digest of its content; for several, that of the JCS bytes of the list of their digests.
+        Raises `OSError` if a file cannot be read, `ValueError` if there are none.
         """
         if not paths:
             raise ValueError("a model without weight files has no digest")
-        return _name_weights(self.digests.of(paths))
+        return _combine(self.digests.of(paths))
 
     def known_digest(self, paths: Sequence[Path]) -> str | None:
-        """The same at once, or None where a file would have to be hashed first."""
+        """Return the cached digest of these weights, None if a file would have to be hashed first."""
         known = [digest for digest in self.digests.known(paths) if digest is not None]
-        return _name_weights(known) if known and len(known) == len(paths) else None
+        return _combine(known) if known and len(known) == len(paths) else None
 
 
-def _name_weights(digests: Sequence[str]) -> str:
+def _combine(digests: Sequence[str]) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256(rfc8785.dumps(list(digests))).hexdigest()
 
 
 def _has_files(directory: Path) -> bool:
-    # Whoever puts a model here renames a finished directory, so one with a file in it is whole.
+    # A model is put here by renaming its finished directory, so a directory with a file in it is complete.
     try:
         return any(not entry.name.startswith(".") for entry in os.scandir(directory))
     except OSError:

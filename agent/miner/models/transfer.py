@@ -1,4 +1,4 @@
-"""Brings one file to disk: goes on where an earlier try ended, and keeps nothing that is not what was promised."""
+"""Fetches one file: continues where an earlier attempt ended, and accepts only content with the expected digest."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,15 +15,18 @@ from typing import Final, TypeVar
 import httpx
 import structlog
 
+from agent.miner.backoff import Backoff
 from agent.miner.models.hub import RemoteFile
 from agent.miner.models.store import ModelUnavailable
 
-PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each new try after a fault; as many tries may bring nothing new."""
+RETRIES: Final = 4
+"""How many attempts in succession may bring no new byte."""
+FIRST_DELAY: Final = 1.0
+_LONGEST_DELAY: Final = 8.0
 _BUFFER: Final = 2**20
 _CHUNK: Final = 2**18
-"""Bytes that are written at once; as many are fetched again after an interruption."""
-_PASSING: Final = frozenset({408, 425, 429})
+"""Bytes per write; as many are fetched again after an interruption."""
+_TRANSIENT: Final = frozenset({408, 425, 429})
 _RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _T = TypeVar("_T")
 
@@ -31,27 +34,25 @@ _log = structlog.get_logger(__name__)
 
 
 class AccessDenied(ModelUnavailable):
-    """The server wants to know who asks, or does not let them have the file."""
+    """The server requires a login, or refuses access to the file."""
 
 
 class _Interrupted(Exception):
-    """The server cannot send the file just now. The message is its answer's status."""
+    """The server cannot send the file at the moment. The message states why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """How files are fetched: the client, what goes with each request, whom to tell of bytes, how to bear faults.
-
-    `on_size` is called with the number of bytes that the file at hand has on disk.
-    """
+    """Fetches files. `headers` go with each request; `on_size` is called with the bytes that the current file has on disk."""
 
     client: httpx.AsyncClient
     headers: Mapping[str, str]
     on_size: Callable[[int], None]
-    pauses: Sequence[float] = PAUSES
+    retries: int = RETRIES
+    first_delay: float = FIRST_DELAY
 
-    async def bring(self, file: RemoteFile, target: Path) -> str:
-        """Bring `file` to `target`, whole or not at all; what has arrived waits beside it. Returns its hex SHA-256.
+    async def fetch(self, file: RemoteFile, target: Path) -> str:
+        """Fetch `file` to `target` and return its hex SHA-256. A partial file stays beside it for the next attempt.
 
         Raises `ModelUnavailable`, `OSError`.
         """
@@ -64,24 +65,26 @@ class Transfer:
             part.close()
 
     async def _receive_all(self, file: RemoteFile, part: _Part) -> None:
-        furthest, faults = part.size, 0
-        while not part.is_whole:
+        furthest, failures = part.size, 0
+        backoff = Backoff(self.first_delay, _LONGEST_DELAY)
+        while not part.is_complete:
             try:
                 await self._receive(file, part)
             except (httpx.TransportError, _Interrupted) as error:
-                # A server that begins anew each time brings nothing new either.
-                faults = 0 if part.size > furthest else faults
-                furthest = max(furthest, part.size)
-                if faults == len(self.pauses):
+                # A server that starts from the first byte each time brings nothing new either.
+                if part.size > furthest:
+                    furthest, failures = part.size, 0
+                    backoff.reset()
+                if failures == self.retries:
                     raise ModelUnavailable(
                         f"{file.name} could not be fetched from {httpx.URL(file.url).host} ({str(error) or type(error).__name__}); "
-                        "try again later, what has arrived is kept."
+                        "run the same command again later to continue."
                     ) from error
                 _log.info(
                     "model_file_interrupted", file=file.name, size=part.size, error=type(error).__name__
                 )
-                await asyncio.sleep(self.pauses[faults])
-                faults += 1
+                await asyncio.sleep(backoff.next())
+                failures += 1
 
     async def _receive(self, file: RemoteFile, part: _Part) -> None:
         headers = {**self.headers, "Accept-Encoding": "identity"}
@@ -89,41 +92,41 @@ class Transfer:
             headers["Range"] = f"bytes={part.size}-"
         async with self.client.stream("GET", file.url, headers=headers) as response:
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                await undisturbed(part.begin_anew)
-                raise _Interrupted("it cannot go on in the middle")
+                await undisturbed(part.restart)
+                raise _Interrupted("it cannot continue a partial file")
             self._check_status(file, response.status_code)
             if part.size and _begins_at(response) != part.size:
-                await undisturbed(part.begin_anew)
+                await undisturbed(part.restart)
             if part.expected is None:
                 part.expected = _length(response, part.size)
             async for data in response.aiter_raw(_CHUNK):
                 await undisturbed(partial(part.write, data))
                 self.on_size(part.size)
         part.ended = part.expected is None
-        if not part.is_whole:
-            raise _Interrupted("it sent less than it had announced")
+        if not part.is_complete:
+            raise _Interrupted("it sent less than announced")
 
     def _check_status(self, file: RemoteFile, status: int) -> None:
         host = httpx.URL(file.url).host
         if status in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
             return
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-            raise AccessDenied(f"{host} does not let this machine have {file.name} (it answers {status}).")
-        if status in _PASSING or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-            raise _Interrupted(f"it answers {status}")
+            raise AccessDenied(f"{host} denies access to {file.name} (status {status}).")
+        if status in _TRANSIENT or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise _Interrupted(f"status {status}")
         raise ModelUnavailable(
-            f"{host} answers {status} for {file.name}; correct the model's entry in the catalogue."
+            f"{host} answers {status} for {file.name}. Correct the model's entry in the catalogue."
         )
 
 
 class _Part:
-    """What has arrived of a file. It lies at `NAME.part` until it is whole and right."""
+    """The part of a file that has arrived, at `NAME.part` until it is complete and verified."""
 
     def __init__(self, target: Path, file: RemoteFile) -> None:
         self.expected = file.size
         self.ended = False
         self._target = target
-        self._wanted = file
+        self._file_info = file
         self._path = target.with_name(f"{target.name}.part")
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._sha256 = hashlib.sha256()
@@ -134,13 +137,13 @@ class _Part:
             self._sha256.update(data)
             self.size += len(data)
         if self.expected is not None and self.size > self.expected:
-            self.begin_anew()
+            self.restart()
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         return self.ended or (self.expected is not None and self.size >= self.expected)
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         self._file.truncate(0)
         self._sha256, self.size = hashlib.sha256(), 0
 
@@ -155,9 +158,9 @@ class _Part:
         self._file.flush()
         os.fsync(self._file.fileno())
         digest = self._sha256.hexdigest()
-        wanted = self._wanted
-        right = digest == wanted.sha256 if wanted.sha256 is not None else self._blob() == wanted.blob
-        if not right or self.expected not in (None, self.size):
+        info = self._file_info
+        matches = digest == info.sha256 if info.sha256 is not None else self._blob() == info.blob
+        if not matches or self.expected not in (None, self.size):
             raise self._refuse()
         self._path.replace(self._target)
         return digest
@@ -168,12 +171,12 @@ class _Part:
     def _refuse(self) -> ModelUnavailable:
         self._path.unlink(missing_ok=True)
         return ModelUnavailable(
-            f"{self._wanted.name} came from {httpx.URL(self._wanted.url).host} with another content than its digest in the "
-            "catalogue or the repository says, so it was removed."
+            f"{self._file_info.name} from {httpx.URL(self._file_info.url).host} does not match its digest in the catalogue or the "
+            "repository, so it was removed."
         )
 
     def _blob(self) -> str:
-        """The name that Git gives to this content; small files only."""
+        """Return the id of this content as a Git blob; for small files only."""
         blob = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
         self._file.seek(0)
         while data := self._file.read(_BUFFER):
@@ -182,7 +185,7 @@ class _Part:
 
 
 async def undisturbed(function: Callable[[], _T]) -> _T:
-    """Run a short blocking function in a thread; a cancellation waits for it, so that nobody writes after the end."""
+    """Run a short blocking function in a thread. A cancellation waits for it, so that nothing is written afterwards."""
     work = asyncio.ensure_future(asyncio.to_thread(function))
     try:
         return await asyncio.shield(work)

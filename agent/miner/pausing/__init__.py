@@ -1,1 +1,1 @@
-"""When this machine works for others, and when it leaves itself to its owner."""
+"""Pauses the miner while its owner uses the machine, by schedule, or because of measurements."""

@@ -1,4 +1,4 @@
-"""What must survive the daemon of pauses: its owner's word, and which commands of the coordinator it has executed."""
+"""The saved state of pauses: manual overrides, and the coordinator's commands that were executed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 WHOLE: Final = "miner"
-"""Stands for the whole miner among the GPUs' UUIDs."""
-MAX_OBEYED: Final = 200
-"""How many commands are remembered; a coordinator has at most 100 waiting."""
+"""The key of the whole miner, beside the UUIDs of GPUs."""
+MAX_EXECUTED: Final = 200
+"""How many executed commands are saved; a coordinator has at most 100 waiting."""
 
 _log = structlog.get_logger(__name__)
 
 
-class Kept(BaseModel):
-    """The file's content. `hand` says what is paused by hand and until when (seconds since the epoch; None: until resumed).
+class SavedPauses(BaseModel):
+    """The file's content. Times are seconds since the epoch.
 
-    `skipped` is until when a schedule is ignored because its owner resumed; `executed` are commands that are not carried out
-    again.
+    `hand` are manual pauses, with their end or None; `skipped` is until when a schedule is ignored because the owner
+    resumed; `executed` are commands that are not executed again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -30,31 +30,31 @@ class Kept(BaseModel):
     skipped: dict[str, float] = {}
     executed: tuple[str, ...] = ()
 
-    def at(self, now: float) -> Kept:
-        """The same without what is over."""
-        return Kept(
+    def at(self, now: float) -> SavedPauses:
+        """Return the state without expired entries."""
+        return SavedPauses(
             hand={scope: until for scope, until in self.hand.items() if until is None or until > now},
             skipped={scope: until for scope, until in self.skipped.items() if until > now},
-            executed=self.executed[-MAX_OBEYED:],
+            executed=self.executed[-MAX_EXECUTED:],
         )
 
 
-def read(path: Path) -> Kept:
-    """What a former life wrote; nothing if there is no such file, or if it is damaged."""
+def read(path: Path) -> SavedPauses:
+    """Return the state that an earlier daemon saved; an empty one if the file is missing or damaged."""
     try:
-        return Kept.model_validate_json(path.read_bytes())
+        return SavedPauses.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        return Kept()
+        return SavedPauses()
     except (OSError, ValidationError) as error:
         _log.error("pauses_lost", path=str(path), error=type(error).__name__)
-        return Kept()
+        return SavedPauses()
 
 
-def write(path: Path, kept: Kept) -> None:
-    """Replace the file in one step; it survives a loss of power. Raises `OSError`."""
+def write(path: Path, saved: SavedPauses) -> None:
+    """Replace the file atomically and durably. Raises `OSError`."""
     temporary = path.with_name(f".{path.name}")
     with temporary.open("wb") as file:
-        file.write(kept.model_dump_json(indent=1).encode())
+        file.write(saved.model_dump_json(indent=1).encode())
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

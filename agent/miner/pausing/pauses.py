@@ -1,6 +1,7 @@
-"""Which devices take no jobs at present, and why: by their owner's word, by schedule, by what is measured.
+"""Pauses devices: by manual override, by schedule, or because of measurements.
 
-Decided in `agent.core.machine.pausing`; here the clock is read, the GPUs are measured, and the owner's word is kept on disk.
+`agent.core.machine.pausing` makes the decisions. This module reads the clock and the GPUs, and saves manual
+overrides.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from agent.core.machine.schedules import parse_window, paused_until
 from agent.deadline import call_within
 from agent.miner.machine.gpus import Gpu, Gpus
 from agent.miner.pausing import pause_file
-from agent.miner.pausing.pause_file import WHOLE, Kept
+from agent.miner.pausing.pause_file import WHOLE, SavedPauses
 from agent.settings import MinerSettings
 
-LOOK_SECONDS: Final = 1.0
-"""How often clock and GPUs are looked at."""
+POLL_SECONDS: Final = 1.0
+"""How often the clock and the GPUs are read."""
 _MEASURE_SECONDS: Final = 5.0
 _PROCESSOR: Final = "cpu"
 
@@ -36,26 +37,26 @@ _log = structlog.get_logger(__name__)
 
 
 class GpuUnknown(AgentError):
-    """The owner named a GPU that is not here."""
+    """The owner named a GPU that this machine does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """What is paused at one moment: the whole `miner`, and single `gpus` by their UUIDs."""
+    """The pauses at one moment: of the whole `miner`, and of single `gpus` by UUID."""
 
     miner: Pause | None = None
     gpus: Mapping[str, Pause] = field(default_factory=dict)
 
     @property
     def devices(self) -> frozenset[str]:
-        """The keys of devices that take nothing; with the whole miner paused the processor is among them."""
+        """The keys of paused devices, including the processor if the whole miner is paused."""
         return frozenset(self.gpus) | (frozenset() if self.miner is None else {_PROCESSOR})
 
 
 class Pauses:
-    """`measure` once before work begins, then `run`. `on_change` is called when something else is paused than before.
+    """Call `measure` once before work begins, then run `run`. `on_change` is called when the pauses have changed.
 
-    `path` is the file that is kept, `working` names the devices on which jobs run. `clock` gives seconds since the epoch.
+    `path` is the file of the saved state. `working` returns the devices on which jobs run, `clock` seconds since the epoch.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class Pauses:
         gpus: Gpus,
         *,
         working: Callable[[], Collection[str]],
-        on_change: Callable[[], None],
+        on_change: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = path
@@ -75,33 +76,33 @@ class Pauses:
         self._rules = {gpu.uuid: _rules(settings, gpu) for gpu in gpus.last}
         self._watches = {gpu.uuid: GpuWatch() for gpu in gpus.last}
         self._working = working
-        self._on_change = on_change
+        self.on_change = on_change
         self._clock = clock
-        self._kept = pause_file.read(path)
+        self._saved = pause_file.read(path)
         self.now = Paused()
         for name in settings.gpus:
             if not any(_is_named(gpu, name) for gpu in gpus.last):
                 _log.warning("settings_of_absent_gpu", gpu=name)
         self._decide()
 
-    # What is paused -------------------------------------------------------------------------------------------------
+    # State ----------------------------------------------------------------------------------------------------------
 
     @property
     def cards(self) -> int:
-        """How many GPUs there are."""
+        """The number of GPUs."""
         return len(self._rules)
 
     def reason(self) -> str | None:
-        """Why the whole miner takes nothing, in words: "by hand until 14:30"."""
+        """Return why the whole miner is paused ("by hand until 14:30"), None if it is not."""
         return None if self.now.miner is None else self.now.miner.words(self._clock())
 
     def gpu_reason(self, uuid: str) -> str | None:
-        """The same for one GPU."""
+        """Return why one GPU is paused, None if it is not."""
         pause = self.now.gpus.get(uuid)
         return None if pause is None else pause.words(self._clock())
 
     def status(self) -> dict[str, Any]:
-        """For `aitbc-agent status --json`; `until` in seconds since the epoch."""
+        """Return the pauses for the daemon's status; `until` is in seconds since the epoch."""
         return {
             WHOLE: None if self.now.miner is None else self._describe(self.now.miner),
             "gpus": {uuid: self._describe(pause) for uuid, pause in self.now.gpus.items()},
@@ -115,93 +116,103 @@ class Pauses:
             "resumable": pause.cause.resumable,
         }
 
-    # The owner's word -----------------------------------------------------------------------------------------------
+    # Manual overrides -----------------------------------------------------------------------------------------------
 
     def pause(
         self, gpu: str | None = None, seconds: float | None = None, *, command: str | None = None
     ) -> None:
-        """Take nothing more on this GPU, or at all, for so long, or until `resume`. Lasts when this returns.
+        """Pause this GPU, or the whole miner, for so long, or until `resume`. The pause is saved when this returns.
 
-        Raises `GpuUnknown`, and `OSError` if the disk refuses. `command` is remembered as executed with it.
+        Raises `GpuUnknown`, and `OSError` if it cannot be saved. `command` is saved as executed with it.
         """
         scope = WHOLE if gpu is None else self.find(gpu)
         until = None if seconds is None else self._clock() + seconds
-        skipped = {} if gpu is None else {key: end for key, end in self._kept.skipped.items() if key != scope}
-        self._keep(hand={**self._kept.hand, scope: until}, skipped=skipped, command=command)
+        skipped = (
+            {} if gpu is None else {key: end for key, end in self._saved.skipped.items() if key != scope}
+        )
+        self._save(hand={**self._saved.hand, scope: until}, skipped=skipped, command=command)
         _log.info("paused_by_hand", gpu=None if gpu is None else scope, seconds=seconds)
         self.update()
 
     def resume(self, gpu: str | None = None, *, command: str | None = None) -> None:
-        """Take jobs again: on this GPU, or everywhere. A schedule that pauses now is ignored until its window ends.
+        """Resume this GPU, or everything. A schedule that pauses now is ignored until its window ends.
 
-        What is measured (heat, other programs) goes on pausing. Raises as `pause` does.
+        Pauses because of measurements (temperature, other programs) remain. Raises as `pause` does.
         """
         scopes = {self.find(gpu)} if gpu is not None else {WHOLE, *self._rules}
-        skipped = dict(self._kept.skipped)
+        skipped = dict(self._saved.skipped)
         for scope in scopes:
             if (end := self._scheduled(self._rules.get(scope, self._whole_rules))) is not None:
                 skipped[scope] = end
-        hand = {scope: until for scope, until in self._kept.hand.items() if scope not in scopes}
-        self._keep(hand=hand, skipped=skipped, command=command)
+        hand = {scope: until for scope, until in self._saved.hand.items() if scope not in scopes}
+        self._save(hand=hand, skipped=skipped, command=command)
         _log.info("resumed_by_hand", gpu=None if gpu is None else next(iter(scopes)))
         self.update()
 
-    def executed(self, command: str) -> bool:
-        """Whether a command was executed already."""
-        return command in self._kept.executed
+    def toggle(self) -> None:
+        """Resume if the owner or a schedule has paused the miner, else pause it by hand. Raises `OSError`."""
+        pause = self.now.miner
+        if pause is not None and pause.cause.resumable:
+            self.resume()
+        else:
+            self.pause()
 
-    def remember(self, command: str) -> None:
-        """Do not execute this order again. Raises `OSError`."""
+    def executed(self, command: str) -> bool:
+        """Whether a command has been executed already."""
+        return command in self._saved.executed
+
+    def save_executed(self, command: str) -> None:
+        """Save that this command is executed. Raises `OSError`."""
         if not self.executed(command):
-            self._keep(hand=self._kept.hand, skipped=self._kept.skipped, command=command)
+            self._save(hand=self._saved.hand, skipped=self._saved.skipped, command=command)
 
     def find(self, name: str) -> str:
-        """The UUID of the GPU that `name` means: an index, a UUID or its beginning. Raises `GpuUnknown`."""
+        """Return the UUID of the GPU with this index, UUID or prefix of a UUID. Raises `GpuUnknown`."""
         found = [gpu.uuid for gpu in self._cards.values() if _is_named(gpu, name)]
         if len(found) == 1:
             return found[0]
         known = ", ".join(f"{gpu.index} ({gpu.uuid})" for gpu in self._cards.values())
         raise GpuUnknown(
-            f"There is no GPU {name!r} here; there are {known}."
+            f"There is no GPU {name!r} here; this machine has {known}."
             if known
             else f"There is no GPU {name!r}: this machine has none."
         )
 
-    def _keep(
+    def _save(
         self, *, hand: Mapping[str, float | None], skipped: Mapping[str, float], command: str | None
     ) -> None:
-        executed = self._kept.executed if command is None else (*self._kept.executed, command)
-        kept = Kept(hand=dict(hand), skipped=dict(skipped), executed=executed).at(self._clock())
-        pause_file.write(self._path, kept)
-        self._kept = kept
+        executed = self._saved.executed if command is None else (*self._saved.executed, command)
+        saved = SavedPauses(hand=dict(hand), skipped=dict(skipped), executed=executed).at(self._clock())
+        pause_file.write(self._path, saved)
+        self._saved = saved
 
     # Clock and measurements -----------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Look at the clock and, if a rule needs it, at the GPUs, until cancelled."""
+        """Read the clock and, if a rule needs it, the GPUs, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             if any(rules.measure for rules in self._rules.values()):
                 await self._measure()
             self.update()
 
     async def measure(self) -> None:
-        """Decide anew, with what the rules need measured; tells nobody. For the time before work begins."""
+        """Measure what the rules need, and decide without calling `on_change`, before work begins."""
         if any(rules.measure for rules in self._rules.values()):
             await self._measure()
         self._decide()
 
     def update(self) -> None:
-        """Decide anew, and say so if it comes out differently."""
+        """Decide again, and call `on_change` if the pauses have changed."""
         if self._decide():
             now = {"miner": self.reason(), "gpus": {uuid: self.gpu_reason(uuid) for uuid in self.now.gpus}}
             _log.info("pauses_changed", **now)
-            self._on_change()
+            self.on_change()
 
     def _decide(self) -> bool:
-        """Returns whether something else is paused than before."""
+        """Decide what is paused. Return whether that has changed."""
         now = self._clock()
-        hand = self._kept.at(now).hand
+        hand = self._saved.at(now).hand
         own = Pause(Cause.HAND, until=hand[WHOLE]) if WHOLE in hand else None
         gpus = {uuid: own or next(self._pauses_of(uuid, hand), None) for uuid in self._rules}
         if not self._rules and own is None and (end := self._effective(WHOLE, self._whole_rules)) is not None:
@@ -222,11 +233,11 @@ class Pauses:
         yield from self._watches[uuid].pauses(rules)
 
     def _effective(self, scope: str, rules: Rules) -> float | None:
-        """Until when the schedule pauses; None if it does not, or if its owner resumed in this window."""
-        return None if self._kept.skipped.get(scope, 0) > self._clock() else self._scheduled(rules)
+        """Return until when the schedule pauses; None if it does not, or if the owner resumed in this window."""
+        return None if self._saved.skipped.get(scope, 0) > self._clock() else self._scheduled(rules)
 
     def _scheduled(self, rules: Rules) -> float | None:
-        # Schedules are about the clock on the owner's wall.
+        # Schedules are in local time.
         end = paused_until(rules.schedule, datetime.fromtimestamp(self._clock()))  # noqa: DTZ006
         return None if end is None else end.timestamp()
 
@@ -242,10 +253,10 @@ class Pauses:
                 reading = Reading(
                     gpu.temperature, gpu.power, gpu.utilization, others.get(uuid, 0), uuid in working
                 )
-                self._watches[uuid] = self._watches[uuid].look(reading, rules, self._clock())
+                self._watches[uuid] = self._watches[uuid].update(reading, rules, self._clock())
 
     def _count_others(self) -> dict[str, int]:
-        """How many processes that are not ours compute on each card. What is not among this system's processes is left."""
+        """Return how many processes of other programs compute on each GPU, among those that this system can see."""
         computing = self._gpus.computing()
         if not any(computing.values()):
             return {}
@@ -261,7 +272,7 @@ def _is_named(gpu: Gpu, name: str) -> bool:
 
 
 def _rules(settings: MinerSettings, gpu: Gpu | None = None) -> Rules:
-    """What the settings say of a GPU, or of all; those of a longer name win."""
+    """Return the settings' rules for a GPU, or for all. Entries with a longer name take precedence."""
     values = settings.pause.model_dump()
     for name in sorted(settings.gpus, key=len):
         if gpu is not None and _is_named(gpu, name):

@@ -1,11 +1,13 @@
-"""Fetches the checkpoints of a job's earlier runs. Other miners made them, so they are a stranger's files.
+"""Uploads a run's checkpoints, and fetches those of the job's earlier runs.
 
-Only files that the service declares reach its runner, in a directory that holds nothing else. They never come near the
-output directory: what a miner signs are files that its own run wrote.
+Earlier runs belong to other miners, so their checkpoints are untrusted. Only files that the service declares reach its
+runner, in a directory that holds nothing else. They are never in the output directory: a miner signs only files that
+its own run wrote.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,14 +15,45 @@ from typing import Final
 
 import structlog
 
+from agent.miner.link.client import Link
+from agent.miner.link.errors import Unreachable
 from agent.miner.runs.inputs import ArtifactSource, fetch
-from agent.miner.runs.lease import Checkpoint, Lease
+from agent.miner.runs.lease import Lease
+from agent.miner.runs.outputs import hash_output
+from agent.protocol.answers import CheckpointFile
 from agent.settings import InputSettings
 from runners.api import Checkpoints, RunnerError
+from runners.host.protocol import FileReference, ProtocolError
 
+_MAX_UPLOADS: Final = 2
+"""Checkpoints of one job that are uploaded at the same time."""
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 _log = structlog.get_logger(__name__)
+
+
+class CheckpointUploads:
+    """Stores the checkpoints of one run at the coordinator. `output` is the run's output directory."""
+
+    def __init__(self, link: Link, lease: Lease, output: Path) -> None:
+        self._link = link
+        self._lease = lease
+        self._output = output
+        self._slots = asyncio.Semaphore(_MAX_UPLOADS)
+
+    async def upload(self, reference: FileReference) -> None:
+        """Upload a checkpoint. If that fails, a miner that takes over the job repeats more of the work."""
+        try:
+            async with self._slots:
+                artifact = await asyncio.to_thread(hash_output, reference, self._output)
+                await self._link.upload(
+                    artifact.path, artifact.media_type, artifact.size, lease=self._lease.key
+                )
+                event = {"kind": "output", "data": {**artifact.to_wire(), "extra": reference.extra}}
+                body = {"fence": self._lease.fence, "events": [event]}
+                await self._link.call("events", self._lease.job_id, body)
+        except (OSError, ProtocolError, Unreachable) as error:
+            _log.info("checkpoint_not_uploaded", job_id=self._lease.job_id, error=str(error))
 
 
 async def fetch_checkpoints(
@@ -31,9 +64,10 @@ async def fetch_checkpoints(
     artifacts: ArtifactSource,
     limits: InputSettings,
 ) -> dict[str, Path]:
-    """Bring the checkpoints that `declared` accepts to `directory`; return their paths by name.
+    """Fetch the checkpoints that `declared` accepts into `directory`; return their paths by name.
 
-    A checkpoint that cannot be fetched is left out: the run repeats that part. Together they may be as large as one input.
+    A checkpoint that cannot be fetched is omitted, and the run repeats that part. All of them together may be as large as
+    one input.
     """
     fetched: dict[str, Path] = {}
     for item in _acceptable(lease, declared, int(limits.max_size)):
@@ -42,13 +76,13 @@ async def fetch_checkpoints(
         try:
             await fetch(f"artifact:{item.artifact_id}", target, artifacts=artifacts, limits=bounded)
         except RunnerError as error:
-            _log.info("checkpoint_lost", job_id=lease.job_id, name=item.name, code=error.code)
+            _log.info("checkpoint_not_fetched", job_id=lease.job_id, name=item.name, code=error.code)
             continue
         fetched[item.name] = target
     return fetched
 
 
-def _acceptable(lease: Lease, declared: Checkpoints | None, budget: int) -> Iterator[Checkpoint]:
+def _acceptable(lease: Lease, declared: Checkpoints | None, budget: int) -> Iterator[CheckpointFile]:
     if declared is None:
         return
     for item in lease.checkpoints:

@@ -1,4 +1,4 @@
-"""What those who watch a job hear while it runs, gathered into few messages however fast a runner talks."""
+"""Events of running jobs for their subscribers, batched into few messages however fast a runner emits them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -15,12 +15,14 @@ import structlog
 
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
+from agent.miner.runs.lease import Lease
+from agent.miner.tasks import Background
 from runners.host.protocol import plain_units
 
 INTERVAL: Final = 0.1
-"""Seconds between two messages about one job: somebody reads the tokens as they come."""
+"""Seconds between two messages about one job: people read tokens as they are generated."""
 PROGRESS_INTERVAL: Final = 1.0
-"""Seconds between two messages that say nothing but how far the job is; the coordinator stores that."""
+"""Seconds between two messages that contain only the progress, which the coordinator stores."""
 _MAX_EVENTS: Final = 512
 _MAX_BYTES: Final = 2**20
 _LIMIT_SECONDS: Final = 10.0
@@ -29,15 +31,12 @@ _log = structlog.get_logger(__name__)
 
 
 class EventFeed:
-    """The events of one job. Events are for watchers only, so when too many wait, the oldest are dropped."""
+    """The events of one job. Only subscribers need them, so when too many are waiting, the oldest are dropped."""
 
-    def __init__(
-        self, link: Link, job_id: str, fence: int, spawn: Callable[[Coroutine[Any, Any, None], str], None]
-    ) -> None:
-        self._spawn = spawn
+    def __init__(self, link: Link, lease: Lease, background: Background) -> None:
+        self._background = background
         self._link = link
-        self._job_id = job_id
-        self._fence = fence
+        self._job_id, self._fence = lease.key
         self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
         self._size = 0
         self._progress: dict[str, Any] | None = None
@@ -50,12 +49,12 @@ class EventFeed:
         self._dropped = 0
 
     def progress(self, percent: float, units: Decimal) -> None:
-        """The job is so far; replaces what has not been sent yet."""
+        """Send this progress in place of any that has not been sent yet."""
         self._progress = {"progress": percent, "units": plain_units(units)}
         self._schedule()
 
     def event(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Pass on what a runner tells; `progress` has a way of its own."""
+        """Send an event of the runner. Progress goes through `progress` instead."""
         if kind == "progress" or _KIND.fullmatch(kind) is None:
             self._dropped += 1
             return
@@ -72,7 +71,7 @@ class EventFeed:
         self._schedule()
 
     def close(self) -> None:
-        """Send what waits, but for progress, which the end of the job makes obsolete. Does not wait for it."""
+        """Send the waiting events without waiting for that. The end of the job makes its progress obsolete."""
         self._progress = None
         self._closed = True
         if self._timer is not None:
@@ -98,7 +97,7 @@ class EventFeed:
     def _start(self) -> None:
         self._timer = None
         self._sending = True
-        self._spawn(self._send(), f"events-{self._job_id}")
+        self._background.spawn(self._send(), f"events-{self._job_id}")
 
     async def _send(self) -> None:
         events = [event for _, event in self._waiting]

@@ -1,8 +1,8 @@
-"""Brings the input files of jobs to disk. Inputs come from strangers, so everything about them is distrusted.
+"""Fetches the input files of jobs. Clients choose them, so nothing about them is trusted.
 
-Only checked addresses are connected to (`agent.network`). Redirects are followed by hand and checked like the first address.
-Sizes and times are limited while the bytes come in. Messages name hosts but neither their addresses, which would show
-a stranger the inside of the owner's network, nor whole URLs, which often carry a secret.
+Connections go only to checked addresses (`agent.network`), and each redirect is checked like the first address. Size and
+time are limited during the transfer. Messages contain hosts, but neither their IP addresses, which would reveal the
+owner's network to clients, nor whole URLs, which often contain a secret.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ from agent.settings import InputSettings
 from runners.api import Fail, FailureCode, Retry
 
 ArtifactSource = Callable[[str], AbstractAsyncContextManager[httpx.Response]]
-"""Opens the coordinator's `GET /v1/artifacts/{id}` as a stream, with the session's token; takes "sha256:<hex>"."""
+"""Opens an artifact ("sha256:<hex>") of the coordinator as a stream, with the session's token."""
 
 _ARTIFACT: Final = re.compile(r"artifact:sha256:([0-9a-f]{64})")
 _CONNECT_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 60.0
 _BUFFER: Final = 2**20
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_PASSING: Final = frozenset({401, 408, 409, 425, 429})
-"""Client errors that say "not now", or that this miner's session has ended: no word about the file itself."""
+_TRANSIENT: Final = frozenset({401, 408, 409, 425, 429})
+"""Client errors that are temporary, or mean that this miner's session has ended: they do not concern the file."""
 
 _log = structlog.get_logger(__name__)
 
 
 class InputRefused(Fail):
-    """The client named a file that no miner will fetch. `code` is INPUT_REFUSED, INPUT_TOO_LARGE or INPUT_UNAVAILABLE."""
+    """No miner would fetch the client's file. `code` is INPUT_REFUSED, INPUT_TOO_LARGE or INPUT_UNAVAILABLE."""
 
     default_code = FailureCode.INPUT_REFUSED
 
 
 class InputUnavailable(Retry):
-    """The file could not be fetched now. It says little about this machine, since a stranger chose the server."""
+    """The file could not be fetched now. This is no fault of this machine, since the client chose the server."""
 
     default_code = FailureCode.INPUT_UNAVAILABLE
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedFile:
-    """A file as it lies on disk: where, its hex SHA-256, its size in bytes."""
+    """A file on disk, with its hex SHA-256 and its size in bytes."""
 
     path: Path
     sha256: str
@@ -78,11 +78,11 @@ async def fetch(
     limits: InputSettings,
     network: Network | None = None,
 ) -> FetchedFile:
-    """Bring the file that `reference` names to `target`, whole or not at all.
+    """Fetch the file that `reference` names to `target`, atomically.
 
     `reference` is "artifact:sha256:<hex>", an https address or `{"inline": text}`. The content of an artifact is
-    checked against its digest. Raises `InputRefused` (another miner would refuse it too) or `InputUnavailable` (worth
-    another try).
+    checked against its digest. Raises `InputRefused` if every miner would refuse it, `InputUnavailable` if a retry may
+    succeed.
     """
     try:
         async with asyncio.timeout(limits.timeout_seconds), _Sink(target, int(limits.max_size)) as sink:
@@ -96,19 +96,19 @@ async def fetch(
             return await sink.finish()
     except TimeoutError:
         raise InputUnavailable(
-            f"The input did not arrive within {limits.timeout_seconds:g} s; use a faster server, or upload the file."
+            f"The input did not arrive within {limits.timeout_seconds:g} s. Use a faster server, or upload the file."
         ) from None
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise InputUnavailable(
             f"The input could not be written to disk ({error.strerror}); "
-            f"{'make room in' if full else 'look at'} the miner's data directory.",
+            f"{'free space in' if full else 'check'} the miner's data directory.",
             code=FailureCode.DISK_FULL if full else FailureCode.DISK_FAULT,
         ) from error
 
 
 class _Sink:
-    """Writes a file beside its target, counts and hashes it, and puts it in place when it is whole."""
+    """Writes a file beside its target, counts and hashes it, and renames it when it is complete."""
 
     def __init__(self, target: Path, limit: int) -> None:
         self._target = target
@@ -126,14 +126,14 @@ class _Sink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Waits for a write that still runs in its thread: the file object has a lock of its own. On a full disk it
-        # fails again, which says nothing new.
+        # Waits for a write in another thread, since the file object has a lock of its own. On a full disk it fails
+        # again, which can be ignored.
         with suppress(OSError):
             self._file.close()
         self._partial.unlink(missing_ok=True)
 
     def announce(self, length: str | None) -> None:
-        """Refuse a file whose header says that it is too large."""
+        """Refuse a file whose announced length is too large."""
         if length is not None and length.isdecimal() and int(length) > self._limit:
             raise self._too_large()
 
@@ -146,7 +146,7 @@ class _Sink:
             await self._flush()
 
     def expect(self, sha256: str) -> None:
-        """Say what the content must be; `finish` checks it."""
+        """Set the expected digest, which `finish` checks."""
         self._expected = sha256
 
     async def finish(self) -> FetchedFile:
@@ -154,7 +154,7 @@ class _Sink:
         self._file.close()
         digest = self._hash.hexdigest()
         if self._expected not in (None, digest):
-            raise InputUnavailable("The coordinator sent another content than the artifact's id says.")
+            raise InputUnavailable("The content that the coordinator sent does not match the artifact's id.")
         self._partial.replace(self._target)
         return FetchedFile(self._target, digest, self._size)
 
@@ -169,7 +169,7 @@ class _Sink:
 
     def _too_large(self) -> InputRefused:
         return InputRefused(
-            f"The input is larger than {self._limit} bytes, the most that this miner takes; send a smaller file.",
+            f"The input is larger than {self._limit} bytes, this miner's limit. Send a smaller file.",
             code=FailureCode.INPUT_TOO_LARGE,
         )
 
@@ -196,7 +196,7 @@ async def _fetch_address(address: str, sink: _Sink, limits: InputSettings, netwo
                 return
             url = _parse(location, base=url)
     raise InputRefused(
-        f"The input's address redirects more than {limits.max_redirects} times; give the file's own address."
+        f"The input's address redirects more than {limits.max_redirects} times. Give the file's final address."
     )
 
 
@@ -220,30 +220,30 @@ async def _fetch_hop(pool: httpcore.AsyncConnectionPool, url: httpx.URL, sink: _
             _check_status(response.status, url.host)
             if answer.get("content-encoding", "identity").lower() != "identity":
                 raise InputRefused(
-                    f"{url.host} sends the input compressed; give an address that sends the file itself."
+                    f"{url.host} sends the input compressed. Give an address that sends the file itself."
                 )
             await _receive(answer.get("content-length"), response.aiter_stream(), sink)
             return None
     except HostRefused as error:
-        raise InputRefused(
-            f"{error}; give an address that everybody can reach, or upload the file."
-        ) from None
+        raise InputRefused(f"{error}. Give a public address, or upload the file.") from None
     except HostUnknown as error:
         raise InputRefused(
-            f"{error}; check the input's address.", code=FailureCode.INPUT_UNAVAILABLE
+            f"{error}. Check the input's address.", code=FailureCode.INPUT_UNAVAILABLE
         ) from None
     except LookupFailed as error:
         raise InputUnavailable(f"{error}.") from error
     except httpcore.ConnectError as error:
-        # The pool raises its errors anew `from None`, so the reason is the context and no longer the cause.
+        # The pool raises its errors again `from None`, so the reason is the context instead of the cause.
         if isinstance(error.__context__, ssl.SSLCertVerificationError):
             raise InputRefused(
-                f"The certificate of {url.host} is not valid for it ({error.__context__.verify_message.rstrip('.')}); "
-                "use a server with a valid one, or upload the file."
+                f"The certificate of {url.host} is not valid ({error.__context__.verify_message.rstrip('.')}). "
+                "Use a server with a valid one, or upload the file."
             ) from None
         raise InputUnavailable(f"{url.host} could not be reached.") from error
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise InputUnavailable(f"{url.host} broke off or did not answer ({type(error).__name__}).") from error
+        raise InputUnavailable(
+            f"{url.host} closed the connection or did not answer ({type(error).__name__})."
+        ) from error
 
 
 async def _receive(length: str | None, chunks: AsyncIterable[bytes], sink: _Sink) -> None:
@@ -255,10 +255,10 @@ async def _receive(length: str | None, chunks: AsyncIterable[bytes], sink: _Sink
 def _check_status(status: int, who: str) -> None:
     if status == httpx.codes.OK:
         return
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in _PASSING:
-        raise InputUnavailable(f"{who} answers {status} for the input.")
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in _TRANSIENT:
+        raise InputUnavailable(f"{who} answered {status} for the input.")
     raise InputRefused(
-        f"{who} answers {status} for the input; check the address, and that it needs no login.",
+        f"{who} answered {status} for the input. Check the address, and that it requires no login.",
         code=FailureCode.INPUT_UNAVAILABLE,
     )
 
@@ -272,17 +272,17 @@ def _parse(address: str, base: httpx.URL | None = None) -> httpx.URL:
             return url
     except (httpx.InvalidURL, UnicodeError):
         pass
-    raise InputRefused("The input's address is not a whole URL; write it like https://example.com/file.")
+    raise InputRefused("The input's address is not a complete URL. Write it like https://example.com/file.")
 
 
 def _check_url(url: httpx.URL, limits: InputSettings) -> None:
     allowed = ("https", "http") if limits.allow_http else ("https",)
     if url.scheme not in allowed:
         raise InputRefused(
-            f"The input is at a {url.scheme} address and must be at one that begins with "
-            f"{' or '.join(f'{scheme}://' for scheme in allowed)}; or upload the file."
+            f"The input's address begins with {url.scheme}://. Give one that begins with "
+            f"{' or '.join(f'{scheme}://' for scheme in allowed)}, or upload the file."
         )
     if url.userinfo:
-        raise InputRefused("The input's address contains a login; give one without, or upload the file.")
+        raise InputRefused("The input's address contains a login. Give one without, or upload the file.")
     if not is_web_port(url.port):
-        raise InputRefused(f"The input's address has port {url.port}; use 443, 80 or one from 1024 to 65535.")
+        raise InputRefused(f"The input's address has port {url.port}. Use 443, 80 or one from 1024 to 65535.")

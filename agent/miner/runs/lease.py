@@ -1,69 +1,64 @@
-"""A lease as it comes from the coordinator: read once, checked, then only passed on."""
+"""A lease: validated once when it arrives, then passed on in this form only."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, Decimal
-from typing import Annotated, Any
+from typing import Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-
-from agent.core.tracing import TRACE_ID
-from agent.core.values.quantities import Money, parse_time
+from agent.core.values.quantities import parse_money, parse_time
+from agent.protocol import answers
+from agent.protocol.answers import CheckpointFile, Spec
+from agent.protocol.reading import MalformedMessage, read
 from aitbc.canonical import canonical_json, sha256_hex
 from aitbc.errors import FormatError
 from runners.host.protocol import UNIT_STEP
 
 
-def _read_time(value: object) -> float:
-    if not isinstance(value, str):
-        raise ValueError("a time is a string in RFC 3339")  # noqa: TRY004 - pydantic's way
-    return parse_time(value)
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a job until its deadline, as long as heartbeats renew it.
 
-
-_Time = Annotated[float, BeforeValidator(_read_time)]
-
-
-class _Received(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Spec(_Received):
-    """What is to be done. `files` names inputs by field, as address or `{"inline": text}`."""
-
-    job_id: str = Field(pattern=r"^job_[0-9A-Za-z_-]{1,64}$")  # becomes the name of a directory
-    service: str
-    model: str | None = None
-    parameters: dict[str, Any] = {}
-    files: dict[str, str | dict[str, Any]] = {}
-    resources: dict[str, str] = {}
-
-
-class Checkpoint(_Received):
-    """A file that an earlier run of the job has handed over. `size` is in bytes."""
-
-    artifact_id: str
-    name: str
-    media_type: str
-    size: int = Field(ge=0)
-
-
-class Lease(_Received):
-    """The right to run a job until its deadline, as long as heartbeats renew it."""
+    Times are seconds since the epoch by the coordinator's clock; `received_at` is monotonic.
+    """
 
     job_id: str
-    fence: int = Field(ge=1)
+    fence: int
     service: str
-    spec_digest: str
-    unit_price: Money
-    max_cost: Money
-    assigned_at: _Time
-    deadline: _Time
     spec: Spec
-    checkpoints: tuple[Checkpoint, ...] = ()
-    trace_id: str | None = Field(default=None, pattern=TRACE_ID)
-    received_at: float = Field(default_factory=time.monotonic)
+    spec_digest: str
+    unit_price: Decimal
+    max_cost: Decimal
+    assigned_at: float
+    deadline: float
+    checkpoints: Sequence[CheckpointFile]
+    trace_id: str
+    sent_spec: Mapping[str, Any] = field(repr=False)
+    received_at: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def read(cls, values: Any) -> Self:
+        """Read a lease as the coordinator sends it. Raises `MalformedMessage`."""
+        message = read(answers.Lease, values)
+        try:
+            return cls(
+                job_id=message.job_id,
+                fence=message.fence,
+                service=message.service,
+                spec=read(Spec, message.spec),
+                spec_digest=message.spec_digest,
+                unit_price=parse_money(message.unit_price),
+                max_cost=parse_money(message.max_cost),
+                assigned_at=parse_time(message.assigned_at),
+                deadline=parse_time(message.deadline),
+                checkpoints=message.checkpoints,
+                trace_id=message.trace_id,
+                sent_spec=message.spec,
+            )
+        except ValueError as error:
+            raise MalformedMessage(f"Lease: {error}") from None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -77,21 +72,19 @@ class Lease(_Received):
             return None
         return (self.max_cost / self.unit_price).quantize(UNIT_STEP, ROUND_DOWN)
 
-    def moment(self) -> float:
+    def coordinator_time(self) -> float:
         """The coordinator's time, counted from the lease's arrival: this machine's clock may be wrong."""
         return self.assigned_at + time.monotonic() - self.received_at
 
     def seconds_left(self) -> float:
         """Time until the deadline, counted from the lease's arrival: the two machines' clocks may differ."""
-        return self.deadline - self.assigned_at - (time.monotonic() - self.received_at)
+        return self.deadline - self.coordinator_time()
 
-
-def digest_agrees(message: Mapping[str, Any]) -> bool:
-    """Whether the spec of a lease message is the one whose digest the coordinator promised to pay for."""
-    spec = message["spec"]
-    try:
-        digest = sha256_hex(canonical_json(spec))
-    except FormatError:
-        return False
-    same_job = spec["job_id"] == message["job_id"] and spec["service"] == message["service"]
-    return bool(digest == message["spec_digest"] and same_job)
+    def has_valid_digest(self) -> bool:
+        """Whether `spec_digest` is the digest of the spec that was sent, and the spec belongs to this lease's job."""
+        try:
+            digest = sha256_hex(canonical_json(self.sent_spec))
+        except FormatError:
+            return False
+        same_job = self.spec.job_id == self.job_id and self.spec.service == self.service
+        return digest == self.spec_digest and same_job

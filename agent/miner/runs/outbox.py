@@ -1,7 +1,7 @@
-"""Finished work that the coordinator has not acknowledged yet, on disk before anything is sent.
+"""Finished runs that the coordinator has not acknowledged yet, saved before they are sent.
 
-A job that took an hour must not be lost to a kill, a full network or a coordinator that is away for a day. `put` is
-durable when it returns; sending begins at once and goes on until the coordinator has given its final answer.
+An hour of work must not be lost to a killed process, a network failure or a coordinator that is down for a day. A run is
+durable when `put` returns. Sending starts at once and continues until the coordinator has given its final answer.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import structlog
 
 from agent.fault_points import reach
+from agent.miner.backoff import Backoff, sleep
 from agent.miner.data_dir import discard
-from agent.miner.link.backoff import Backoff
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
 from agent.miner.link.registration import error_code
@@ -36,9 +35,9 @@ _OK: Final = 200
 _CLIENT_ERROR: Final = 400
 _SERVER_ERROR: Final = 500
 _TRANSIENT: Final = frozenset({401, 408, 425, 429})
-"""Client errors that say "not now", or that the session must be opened again."""
+"""Client errors that are temporary, or that require a new session."""
 
-_STALE: Final = ("STALE_LEASE", "Another run of the job counts now, so this one is dropped.")
+_STALE: Final = ("STALE_LEASE", "A newer run of the job has replaced this one.")
 
 _Key = tuple[str, int]
 _T = TypeVar("_T")
@@ -48,7 +47,7 @@ __all__ = ["Artifact", "Entry", "Outbox"]
 
 
 class Outbox:
-    """The queue of finished work. `open` first; `run` sends until cancelled; `close` last.
+    """The queue of finished runs. Call `open` first and `close` last; `run` sends until cancelled.
 
     `on_change` is called from the event loop whenever the number of entries has changed.
     """
@@ -56,11 +55,11 @@ class Outbox:
     def __init__(self, path: Path, link: Link, *, on_change: Callable[[], None] = lambda: None) -> None:
         self._database = OutboxDatabase(path)
         self._link = link
-        self._on_change = on_change
+        self.on_change = on_change
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
         self._keys: dict[_Key, Entry | None] = {}
         self._delays: dict[_Key, Backoff] = {}
-        # Holds each key at most once, so the bound on entries (and on running jobs) bounds it too.
+        # Holds each key at most once, so it is bounded by the limits on entries and on running jobs.
         self._ready: asyncio.Queue[_Key] = asyncio.Queue()
         self._offline = Backoff(_FIRST_DELAY, _LONGEST_DELAY)
         self._reachable = asyncio.Event()
@@ -76,7 +75,7 @@ class Outbox:
         return key in self._keys
 
     async def open(self) -> None:
-        """Read what a former life left. Raises `ConfigurationError` if the file cannot be used."""
+        """Read the entries of an earlier daemon. Raises `ConfigurationError` if the file cannot be used."""
         for key in await self._in_thread(self._database.open):
             self._keys[key] = None
             self._ready.put_nowait(key)
@@ -85,22 +84,22 @@ class Outbox:
             _log.info("outbox_resumed", entries=len(self._keys))
 
     def holding(self) -> list[dict[str, Any]]:
-        """The leases of all entries, as a registration names them."""
+        """Return the leases of all entries, for a registration."""
         return [{"job_id": job_id, "fence": fence} for job_id, fence in self._keys]
 
     def directories(self) -> frozenset[Path]:
-        """The directories that entries left by a former life still need."""
+        """Return the directories that entries of an earlier daemon still need."""
         return self._database.directories
 
     async def put(self, entry: Entry) -> None:
-        """Keep `entry`; it survives a crash from the moment that this returns. Raises `OSError` if the disk refuses."""
+        """Save `entry` durably. Raises `OSError` if the disk refuses."""
         await self._in_thread(lambda: self._database.put(entry))
         key = (entry.job_id, entry.fence)
-        # Most are sent at once; what has to wait is read again, so that a long queue does not fill the memory.
+        # Most entries are sent at once. Others are read from the disk again, so that a long queue does not fill the memory.
         self._keys[key] = entry if self._ready.qsize() < _IN_MEMORY else None
         self._empty.clear()
         self._ready.put_nowait(key)
-        self._on_change()
+        self.on_change()
 
     async def run(self) -> None:
         """Send entries until cancelled."""
@@ -109,14 +108,14 @@ class Outbox:
                 group.create_task(self._send_ready(), name=f"outbox-sender-{number}")
 
     def kick(self) -> None:
-        """Try again now: the coordinator can be reached again."""
+        """Retry at once, since the coordinator can be reached again."""
         self._offline.reset()
         self._reachable.set()
 
     async def flush(self, limit: float) -> bool:
-        """Wait until everything is acknowledged, at most `limit` seconds and only while the coordinator answers.
+        """Wait until all entries are acknowledged, for `limit` seconds at most and only while the coordinator answers.
 
-        Returns whether everything is.
+        Returns whether all are.
         """
         waits = [
             asyncio.create_task(event.wait(), name="outbox-flush")
@@ -129,12 +128,12 @@ class Outbox:
                 wait.cancel()
         return not self._keys
 
-    async def answers(self) -> None:
-        """Return once the database's thread has found time, whatever it found."""
+    async def ping(self) -> None:
+        """Return once the database's thread responds."""
         await self._in_thread(lambda: None)
 
     async def close(self) -> None:
-        """Close the database; unsent entries stay for the next life."""
+        """Close the database. Unsent entries stay for the next daemon."""
         await self._in_thread(self._database.close)
         self._thread.shutdown(wait=False)
 
@@ -153,21 +152,19 @@ class Outbox:
             except Unreachable as error:
                 self._ready.put_nowait(key)
                 await self._pause(str(error))
-            except OSError as error:  # a full disk; what was acknowledged already is acknowledged again
-                _log.warning("outbox_disk_fault", job_id=key[0], fence=key[1], error=str(error))
+            except OSError as error:  # e.g. a full disk; the coordinator acknowledges the entry again
+                _log.warning("outbox_disk_error", job_id=key[0], fence=key[1], error=str(error))
                 self._retry_later(key)
 
     async def _pause(self, reason: str) -> None:
-        """Let all senders rest, until the link says that the coordinator is back or the delay is over."""
+        """Pause all senders until `kick` or the end of the delay."""
         if not self._reachable.is_set():
             return
         self._reachable.clear()
         self._unreachable.set()
         delay = self._offline.next()
         _log.info("outbox_waiting", entries=len(self._keys), reason=reason, retry_in=round(delay, 2))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(delay):
-                await self._reachable.wait()
+        await sleep(delay, self._reachable)
         self._unreachable.clear()
         self._reachable.set()
 
@@ -176,7 +173,7 @@ class Outbox:
         asyncio.get_running_loop().call_later(delay, self._ready.put_nowait, key)
 
     async def _send(self, key: _Key) -> bool:
-        """Send one entry. Returns whether the coordinator's answer is final. Raises `Unreachable`."""
+        """Send one entry. Return whether the coordinator's answer is final. Raises `Unreachable`."""
         entry = self._keys[key]
         if entry is None:
             entry = await self._in_thread(lambda: self._database.get(key))
@@ -200,7 +197,7 @@ class Outbox:
         return final
 
     async def _upload(self, entry: Entry, artifact: Artifact) -> tuple[str, str] | tuple[()] | None:
-        """Store an output file. None when it is stored, () to try later, else code and message of what is wrong."""
+        """Store an output file. Return None if it is stored, () to retry later, else code and message of the error."""
         try:
             status, body = await self._link.upload(
                 artifact.path, artifact.media_type, artifact.size, lease=(entry.job_id, entry.fence)
@@ -208,7 +205,7 @@ class Outbox:
         except OSError as error:
             return (
                 FailureCode.OUTPUT_LOST,
-                f"The output {artifact.name} cannot be read any more ({error.strerror}).",
+                f"The output {artifact.name} can no longer be read ({error.strerror}).",
             )
         if status >= _SERVER_ERROR or status in _TRANSIENT or error_code(body) == "STALE_SESSION":
             return ()
@@ -218,7 +215,7 @@ class Outbox:
         if status >= _CLIENT_ERROR:
             return (
                 FailureCode.OUTPUT_REFUSED,
-                f"The coordinator does not store the output {artifact.name} ({status}).",
+                f"The coordinator refused the output {artifact.name} ({status}).",
             )
         if not isinstance(body, dict) or body.get("artifact_id") != artifact.artifact_id:
             return FailureCode.OUTPUT_LOST, f"The output {artifact.name} has changed since the job ended."
@@ -227,7 +224,7 @@ class Outbox:
         return None
 
     async def _give_up(self, entry: Entry, refusal: tuple[str, str]) -> bool:
-        """Turn a result whose files cannot be delivered into a failure, so that nobody waits for it."""
+        """Turn a result whose files cannot be delivered into a failure."""
         code, message = refusal
         kind = "retry" if code == FailureCode.OUTPUT_LOST else "fail"
         _log.error("outbox_output_undeliverable", job_id=entry.job_id, fence=entry.fence, code=code)
@@ -245,7 +242,7 @@ class Outbox:
         self._keys.pop(key, None)
         if not self._keys:
             self._empty.set()
-        self._on_change()
+        self.on_change()
 
 
 def _is_final(status: int, body: Any) -> bool:

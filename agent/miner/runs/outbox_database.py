@@ -1,4 +1,4 @@
-"""The outbox's file: SQLite, where a commit has reached the disk before it returns."""
+"""The outbox's file: a SQLite database with durable commits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """An output file that must be stored at the coordinator before its result is sent. `size` is in bytes."""
+    """An output file, which must be stored at the coordinator before its result is sent. `size` is in bytes."""
 
     artifact_id: str
     path: Path
@@ -40,10 +40,19 @@ class Artifact:
     size: int
     uploaded: bool = False
 
+    def to_wire(self) -> dict[str, Any]:
+        """Return the file as a result or an `output` event names it."""
+        return {
+            "artifact_id": self.artifact_id,
+            "name": self.name,
+            "media_type": self.media_type,
+            "size": self.size,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How one lease ended. `body` is sent as it is; `directory` is deleted after the acknowledgement."""
+    """The outcome of one lease. `body` is sent unchanged; `directory` is deleted after the acknowledgement."""
 
     job_id: str
     fence: int
@@ -55,7 +64,7 @@ class Entry:
 
 
 class OutboxDatabase:
-    """All methods block, and belong to one thread. Those that write raise `OSError` when the disk refuses."""
+    """All methods block, and must be called from one thread. Those that write raise `OSError` if the disk refuses."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -63,7 +72,7 @@ class OutboxDatabase:
         self.directories: frozenset[Path] = frozenset()
 
     def open(self) -> list[tuple[str, int]]:
-        """Open the file and return the keys of its entries, oldest first. Raises `ConfigurationError`."""
+        """Open the file and return the keys of its entries, the oldest first. Raises `ConfigurationError`."""
         try:
             self._path.touch(mode=0o600)
             self._connection = sqlite3.connect(self._path, isolation_level=None)
@@ -71,15 +80,15 @@ class OutboxDatabase:
             self._connection.execute("PRAGMA synchronous = FULL")
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version > _VERSION:
-                raise ConfigurationError(f"{self._path} was written by a newer agent; update this one.")
+                raise ConfigurationError(f"{self._path} was written by a newer agent. Update this one.")
             self._connection.executescript(f"{_SCHEMA} PRAGMA user_version = {_VERSION};")
             rows = self._connection.execute(
                 "SELECT job_id, fence, directory FROM entries ORDER BY created_at, rowid"
             ).fetchall()
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
-                f"The unsent results in {self._path} cannot be read ({error}). If the file is damaged, move it away: "
-                "its results are lost, new ones are kept again."
+                f"The unsent results in {self._path} cannot be read ({error}). If the file is damaged, move it away; "
+                "its results are lost, but new ones can be saved."
             ) from error
         self.directories = frozenset(Path(directory) for _, _, directory in rows if directory is not None)
         return [(job_id, fence) for job_id, fence, _ in rows]
@@ -110,14 +119,14 @@ class OutboxDatabase:
             key,
         ).fetchall()
         artifacts = tuple(
-            Artifact(artifact_id, Path(path), name, media_type, size, bool(uploaded))
-            for artifact_id, path, name, media_type, size, uploaded in rows
+            Artifact(artifact_id, Path(file), name, media_type, size, bool(uploaded))
+            for artifact_id, file, name, media_type, size, uploaded in rows
         )
-        place = None if directory is None else Path(directory)
-        return Entry(*key, kind, orjson.loads(body), artifacts, place, created_at)
+        path = None if directory is None else Path(directory)
+        return Entry(*key, kind, orjson.loads(body), artifacts, path, created_at)
 
     def mark_uploaded(self, entry: Entry, artifact: Artifact) -> None:
-        """Remember that a file is stored, so that a restart does not send it again."""
+        """Record that a file is stored, so that a restart does not send it again."""
         with self._transaction("mark_uploaded") as connection:
             connection.execute(
                 "UPDATE artifacts SET uploaded = 1 WHERE job_id = ? AND fence = ? AND artifact_id = ?",
@@ -125,7 +134,7 @@ class OutboxDatabase:
             )
 
     def replace(self, entry: Entry, kind: Literal["result", "fail"], body: dict[str, Any]) -> None:
-        """Let the lease end otherwise, without files."""
+        """Replace the outcome of a lease with one without files."""
         key = (entry.job_id, entry.fence)
         with self._transaction("replace") as connection:
             connection.execute("DELETE FROM artifacts WHERE job_id = ? AND fence = ?", key)

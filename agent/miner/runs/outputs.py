@@ -1,7 +1,7 @@
-"""Takes the output files of a run: checks that they are what they seem, and names them by their content.
+"""Collects the output files of a run: checks that they are regular files, and names them by their content.
 
-A run may have executed a stranger's code. A link in its output directory must not make this miner publish a file of its
-owner, and an object in its results must not pass for a file that the run did not make.
+A run may have executed untrusted code. A link in its output directory must not make this miner publish a file of its
+owner, and an object in its results must not pass as a file that the run did not create.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from runners.host.protocol import (
 )
 
 _MAX_NAME: Final = 200
-"""Characters of a name or media type that the coordinator takes."""
+"""Characters of a name or media type that the coordinator accepts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """A run's results as the client will see them, and the files that must be stored before they are sent."""
+    """A run's results as the client receives them, and the files that must be stored before them."""
 
     results: dict[str, Any]
     artifacts: tuple[Artifact, ...]
@@ -45,30 +45,32 @@ def has_files(done: Done) -> bool:
     try:
         return next(file_references(done.results), None) is not None
     except ProtocolError:
-        return True  # `collect` says what is wrong with it
+        return True  # `collect` raises the error
 
 
 def collect(done: Done, output: Path) -> Collected:
-    """Hash the files that `done` names below `output`, and put their addresses into its results.
+    """Hash the files below `output` that `done` names, and put their addresses into its results.
 
-    Blocking: reads every file, and returns when all are on the disk. Raises `Fail` when the results pretend to hold a
-    file, `Retry` when a file is not there or not a regular one, `OSError`.
+    Blocking: reads every file, and returns when all are on disk. Raises `Fail` if the results contain a forged file,
+    `Retry` if a file is missing or not a regular one, `OSError`.
     """
     try:
         references = list(file_references(done.results))
-        artifacts = {reference.path: take(reference, output) for reference in references}
+        artifacts = {reference.path: hash_output(reference, output) for reference in references}
         results = replace_files(
             done.results, lambda reference: _describe(reference, artifacts[reference.path])
         )
     except ProtocolError as error:
-        raise Retry(f"The runner named no valid output: {error}", code=FailureCode.RUNNER_CRASHED) from error
+        raise Retry(
+            f"The runner named an invalid output: {error}", code=FailureCode.RUNNER_CRASHED
+        ) from error
     results["units"] = _number(done.units)
     files = output_files(results)
     if len(files) != len(references) or {file.artifact_id for file in files} != {
         artifact.artifact_id for artifact in artifacts.values()
     }:
         raise Fail(
-            "The results hold an object that looks like an output file but is none; rename its fields "
+            "The results contain an object that looks like an output file but is not one. Rename its fields "
             "(artifact_id, url, media_type, size, name).",
             code=FailureCode.RESULT_INVALID,
         )
@@ -83,19 +85,19 @@ def collect(done: Done, output: Path) -> Collected:
     return Collected(results, stored, Decimal(str(results["units"])))
 
 
-def take(reference: FileReference, output: Path) -> Artifact:
-    """Hash one output file. Blocking: returns when it is on the disk. Raises `ProtocolError`, `OSError`."""
+def hash_output(reference: FileReference, output: Path) -> Artifact:
+    """Hash one output file. Blocking: returns when it is on disk. Raises `ProtocolError`, `OSError`."""
     path = reference.below(output)
-    # `resolve` follows links, so a path that it leaves alone has none on the way.
+    # `resolve` follows links, so a path that it does not change contains none.
     if path.resolve(strict=True) != output.resolve(strict=True) / reference.path:
         raise ProtocolError("an output is reached through a link")
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ProtocolError("an output is no regular file")
+            raise ProtocolError("an output is not a regular file")
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-        os.fsync(descriptor)  # the outbox promises that what it names survives a crash
+        os.fsync(descriptor)  # files that the outbox names must survive a crash
     name, media_type = reference.name[:_MAX_NAME], reference.media_type[:_MAX_NAME]
     return Artifact(f"sha256:{digest}", path, name, media_type, status.st_size)
 

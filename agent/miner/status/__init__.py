@@ -1,1 +1,1 @@
-"""What the daemon shows of itself: to its owner, to the coordinator, to Prometheus."""
+"""The state that the daemon reports: to its owner, to the coordinator, to Prometheus."""

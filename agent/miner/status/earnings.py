@@ -1,10 +1,9 @@
-"""What this miner has earned today, as its coordinator tells it once a minute, for the owner to see."""
+"""The miner's earnings of today, queried from its coordinator once a minute and shown to the owner."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -13,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.miner.link.client import Link
 from agent.miner.link.errors import Unreachable
+from agent.miner.session import Session
 
-ASK_SECONDS: Final = 60.0
+QUERY_SECONDS: Final = 60.0
 _OK: Final = 200
 
 _log = structlog.get_logger(__name__)
@@ -36,35 +36,34 @@ class _Answer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Earned:
-    """Money and jobs of the day `date` (UTC), as of `asked_at` (seconds since the epoch)."""
+    """Money and jobs of the day `date` (UTC), as of `queried_at` (seconds since the epoch)."""
 
     date: str
     amount: str
     jobs: int
-    asked_at: float
+    queried_at: float
 
 
 class Earnings:
-    """`run` is the daemon's to run. `key` gives the miner's API key and id, None before there is one."""
+    """`today` is None until known. The daemon runs `run`."""
 
-    def __init__(self, link: Link, key: Callable[[], tuple[str | None, str]]) -> None:
+    def __init__(self, link: Link, session: Session) -> None:
         self._link = link
-        self._key = key
+        self._session = session
         self.today: Earned | None = None
 
     async def run(self) -> None:
-        """Ask until cancelled. What cannot be had is left out; nothing depends on it."""
+        """Query the coordinator until cancelled. A failed query is ignored: nothing depends on it."""
         while True:
-            api_key, miner_id = self._key()
-            if api_key is not None:
-                await self._ask(api_key, miner_id)
-            await asyncio.sleep(ASK_SECONDS)
+            if self._session.api_key is not None:
+                await self._query(self._session.api_key, self._session.identity.miner_id)
+            await asyncio.sleep(QUERY_SECONDS)
 
     def to_status(self) -> dict[str, Any] | None:
-        """For whoever asks; None while nothing is known."""
+        """Return the earnings for the daemon's status, None while unknown."""
         return None if self.today is None else asdict(self.today)
 
-    async def _ask(self, api_key: str, miner_id: str) -> None:
+    async def _query(self, api_key: str, miner_id: str) -> None:
         try:
             status, body = await self._link.read(f"/v1/miners/{miner_id}/earnings?days=1", api_key)
             answer = _Answer.model_validate(body) if status == _OK else None

@@ -1,4 +1,4 @@
-"""The models of the catalogue as they stand on this machine, for whoever asks."""
+"""Lists the catalogue's models with their state on this machine."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from runners.registry import installed
 class ListedModel:
     """A model. Sizes are bytes, times RFC 3339.
 
-    `size` is what it takes on disk, `arrived` what is there of one that is not whole yet, `size_to_fetch` what the
-    catalogue says of one that is not there. `digest` names its weights as receipts do, and is None before somebody
-    computed it. `in_use`: a job works with it, or somebody fetches it. `source` is the repository, the first address or the directory that it comes from.
+    `size` is its size on disk, `arrived` that of its partial files, `size_to_fetch` the size in the catalogue of a missing
+    model. `digest` identifies its weights as in receipts, and is None until it has been computed. `in_use` means that a job
+    uses it or a program fetches it. `source` is its repository, first address or directory. `own` is true for entries of
+    the owner's catalogue.
     """
 
     name: str
@@ -49,7 +50,7 @@ class ListedModel:
 
 
 class Inventory:
-    """Takes stock of a models directory. `loaded` names what a running agent holds in memory."""
+    """Lists the models of a directory. `loaded` are the names of models that a running agent has in memory."""
 
     def __init__(
         self, settings: Settings, store: ModelStore, model_directory: ModelDirectory, loaded: Collection[str]
@@ -61,11 +62,11 @@ class Inventory:
         self._own = load_owners_catalogue(settings.data_dir)
         self._runners = installed()
 
-    def take(self) -> list[ListedModel]:
-        """All models of the catalogue, in its order. Reads sizes and no contents."""
-        return [self._look_at(entry) for entry in self._store.catalogue.values()]
+    def models(self) -> list[ListedModel]:
+        """Return all models of the catalogue, in its order. Reads file sizes but no contents."""
+        return [self._describe(entry) for entry in self._store.catalogue.values()]
 
-    def _look_at(self, entry: CatalogueEntry) -> ListedModel:
+    def _describe(self, entry: CatalogueEntry) -> ListedModel:
         name = entry.name
         directory = self._store.location(entry)
         on_disk = self._store.has(name)
@@ -100,13 +101,13 @@ class Inventory:
             return None
         model = self._store.resolve(entry.name)
         try:
-            # Which files are the weights is the runner's to say, and takes no engine.
+            # The runner determines which files are the weights, without its engine.
             weights = runner(tools(self._settings), Device("cpu", "")).weights(model)
             return self._store.known_digest(weights)
-        except Exception:  # noqa: BLE001 - a runner may be a third party's, and a list is worth having without a digest
+        except Exception:  # noqa: BLE001 - an error of a third-party runner must not cost the whole list
             return None
 
 
 def loaded_models(children: Iterable[dict[str, Any]]) -> set[str]:
-    """The models that an agent's child processes hold, from the `children` of its status."""
+    """Return the models that an agent has loaded, from the `children` of its status."""
     return {child["model"] for child in children if child.get("model") is not None}

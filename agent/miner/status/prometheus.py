@@ -1,4 +1,4 @@
-"""Serves the miner's numbers to Prometheus, on a port of its own if the owner names one."""
+"""Serves the miner's metrics to Prometheus, on a port of their own if the settings name one."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _CLOSE_SECONDS: Final = 1
 _PERCENT: Final = 100
 
 
-def read(status: Mapping[str, Any], places: Mapping[str, Path]) -> dict[Metric, Values]:
-    """The numbers of a miner's status, and the free space of some places."""
+def read(status: Mapping[str, Any], directories: Mapping[str, Path]) -> dict[Metric, Values]:
+    """Return the metrics in a miner's status, and the free disk space of `directories`."""
     slots, cards = status["slots"], status["gpus"]
     running: Counter[Labels] = Counter((lease["service"],) for lease in status["leases"])
     plain = {
@@ -47,28 +47,28 @@ def read(status: Mapping[str, Any], places: Mapping[str, Path]) -> dict[Metric, 
         metrics.CONNECTED: connected,
         metrics.RUNNING: running,
         metrics.UNAVAILABLE_MODELS: unavailable_models,
-        metrics.GPU_MEMORY_BYTES: _of_cards(cards, "memory_total"),
-        metrics.GPU_MEMORY_FREE_BYTES: _of_cards(cards, "memory_free"),
-        metrics.GPU_UTILIZATION: _of_cards(cards, "utilization", _PERCENT),
-        metrics.GPU_TEMPERATURE: _of_cards(cards, "temperature"),
-        metrics.GPU_POWER: _of_cards(cards, "power"),
+        metrics.GPU_MEMORY_BYTES: _by_gpu(cards, "memory_total"),
+        metrics.GPU_MEMORY_FREE_BYTES: _by_gpu(cards, "memory_free"),
+        metrics.GPU_UTILIZATION: _by_gpu(cards, "utilization", _PERCENT),
+        metrics.GPU_TEMPERATURE: _by_gpu(cards, "temperature"),
+        metrics.GPU_POWER: _by_gpu(cards, "power"),
         metrics.DISK_FREE_BYTES: {
-            (name,): shutil.disk_usage(path).free for name, path in places.items() if path.exists()
+            (name,): shutil.disk_usage(path).free for name, path in directories.items() if path.exists()
         },
     }
 
 
-def _of_cards(cards: list[dict[str, Any]], name: str, whole: float = 1) -> Values:
-    """A value of each card that tells it."""
+def _by_gpu(cards: list[dict[str, Any]], name: str, whole: float = 1) -> Values:
+    """Return a value of each GPU that reports it."""
     return {(card["uuid"], card["name"]): card[name] / whole for card in cards if card.get(name) is not None}
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the agent decides in which order its parts stop."""
+    """uvicorn without its own signal handlers, since the agent stops its parts in order."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Leave signals to the agent."""
+        """Capture no signals."""
         yield
 
 
@@ -87,7 +87,7 @@ class MetricsServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to serve. Raises `ConfigurationError` if the port cannot be had."""
+        """Start serving. Raises `ConfigurationError` if the port is not available."""
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
             listener = socket.create_server((self._host, self._port), family=family)
@@ -118,9 +118,9 @@ class MetricsServer:
             await self._serving
 
     async def _answer(self, scope: Mapping[str, Any], _: Receive, send: Send) -> None:
-        good = scope["path"] == "/metrics" and scope["method"] == "GET"
-        body = self._meter.text(self._read()) if good else b"There is only GET /metrics here.\n"
-        kind = MEDIA_TYPE if good else "text/plain; charset=utf-8"
+        valid = scope["path"] == "/metrics" and scope["method"] == "GET"
+        body = self._meter.text(self._read()) if valid else b"Only GET /metrics is served here.\n"
+        kind = MEDIA_TYPE if valid else "text/plain; charset=utf-8"
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200 if good else 404, "headers": headers})
+        await send({"type": "http.response.start", "status": 200 if valid else 404, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""What the miner says of itself: to its coordinator with every heartbeat, and to its owner when asked."""
+"""The miner's report: to its coordinator with every heartbeat, and to its owner on request."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from agent.miner.runs.outbox import Outbox
 from agent.miner.runs.slots import Workload
 from agent.miner.status.earnings import Earnings
 from agent.miner.status.utilization import Activity
+from agent.protocol.answers import LeaseAnswer
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The parts of a daemon that have something to say; `Heartbeat` takes its news from here.
+    """Collects the state of the daemon's parts, for heartbeats and for the status.
 
-    `unavailable_models` are the models that cannot be had at present, by service, and why.
+    `unavailable_models` returns the models that are unavailable at present, by service, with reasons.
     """
 
     link: Link
@@ -34,44 +35,44 @@ class Report:
     pauses: Pauses
     workload: Workload
     commands: Commands
-    doing: Activity
+    activity_log: Activity
     earnings: Earnings
     offers: Capabilities
     unavailable_models: Callable[[], Mapping[str, Mapping[str, str]]]
 
     def states(self) -> Sequence[Mapping[str, Any]]:
-        """All leases with their progress."""
+        """Return all leases with their progress."""
         return self.workload.states()
 
     def capabilities(self) -> dict[str, Any]:
-        """What the machine can do, with the models as they are now."""
+        """Return the machine's capabilities, with the current models."""
         offers = self.offers.with_models(
             self.provider.present, self.executor.loaded(), self.unavailable_models()
         )
         return offers.to_wire()
 
     def paused(self, gpu: str | None) -> str | None:
-        """Why a GPU, or with None the whole miner, takes nothing."""
+        """Return why a GPU, or with None the whole miner, accepts no jobs."""
         return self.workload.pause_reason() if gpu is None else self.pauses.gpu_reason(gpu)
 
     def activity(self) -> dict[str, Any]:
-        """Where the last hour went, and what is being fetched."""
-        return {"idle": self.doing.shares(), "downloads": self.provider.arriving}
+        """Return how the last hour was spent, and what is being fetched."""
+        return {"idle": self.activity_log.shares(), "downloads": self.provider.arriving}
 
     def executed(self) -> list[str]:
-        """The ids of commands that were executed."""
+        """Return the ids of commands that were executed."""
         return self.commands.executed()
 
     def answered(
-        self, leases: Sequence[Mapping[str, Any]], commands: Sequence[Any], told: Sequence[str]
+        self, leases: Sequence[LeaseAnswer], commands: Sequence[Any], reported: Sequence[str]
     ) -> None:
-        """A heartbeat's answer."""
+        """Handle the answer to a heartbeat."""
         self.workload.answered(leases)
-        self.commands.told(told)
-        self.commands.take(commands)
+        self.commands.reported(reported)
+        self.commands.execute(commands)
 
     def status(self) -> dict[str, Any]:
-        """What `aitbc-agent status` shows."""
+        """Return the status that `aitbc-agent status` shows."""
         return {
             "connection": self.link.connection,
             "paused": self.workload.pause_reason(),
@@ -93,7 +94,7 @@ class Report:
             "finished": self.workload.finished(),
             "outbox": len(self.outbox),
             "children": self.executor.status(),
-            "now": {str(use): slots for use, slots in self.doing.now().items()},
+            "now": {str(use): slots for use, slots in self.activity_log.now().items()},
             **self.activity(),
             "earned_today": self.earnings.to_status(),
         }

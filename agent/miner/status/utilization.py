@@ -1,4 +1,4 @@
-"""Answers "why is my machine idle?": samples what the slots do, once a second, and adds up the last hour."""
+"""Answers "why is my machine idle?": samples the use of the slots once a second, and sums up the last hour."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLE_SECONDS: Final = 1.0
 
 
 class Activity:
-    """`run` is the daemon's to run. `moment` says what the slots do now."""
+    """The use of the slots. The daemon runs `run`; `moment` returns the current use."""
 
     def __init__(self, moment: Callable[[], Moment]) -> None:
         self._moment = moment
@@ -26,11 +26,11 @@ class Activity:
             await asyncio.sleep(SAMPLE_SECONDS)
 
     def now(self) -> dict[Use, float]:
-        """How many slots do what at this moment."""
+        """Return how many slots are in each use at this moment."""
         return uses(self._moment())
 
     def shares(self) -> list[dict[str, Any]]:
-        """The last hour: `reason` and `share`, the largest first, summing to 1."""
+        """Return `reason` and `share` of each use in the last hour, the largest first. The shares sum to 1."""
         now = time.monotonic()
         self._hour.note(now, self.now())
         shares = self._hour.shares(now)

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from tusclient.client import TusClient
 
-from agent.coordinator.store.sqlite.database import Connection
+from agent.coordinator.store.database import Connection
 from aitbc import AITBCClient, AsyncAITBCClient
 from support.proxies import FailingProxy, failing
 from support.server import Served

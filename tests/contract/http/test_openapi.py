@@ -264,7 +264,7 @@ def test_a_service_call_shows_what_it_takes() -> None:
         assert schemas[name]["additionalProperties"] is False
 
 
-def test_the_page_is_what_the_code_gives() -> None:
+def test_the_page_is_generated_from_the_code() -> None:
     """docs/reference/api.md is written by a script; what it says when it is not up to date names the command."""
     done = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "pages" / "api_docs.py"), "--check"],

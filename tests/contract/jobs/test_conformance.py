@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from websockets.sync.client import connect
 
-from agent.coordinator.store.sqlite.database import Connection
+from agent.coordinator.store.database import Connection
 from support.clients.scripted_miner import ScriptedMiner, capabilities
 from support.jobs import submit
 from support.reference import assert_like, error_codes, example, service_body, stream_message

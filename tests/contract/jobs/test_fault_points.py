@@ -26,7 +26,7 @@ STEPS = [
     "database.before_commit:_complete disk_full", "database.after_commit:_complete raise",
     "database.before_commit:integrate disk_full", "database.before_commit:_hold disk_full",
     "database.before_commit:save disk_full", "database.after_commit:_finish raise",
-    "artifact.writing disk_full", "artifact.received disk_full", "artifact.kept raise", "upload.writing disk_full",
+    "artifact.writing disk_full", "artifact.received disk_full", "artifact.stored raise", "upload.writing disk_full",
     "upload.synced raise", "log.signed raise", "log.publishing disk_full",
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from agent.coordinator.dispatch import candidate_of
+from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.operations.jobs import estimates
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import queue

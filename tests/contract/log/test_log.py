@@ -280,7 +280,10 @@ def test_a_log_keeps_its_name(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with serve(data, **SETTINGS) as served:
         logged(served, complete(served, 1))
-    with pytest.raises(ConfigurationError, match="is not this log's"), serve(data, origin="another.example"):
+    with (
+        pytest.raises(ConfigurationError, match="is not from this log"),
+        serve(data, origin="another.example"),
+    ):
         pass
 
 

@@ -65,7 +65,7 @@ def test_a_run_that_the_clients_limits_end_is_paid_by_its_units(
     paid = next(item for item in transactions if item.get("job_id") == job_id)
     assert (paid["status"], paid["amount"], paid["refunded"]) == ("settled", "0.08", "0.42")
     assert paid["miner_id"] == miner.miner_id
-    assert served.do(lambda context: context.database.read(ledger.faults)) == []
+    assert served.do(lambda context: context.database.read(ledger.problems)) == []
 
 
 def test_what_a_client_pays_for_a_failure_is_bounded_by_max_cost(

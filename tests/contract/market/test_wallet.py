@@ -12,8 +12,8 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from agent.coordinator.store import ledger
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema.tables import balances
-from agent.coordinator.store.sqlite.database import Connection
 from agent.core.market.ledger import available
 from support.clients.scripted_miner import ScriptedMiner
 from support.jobs import submit
@@ -196,7 +196,7 @@ def test_the_operators_fee_is_kept_from_the_price(tmp_path: Path) -> None:
         owner = client.get("/v1/wallet", headers={"X-API-Key": owner_key}).json()
         assert Decimal(owner["balance"]) == price - fee
         assert Decimal(admin.get("/v1/wallet").json()["balance"]) == fee
-        assert served.do(lambda context: context.database.read(ledger.faults)) == []
+        assert served.do(lambda context: context.database.read(ledger.problems)) == []
 
 
 def test_credits_beyond_64_bits_are_refused_and_the_largest_ones_examined_and_backed_up(
@@ -216,10 +216,10 @@ def test_credits_beyond_64_bits_are_refused_and_the_largest_ones_examined_and_ba
     assert admin.post(path, json={"amount": left}).status_code == 201
     assert admin.post(path, json={"amount": "0.00000001"}).status_code == 422
     assert wallet(client)[0] > 80_000_000_000
-    assert served.do(lambda context: context.database.read(ledger.faults)) == []
+    assert served.do(lambda context: context.database.read(ledger.problems)) == []
     with pytest.raises(IntegrityError):
         served.do(lambda context: context.database.write(_overflow, account_id))
-    assert served.do(lambda context: context.database.read(ledger.faults)) == []
+    assert served.do(lambda context: context.database.read(ledger.problems)) == []
 
 
 def _overflow(connection: Connection, account_id: str) -> None:

@@ -144,7 +144,7 @@ def test_what_was_said_before_the_end_is_told_before_it(
 
     async def end_while_the_reader_waits(context: Context) -> None:
         said = [{"job_id": job_id, "kind": "token", "number": number} for number in range(20)]
-        await context.feed.tell([NewEvent("job_event", data, job_id=job_id) for data in said])
+        await context.feed.publish([NewEvent("job_event", data, job_id=job_id) for data in said])
         await context.database.write(jobs._cancel, Caller(Role.ADMIN), job_id, context.clock())
 
     with followed(client, job_id) as events:

@@ -56,7 +56,7 @@ def mumble(served: Served, job_id: str, *numbers: int, account_id: str | None = 
 
     async def tell(context: Context) -> None:
         data = [{"job_id": job_id, "kind": "token", "number": number} for number in numbers]
-        await context.feed.tell([NewEvent("job_event", item, account_id, job_id=job_id) for item in data])
+        await context.feed.publish([NewEvent("job_event", item, account_id, job_id=job_id) for item in data])
 
     served.do(tell)
 

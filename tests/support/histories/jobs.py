@@ -28,7 +28,9 @@ from agent.coordinator.blobs.resumable import UploadDirectory
 from agent.coordinator.blobs.space import Space
 from agent.coordinator.blobs.store import ArtifactDirectory
 from agent.coordinator.connections import Connections
-from agent.coordinator.dispatch import Dispatcher, candidate_of, claim, release_undelivered
+from agent.coordinator.dispatch.claims import Tolerated, claim, release_undelivered
+from agent.coordinator.dispatch.dispatcher import Dispatcher
+from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.feed.feed import Feed
 from agent.coordinator.feed.hub import Hub
 from agent.coordinator.metrics import METRICS
@@ -45,10 +47,11 @@ from agent.coordinator.store import counts, run_outputs
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import ledger as ledger_store
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.run_outputs import RunOutput
 from agent.coordinator.store.schema import tables
 from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Connection, Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.coordinator.webhook_sender import WebhookSender
 from agent.core.errors import JobAlreadyCompleted, StaleLease, StaleSession
 from agent.core.jobs import FINAL, JobState, Outcome
@@ -149,7 +152,7 @@ class Histories(RuleBasedStateMachine):
         self.context = self.open()
 
     def open(self) -> Context:
-        database = Database(self.directory / "coordinator.db", readers=1)
+        database = SQLiteDatabase(self.directory / "coordinator.db", readers=1)
         database.open(prepare)
         hub = Hub()
         meter = Meter(METRICS)
@@ -160,7 +163,9 @@ class Histories(RuleBasedStateMachine):
             hub=hub,
             feed=Feed(database, hub),
             webhooks=WebhookSender(database, WebhookSettings(), self.clock),
-            dispatcher=Dispatcher(database, self.clock, lease_seconds=LEASE_SECONDS, meter=meter),
+            dispatcher=Dispatcher(
+                database, self.clock, lease_seconds=LEASE_SECONDS, meter=meter, tolerated=Tolerated()
+            ),
             meter=meter,
             artifacts=ArtifactDirectory(self.directory / "artifacts", max_size=1),
             uploads=UploadDirectory(self.directory / "uploads", silence_seconds=1),

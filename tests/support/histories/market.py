@@ -14,8 +14,8 @@ from agent.coordinator.operations.market.offers import OfferRequest
 from agent.coordinator.store import jobs as job_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store import offers as store
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.sqlite.database import Connection
 from agent.core.errors import Conflict, OfferNotAvailable
 from agent.core.jobs import JobState
 from agent.core.market.offers import Offer

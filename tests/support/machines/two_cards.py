@@ -78,7 +78,7 @@ def machine(directory: Path, **environment: str) -> Iterator[Rig]:
         **install(directory / "packages"),
         "LD_LIBRARY_PATH": str(shim.library),
         "NVML_SHIM_FILE": str(shim.file),
-        "SAMPLE_CLAIMS": str(directory / "claims"),
+        "SCRIPTED_CLAIMS": str(directory / "claims"),
         "AITBC_MODELS_DIR": str(directory / "models"),
         "AITBC_COORDINATOR__HEARTBEAT_SECONDS": "1",
         "AITBC_MINER__PLACE_SECONDS": "2",

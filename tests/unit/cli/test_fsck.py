@@ -17,9 +17,9 @@ from sqlalchemy import delete
 from agent.coordinator.operations.log.log_key import load_signer
 from agent.coordinator.sequencer import PUBLISHED, LogSigner, integrate, leaf_bytes, tree_of
 from agent.coordinator.store import log as store
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema.tables import log_checkpoints, log_cosignatures, log_leaves, log_tiles
 from agent.coordinator.store.sqlite import database as engine
-from agent.coordinator.store.sqlite.database import Connection
 from aitbc.log import Checkpoint
 from aitbc.merkle import leaf_hash, root_hash
 from aitbc.notes import sign_note
@@ -150,7 +150,7 @@ def test_a_deleted_receipt_is_named_by_its_leaf(fsck: Any, change: Any) -> None:
     assert change("DELETE FROM receipts WHERE rowid = 1") == 1
     problems = fsck()
     assert {kind for kind, _ in told(problems)} == {"leaf", "receipt"}
-    assert any("is gone" in problem["message"] for problem in problems)
+    assert any("is missing" in problem["message"] for problem in problems)
     assert any("is completed, but has no receipt" in problem["message"] for problem in problems)
 
 

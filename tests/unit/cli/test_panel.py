@@ -94,7 +94,7 @@ def test_everything_has_its_place(width: int, height: int) -> None:
         ({"now": {"no connection to the coordinator": 1.0}}, "Idle: no connection to the coordinator."),
         ({"paused": "by schedule until 18:00"}, "Paused by schedule until 18:00"),
         ({"paused": "by hand", "leases": [job(1)]}, "Paused by hand; 1 job still running"),
-        ({"paused": "Several jobs failed on this machine; it rests for 60 s."}, "Paused (Several jobs failed on this machine; it rests for 60 s)"),
+        ({"paused": "Several jobs failed on this machine. It pauses for 60 s."}, "Paused (Several jobs failed on this machine. It pauses for 60 s)"),
         ({"placement": {"waiting": [{"reason": "It needs 4 GiB."}]}}, "Waiting: It needs 4 GiB."),
         ({"services": []}, "Idle: nothing can be offered here, and `aitbc-agent doctor` says why."),
         ({"stopping": True, "drain_seconds_left": 27.4, "leases": [job(1)]}, "Stopping: 1 job may end within 27 s, then handed back. Again: at once."),

@@ -1,4 +1,4 @@
-"""Who has to go when there are too many connections."""
+"""Which connections are closed when there are too many."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from agent.settings import ConnectionSettings
 PLENTY = 100_000
 
 
-class Door:
-    """Connections by number, and those that were closed."""
+class Server:
+    """Numbered connections, and those that were closed."""
 
     def __init__(self, **settings: int) -> None:
         limits = ConnectionSettings.model_validate(settings)
@@ -38,80 +38,80 @@ class Door:
         return connection
 
 
-def test_an_address_loses_the_stranger_that_was_silent_for_longest() -> None:
-    door = Door(per_address=3)
-    first = door.enter()
-    door.enter()
-    door.enter()
-    door.enter("192.0.2.2")
+def test_an_address_loses_its_longest_silent_anonymous_connection() -> None:
+    server = Server(per_address=3)
+    first = server.enter()
+    server.enter()
+    server.enter()
+    server.enter("192.0.2.2")
     assert first is not None
-    door.connections.begin(first)  # it sends a request, so the second has been silent for longer
-    door.enter()
-    assert door.closed == [1]
+    server.connections.begin(first)  # it sends a request, so the second has been silent for longer
+    server.enter()
+    assert server.closed == [1]
 
 
-def test_a_site_of_many_miners_behind_one_address_is_one_address_and_no_crowd() -> None:
-    door = Door(per_address=3)
+def test_many_miners_behind_one_address_are_not_limited_like_anonymous_connections() -> None:
+    server = Server(per_address=3)
     for number in range(50):
-        door.known(f"miner_{number}", miner=True)
-    assert not door.closed
-    assert door.connections.counts() == {"without_key": 0, "with_key": 50}
+        server.known(f"miner_{number}", miner=True)
+    assert not server.closed
+    assert server.connections.counts() == {"without_key": 0, "with_key": 50}
 
 
-def test_when_full_strangers_go_first_and_then_those_with_a_key_between_two_requests() -> None:
-    door = Door(maximum=16)
-    busy = [door.known(f"miner_{number}", miner=True) for number in range(8)]
-    idle = [door.known(f"miner_{number}", miner=True) for number in range(8, 14)]
+def test_when_full_anonymous_connections_are_closed_first_and_then_idle_ones_with_a_key() -> None:
+    server = Server(maximum=16)
+    busy = [server.known(f"miner_{number}", miner=True) for number in range(8)]
+    idle = [server.known(f"miner_{number}", miner=True) for number in range(8, 14)]
     for connection in idle:
-        door.connections.end(connection)
-    assert all(door.enter(f"192.0.2.{number}") for number in range(2))
+        server.connections.end(connection)
+    assert all(server.enter(f"192.0.2.{number}") for number in range(2))
     for number in range(8):
-        door.known(f"newcomer_{number}", miner=True)
-    assert door.closed == [14, 15, *range(8, 14)]
-    assert door.enter() is None
+        server.known(f"newcomer_{number}", miner=True)
+    assert server.closed == [14, 15, *range(8, 14)]
+    assert server.enter() is None
     assert all(connection.owner for connection in busy)
 
 
-def test_where_nobody_can_go_the_newcomer_is_refused() -> None:
-    door = Door(maximum=16)
+def test_a_new_connection_is_refused_if_no_other_can_be_closed() -> None:
+    server = Server(maximum=16)
     for number in range(16):
-        door.known(f"miner_{number}", miner=True)
-    assert door.enter() is None
-    assert not door.closed
+        server.known(f"miner_{number}", miner=True)
+    assert server.enter() is None
+    assert not server.closed
 
 
-def test_one_account_leaves_three_quarters_to_others_and_all_accounts_a_quarter_to_strangers() -> None:
-    door = Door(maximum=16)
-    greedy = [door.known("greedy") for _ in range(6)]
+def test_one_account_gets_a_quarter_of_the_connections_and_all_accounts_three_quarters() -> None:
+    server = Server(maximum=16)
+    greedy = [server.known("greedy") for _ in range(6)]
     assert [connection.owner for connection in greedy] == ["greedy"] * 4 + [None] * 2
-    others = [door.known(f"account_{number}") for number in range(10)]
+    others = [server.known(f"account_{number}") for number in range(10)]
     assert sum(connection.owner is not None for connection in others) == 8
-    assert door.known("miner", miner=True).owner == "miner"
+    assert server.known("miner", miner=True).owner == "miner"
 
 
-def test_connections_that_ended_make_room_for_their_owner() -> None:
-    door = Door(maximum=16)
+def test_ended_connections_no_longer_count_for_their_owner() -> None:
+    server = Server(maximum=16)
     for _ in range(20):
-        connection = door.known("account")
+        connection = server.known("account")
         assert connection.owner == "account"
-        door.connections.end(connection)
-        door.connections.leave(connection)
-        door.connections.leave(connection)  # told twice, as when it was closed here
-    assert door.connections.counts() == {"without_key": 0, "with_key": 0}
-    assert door.enter() is not None
+        server.connections.end(connection)
+        server.connections.leave(connection)
+        server.connections.leave(connection)  # reported twice, as when the server closed it
+    assert server.connections.counts() == {"without_key": 0, "with_key": 0}
+    assert server.enter() is not None
 
 
-def test_a_trusted_proxy_is_no_address() -> None:
-    door = Door(per_address=1)
+def test_a_trusted_proxy_does_not_count_as_an_address() -> None:
+    server = Server(per_address=1)
     for _ in range(5):
-        proxied = door.enter(proxied=True)
+        proxied = server.enter(proxied=True)
         assert proxied is not None
         proxied.identify("account")
         assert proxied.owner is None
-    assert not door.closed
+    assert not server.closed
 
 
-def test_files_are_left_for_everything_else() -> None:
+def test_file_descriptors_are_reserved_for_other_uses() -> None:
     settings = ConnectionSettings()
     assert most_connections(settings, 1024) == 416
     assert most_connections(settings, 64) == 16

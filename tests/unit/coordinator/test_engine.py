@@ -1,4 +1,4 @@
-"""The database's engine: what shares a commit, what a failure undoes, what survives, who sees what."""
+"""The SQLite engine: which writes share a commit, what a failure undoes, what survives, what readers see."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 
-from agent.coordinator.store.sqlite.database import CHECKPOINT_PAGES, Database, healthy, sqlite_path
-from agent.coordinator.store.sqlite.prepared import Prepared
+from agent.coordinator.store.database import healthy
+from agent.coordinator.store.prepared import Prepared
+from agent.coordinator.store.sqlite.database import CHECKPOINT_PAGES, SQLiteDatabase, sqlite_path
 from agent.core.errors import ConfigurationError, ServiceUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -54,15 +55,15 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(path: Path) -> Iterator[Database]:
-    database = Database(path, readers=2)
+def database(path: Path) -> Iterator[SQLiteDatabase]:
+    database = SQLiteDatabase(path, readers=2)
     database.open(prepare)
     yield database
     database.close()
 
 
 class Gate:
-    """Keeps the writer's thread inside a write until it is opened, so that the others pile up behind."""
+    """Blocks the writer's thread in a write until it is opened, so that other writes are queued."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -76,14 +77,14 @@ class Gate:
         self._open.set()
 
 
-async def held(database: Database, gate: Gate) -> asyncio.Task[None]:
-    """A write that the writer is in the middle of."""
+async def held(database: SQLiteDatabase, gate: Gate) -> asyncio.Task[None]:
+    """Return the task of a write that the writer is executing."""
     task = asyncio.create_task(database.write(gate.hold))
     assert await asyncio.to_thread(gate.reached.wait, LIMIT_SECONDS)
     return task
 
 
-async def test_writes_that_wait_share_one_commit(database: Database) -> None:
+async def test_queued_writes_share_one_commit(database: SQLiteDatabase) -> None:
     gate = Gate()
     first = await held(database, gate)
     waiting = [asyncio.create_task(database.write(add, number)) for number in range(100)]
@@ -95,7 +96,7 @@ async def test_writes_that_wait_share_one_commit(database: Database) -> None:
 
 
 async def test_a_batch_has_a_limit(path: Path) -> None:
-    database = Database(path, max_batch=10)
+    database = SQLiteDatabase(path, max_batch=10)
     database.open(prepare)
     gate = Gate()
     await held(database, gate)
@@ -107,7 +108,9 @@ async def test_a_batch_has_a_limit(path: Path) -> None:
     assert database.commits == 1 + 3
 
 
-async def test_a_write_that_fails_is_undone_alone_and_raises_at_its_caller(database: Database) -> None:
+async def test_only_a_failed_write_is_undone_and_its_error_reaches_the_caller(
+    database: SQLiteDatabase,
+) -> None:
     def half(connection: Connection) -> None:
         add(connection, 1000)
         raise LookupError("half way")
@@ -133,8 +136,8 @@ async def test_a_write_that_fails_is_undone_alone_and_raises_at_its_caller(datab
     assert database.commits == 2
 
 
-async def test_a_commit_that_fails_is_nobodys_success(database: Database, path: Path) -> None:
-    """All writes of the batch get the error, none of them is there, and the next batch works again."""
+async def test_a_failed_commit_fails_every_write_of_its_batch(database: SQLiteDatabase, path: Path) -> None:
+    """All writes of the batch raise the error, none of them is stored, and the next batch succeeds."""
 
     def lose_the_transaction(connection: Connection) -> None:
         connection.exec_driver_sql("ROLLBACK")
@@ -153,7 +156,7 @@ async def test_a_commit_that_fails_is_nobodys_success(database: Database, path: 
     assert await database.read(numbers) == [3]
 
 
-async def test_a_caller_that_gives_up_waiting_costs_nobody_anything(database: Database) -> None:
+async def test_a_cancelled_write_does_not_affect_others(database: SQLiteDatabase) -> None:
     gate = Gate()
     await held(database, gate)
     impatient = asyncio.create_task(database.write(add, 1))
@@ -166,8 +169,8 @@ async def test_a_caller_that_gives_up_waiting_costs_nobody_anything(database: Da
     assert await database.read(numbers) == [2]
 
 
-async def test_readers_see_what_was_answered_before(database: Database) -> None:
-    """Each right after its own write, with many of both at the same time."""
+async def test_readers_see_every_write_answered_before(database: SQLiteDatabase) -> None:
+    """Each read directly follows its own write, with many of both at the same time."""
 
     async def write_and_read(number: int) -> None:
         await database.write(add, number)
@@ -176,8 +179,8 @@ async def test_readers_see_what_was_answered_before(database: Database) -> None:
     await asyncio.gather(*(write_and_read(number) for number in range(200)))
 
 
-async def test_a_look_sees_what_was_answered_before_and_one_state_of_it(database: Database) -> None:
-    """Done at once in the event loop, while the writer goes on; it ends with its transaction, also when it fails."""
+async def test_a_peek_sees_one_snapshot_with_every_write_answered_before(database: SQLiteDatabase) -> None:
+    """It runs in the event loop while the writer continues, and ends its transaction even if it fails."""
     all_numbers = Prepared(text("SELECT number FROM numbers ORDER BY number"))
 
     def twice(connection: Connection) -> tuple[list[tuple[int]], list[tuple[int]]]:
@@ -191,15 +194,15 @@ async def test_a_look_sees_what_was_answered_before_and_one_state_of_it(database
         raise LookupError
 
     await database.write(add, 1)
-    assert await database.look(twice) == ([(1,)], [(1,)])
+    assert await database.peek(twice) == ([(1,)], [(1,)])
     with pytest.raises(LookupError):
-        await database.look(fail)
-    assert await database.look(all_numbers.rows) == [(1,), (2,)]
+        await database.peek(fail)
+    assert await database.peek(all_numbers.rows) == [(1,), (2,)]
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
-        await database.look(Prepared(text("DELETE FROM numbers")).run, {})
+        await database.peek(Prepared(text("DELETE FROM numbers")).run, {})
 
 
-async def test_readers_do_not_wait_for_the_writer(database: Database) -> None:
+async def test_readers_do_not_wait_for_the_writer(database: SQLiteDatabase) -> None:
     await database.write(add, 1)
     gate = Gate()
     writing = await held(database, gate)
@@ -209,13 +212,13 @@ async def test_readers_do_not_wait_for_the_writer(database: Database) -> None:
     gate.open()
 
 
-async def test_readers_cannot_write(database: Database) -> None:
+async def test_readers_cannot_write(database: SQLiteDatabase) -> None:
     with pytest.raises(Exception, match="readonly"):
         await database.read(add, 1)
     assert await database.read(numbers) == []
 
 
-async def test_only_the_writer_checkpoints_and_it_syncs_every_commit(database: Database) -> None:
+async def test_only_the_writer_checkpoints_and_it_syncs_every_commit(database: SQLiteDatabase) -> None:
     """Two connections that checkpoint at once can corrupt the WAL of most SQLite versions."""
     full = 2
     assert await database.write(pragma, "wal_autocheckpoint") == CHECKPOINT_PAGES
@@ -227,8 +230,8 @@ async def test_only_the_writer_checkpoints_and_it_syncs_every_commit(database: D
     assert set(gathered) == {0}
 
 
-async def test_too_many_waiting_writes_are_refused_at_once(path: Path) -> None:
-    database = Database(path, max_queue=3)
+async def test_a_write_is_refused_at_once_if_too_many_are_queued(path: Path) -> None:
+    database = SQLiteDatabase(path, max_queue=3)
     database.open(prepare)
     gate = Gate()
     await held(database, gate)
@@ -242,8 +245,8 @@ async def test_too_many_waiting_writes_are_refused_at_once(path: Path) -> None:
     database.close()
 
 
-async def test_closing_finishes_what_waits_and_takes_no_more(path: Path) -> None:
-    database = Database(path)
+async def test_closing_finishes_queued_writes_and_refuses_new_ones(path: Path) -> None:
+    database = SQLiteDatabase(path)
     database.open(prepare)
     gate = Gate()
     await held(database, gate)
@@ -252,7 +255,7 @@ async def test_closing_finishes_what_waits_and_takes_no_more(path: Path) -> None
     gate.open()
     database.close()
     assert await asyncio.gather(*waiting) == list(range(50))
-    for call in (database.write, database.read, database.look):
+    for call in (database.write, database.read, database.peek):
         with pytest.raises(ServiceUnavailable, match="stopping"):
             await call(healthy)
     database.close()
@@ -264,7 +267,7 @@ WRITES_FOREVER = """
 import asyncio, itertools, sys
 from pathlib import Path
 from sqlalchemy import text
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 
 def prepare(connection):
     with connection.begin():
@@ -274,7 +277,7 @@ def add(connection, number):
     connection.execute(text("INSERT INTO numbers VALUES (:number)"), {"number": number})
 
 async def main():
-    database = Database(Path(sys.argv[1]))
+    database = SQLiteDatabase(Path(sys.argv[1]))
     database.open(prepare)
     async def write(start):
         for number in itertools.count(start, 8):
@@ -286,8 +289,8 @@ asyncio.run(main())
 """
 
 
-def test_what_was_answered_survives_kill_9(path: Path) -> None:
-    """A process that prints what the database has answered is killed in the middle of its writing."""
+def test_answered_writes_survive_kill_9(path: Path) -> None:
+    """A process that prints each answered write is killed while writing."""
     with subprocess.Popen(
         [sys.executable, "-c", WRITES_FOREVER, str(path)], stdout=subprocess.PIPE, text=True
     ) as process:
@@ -296,21 +299,21 @@ def test_what_was_answered_survives_kill_9(path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
         answered += [int(line) for line in process.stdout.read().split("\n")[:-1]]
     with sqlite3.connect(path) as connection:
-        kept = {number for (number,) in connection.execute("SELECT number FROM numbers")}
+        stored = {number for (number,) in connection.execute("SELECT number FROM numbers")}
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    assert set(answered) <= kept
+    assert set(answered) <= stored
     # At most one write of each of the eight writers was committed without having been printed.
-    assert len(kept) - len(answered) <= 8
+    assert len(stored) - len(answered) <= 8
 
 
 @pytest.mark.parametrize(
     ("url", "expected"),
     [(None, "/data/coordinator/coordinator.db"), ("sqlite:////srv/jobs.db", "/srv/jobs.db")],
 )
-def test_where_the_database_is(url: str | None, expected: str) -> None:
+def test_the_path_of_the_database_follows_from_its_url(url: str | None, expected: str) -> None:
     assert sqlite_path(url, Path("/data")) == Path(expected)
 
 
-def test_an_engine_that_is_not_supported_is_named() -> None:
+def test_an_unsupported_engine_is_reported() -> None:
     with pytest.raises(ConfigurationError, match=r"database\.url.*not postgresql\."):
         sqlite_path("postgresql://db/x", Path("/data"))

@@ -1,4 +1,4 @@
-"""One order for everything that is told: changes as they were committed, and between them what is not stored."""
+"""One order of all messages: changes in commit order, and live messages between them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.coordinator.feed.hub import Hub
 from agent.coordinator.store import events
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.schema.upgrade import prepare
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from support.databases import create_database
 
 pytestmark = pytest.mark.anyio
@@ -31,9 +31,9 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database(tmp_path: Path) -> Iterator[SQLiteDatabase]:
     create_database(tmp_path / "feed.db")
-    database = Database(tmp_path / "feed.db", readers=1)
+    database = SQLiteDatabase(tmp_path / "feed.db", readers=1)
     database.open(prepare)
     yield database
     database.close()
@@ -47,50 +47,50 @@ def anything(_: Any) -> bool:
     return True
 
 
-async def test_what_is_told_after_a_commit_stands_after_its_changes(database: Database) -> None:
-    """However soon after it, and although the feed has had no time to read the change."""
+async def test_a_message_published_after_a_commit_follows_its_changes(database: SQLiteDatabase) -> None:
+    """However soon it is published, even before the feed has read the change."""
     feed = Feed(database, Hub())
     running = asyncio.create_task(feed.run())
-    async with feed.watch("job_1") as subscription:
+    async with feed.subscribe("job_1") as subscription:
         for _ in range(50):
             await database.write(events.add, [CHANGE], 0.0)
-            await feed.tell([TOKEN, TOKEN])
-        told = [await subscription.next(5) for _ in range(150)]
+            await feed.publish([TOKEN, TOKEN])
+        received = [await subscription.next(5) for _ in range(150)]
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    assert [item and item["data"]["number"] for item in told] == [1, 2, 2] * 50
-    numbers = [item["seq"] for item in told if item is not None]
+    assert [item and item["data"]["number"] for item in received] == [1, 2, 2] * 50
+    numbers = [item["seq"] for item in received if item is not None]
     assert numbers == sorted(set(numbers))
     assert numbers[:3] == [1 << NUMBER_BITS, (1 << NUMBER_BITS) + 1, (1 << NUMBER_BITS) + 2]
 
 
-async def test_what_is_told_while_nobody_watches_is_numbered_after_the_changes_too(
-    database: Database,
+async def test_a_message_without_subscribers_is_numbered_after_the_changes_too(
+    database: SQLiteDatabase,
 ) -> None:
-    """The changes themselves are history: who comes later reads them."""
+    """The changes themselves are history, which later subscribers read from the database."""
     feed = Feed(database, Hub())
     await database.write(events.add, [CHANGE] * 3, 0.0)
-    await feed.tell([TOKEN])
+    await feed.publish([TOKEN])
     assert feed.seq == (3 << NUMBER_BITS) + 1
-    async with feed.watch("job_1") as subscription:
+    async with feed.subscribe("job_1") as subscription:
         assert subscription.empty
 
 
-async def test_numbers_that_run_out_are_never_given_twice(
-    database: Database, monkeypatch: pytest.MonkeyPatch
+async def test_numbers_are_never_reused_when_they_run_out(
+    database: SQLiteDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Should the database take nothing for so long, what is told then counts as lost."""
+    """If the database accepts no writes for that long, later live messages count as lost."""
     monkeypatch.setattr(feed, "NUMBER_BITS", 2)
     following = Feed(database, Hub())
-    async with following.watch("job_1") as subscription:
-        await following.tell([TOKEN] * 5)
-        told = [await subscription.next(0.01) for _ in range(5)]
-    assert [item and item["seq"] for item in told] == [1, 2, 3, None, None]
+    async with following.subscribe("job_1") as subscription:
+        await following.publish([TOKEN] * 5)
+        received = [await subscription.next(0.01) for _ in range(5)]
+    assert [item and item["seq"] for item in received] == [1, 2, 3, None, None]
     assert following.recent.lost_up_to == 3
 
 
-def test_the_newest_are_kept_up_to_a_number_and_a_size() -> None:
+def test_the_newest_events_are_retained_up_to_a_number_and_a_size() -> None:
     recent = Recent(limit=3, size_limit=100)
     for seq in range(1, 6):
         recent.add(message(seq), ["job_1"], 10)
@@ -103,8 +103,8 @@ def test_the_newest_are_kept_up_to_a_number_and_a_size() -> None:
     assert recent.lost_up_to == 7
 
 
-def test_a_range_is_read_in_portions_by_those_whom_it_concerns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "AT_ONCE", 20)
+def test_a_range_is_read_in_pages_with_only_the_subscribers_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "PAGE_BYTES", 20)
     recent = Recent(limit=100, size_limit=1000)
     for seq in range(1, 11):
         recent.add(message(seq), ["job_1", "all"] if seq % 2 else ["job_2"], 10)

@@ -1,4 +1,4 @@
-"""Histories of clients, miners, clocks and restarts against the real operations: random ones, and some to remember."""
+"""Histories of clients, miners, clocks and restarts against the real operations: random ones, and some regressions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SHARDS = 4
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_random_histories(shard: int) -> None:
-    """After each of some 1,250 steps the tables tell one story, the ledger adds up, and the feed has published every change.
+    """After each of about 1,250 steps the tables are consistent, the ledger balances, and the feed has published every change.
 
-    Every day has its own histories. `HISTORIES_SEED`, which a failure prints, plays those of one shard again.
+    Every day has its own histories. Set `HISTORIES_SEED`, which a failure prints, to repeat those of one shard.
     """
     number = int(os.environ.get("HISTORIES_SEED", date.today().toordinal() * SHARDS + shard))  # noqa: DTZ011 - any day will do
     print(f"HISTORIES_SEED={number}")  # noqa: T201 - pytest shows it when the test fails
@@ -40,12 +40,12 @@ def test_random_histories(shard: int) -> None:
     assert Histories.steps > 500
 
 
-# Histories that a random walk seldom takes, each of which has been told wrongly once ------------------------------------
+# Regressions: histories that a random walk rarely produces -------------------------------------------------------------
 
 
 @pytest.fixture
 def history() -> Iterator[Histories]:
-    """One job, and the first of the miners alone."""
+    """One job, and only the first of the miners."""
     history = Histories()
     history.begin([3])
     for miner in history.miners[1:]:
@@ -60,10 +60,10 @@ def play(history: Histories, *steps: Callable[[], object]) -> None:
         history.the_tables_tell_one_story()
 
 
-def test_work_that_was_finished_while_the_coordinator_was_out_of_reach_is_not_given_again(
+def test_work_finished_while_the_coordinator_was_unreachable_is_not_given_again(
     history: Histories,
 ) -> None:
-    """The lease has run out, the miner starts anew with the result in its outbox: nobody else gets the job."""
+    """The lease has expired and the miner restarts with the result in its outbox. No other miner gets the job."""
     play(
         history,
         lambda: history.claim(slots=1, lost=False),
@@ -77,7 +77,7 @@ def test_work_that_was_finished_while_the_coordinator_was_out_of_reach_is_not_gi
     assert (life.state, life.fence, life.attempts) == (JobState.COMPLETED, 1, 1)
 
 
-def test_a_miner_that_gets_a_job_again_cannot_deliver_the_older_run(history: Histories) -> None:
+def test_a_miner_that_gets_a_job_again_cannot_deliver_its_older_run(history: Histories) -> None:
     play(
         history,
         lambda: history.claim(slots=1, lost=False),
@@ -91,10 +91,8 @@ def test_a_miner_that_gets_a_job_again_cannot_deliver_the_older_run(history: His
 
 
 @pytest.mark.parametrize("then", ["deliver", "heartbeat"])
-def test_a_run_that_was_given_up_too_early_has_the_times_of_one_that_was_not(
-    history: Histories, then: str
-) -> None:
-    """Its lease ran out, but nobody else took the job: when it started is still known."""
+def test_a_revived_run_has_the_times_of_an_uninterrupted_one(history: Histories, then: str) -> None:
+    """Its lease expired, but no other miner claimed the job, so its start time is preserved."""
     play(
         history,
         lambda: history.claim(slots=1, lost=False),
@@ -110,7 +108,7 @@ def test_a_run_that_was_given_up_too_early_has_the_times_of_one_that_was_not(
 
 @pytest.fixture
 def market() -> Iterator[MarketHistories]:
-    """One job, and a miner's offer with one place."""
+    """One job, and a miner's offer for one job."""
     history = MarketHistories()
     history.begin([3])
     history.offer(which=0, places=1)
@@ -123,8 +121,8 @@ def places(history: MarketHistories) -> int | None:
     return history.offer_of(history.offer_ids[0]).jobs_left
 
 
-def test_a_job_leaves_an_offer_whose_miner_stays_away(market: MarketHistories) -> None:
-    """It waits as long as the miner is expected back; then whoever is there gets it, and the place is free again."""
+def test_a_job_leaves_an_offer_whose_miner_stays_offline(market: MarketHistories) -> None:
+    """It waits until the miner counts as offline. Then another miner gets it, and the offer accepts a job again."""
     market.accept(job=0, offer=0)
     market.miners[0].online = False
     market.claim(slots=1, lost=False)
@@ -138,8 +136,8 @@ def test_a_job_leaves_an_offer_whose_miner_stays_away(market: MarketHistories) -
     assert places(market) == 1
 
 
-def test_a_job_under_an_offer_comes_back_to_its_miner_after_a_failure(market: MarketHistories) -> None:
-    """Others are there, but the client has chosen; once it has failed for good, its place is free again."""
+def test_a_job_under_an_offer_returns_to_its_miner_after_a_failure(market: MarketHistories) -> None:
+    """Other miners are online, but the client has chosen. After it has finally failed, the offer accepts a job again."""
     market.accept(job=0, offer=0)
     for attempt in (1, 2, 3):
         market.claim(slots=1, lost=False)

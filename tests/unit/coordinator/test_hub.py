@@ -1,4 +1,4 @@
-"""Watching a topic: in order, never blocking the publisher, and lost messages are told."""
+"""Subscriptions: messages arrive in order, never block the publisher, and lost ones are reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def test_everybody_who_watches_gets_each_message_in_order() -> None:
+async def test_every_subscriber_gets_each_message_in_order() -> None:
     hub = Hub()
     with hub.subscribe("job_1") as one, hub.subscribe("job_1") as other, hub.subscribe("job_2") as elsewhere:
         for number in range(3):
@@ -26,22 +26,22 @@ async def test_everybody_who_watches_gets_each_message_in_order() -> None:
         assert await elsewhere.next(0.01) is None
 
 
-async def test_a_slow_subscriber_gets_what_was_kept_and_then_learns_of_the_loss() -> None:
-    """Once; what is published later comes again."""
+async def test_a_slow_subscriber_gets_the_queued_messages_and_then_one_gap() -> None:
+    """The gap is reported once, and later messages arrive again."""
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
         for number in range(QUEUE_LIMIT + 5):
             hub.publish({"number": number}, "job_1")
-        kept = [await subscription.next(1) for _ in range(QUEUE_LIMIT)]
-        assert kept == [{"number": number} for number in range(QUEUE_LIMIT)]
+        queued = [await subscription.next(1) for _ in range(QUEUE_LIMIT)]
+        assert queued == [{"number": number} for number in range(QUEUE_LIMIT)]
         assert await subscription.next(1) is RESYNC
         assert await subscription.next(0.01) is None
         hub.publish({"number": -1}, "job_1")
         assert await subscription.next(1) == {"number": -1}
 
 
-async def test_a_loss_is_one_gap_in_one_place() -> None:
-    """What comes while the subscriber still reads what it has is lost as well, so that nothing seems to be whole."""
+async def test_lost_messages_are_one_gap_at_one_position() -> None:
+    """Messages that arrive while the subscriber still reads its queue are lost as well, so that the gap is contiguous."""
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
         for number in range(QUEUE_LIMIT + 1):
@@ -56,7 +56,7 @@ async def test_a_loss_is_one_gap_in_one_place() -> None:
         assert subscription.empty
 
 
-async def test_nobody_is_remembered_after_leaving() -> None:
+async def test_a_subscriber_that_left_is_forgotten() -> None:
     hub = Hub()
     with hub.subscribe("job_1") as subscription:
         pass
@@ -65,8 +65,8 @@ async def test_nobody_is_remembered_after_leaving() -> None:
     assert not hub._topics
 
 
-async def test_all_subscribers_share_one_limit_and_whoever_keeps_up_loses_nothing() -> None:
-    """A thousand slow readers hold no more than the limit together."""
+async def test_all_subscribers_share_one_limit_and_a_fast_one_loses_nothing() -> None:
+    """A thousand slow subscribers together queue no more than the limit."""
     hub = Hub(total_size=1000)
     with ExitStack() as watching:
         slow = [watching.enter_context(hub.subscribe("job_1")) for _ in range(5)]
@@ -74,14 +74,14 @@ async def test_all_subscribers_share_one_limit_and_whoever_keeps_up_loses_nothin
         for number in range(50):
             hub.publish({"number": number}, "job_1", size=100)
             assert await quick.next(1) == {"number": number}
-        kept = []
+        queued = []
         for subscription in slow:
             messages = []
             while (message := await subscription.next(0.01)) is not RESYNC:
                 messages.append(message)
-            kept.append(len(messages))
-        assert sum(kept) <= 10 + len(slow)
-    with hub.subscribe("job_1") as later:  # what waited for those who have left does not count any more
+            queued.append(len(messages))
+        assert sum(queued) <= 10 + len(slow)
+    with hub.subscribe("job_1") as later:  # messages queued for subscribers that have left no longer count
         for number in range(9):
             hub.publish({"number": number}, "job_1", size=100)
         assert [await later.next(1) for _ in range(9)] == [{"number": number} for number in range(9)]

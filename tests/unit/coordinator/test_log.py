@@ -1,4 +1,4 @@
-"""The sequencer: leaves get numbers in their order, and each step leaves the tree of a signed checkpoint."""
+"""The sequencer: leaves are numbered in order, and after each step the tree has a signed checkpoint."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sqlalchemy import text
 from agent.coordinator import sequencer
 from agent.coordinator.sequencer import LogInconsistent, LogSigner, check, integrate, leaf_bytes, tree_of
 from agent.coordinator.store import log as store
+from agent.coordinator.store.database import Connection
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store.sqlite import database as engine
-from agent.coordinator.store.sqlite.database import Connection
 from aitbc.log import Checkpoint, open_checkpoint
 from aitbc.merkle import EMPTY_ROOT, Frontier, consistency_proof, leaf_hash, verify_consistency
 from aitbc.settlement import Settlement
@@ -65,7 +65,7 @@ def queue(connection: Connection, numbers: range) -> None:
         store.queue_settlement(connection, settlement(number))
 
 
-def test_the_log_begins_with_a_checkpoint_of_nothing(connection: Connection) -> None:
+def test_the_log_begins_with_a_checkpoint_of_the_empty_tree(connection: Connection) -> None:
     record, more = integrate(connection, SIGNER, 1.0)
     assert record is not None
     assert open_checkpoint(record.note, SIGNER.vkey) == Checkpoint("log.test", 0, EMPTY_ROOT)
@@ -73,10 +73,10 @@ def test_the_log_begins_with_a_checkpoint_of_nothing(connection: Connection) -> 
     assert integrate(connection, SIGNER, 2.0) == (None, False)
 
 
-def test_every_step_is_signed_and_continues_the_ones_before(
+def test_every_checkpoint_is_signed_and_consistent_with_earlier_ones(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of every size around a tile's width; all checkpoints are consistent with the last one."""
+    """Batches of all sizes around a tile's width. All checkpoints are consistent with the last one."""
     monkeypatch.setattr(sequencer, "BATCH", 300)
     frontier, checkpoints, size = Frontier(), [], 0
     for count in (1, 254, 1, 1, 255, 256, 300):
@@ -100,8 +100,8 @@ def test_every_step_is_signed_and_continues_the_ones_before(
     assert integrate(connection, SIGNER, 9.0) == (None, False)
 
 
-def test_nothing_is_signed_on_a_tree_that_is_not_the_checkpoints(connection: Connection) -> None:
-    """Whatever was changed below the newest checkpoint: the queue stays as it is."""
+def test_no_checkpoint_is_signed_if_the_tree_differs_from_the_newest_one(connection: Connection) -> None:
+    """Whatever was changed below the newest checkpoint, the queue is unchanged."""
     queue(connection, range(300))
     integrate(connection, SIGNER, 1.0)
     queue(connection, range(300, 301))
@@ -120,7 +120,7 @@ def test_nothing_is_signed_on_a_tree_that_is_not_the_checkpoints(connection: Con
             integrate(connection, SIGNER, 2.0)
         savepoint.rollback()
     assert len(store.queued(connection)) == 1
-    with pytest.raises(LogInconsistent, match="not this log's"):
+    with pytest.raises(LogInconsistent, match="not from this log"):
         check(connection, LogSigner("other.test", SIGNER.key))
     record, _ = integrate(connection, SIGNER, 2.0)
     assert record is not None
@@ -134,11 +134,11 @@ from nacl.signing import SigningKey
 from agent.coordinator.sequencer import LogSigner, integrate
 from agent.coordinator.store.schema import upgrade
 from agent.coordinator.store import log as store
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from aitbc.settlement import parse_settlement
 
 async def main():
-    database = Database(Path(sys.argv[1]))
+    database = SQLiteDatabase(Path(sys.argv[1]))
     database.open(upgrade.prepare)
     signer = LogSigner("log.test", SigningKey(b"l" * 32))
     for number, leaf in enumerate(sys.argv[2:]):
@@ -152,8 +152,8 @@ asyncio.run(main())
 """
 
 
-def test_no_leaf_is_lost_and_none_is_logged_twice_when_the_process_is_killed(tmp_path: Path) -> None:
-    """What was answered is in the log or in the queue, and goes on from there."""
+def test_a_kill_loses_no_leaf_and_logs_none_twice(tmp_path: Path) -> None:
+    """Every answered leaf is in the log or in the queue, and the log continues from there."""
     path = tmp_path / "coordinator.db"
     written = 0
     for round_number in range(3):

@@ -1,4 +1,4 @@
-"""What a coordinator knows of a miner's room while messages are on their way in both directions."""
+"""What a coordinator knows of a miner's free capacity while messages are in transit in both directions."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.coordinator.dispatch import LeaseMessage, Port
+from agent.coordinator.dispatch.port import LeaseMessage, Port
 from support.clients.scripted_miner import capabilities
 
 SERVICE = "whisper_transcription"
-SAYS, HEARS, GIVES, TAKES, ENDS = range(5)
-steps = st.lists(st.tuples(st.integers(SAYS, ENDS), st.integers(0, 5)), max_size=120)
+REPORT, RECEIVE_REPORT, GIVE, RECEIVE_LEASE, END = range(5)
+steps = st.lists(st.tuples(st.integers(REPORT, END), st.integers(0, 5)), max_size=120)
 
 
-class Played:
-    """A miner and a coordinator's port for it, with what is on its way between them."""
+class Simulation:
+    """A miner, the coordinator's port for it, and the messages in transit between them."""
 
     def __init__(self, slots: int, concurrency: int) -> None:
         self.slots = slots
         self.concurrency = concurrency
-        self.batches: list[Counter[str]] = []  # one a slot that is taken; all jobs of a batch have one model
+        self.batches: list[
+            Counter[str]
+        ] = []  # one for each occupied slot; all jobs of a batch have one model
         self.received = 0
-        self.said: deque[tuple[int, Mapping[tuple[str, str | None], int], int]] = deque()
+        self.reports: deque[tuple[int, Mapping[tuple[str, str | None], int], int]] = deque()
         self.leases: deque[str] = deque()
         offered = capabilities(slots=slots)
         offered["services"][SERVICE]["concurrency"] = concurrency
@@ -43,22 +45,22 @@ class Played:
         self.leases.append(lease["spec"]["model"])
         return True
 
-    def say(self) -> None:
+    def report(self) -> None:
         free: Counter[tuple[str, str | None]] = Counter()
         for batch in self.batches:
             (model,) = batch
             free[SERVICE, model] += self.concurrency - batch[model]
-        self.said.append((self.slots - len(self.batches), free, self.received))
+        self.reports.append((self.slots - len(self.batches), free, self.received))
 
-    def take(self) -> None:
-        """The next lease arrives: there is a seat for it, or a slot."""
+    def receive_lease(self) -> None:
+        """The next lease arrives. A batch has free capacity for it, or a slot is free."""
         model = self.leases.popleft()
         self.received += 1
         for batch in self.batches:
             if 0 < batch[model] < self.concurrency:
                 batch[model] += 1
                 return
-        assert len(self.batches) < self.slots, "there is no room for a lease that was given"
+        assert len(self.batches) < self.slots, "there is no free capacity for a delivered lease"
         self.batches.append(Counter({model: 1}))
 
     def end(self, which: int) -> None:
@@ -68,44 +70,44 @@ class Played:
         self.batches = [batch for batch in self.batches if batch.total()]
 
     def step(self, what: int, which: int) -> None:
-        if what == SAYS:
-            self.say()
-        elif what == HEARS and self.said:
-            self.port.set_free(*self.said.popleft())
-        elif what == GIVES:
+        if what == REPORT:
+            self.report()
+        elif what == RECEIVE_REPORT and self.reports:
+            self.port.set_free(*self.reports.popleft())
+        elif what == GIVE:
             lease: dict[str, Any] = {"service": SERVICE, "spec": {"model": "abc"[which % 3]}}
             expected = self.port.free.accepts(SERVICE, lease["spec"]["model"])
             assert self.port.give(lease) is expected
-        elif what == TAKES and self.leases:
-            self.take()
-        elif what == ENDS and self.batches:
+        elif what == RECEIVE_LEASE and self.leases:
+            self.receive_lease()
+        elif what == END and self.batches:
             self.end(which)
 
 
 @settings(max_examples=300, deadline=None)
 @given(slots=st.integers(1, 3), concurrency=st.integers(1, 3), steps=steps)
-def test_a_lease_that_arrives_always_finds_room(
+def test_a_lease_that_arrives_always_finds_free_capacity(
     slots: int, concurrency: int, steps: list[tuple[int, int]]
 ) -> None:
-    """However late each side hears of the other; and once all has been heard, the coordinator knows all the free."""
-    played = Played(slots, concurrency)
-    played.say()
+    """However late messages arrive. Once all have arrived, the coordinator knows the exact free capacity."""
+    simulation = Simulation(slots, concurrency)
+    simulation.report()
     for what, which in steps:
-        played.step(what, which)
-    while played.leases:
-        played.take()
-    played.say()
-    while played.said:
-        played.step(HEARS, 0)
-    assert played.port.free.slots == slots - len(played.batches)
-    taken = sum(batch.total() for batch in played.batches)
-    assert played.port.free.batch_capacity.total() == len(played.batches) * concurrency - taken
+        simulation.step(what, which)
+    while simulation.leases:
+        simulation.receive_lease()
+    simulation.report()
+    while simulation.reports:
+        simulation.step(RECEIVE_REPORT, 0)
+    assert simulation.port.free.slots == slots - len(simulation.batches)
+    taken = sum(batch.total() for batch in simulation.batches)
+    assert simulation.port.free.batch_capacity.total() == len(simulation.batches) * concurrency - taken
 
 
-def test_a_lease_that_could_not_be_delivered_is_not_on_its_way() -> None:
-    played = Played(1, 1)
-    played.port.set_free(1, {}, 0)
-    played.port.deliver = lambda _: False
-    assert not played.port.give({"service": SERVICE, "spec": {"model": "a"}})
-    played.port.set_free(1, {}, 0)
-    assert played.port.free.slots == 1
+def test_a_lease_that_could_not_be_delivered_is_not_in_transit() -> None:
+    simulation = Simulation(1, 1)
+    simulation.port.set_free(1, {}, 0)
+    simulation.port.deliver = lambda _: False
+    assert not simulation.port.give({"service": SERVICE, "spec": {"model": "a"}})
+    simulation.port.set_free(1, {}, 0)
+    assert simulation.port.free.slots == 1

@@ -1,4 +1,4 @@
-"""Prepared statements: the same rows as SQLAlchemy's way gives, inside its transactions, and no silent surprises."""
+"""Prepared statements: the same rows as with SQLAlchemy, in its transactions, and no silent conversions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sqlalchemy import (
     update,
 )
 
-from agent.coordinator.store.sqlite.prepared import Prepared
+from agent.coordinator.store.prepared import Prepared
 
 things = Table(
     "things",
@@ -47,8 +47,8 @@ def connection(tmp_path: Path) -> Iterator[Connection]:
         yield connection
 
 
-def test_rows_are_those_that_sqlalchemy_finds(connection: Connection) -> None:
-    """Of every type in use, bytes and NULL among them."""
+def test_rows_equal_those_of_sqlalchemy(connection: Connection) -> None:
+    """For every type in use, including bytes and NULL."""
     insertion = Prepared(insert(things))
     assert insertion.run(connection, ROW) == 1
     insertion.run_many(connection, [{**ROW, "number": number, "content": None} for number in (2, 3)])
@@ -63,8 +63,8 @@ def test_rows_are_those_that_sqlalchemy_finds(connection: Connection) -> None:
     assert by_number.scalar(connection, {"key": 9}) is None
 
 
-def test_one_statement_takes_different_columns(connection: Connection) -> None:
-    """And says how many rows it has changed; a value that stands in the statement needs no name."""
+def test_one_statement_accepts_different_columns(connection: Connection) -> None:
+    """It also returns how many rows it changed, and values in the statement itself need no name."""
     Prepared(insert(things)).run(connection, ROW)
     change = Prepared(update(things).where(things.c.number == bindparam("key"), things.c.name == "a"))
     assert change.run(connection, {"key": 1, "weight": 2.0}) == 1
@@ -87,12 +87,12 @@ def test_types_that_sqlalchemy_converts_are_refused(connection: Connection) -> N
 
 
 def test_lists_of_values_are_refused(connection: Connection) -> None:
-    """Their statements are different for each length."""
+    """The statement would differ for each length."""
     with pytest.raises(TypeError, match="no fixed length"):
         Prepared(select(things.c.number).where(things.c.number.in_([1, 2]))).rows(connection)
 
 
-def test_what_it_writes_belongs_to_the_transaction(tmp_path: Path) -> None:
+def test_its_writes_belong_to_the_transaction(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'things.db'}")
     things.metadata.create_all(engine)
     with engine.connect() as connection:

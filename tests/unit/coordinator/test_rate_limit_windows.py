@@ -1,4 +1,4 @@
-"""The windows in which calls are counted, on a clock of the test's own."""
+"""The windows in which calls are counted, with a fake clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock:
         return self.now
 
 
-def test_a_window_begins_with_the_first_call_and_ends_when_it_says() -> None:
+def test_a_window_begins_with_the_first_call_and_ends_when_it_is_due() -> None:
     async def play() -> None:
         clock = Clock()
         limiter = FixedWindowRateLimiter(WindowStorage(10, clock))
@@ -36,7 +36,7 @@ def test_a_window_begins_with_the_first_call_and_ends_when_it_says() -> None:
     asyncio.run(play())
 
 
-def test_the_memory_is_bounded_and_what_has_ended_goes_first() -> None:
+def test_memory_is_bounded_and_expired_windows_are_dropped_first() -> None:
     async def play() -> None:
         clock = Clock()
         storage = WindowStorage(100, clock)

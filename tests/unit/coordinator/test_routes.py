@@ -1,4 +1,4 @@
-"""What holds for every route, whatever it is about."""
+"""Properties of every route."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUTES = [
 
 
 def called(dependant: Dependant) -> Iterator[Callable[..., Any]]:
-    """The route's own function and all that it depends on."""
+    """Yield the route's function and all of its dependencies."""
     if dependant.call is not None:
         yield dependant.call
     for dependency in dependant.dependencies:
@@ -29,13 +29,13 @@ def called(dependant: Dependant) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_nothing_that_a_request_calls_is_a_plain_function(route: APIRoute) -> None:
-    """The framework would call it in a thread, at every request, which takes longer than most of them do."""
+def test_every_function_called_by_a_request_is_a_coroutine(route: APIRoute) -> None:
+    """The framework would call a plain function in a thread at every request, which takes longer than most functions do."""
     for call in called(route.dependant):
         function = call if inspect.isroutine(call) else type(call).__call__
         assert inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function), call
 
 
-def test_there_are_routes() -> None:
-    """Else the test above would hold for nothing."""
+def test_the_coordinator_has_routes() -> None:
+    """Otherwise the test above would check nothing."""
     assert len(ROUTES) > 50

@@ -1,4 +1,4 @@
-"""The schema: migrations make what the tables say, and a database of a newer program is left alone."""
+"""The schema: migrations create the declared tables, and a newer program's database is not changed."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sqlalchemy import Connection, create_engine, text
 
 from agent.coordinator.store.schema import migrations, upgrade
 from agent.coordinator.store.schema.tables import metadata
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.core.errors import ConfigurationError
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A database that was prepared once."""
+    """A database with the newest schema."""
     path = tmp_path / "coordinator.db"
     open_and_close(path)
     return path
 
 
 def open_and_close(path: Path) -> None:
-    database = Database(path)
+    database = SQLiteDatabase(path)
     try:
         database.open(upgrade.prepare)
     finally:
@@ -51,11 +51,11 @@ def version(connection: Connection) -> str:
 
 
 def has_expression(change: tuple[Any, ...]) -> bool:
-    """Whether it is an index over an expression: SQLite does not tell of these; another test looks at their conditions."""
+    """Return whether it is an index over an expression, which SQLite does not report. Another test checks their conditions."""
     return getattr(change[1], "name", "") in ("ix_jobs_claimable", "ix_jobs_claimable_by_account")
 
 
-def test_the_migrations_make_what_the_tables_say(path: Path) -> None:
+def test_the_migrations_create_the_declared_tables(path: Path) -> None:
     """Columns, types, nullability, indexes, unique constraints and foreign keys."""
     with create_engine(f"sqlite:///{path}").connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -64,7 +64,7 @@ def test_the_migrations_make_what_the_tables_say(path: Path) -> None:
 
 
 def test_partial_indexes_have_their_conditions(path: Path) -> None:
-    """The comparison above does not look at them, and without them SQLite would not use the index."""
+    """The comparison above ignores them, and without them SQLite would not use the index."""
     with create_engine(f"sqlite:///{path}").connect() as connection:
         rows = connection.execute(
             text(
@@ -87,16 +87,16 @@ def test_the_expected_schema_is_the_newest_migration() -> None:
 
 def test_preparing_again_changes_nothing(path: Path) -> None:
     with create_engine(f"sqlite:///{path}").connect() as connection:
-        connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'kept', 0)"))
+        connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'Ada', 0)"))
         connection.commit()
     open_and_close(path)
     with create_engine(f"sqlite:///{path}").connect() as connection:
-        assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "kept"
+        assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "Ada"
         assert version(connection) == upgrade.HEAD
 
 
-def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_path: Path) -> None:
-    """From each older schema; foreign keys between old rows and new tables hold afterwards."""
+def test_an_older_database_is_upgraded_without_losing_data(tmp_path: Path) -> None:
+    """From each older schema. Afterwards the foreign keys between old rows and new tables hold."""
     revisions = [script.revision for script in _scripts().walk_revisions()][1:]
     assert revisions
     for revision in revisions:
@@ -106,12 +106,12 @@ def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_
             config.attributes["connection"] = connection
             with connection.begin():
                 command.upgrade(config, revision)
-                connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'kept', 0)"))
+                connection.execute(text("INSERT INTO accounts VALUES ('account_1', 'Ada', 0)"))
                 connection.execute(text("INSERT INTO artifacts VALUES ('sha256:1', 5, 0)"))
         open_and_close(path)
         with create_engine(f"sqlite:///{path}").connect() as connection:
             assert version(connection) == upgrade.HEAD
-            assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "kept"
+            assert connection.execute(text("SELECT name FROM accounts")).scalar_one() == "Ada"
             assert connection.execute(text("SELECT size FROM artifacts")).scalar_one() == 5
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             changes = compare_metadata(context, metadata)
@@ -119,7 +119,7 @@ def test_a_database_of_an_older_program_is_upgraded_and_keeps_what_it_holds(tmp_
             assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
 
 
-def test_what_accounts_have_stored_before_there_was_a_limit_is_counted(tmp_path: Path) -> None:
+def test_artifacts_stored_before_there_was_a_quota_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "coordinator.db"
     limited = next(script for script in _scripts().walk_revisions() if script.path.endswith("_uploads.py"))
     with create_engine(f"sqlite:///{path}").connect() as connection:
@@ -137,7 +137,7 @@ def test_what_accounts_have_stored_before_there_was_a_limit_is_counted(tmp_path:
     assert stored == {"account_1": 3, "miner_1": 3}
 
 
-def test_a_database_of_a_newer_program_is_refused_and_left_alone(path: Path) -> None:
+def test_a_newer_database_is_refused_and_unchanged(path: Path) -> None:
     with create_engine(f"sqlite:///{path}").connect() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         connection.commit()

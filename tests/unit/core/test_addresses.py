@@ -1,4 +1,4 @@
-"""Which addresses a miner may fetch inputs from."""
+"""Which addresses may be connected to on behalf of strangers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.core.values.addresses import AddressFault, fault_of, is_host, may_connect
+from agent.core.values.addresses import AddressRefusal, is_host, may_connect, refusal_of
 
 PUBLIC = [
     "1.1.1.1",
@@ -68,23 +68,23 @@ NEVER = [
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_may_be_used(address: str):
+def test_public_addresses_are_allowed(address: str):
     assert may_connect(address)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_private_addresses_only_where_the_owner_allows_them(address: str):
+def test_private_addresses_are_allowed_only_if_the_owner_allows_them(address: str):
     assert not may_connect(address)
     assert may_connect(address, allow_private=True)
 
 
 @pytest.mark.parametrize("address", [*NEVER, "", "localhost", "0x7f.1", "1.1.1.1:80"])
-def test_groups_and_nonsense_never(address: str):
+def test_multicast_and_invalid_addresses_are_never_allowed(address: str):
     assert not may_connect(address, allow_private=True)
 
 
 @given(st.ip_addresses(v=4))
-def test_an_ipv6_address_that_leads_to_an_ipv4_one_is_judged_by_it(address: IPv4Address):
+def test_an_ipv6_address_that_embeds_an_ipv4_address_is_judged_by_that(address: IPv4Address):
     mapped = IPv6Address(f"::ffff:{address}")
     translated = IPv6Address(f"64:ff9b::{address}")
     assert may_connect(str(address)) == may_connect(str(mapped)) == may_connect(str(translated))
@@ -94,35 +94,35 @@ def test_an_ipv6_address_that_leads_to_an_ipv4_one_is_judged_by_it(address: IPv4
     st.sampled_from(["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "100.64.0.0/10"]),
     st.integers(0, 2**16 - 1),
 )
-def test_no_address_of_a_private_network_gets_through(network: str, host: int):
+def test_no_address_of_a_private_network_is_allowed(network: str, host: int):
     assert not may_connect(str(IPv4Network(network)[host]))
 
 
 @pytest.mark.parametrize(
-    ("url", "fault"),
+    ("url", "refusal"),
     [
         ("https://example.com/x", None),
         ("https://example.com:8443/x", None),
         ("https://8.8.8.8/x", None),
-        ("http://example.com/x", AddressFault.SCHEME),
-        ("file:///etc/passwd", AddressFault.SCHEME),
-        ("https:///x", AddressFault.SCHEME),
-        ("https://[::1", AddressFault.NOT_A_URL),
-        ("https://example.com:99999/", AddressFault.NOT_A_URL),
-        ("https://me@example.com/", AddressFault.LOGIN),
-        ("https://example.com:25/", AddressFault.PORT),
-        ("https://10.0.0.1/", AddressFault.PRIVATE),
-        ("https://LOCALHOST/", AddressFault.PRIVATE),
-        ("https://metadata.google.internal/", AddressFault.PRIVATE),
+        ("http://example.com/x", AddressRefusal.SCHEME),
+        ("file:///etc/passwd", AddressRefusal.SCHEME),
+        ("https:///x", AddressRefusal.SCHEME),
+        ("https://[::1", AddressRefusal.NOT_A_URL),
+        ("https://example.com:99999/", AddressRefusal.NOT_A_URL),
+        ("https://me@example.com/", AddressRefusal.LOGIN),
+        ("https://example.com:25/", AddressRefusal.PORT),
+        ("https://10.0.0.1/", AddressRefusal.PRIVATE),
+        ("https://LOCALHOST/", AddressRefusal.PRIVATE),
+        ("https://metadata.google.internal/", AddressRefusal.PRIVATE),
     ],
 )
-def test_a_url_is_judged_before_anything_is_connected(url: str, fault: AddressFault | None) -> None:
-    assert fault_of(url) is fault
+def test_a_url_is_checked_before_any_connection(url: str, refusal: AddressRefusal | None) -> None:
+    assert refusal_of(url) is refusal
 
 
-def test_what_the_owner_allows_is_allowed() -> None:
-    assert fault_of("http://127.0.0.1:8000/", allow_http=True, allow_private=True) is None
-    assert fault_of("http://127.0.0.1:8000/", allow_http=True) is AddressFault.PRIVATE
+def test_http_and_private_addresses_can_be_allowed() -> None:
+    assert refusal_of("http://127.0.0.1:8000/", allow_http=True, allow_private=True) is None
+    assert refusal_of("http://127.0.0.1:8000/", allow_http=True) is AddressRefusal.PRIVATE
 
 
 @pytest.mark.parametrize(
@@ -140,5 +140,5 @@ def test_what_the_owner_allows_is_allowed() -> None:
         ("", False),
     ],
 )
-def test_names_of_hosts(name: str, good: bool) -> None:
+def test_host_names_are_validated(name: str, good: bool) -> None:
     assert is_host(name) is good

@@ -49,9 +49,9 @@ def test_sizes_are_bytes_written_as_numbers_or_quantities():
     )
 
 
-def test_a_model_may_do_with_less_gpu_memory_than_it_likes():
+def test_a_model_can_declare_a_smaller_minimum_of_gpu_memory():
     assert parse_one(vram="8Gi", vram_min="3Gi").vram_min == 3 * 2**30
-    with pytest.raises(ConfigurationError, match="vram_min is more than vram"):
+    with pytest.raises(ConfigurationError, match="vram_min is larger than vram"):
         parse_one(vram="1Gi", vram_min="2Gi")
 
 
@@ -61,7 +61,7 @@ def test_a_name_that_could_be_a_path_is_refused(name: str):
         parse_one(name=name)
 
 
-def test_every_fault_is_named_with_its_place():
+def test_every_error_is_reported_with_its_location():
     with pytest.raises(ConfigurationError) as caught:
         parse_one(vram="1 GB", licence="", size=3)
     lines = str(caught.value).splitlines()
@@ -72,12 +72,12 @@ def test_every_fault_is_named_with_its_place():
     ]
 
 
-def test_two_entries_of_one_name_are_refused():
-    with pytest.raises(ConfigurationError, match=r"names 'tiny\.en' twice"):
+def test_two_entries_with_the_same_name_are_refused():
+    with pytest.raises(ConfigurationError, match=r"contains 'tiny\.en' twice"):
         parse_catalogue({"models": [ENTRY, ENTRY]})
 
 
-def test_the_shipped_catalogue_reads_and_callers_cannot_change_each_others():
+def test_the_shipped_catalogue_loads_and_callers_get_separate_copies():
     first = load_catalogue()
     assert first["tiny.en"].service == "whisper_transcription"
     first.clear()
@@ -90,7 +90,7 @@ SHA256 = "0" * 64
 FILE = {"name": "model.pt", "url": "https://example.com/model.pt", "sha256": SHA256}
 
 
-def test_an_entry_can_be_fetched_from_a_repository_or_as_files_but_not_from_a_directory():
+def test_an_entry_with_a_repository_or_files_is_fetchable_but_not_one_with_a_directory():
     assert parse_one().fetchable
     files = parse_one(repository=None, files=[FILE | {"size": "75M"}])
     assert files.fetchable
@@ -105,8 +105,8 @@ def test_an_entry_can_be_fetched_from_a_repository_or_as_files_but_not_from_a_di
     [
         ({"path": "/srv/model"}, "leave out repository and files"),
         ({"path": "relative", "repository": None}, r"models\.0\.path"),
-        ({"repository": None, "patterns": ["*.gguf"]}, "there is none"),
-        ({"repository": None, "revision": "main"}, "there is none"),
+        ({"repository": None, "patterns": ["*.gguf"]}, "need a repository"),
+        ({"repository": None, "revision": "main"}, "need a repository"),
         ({"repository": "../../etc"}, r"models\.0\.repository"),
         ({"revision": "a b"}, r"models\.0\.revision"),
         ({"patterns": []}, r"models\.0\.patterns"),
@@ -119,7 +119,7 @@ def test_an_entry_can_be_fetched_from_a_repository_or_as_files_but_not_from_a_di
         ({"files": [{"name": "a", "url": "https://example.com/a"}]}, r"files\.0\.sha256"),
     ],
 )
-def test_an_entry_that_could_not_be_fetched_safely_is_refused(changes: dict[str, Any], place: str):
+def test_an_entry_that_cannot_be_fetched_safely_is_refused(changes: dict[str, Any], place: str):
     with pytest.raises(ConfigurationError, match=place):
         parse_one(**changes)
 
@@ -133,12 +133,12 @@ def test_an_entry_that_could_not_be_fetched_safely_is_refused(changes: dict[str,
         ("/etc/model.json", False), ("a//b.json", False), (".git/config.json", False), ("a\\..\\b.json", False),
     ],
 )  # fmt: skip
-def test_of_a_repository_only_weights_without_code_and_words_are_taken(name: str, taken: bool):
+def test_only_weights_without_code_and_vocabularies_are_downloaded_from_a_repository(name: str, taken: bool):
     assert is_taken(name, DEFAULT_PATTERNS) is taken
     assert not is_taken("model.bin", ["*"])
 
 
-def test_every_shipped_whisper_checkpoint_has_the_digest_that_its_package_demands():
+def test_every_shipped_whisper_checkpoint_has_the_digest_that_its_package_requires():
     whisper = pytest.importorskip("whisper")
     for entry in load_catalogue().values():
         if entry.service == "whisper_transcription":
@@ -147,7 +147,7 @@ def test_every_shipped_whisper_checkpoint_has_the_digest_that_its_package_demand
             assert file.sha256 in file.url
 
 
-def test_an_owner_s_entry_wins_over_the_shipped_one(tmp_path: Path):
+def test_an_owners_entry_overrides_the_shipped_one(tmp_path: Path):
     assert load_catalogue(tmp_path) == load_catalogue()
     own = ENTRY | {"description": "Mine.", "repository": None, "path": "/srv/model"}
     lines = [f"{key} = {json.dumps(value)}" for key, value in own.items() if value is not None]
@@ -157,5 +157,7 @@ def test_an_owner_s_entry_wins_over_the_shipped_one(tmp_path: Path):
     assert (merged["tiny.en"].description, merged["tiny.en"].path) == ("Mine.", "/srv/model")
     assert load_catalogue()["tiny.en"].path is None
     (tmp_path / "models.toml").write_text("[[models]]\nname = 'x'\n")
-    with pytest.raises(ConfigurationError, match=rf"{tmp_path}/models\.toml is wrong at models\.0\.service"):
+    with pytest.raises(
+        ConfigurationError, match=rf"{tmp_path}/models\.toml is invalid at models\.0\.service"
+    ):
         load_catalogue(tmp_path)

@@ -1,4 +1,4 @@
-"""Where the capacity went: every slot is accounted for, at every moment and over the hour."""
+"""How capacity is used: every slot is accounted for, at every moment and over the last hour."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from agent.core.machine.pausing import Cause
         (Moment(2, 2, barrier=Use.OFFLINE), {Use.OFFLINE: 2}),
     ],
 )
-def test_what_the_slots_do(moment: Moment, expected: dict[Use, float]) -> None:
+def test_slots_are_counted_by_their_use(moment: Moment, expected: dict[Use, float]) -> None:
     assert uses(moment) == expected
 
 
-def test_an_hour_is_shared_out_and_what_is_older_is_forgotten() -> None:
+def test_shares_cover_the_last_hour_only() -> None:
     hour = LastHour()
     assert hour.shares(0) == {}
     hour.note(0, {Use.NO_JOB: 2})
@@ -49,7 +49,7 @@ notes = st.lists(
 
 
 @given(notes)
-def test_shares_sum_to_one_whatever_happened_and_when(history: list[tuple[float, dict[Use, float]]]) -> None:
+def test_shares_sum_to_one_for_any_history(history: list[tuple[float, dict[Use, float]]]) -> None:
     hour, now = LastHour(), 0.0
     for pause, doing in history:
         now += pause

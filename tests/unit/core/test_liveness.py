@@ -1,12 +1,12 @@
-"""Parts that make progress are told from parts that only run."""
+"""Parts that make progress are distinguished from parts that merely run."""
 
 from __future__ import annotations
 
 from agent.core.liveness import Liveness
 
 
-def test_a_part_is_overdue_only_after_the_time_that_it_named() -> None:
-    """The time is the part's own word, and a new report is a new promise."""
+def test_a_part_is_overdue_only_after_its_own_deadline() -> None:
+    """Each part chooses its deadline, and each report sets a new one."""
     liveness = Liveness()
     liveness.report("database", now=100, within=60)
     liveness.report("heartbeat", now=100, within=105)
@@ -16,8 +16,8 @@ def test_a_part_is_overdue_only_after_the_time_that_it_named() -> None:
     assert liveness.overdue(200) == {}
 
 
-def test_a_part_that_left_in_order_is_not_missed_and_one_that_failed_always_is() -> None:
-    """A stopped part is no fault; one that never should have ended does not come back by a report."""
+def test_a_part_that_ended_normally_is_never_overdue_and_one_that_failed_always_is() -> None:
+    """A part that must never end does not recover by a report."""
     liveness = Liveness()
     liveness.report("outbox", now=0, within=1)
     liveness.leave("outbox")

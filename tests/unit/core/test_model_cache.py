@@ -1,4 +1,4 @@
-"""Which models make room for another."""
+"""Which models are removed to free space for another one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fits(stored: list[StoredModel], gone: set[str], needed: int, quota: int | No
 
 
 @given(MODELS, SIZES, st.none() | st.integers(0, 400), st.integers(-50, 200))
-def test_room_is_found_if_there_can_be_any_and_costs_no_model_too_many(
+def test_space_is_freed_whenever_possible_and_removes_no_model_needlessly(
     stored: list[StoredModel], needed: int, quota: int | None, free: int
 ) -> None:
     plan = plan_evictions(stored, needed, quota=quota, free=free)
@@ -42,7 +42,7 @@ def test_room_is_found_if_there_can_be_any_and_costs_no_model_too_many(
 
 
 @given(MODELS, SIZES, st.integers(0, 400))
-def test_what_was_used_later_goes_only_if_all_that_was_used_before_is_not_enough(
+def test_a_recently_used_model_is_removed_only_if_removing_all_older_ones_is_not_enough(
     stored: list[StoredModel], needed: int, quota: int
 ) -> None:
     removed = set(plan_evictions(stored, needed, quota=quota, free=10**6).removals)

@@ -1,4 +1,4 @@
-"""Offers: which jobs they are for, and what their machines promise."""
+"""Offers: the jobs that they apply to, and the hardware that they promise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MINER = Candidate("miner_1", 1, 1, {"ai_inference": ServiceOffer(Decimal(9))}, c
 NAMES = ("ai_inference", "image_classification")
 
 
-def test_the_status_follows_from_time_and_places() -> None:
+def test_the_status_follows_from_time_and_jobs_left() -> None:
     assert OFFER.status(9.9) == "active"
     assert OFFER.status(10.0) == "expired"
     assert replace(OFFER, jobs_left=0).status(9.9) == "exhausted"
@@ -38,8 +38,8 @@ def test_an_offer_is_for_jobs_of_its_type_or_name() -> None:
     assert "is for image-classification" in (misfit(OFFER, JOB, ("ai_inference", "other"), 100, MINER) or "")
 
 
-def test_a_job_fits_what_it_pays_for_and_what_was_promised() -> None:
-    """The miner's own price does not matter, the offer's does; the promise binds even where the machine has more."""
+def test_a_job_must_fit_the_offers_price_and_promise() -> None:
+    """The offer's price counts, not the miner's. The promise is a limit even if the machine has more."""
     assert "max_cost" in (misfit(OFFER, JOB, NAMES, 99, MINER) or "")
     assert "2000m" in (misfit(OFFER, replace(JOB, cpu=Decimal("2.001")), NAMES, 100, MINER) or "")
     free = replace(OFFER, promise=Promise())
@@ -48,7 +48,7 @@ def test_a_job_fits_what_it_pays_for_and_what_was_promised() -> None:
     assert "cannot run" in (misfit(OFFER, replace(JOB, service="llm"), NAMES, 100, MINER) or "")
 
 
-def test_promises_beyond_the_machine_are_named_with_what_it_has() -> None:
+def test_promises_beyond_the_machine_are_reported_with_what_it_has() -> None:
     assert broken_promises(Promise(4, 2000), 2, [3, 4]) == {}
     faults = broken_promises(Promise(5, 2001), 2, [3, 4])
     assert faults == {

@@ -1,4 +1,4 @@
-"""Pauses that follow from measurements, and what a whole miner's pause is made of."""
+"""Pauses that follow from measurements, and how a whole miner's pause is composed."""
 
 from __future__ import annotations
 
@@ -16,58 +16,56 @@ def causes(watch: GpuWatch, rules: Rules) -> list[Cause]:
     return [pause.cause for pause in watch.pauses(rules)]
 
 
-def test_heat_pauses_above_the_limit_until_it_was_below_the_margin_for_the_hold_time() -> None:
+def test_heat_pauses_until_it_stays_below_the_margin_for_the_hold_time() -> None:
     """Readings around the limit change nothing while the card is still warm."""
     rules = Rules(max_temperature=80, temperature_margin=5, hold_seconds=HOLD)
-    watch = GpuWatch().look(Reading(temperature=80), rules, 0)
+    watch = GpuWatch().update(Reading(temperature=80), rules, 0)
     assert causes(watch, rules) == []
     for now, degrees in enumerate((81, 79, 76, 81, 76)):
-        watch = watch.look(Reading(temperature=degrees), rules, now)
+        watch = watch.update(Reading(temperature=degrees), rules, now)
         assert causes(watch, rules) == [Cause.TEMPERATURE]
-    watch = watch.look(Reading(temperature=75), rules, 5 + HOLD - 2)
+    watch = watch.update(Reading(temperature=75), rules, 5 + HOLD - 2)
     assert causes(watch, rules) == [Cause.TEMPERATURE]
-    watch = watch.look(Reading(temperature=76), rules, 5 + HOLD - 1)  # warm again: the hold time begins anew
-    watch = watch.look(Reading(temperature=60), rules, 5 + 2 * HOLD - 2)
+    watch = watch.update(Reading(temperature=76), rules, 5 + HOLD - 1)  # warm again: the hold time restarts
+    watch = watch.update(Reading(temperature=60), rules, 5 + 2 * HOLD - 2)
     assert causes(watch, rules) == [Cause.TEMPERATURE]
-    assert causes(watch.look(Reading(temperature=60), rules, 5 + 2 * HOLD), rules) == []
+    assert causes(watch.update(Reading(temperature=60), rules, 5 + 2 * HOLD), rules) == []
 
 
-def test_power_pauses_likewise_and_a_card_that_does_not_tell_is_not_paused() -> None:
+def test_power_pauses_likewise_and_a_card_without_readings_is_not_paused() -> None:
     rules = Rules(max_power=300, power_margin=20, max_temperature=80, hold_seconds=0)
-    watch = GpuWatch().look(Reading(power=301), rules, 0)
+    watch = GpuWatch().update(Reading(power=301), rules, 0)
     assert [pause.words(0) for pause in watch.pauses(rules)] == ["for the power (limit 300 W)"]
-    assert causes(watch.look(Reading(power=281), rules, 1), rules) == [Cause.POWER]
-    assert causes(watch.look(Reading(power=280), rules, 1), rules) == []
-    assert causes(GpuWatch().look(Reading(), rules, 0), rules) == []
+    assert causes(watch.update(Reading(power=281), rules, 1), rules) == [Cause.POWER]
+    assert causes(watch.update(Reading(power=280), rules, 1), rules) == []
+    assert causes(GpuWatch().update(Reading(), rules, 0), rules) == []
 
 
-def test_another_program_that_computes_pauses_at_once_and_the_gpu_is_free_only_after_the_hold_time() -> None:
+def test_another_computing_program_pauses_at_once_until_it_is_absent_for_the_hold_time() -> None:
     rules = Rules(other_programs=True, hold_seconds=HOLD)
-    watch = GpuWatch().look(Reading(others=1, working=True), rules, 0)
+    watch = GpuWatch().update(Reading(others=1, working=True), rules, 0)
     assert causes(watch, rules) == [Cause.PROGRAM]
-    assert causes(watch.look(Reading(), rules, HOLD - 1), rules) == [Cause.PROGRAM]
-    assert causes(watch.look(Reading(), rules, HOLD), rules) == []
-    assert causes(GpuWatch().look(Reading(others=1), Rules(), 0), Rules()) == []
+    assert causes(watch.update(Reading(), rules, HOLD - 1), rules) == [Cause.PROGRAM]
+    assert causes(watch.update(Reading(), rules, HOLD), rules) == []
+    assert causes(GpuWatch().update(Reading(others=1), Rules(), 0), Rules()) == []
 
 
-def test_a_program_that_only_draws_counts_when_it_keeps_the_gpu_busy_and_nothing_of_ours_works_there() -> (
-    None
-):
-    """A moved window is over before it counts; our own work never does."""
+def test_a_program_that_only_draws_counts_if_it_keeps_the_gpu_busy_while_the_agent_is_idle() -> None:
+    """Moving a window is too short to count, and the agent's own work never counts."""
     rules = Rules(other_programs=True, other_utilization=25, hold_seconds=HOLD)
-    watch = GpuWatch().look(Reading(utilization=90), rules, 0)
-    watch = watch.look(Reading(utilization=10), rules, ONSET_SECONDS - 1)
-    watch = watch.look(Reading(utilization=90), rules, ONSET_SECONDS)
+    watch = GpuWatch().update(Reading(utilization=90), rules, 0)
+    watch = watch.update(Reading(utilization=10), rules, ONSET_SECONDS - 1)
+    watch = watch.update(Reading(utilization=90), rules, ONSET_SECONDS)
     assert causes(watch, rules) == []
-    watch = watch.look(Reading(utilization=25), rules, 2 * ONSET_SECONDS)
+    watch = watch.update(Reading(utilization=25), rules, 2 * ONSET_SECONDS)
     assert causes(watch, rules) == [Cause.PROGRAM]
     watch = GpuWatch()
     for now in range(0, 100, 5):
-        watch = watch.look(Reading(utilization=99, working=True), rules, now)
+        watch = watch.update(Reading(utilization=99, working=True), rules, now)
     assert causes(watch, rules) == []
 
 
-def test_the_whole_miner_is_paused_by_itself_or_when_all_its_gpus_are() -> None:
+def test_the_whole_miner_is_paused_by_its_own_pause_or_if_all_its_gpus_are() -> None:
     hand, schedule = Pause(Cause.HAND), Pause(Cause.SCHEDULE, until=100.0)
     assert whole(hand, {"GPU 0": None}) == hand
     assert whole(None, {}) is None
@@ -80,8 +78,8 @@ def test_the_whole_miner_is_paused_by_itself_or_when_all_its_gpus_are() -> None:
     assert both.detail == "GPU 0 by schedule; GPU 1 by hand"
 
 
-def test_a_pause_says_until_when_with_the_day_if_it_is_another_one() -> None:
-    now = datetime(2026, 11, 23, 12).timestamp()  # noqa: DTZ001 - local time, as it is shown
+def test_a_pause_shows_its_end_with_the_day_if_it_is_not_today() -> None:
+    now = datetime(2026, 11, 23, 12).timestamp()  # noqa: DTZ001 - local time, as displayed
     assert Pause(Cause.HAND).words(now) == "by hand"
     assert Pause(Cause.HAND, until=now + 3600).words(now) == "by hand until 13:00"
     assert Pause(Cause.SCHEDULE, until=now + 86400).words(now) == "by schedule until Tue 24 Nov 12:00"
@@ -97,12 +95,12 @@ def test_a_pause_says_until_when_with_the_day_if_it_is_another_one() -> None:
         ("45s", 45, "45 s"),
     ],
 )
-def test_lengths_of_time_are_read_and_shown(text: str, seconds: float, shown: str) -> None:
+def test_durations_are_parsed_and_formatted(text: str, seconds: float, shown: str) -> None:
     assert parse_duration(text) == seconds
     assert format_duration(seconds) == shown
 
 
 @pytest.mark.parametrize("text", ["", "soon", "0", "-1h", "1.5h", "2h3d", "400d", "1h 30m"])
-def test_what_is_no_length_of_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no length of time; write it like"):
+def test_an_invalid_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration; write it like"):
         parse_duration(text)

@@ -20,14 +20,14 @@ from agent.core.rates import Rate, caller_address, lies_in
         ("1 per 2 hours", Rate(1, 7200)),
     ],
 )
-def test_a_rate_is_read_as_people_say_it(text: str, rate: Rate) -> None:
+def test_a_rate_is_parsed_as_people_write_it(text: str, rate: Rate) -> None:
     adapter = TypeAdapter(Rate)
     assert adapter.validate_python(text) == rate
     assert adapter.validate_python(adapter.dump_python(rate, mode="json")) == rate
 
 
 @pytest.mark.parametrize("text", ["600", "0 per minute", "600/minute", "-1 per s", "5 per day", 600, None])
-def test_what_is_no_rate_is_refused_with_an_example(text: object) -> None:
+def test_an_invalid_rate_is_refused_with_an_example(text: object) -> None:
     with pytest.raises(ValidationError, match="600 per minute"):
         TypeAdapter(Rate).validate_python(text)
 

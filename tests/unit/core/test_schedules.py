@@ -1,4 +1,4 @@
-"""Schedules: what is written, what it means on every day of the week, and when it ends."""
+"""Schedules: their syntax, their meaning on every day of the week, and their ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agent.core.machine.schedules import DAYS, LONGEST, Window, parse_window, paused_until
 
-MONDAY = datetime(2026, 11, 23)  # noqa: DTZ001 - the clock on the wall has no zone
+MONDAY = datetime(2026, 11, 23)  # noqa: DTZ001 - wall-clock time has no zone
 
 
 def at(day: int, hour: int, minute: int = 0) -> datetime:
@@ -31,25 +31,25 @@ def until(now: datetime, *windows: str) -> datetime | None:
         ("Tue 23:00-00:00", {1}, 1380, 0),
     ],
 )
-def test_what_is_written_is_understood(text: str, days: set[int], begin: int, end: int) -> None:
-    """Ranges of days may go over Sunday."""
+def test_a_window_is_parsed_as_written(text: str, days: set[int], begin: int, end: int) -> None:
+    """Ranges of days may span Sunday."""
     assert parse_window(text) == Window(frozenset(days), begin, end)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("Mon-Fri 9-18", 'is no time of the week; write it like "Mon-Fri 09:00-18:00"'),
-        ("", "is no time of the week"),
-        ("Mo 09:00-18:00", "names the days 'Mo'; days are Mon, Tue"),
-        ("Mon-Fry 09:00-18:00", "names the days 'Mon-Fry'"),
-        ("09:00-25:00", "names 25:00, which no clock shows"),
-        ("09:60-10:00", "names 09:60, which no clock shows"),
-        ("09:00-09:00", "has no length; a whole day is 00:00-24:00"),
-        ("24:00-06:00", "has no length"),
+        ("Mon-Fri 9-18", 'is not a time of the week; write it like "Mon-Fri 09:00-18:00"'),
+        ("", "is not a time of the week"),
+        ("Mo 09:00-18:00", "contains the unknown days 'Mo'; days are Mon, Tue"),
+        ("Mon-Fry 09:00-18:00", "contains the unknown days 'Mon-Fry'"),
+        ("09:00-25:00", "contains 25:00, which is not a time of day"),
+        ("09:60-10:00", "contains 09:60, which is not a time of day"),
+        ("09:00-09:00", "is empty; write a whole day as 00:00-24:00"),
+        ("24:00-06:00", "is empty"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_what_fits(text: str, words: str) -> None:
+def test_an_invalid_window_is_refused_with_an_example(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse_window(text)
 
@@ -64,7 +64,7 @@ def test_a_window_begins_at_its_first_minute_and_ends_before_its_last() -> None:
 
 
 def test_a_night_belongs_to_the_day_on_which_it_begins() -> None:
-    """Friday's night reaches into Saturday; Saturday has none of its own."""
+    """Friday's night extends into Saturday. Saturday has none itself."""
     nights = "Mon-Fri 22:00-06:00"
     assert until(at(4, 23), nights) == at(5, 6)
     assert until(at(5, 5, 59), nights) == at(5, 6)
@@ -72,7 +72,7 @@ def test_a_night_belongs_to_the_day_on_which_it_begins() -> None:
     assert until(at(0, 3), nights) is None  # Sunday's night
 
 
-def test_windows_that_touch_are_one_pause_and_one_without_an_end_is_told_a_week_ahead() -> None:
+def test_adjacent_windows_are_one_pause_and_an_endless_one_is_reported_a_week_ahead() -> None:
     assert until(at(0, 9), "Mon-Fri 09:00-18:00", "18:00-20:00", "19:00-23:00") == at(0, 23)
     assert until(at(5, 1), "Sat,Sun 00:00-24:00") == at(7, 0)
     assert until(at(0, 1), "00:00-24:00") == at(0, 1) + LONGEST
@@ -94,8 +94,8 @@ def _clock(minutes: int) -> str:
 
 
 @given(st.lists(windows, min_size=1, max_size=4), moments)
-def test_a_pause_lasts_exactly_while_some_window_does(texts: list[str], now: datetime) -> None:
-    """Minute by minute: inside until the end that was told, and outside at it."""
+def test_a_pause_lasts_exactly_as_long_as_any_window(texts: list[str], now: datetime) -> None:
+    """Checked minute by minute: inside until the reported end, and outside at it."""
     schedule = [parse_window(text) for text in texts]
 
     def inside(moment: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""What webhooks say, and when they are tried again."""
+"""The content of webhooks, and the times of their attempts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from agent.core.jobs import Failure, Job, JobState
 from agent.core.webhooks import (
     LONGEST_PAUSE,
     DeliveryState,
-    asked_pause,
     lane,
     message,
     next_attempt,
+    requested_pause,
     state_after,
     webhook_id,
 )
@@ -30,14 +30,14 @@ def test_pauses_grow_and_the_last_attempt_has_none() -> None:
 
 
 @given(st.integers(1, 3), st.floats(0, 1), st.none() | st.floats(0, 1e9))
-def test_a_pause_is_never_shorter_than_planned_nor_longer_than_a_day_for_the_asking(
-    tried: int, jitter: float, asked: float | None
+def test_a_requested_pause_never_shortens_the_planned_one_and_is_capped_at_a_day(
+    tried: int, jitter: float, requested: float | None
 ) -> None:
-    again = next_attempt(tried, DELAYS, 0.0, jitter, asked)
+    again = next_attempt(tried, DELAYS, 0.0, jitter, requested)
     assert again is not None
     assert DELAYS[tried - 1] <= again <= LONGEST_PAUSE
-    if asked is not None:
-        assert again >= min(asked, LONGEST_PAUSE)
+    if requested is not None:
+        assert again >= min(requested, LONGEST_PAUSE)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_pause_is_never_shorter_than_planned_nor_longer_than_a_day_for_the_ask
     ],
 )
 def test_retry_after_is_read_as_seconds_or_a_date(header: str | None, seconds: float | None) -> None:
-    assert asked_pause(header, now=1000.0) == seconds
+    assert requested_pause(header, now=1000.0) == seconds
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ def test_retry_after_is_read_as_seconds_or_a_date(header: str | None, seconds: f
     [(200, "delivered"), (204, "delivered"), (299, "delivered"), (410, "gone")]
     + [(status, "pending") for status in (100, 199, 300, 302, 400, 404, 429, 500, None)],
 )
-def test_only_success_is_success(status: int | None, state: str) -> None:
+def test_only_a_2xx_status_delivers_a_message(status: int | None, state: str) -> None:
     assert state_after(status) is DeliveryState(state)
 
 
-def test_a_failure_is_told_by_its_code_alone() -> None:
+def test_a_failure_is_reported_by_its_code_alone() -> None:
     failed = Job("job_1", JobState.FAILED, 60, 3, failure=Failure("INPUT_BAD", "what the file said"))
     assert json.loads(message(failed, "llm_inference", 0.0)) == {
         "type": "job.failed",
@@ -82,7 +82,7 @@ def test_a_failure_is_told_by_its_code_alone() -> None:
     assert webhook_id("job_1") == "msg_1"
 
 
-def test_a_lane_is_an_accounts_way_to_a_host() -> None:
+def test_a_lane_contains_one_accounts_messages_to_one_host() -> None:
     assert lane("account_1", "https://a.example/x?y") == lane("account_1", "https://a.example/z")
     lanes = {
         lane(account, url)

@@ -1,18 +1,34 @@
-"""Fixtures of the miner's tests: GPUs that are not there."""
+"""Fixtures of the miner's tests: the event loop, a coordinator, and simulated GPUs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from miner_support.coordinator import FakeCoordinator
 from nvml_shim.shim import NvmlShim, build
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """The event loop that the agent uses."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture
+async def coordinator() -> AsyncIterator[FakeCoordinator]:
+    fake = FakeCoordinator()
+    await fake.start()
+    yield fake
+    await fake.stop()
 
 
 @pytest.fixture(scope="session")
 def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a complete stand-in for NVIDIA's library."""
+    """The directory of a complete stand-in for NVIDIA's library."""
     return build(tmp_path_factory.mktemp("nvml"))
 
 
@@ -21,5 +37,5 @@ def nvml(nvml_library: Path, tmp_path: Path) -> Iterator[NvmlShim]:
     """Two cards of 24 GiB for programs started with `nvml.environment`."""
     shim = NvmlShim(nvml_library, tmp_path / "nvml-state")
     yield shim
-    shim.hang = False  # a program left hanging in the driver must be able to end
+    shim.hang = False  # so that a program that hangs in the driver can end
     shim.write()

@@ -1,4 +1,4 @@
-"""Measuring runners through real child processes, and what the figures are good for."""
+"""Benchmarks of runners in real child processes, and the use of their scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from agent.miner.machine.gpus import Gpus
 from agent.miner.machine.scores import Score, add_score, advertised, read_scores
 from agent.miner.models.store import ModelStore
 from agent.settings import Settings
-from miner_support.sample import settings_for
+from miner_support.daemons import settings_for
 from miner_support.timed_runners import CONCURRENCY, PROGRAM, RUNNERS, SECONDS
 from runners.api import Device
 
@@ -66,12 +66,12 @@ def reasons(report: Report) -> dict[str, str]:
     return {skipped.service: skipped.reason for skipped in report.skipped}
 
 
-def test_speed_is_scaled_units_a_second_and_rises_with_the_runs_at_the_same_time(settings: Settings) -> None:
+def test_speed_is_scaled_units_per_second_and_rises_with_concurrent_runs(settings: Settings) -> None:
     (score,) = measure(settings, "sleeping").scores
     assert (score.runner, score.version, score.metric) == ("sleeping", "1.0+2.0", "word/s")
     assert (score.device_kind, score.device_uuid, score.unit) == ("cpu", None, "letter")
     assert list(score.levels) == [1, 2, CONCURRENCY]
-    # Two words a run. A busy machine makes it slower than the sleep, never faster.
+    # Two words per run. A busy machine makes it slower than the sleep, never faster.
     assert 0 < score.levels[1] <= 2 / SECONDS
     assert score.levels[1] < score.levels[CONCURRENCY] <= 2 * CONCURRENCY / SECONDS
     assert score.speed == score.levels[score.concurrency]
@@ -79,14 +79,14 @@ def test_speed_is_scaled_units_a_second_and_rises_with_the_runs_at_the_same_time
     assert parse_time(score.measured_at)
 
 
-def test_runs_are_counted_where_units_say_nothing_of_speed(settings: Settings) -> None:
+def test_runs_are_counted_where_units_do_not_measure_speed(settings: Settings) -> None:
     (score,) = measure(settings, "counting").scores
     assert 0 < score.speed <= 1 / SECONDS
     assert score.units_per_second == pytest.approx(1000 * score.speed, rel=1e-3)
 
 
 def test_the_smallest_model_on_disk_is_used(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a larger one, nor a smaller one that is an adapter or not there."""
+    """Neither a larger one, nor a smaller one that is an adapter or missing."""
 
     def entry(name: str, size: int, kind: Any = "model") -> CatalogueEntry:
         return CatalogueEntry(name, "naming", ("engine",), None, size, size, size, "MIT", "", kind)
@@ -103,17 +103,17 @@ def test_the_smallest_model_on_disk_is_used(settings: Settings, monkeypatch: pyt
     assert score.model == "small"
 
 
-def test_a_runner_that_cannot_be_measured_says_why_and_costs_only_itself(settings: Settings) -> None:
+def test_a_runner_that_cannot_be_measured_is_skipped_with_a_reason(settings: Settings) -> None:
     report = measure(settings, "failing", "crashing", "plain", "counting")
     assert [score.service for score in report.scores] == ["counting"]
     assert reasons(report) == {
         "failing": "The card is on fire.",
-        "crashing": "The runner crashing failed to make its test input (ZeroDivisionError: no).",
+        "crashing": "The runner crashing failed to create its test input (ZeroDivisionError: no).",
         "plain": "The runner plain has no benchmark.",
     }
 
 
-def test_nothing_is_left_behind_but_the_scores(settings: Settings) -> None:
+def test_only_the_scores_are_left_behind(settings: Settings) -> None:
     measure(settings, "counting", "failing")
     miner = settings.data_dir / "miner"
     assert list((miner / "jobs").iterdir()) == []
@@ -122,11 +122,11 @@ def test_nothing_is_left_behind_but_the_scores(settings: Settings) -> None:
     assert {score.service for score in read_scores(miner / scores.FILE_NAME)} == {"counting", "sleeping"}
 
 
-def test_nothing_is_measured_where_a_daemon_works(settings: Settings) -> None:
+def test_nothing_is_measured_while_a_daemon_uses_the_directory(settings: Settings) -> None:
     data_directory = DataDirectory(settings.data_dir / "miner")
     data_directory.lock()
     try:
-        with pytest.raises(ConfigurationError, match=rf"process {os.getpid()}\) works in .*Stop it"):
+        with pytest.raises(ConfigurationError, match=rf"process {os.getpid()}\) uses .*Stop it"):
             measure(settings)
     finally:
         data_directory.unlock()
@@ -134,12 +134,12 @@ def test_nothing_is_measured_where_a_daemon_works(settings: Settings) -> None:
     assert measure(settings, "counting").scores
 
 
-def test_an_unknown_service_is_named_with_the_known_ones(settings: Settings) -> None:
+def test_an_unknown_service_is_reported_with_the_known_ones(settings: Settings) -> None:
     with pytest.raises(ConfigurationError, match=r"'counted'; installed are: sleeping, naming, counting"):
         measure(settings, "counted")
 
 
-def test_the_next_registration_tells_the_score(settings: Settings) -> None:
+def test_the_next_registration_contains_the_score(settings: Settings) -> None:
     (score,) = measure(settings, "counting").scores
 
     def offered() -> Any:
@@ -151,10 +151,10 @@ def test_the_next_registration_tells_the_score(settings: Settings) -> None:
     assert offered() == {"metric": "run/s", "value": score.speed, "device": score.device_name}
     path = settings.data_dir / "miner" / scores.FILE_NAME
     add_score(path, score.model_copy(update={"version": "0.9"}))
-    assert offered() is None, "another version of the runner was measured"
+    assert offered() is None, "the score is of another version of the runner"
 
 
-def test_the_fastest_present_device_is_told(tmp_path: Path) -> None:
+def test_the_score_of_the_fastest_present_device_is_advertised(tmp_path: Path) -> None:
     other = SCORE.model_copy(update={"device_uuid": "GPU-2", "speed": 240.0, "units_per_second": 4.0})
     second = Device("cuda", "Card", "GPU-2")
     assert advertised([SCORE, other], "s", "1+2", (CARD, second)) == {
@@ -173,7 +173,7 @@ def test_the_fastest_present_device_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"scores": [{"service": "s"}]}', b"\xff\xfe"])
-def test_a_damaged_file_counts_as_none_and_is_replaced(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_score_file_counts_as_missing_and_is_replaced(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / scores.FILE_NAME
     assert read_scores(path) == ()
     path.write_bytes(content)
@@ -183,7 +183,7 @@ def test_a_damaged_file_counts_as_none_and_is_replaced(tmp_path: Path, content: 
     assert [entry.name for entry in tmp_path.iterdir()] == [scores.FILE_NAME]
 
 
-def test_a_new_score_takes_the_place_of_its_devices_old_one(tmp_path: Path) -> None:
+def test_a_new_score_replaces_the_old_one_of_its_device(tmp_path: Path) -> None:
     path = tmp_path / scores.FILE_NAME
     faster = SCORE.model_copy(update={"speed": 200.0})
     for score in (SCORE, SCORE.model_copy(update={"device_uuid": "GPU-2"}), faster):
@@ -198,17 +198,17 @@ def test_a_new_score_takes_the_place_of_its_devices_old_one(tmp_path: Path) -> N
     ("levels", "best"),
     [({1: 10.0}, 1), ({1: 10.0, 2: 19.0, 4: 20.0, 8: 20.5}, 2), ({1: 10.0, 2: 20.0, 4: 38.0}, 4), ({1: 5.0, 2: 1.0}, 1)],
 )  # fmt: skip
-def test_more_at_the_same_time_only_while_it_pays(levels: dict[int, float], best: int) -> None:
+def test_concurrency_rises_only_while_it_is_worthwhile(levels: dict[int, float], best: int) -> None:
     assert scores.worthwhile_concurrency(levels) == best
 
 
 @pytest.mark.parametrize(("most", "levels"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])
-def test_the_numbers_of_runs_that_are_tried(most: int, levels: list[int]) -> None:
+def test_concurrency_levels_double_up_to_the_runners_own(most: int, levels: list[int]) -> None:
     assert bench._levels(most) == levels
 
 
-def test_all_devices_together_earn_what_is_wanted() -> None:
-    """2 and 3 units a second are 18,000 an hour; the price rounds up, never to nothing."""
+def test_all_devices_together_earn_the_requested_amount() -> None:
+    """2 and 3 units per second are 18,000 an hour. The price rounds up, never to zero."""
     other = SCORE.model_copy(update={"device_uuid": "GPU-2", "units_per_second": 3.0})
     assert scores.suggested_prices([SCORE, other], Decimal("0.9")) == {"s": "0.00005"}
     fast = SCORE.model_copy(update={"units_per_second": 1e9})

@@ -1,4 +1,4 @@
-"""A whole miner that brings the models of its jobs, and those that the coordinator commands, over real HTTP."""
+"""A whole miner that fetches models for its jobs, and by command of the coordinator, over real HTTP."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ import pytest
 from agent.miner.control import ask
 from agent.miner.daemon import Daemon
 from miner_support.coordinator import FakeCoordinator
+from miner_support.daemons import running, settings_for
 from miner_support.hub import Hub, running_hub
 from miner_support.model_runner import HOST, ModelRunner
-from miner_support.sample import running, settings_for
 from support.agents import COMMAND
 
 pytestmark = pytest.mark.anyio
@@ -28,22 +28,8 @@ ADAPTER = b"small change"
 
 
 @pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The event loop that the agent uses."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def coordinator() -> AsyncIterator[FakeCoordinator]:
-    fake = FakeCoordinator()
-    await fake.start()
-    yield fake
-    await fake.stop()
-
-
-@pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    """The models `big` and `other` and the adapter `touch`, which the owner added by hand."""
+    """The models `big` and `other` and the adapter `touch` of the owner's catalogue."""
     with running_hub() as hub:
         lines = []
         for name, content in (("big", WEIGHTS), ("other", WEIGHTS[::-1]), ("touch", ADAPTER)):
@@ -51,7 +37,7 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
             kind = "adapter" if name == "touch" else "model"
             digest = hashlib.sha256(content).hexdigest()
             lines.append(
-                f'[[models]]\nname = "{name}"\nservice = "sample"\nengines = ["e"]\nlicence = "MIT"\nkind = "{kind}"\n'
+                f'[[models]]\nname = "{name}"\nservice = "scripted"\nengines = ["e"]\nlicence = "MIT"\nkind = "{kind}"\n'
                 f'files = [{{name = "model.pt", url = "{hub.url}/plain/{name}.pt", sha256 = "{digest}"}}]\n'
             )
         (tmp_path / "data").mkdir()
@@ -61,19 +47,19 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 def daemon(directory: Path, coordinator: FakeCoordinator, **miner: Any) -> Daemon:
     settings = settings_for(directory, **miner)
-    return Daemon(settings, coordinator.url, runners={"sample": ModelRunner}, host_command=HOST)
+    return Daemon(settings, coordinator.url, runners={"scripted": ModelRunner}, host_command=HOST)
 
 
 def offered(coordinator: FakeCoordinator) -> list[str]:
-    """The models that the miner named last."""
-    told = [beat["capabilities"] for beat in coordinator.heartbeats if beat["capabilities"]]
-    return told[-1]["services"]["sample"]["models"] if told else []
+    """Return the models in the miner's last heartbeat."""
+    reported = [beat["capabilities"] for beat in coordinator.heartbeats if beat["capabilities"]]
+    return reported[-1]["services"]["scripted"]["models"] if reported else []
 
 
-async def test_a_job_s_model_and_adapters_are_brought_before_it_runs(
+async def test_a_jobs_model_and_adapters_are_fetched_before_it_runs(
     coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
 ) -> None:
-    """Whoever watches the job hears of it, and afterwards the models are offered as being here."""
+    """The job's subscribers receive the progress, and the models are offered as on disk afterwards."""
     async with running(daemon(tmp_path, coordinator)):
         job_id = await coordinator.submit("read", model="big", adapters=["touch"])
         await coordinator.until(lambda: job_id in coordinator.results)
@@ -83,17 +69,17 @@ async def test_a_job_s_model_and_adapters_are_brought_before_it_runs(
     }  # fmt: skip
     model = coordinator.statements[job_id].model
     assert (model.name, model.sha256) == ("big", hashlib.sha256(WEIGHTS).hexdigest())
-    told = [
+    reported = [
         event["data"] for _, _, events in coordinator.events for event in events if event["kind"] == "model"
     ]
-    assert {"model": "big", "done": len(WEIGHTS), "total": len(WEIGHTS)} in told
+    assert {"model": "big", "done": len(WEIGHTS), "total": len(WEIGHTS)} in reported
     assert hub.served["big.pt"] == len(WEIGHTS)
 
 
-async def test_a_lease_lives_while_its_model_comes_and_is_cancelled_at_once(
+async def test_a_lease_is_renewed_while_its_model_is_fetched_and_cancels_at_once(
     coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
 ) -> None:
-    """The counter rises with the bytes; what has arrived is used by the next job."""
+    """The counter rises with the bytes, and the next job uses the partial files."""
     hub.hold["big.pt"] = 2**20
     async with running(daemon(tmp_path, coordinator)):
         job_id = await coordinator.submit("read", model="big")
@@ -110,7 +96,7 @@ async def test_a_lease_lives_while_its_model_comes_and_is_cancelled_at_once(
     assert hub.served["big.pt"] < len(WEIGHTS) + 2**19
 
 
-async def test_a_model_that_cannot_be_brought_is_another_miner_s_chance(
+async def test_a_job_whose_model_cannot_be_fetched_is_retried_elsewhere(
     coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
 ) -> None:
     hub.plain.clear()
@@ -122,7 +108,7 @@ async def test_a_model_that_cannot_be_brought_is_another_miner_s_chance(
     assert "answers 404 for model.pt" in failure["message"]
 
 
-async def test_the_coordinator_orders_a_model_ahead_of_jobs(
+async def test_a_command_fetches_a_model_in_advance(
     coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
 ) -> None:
     coordinator.commands = [{"command": "fetch_model", "model": "other"}, {"command": "from the future"}]
@@ -133,10 +119,8 @@ async def test_the_coordinator_orders_a_model_ahead_of_jobs(
     assert hub.served["other.pt"] == len(WEIGHTS)
 
 
-async def test_a_model_that_the_agent_holds_in_memory_is_not_removed(
-    coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
-) -> None:
-    """Although no job uses it just now."""
+async def test_a_loaded_model_is_not_removed(coordinator: FakeCoordinator, hub: Hub, tmp_path: Path) -> None:
+    """Even while no job uses it."""
     directories = {"AITBC_DATA_DIR": str(tmp_path / "data"), "AITBC_MODELS_DIR": str(tmp_path / "models")}
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
@@ -155,7 +139,7 @@ async def test_a_model_that_the_agent_holds_in_memory_is_not_removed(
     assert command("remove", "big").returncode == 0
 
 
-async def test_within_the_quota_the_older_model_goes(
+async def test_the_least_recently_used_model_is_removed_to_meet_the_quota(
     coordinator: FakeCoordinator, hub: Hub, tmp_path: Path
 ) -> None:
     async with running(daemon(tmp_path, coordinator, models_quota=3 * 2**20)):

@@ -1,4 +1,4 @@
-"""What jobs leave behind in the miner's directory: it is removed whatever it is, and never stops a start."""
+"""Leftovers of jobs in the miner's directory are removed, and never prevent a start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def data_directory(tmp_path: Path) -> Iterator[DataDirectory]:
 
 
 def make_deep(directory: Path, depth: int) -> None:
-    """Directories below each other, the last of them closed."""
+    """Create nested directories, the last without permissions."""
     directory.mkdir()
     here = os.open(directory, os.O_RDONLY)
     for _ in range(depth):
@@ -46,7 +46,7 @@ def test_attack_a_deep_tree_is_removed_at_the_start(data_directory: DataDirector
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-def test_what_is_needed_stays(data_directory: DataDirectory) -> None:
+def test_directories_of_the_outbox_are_not_removed(data_directory: DataDirectory) -> None:
     for name in ("job_1", "job_2"):
         (data_directory.jobs / name / "output").mkdir(parents=True)
     data_directory.remove_leftovers((data_directory.jobs / "job_1",))
@@ -64,7 +64,7 @@ def test_links_are_removed_and_not_followed(data_directory: DataDirectory, tmp_p
     assert (tmp_path / "owners" / "file").read_text() == "mine"
 
 
-def test_what_cannot_be_removed_is_logged_and_the_rest_goes(
+def test_a_directory_that_cannot_be_removed_is_logged_and_the_others_are_removed(
     data_directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("job_1", "job_2"):
@@ -82,7 +82,7 @@ def test_what_cannot_be_removed_is_logged_and_the_rest_goes(
         patch.setattr(os, "unlink", refuse)
         patch.setattr(
             "agent.miner.data_dir._log", structlog.get_logger()
-        )  # another test's may be bound already
+        )  # another test's logger may be bound already
         data_directory.remove_leftovers(())
     assert {entry["directory"] for entry in logs if entry["event"] == "directory_not_removed"} == {
         "job_1",
@@ -92,7 +92,7 @@ def test_what_cannot_be_removed_is_logged_and_the_rest_goes(
     assert left == ["stuck", "stuck"]
 
 
-def test_a_tree_that_changes_meanwhile_is_removed_all_the_same(tmp_path: Path) -> None:
+def test_a_tree_that_changes_meanwhile_is_removed_nevertheless(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     for number in range(200):
         (tree / str(number) / "inner").mkdir(parents=True)

@@ -1,11 +1,9 @@
-"""What Prometheus reads of a miner, on a port of its own."""
+"""The metrics of a miner for Prometheus, on their own port."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -23,26 +21,12 @@ from agent.miner.metrics import (
 )
 from agent.miner.status.prometheus import read
 from miner_support.coordinator import FakeCoordinator
-from miner_support.sample import make_daemon, running, settings_for
+from miner_support.daemons import make_daemon, running, settings_for
 
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The event loop that the agent uses."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def coordinator() -> AsyncIterator[FakeCoordinator]:
-    fake = FakeCoordinator()
-    await fake.start()
-    yield fake
-    await fake.stop()
-
-
-async def test_work_shows_in_the_numbers(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+async def test_runs_appear_in_the_metrics(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     settings = settings_for(tmp_path, metrics_port=0)
     async with running(make_daemon(settings, coordinator.url)), httpx.AsyncClient() as http:
         good = await coordinator.submit("echo", text="hello")
@@ -63,19 +47,20 @@ async def test_work_shows_in_the_numbers(coordinator: FakeCoordinator, tmp_path:
         for sample in family.samples
     }
     outcomes = [
-        values["aitbc_miner_jobs_total", outcome, "sample"] for outcome in ("completed", "failed", "retried")
+        values["aitbc_miner_jobs_total", outcome, "scripted"]
+        for outcome in ("completed", "failed", "retried")
     ]
     assert outcomes == [1, 1, 1]
-    assert values["aitbc_miner_units_total", "letter", "sample"] == 5
-    assert values["aitbc_miner_earned_credits_total", "sample"] == 0.05
-    assert values["aitbc_miner_run_seconds_count", "sample"] == 1
+    assert values["aitbc_miner_units_total", "letter", "scripted"] == 5
+    assert values["aitbc_miner_earned_credits_total", "scripted"] == 0.05
+    assert values["aitbc_miner_run_seconds_count", "scripted"] == 1
     assert values["aitbc_miner_connected", "websocket"] == 1
     assert values["aitbc_miner_slots",] >= 1
     assert values["aitbc_miner_children",] >= 1
     assert values["aitbc_miner_disk_free_bytes", "data"] > 0
 
 
-async def test_no_port_is_opened_unless_the_owner_names_one(
+async def test_no_port_is_opened_unless_the_settings_name_one(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
     settings = settings_for(tmp_path)
@@ -83,7 +68,7 @@ async def test_no_port_is_opened_unless_the_owner_names_one(
         assert (await ask(settings.data_dir, "status"))["metrics"] is None
 
 
-async def test_a_port_that_is_taken_is_told_with_its_setting(
+async def test_a_port_in_use_is_reported_with_its_setting(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -92,8 +77,8 @@ async def test_a_port_that_is_taken_is_told_with_its_setting(
             await daemon.start()
 
 
-def test_cards_tell_what_their_driver_does(tmp_path: Path) -> None:
-    """What a card does not tell is left out, and is not zero."""
+def test_gpu_metrics_are_those_of_the_driver(tmp_path: Path) -> None:
+    """Values that a GPU does not report are omitted rather than zero."""
     card = {
         "uuid": "GPU-1",
         "name": "Card",
@@ -107,10 +92,10 @@ def test_cards_tell_what_their_driver_does(tmp_path: Path) -> None:
         "unavailable_models": {}, "leases": [{"service": "a"}, {"service": "a"}], "gpus": [{**card, "utilization": None}],
     }  # fmt: skip
     values = read(status, {"data": tmp_path})
-    place = ("GPU-1", "Card")
-    assert values[GPU_TEMPERATURE] == {place: 61}
-    assert values[GPU_POWER] == {place: 150.5}
-    assert values[GPU_MEMORY_FREE_BYTES] == {place: 3}
+    labels = ("GPU-1", "Card")
+    assert values[GPU_TEMPERATURE] == {labels: 61}
+    assert values[GPU_POWER] == {labels: 150.5}
+    assert values[GPU_MEMORY_FREE_BYTES] == {labels: 3}
     assert values[GPU_UTILIZATION] == {}
     assert values[RUNNING] == {("a",): 2}
 

@@ -13,7 +13,7 @@ from agent.coordinator.store import access as store
 from agent.coordinator.store import browser_sessions as session_store
 from agent.coordinator.store import miners as miner_store
 from agent.coordinator.store.access import KeyRecord
-from agent.coordinator.store.sqlite.database import Connection
+from agent.coordinator.store.database import Connection
 from agent.core.errors import Conflict, Forbidden, NotFound, Unauthorized, ValidationFailed
 from agent.core.values.quantities import format_time
 

@@ -21,7 +21,7 @@ View = dict[str, Any]
 
 async def wallet(context: Context, caller: Caller) -> View:
     """A client's balance and escrow; a miner's earnings; for administrators what the network has issued and kept."""
-    return await context.database.look(_wallet, caller)
+    return await context.database.peek(_wallet, caller)
 
 
 def _wallet(connection: Connection, caller: Caller) -> View:
@@ -107,7 +107,7 @@ def _accounts(connection: Connection, limit: int, after: str | None) -> View:
 async def add_credit(context: Context, account_id: str, amount: Decimal, note: str = "") -> View:
     """Give an account money. Raises `NotFound`, and `ValidationFailed` for nothing and for more than can be counted."""
     if amount <= 0:
-        raise ValidationFailed("The request is not valid.", {"amount": "a credit is more than nothing"})
+        raise ValidationFailed("The request is not valid.", {"amount": "a credit must be positive"})
     tx_id = context.new_id("tx")
     return await context.database.write(
         _add_credit, tx_id, account_id, to_units(amount), note, context.clock(), once=False

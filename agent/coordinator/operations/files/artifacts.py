@@ -140,9 +140,9 @@ def account_of(caller: Caller) -> str:
 
 async def _readable(context: Context, who: Caller | Session, artifact_id: str) -> ArtifactRecord | None:
     if isinstance(who, Session):
-        return await context.database.look(store.readable_by_miner, artifact_id, who.miner_id, who.number)
+        return await context.database.peek(store.readable_by_miner, artifact_id, who.miner_id, who.number)
     if who.role is Role.ADMIN:
-        return await context.database.look(store.find, artifact_id)
+        return await context.database.peek(store.find, artifact_id)
     if who.account_id is None:
         return None
-    return await context.database.look(store.readable_by_account, artifact_id, who.account_id)
+    return await context.database.peek(store.readable_by_account, artifact_id, who.account_id)

@@ -152,7 +152,7 @@ async def append(
             upload = await _with_length(context, upload, length)
         limit = context.settings.max_artifact if upload.length is None else upload.length
         if part.size is not None and part.size > limit - offset:
-            raise PayloadTooLarge("This is more than the upload's length.", {"limit": limit})
+            raise PayloadTooLarge("The body exceeds the upload's length.", {"limit": limit})
         if upload.finished_at is not None:
             return upload
         await _receive(context, upload, file, part, limit - offset)
@@ -199,7 +199,7 @@ async def _receive(context: Context, upload: UploadRecord, file: GrowingFile, pa
                 part.chunks,
                 save,
                 start=upload.received,
-                room=room,
+                limit=room,
                 cover=reservation.cover,
                 checksum=part.checksum,
             )

@@ -7,13 +7,13 @@ from typing import Final
 import httpx
 
 from agent.core.errors import ValidationFailed
-from agent.core.values.addresses import AddressFault, fault_of, is_host
+from agent.core.values.addresses import AddressRefusal, is_host, refusal_of
 from agent.settings import CoordinatorSettings, WebhookSettings
 
 _WORDS: Final = {
-    AddressFault.NOT_A_URL: "this is no URL",
-    AddressFault.LOGIN: "an address must not carry a name or a password",
-    AddressFault.PORT: "use port 443, 80, or one from 1024 to 65535",
+    AddressRefusal.NOT_A_URL: "this is no URL",
+    AddressRefusal.LOGIN: "an address must not carry a name or a password",
+    AddressRefusal.PORT: "use port 443, 80, or one from 1024 to 65535",
 }
 _PRIVATE_INPUT: Final = (
     "private, loopback and link-local addresses are not fetched; upload the file as an artifact"
@@ -24,9 +24,9 @@ _PRIVATE_WEBHOOK: Final = "private, loopback and link-local addresses are not se
 def input_problem(settings: CoordinatorSettings, address: str) -> str | None:
     """Why no miner would fetch an input from this address, None if one would try."""
     url = _parsed(address, allow_http=settings.allow_http_inputs, allow_private=settings.allow_private_inputs)
-    if not isinstance(url, AddressFault):
+    if not isinstance(url, AddressRefusal):
         return None
-    if url is AddressFault.PRIVATE:
+    if url is AddressRefusal.PRIVATE:
         return _PRIVATE_INPUT
     words = "use an address that begins with https://, or artifact:sha256:<digest> of an uploaded file"
     return _WORDS.get(url, words)
@@ -37,23 +37,23 @@ def webhook_url(settings: WebhookSettings, address: str | None) -> str | None:
     if address is None:
         return None
     url = _parsed(address, allow_http=settings.allow_http, allow_private=settings.allow_private)
-    if not isinstance(url, AddressFault):
+    if not isinstance(url, AddressRefusal):
         return str(url.copy_with(fragment=None))
-    if url is AddressFault.PRIVATE:
+    if url is AddressRefusal.PRIVATE:
         words = _PRIVATE_WEBHOOK
     else:
         words = _WORDS.get(url, "use an address that begins with https://")
     raise ValidationFailed("The webhook's address is refused.", {"webhook_url": words})
 
 
-def _parsed(address: str, *, allow_http: bool, allow_private: bool) -> httpx.URL | AddressFault:
+def _parsed(address: str, *, allow_http: bool, allow_private: bool) -> httpx.URL | AddressRefusal:
     """The address as the HTTP client reads it, or what is wrong with it."""
-    fault = fault_of(address, allow_http=allow_http, allow_private=allow_private)
+    fault = refusal_of(address, allow_http=allow_http, allow_private=allow_private)
     if fault is not None:
         return fault
     try:
         url = httpx.URL(address)
         host = url.raw_host.decode("ascii")
     except (httpx.InvalidURL, UnicodeError):
-        return AddressFault.NOT_A_URL
-    return url if is_host(host) else AddressFault.NOT_A_URL
+        return AddressRefusal.NOT_A_URL
+    return url if is_host(host) else AddressRefusal.NOT_A_URL

@@ -100,14 +100,11 @@ async def _add(
         "estimated_completion": format_time(done),
         **({"missing_files": json.loads(record.missing_files)} if record.missing_files else {}),
     }
-    if record.missing_files is None:
-        # Woken before the write, the dispatcher's claim stands in the queue right behind it and mostly shares its commit:
-        # one wait for the disk less between the answer and the start.
-        context.dispatcher.job_waiting()
     offer_id = submission.options.offer_id
-    answer = await context.database.write(_insert, context, record, inputs, offer_id, answer, repeatable)
     if record.missing_files is None:
+        # Before the write, so that the claim usually shares its commit: the job starts one wait for the disk earlier.
         context.dispatcher.job_waiting()
+    answer = await context.database.write(_insert, context, record, inputs, offer_id, answer, repeatable)
     if answer["job_id"] == record.job_id:  # else the request is one that was answered before
         log.info("job_submitted", job_id=record.job_id, service=record.service, trace_id=record.trace_id)
         tracing.note(record.trace_id)
@@ -219,14 +216,14 @@ async def get(context: Context, caller: Caller, job_id: str) -> JobView:
 
 async def find(context: Context, caller: Caller, job_id: str) -> JobRecord:
     """The caller's job. Raises `JobNotFound`."""
-    return own(await context.database.look(store.find, job_id), caller, job_id)
+    return own(await context.database.peek(store.find, job_id), caller, job_id)
 
 
 async def wait_until_final(context: Context, caller: Caller, job_id: str, seconds: float) -> JobView:
     """The job's status once it is final, or after `seconds`; with `results` if it has completed."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    async with context.feed.watch(job_id) as subscription:
+    async with context.feed.subscribe(job_id) as subscription:
         job = await get(context, caller, job_id)
         while job["status"] not in FINAL and (left := deadline - loop.time()) > 0:
             message = await subscription.next(min(left, LOOK_AGAIN_SECONDS))

@@ -79,8 +79,8 @@ def examine(connection: Connection, log_key: str, remembered: Mapping[str, Check
     _examine_cosignatures(connection, result)
     _examine_receipts(connection, log_key, result)
     _examine_settlements(connection, result)
-    for fault in ledger.faults(connection):
-        result.find("ledger", "ledger", fault)
+    for problem in ledger.problems(connection):
+        result.find("ledger", "ledger", problem)
     result.summarise()
     return result
 

@@ -21,7 +21,7 @@ SHORT_FORM = frozenset({"receipt_id", "signature"})
 
 async def of_job(context: Context, caller: Caller, job_id: str) -> dict[str, Any]:
     """The receipt of a job: for its client, the miner that ran it, and administrators."""
-    return await context.database.look(_of_job, caller, job_id)
+    return await context.database.peek(_of_job, caller, job_id)
 
 
 def _of_job(connection: Connection, caller: Caller, job_id: str) -> dict[str, Any]:

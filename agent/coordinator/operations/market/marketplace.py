@@ -9,7 +9,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
 from agent.coordinator import lifecycle
-from agent.coordinator.dispatch import candidate_of
+from agent.coordinator.dispatch.port import candidate_of
 from agent.coordinator.operations.accounts.access import Caller, Role
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.market import offers

@@ -125,7 +125,7 @@ def _create(connection: Connection, context: Context, offer: Offer) -> None:
     if store.count_open(connection, offer.miner_id) >= limit:
         raise RateLimitExceeded(f"You have {limit} open offers, which is the limit; withdraw some first.")
     store.add(connection, offer)
-    event_store.add(connection, [store.told(offer, offer.created_at)], offer.created_at)
+    event_store.add(connection, [store.event_of(offer, offer.created_at)], offer.created_at)
 
 
 def miner_of(connection: Connection, miner_id: str) -> MinerRecord:
@@ -224,7 +224,7 @@ def end(connection: Connection, offer: Offer, state: OfferState, now: float) -> 
     """Take an offer from the market, and tell everybody."""
     ended = replace(offer, state=state)
     store.save(connection, offer.offer_id, price=offer.price, state=state)
-    event_store.add(connection, [store.told(ended, now)], now)
+    event_store.add(connection, [store.event_of(ended, now)], now)
     return ended
 
 

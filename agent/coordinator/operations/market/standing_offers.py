@@ -37,7 +37,7 @@ def refresh(connection: Connection, context: Context, miner_id: str, capabilitie
         *_priced(connection, context, miner_id, prices, known),
         *_withdrawn(connection, [offer for service, offer in known.items() if service not in prices]),
     ]
-    event_store.add(connection, [store.told(offer, now) for offer in changed], now)
+    event_store.add(connection, [store.event_of(offer, now) for offer in changed], now)
 
 
 def _priced(

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.operations.supply import offline_before
-from agent.coordinator.store import counts, standings
+from agent.coordinator.store import counts, miner_stats
 from agent.coordinator.store import miners as miner_store
 from agent.core.errors import NotFound
 from agent.core.jobs import JobState
@@ -24,7 +24,7 @@ async def market(context: Context) -> dict[str, Any]:
 
 def _market(connection: Connection, seen_after: float) -> dict[str, Any]:
     jobs = counts.by_state(connection)
-    done = standings.totals(connection)
+    done = miner_stats.totals(connection)
     return {
         "total_jobs": sum(jobs.values()),
         "active_jobs": jobs.get(JobState.SUBMITTED, 0) + jobs.get(JobState.RUNNING, 0),
@@ -45,7 +45,7 @@ def _miner(connection: Connection, miner_id: str, now: float) -> dict[str, Any]:
     record = miner_store.find(connection, miner_id)
     if record is None:
         raise NotFound(f"There is no miner {miner_id}.", {"miner_id": miner_id})
-    known = standings.find(connection, miner_id)
+    known = miner_stats.find(connection, miner_id)
     total = known.completed + known.failed
     return {
         "miner_id": miner_id,

@@ -38,7 +38,7 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
             _store, context, session, job_id, request.fence, progress, checkpoints.values(), context.clock()
         )
     else:
-        account_id = await context.database.look(_account, session, job_id, request.fence)
+        account_id = await context.database.peek(_account, session, job_id, request.fence)
     passing = []
     if progress is not None:
         passing.append(context.progress_of(job_id, account_id, session.miner_id, int(progress.progress)))
@@ -48,7 +48,7 @@ async def pass_on(context: Context, session: Session, job_id: str, request: RunE
             data = plain if checkpoint is None else published(job_id, checkpoint, visible=visible)
             # What a client's job reports is for the client alone, not for the owner of the miner.
             passing.append(NewEvent("job_event", data, account_id, job_id=job_id))
-    await context.feed.tell(passing)
+    await context.feed.publish(passing)
 
 
 def _checkpoint(event: RunEvent) -> Checkpoint:

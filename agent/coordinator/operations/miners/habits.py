@@ -6,10 +6,10 @@ from typing import Final
 
 from agent.coordinator.operations.context import Connection, Context
 from agent.coordinator.store import habits as store
-from agent.coordinator.store import standings
+from agent.coordinator.store import miner_stats
 from agent.coordinator.store.habits import Releases
 from agent.coordinator.store.jobs import JobRecord
-from agent.coordinator.store.standings import Standing
+from agent.coordinator.store.miner_stats import MinerStats
 from agent.core.jobs import RETRY_SECONDS, Lease
 from agent.core.market.habits import (
     CLIENT_FAILURES_HALF_LIFE_SECONDS,
@@ -52,7 +52,7 @@ def handed_back(
     )
     store.save_releases(connection, lease.miner_id, Releases(tally, now + pause if pause else 0.0))
     if pause:
-        standings.note(connection, lease.miner_id, record.account_id, Standing(), success=False, now=now)
+        miner_stats.add(connection, lease.miner_id, record.account_id, MinerStats(), success=False, now=now)
 
 
 def client_failed(connection: Connection, context: Context, record: JobRecord, now: float) -> None:

@@ -22,18 +22,18 @@ from agent.coordinator.store import checkpoints as checkpoint_store
 from agent.coordinator.store import events as event_store
 from agent.coordinator.store import jobs as store
 from agent.coordinator.store import log as log_store
+from agent.coordinator.store import miner_stats, run_outputs
 from agent.coordinator.store import receipts as receipt_store
-from agent.coordinator.store import run_outputs, standings
 from agent.coordinator.store.artifacts import ArtifactRecord, JobArtifact
 from agent.coordinator.store.events import NewEvent
 from agent.coordinator.store.jobs import JobRecord
+from agent.coordinator.store.miner_stats import MinerStats
 from agent.coordinator.store.receipts import ReceiptRecord
-from agent.coordinator.store.standings import Standing
 from agent.core.errors import ReceiptInvalid, StaleLease
 from agent.core.jobs import (
     Abandon,
     Complete,
-    Fail,
+    FailRun,
     Failure,
     IllegalEvent,
     Job,
@@ -130,8 +130,8 @@ def _note_refused(connection: Connection, session: Session, job_id: str, fence: 
     lease = record.life.lease if record is not None else None
     if record is None or lease is None or (lease.miner_id, lease.fence) != (session.miner_id, fence):
         return
-    more = Standing(refused=1)
-    standings.note(connection, session.miner_id, record.account_id, more, success=False, now=now)
+    more = MinerStats(refused=1)
+    miner_stats.add(connection, session.miner_id, record.account_id, more, success=False, now=now)
 
 
 def _check_delivery(context: Context, session: Session, request: RunResult) -> Delivery:
@@ -316,7 +316,7 @@ def _receipt(context: Context, lease: Lease, delivery: Delivery, now: float) -> 
 
 async def fail(context: Context, session: Session, job_id: str, request: RunFailure) -> dict[str, Any]:
     """Take a failure: final if the client caused it, else the job is tried again. Raises `StaleLease`."""
-    event = Fail(
+    event = FailRun(
         miner_id=session.miner_id,
         fence=request.fence,
         now=context.clock(),
@@ -340,7 +340,7 @@ def _fail(
     context: Context,
     session: Session,
     job_id: str,
-    event: Fail,
+    event: FailRun,
     units: Decimal | None,
 ) -> tuple[Job, str]:
     record = _record(connection, job_id, event.fence)
@@ -413,14 +413,14 @@ def _record(connection: Connection, job_id: str, fence: int) -> JobRecord:
     return record
 
 
-def _change(connection: Connection, record: JobRecord, event: Fail | Release, **values: Any) -> Job:
+def _change(connection: Connection, record: JobRecord, event: FailRun | Release, **values: Any) -> Job:
     try:
         return lifecycle.change(connection, record, event, event.now, **values)[0]
     except IllegalEvent:
         raise StaleLease(record.job_id, event.fence) from None
 
 
-def _is_repeated(record: JobRecord, session: Session, event: Fail) -> bool:
+def _is_repeated(record: JobRecord, session: Session, event: FailRun) -> bool:
     """Whether this failure was taken before and only the answer got lost."""
     return (
         record.life.state is JobState.FAILED

@@ -13,11 +13,11 @@ from agent.coordinator.operations.miners import commands
 from agent.coordinator.operations.supply import offline_before
 from agent.coordinator.store import commands as command_store
 from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import miner_stats
 from agent.coordinator.store import miners as store
-from agent.coordinator.store import standings
 from agent.coordinator.store.jobs import RunningJob
+from agent.coordinator.store.miner_stats import DAY_SECONDS, DayEarnings
 from agent.coordinator.store.miners import MinerRecord
-from agent.coordinator.store.standings import DAY_SECONDS, DayEarnings
 from agent.core.market.reputation import shown
 from agent.core.values.quantities import format_money, format_time, from_units
 
@@ -57,7 +57,7 @@ def _views(connection: Connection, context: Context, records: list[MinerRecord])
     now, seen_after = context.clock(), offline_before(context)
     views = []
     for record in records:
-        standing = standings.find(connection, record.miner_id)
+        standing = miner_stats.find(connection, record.miner_id)
         view = _machine(context, record, seen_after)
         view["jobs"] = [_job(job) for job in running[record.miner_id]]
         view["commands"] = [
@@ -145,7 +145,7 @@ def _earnings(connection: Connection, caller: Caller, miner_id: str, days: int, 
     commands.of_caller(connection, caller, miner_id)
     today = int(now // DAY_SECONDS)
     first = today - days + 1
-    found = standings.earnings(connection, miner_id, first)
+    found = miner_stats.earnings(connection, miner_id, first)
     shown_days = [(day, found.get(day, DayEarnings())) for day in range(first, today + 1)]
     return {
         "miner_id": miner_id,

@@ -310,7 +310,7 @@ async def heartbeat(context: Context, session: Session, request: Heartbeat) -> d
     if request.capabilities is not None:
         _replace_capabilities(context, session, request.capabilities)
     renewed = [lease for lease in leases if lease["status"] == "renewed"]
-    await context.feed.tell(
+    await context.feed.publish(
         [
             context.progress_of(
                 lease["job_id"], lease.pop("account_id"), session.miner_id, lease.pop("progress")

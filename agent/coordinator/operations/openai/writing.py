@@ -47,7 +47,7 @@ class Writing:
     async def begin(cls, asked: Asked) -> Self:
         """Listen from now on."""
         watch = AsyncExitStack()
-        news = await watch.enter_async_context(asked.context.feed.watch(asked.job_id))
+        news = await watch.enter_async_context(asked.context.feed.subscribe(asked.job_id))
         return cls(asked, watch, news)
 
     async def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Brings a database to the schema that this program expects.
+"""Upgrades a database to the schema that this program expects.
 
-The check is one query; alembic is loaded only when there is something to do, which keeps the start quick.
+The check is one query. Alembic is loaded only if there is something to upgrade, which keeps the start fast.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 def prepare(connection: Connection) -> None:
-    """Create or upgrade the schema. Raises `ConfigurationError` for a database of a newer program."""
+    """Create or upgrade the schema. Raises `ConfigurationError` if a newer program has upgraded the database."""
     current = _current(connection)
     connection.rollback()
     if current != HEAD:
@@ -28,12 +28,12 @@ def prepare(connection: Connection) -> None:
 
 
 def require_newest(connection: Connection) -> None:
-    """Raise `ConfigurationError` unless the database has the schema of this program, for those that may not upgrade it."""
+    """Raise `ConfigurationError` unless the database has this program's schema. For callers that must not upgrade it."""
     current = _current(connection)
     if current != HEAD:
         raise ConfigurationError(
-            f"The database has the schema {current}, this program's is {HEAD}. Start the agent once to upgrade an older database, "
-            "or upgrade aitbc-agent for a newer one."
+            f"The database has the schema {current}, but this program needs {HEAD}. Start the agent once to upgrade an older database, "
+            "or upgrade aitbc-agent for a newer database."
         )
 
 
@@ -54,7 +54,7 @@ def _upgrade(connection: Connection, current: str | None) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if current is not None and current not in known:
         raise ConfigurationError(
-            f"The database has the schema {current}, which this program does not know: a newer one made it. Upgrade aitbc-agent."
+            f"The database has the schema {current} of a newer aitbc-agent. Upgrade aitbc-agent."
         )
     config.attributes["connection"] = connection
     with connection.begin():

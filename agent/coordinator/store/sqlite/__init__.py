@@ -1,1 +1,1 @@
-"""What is particular to SQLite."""
+"""The coordinator's database on SQLite. Only `store.engines` and `store.prepared` know this package."""

@@ -1,8 +1,8 @@
 """Connections, transactions and group commit.
 
-SQLite has one writer, so one thread writes: it takes everything that waits, runs each piece in a savepoint of one
-transaction, commits once (`synchronous=FULL`), and only then answers any of them. A request therefore shares the cost of
-the disk with all others that arrive meanwhile, and nothing is promised that a power cut would forget.
+SQLite has one writer, so one thread writes. It takes all queued writes, runs each in a savepoint of one transaction, commits
+once (`synchronous=FULL`), and only then answers them. Requests that arrive at the same time therefore share the cost of the
+disk, and a power cut loses nothing that was answered.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 import structlog
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.pool import QueuePool
 
@@ -34,18 +34,16 @@ T = TypeVar("T")
 
 BUSY_MILLISECONDS: Final = 10_000
 CACHE_SIZE: Final = 64 * 2**20
-"""Bytes of pages that a connection keeps, where the settings do not say."""
+"""Default bytes of pages that each connection caches."""
 CHECKPOINT_PAGES: Final = 4000
 """The writer checkpoints the WAL itself after about 16 MB; readers never do (see docs/explanation/architecture.md)."""
 
 log = structlog.get_logger()
 
-__all__ = ["Connection", "Database", "driver", "healthy", "reading", "sqlite_path"]
-
 
 @dataclass(slots=True)
 class _Write:
-    """One piece of work for the writer, and where its outcome goes."""
+    """A queued write, and the future that receives its outcome."""
 
     function: Callable[[Connection], Any]
     future: asyncio.Future[Any]
@@ -54,12 +52,8 @@ class _Write:
     error: BaseException | None = None
 
 
-class Database:
-    """The coordinator's database.
-
-    `write` and `read` take a plain function whose first argument is a connection. `fault` says why the newest writes could
-    not be carried out, None if they could. Call `close` at the end.
-    """
+class SQLiteDatabase:
+    """A `Database` in one file. Call `open` first and `close` at the end."""
 
     def __init__(
         self,
@@ -78,12 +72,12 @@ class Database:
         self._max_batch = max_batch
         self._meter = meter
         self._max_queue = max_queue
-        # It is written in C: a lock that the writer holds while it waits for the interpreter would stop the event loop too.
+        # Written in C: a lock that the writer holds while it waits for the interpreter would also block the event loop.
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._write_engine = _engine(path, readers=1, read_only=False, cache_size=cache_size)
         self._cache_size = cache_size
         self._read_engine: Engine | None = None
-        self._look: Connection | None = None
+        self._peek: Connection | None = None
         self._readers = readers
         self._read_pool = ThreadPoolExecutor(readers, thread_name_prefix="database-reader")
         self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
@@ -91,18 +85,23 @@ class Database:
         self._after_commit: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
 
     @property
+    def directory(self) -> Path:
+        """The directory of the database file."""
+        return self.path.parent
+
+    @property
     def waiting(self) -> int:
-        """How many writes wait for the writer."""
+        """How many writes are queued."""
         return self._queue.qsize()
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Have `call` called on the running event loop after every batch of writes, before any of them is answered."""
+        """Call `call` on the running event loop after every commit, before any of its writes is answered."""
         self._after_commit.append((asyncio.get_running_loop(), call))
 
     def open(self, prepare: Callable[[Connection], None]) -> None:
         """Create or upgrade the schema with `prepare`, then start the writer.
 
-        Raises `ConfigurationError` if the file is no database, or cannot be written.
+        Raises `ConfigurationError` if the file is not a database or cannot be written.
         """
         try:
             with self._write_engine.connect() as connection:
@@ -114,7 +113,7 @@ class Database:
         self._read_engine = _engine(
             self.path, readers=self._readers + 1, read_only=True, cache_size=self._cache_size
         )
-        self._look = self._read_engine.connect()
+        self._peek = self._read_engine.connect()
         self._thread.start()
 
     async def write(
@@ -122,7 +121,8 @@ class Database:
     ) -> T:
         """Run `function` in a transaction and return its value once that is durable.
 
-        What it raises is raised here, and its changes are undone. Raises `ServiceUnavailable` when too much waits.
+        Writes run one at a time, in the order of these calls. An error that `function` raises undoes its changes and is raised
+        here. Raises `ServiceUnavailable` when too many writes are queued.
         """
         if self._closed:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
@@ -136,40 +136,40 @@ class Database:
     async def read(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Run `function` on a reading connection: it sees everything that was answered before."""
+        """Run `function` on a read-only connection, which sees every write answered before."""
         if self._closed:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
         return await asyncio.get_running_loop().run_in_executor(
             self._read_pool, lambda: self.read_now(function, *args, **kwargs)
         )
 
-    async def look(
+    async def peek(
         self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`read` for a few rows that are found by their keys, with prepared statements only.
+        """Do the same as `read`, for a few rows that are found by their keys, with prepared statements only.
 
-        That takes less time than handing it to another thread, so it is done at once, and the event loop waits for it.
+        This takes less time than handing the work to another thread, so it runs at once and blocks the event loop.
         """
-        if self._closed or self._look is None:
+        if self._closed or self._peek is None:
             raise ServiceUnavailable("The coordinator is stopping; try again in a moment.")
-        sqlite = driver(self._look)
+        sqlite = driver(self._peek)
         sqlite.execute("BEGIN")
         try:
-            return function(self._look, *args, **kwargs)
+            return function(self._peek, *args, **kwargs)
         finally:
             sqlite.execute("ROLLBACK")
 
     def read_now(
         self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """`read` in the calling thread, for the start, when there is nothing else to do meanwhile."""
+        """Do the same as `read`, blocking the calling thread. For the start, before there is anything else to do."""
         if self._read_engine is None:
             raise RuntimeError("the database is not open")
         with self._read_engine.connect() as connection, connection.begin():
             return function(connection, *args, **kwargs)
 
     def close(self) -> None:
-        """Finish what waits, stop the threads, close the connections."""
+        """Finish the queued writes, stop the threads, close the connections."""
         if self._closed:
             return
         self._closed = True
@@ -177,8 +177,8 @@ class Database:
             self._queue.put(None)
             self._thread.join()
         self._read_pool.shutdown()
-        if self._look is not None:
-            self._look.close()
+        if self._peek is not None:
+            self._peek.close()
         if self._read_engine is not None:
             self._read_engine.dispose()
         self._write_engine.dispose()
@@ -189,7 +189,7 @@ class Database:
                 batch, ending = self._take(first)
                 self._commit(connection, batch)
                 for loop, call in self._after_commit:
-                    with suppress(RuntimeError):  # the loop has been closed: nobody wants to know any more
+                    with suppress(RuntimeError):  # the loop is closed
                         loop.call_soon_threadsafe(call)
                 _answer(batch)
                 if ending:
@@ -237,7 +237,7 @@ def _run(connection: Connection, write: _Write) -> None:
     sqlite.execute("SAVEPOINT piece")
     try:
         write.value = write.function(connection)
-    except Exception as error:  # noqa: BLE001 - it belongs to whoever asked, and is raised there
+    except Exception as error:  # noqa: BLE001 - raised at the caller of `write`
         write.error = _explained(error)
         sqlite.execute("ROLLBACK TO piece")
     sqlite.execute("RELEASE piece")
@@ -248,7 +248,7 @@ def _disk_full() -> BaseException:
 
 
 def _explained(error: BaseException) -> BaseException:
-    """What the caller is told: a database that cannot be written now (a full disk, say) is no fault of the request."""
+    """Return the error for the caller. A database that cannot be written now, e.g. on a full disk, is not the request's fault."""
     if isinstance(error, OperationalError | sqlite3.OperationalError):
         log.error("database_unavailable", error=str(getattr(error, "orig", error)))
         return ServiceUnavailable("The coordinator cannot write its database now; try again in a moment.")
@@ -260,7 +260,7 @@ def _answer(batch: list[_Write]) -> None:
     for write in batch:
         loops.setdefault(write.future.get_loop(), []).append(write)
     for loop, writes in loops.items():
-        with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(_resolve, writes)
 
 
@@ -280,13 +280,13 @@ def _engine(path: Path, *, readers: int, read_only: bool, cache_size: int = CACH
         poolclass=QueuePool,
         pool_size=readers,
         max_overflow=0,
-        hide_parameters=True,  # they hold specifications, results and digests of keys, and errors are logged
+        hide_parameters=True,  # errors are logged, and parameters contain specifications, results and digests of keys
         connect_args={"check_same_thread": False, "timeout": BUSY_MILLISECONDS / 1000},
     )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _: Any) -> None:
-        connection.isolation_level = None  # we begin transactions ourselves, so that savepoints work
+        connection.isolation_level = None  # transactions are begun below, so that savepoints work
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
         cursor.execute("PRAGMA temp_store=MEMORY")
@@ -308,27 +308,25 @@ def _engine(path: Path, *, readers: int, read_only: bool, cache_size: int = CACH
 
 
 def driver(connection: Connection) -> sqlite3.Connection:
-    """SQLite's own connection below SQLAlchemy's."""
+    """Return the SQLite connection below a SQLAlchemy connection."""
     return cast("sqlite3.Connection", connection.connection.driver_connection)
 
 
 def sqlite_path(url: str | None, data_dir: Path) -> Path:
-    """Where the database file is. Raises `ConfigurationError` for a URL of an engine that is not supported."""
+    """Return the path of the database file. Raises `ConfigurationError` for a URL of an unsupported engine."""
     if url is None:
         return data_dir / "coordinator" / "coordinator.db"
     prefix = "sqlite:///"
     if not url.startswith(prefix):
-        raise ConfigurationError(
-            f"database.url: only sqlite:///PATH is supported so far, not {url.split(':')[0]}."
-        )
+        raise ConfigurationError(f"database.url: only sqlite:///PATH is supported, not {url.split(':')[0]}.")
     return Path(url.removeprefix(prefix))
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[Connection]:
-    """One snapshot of a database file, beside whoever writes it. Raises `ConfigurationError` if it cannot be read."""
+    """Read one snapshot of a database file, which another process may be writing. Raises `ConfigurationError` on entry."""
     if not path.is_file():
-        raise ConfigurationError(f"There is no database {path}.")
+        raise ConfigurationError(f"There is no database at {path}.")
     engine = _engine(path, readers=1, read_only=True)
     try:
         with engine.connect() as connection:
@@ -337,8 +335,3 @@ def reading(path: Path) -> Iterator[Connection]:
         raise ConfigurationError(f"The database {path} cannot be read: {error.orig}.") from None
     finally:
         engine.dispose()
-
-
-def healthy(connection: Connection) -> bool:
-    """Whether the database answers."""
-    return bool(connection.execute(text("SELECT 1")).scalar_one() == 1)

@@ -1,4 +1,4 @@
-"""What the doctor finds on a machine that is put into the states that it looks for: files, the machine, engines."""
+"""The doctor's checks of files, the machine and engines, each in the state that it detects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from agent.miner import doctor
 from agent.miner.doctor import _engines, _machine
-from agent.miner.doctor._machine import Cards, has_wal_reset_fault
+from agent.miner.doctor._machine import Cards, has_wal_reset_bug
 from agent.miner.machine import capabilities, hardware
 from agent.miner.machine.gpus import DRIVER_MISSING, Gpu
 from miner_support.examined import examined
@@ -23,7 +23,7 @@ from runners.ffmpeg import FFmpegRunner
 
 
 class Mount(NamedTuple):
-    """What psutil says of a mount."""
+    """A mount as psutil reports it."""
 
     mountpoint: str
     fstype: str
@@ -57,7 +57,7 @@ def data_dir(tmp_path: Path) -> Path:
     return directory
 
 
-def test_a_sound_machine_has_no_fault(data_dir: Path):
+def test_a_healthy_machine_has_no_fault(data_dir: Path):
     started = time.monotonic()
     diagnostics = examined(data_dir)
     assert time.monotonic() - started < 5
@@ -69,18 +69,18 @@ def test_a_sound_machine_has_no_fault(data_dir: Path):
     assert diagnostics["video_transcoding"].message == "video_transcoding is offered. A GPU would be faster."
 
 
-def test_a_directory_that_others_may_look_into_is_named(data_dir: Path):
+def test_a_directory_that_other_users_may_read_is_reported(data_dir: Path):
     data_dir.chmod(0o755)
     assert examined(data_dir)["data_directory_open"].remedy == f"Run: chmod 700 {data_dir}"
 
 
-def test_a_directory_that_is_not_there_is_fine_if_it_can_be_made(data_dir: Path):
+def test_a_missing_directory_that_can_be_created_is_no_problem(data_dir: Path):
     assert "data_directory_unwritable" not in examined(data_dir / "new" / "one")
     assert not (data_dir / "new").exists()
 
 
 def test_a_directory_that_cannot_be_written_is_a_fault():
-    directory = Path("/proc/no-such-place")
+    directory = Path("/proc/no-such-directory")
     diagnostics = examined(directory, models_dir=directory)
     assert diagnostics["data_directory_unwritable"].message.startswith("/proc cannot be written")
     assert diagnostics["models_unwritable"].message.startswith("No models can be fetched into /proc")
@@ -96,10 +96,10 @@ def test_a_directory_that_cannot_be_written_is_a_fault():
         ("ext4", "data_directory"),
     ],
 )
-def test_a_file_system_that_is_not_made_for_databases_is_pointed_out(
+def test_a_file_system_unsuitable_for_databases_is_reported(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, file_system: str, kind: str
 ):
-    """The nearest mount counts, and of two on one place the later one."""
+    """The nearest mount is used, and of two on one directory the later one."""
     mounts = [Mount("/", "tmpfs"), Mount(str(data_dir), "tmpfs"), Mount(str(data_dir), file_system)]
     monkeypatch.setattr(psutil, "disk_partitions", lambda **_: mounts)
     assert kind in examined(data_dir)
@@ -115,7 +115,7 @@ def test_a_file_system_that_is_not_made_for_databases_is_pointed_out(
         "miner/api_key.json",
     ],
 )
-def test_secrets_that_others_may_read_are_named(data_dir: Path, name: str):
+def test_secrets_that_other_users_may_read_are_reported(data_dir: Path, name: str):
     secret = data_dir / name
     secret.parent.mkdir(exist_ok=True)
     secret.write_text("{}")
@@ -128,15 +128,13 @@ def test_secrets_that_others_may_read_are_named(data_dir: Path, name: str):
 @pytest.mark.parametrize(
     ("free", "kind"), [(2**30 - 1, "disk_full"), (2**30, "disk_low"), (10 * 2**30, "disk_data")]
 )
-def test_where_a_disk_begins_to_be_full(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: str
-):
+def test_the_limits_of_free_disk_space(data_dir: Path, monkeypatch: pytest.MonkeyPatch, free: int, kind: str):
     usage = psutil.disk_usage(str(data_dir))
     monkeypatch.setattr(psutil, "disk_usage", lambda _path: usage._replace(free=free))
     assert kind in examined(data_dir)
 
 
-def test_little_memory_is_pointed_out(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+def test_little_memory_is_reported(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(hardware, "memory_total", lambda: 2 * 2**30)
     assert "2.0 GiB of memory" in examined(data_dir)["memory_low"].message
 
@@ -157,21 +155,19 @@ def test_little_memory_is_pointed_out(data_dir: Path, monkeypatch: pytest.Monkey
         ((3, 44, 5), True),
     ],
 )
-def test_which_versions_of_sqlite_have_the_fault(version: tuple[int, ...], faulty: bool):
-    assert has_wal_reset_fault(version) is faulty
+def test_sqlite_versions_with_the_wal_bug_are_recognised(version: tuple[int, ...], faulty: bool):
+    assert has_wal_reset_bug(version) is faulty
 
 
-def test_the_version_of_sqlite_in_use_is_judged(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_version_of_sqlite_in_use_is_checked(data_dir: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 3))
     assert "sqlite" in examined(data_dir)
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 51, 2))
     assert "sqlite_wal_reset" in examined(data_dir)
 
 
-def test_a_card_without_a_driver_is_told_from_a_machine_without_a_card(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """By the PCI bus, which lists what is plugged in whether a driver knows it or not."""
+def test_a_gpu_without_a_driver_is_distinguished_from_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The PCI bus lists devices with or without a driver."""
     monkeypatch.setattr(_machine, "_PCI", tmp_path)
     for name, vendor, kind in (
         ("0000:00:02.0", "0x8086", "0x030000"),
@@ -199,7 +195,7 @@ def test_a_card_without_a_driver_is_told_from_a_machine_without_a_card(
         ("14.1", "470.1", False),
     ],
 )
-def test_the_driver_must_be_new_enough_for_the_cuda_of_the_engines(
+def test_the_driver_must_support_the_cuda_version_of_the_engines(
     monkeypatch: pytest.MonkeyPatch, cuda: str | None, driver: str, old: bool
 ):
     monkeypatch.setattr(_machine, "torch_build", lambda: _machine.TorchBuild("2.9", cuda))
@@ -207,15 +203,15 @@ def test_the_driver_must_be_new_enough_for_the_cuda_of_the_engines(
     assert kinds == ({"driver_old"} if old else set())
 
 
-def test_what_torch_was_built_with_is_read_without_importing_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """A build with CUDA is fine, one without is not, and none at all is not this check's matter."""
+def test_the_build_of_torch_is_read_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A build with CUDA passes, one without does not, and a missing torch is not checked."""
     package = tmp_path / "torch"
     package.mkdir()
     (package / "__init__.py").write_text("raise AssertionError('imported')")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "torch", raising=False)  # of other tests in this process
+    monkeypatch.delitem(
+        sys.modules, "torch", raising=False
+    )  # other tests in this process may have imported it
     version = "from typing import Optional\n__version__ = '{}'\ncuda: Optional[str] = {}\ngit_version = 'x'\n"
     (package / "version.py").write_text(version.format("2.9.0+cu128", "'12.8'"))
     cards = Cards((CARD,), None)
@@ -226,7 +222,7 @@ def test_what_torch_was_built_with_is_read_without_importing_it(
     assert _machine.torch(Cards((), None)) == []
 
 
-def test_missing_programs_are_named_with_their_setting(data_dir: Path):
+def test_missing_programs_are_reported_with_their_setting(data_dir: Path):
     diagnostics = examined(
         data_dir,
         runners={"ffmpeg": "/nowhere/ffmpeg", "sandbox": "bubblewrap", "bubblewrap": "/nowhere/bwrap"},
@@ -236,7 +232,7 @@ def test_missing_programs_are_named_with_their_setting(data_dir: Path):
     assert "runners.bubblewrap" in (diagnostics["sandbox_missing"].remedy or "")
 
 
-def test_a_bubblewrap_that_may_not_make_namespaces_is_told_from_a_missing_one(data_dir: Path, tmp_path: Path):
+def test_a_bubblewrap_without_namespaces_is_distinguished_from_a_missing_one(data_dir: Path, tmp_path: Path):
     program = tmp_path / "bwrap"
     program.write_text("#!/bin/sh\necho 'bwrap: No permissions to create a new namespace' >&2\nexit 1\n")
     program.chmod(0o755)
@@ -247,7 +243,7 @@ def test_a_bubblewrap_that_may_not_make_namespaces_is_told_from_a_missing_one(da
     assert "user namespaces" in (diagnostic.remedy or "")
 
 
-def test_the_weaker_sandbox_is_pointed_out_unless_it_was_chosen(data_dir: Path):
+def test_the_weaker_sandbox_is_reported_unless_it_was_chosen(data_dir: Path):
     weaker = examined(data_dir, runners={"bubblewrap": "/nowhere/bwrap"})
     assert "runners.bubblewrap" in (weaker["sandbox_weaker"].remedy or "")
     assert "sandbox_missing" not in weaker
@@ -256,11 +252,11 @@ def test_the_weaker_sandbox_is_pointed_out_unless_it_was_chosen(data_dir: Path):
     assert "landlock" in chosen["sandbox"].message
 
 
-def test_a_sandbox_that_is_off_is_pointed_out(data_dir: Path):
+def test_a_disabled_sandbox_is_reported(data_dir: Path):
     assert "sandbox_off" in examined(data_dir, runners={"sandbox": "off"})
 
 
-def test_services_that_are_not_offered_come_with_the_runners_reasons(data_dir: Path, runners: dict[str, Any]):
+def test_services_that_are_not_offered_are_reported_with_reasons(data_dir: Path, runners: dict[str, Any]):
     class Broken(SilentRunner):
         @classmethod
         def probe(cls, tools: Tools) -> Probe:  # noqa: ARG003 - the contract's signature
@@ -278,7 +274,7 @@ def test_services_that_are_not_offered_come_with_the_runners_reasons(data_dir: P
     assert "no_service" in examined(data_dir)
 
 
-def test_a_check_that_hangs_or_breaks_costs_only_itself(
+def test_a_check_that_hangs_or_fails_affects_only_itself(
     data_dir: Path, runners: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     release = threading.Event()
@@ -303,5 +299,5 @@ def test_models_on_disk_are_listed(data_dir: Path):
     assert examined(data_dir)["models"].message.endswith(": tiny.en.")
     (data_dir / "models.toml").write_text("[[models]]\nname = '../x'\n")
     diagnostics = examined(data_dir)
-    assert "models.toml is wrong at models.0.name" in diagnostics["catalogue_wrong"].message
+    assert "models.toml is invalid at models.0.name" in diagnostics["catalogue_wrong"].message
     assert "video_transcoding" in diagnostics

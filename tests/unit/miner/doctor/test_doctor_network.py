@@ -1,4 +1,4 @@
-"""What the doctor finds about ports, running agents and coordinators; each way of not being reached is told apart."""
+"""The doctor's checks of ports, running agents and coordinators."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HEALTHY = {"status": "ok", "services": {"database": "healthy", "blockchain": "he
 
 @pytest.fixture(autouse=True)
 def runners(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No runner, since none is asked for here."""
+    """No runners, since these tests need none."""
     monkeypatch.setattr(capabilities, "installed", dict)
 
 
@@ -50,7 +50,7 @@ def joining(data_dir: Path, url: str, **miner: Any) -> dict[str, Diagnostic]:
 
 @contextmanager
 def held(data_dir: Path, content: str | None = None) -> Iterator[None]:
-    """An agent that holds the data directory, as this process does, with what it says of itself."""
+    """An agent that has locked the data directory (this process), and its description."""
     if content is not None:
         (data_dir / "agent.json").write_text(content)
         (data_dir / "agent.json").chmod(0o600)
@@ -67,7 +67,7 @@ def agent_file(url: str) -> str:
 def health(
     body: Any = HEALTHY, *, status: int = 200, clock: float = 0.0, secure: ssl.SSLContext | None = None
 ) -> Iterator[str]:
-    """A coordinator that answers with `body` and `status`, and whose clock is `clock` seconds off."""
+    """A coordinator that answers with `body` and `status`, and whose clock differs by `clock` seconds."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -92,7 +92,7 @@ def health(
             thread.join(10)
 
 
-def test_a_running_agent_is_found_and_its_coordinator_asked(data_dir: Path) -> None:
+def test_a_running_agent_is_found_and_its_coordinator_checked(data_dir: Path) -> None:
     with health() as url, held(data_dir, agent_file(url)):
         diagnostics = examined(data_dir)
     assert (
@@ -103,23 +103,23 @@ def test_a_running_agent_is_found_and_its_coordinator_asked(data_dir: Path) -> N
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '{"pid": "x", "url": "u"}'])
-def test_an_agent_that_holds_the_directory_without_being_ready_is_named(
+def test_an_agent_that_uses_the_directory_without_being_ready_is_reported(
     data_dir: Path, content: str | None
 ) -> None:
-    """By its process, as the kernel knows it."""
+    """With the process id from the kernel."""
     with held(data_dir, content):
         diagnostic = examined(data_dir)["data_directory_in_use"]
     assert f"process {os.getpid()}" in diagnostic.message
     assert f"kill {os.getpid()}" in (diagnostic.remedy or "")
 
 
-def test_a_file_that_a_dead_agent_left_means_nothing(data_dir: Path) -> None:
+def test_the_file_of_a_dead_agent_is_ignored(data_dir: Path) -> None:
     with held(data_dir, agent_file("http://127.0.0.1:9")):
         pass
     assert examined(data_dir)["agent"].message == "No agent runs in this data directory."
 
 
-def test_a_port_that_another_program_has_is_a_fault(data_dir: Path) -> None:
+def test_a_port_in_use_is_a_fault(data_dir: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -131,7 +131,7 @@ def test_a_port_that_another_program_has_is_a_fault(data_dir: Path) -> None:
     assert "agent" in examined(data_dir, coordinator={"port": port})
 
 
-def test_an_address_that_is_not_this_machines_is_a_fault(data_dir: Path) -> None:
+def test_an_address_of_another_machine_is_a_fault(data_dir: Path) -> None:
     diagnostic = examined(data_dir, coordinator={"host": "192.0.2.1", "port": 8420})["address_unusable"]
     assert "coordinator.host" in (diagnostic.remedy or "")
 
@@ -145,7 +145,7 @@ def test_an_address_that_is_not_this_machines_is_a_fault(data_dir: Path) -> None
         (3600, "clock_wrong", "3600 s behind"),
     ],
 )
-def test_the_clocks_difference_to_the_coordinator_is_judged(
+def test_the_clocks_difference_to_the_coordinator_is_checked(
     data_dir: Path, clock: float, kind: str, words: str
 ) -> None:
     with health(clock=clock) as url:
@@ -154,14 +154,14 @@ def test_the_clocks_difference_to_the_coordinator_is_judged(
     assert words in diagnostics[kind].message.replace("3599", "3600")
 
 
-def test_what_answers_without_being_a_coordinator_is_told(data_dir: Path) -> None:
+def test_a_server_that_is_not_a_coordinator_is_reported(data_dir: Path) -> None:
     with health(status=404) as url:
         assert f"{url} answers 404" in joining(data_dir, url)["coordinator_wrong"].message
     with health(["a page"]) as url:
         assert "coordinator_wrong" in joining(data_dir, url)
 
 
-def test_a_coordinator_that_is_not_well_is_told(data_dir: Path) -> None:
+def test_a_degraded_coordinator_is_reported(data_dir: Path) -> None:
     with health(
         {"status": "degraded", "services": {"database": "healthy", "blockchain": "unhealthy"}}
     ) as url:
@@ -169,12 +169,12 @@ def test_a_coordinator_that_is_not_well_is_told(data_dir: Path) -> None:
     assert diagnostic.message.endswith("do not work: blockchain.")
 
 
-def test_each_way_of_not_reaching_a_coordinator_is_told_apart(
+def test_each_way_of_not_reaching_a_coordinator_has_its_own_diagnostic(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that does not exist, a closed port, one that never answers, a strange certificate, and no TLS at all."""
+    """An unknown name, a closed port, one that never answers, an untrusted certificate, and no TLS at all."""
     monkeypatch.setattr(_network, "REQUEST_SECONDS", 2.0)
-    assert "coordinator_unreachable" in joining(data_dir, "nonsense")
+    assert "coordinator_unreachable" in joining(data_dir, "malformed")
     unknown = joining(data_dir, "https://no-such-host.invalid:8420/api")["coordinator_unknown"]
     assert "getent hosts no-such-host.invalid" in (unknown.remedy or "")
     with socket.socket() as listener:
@@ -191,20 +191,18 @@ def test_each_way_of_not_reaching_a_coordinator_is_told_apart(
         assert "unable to get local issuer certificate" in strange.message
     with health() as url:
         plain = joining(data_dir, url.replace("http:", "https:"))["coordinator_certificate"]
-        assert "does not speak TLS" in plain.message
+        assert "does not use TLS" in plain.message
 
 
 @pytest.fixture
 def closed(tmp_path: Path) -> Iterator[Served]:
-    """A coordinator that takes only miners with a token."""
+    """A coordinator that accepts only miners with a token."""
     with serve(tmp_path / "coordinator", open_enrolment=False) as served:
         yield served
 
 
-def test_whether_the_coordinator_would_take_this_miner_is_found_without_joining(
-    data_dir: Path, closed: Served
-) -> None:
-    """No token, a wrong one, a good one, and the same when somebody has used it; asking spends nothing."""
+def test_the_coordinators_admission_is_checked_without_joining(data_dir: Path, closed: Served) -> None:
+    """Without a token, with a wrong one, a valid one, and the same after its use. The check does not spend it."""
     token, _ = closed.do(lambda context: create_enrolment(context, uses=1, valid_seconds=600))
     assert "does not know your miner's key" in joining(data_dir, closed.url)["enrolment_refused"].message
     wrong = joining(data_dir, closed.url, enrolment_token=f"{token}x")["enrolment_refused"]

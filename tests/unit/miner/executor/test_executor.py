@@ -1,4 +1,4 @@
-"""Child processes as the daemon sees them, with the real host and a runner that misbehaves on request."""
+"""Child processes, with the real host and a runner that misbehaves on request."""
 
 # ruff: noqa: ASYNC110 - processes have no events to wait on
 
@@ -21,7 +21,7 @@ from agent.miner.executor.child import RunListener
 from agent.miner.executor.local import Execution, LocalExecutor
 from agent.miner.executor.output import MAX_FILE, ChildOutput
 from agent.settings import MinerSettings
-from miner_support.sample import HOST
+from miner_support.daemons import HOST
 from runners.api import Device, Fail, Retry, Tools
 from runners.host.protocol import Run
 
@@ -38,7 +38,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 async def executor(
     tmp_path: Path, devices: tuple[Device, ...] = (CPU,), **settings: Any
 ) -> AsyncIterator[LocalExecutor]:
-    before = set(psutil.Process().children())  # of other tests in this process
+    before = set(psutil.Process().children())  # children of other tests in this process
     subject = LocalExecutor(devices, Tools(), MinerSettings(**settings), tmp_path, command=HOST)
     try:
         yield subject
@@ -65,7 +65,7 @@ async def do(
         timeout_seconds=60,
     )
     ignore: Callable[..., None] = lambda *_: None  # noqa: E731
-    return await subject.run("sample", None, message, RunListener(progress=on_progress or ignore))
+    return await subject.run("scripted", None, message, RunListener(progress=on_progress or ignore))
 
 
 async def until(condition: Callable[[], Any], limit: float = 10) -> None:
@@ -74,7 +74,7 @@ async def until(condition: Callable[[], Any], limit: float = 10) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_child_stays_warm_and_sees_its_device(tmp_path: Path) -> None:
+async def test_a_child_stays_alive_and_sees_its_device(tmp_path: Path) -> None:
     async with executor(tmp_path) as subject:
         first = await do(subject, tmp_path, "echo", text="abc")
         second = await do(subject, tmp_path, "echo", text="abc")
@@ -84,8 +84,8 @@ async def test_child_stays_warm_and_sees_its_device(tmp_path: Path) -> None:
         assert environment["CUDA_VISIBLE_DEVICES"] == ""
 
 
-async def test_gpu_children_see_one_card_each(tmp_path: Path) -> None:
-    """Two jobs at once land on two cards."""
+async def test_gpu_children_see_one_gpu_each(tmp_path: Path) -> None:
+    """Two concurrent jobs run on two GPUs."""
     cards = tuple(Device(kind="cuda", name="card", uuid=f"GPU-{number}") for number in range(2))
     async with executor(tmp_path, cards) as subject:
         done = await asyncio.gather(do(subject, tmp_path, "echo"), do(subject, tmp_path, "echo"))
@@ -94,14 +94,16 @@ async def test_gpu_children_see_one_card_each(tmp_path: Path) -> None:
         assert seen == {"GPU-0", "GPU-1"} == {execution.device.uuid for execution in done}
 
 
-async def test_children_do_not_see_our_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_children_do_not_get_the_agents_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AITBC_MINER__ENROLMENT_TOKEN", "secret")
     async with executor(tmp_path) as subject:
         done = (await do(subject, tmp_path, "echo")).done
         assert "AITBC_MINER__ENROLMENT_TOKEN" not in psutil.Process(done.results["pid"]).environ()
 
 
-async def test_failures_leave_the_child_usable(tmp_path: Path) -> None:
+async def test_a_failed_run_leaves_the_child_usable(tmp_path: Path) -> None:
     async with executor(tmp_path) as subject:
         before = await do(subject, tmp_path, "echo")
         with pytest.raises(Fail, match="The text is wrong"):
@@ -114,9 +116,9 @@ async def test_failures_leave_the_child_usable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "message"),
-    [("crash", r"SIGSEGV.*about to crash"), ("exit", "exit status 3"), ("garbage", "nonsense")],
+    [("crash", r"SIGSEGV.*about to crash"), ("exit", "exit status 3"), ("garbage", "malformed message")],
 )
-async def test_broken_child_is_replaced(tmp_path: Path, mode: str, message: str) -> None:
+async def test_a_broken_child_is_replaced(tmp_path: Path, mode: str, message: str) -> None:
     async with executor(tmp_path) as subject:
         before = await do(subject, tmp_path, "echo")
         with pytest.raises(Retry, match=message) as caught:
@@ -127,8 +129,8 @@ async def test_broken_child_is_replaced(tmp_path: Path, mode: str, message: str)
         assert before.done.results["pid"] != after.done.results["pid"]
 
 
-async def test_child_that_leaks_memory_is_ended_at_its_limit(tmp_path: Path) -> None:
-    """The job is told why, and the next one runs in a new child."""
+async def test_a_child_that_leaks_memory_is_ended_at_its_limit(tmp_path: Path) -> None:
+    """The failure states why, and the next job runs in a new child."""
     async with executor(tmp_path, child_memory=512 * 2**20) as subject:
         before = await do(subject, tmp_path, "echo")
         with pytest.raises(Retry, match=r"more than 0\.5 GiB of memory") as caught:
@@ -138,8 +140,8 @@ async def test_child_that_leaks_memory_is_ended_at_its_limit(tmp_path: Path) -> 
         assert before.done.results["pid"] != after.done.results["pid"]
 
 
-async def test_silent_child_is_taken_for_hung(tmp_path: Path) -> None:
-    """Progress keeps one alive however long it takes."""
+async def test_a_child_without_progress_counts_as_hung(tmp_path: Path) -> None:
+    """A child with progress is never ended, however long it takes."""
     async with executor(tmp_path, stall_seconds=0.5) as subject:
         with pytest.raises(Retry) as caught:
             await do(subject, tmp_path, "deaf")
@@ -151,8 +153,8 @@ async def test_silent_child_is_taken_for_hung(tmp_path: Path) -> None:
         await busy
 
 
-async def test_cancelled_run_ends_by_itself(tmp_path: Path) -> None:
-    """A runner that checks for cancellation keeps its child, with whatever it has loaded."""
+async def test_a_cancelled_run_ends_by_itself(tmp_path: Path) -> None:
+    """The child of a runner that checks for cancellation stays alive, with its loaded model."""
     async with executor(tmp_path) as subject:
         before = await do(subject, tmp_path, "echo")
         started = asyncio.Event()
@@ -167,7 +169,7 @@ async def test_cancelled_run_ends_by_itself(tmp_path: Path) -> None:
         assert before.done.results["pid"] == after.done.results["pid"]
 
 
-async def test_deaf_child_is_ended_when_cancelled(tmp_path: Path) -> None:
+async def test_a_child_that_ignores_a_cancellation_is_ended(tmp_path: Path) -> None:
     async with executor(tmp_path, cancel_seconds=0.2) as subject:
         started = asyncio.Event()
         task = asyncio.create_task(do(subject, tmp_path, "deaf", lambda *_: started.set()))
@@ -181,16 +183,16 @@ async def test_deaf_child_is_ended_when_cancelled(tmp_path: Path) -> None:
         assert not child.is_running()
 
 
-async def test_idle_child_ends(tmp_path: Path) -> None:
+async def test_an_idle_child_is_ended(tmp_path: Path) -> None:
     async with executor(tmp_path, idle_seconds=0.2) as subject:
         done = (await do(subject, tmp_path, "echo")).done
         await until(lambda: not psutil.pid_exists(done.results["pid"]) and subject.status() == [])
 
 
-async def test_prestarted_child_takes_the_first_job(tmp_path: Path) -> None:
-    """And another one is started ahead when it ends."""
+async def test_a_prestarted_child_runs_the_first_job(tmp_path: Path) -> None:
+    """Another one is started in advance when it ends."""
     async with executor(tmp_path) as subject:
-        subject.prestart({"sample": False})
+        subject.prestart({"scripted": False})
         await until(lambda: subject.status() and not subject.status()[0]["busy"])
         [child] = subject.status()
         assert (await do(subject, tmp_path, "echo")).done.results["pid"] == child["pid"]
@@ -198,7 +200,7 @@ async def test_prestarted_child_takes_the_first_job(tmp_path: Path) -> None:
         await until(lambda: [other["pid"] for other in subject.status()] not in ([], [child["pid"]]))
 
 
-async def test_child_that_cannot_start_is_a_machine_fault(tmp_path: Path) -> None:
+async def test_a_child_that_cannot_start_is_a_machine_fault(tmp_path: Path) -> None:
     subject = LocalExecutor((CPU,), Tools(), MinerSettings(), tmp_path, command=("/bin/false",))
     with pytest.raises(Retry, match="exit status 1"):
         await do(subject, tmp_path, "echo")

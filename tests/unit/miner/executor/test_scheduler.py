@@ -1,4 +1,4 @@
-"""Models on cards: real child processes that claim memory, and cards that count what living processes claim."""
+"""Models on GPUs: real child processes that claim memory, and GPUs that count the claims of living processes."""
 
 # ruff: noqa: ASYNC110 - processes have no events to wait on
 
@@ -24,8 +24,8 @@ from agent.miner.executor.footprints import Footprints
 from agent.miner.executor.local import Execution, LocalExecutor, Working
 from agent.miner.machine.gpus import Gpu
 from agent.settings import MinerSettings
-from miner_support.runner import BatchRunner, SampleRunner
-from miner_support.sample import HOST
+from miner_support.daemons import HOST
+from miner_support.runner import BatchRunner, ScriptedRunner
 from runners.api import Device, Model, Retry, Tools
 from runners.host.protocol import Run
 
@@ -40,7 +40,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 @dataclass
 class Rig:
-    """Cards with 24 GiB each. `others` is what other programs use of each."""
+    """GPUs with 24 GiB each. `others` is the memory that other programs use of each."""
 
     directory: Path
     cards: int = 1
@@ -57,7 +57,7 @@ class Rig:
         )
 
     def used(self, number: int) -> int:
-        """What living processes bound to this card claim."""
+        """Return the memory that living processes on this GPU claim."""
         total = 0
         for path in (self.directory / "claims").iterdir():
             try:
@@ -94,14 +94,14 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-    monkeypatch.setenv("SAMPLE_CLAIMS", str(tmp_path / "claims"))
+    monkeypatch.setenv("SCRIPTED_CLAIMS", str(tmp_path / "claims"))
     return Rig(tmp_path)
 
 
 def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
     return {
         name: CatalogueEntry(
-            name, "sample", ("engine",), None, int(size * GIBIBYTE), 0, int(size * GIBIBYTE), "MIT", ""
+            name, "scripted", ("engine",), None, int(size * GIBIBYTE), 0, int(size * GIBIBYTE), "MIT", ""
         )
         for name, size in vram.items()
     }
@@ -109,8 +109,8 @@ def catalogue(**vram: float) -> dict[str, CatalogueEntry]:
 
 @asynccontextmanager
 async def executor(rig: Rig, *, slots: int = 0, **settings: Any) -> AsyncIterator[LocalExecutor]:
-    before = set(psutil.Process().children())  # of other tests in this process
-    definitions = {"sample": SampleRunner.definition, "batch": BatchRunner.definition}
+    before = set(psutil.Process().children())  # children of other tests in this process
+    definitions = {"scripted": ScriptedRunner.definition, "batch": BatchRunner.definition}
     sizes = {"small": 6, "middle": 10, "large": 16, "huge": 40, "broken": 1}
     devices = Devices(
         rig.devices,
@@ -136,7 +136,7 @@ async def do(
     model: Model | None,
     mode: str = "echo",
     *,
-    service: str = "sample",
+    service: str = "scripted",
     listener: RunListener | None = None,
     **parameters: Any,
 ) -> Execution:
@@ -171,22 +171,22 @@ async def test_models_stay_loaded_side_by_side_while_they_fit(rig: Rig) -> None:
         await do(subject, rig, middle)
         again = await do(subject, rig, small)
         assert first.done.results["pid"] == again.done.results["pid"]
-        assert subject.loaded() == {"sample": ["middle", "small"]}
+        assert subject.loaded() == {"scripted": ["middle", "small"]}
         assert rig.used(0) == 16 * GIBIBYTE
 
 
-async def test_the_least_recently_used_model_leaves_and_its_memory_is_seen_to_be_free(rig: Rig) -> None:
-    """Small and middle are loaded, small was used last: large needs the room of middle, and of both if that is not enough."""
+async def test_the_least_recently_used_model_is_evicted_and_its_memory_is_measured_as_free(rig: Rig) -> None:
+    """Small and middle are loaded, small was used last. Large needs the memory of middle, or of both if that is not enough."""
     async with executor(rig) as subject:
         await do(subject, rig, rig.model("middle", 10))
         await do(subject, rig, rig.model("small", 6))
         await do(subject, rig, rig.model("large", 16))
-        assert subject.loaded() == {"sample": ["large", "small"]}
+        assert subject.loaded() == {"scripted": ["large", "small"]}
         assert ("evicted", "middle") in events(subject)
         assert rig.used(0) == 22 * GIBIBYTE
 
 
-async def test_two_jobs_go_to_two_cards(rig: Rig) -> None:
+async def test_two_jobs_run_on_two_gpus(rig: Rig) -> None:
     rig.cards, rig.others = 2, [0, 0]
     async with executor(rig) as subject:
         gate = rig.directory / "gate"
@@ -200,10 +200,10 @@ async def test_two_jobs_go_to_two_cards(rig: Rig) -> None:
         await asyncio.gather(*runs)
 
 
-async def test_idle_models_leave_a_paused_card_within_five_seconds_and_busy_ones_when_they_have_ended(
+async def test_idle_models_leave_a_paused_gpu_within_five_seconds_and_busy_ones_after_their_run(
     rig: Rig,
 ) -> None:
-    """Its memory is free then, down to the last byte; the other card goes on, and takes what comes."""
+    """All of its memory is free then. The other GPU continues, and gets the next jobs."""
     rig.cards, rig.others = 2, [0, 0]
     small, middle = rig.model("small", 6), rig.model("middle", 10)
     async with executor(rig) as subject:
@@ -214,61 +214,61 @@ async def test_idle_models_leave_a_paused_card_within_five_seconds_and_busy_ones
         assert (rig.used(0), rig.used(1)) == (6 * GIBIBYTE, 10 * GIBIBYTE)
         subject.pause(frozenset({"GPU-0"}))
         await until(lambda: rig.used(0) == 0, 5)
-        assert subject.loaded() == {"sample": ["middle"]}
+        assert subject.loaded() == {"scripted": ["middle"]}
         subject.pause(frozenset({"GPU-1"}))
         assert (await do(subject, rig, small)).device.uuid == "GPU-0"
         assert not running.done()
         gate.touch()
         await running
         await until(lambda: rig.used(1) == 0, 5)
-        assert subject.loaded() == {"sample": ["small"]}
+        assert subject.loaded() == {"scripted": ["small"]}
         subject.pause(frozenset())
         await do(subject, rig, middle)
 
 
-async def test_a_model_that_fits_only_on_a_paused_card_is_withheld(rig: Rig) -> None:
-    """With all paused nothing is: the miner takes no jobs anyway, and says why."""
+async def test_a_model_that_fits_only_on_a_paused_gpu_is_unavailable(rig: Rig) -> None:
+    """With all GPUs paused no model is: the miner accepts no jobs anyway, and reports why."""
     rig.cards, rig.others = 2, [0, 20 * GIBIBYTE]
     async with executor(rig) as subject:
         subject.pause(frozenset({"GPU-0"}))
-        assert await subject.unavailable_models({"sample": ["middle"]}) == {
-            "sample": {"middle": "It fits only on a GPU that is paused."}
+        assert await subject.unavailable_models({"scripted": ["middle"]}) == {
+            "scripted": {"middle": "It fits only on a GPU that is paused."}
         }
         subject.pause(frozenset({"GPU-0", "GPU-1", "cpu"}))
-        assert await subject.unavailable_models({"sample": ["middle"]}) == {}
+        assert await subject.unavailable_models({"scripted": ["middle"]}) == {}
         with pytest.raises(Retry, match="All devices for it are paused"):
             await do(subject, rig, rig.model("middle", 10))
 
 
 async def test_other_programs_memory_is_respected(rig: Rig) -> None:
-    """The job is handed on with the reason; once there is room again, the next one runs."""
+    """The job is refused with the reason. Once there is free memory again, the next one runs."""
     rig.others[0] = 20 * GIBIBYTE
     async with executor(rig) as subject:
         with pytest.raises(Retry, match=r"other programs use 20\.0 GiB") as caught:
             await do(subject, rig, rig.model("small", 6))
         assert caught.value.code == "NO_MEMORY"
-        assert "small" in (await subject.unavailable_models({"sample": ["small"]}))["sample"]
+        assert "small" in (await subject.unavailable_models({"scripted": ["small"]}))["scripted"]
         assert rig.used(0) == 0
         rig.others[0] = 0
         await do(subject, rig, rig.model("small", 6))
-        assert await subject.unavailable_models({"sample": ["small"]}) == {}
+        assert await subject.unavailable_models({"scripted": ["small"]}) == {}
 
 
-async def test_a_job_waits_for_the_card_and_the_reason_is_shown(rig: Rig) -> None:
+async def test_a_job_waits_for_the_gpu_and_the_reason_is_shown(rig: Rig) -> None:
     async with executor(rig, place_seconds=30) as subject:
         gate = rig.directory / "gate"
         first = asyncio.create_task(do(subject, rig, rig.model("large", 16), "wait", gate=str(gate)))
         await until(subject.loaded)
         second = asyncio.create_task(do(subject, rig, rig.model("middle", 10)))
         await until(lambda: [job["reason"] for job in subject.placement()["waiting"]] == [
-            "The model middle needs 10.0 GiB: GPU 0 is working."
+            "The model middle needs 10.0 GiB: GPU 0 is busy."
         ])  # fmt: skip
         gate.touch()
         await asyncio.gather(first, second)
-        assert subject.loaded() == {"sample": ["middle"]}
+        assert subject.loaded() == {"scripted": ["middle"]}
 
 
-async def test_what_never_fits_is_refused_at_once(rig: Rig) -> None:
+async def test_a_model_that_never_fits_is_refused_at_once(rig: Rig) -> None:
     async with executor(rig, place_seconds=60) as subject:
         with pytest.raises(Retry, match=r"no device here has more than 23\.5 GiB"):
             await asyncio.wait_for(do(subject, rig, rig.model("huge", 40)), 5)
@@ -281,8 +281,8 @@ async def test_idle_models_are_released(rig: Rig) -> None:
         assert events(subject)[-1] == ("released", "small")
 
 
-async def test_idle_models_give_way_to_another_program(rig: Rig) -> None:
-    """The owner starts a game: the card has less left than is kept for others, so the idle model leaves."""
+async def test_idle_models_are_unloaded_for_another_program(rig: Rig) -> None:
+    """The owner starts a game. The GPU has less free memory than its reserve, so the idle model is unloaded."""
     async with executor(rig) as subject:
         await do(subject, rig, rig.model("small", 6))
         rig.others[0] = 18 * GIBIBYTE
@@ -290,8 +290,8 @@ async def test_idle_models_give_way_to_another_program(rig: Rig) -> None:
         assert events(subject)[-1] == ("released", "small")
 
 
-async def test_what_a_model_takes_is_learned_and_remembered(rig: Rig) -> None:
-    """The catalogue says 16 GiB, it takes 3: from then on, also in the next life, it is placed with little more."""
+async def test_the_memory_use_of_a_model_is_measured_and_saved(rig: Rig) -> None:
+    """The catalogue states 16 GiB, but it uses 3. From then on, also after a restart, it is placed with little more."""
     model = rig.model("large", 3)
     async with executor(rig) as subject:
         await do(subject, rig, model)
@@ -301,8 +301,8 @@ async def test_what_a_model_takes_is_learned_and_remembered(rig: Rig) -> None:
         assert 3 * GIBIBYTE <= subject.status()[0]["footprint"] < 4 * GIBIBYTE
 
 
-async def test_a_model_that_fails_to_load_three_times_rests(rig: Rig) -> None:
-    """And the others work on."""
+async def test_three_failures_to_load_open_the_models_circuit(rig: Rig) -> None:
+    """Other models are not affected."""
     broken = Model("broken", rig.directory / "models/nowhere")
     async with executor(rig) as subject:
         for _ in range(MAX_LOAD_FAILURES):
@@ -310,20 +310,20 @@ async def test_a_model_that_fails_to_load_three_times_rests(rig: Rig) -> None:
             with pytest.raises(Retry, match="broken is damaged"):
                 await do(subject, rig, broken)
         held = await subject.unavailable_models({})
-        assert held["sample"]["broken"].startswith(
-            "It failed to load 3 times, last because: broken is damaged."
+        assert held["scripted"]["broken"].startswith(
+            "It failed to load 3 times. Last error: broken is damaged."
         )
         await do(subject, rig, rig.model("small", 6))
 
 
-async def test_a_model_that_hangs_twice_rests(rig: Rig) -> None:
+async def test_two_hangs_open_the_models_circuit(rig: Rig) -> None:
     async with executor(rig, stall_seconds=0.5) as subject:
         for _ in range(MAX_HANGS):
             assert await subject.unavailable_models({}) == {}
             with pytest.raises(Retry) as caught:
                 await do(subject, rig, rig.model("small", 6), "deaf")
             assert caught.value.code == "RUNNER_HUNG"
-        assert (await subject.unavailable_models({}))["sample"]["small"].startswith("It hung 2 times.")
+        assert (await subject.unavailable_models({}))["scripted"]["small"].startswith("It hung 2 times.")
 
 
 async def test_a_run_that_is_cancelled_while_its_model_loads_leaves_nothing(rig: Rig) -> None:
@@ -338,7 +338,7 @@ async def test_a_run_that_is_cancelled_while_its_model_loads_leaves_nothing(rig:
 
 
 async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(rig: Rig) -> None:
-    """Five jobs, four capacity: the fifth waits. One is cancelled: the fifth takes its seat, the others go on."""
+    """With five jobs and a capacity of four, the fifth waits. When one is cancelled, the fifth replaces it, and the others continue."""
     async with executor(rig, place_seconds=30) as subject:
         model, gates = rig.model("small", 6), [rig.directory / f"gate{number}" for number in range(5)]
         started: list[asyncio.Event] = [asyncio.Event() for _ in gates]
@@ -364,7 +364,7 @@ async def test_a_batch_shares_a_child_and_cancelling_one_run_leaves_the_others(r
         assert len(subject.status()) == 1
 
 
-async def test_killing_a_batchs_child_fails_all_its_runs_and_the_next_one_runs(rig: Rig) -> None:
+async def test_killing_a_batchs_child_fails_all_its_runs_and_the_next_run_succeeds(rig: Rig) -> None:
     async with executor(rig) as subject:
         model, gate = rig.model("small", 6), rig.directory / "gate"
         runs = [

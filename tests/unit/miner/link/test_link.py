@@ -1,4 +1,4 @@
-"""The line to the coordinator, over real sockets."""
+"""The connection to the coordinator, over real sockets."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import pytest
 import uvloop
 
 from agent.core.errors import ConfigurationError
+from agent.miner.backoff import Backoff
 from agent.miner.identity import load_identity
-from agent.miner.link.backoff import Backoff
+from agent.miner.link.capacity import Capacity
 from agent.miner.link.client import Link, LinkCallbacks
 from agent.miner.link.errors import RegistrationRefused, Unreachable
 from agent.miner.link.http import is_loopback
@@ -41,16 +42,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": request.param}
 
 
-@pytest.fixture
-async def coordinator() -> AsyncIterator[FakeCoordinator]:
-    fake = FakeCoordinator()
-    await fake.start()
-    yield fake
-    await fake.stop()
-
-
 class Miner:
-    """A link and what it told."""
+    """A link, and the calls that it made."""
 
     def __init__(self, url: str, directory: Path, transport: Any) -> None:
         self.leases: list[dict[str, Any]] = []
@@ -70,7 +63,8 @@ class Miner:
             connected=lambda: self._count("connected"),
             recheck=lambda: self._count("rechecks"),
         )  # fmt: skip
-        self.link = Link(url, load_identity(directory), callbacks, transport=transport)
+        self.link = Link(url, load_identity(directory), transport=transport)
+        self.link.attach(callbacks)
 
     def _note(self, add: Any, item: Any) -> None:
         add(item)
@@ -103,8 +97,8 @@ async def joined(
         await miner.link.close()
 
 
-async def test_slots_are_a_level(coordinator: FakeCoordinator, tmp_path: Path) -> None:
-    """Setting them anew while leases are on their way never brings more than the last value allows."""
+async def test_announced_slots_are_absolute(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    """Setting them again while leases are in transit never brings more leases than the last value."""
     async with joined(coordinator, tmp_path) as miner:
         for _ in range(20):
             await coordinator.submit("echo")
@@ -117,8 +111,10 @@ async def test_slots_are_a_level(coordinator: FakeCoordinator, tmp_path: Path) -
         assert len(miner.leases) == 3
 
 
-async def test_listening_poll_makes_way_for_a_free_slot(coordinator: FakeCoordinator, tmp_path: Path) -> None:
-    """A poll without slots waits for half a minute; the slot must not."""
+async def test_a_poll_without_slots_ends_when_a_slot_is_free(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """Such a poll would otherwise wait for half a minute."""
     async with joined(coordinator, tmp_path, "poll") as miner:
         await coordinator.until(lambda: [poll["slots"] for poll in coordinator.polls] == [0])
         await coordinator.submit("echo")
@@ -126,10 +122,10 @@ async def test_listening_poll_makes_way_for_a_free_slot(coordinator: FakeCoordin
         miner.link.set_slots(1)
         await miner.until(lambda: miner.leases)
         assert time.monotonic() - began < 1
-        assert miner.rechecks == 1, "a cancellation may have been on its way"
+        assert miner.rechecks == 1, "a cancellation may have been in transit"
 
 
-async def test_lost_connection_is_renewed(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+async def test_a_lost_connection_is_opened_again(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     async with joined(coordinator, tmp_path) as miner:
         miner.link.set_slots(1)
         await miner.until(lambda: miner.link.connection == "websocket")
@@ -140,13 +136,15 @@ async def test_lost_connection_is_renewed(coordinator: FakeCoordinator, tmp_path
         await miner.until(lambda: miner.leases)
 
 
-async def test_bad_frame_costs_the_connection_only(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+async def test_a_malformed_frame_closes_only_the_connection(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
     async with joined(coordinator, tmp_path) as miner:
         miner.link.set_slots(1)
-        for nonsense in ("{", "[]", '{"push": "lease"}'):
+        for malformed in ("{", "[]", '{"push": "lease"}'):
             before = miner.connected
             for socket in list(coordinator.sockets):
-                await socket.send_text(nonsense)
+                await socket.send_text(malformed)
             await miner.until(lambda before=before: miner.connected > before)
         await coordinator.submit("echo")
         await miner.until(lambda: miner.leases)
@@ -156,10 +154,10 @@ async def test_calls_fall_back_to_http(coordinator: FakeCoordinator, tmp_path: P
     coordinator.websocket = False
     async with joined(coordinator, tmp_path) as miner:
         status, answer = await miner.link.call("heartbeat", None, {"leases": [], "gpus": []})
-        assert (status, answer) == (200, {"leases": [], "orders": []})
+        assert (status, answer) == (200, {"leases": [], "commands": []})
 
 
-async def test_absent_coordinator_is_unreachable(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+async def test_a_stopped_coordinator_is_unreachable(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     async with joined(coordinator, tmp_path) as miner:
         await coordinator.stop()
         with pytest.raises(Unreachable, match="does not answer"):
@@ -167,7 +165,7 @@ async def test_absent_coordinator_is_unreachable(coordinator: FakeCoordinator, t
         assert miner.link.connection == "offline"
 
 
-async def test_something_else_is_told_from_a_coordinator(tmp_path: Path) -> None:
+async def test_another_server_is_distinguished_from_a_coordinator(tmp_path: Path) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
@@ -181,19 +179,19 @@ async def test_something_else_is_told_from_a_coordinator(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8420", "ftp://example.com", "https://"])
-async def test_bad_addresses_are_explained(tmp_path: Path, url: str) -> None:
+async def test_invalid_addresses_are_explained(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigurationError, match="coordinator's address"):
         Miner(url, tmp_path, "auto")
 
 
-def test_only_this_machine_is_reached_without_a_proxy() -> None:
+def test_only_loopback_addresses_bypass_the_proxy() -> None:
     assert [is_loopback(f"http://{host}/api") for host in ("127.0.0.1:1", "[::1]:1", "localhost")] == [
         True
     ] * 3
     assert not is_loopback("https://example.com")
 
 
-def test_backoff_grows_with_jitter_up_to_a_bound() -> None:
+def test_backoff_grows_with_jitter_up_to_a_limit() -> None:
     backoff = Backoff(1, 10)
     delays = [backoff.next() for _ in range(10)]
     ceilings = [1, 2, 4, 8] + [10] * 6
@@ -202,10 +200,10 @@ def test_backoff_grows_with_jitter_up_to_a_bound() -> None:
     assert backoff.next() <= 1
 
 
-def test_a_connection_that_ends_before_the_handshake_is_refused_like_any_other() -> None:
-    """A coordinator that dies at that moment has accepted it in the kernel; a miner must not die with it.
+def test_a_connection_that_ends_before_the_handshake_counts_as_refused() -> None:
+    """A coordinator that dies at that moment has accepted it in the kernel. The miner must survive this.
 
-    On uvloop, as the agent runs: there the end is noticed before the request is written.
+    Tested on uvloop, as the agent runs: it detects the end before the request is written.
     """
 
     def hang_up() -> None:
@@ -222,7 +220,7 @@ def test_a_connection_that_ends_before_the_handshake_is_refused_like_any_other()
                     on_lease=lambda _: None,
                     on_cancelled=lambda *_: None,
                     on_heartbeat=lambda: None,
-                    slots=lambda: (0, ()),
+                    capacity=Capacity(),
                 )
 
     listener = socket.create_server(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""What a machine says that it can do, from real runner classes and stand-in GPUs."""
+"""The capabilities of a machine, from real runner classes and simulated GPUs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CARD = Gpu("GPU-1", 0, "Card", 24 * GIB, 23 * GIB, "8.9", "570", None, None, Non
 
 
 class FixedGpus(Gpus):
-    """Cards that are given instead of read."""
+    """Fixed GPUs."""
 
     def __init__(self, *cards: Gpu) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def test_a_working_runner_is_offered_at_its_price(tmp_path: Path):
     assert own.services["example_service"].unit_price == "2.5"
 
 
-def test_models_on_disk_and_loaded_are_named(tmp_path: Path):
+def test_models_on_disk_and_loaded_models_are_listed(tmp_path: Path):
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "model.bin").touch()
     found = probe(tmp_path, example_service=runner(model_field="model")).with_models(
@@ -129,7 +129,7 @@ def test_models_on_disk_and_loaded_are_named(tmp_path: Path):
     assert not local.services["example_service"].downloadable
 
 
-def test_adapters_on_disk_are_named_beside_models_also_those_that_came_later(tmp_path: Path):
+def test_adapters_on_disk_are_listed_with_models_even_if_added_later(tmp_path: Path):
     (tmp_path / "touch").mkdir()
     (tmp_path / "touch" / "adapter.safetensors").touch()
     found = probe(tmp_path, example_service=runner(model_field="model"), other=runner())
@@ -152,23 +152,23 @@ def test_a_runner_that_needs_a_gpu_is_not_offered_without_one(tmp_path: Path):
 
 
 @pytest.mark.parametrize("need", ["memory", "disk"])
-def test_what_a_machine_is_too_small_for_is_not_offered(tmp_path: Path, need: str):
+def test_a_service_that_needs_a_larger_machine_is_not_offered(tmp_path: Path, need: str):
     huge = runner(requirements=Requirements(**{need: 2**60}))
     (reason,) = probe(tmp_path, example_service=huge).unavailable["example_service"]
     assert reason.startswith("It needs 1073741824.0 GiB of")
 
 
-def test_the_runners_reasons_are_passed_on(tmp_path: Path):
+def test_the_runners_reasons_are_reported(tmp_path: Path):
     missing = runner(available=False, reasons=("ffmpeg was not found; install it.",))
     silent = runner(available=False)
     hinting = runner(reasons=("A GPU would be faster.",))
     found = probe(tmp_path, missing=missing, silent=silent, hinting=hinting)
     assert found.unavailable["missing"] == ("ffmpeg was not found; install it.",)
-    assert found.unavailable["silent"] == ("The runner example is not available and does not say why.",)
+    assert found.unavailable["silent"] == ("The runner example is not available and gives no reason.",)
     assert found.hints["hinting"] == ("A GPU would be faster.",)
 
 
-def test_a_runner_that_raises_or_hangs_costs_only_itself(tmp_path: Path):
+def test_a_runner_that_raises_or_hangs_affects_only_itself(tmp_path: Path):
     release = threading.Event()
 
     class Raising(runner()):
@@ -188,7 +188,7 @@ def test_a_runner_that_raises_or_hangs_costs_only_itself(tmp_path: Path):
         release.set()
     assert list(found.services) == ["working"]
     assert "(OSError: library is missing)" in found.unavailable["raising"][0]
-    assert "did not say within 0.3 s" in found.unavailable["hanging"][0]
+    assert "could not be probed within 0.3 s" in found.unavailable["hanging"][0]
 
 
 def test_without_a_gpu_there_is_one_cpu_device_whose_cores_the_slots_share(tmp_path: Path):
@@ -252,7 +252,7 @@ def test_runners_get_the_programs_and_limits_of_the_settings(tmp_path: Path):
     assert (chosen.ffmpeg, chosen.max_memory, chosen.models_dir) == ("/opt/ffmpeg", 2 * GIB, tmp_path)
 
 
-def test_a_containers_limits_count_and_not_the_machines(tmp_path: Path):
+def test_the_limits_of_a_container_override_those_of_the_machine(tmp_path: Path):
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     (tmp_path / "memory.max").write_text(f"{GIB}\n")
     assert hardware.cpu_cores(tmp_path) == hardware.physical_cores(tmp_path) == 1

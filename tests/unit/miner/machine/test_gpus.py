@@ -1,4 +1,4 @@
-"""The real nvidia-ml-py against a stand-in for NVIDIA's library, in a process of its own."""
+"""The real nvidia-ml-py with a simulated NVIDIA library, in a process of its own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nvml_shim.shim import DRIVER_NOT_LOADED, GPU_IS_LOST, TWO_CARDS, VERSION_MI
 
 GIB = 2**30
 
-# Answers each line on standard input with the state of the cards; the line is what to do first.
+# Executes each line of standard input, and answers it with the state of the GPUs.
 PROGRAM = """
 import asyncio, json, sys, threading
 from dataclasses import asdict
@@ -36,7 +36,7 @@ for line in sys.stdin:
 
 
 class Program:
-    """A program that watches the GPUs."""
+    """A program that reads the GPUs."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -64,7 +64,7 @@ def watching(environment: Mapping[str, str]) -> Iterator[Program]:
             process.kill()
 
 
-def test_all_that_a_card_tells_is_read(nvml: NvmlShim):
+def test_all_values_of_a_gpu_are_read(nvml: NvmlShim):
     with watching(nvml.environment) as program:
         gpus, reason = program.ask()
     assert reason is None
@@ -83,7 +83,7 @@ def test_all_that_a_card_tells_is_read(nvml: NvmlShim):
     }
 
 
-def test_memory_that_another_program_takes_is_seen_at_once(nvml: NvmlShim):
+def test_memory_of_another_program_is_counted_at_once(nvml: NvmlShim):
     with watching(nvml.environment) as program:
         before, _ = program.ask()
         nvml.change(0, used=20 * GIB, temperature=83)
@@ -93,7 +93,7 @@ def test_memory_that_another_program_takes_is_seen_at_once(nvml: NvmlShim):
     assert after[1] == before[1]
 
 
-def test_a_lost_card_leaves_the_other_in_use_and_comes_back(nvml: NvmlShim):
+def test_a_lost_gpu_leaves_the_other_usable_and_returns(nvml: NvmlShim):
     with watching(nvml.environment) as program:
         program.ask()
         nvml.change(1, error=GPU_IS_LOST)
@@ -102,16 +102,16 @@ def test_a_lost_card_leaves_the_other_in_use_and_comes_back(nvml: NvmlShim):
         back, no_reason = program.ask()
     assert [gpu["uuid"] for gpu in left] == [TWO_CARDS[0].uuid]
     assert reason == (
-        "GPU 1 cannot be used. It has fallen off the bus; restart the machine, and check the card's power and slot."
+        "GPU 1 cannot be used. It has fallen off the bus. Restart the machine, and check the card's power and slot."
     )
     assert len(back) == 2
     assert no_reason is None
 
 
 @pytest.mark.parametrize(
-    ("code", "advice"), [(DRIVER_NOT_LOADED, "modprobe nvidia"), (VERSION_MISMATCH, "restart the machine")]
+    ("code", "advice"), [(DRIVER_NOT_LOADED, "modprobe nvidia"), (VERSION_MISMATCH, "Restart the machine")]
 )
-def test_a_driver_that_starts_later_is_found_without_a_restart(nvml: NvmlShim, code: int, advice: str):
+def test_a_driver_that_is_loaded_later_is_found_without_a_restart(nvml: NvmlShim, code: int, advice: str):
     nvml.init = code
     nvml.write()
     with watching(nvml.environment) as program:
@@ -125,7 +125,7 @@ def test_a_driver_that_starts_later_is_found_without_a_restart(nvml: NvmlShim, c
     assert no_reason is None
 
 
-def test_a_driver_that_goes_away_while_running_takes_the_cards_with_it(nvml: NvmlShim):
+def test_unloading_the_driver_removes_the_gpus(nvml: NvmlShim):
     with watching(nvml.environment) as program:
         program.ask()
         nvml.errors = {"nvmlDeviceGetCount_v2": DRIVER_NOT_LOADED}
@@ -139,7 +139,7 @@ def test_a_driver_that_goes_away_while_running_takes_the_cards_with_it(nvml: Nvm
     assert len(gpus) == 2
 
 
-def test_a_driver_that_is_replaced_while_running_is_connected_to_anew(nvml: NvmlShim):
+def test_a_replaced_driver_is_connected_again(nvml: NvmlShim):
     with watching(nvml.environment) as program:
         program.ask()
         nvml.generation, nvml.driver = 2, "580.10"
@@ -147,13 +147,13 @@ def test_a_driver_that_is_replaced_while_running_is_connected_to_anew(nvml: Nvml
         none, reason = program.ask()
         gpus, no_reason = program.ask()
     assert none == []
-    assert "see whether `nvidia-smi` works" in reason
+    assert "Check whether `nvidia-smi` works" in reason
     assert [gpu["driver"] for gpu in gpus] == ["580.10", "580.10"]
     assert no_reason is None
 
 
-def test_without_the_library_the_reason_says_what_to_install(nvml: NvmlShim, tmp_path: Path):
-    # A file that is no library also hides a real one, should this machine have it.
+def test_without_the_library_the_reason_names_the_package_to_install(nvml: NvmlShim, tmp_path: Path):
+    # A file that is not a library hides a real one that this machine may have.
     (tmp_path / "libnvidia-ml.so.1").write_text("")
     with watching({**nvml.environment, "LD_LIBRARY_PATH": str(tmp_path)}) as program:
         none, reason = program.ask()
@@ -162,8 +162,8 @@ def test_without_the_library_the_reason_says_what_to_install(nvml: NvmlShim, tmp
     assert "apt-get install nvidia-driver" in reason
 
 
-def test_what_an_older_library_or_a_card_cannot_say_is_none(nvml: NvmlShim, tmp_path: Path):
-    """Memory falls back to the first version of the call, and the other card's values are unharmed."""
+def test_values_that_an_older_library_or_a_gpu_does_not_report_are_none(nvml: NvmlShim, tmp_path: Path):
+    """Memory is read with the first version of the call, and the other GPU's values are not affected."""
     missing = ("nvmlDeviceGetMemoryInfo_v2", "nvmlDeviceGetPowerUsage", "nvmlDeviceGetTemperature")
     nvml.library = build(tmp_path / "old", without=missing)
     nvml.change(0, utilization=None, capability=None)
@@ -176,7 +176,7 @@ def test_what_an_older_library_or_a_card_cannot_say_is_none(nvml: NvmlShim, tmp_
     assert (gpus[1]["utilization"], gpus[1]["compute_capability"]) == (3, "8.9")
 
 
-def test_a_gpu_without_memory_of_its_own_shares_the_machines(nvml: NvmlShim):
+def test_a_gpu_without_its_own_memory_shares_the_machines(nvml: NvmlShim):
     nvml.change(0, total=None)
     with watching(nvml.environment) as program:
         gpus, _ = program.ask()
@@ -199,7 +199,7 @@ def test_a_gpu_without_memory_of_its_own_shares_the_machines(nvml: NvmlShim):
         ("MIG-33333333", []),
     ],
 )
-def test_cuda_visible_devices_means_what_it_means_to_cuda(nvml: NvmlShim, visible: str, indices: list[int]):
+def test_cuda_visible_devices_is_interpreted_as_by_cuda(nvml: NvmlShim, visible: str, indices: list[int]):
     with watching({**nvml.environment, "CUDA_VISIBLE_DEVICES": visible}) as program:
         gpus, reason = program.ask()
     assert [gpu["index"] for gpu in gpus] == indices
@@ -208,19 +208,19 @@ def test_cuda_visible_devices_means_what_it_means_to_cuda(nvml: NvmlShim, visibl
         assert f"CUDA_VISIBLE_DEVICES={visible} " in reason
 
 
-def test_no_card_in_the_slot_is_explained(nvml: NvmlShim):
+def test_a_driver_without_a_gpu_is_explained(nvml: NvmlShim):
     nvml.cards = ()
     nvml.write()
     with watching(nvml.environment) as program:
         assert program.ask() == (
             [],
-            "The NVIDIA driver runs, but finds no card; check that the card is in its slot and has power.",
+            "The NVIDIA driver is loaded, but finds no GPU. Check that the card is in its slot and has power.",
         )
 
 
 @pytest.mark.parametrize("way", ["snapshot", "refresh"])
 def test_a_driver_that_hangs_does_not_hang_the_callers(nvml: NvmlShim, way: str):
-    """One thread stays in the driver; the others go on with the last known cards until it answers again."""
+    """One thread stays in the driver. The others use the last known GPUs until it responds again."""
     with watching(nvml.environment) as program:
         program.ask()
         nvml.hang = True
@@ -231,10 +231,10 @@ def test_a_driver_that_hangs_does_not_hang_the_callers(nvml: NvmlShim, way: str)
         nvml.write()
         nvml.change(0, used=GIB)
         gpus = known
-        while gpus[0]["memory_free"] == known[0]["memory_free"]:  # bounded by the test's time limit
+        while gpus[0]["memory_free"] == known[0]["memory_free"]:  # limited by the test's timeout
             gpus, no_reason = program.ask()
     assert len(known) == len(again) == 2
-    assert reason == "The NVIDIA driver does not answer; restart the machine if this lasts."
+    assert reason == "The NVIDIA driver does not respond. If this lasts, restart the machine."
     assert no_reason is None
 
 

@@ -1,4 +1,4 @@
-"""Models are fetched whole and right or not at all, from a stand-in for the Hugging Face Hub over real HTTP."""
+"""Models are fetched atomically and verified, from a simulated Hugging Face Hub over real HTTP."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from miner_support.hub import COMMIT, Hub, running_hub
 MIB = 2**20
 WEIGHTS = bytes(range(256)) * 4096 * 2  # 2 MiB
 OTHER = WEIGHTS[::-1][:MIB]
-CONFIG = b'{"model_type": "sample"}'
+CONFIG = b'{"model_type": "scripted"}'
 REPOSITORY = "somebody/chatty"
-NO_PAUSES = (0.0, 0.0)
+TWO_RETRIES_AT_ONCE = {"retries": 2, "first_delay": 0.0}
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    """A hub with a model of four files, two of them large, and some that must not be taken."""
+    """A hub with a model of four files, two of them large, and files that must not be fetched."""
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.delenv("HF_TOKEN", raising=False)
     with running_hub() as hub:
@@ -45,7 +45,7 @@ def make(models_dir: Path, hub: Hub, *more: dict[str, Any], **options: Any) -> t
     entries = [{**entry, "repository": REPOSITORY}, *({**entry, **other} for other in more)]
     store = ModelStore(models_dir, parse_catalogue({"models": entries}))
     quota = options.pop("limits", Limits())
-    settings = {"endpoint": hub.url, "pauses": NO_PAUSES, **options}
+    settings = {"endpoint": hub.url, **TWO_RETRIES_AT_ONCE, **options}
     return store, Downloads(store, ModelDirectory(models_dir), quota, **settings)
 
 
@@ -57,15 +57,17 @@ def plain(hub: Hub, name: str, content: bytes, **changes: Any) -> dict[str, Any]
 
 
 def fetch(downloads: Downloads, name: str = "chatty", **options: Any) -> list[tuple[int, int | None]]:
-    told: list[tuple[int, int | None]] = []
+    progress: list[tuple[int, int | None]] = []
     asyncio.run(
-        asyncio.wait_for(downloads.fetch(name, lambda done, total: told.append((done, total)), **options), 30)
+        asyncio.wait_for(
+            downloads.fetch(name, lambda done, total: progress.append((done, total)), **options), 30
+        )
     )
-    return told
+    return progress
 
 
 def files(directory: Path) -> dict[str, bytes]:
-    """The visible files below a directory."""
+    """Return the visible files below a directory."""
     return {
         path.relative_to(directory).as_posix(): path.read_bytes()
         for path in directory.rglob("*")
@@ -73,15 +75,15 @@ def files(directory: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_repository_is_fetched_without_what_could_run_code(tmp_path: Path, hub: Hub) -> None:
+def test_a_repository_is_fetched_without_files_that_could_run_code(tmp_path: Path, hub: Hub) -> None:
     store, downloads = make(tmp_path / "models", hub)
-    told = fetch(downloads)
+    progress = fetch(downloads)
     assert files(tmp_path / "models" / "chatty") == {
         "config.json": CONFIG, "text/model.safetensors": WEIGHTS, "unet/model.safetensors": OTHER, "tokenizer.json": b"{}",
     }  # fmt: skip
     total = len(CONFIG) + len(WEIGHTS) + len(OTHER) + 2
-    assert told[-1] == (total, total)
-    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert progress[-1] == (total, total)
+    assert [done for done, _ in progress] == sorted({done for done, _ in progress})
     assert store.on_disk("llm_inference") == ["chatty"]
     mark = json.loads((tmp_path / "models/chatty/.fetched.json").read_bytes())
     assert (mark["repository"], mark["revision"]) == (REPOSITORY, COMMIT)
@@ -98,24 +100,24 @@ def test_a_pattern_chooses_the_files(tmp_path: Path, hub: Hub) -> None:
 
 def test_a_plain_file_is_checked_against_the_catalogue(tmp_path: Path, hub: Hub) -> None:
     store, downloads = make(tmp_path, hub, plain(hub, "small", WEIGHTS))
-    told = fetch(downloads, "small")
+    progress = fetch(downloads, "small")
     assert files(tmp_path / "small") == {"model.pt": WEIGHTS}
-    assert told[-1] == (len(WEIGHTS), len(WEIGHTS))
+    assert progress[-1] == (len(WEIGHTS), len(WEIGHTS))
     assert store.known_digest([tmp_path / "small" / "model.pt"]) == hashlib.sha256(WEIGHTS).hexdigest()
 
 
-def test_a_size_that_nobody_tells_is_no_obstacle(tmp_path: Path, hub: Hub) -> None:
+def test_a_file_of_unknown_size_is_fetched(tmp_path: Path, hub: Hub) -> None:
     hub.sizes = False
     _, downloads = make(tmp_path, hub, plain(hub, "small", WEIGHTS))
-    told = fetch(downloads, "small")
-    assert told[0][1] is None
+    progress = fetch(downloads, "small")
+    assert progress[0][1] is None
     assert files(tmp_path / "small") == {"model.pt": WEIGHTS}
 
 
-def test_the_digests_of_what_was_fetched_are_known_at_once(
+def test_the_digests_of_fetched_files_are_cached(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hashing gigabytes again before the first receipt would be a waste."""
+    """The first receipt does not require hashing them again."""
     store, downloads = make(tmp_path, hub)
     fetch(downloads)
     paths = [tmp_path / "chatty" / name for name in ("text/model.safetensors", "config.json")]
@@ -128,19 +130,19 @@ def test_the_digests_of_what_was_fetched_are_known_at_once(
 # Interruptions ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_connection_that_is_cut_goes_on_where_it_ended(tmp_path: Path, hub: Hub) -> None:
+def test_an_interrupted_transfer_continues_where_it_ended(tmp_path: Path, hub: Hub) -> None:
     hub.cut["text/model.safetensors"] = [MIB, 600_000]
     _, downloads = make(tmp_path, hub)
     fetch(downloads)
     assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
     ranges = [
-        headers.get("range") for headers in hub.asked("/content/somebody/chatty/text/model.safetensors")
+        headers.get("range") for headers in hub.requests_of("/content/somebody/chatty/text/model.safetensors")
     ]
     assert ranges == [None, f"bytes={MIB}-", f"bytes={MIB + 2 * 2**18}-"]
     assert hub.served["text/model.safetensors"] < len(WEIGHTS) + 2**18
 
 
-def test_a_server_without_ranges_begins_anew(tmp_path: Path, hub: Hub) -> None:
+def test_a_server_without_ranges_starts_again(tmp_path: Path, hub: Hub) -> None:
     hub.ranges = False
     hub.cut["text/model.safetensors"] = [MIB]
     _, downloads = make(tmp_path, hub)
@@ -148,8 +150,8 @@ def test_a_server_without_ranges_begins_anew(tmp_path: Path, hub: Hub) -> None:
     assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
 
 
-def test_a_server_that_never_gets_further_is_given_up(tmp_path: Path, hub: Hub) -> None:
-    """Also if it begins anew each time; what has arrived stays for the next try."""
+def test_a_server_that_makes_no_progress_is_abandoned(tmp_path: Path, hub: Hub) -> None:
+    """Even if it starts from the first byte each time. The partial files stay for the next attempt."""
     hub.ranges = False
     hub.cut["text/model.safetensors"] = [MIB] * 50
     _, downloads = make(tmp_path, hub)
@@ -157,7 +159,7 @@ def test_a_server_that_never_gets_further_is_given_up(tmp_path: Path, hub: Hub) 
         ModelUnavailable, match=r"text/model\.safetensors could not be fetched from 127\.0\.0\.1"
     ):
         fetch(downloads)
-    assert len(hub.asked("/content/somebody/chatty/text/model.safetensors")) == 3
+    assert len(hub.requests_of("/content/somebody/chatty/text/model.safetensors")) == 3
     assert not (tmp_path / "chatty").exists()
     hub.cut.clear()
     hub.ranges = True
@@ -165,7 +167,7 @@ def test_a_server_that_never_gets_further_is_given_up(tmp_path: Path, hub: Hub) 
     assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
 
 
-def test_a_server_that_falls_silent_is_left_and_asked_again(tmp_path: Path, hub: Hub) -> None:
+def test_a_server_that_stops_responding_is_retried(tmp_path: Path, hub: Hub) -> None:
     hub.hold["text/model.safetensors"] = MIB
     _, downloads = make(tmp_path, hub, stall_seconds=0.5)
     with pytest.raises(ModelUnavailable, match="ReadTimeout"):
@@ -175,14 +177,14 @@ def test_a_server_that_falls_silent_is_left_and_asked_again(tmp_path: Path, hub:
     assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
 
 
-def test_servers_that_are_busy_are_asked_again(tmp_path: Path, hub: Hub) -> None:
+def test_busy_servers_are_retried(tmp_path: Path, hub: Hub) -> None:
     hub.answers = [503, 429]
     _, downloads = make(tmp_path, hub)
     fetch(downloads)
     assert (tmp_path / "chatty" / "config.json").read_bytes() == CONFIG
 
 
-def test_a_cancelled_fetch_keeps_what_has_arrived(tmp_path: Path, hub: Hub) -> None:
+def test_a_cancelled_fetch_keeps_its_partial_files(tmp_path: Path, hub: Hub) -> None:
     hub.hold["text/model.safetensors"] = MIB
     _, downloads = make(tmp_path, hub)
 
@@ -201,7 +203,7 @@ def test_a_cancelled_fetch_keeps_what_has_arrived(tmp_path: Path, hub: Hub) -> N
     assert files(tmp_path / "chatty")["text/model.safetensors"] == WEIGHTS
 
 
-def test_what_changed_meanwhile_is_not_mixed_with_what_was_there(tmp_path: Path, hub: Hub) -> None:
+def test_files_that_changed_meanwhile_are_fetched_again(tmp_path: Path, hub: Hub) -> None:
     hub.hold["unet/model.safetensors"] = 0
     _, downloads = make(tmp_path, hub, stall_seconds=0.5)
     with pytest.raises(ModelUnavailable):
@@ -219,11 +221,11 @@ def test_what_changed_meanwhile_is_not_mixed_with_what_was_there(tmp_path: Path,
 
 
 @pytest.mark.parametrize("name", ["config.json", "unet/model.safetensors"])
-def test_another_content_than_promised_is_refused_and_removed(tmp_path: Path, hub: Hub, name: str) -> None:
-    """Small files are named by Git's digest, large ones by their SHA-256."""
+def test_content_that_does_not_match_its_digest_is_removed(tmp_path: Path, hub: Hub, name: str) -> None:
+    """Small files are verified by Git's digest, large ones by their SHA-256."""
     hub.corrupt = {name}
     _, downloads = make(tmp_path, hub)
-    with pytest.raises(ModelUnavailable, match=rf"{name} came from .* another content") as caught:
+    with pytest.raises(ModelUnavailable, match=rf"{name} from .* does not match its digest") as caught:
         fetch(downloads)
     assert caught.value.code == "MODEL_UNAVAILABLE"
     assert not (tmp_path / "chatty").exists()
@@ -234,9 +236,9 @@ def test_another_content_than_promised_is_refused_and_removed(tmp_path: Path, hu
     assert len(files(tmp_path / "chatty")) == 4
 
 
-def test_a_file_longer_than_promised_is_refused_before_it_fills_the_disk(tmp_path: Path, hub: Hub) -> None:
+def test_a_file_longer_than_announced_is_refused_before_it_fills_the_disk(tmp_path: Path, hub: Hub) -> None:
     _, downloads = make(tmp_path, hub, plain(hub, "small", WEIGHTS, size=MIB))
-    with pytest.raises(ModelUnavailable, match="another content"):
+    with pytest.raises(ModelUnavailable, match="does not match its digest"):
         fetch(downloads, "small")
     assert list((tmp_path / ".fetching-small").glob("*.part")) == []
 
@@ -251,44 +253,46 @@ def test_a_gated_repository_explains_tokens_and_opens_with_one(
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     fetch(downloads)
     assert len(files(tmp_path / "chatty")) == 4
-    elsewhere = hub.asked("/content/somebody/chatty/unet/model.safetensors")
+    elsewhere = hub.requests_of("/content/somebody/chatty/unet/model.safetensors")
     assert [headers.get("authorization") for headers in elsewhere] == [None]
 
 
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({"repository": "somebody/nothing"}, "is not there, or is private"),
+        ({"repository": "somebody/nothing"}, "does not exist, or is private"),
         ({"repository": REPOSITORY, "revision": "v2"}, "has no revision 'v2'"),
-        ({"repository": REPOSITORY, "patterns": ["*.onnx"]}, r"has no file .* \(\*\.onnx\)"),
+        ({"repository": REPOSITORY, "patterns": ["*.onnx"]}, r"has no usable file .* \(\*\.onnx\)"),
         (
             {"files": [{"name": "a", "url": "URL/plain/none", "sha256": "0" * 64}]},
-            "answers 404 for a; correct",
+            "answers 404 for a. Correct",
         ),
-        ({}, "cannot be downloaded: .* names no repository"),
+        ({}, "cannot be downloaded: .* names neither a repository"),
     ],
 )
-def test_what_cannot_be_fetched_says_why(tmp_path: Path, hub: Hub, entry: dict[str, Any], words: str) -> None:
-    wanted = json.loads(json.dumps({"name": "odd", **entry}).replace("URL", hub.url))
-    _, downloads = make(tmp_path, hub, wanted)
+def test_a_failed_fetch_states_the_reason(
+    tmp_path: Path, hub: Hub, entry: dict[str, Any], words: str
+) -> None:
+    requested = json.loads(json.dumps({"name": "odd", **entry}).replace("URL", hub.url))
+    _, downloads = make(tmp_path, hub, requested)
     with pytest.raises(ModelUnavailable, match=words):
         fetch(downloads, "odd")
     assert list(tmp_path.glob("*odd")) == []
 
 
-def test_a_hub_that_is_not_reached_is_named(tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_reported(tmp_path: Path) -> None:
     hub = Hub()
     hub.port = 9
     _, downloads = make(tmp_path, hub)
-    with pytest.raises(ModelUnavailable, match=r"somebody/chatty .* the Hub is not reached"):
+    with pytest.raises(ModelUnavailable, match=r"somebody/chatty .* the Hub cannot be reached"):
         fetch(downloads)
 
 
-# Room -------------------------------------------------------------------------------------------------------------------
+# Space ------------------------------------------------------------------------------------------------------------------
 
 
-def test_models_used_longest_ago_make_room_within_the_quota(tmp_path: Path, hub: Hub) -> None:
-    """Those that are pinned, used, or not fetched by this program stay, however old."""
+def test_least_recently_used_models_are_removed_to_meet_the_quota(tmp_path: Path, hub: Hub) -> None:
+    """Models that are pinned, in use, or not fetched by this program stay, however old."""
     names = ("pinned", "old", "older", "used")
     limits = Limits(quota=int(7.5 * MIB), pinned=frozenset({"pinned"}))
     store, downloads = make(tmp_path, hub, *(plain(hub, name, OTHER) for name in names), limits=limits)
@@ -299,7 +303,7 @@ def test_models_used_longest_ago_make_room_within_the_quota(tmp_path: Path, hub:
     os.utime(tmp_path / "own", (0, 0))
 
     async def fetch_while_one_is_used() -> None:
-        with await downloads.keep("used", lambda _done, _total: None):
+        with await downloads.hold("used", lambda _done, _total: None):
             age(tmp_path, pinned=1, used=2, older=3, old=4)
             await downloads.fetch("chatty", lambda _done, _total: None)
 
@@ -314,16 +318,18 @@ def age(models_dir: Path, **times: float) -> None:
         os.utime(models_dir / ".use" / name, (used, used))
 
 
-def test_a_model_that_cannot_have_room_removes_nothing(tmp_path: Path, hub: Hub) -> None:
+def test_a_model_that_cannot_fit_removes_nothing(tmp_path: Path, hub: Hub) -> None:
     store, downloads = make(tmp_path, hub, plain(hub, "small", OTHER), limits=Limits(quota=2 * MIB))
     fetch(downloads, "small")
-    with pytest.raises(ModelUnavailable, match=r"no room for the model 'chatty'.*miner\.models_quota"):
+    with pytest.raises(
+        ModelUnavailable, match=r"not enough space for the model 'chatty'.*miner\.models_quota"
+    ):
         fetch(downloads)
     assert store.on_disk("llm_inference") == ["small"]
     assert hub.served["text/model.safetensors"] == 0
 
 
-def test_a_lack_of_room_costs_nothing_of_what_has_arrived(
+def test_a_lack_of_space_keeps_the_partial_files(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.hold["unet/model.safetensors"] = 0
@@ -334,65 +340,65 @@ def test_a_lack_of_room_costs_nothing_of_what_has_arrived(
     with monkeypatch.context() as full:
         usage = shutil.disk_usage(tmp_path)._replace(free=2**30)
         full.setattr(shutil, "disk_usage", lambda _path: usage)
-        with pytest.raises(ModelUnavailable, match="no room"):
+        with pytest.raises(ModelUnavailable, match="not enough space"):
             fetch(downloads)
     fetch(downloads)
     assert hub.served["text/model.safetensors"] == len(WEIGHTS)
 
 
-def test_fetching_ahead_never_removes_a_model(tmp_path: Path, hub: Hub) -> None:
+def test_fetching_in_advance_never_removes_a_model(tmp_path: Path, hub: Hub) -> None:
     store, downloads = make(tmp_path, hub, plain(hub, "small", OTHER), limits=Limits(quota=int(3.5 * MIB)))
     fetch(downloads, "small")
-    with pytest.raises(ModelUnavailable, match="no room"):
+    with pytest.raises(ModelUnavailable, match="not enough space"):
         fetch(downloads, may_remove=False)
     assert store.on_disk("llm_inference") == ["small"]
     fetch(downloads)
     assert store.on_disk("llm_inference") == ["chatty"]
 
 
-def test_a_full_disk_is_noticed_before_anything_is_fetched(
+def test_a_full_disk_is_detected_before_anything_is_fetched(
     tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, downloads = make(tmp_path, hub)
     usage = shutil.disk_usage(tmp_path)._replace(free=2**30 + MIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
-    with pytest.raises(ModelUnavailable, match=r"0\.00 GiB are lacking"):
+    with pytest.raises(ModelUnavailable, match=r"0\.00 GiB are missing"):
         fetch(downloads)
     assert hub.served == {}
 
 
-# Several that want one --------------------------------------------------------------------------------------------------
+# Concurrent fetches ----------------------------------------------------------------------------------------------------
 
 
-def test_two_that_want_a_model_at_once_fetch_it_once_and_both_see_how_far_it_is(
+def test_two_concurrent_fetches_of_a_model_transfer_it_once_and_both_report_progress(
     tmp_path: Path, hub: Hub
 ) -> None:
     hub.hold["text/model.safetensors"] = MIB
     _, first = make(tmp_path, hub)
     _, second = make(tmp_path, hub)
-    told: list[tuple[int, int | None]] = []
+    progress: list[tuple[int, int | None]] = []
     seen = asyncio.Event()
 
-    def tell(done: int, total: int | None) -> None:
-        told.append((done, total))
+    def report(done: int, total: int | None) -> None:
+        progress.append((done, total))
         if done >= MIB // 2:
             seen.set()
 
     async def both() -> None:
         one = asyncio.create_task(first.fetch("chatty", lambda _done, _total: None))
         await asyncio.to_thread(hub.wait_served, "text/model.safetensors", MIB)
-        two = asyncio.create_task(second.fetch("chatty", tell))
+        two = asyncio.create_task(second.fetch("chatty", report))
         await asyncio.wait_for(seen.wait(), 10)
         hub.go_on.set()
         await asyncio.wait_for(asyncio.gather(one, two), 20)
 
     asyncio.run(both())
     assert hub.served["text/model.safetensors"] == len(WEIGHTS)
-    assert told[0][1] == len(CONFIG) + len(WEIGHTS) + len(OTHER) + 2
+    assert progress[0][1] == len(CONFIG) + len(WEIGHTS) + len(OTHER) + 2
 
 
-def test_files_of_another_engine_stay_beside_those_that_are_fetched(tmp_path: Path, hub: Hub) -> None:
-    """And the model stays the owner's: it never makes room for others."""
+def test_fetched_files_leave_those_of_another_engine_in_place(tmp_path: Path, hub: Hub) -> None:
+    """The model remains the owner's, and is never removed to free space."""
     store, downloads = make(tmp_path, hub, plain(hub, "small", WEIGHTS))
     (tmp_path / "small").mkdir()
     (tmp_path / "small" / "model.bin").write_bytes(b"other")

@@ -1,4 +1,4 @@
-"""Where models lie, and what names their weights in receipts."""
+"""The locations of models, and the digests of their weights in receipts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_a_name_resolves_to_its_directory_and_repository(store: ModelStore):
 
 
 @pytest.mark.parametrize("name", ["unknown", "../tiny.en", "/etc/passwd", "tiny.en/", ""])
-def test_anything_else_is_refused_and_worth_another_miner(store: ModelStore, name: str):
+def test_an_unknown_name_is_refused_for_a_retry_elsewhere(store: ModelStore, name: str):
     with pytest.raises(ModelUnknown) as caught:
         store.resolve(name)
     assert isinstance(caught.value, Retry)
@@ -79,8 +79,8 @@ def test_a_file_is_hashed_once_even_by_another_agent(store: ModelStore):
 
 
 @pytest.mark.parametrize(("content", "later"), [(b"longer than before", 0), (b"BEFORE", 1_000_000)])
-def test_a_changed_file_is_hashed_anew(store: ModelStore, content: bytes, later: int):
-    """Either its size or its time of change gives it away."""
+def test_a_changed_file_is_hashed_again(store: ModelStore, content: bytes, later: int):
+    """It is detected by its size or its modification time."""
     path = put(store, "tiny.en", b"before")
     store.digest([path])
     changed = path.stat().st_mtime_ns + later
@@ -110,7 +110,7 @@ def test_a_directory_that_cannot_be_written_still_gives_digests(store: ModelStor
     assert elsewhere.digest([path]) == hashlib.sha256(b"weights").hexdigest()
 
 
-def test_many_threads_agree_and_leave_one_whole_cache(store: ModelStore):
+def test_concurrent_threads_leave_one_complete_cache(store: ModelStore):
     paths = [put(store, name, name.encode()) for name in ("tiny.en", "base", "large", "chatty")]
     found: dict[Path, set[str]] = {path: set() for path in paths}
     threads = [
@@ -135,7 +135,7 @@ def test_two_jobs_that_start_together_hash_a_file_once(store: ModelStore, monkey
         if hashed:
             second.set()
         hashed.append(name)
-        second.wait(0.3)  # room for the other thread to do the same, if nothing holds it back
+        second.wait(0.3)  # time for the other thread to do the same, if no lock prevents it
         return real(file, name)
 
     monkeypatch.setattr(hashlib, "file_digest", file_digest)
@@ -147,10 +147,8 @@ def test_two_jobs_that_start_together_hash_a_file_once(store: ModelStore, monkey
     assert hashed == ["sha256"]
 
 
-def test_a_model_of_many_files_costs_one_look_at_the_cache(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch
-):
-    """Reading and replacing the cache once a file would make a model of 500 files cost seconds before each receipt."""
+def test_a_model_of_many_files_reads_the_cache_once(store: ModelStore, monkeypatch: pytest.MonkeyPatch):
+    """Otherwise a model of 500 files would cost seconds before each receipt."""
     (store.models_dir / "large").mkdir()
     paths = [store.models_dir / "large" / f"{number}.safetensors" for number in range(500)]
     for number, path in enumerate(paths):
@@ -166,10 +164,10 @@ def test_a_model_of_many_files_costs_one_look_at_the_cache(
     assert counted == ["load", "load"]
 
 
-def test_digests_that_are_known_do_not_wait_for_others_being_computed(
+def test_cached_digests_do_not_wait_for_others_being_computed(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ):
-    """A job whose model is known goes on while ten gigabytes of another are hashed."""
+    """A job whose model is cached continues while ten gigabytes of another are hashed."""
     known, new = put(store, "tiny.en"), put(store, "base")
     digest = store.digest([known])
     hashing, go_on = threading.Event(), threading.Event()
@@ -192,7 +190,7 @@ def test_digests_that_are_known_do_not_wait_for_others_being_computed(
         other.join(10)
 
 
-def test_a_model_of_the_owner_s_lies_where_its_entry_says(store: ModelStore, tmp_path: Path):
+def test_a_model_in_the_owners_catalogue_is_at_the_path_of_its_entry(store: ModelStore, tmp_path: Path):
     mine = ModelStore(store.models_dir, {"mine": replace(entry("mine"), path=str(tmp_path / "elsewhere"))})
     assert mine.on_disk("whisper_transcription") == []
     (tmp_path / "elsewhere").mkdir()

@@ -1,4 +1,4 @@
-"""What a daemon does about models: those of jobs come first, commands of the coordinator in between."""
+"""Models of jobs are fetched first, those of the coordinator's commands in between."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def ignore(*_: Any) -> None:
     pass
 
 
-class Place:
-    """A hub, a directory and a model provider that fetches from one into the other."""
+class Setup:
+    """A hub, a directory, and a model provider that fetches from the hub."""
 
     def __init__(self, directory: Path, hub: Hub, *, download: bool = True, quota: int | None = None) -> None:
         self.hub = hub
@@ -42,7 +42,7 @@ class Place:
         entries.append({"name": "local", "service": SERVICE, "engines": ["e"], "licence": "MIT"})
         self.store = ModelStore(directory, parse_catalogue({"models": entries}))
         self.model_directory = ModelDirectory(directory)
-        downloads = Downloads(self.store, self.model_directory, Limits(quota), endpoint=hub.url, pauses=())
+        downloads = Downloads(self.store, self.model_directory, Limits(quota), endpoint=hub.url, retries=0)
         self.changes: asyncio.Queue[list[str]] = asyncio.Queue()
         self.released: asyncio.Queue[str] = asyncio.Queue()
         self.provider = ModelProvider(
@@ -73,168 +73,168 @@ class Place:
         self.provider.command_fetch(name)
 
 
-def run(directory: Path, test: Callable[[Place], Any], **options: Any) -> None:
+def run(directory: Path, test: Callable[[Setup], Any], **options: Any) -> None:
     async def main() -> None:
         with running_hub() as hub:
-            await asyncio.wait_for(test(Place(directory, hub, **options)), 60)
+            await asyncio.wait_for(test(Setup(directory, hub, **options)), 60)
 
     asyncio.run(main())
 
 
-def test_a_job_gets_its_model_and_adapters_and_keeps_them_from_being_removed(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
-        told: list[str] = []
-        async with place.provider.lend(
-            "first", ["touch"], lambda name, _done, _total: told.append(name)
+def test_a_job_gets_its_model_and_adapters_and_protects_them_from_removal(tmp_path: Path) -> None:
+    async def test(setup: Setup) -> None:
+        reported: list[str] = []
+        async with setup.provider.lend(
+            "first", ["touch"], lambda name, _done, _total: reported.append(name)
         ) as lent:
             assert lent.model is not None
             assert (lent.model.path / "first.safetensors").read_bytes() == WEIGHTS
             assert lent.adapters["touch"].path == tmp_path / "touch"
-            assert set(told) == {"first", "touch"}
-            assert not place.model_directory.remove("first")
-            assert not place.model_directory.remove("touch")
-        assert place.model_directory.remove("first")
-        async with place.provider.lend(None, [], ignore) as lent:
+            assert set(reported) == {"first", "touch"}
+            assert not setup.model_directory.remove("first")
+            assert not setup.model_directory.remove("touch")
+        assert setup.model_directory.remove("first")
+        async with setup.provider.lend(None, [], ignore) as lent:
             assert (lent.model, lent.adapters) == (None, {})
 
     run(tmp_path, test)
 
 
-def test_what_a_job_must_not_have_is_refused(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
+def test_a_model_that_a_job_must_not_use_is_refused(tmp_path: Path) -> None:
+    async def test(setup: Setup) -> None:
         for model, adapters in (("unknown", []), ("touch", []), ("first", ["second"])):
             with pytest.raises(ModelUnknown):
-                async with place.provider.lend(model, adapters, ignore):
+                async with setup.provider.lend(model, adapters, ignore):
                     pass
         with pytest.raises(ModelUnavailable, match=r"runners\.model_download is off.*models pull first"):
-            async with place.provider.lend("first", [], ignore):
+            async with setup.provider.lend("first", [], ignore):
                 pass
-        assert place.hub.requests == []
+        assert setup.hub.requests == []
 
     run(tmp_path, test, download=False)
 
 
 def test_two_jobs_that_need_one_model_fetch_it_once(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
+    async def test(setup: Setup) -> None:
         async def job() -> None:
-            async with place.provider.lend("first", [], ignore):
+            async with setup.provider.lend("first", [], ignore):
                 pass
 
         await asyncio.gather(job(), job(), job())
-        assert place.hub.served["first.safetensors"] == len(WEIGHTS)
+        assert setup.hub.served["first.safetensors"] == len(WEIGHTS)
 
     run(tmp_path, test)
 
 
-def test_an_ordered_model_is_fetched_and_then_offered(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
-        async with place.running():
-            place.command("first")
-            place.command("first")
-            assert await place.changed() == ["first"]
-            place.command("first")  # the coordinator has not heard of it yet
-            place.command("second")
-            assert await place.changed() == ["first", "second"]
-        assert place.hub.served["first.safetensors"] == len(WEIGHTS)
+def test_a_commanded_model_is_fetched_and_then_offered(tmp_path: Path) -> None:
+    async def test(setup: Setup) -> None:
+        async with setup.running():
+            setup.command("first")
+            setup.command("first")
+            assert await setup.changed() == ["first"]
+            setup.command("first")  # the coordinator has not received the report yet
+            setup.command("second")
+            assert await setup.changed() == ["first", "second"]
+        assert setup.hub.served["first.safetensors"] == len(WEIGHTS)
 
     run(tmp_path, test)
 
 
-def test_orders_that_make_no_sense_are_left(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
-        async with place.running():
+def test_commands_that_make_no_sense_are_ignored(tmp_path: Path) -> None:
+    async def test(setup: Setup) -> None:
+        async with setup.running():
             for name in ("unknown", "../first", "local"):
-                place.command(name)
-            place.command("second")
-            assert await place.changed() == ["second"]
-        assert {path.split("/")[-1] for _, path, _ in place.hub.requests} == {"second", "second.safetensors"}
+                setup.command(name)
+            setup.command("second")
+            assert await setup.changed() == ["second"]
+        assert {path.split("/")[-1] for _, path, _ in setup.hub.requests} == {"second", "second.safetensors"}
 
     run(tmp_path, test)
 
 
 @pytest.mark.parametrize("options", [{"download": False}, {"quota": 1000}])
-def test_an_order_beyond_what_the_owner_allows_is_left(tmp_path: Path, options: dict[str, Any]) -> None:
-    async def test(place: Place) -> None:
+def test_a_command_beyond_the_owners_limits_is_ignored(tmp_path: Path, options: dict[str, Any]) -> None:
+    async def test(setup: Setup) -> None:
         (tmp_path / "local").mkdir()
         (tmp_path / "local" / "model").touch()
-        async with place.running():
-            place.command("first")
-            while place.provider.waiting:  # noqa: ASYNC110 - nothing tells of commands that are given up
+        async with setup.running():
+            setup.command("first")
+            while setup.provider.waiting:  # noqa: ASYNC110 - no event reports abandoned commands
                 await asyncio.sleep(0.01)
-            place.command("first")  # repeated with every heartbeat: it is not tried again at once
-            assert place.provider.waiting == ()
-        assert place.hub.served == {}
-        assert sum("/api/models/" in path for _, path, _ in place.hub.requests) == int("quota" in options)
+            setup.command("first")  # repeated with every heartbeat, but not retried at once
+            assert setup.provider.waiting == ()
+        assert setup.hub.served == {}
+        assert sum("/api/models/" in path for _, path, _ in setup.hub.requests) == int("quota" in options)
 
     run(tmp_path, test, **options)
 
 
-def test_a_job_s_download_goes_before_an_ordered_one_which_then_goes_on(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
-        place.hub.hold["first.safetensors"] = 2**19
-        async with place.running():
-            place.command("first")
-            await place.served("first", 2**19)
-            async with place.provider.lend("second", [], ignore):
-                assert not place.store.has("first")
-            place.hub.go_on.set()
-            assert await place.changed() == ["second"]
-            assert await place.changed() == ["first", "second"]
-        assert place.hub.served["first.safetensors"] <= len(WEIGHTS) + 2 * 2**18
+def test_a_jobs_download_interrupts_a_commanded_one_which_then_continues(tmp_path: Path) -> None:
+    async def test(setup: Setup) -> None:
+        setup.hub.hold["first.safetensors"] = 2**19
+        async with setup.running():
+            setup.command("first")
+            await setup.served("first", 2**19)
+            async with setup.provider.lend("second", [], ignore):
+                assert not setup.store.has("first")
+            setup.hub.go_on.set()
+            assert await setup.changed() == ["second"]
+            assert await setup.changed() == ["first", "second"]
+        assert setup.hub.served["first.safetensors"] <= len(WEIGHTS) + 2 * 2**18
 
     run(tmp_path, test)
 
 
-def test_a_job_that_needs_what_is_being_fetched_ahead_waits_for_it(tmp_path: Path) -> None:
-    async def test(place: Place) -> None:
-        place.hub.hold["first.safetensors"] = 2**19
-        told = asyncio.Event()
-        async with place.running():
-            place.command("first")
-            await place.served("first", 2**19)
+def test_a_job_waits_for_its_model_that_is_being_fetched_in_advance(tmp_path: Path) -> None:
+    async def test(setup: Setup) -> None:
+        setup.hub.hold["first.safetensors"] = 2**19
+        reported = asyncio.Event()
+        async with setup.running():
+            setup.command("first")
+            await setup.served("first", 2**19)
 
             async def job() -> None:
-                async with place.provider.lend("first", [], lambda *_: told.set()):
+                async with setup.provider.lend("first", [], lambda *_: reported.set()):
                     pass
 
             waiting = asyncio.create_task(job())
-            await asyncio.wait_for(told.wait(), 10)
-            place.hub.go_on.set()
+            await asyncio.wait_for(reported.wait(), 10)
+            setup.hub.go_on.set()
             await waiting
-        assert place.hub.served["first.safetensors"] == len(WEIGHTS)
+        assert setup.hub.served["first.safetensors"] == len(WEIGHTS)
 
     run(tmp_path, test)
 
 
-def test_models_that_others_bring_or_remove_are_noticed(
+def test_models_that_other_programs_add_or_remove_are_detected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.miner.models.provider.LOOK_SECONDS", 0.05)
+    monkeypatch.setattr("agent.miner.models.provider.POLL_SECONDS", 0.05)
 
-    async def test(place: Place) -> None:
-        async with place.running():
+    async def test(setup: Setup) -> None:
+        async with setup.running():
             (tmp_path / "local").mkdir()
             (tmp_path / "local" / "model").touch()
-            assert await place.changed() == ["local"]
-            place.model_directory.remove("local")
-            assert await place.changed() == []
+            assert await setup.changed() == ["local"]
+            setup.model_directory.remove("local")
+            assert await setup.changed() == []
 
     run(tmp_path, test)
 
 
-def test_a_model_is_removed_by_order_when_no_job_uses_it_and_leaves_the_memory_first(tmp_path: Path) -> None:
-    """The command is settled when it is gone. What lies elsewhere, or is unknown, is not ours to remove."""
+def test_a_command_unloads_and_removes_a_model_once_no_job_uses_it(tmp_path: Path) -> None:
+    """The command is settled once the model is removed. Models outside the directory, and unknown ones, are not removed."""
 
-    async def test(place: Place) -> None:
-        provider = place.provider
-        async with place.running():
+    async def test(setup: Setup) -> None:
+        provider = setup.provider
+        async with setup.running():
             async with provider.lend("first", [], ignore):
-                assert await place.changed() == ["first"]
+                assert await setup.changed() == ["first"]
                 assert not provider.command_removal("first")
-                await asyncio.wait_for(place.released.get(), 20)
-                assert place.store.has("first")
+                await asyncio.wait_for(setup.released.get(), 20)
+                assert setup.store.has("first")
             assert not provider.command_removal("first")
-            assert await place.changed() == []
+            assert await setup.changed() == []
         assert provider.command_removal("first")
         assert provider.command_removal("unknown")
         assert not (tmp_path / "first").exists()
@@ -242,23 +242,23 @@ def test_a_model_is_removed_by_order_when_no_job_uses_it_and_leaves_the_memory_f
     run(tmp_path, test)
 
 
-def test_an_order_to_remove_what_is_being_fetched_ends_that(tmp_path: Path) -> None:
-    """What was on its way is told of meanwhile."""
+def test_a_removal_command_ends_the_fetch_of_the_model(tmp_path: Path) -> None:
+    """The fetch is reported until then."""
 
-    async def test(place: Place) -> None:
-        place.hub.hold["first.safetensors"] = 2**19
-        async with place.running():
-            assert not place.provider.command_fetch("first")
-            await place.served("first", 2**19)
-            while not place.provider.arriving:  # noqa: ASYNC110 - nothing tells of progress
+    async def test(setup: Setup) -> None:
+        setup.hub.hold["first.safetensors"] = 2**19
+        async with setup.running():
+            assert not setup.provider.command_fetch("first")
+            await setup.served("first", 2**19)
+            while not setup.provider.arriving:  # noqa: ASYNC110 - no event reports progress
                 await asyncio.sleep(0.01)
-            assert place.provider.arriving[0]["model"] == "first"
-            assert not place.provider.command_removal("first")
-            while not place.provider.command_removal("first"):  # noqa: ASYNC110 - it comes with each heartbeat
+            assert setup.provider.arriving[0]["model"] == "first"
+            assert not setup.provider.command_removal("first")
+            while not setup.provider.command_removal("first"):  # noqa: ASYNC110 - it comes with each heartbeat
                 await asyncio.sleep(0.01)
-            place.hub.go_on.set()
-        assert place.provider.waiting == ()
-        assert place.provider.arriving == []
-        assert not place.store.has("first")
+            setup.hub.go_on.set()
+        assert setup.provider.waiting == ()
+        assert setup.provider.arriving == []
+        assert not setup.store.has("first")
 
     run(tmp_path, test)

@@ -1,4 +1,4 @@
-"""What is paused and until when: the owner's word, schedules, readings, and what of them survives."""
+"""Pauses by manual override, schedule and measurement, and which of them survive a restart."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIRST, SECOND = (card.uuid for card in CARDS)
 
 @dataclass
 class Cards:
-    """GPUs that say what a test wants."""
+    """GPUs with the readings that a test sets."""
 
     last: tuple[Gpu, ...] = CARDS
 
@@ -37,7 +37,7 @@ class Cards:
 
 @dataclass
 class Owner:
-    """Makes the pauses of one machine, again and again as after restarts, and turns its clock."""
+    """Creates the pauses of one machine, repeatedly as after restarts, and sets its clock."""
 
     path: Path
     cards: Cards = field(default_factory=Cards)
@@ -70,7 +70,7 @@ def cause(pauses: Pauses) -> Cause | None:
 
 
 @pytest.mark.parametrize("cards", [(), CARDS], ids=["no GPU", "two GPUs"])
-def test_a_pause_by_hand_survives_a_restart_and_ends_by_itself_or_when_it_is_resumed(
+def test_a_manual_pause_survives_a_restart_until_it_expires_or_is_resumed(
     owner: Owner, cards: tuple[Gpu, ...]
 ) -> None:
     owner.cards.last = cards
@@ -90,7 +90,7 @@ def test_a_pause_by_hand_survives_a_restart_and_ends_by_itself_or_when_it_is_res
     assert cause(owner.pauses()) is None
 
 
-def test_a_gpu_is_paused_by_itself_and_both_are_the_whole_miner(owner: Owner) -> None:
+def test_gpus_are_paused_separately_and_pausing_all_pauses_the_miner(owner: Owner) -> None:
     pauses = owner.pauses()
     pauses.pause("1")
     assert pauses.now.devices == {SECOND}
@@ -101,12 +101,12 @@ def test_a_gpu_is_paused_by_itself_and_both_are_the_whole_miner(owner: Owner) ->
     pauses.resume("1")
     assert pauses.now.devices == {FIRST}
     for name in ("2", "GPU-3", "GPU-"):
-        with pytest.raises(GpuUnknown, match=r"there are 0 \(GPU-000-a\), 1"):
+        with pytest.raises(GpuUnknown, match=r"this machine has 0 \(GPU-000-a\), 1"):
             pauses.pause(name)
 
 
-def test_a_schedule_pauses_all_gpus_but_those_with_their_own(owner: Owner) -> None:
-    """Whatever else pauses, the miner says what comes first; changes are told once."""
+def test_a_schedule_pauses_all_gpus_except_those_with_their_own(owner: Owner) -> None:
+    """The miner reports the cause with the highest priority, and each change once."""
     pauses = owner.pauses(
         pause={"schedule": ["Mon-Fri 09:00-18:00"]},
         gpus={"1": {"pause": {"schedule": []}}},
@@ -123,9 +123,7 @@ def test_a_schedule_pauses_all_gpus_but_those_with_their_own(owner: Owner) -> No
 
 
 @pytest.mark.parametrize("cards", [(), CARDS], ids=["no GPU", "two GPUs"])
-def test_who_resumes_during_a_schedule_is_left_alone_until_its_next_window(
-    owner: Owner, cards: tuple[Gpu, ...]
-) -> None:
+def test_resuming_overrides_a_schedule_until_its_next_window(owner: Owner, cards: tuple[Gpu, ...]) -> None:
     owner.cards.last = cards
     schedule = {"schedule": ["09:00-18:00"]}
     pauses = owner.pauses(pause=schedule)
@@ -141,8 +139,8 @@ def test_who_resumes_during_a_schedule_is_left_alone_until_its_next_window(
 
 
 @pytest.mark.anyio
-async def test_heat_is_measured_before_work_begins_and_the_hold_time_is_kept(owner: Owner) -> None:
-    """One hot card is paused, with its own limit; what is measured is no matter of resuming."""
+async def test_temperature_is_measured_before_work_begins_and_held(owner: Owner) -> None:
+    """One hot GPU is paused, by its own limit. Resuming does not override a measurement."""
     owner.cards.last = (replace(CARDS[0], temperature=71), replace(CARDS[1], temperature=71))
     pauses = owner.pauses(
         pause={"max_temperature": 80, "hold_seconds": 60}, gpus={"0": {"pause": {"max_temperature": 70}}}
@@ -159,7 +157,7 @@ async def test_heat_is_measured_before_work_begins_and_the_hold_time_is_kept(own
     assert pauses.now.devices == frozenset()
 
 
-def test_a_damaged_file_pauses_nothing_and_is_written_anew(owner: Owner) -> None:
+def test_a_damaged_pause_file_pauses_nothing_and_is_replaced(owner: Owner) -> None:
     (owner.path / "pauses.json").write_text('{"hand": 3')
     pauses = owner.pauses()
     assert cause(pauses) is None
@@ -167,10 +165,10 @@ def test_a_damaged_file_pauses_nothing_and_is_written_anew(owner: Owner) -> None
     assert cause(owner.pauses()) == Cause.HAND
 
 
-def test_obeyed_orders_are_remembered_with_what_they_did(owner: Owner) -> None:
+def test_executed_commands_are_saved_with_their_effect(owner: Owner) -> None:
     pauses = owner.pauses()
     pauses.pause("0", 60, command="command_1")
-    pauses.remember("command_2")
+    pauses.save_executed("command_2")
     again = owner.pauses()
     assert [again.executed(f"command_{number}") for number in (1, 2, 3)] == [True, True, False]
     assert again.now.devices == {FIRST}

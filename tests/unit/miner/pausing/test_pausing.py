@@ -1,12 +1,10 @@
-"""A whole miner that is paused by hand and by commands: what it fetches, what goes on, what it says, what it remembers."""
+"""A whole miner that is paused by its owner and by commands: leases, running jobs, reports and restarts."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +12,12 @@ import pytest
 
 from agent.miner.control import ControlUnavailable, Refused, ask
 from agent.miner.daemon import Daemon
-from miner_support import sample
+from miner_support import daemons
 from miner_support.coordinator import FakeCoordinator
-from miner_support.sample import make_daemon, running, settings_for
+from miner_support.daemons import make_daemon, running, settings_for, until
 
 pytestmark = pytest.mark.anyio
 LIMIT = 60
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The event loop that the agent uses."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def coordinator() -> AsyncIterator[FakeCoordinator]:
-    fake = FakeCoordinator()
-    await fake.start()
-    yield fake
-    await fake.stop()
-
-
-async def until(condition: Any) -> None:
-    """For what no event tells."""
-    async with asyncio.timeout(LIMIT):
-        while not condition():  # noqa: ASYNC110 - the daemon's state has no events
-            await asyncio.sleep(0.01)
 
 
 def ask_daemon(tmp_path: Path, call: str, **fields: Any) -> Any:
@@ -48,10 +25,10 @@ def ask_daemon(tmp_path: Path, call: str, **fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("transport", ["websocket", "poll"])
-async def test_a_paused_miner_fetches_nothing_and_says_so_and_a_job_waits_until_it_is_resumed(
+async def test_a_paused_miner_accepts_no_leases_and_reports_it_until_it_is_resumed(
     coordinator: FakeCoordinator, tmp_path: Path, transport: str
 ) -> None:
-    """A lease that was on its way when the pause began is handed back. What runs goes on."""
+    """A lease that was in transit when the pause began is handed back. Running jobs continue."""
     daemon = make_daemon(settings_for(tmp_path, slots=2, transport=transport), coordinator.url)
     async with running(daemon):
         first = await coordinator.submit("wait", gate=str(tmp_path / "gate"))
@@ -65,7 +42,7 @@ async def test_a_paused_miner_fetches_nothing_and_says_so_and_a_job_waits_until_
         shares = coordinator.heartbeats[-1]["activity"]["idle"]
         assert sum(use["share"] for use in shares) == pytest.approx(1)
         crossed = await coordinator.submit("echo")
-        if transport == "poll":  # it had asked before the pause
+        if transport == "poll":  # it had requested leases before the pause
             await coordinator.until(lambda: crossed in coordinator.releases)
             assert coordinator.releases[crossed]["reason"] == "paused"
             coordinator.queue.append({**coordinator.given[crossed, 1], "fence": 2})
@@ -81,10 +58,8 @@ async def test_a_paused_miner_fetches_nothing_and_says_so_and_a_job_waits_until_
     assert outcomes == [(first, "completed"), (crossed, "completed")]
 
 
-async def test_an_owner_who_wants_the_machine_now_gets_it_and_the_lease_is_handed_back(
-    coordinator: FakeCoordinator, tmp_path: Path
-) -> None:
-    """So is one whose input is still being fetched, without --now: a pause lets nothing begin."""
+async def test_pausing_now_hands_back_running_leases(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    """A job whose input is still being fetched is handed back even without --now: a pause lets no run start."""
     daemon = make_daemon(settings_for(tmp_path), coordinator.url)
     async with running(daemon):
         job = await coordinator.submit("wait", gate=str(tmp_path / "gate"))
@@ -98,8 +73,8 @@ async def test_an_owner_who_wants_the_machine_now_gets_it_and_the_lease_is_hande
 
 
 async def test_a_pause_survives_a_kill(coordinator: FakeCoordinator, tmp_path: Path) -> None:
-    """The next life fetches nothing either, from its first moment on."""
-    command = [sys.executable, sample.__file__, str(tmp_path), coordinator.url]
+    """The next daemon accepts no leases from its start."""
+    command = [sys.executable, daemons.__file__, str(tmp_path), coordinator.url]
     for paused in (False, True):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: ASYNC220 - not in the loop under test
         try:
@@ -111,15 +86,17 @@ async def test_a_pause_survives_a_kill(coordinator: FakeCoordinator, tmp_path: P
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait(LIMIT)
-        await until(lambda: not coordinator.sockets)  # else the job is given to the dead
+        await until(lambda: not coordinator.sockets)  # else the job is assigned to the killed daemon
         await coordinator.submit("echo")
     assert not coordinator.given
     with pytest.raises(ControlUnavailable):
         await ask_daemon(tmp_path, "status")
 
 
-async def test_orders_are_obeyed_at_once_and_once(coordinator: FakeCoordinator, tmp_path: Path) -> None:
-    """Asked for by the coordinator's word, long before the next heartbeat; what makes no sense is given up for good."""
+async def test_commands_are_executed_at_once_and_only_once(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """The coordinator requests a heartbeat for them. Commands that make no sense are settled without effect."""
     coordinator.heartbeat_seconds = 60
     daemon = make_daemon(settings_for(tmp_path), coordinator.url)
     async with running(daemon):
@@ -130,34 +107,34 @@ async def test_orders_are_obeyed_at_once_and_once(coordinator: FakeCoordinator, 
         assert daemon.status()["paused"] is None
         await execute(
             coordinator, daemon, "command_1", command="pause", gpu=None
-        )  # again: the answer had got lost
+        )  # again, as if the answer had been lost
         assert daemon.status()["paused"] is None
-        nonsense = [
+        senseless = [
             {"command": "pause", "gpu": "GPU-none"},
             {"command": "pause", "gpu": None, "seconds": -1},
             {"command": "pause", "gpu": ["0"]},
             {"command": "pause", "seconds": "long"},
             {"command": "dance"},
-            {"command": "fetch_model", "model": "nobody-knows-it"},
+            {"command": "fetch_model", "model": "unknown-model"},
             {"command": "fetch_model"},
             {"command": "remove_model", "model": "../data"},
         ]
-        for number, command in enumerate(nonsense):
+        for number, command in enumerate(senseless):
             await execute(coordinator, daemon, f"command_9{number}", **command)
-        coordinator.commands = ["nonsense", {"command": "dance"}, {"command_id": 3, "command": "pause"}]
+        coordinator.commands = ["malformed", {"command": "dance"}, {"command_id": 3, "command": "pause"}]
         await coordinator.command(command_id="command_3", command="pause", gpu=None)
         await coordinator.until(lambda: "command_3" in coordinator.executed)
         assert daemon.status()["paused"] == "by hand"
 
 
 async def execute(coordinator: FakeCoordinator, daemon: Daemon, command_id: str, **command: Any) -> None:
-    """Give a command and wait until the miner says that it was executed."""
-    told = coordinator.executed.count(command_id)
+    """Send a command and wait until the miner reports it as executed."""
+    before = coordinator.executed.count(command_id)
     await coordinator.command(command_id=command_id, **command)
-    await coordinator.until(lambda: coordinator.executed.count(command_id) > told, 5)
+    await coordinator.until(lambda: coordinator.executed.count(command_id) > before, 5)
 
 
-async def test_a_poll_brings_the_wish_for_a_heartbeat(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+async def test_a_poll_can_request_a_heartbeat(coordinator: FakeCoordinator, tmp_path: Path) -> None:
     coordinator.heartbeat_seconds = 60
     daemon = make_daemon(settings_for(tmp_path, transport="poll"), coordinator.url)
     async with running(daemon):
@@ -166,10 +143,10 @@ async def test_a_poll_brings_the_wish_for_a_heartbeat(coordinator: FakeCoordinat
         assert daemon.status()["paused"] == "by hand"
 
 
-async def test_todays_earnings_are_asked_for_with_the_owners_key(
+async def test_todays_earnings_are_queried_with_the_owners_key(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
-    """A coordinator that does not know the call costs nothing but the figure."""
+    """With a coordinator that does not know the call, only the figure is missing."""
     async with running(make_daemon(settings_for(tmp_path / "other"), coordinator.url)) as _:
         await until(lambda: coordinator.heartbeats)
     coordinator.earnings = {"days": [{"date": "2026-11-25", "amount": "1.25", "jobs": 12}], "total": "1.25"}

@@ -1,7 +1,7 @@
 """Fetching inputs over real TLS from a real server on this machine.
 
-Only the network is a stand-in: a table of names takes the place of DNS, and each public address leads to a local
-server. The checks see what they would see on the internet.
+Only the network is simulated: a table of names replaces DNS, and each public address leads to a local server. The
+checks see the same addresses as on the internet.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def endless(writer: asyncio.StreamWriter) -> None:
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """A byte now and then, for ever."""
+    """Sends single bytes without end."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
     while True:
         writer.write(b".")
@@ -76,19 +76,19 @@ async def cut_off(writer: asyncio.StreamWriter) -> None:
 
 
 class Internet:
-    """Names, addresses and one server behind all public addresses. `asked` and `reached` say what a fetch did."""
+    """Names, addresses and one server behind all public addresses. `resolved` and `reached` record what a fetch did."""
 
     def __init__(self) -> None:
         self.pages: dict[str, Page] = {"/file": answer(body=CONTENT)}
         self.names: dict[str, Iterable[Sequence[str]]] = {"files.example": iter([[PUBLIC]] * 99)}
         self.refusing: set[str] = set()
-        self.asked: list[str] = []
+        self.resolved: list[str] = []
         self.reached: list[tuple[str, int]] = []
         self.requests: list[str] = []
         self.port = {True: 0, False: 0}
 
     async def resolve(self, host: str, _port: int) -> Sequence[str]:
-        self.asked.append(host)
+        self.resolved.append(host)
         if host not in self.names:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return next(iter(self.names[host]))
@@ -100,13 +100,13 @@ class Internet:
             await self.pages[head.split()[1].partition("?")[0]](writer)
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client has seen enough
+            pass  # the client has closed the connection
         finally:
             writer.transport.abort() if writer.is_closing() else writer.close()
 
 
 class Wires(httpcore.AsyncNetworkBackend):
-    """Leads public addresses to the local server; nothing else is connected."""
+    """Connects public addresses to the local server, and refuses all others."""
 
     def __init__(self, internet: Internet) -> None:
         self._internet = internet
@@ -155,7 +155,7 @@ def get(internet: Internet, target: Path, reference: str | Mapping[str, Any], **
 
 
 def refused(internet: Internet, directory: Path, reference: str, **limits: Any) -> InputRefused:
-    """The refusal; nothing is left on disk after it."""
+    """Return the refusal, after checking that no file is left."""
     with pytest.raises(InputRefused) as caught:
         get(internet, directory / "input", reference, **limits)
     assert list(directory.iterdir()) == []
@@ -163,14 +163,14 @@ def refused(internet: Internet, directory: Path, reference: str, **limits: Any) 
 
 
 def unavailable(internet: Internet, directory: Path, reference: str, **limits: Any) -> InputUnavailable:
-    """The fault; nothing is left on disk after it."""
+    """Return the error, after checking that no file is left."""
     with pytest.raises(InputUnavailable) as caught:
         get(internet, directory / "input", reference, **limits)
     assert list(directory.iterdir()) == []
     return caught.value
 
 
-def test_a_file_comes_whole_with_its_digest(internet: Internet, tmp_path: Path):
+def test_a_file_is_fetched_completely_with_its_digest(internet: Internet, tmp_path: Path):
     found = get(internet, tmp_path / "input", "https://files.example/file?signature=secret#part")
     assert found == FetchedFile(tmp_path / "input", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
     assert (tmp_path / "input").read_bytes() == CONTENT
@@ -185,7 +185,7 @@ def test_a_file_comes_whole_with_its_digest(internet: Internet, tmp_path: Path):
         st.text(), st.text(alphabet="ab01:/@[]%.#?\\_- ", max_size=12).map(lambda text: f"https://{text}")
     )
 )
-def test_nonsense_ends_in_a_refusal_and_never_in_another_error(
+def test_malformed_addresses_are_refused_without_another_error(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ):
     class Wildcard(Internet):
@@ -206,7 +206,7 @@ def test_inline_text_becomes_a_file(internet: Internet, tmp_path: Path):
 
 def test_an_address_may_be_a_public_ip(internet: Internet, tmp_path: Path):
     assert get(internet, tmp_path / "input", f"https://{PUBLIC}/file").size == len(CONTENT)
-    assert internet.asked == []
+    assert internet.resolved == []
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_addresses_of_other_kinds_are_refused_without_a_connection(
     assert isinstance(error, Fail)
     assert error.code == "INPUT_REFUSED"
     assert "secret" not in str(error)
-    assert (internet.asked, internet.reached) == ([], [])
+    assert (internet.resolved, internet.reached) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -268,15 +268,15 @@ def test_a_name_with_any_private_address_is_refused_without_saying_which(
     assert internet.reached == []
 
 
-def test_a_name_whose_answer_changes_is_asked_once(internet: Internet, tmp_path: Path):
-    """DNS rebinding: the second answer would be private, but there is no second question."""
+def test_a_name_is_resolved_only_once(internet: Internet, tmp_path: Path):
+    """DNS rebinding: the second answer would be private, but there is no second query."""
     internet.names["files.example"] = iter([[PUBLIC], ["127.0.0.1"]])
     assert get(internet, tmp_path / "input", "https://files.example/file").size == len(CONTENT)
-    assert internet.asked == ["files.example"]
+    assert internet.resolved == ["files.example"]
     assert internet.reached == [(PUBLIC, 443)]
 
 
-def test_a_name_that_turns_private_at_a_redirect_is_refused(internet: Internet, tmp_path: Path):
+def test_a_name_that_becomes_private_at_a_redirect_is_refused(internet: Internet, tmp_path: Path):
     internet.pages["/moved"] = redirect("/file")
     internet.names["files.example"] = iter([[PUBLIC], ["127.0.0.1"]])
     refused(internet, tmp_path, "https://files.example/moved")
@@ -313,20 +313,20 @@ def test_each_redirect_is_checked_like_the_first_address(internet: Internet, tmp
     assert internet.reached == [(PUBLIC, 443)]
 
 
-def test_redirects_end(internet: Internet, tmp_path: Path):
+def test_the_number_of_redirects_is_limited(internet: Internet, tmp_path: Path):
     internet.pages["/loop"] = redirect("/loop")
     error = refused(internet, tmp_path, "https://files.example/loop", max_redirects=3)
     assert "more than 3 times" in str(error)
     assert len(internet.reached) == 4
 
 
-def test_http_is_fetched_where_the_owner_allows_it(internet: Internet, tmp_path: Path):
+def test_http_is_fetched_if_the_owner_allows_it(internet: Internet, tmp_path: Path):
     assert get(internet, tmp_path / "input", "http://files.example:8080/file", allow_http=True).size == len(
         CONTENT
     )
 
 
-def test_private_addresses_are_fetched_where_the_owner_allows_them(internet: Internet, tmp_path: Path):
+def test_private_addresses_are_fetched_if_the_owner_allows_them(internet: Internet, tmp_path: Path):
     internet.names["files.example"] = [["10.0.0.7"]]
     assert get(internet, tmp_path / "input", "https://files.example/file", allow_private=True).size == len(
         CONTENT
@@ -334,7 +334,7 @@ def test_private_addresses_are_fetched_where_the_owner_allows_them(internet: Int
 
 
 async def only_a_length(writer: asyncio.StreamWriter) -> None:
-    """Announces 5000 bytes and sends none, so that only the header can tell."""
+    """Announces 5000 bytes and sends none, so that only the header shows the size."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
     await silence(writer)
 
@@ -347,13 +347,13 @@ def test_a_file_that_is_too_large_is_refused(internet: Internet, tmp_path: Path,
     assert "4999 bytes" in str(error)
 
 
-def test_a_file_of_just_the_greatest_size_is_taken(internet: Internet, tmp_path: Path):
+def test_a_file_of_exactly_the_maximum_size_is_accepted(internet: Internet, tmp_path: Path):
     internet.pages["/large"] = answer(body=bytes(5000))
     assert get(internet, tmp_path / "input", "https://files.example/large", max_size=5000).size == 5000
 
 
 @pytest.mark.parametrize("page", [drip, silence])
-def test_a_slow_server_is_given_up_at_the_time_limit(internet: Internet, tmp_path: Path, page: Page):
+def test_a_slow_server_is_abandoned_at_the_time_limit(internet: Internet, tmp_path: Path, page: Page):
     internet.pages["/slow"] = page
     error = unavailable(internet, tmp_path, "https://files.example/slow", timeout_seconds=0.4)
     assert isinstance(error, Retry)
@@ -363,17 +363,17 @@ def test_a_slow_server_is_given_up_at_the_time_limit(internet: Internet, tmp_pat
 @pytest.mark.parametrize(
     ("status", "code"), [("404 Not Found", 404), ("403 Forbidden", 403), ("410 Gone", 410)]
 )
-def test_a_file_that_is_not_there_fails_the_job(internet: Internet, tmp_path: Path, status: str, code: int):
+def test_a_missing_file_fails_the_job(internet: Internet, tmp_path: Path, status: str, code: int):
     internet.pages["/gone"] = answer(status)
     error = refused(internet, tmp_path, "https://files.example/gone")
     assert error.code == "INPUT_UNAVAILABLE"
-    assert f"answers {code}" in str(error)
+    assert f"answered {code}" in str(error)
 
 
 @pytest.mark.parametrize(
     "page", [answer("503 Busy"), answer("429 Slow Down"), cut_off], ids=["503", "429", "cut off"]
 )
-def test_a_fault_of_the_moment_is_worth_another_try(internet: Internet, tmp_path: Path, page: Page):
+def test_a_temporary_error_is_retried(internet: Internet, tmp_path: Path, page: Page):
     internet.pages["/moody"] = page
     assert unavailable(internet, tmp_path, "https://files.example/moody").code == "INPUT_UNAVAILABLE"
 
@@ -414,20 +414,20 @@ def test_another_address_of_a_host_is_tried_when_one_refuses(internet: Internet,
     unavailable(internet, tmp_path, "https://files.example/file")
 
 
-def test_a_full_disk_is_this_machines_fault_and_is_not_left_full(internet: Internet, tmp_path: Path):
+def test_a_full_disk_is_a_machine_fault_and_leaves_no_partial_file(internet: Internet, tmp_path: Path):
     (tmp_path / ".input.part").symlink_to("/dev/full")  # where writing fails as on a full disk
     error = unavailable(internet, tmp_path, "https://files.example/file")
     assert error.code == "DISK_FULL"
     assert "No space left on device" in str(error)
 
 
-def test_a_directory_that_is_not_there_is_this_machines_fault(internet: Internet, tmp_path: Path):
+def test_a_missing_directory_is_a_machine_fault(internet: Internet, tmp_path: Path):
     with pytest.raises(InputUnavailable) as caught:
         get(internet, tmp_path / "missing" / "input", {"inline": "text"})
     assert caught.value.code == "DISK_FAULT"
 
 
-# Artifacts come from the coordinator, which is a real HTTP server elsewhere; here httpx answers for it.
+# In other tests the coordinator is a real HTTP server; here httpx answers for it.
 
 
 def get_artifact(
@@ -469,15 +469,13 @@ def test_an_artifact_is_fetched_and_checked(tmp_path: Path):
     ],
     ids=["damaged", "502", "old session", "unreachable", "slow"],
 )
-def test_an_artifact_that_does_not_come_right_is_worth_another_try(
-    tmp_path: Path, response: httpx.Response | Exception
-):
+def test_a_corrupted_artifact_is_retried(tmp_path: Path, response: httpx.Response | Exception):
     with pytest.raises(InputUnavailable):
         get_artifact(tmp_path / "input", b"content", response)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_artifact_that_is_not_there_or_too_large_fails_the_job(tmp_path: Path):
+def test_a_missing_or_too_large_artifact_fails_the_job(tmp_path: Path):
     with pytest.raises(InputRefused) as missing:
         get_artifact(tmp_path / "input", b"content", httpx.Response(404))
     with pytest.raises(InputRefused) as large:

@@ -1,4 +1,4 @@
-"""The outbox alone, with a link whose answers a test decides."""
+"""The outbox, with a link whose answers the test determines."""
 
 # ruff: noqa: ARG002, ASYNC240 - the scripted link has the signature of the real one
 
@@ -30,7 +30,7 @@ def error(code: str) -> dict[str, Any]:
 
 
 class ScriptedLink:
-    """Answers calls as `answer(name, job_id, body)` says; an exception in place of an answer is raised."""
+    """Answers calls with `answer(name, job_id, body)`. An exception in place of an answer is raised."""
 
     def __init__(self, answer: Callable[..., Any]) -> None:
         self.answer = answer
@@ -91,7 +91,7 @@ def result(number: int = 1, **fields: Any) -> Entry:
         (413, None),
     ],
 )
-async def test_final_answer_ends_it(tmp_path: Path, answer: Any) -> None:
+async def test_a_final_answer_removes_the_entry(tmp_path: Path, answer: Any) -> None:
     link = ScriptedLink(lambda *_: answer)
     async with sending(tmp_path, link) as outbox:
         await outbox.put(result())
@@ -111,8 +111,8 @@ async def test_final_answer_ends_it(tmp_path: Path, answer: Any) -> None:
         (409, error("STALE_SESSION")),
     ],
 )
-async def test_other_answers_are_no_end(tmp_path: Path, answer: Any) -> None:
-    """Tried again here, and in the next life."""
+async def test_other_answers_keep_the_entry(tmp_path: Path, answer: Any) -> None:
+    """The entry is sent again here, and by the next daemon."""
     link = ScriptedLink(lambda *_: answer if len(link.calls) < 2 else (500, None))
     async with sending(tmp_path, link) as outbox:
         await outbox.put(result())
@@ -127,8 +127,8 @@ async def test_other_answers_are_no_end(tmp_path: Path, answer: Any) -> None:
     assert link.calls == [("result", "job_1", {"fence": 1, "results": {"number": 1}})]
 
 
-async def test_coordinator_that_is_away_loses_nothing(tmp_path: Path) -> None:
-    """While it is away few tries are made; when the link says that it is back, all is sent at once."""
+async def test_nothing_is_lost_while_the_coordinator_is_down(tmp_path: Path) -> None:
+    """Few attempts are made while it is down. After `kick`, all entries are sent at once."""
     away = True
     link = ScriptedLink(lambda *_: Unreachable("away") if away else (200, {}))
     async with sending(tmp_path, link) as outbox:
@@ -143,7 +143,7 @@ async def test_coordinator_that_is_away_loses_nothing(tmp_path: Path) -> None:
     assert link.most_running <= SENDERS
 
 
-async def test_artifacts_go_first_and_once(tmp_path: Path) -> None:
+async def test_artifacts_are_sent_first_and_once(tmp_path: Path) -> None:
     directory = tmp_path / "job"
     directory.mkdir()
     for name in ("a", "b"):
@@ -168,8 +168,8 @@ async def test_artifacts_go_first_and_once(tmp_path: Path) -> None:
         (None, "OUTPUT_LOST"),
     ],
 )
-async def test_undeliverable_output_fails_the_job(tmp_path: Path, upload: Any, code: str) -> None:
-    """So that nobody waits for it: too large for the coordinator, changed, or gone from the disk."""
+async def test_an_undeliverable_output_fails_the_job(tmp_path: Path, upload: Any, code: str) -> None:
+    """It may be too large for the coordinator, changed, or missing on the disk."""
     file = tmp_path / "a"
     if upload is not None:
         file.write_text("a")
@@ -182,8 +182,8 @@ async def test_undeliverable_output_fails_the_job(tmp_path: Path, upload: Any, c
     assert (name, body["code"]) == ("fail", code)
 
 
-async def test_outputs_of_a_lease_that_was_lost_are_dropped(tmp_path: Path) -> None:
-    """The job belongs to another run, so there is neither a result nor a failure to send."""
+async def test_outputs_of_a_lost_lease_are_dropped(tmp_path: Path) -> None:
+    """The job has another run, so neither a result nor a failure is sent."""
     file = tmp_path / "a"
     file.write_text("a")
     link = ScriptedLink(lambda *_: (200, {}))
@@ -195,7 +195,7 @@ async def test_outputs_of_a_lease_that_was_lost_are_dropped(tmp_path: Path) -> N
 
 
 async def test_a_full_disk_at_the_coordinator_delays_the_result(tmp_path: Path) -> None:
-    """The outbox tries again until there is room; nothing is lost."""
+    """The outbox retries until there is free space. Nothing is lost."""
     file = tmp_path / "a"
     file.write_text("a")
     link = ScriptedLink(lambda *_: (200, {}))
@@ -209,14 +209,14 @@ async def test_a_full_disk_at_the_coordinator_delays_the_result(tmp_path: Path) 
     assert [name for name, *_ in link.calls] == ["result"]
 
 
-async def test_damaged_file_is_explained(tmp_path: Path) -> None:
+async def test_a_damaged_outbox_is_explained(tmp_path: Path) -> None:
     (tmp_path / "outbox.db").write_bytes(b"not a database" * 100)
     with pytest.raises(ConfigurationError, match="move it away"):
         await Outbox(tmp_path / "outbox.db", ScriptedLink(lambda *_: None)).open()
 
 
-async def test_put_is_on_disk_when_it_returns(tmp_path: Path) -> None:
-    """Another connection sees it, and the file asks for a real flush with every commit."""
+async def test_an_entry_is_on_disk_when_put_returns(tmp_path: Path) -> None:
+    """Another connection reads it, and every commit syncs the file."""
     outbox = Outbox(tmp_path / "outbox.db", ScriptedLink(lambda *_: None))
     await outbox.open()
     await outbox.put(result())

@@ -1,56 +1,40 @@
-"""What a miner says of a run that brings no result, and what it signs about time: against real child processes."""
+"""Cost limits, failures and times of runs, with real child processes."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.core.values.quantities import parse_time
 from miner_support.coordinator import FakeCoordinator
-from miner_support.sample import make_daemon, running, settings_for
+from miner_support.daemons import make_daemon, running, settings_for
 
-# ruff: noqa: ASYNC110 - no event tells that work was dropped
+# ruff: noqa: ASYNC110 - no event reports that a run was dropped
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """The event loop that the agent uses."""
-    return "asyncio", {"use_uvloop": True}
-
-
-@pytest.fixture
-async def coordinator() -> AsyncIterator[FakeCoordinator]:
-    fake = FakeCoordinator()
-    await fake.start()
-    yield fake
-    await fake.stop()
 
 
 async def test_a_run_ends_when_its_price_reaches_max_cost(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
-    """One letter costs 0.01; the run would go on for ever. The client hears which max_cost would do."""
+    """One letter costs 0.01, and the run would never end. The message states a sufficient max_cost."""
     async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
         job_id = await coordinator.submit("wait", max_cost="0.2", gate=str(tmp_path / "never"))
         await coordinator.until(lambda: job_id in coordinator.failures)
     failure = coordinator.failures[job_id]
     assert (failure["kind"], failure["code"]) == ("fail", "COST_LIMIT_REACHED")
     assert 20 < Decimal(failure["units"]) < 80
-    assert "max_cost of 0.2 when 50 % of it were done; a max_cost of about 0." in failure["message"]
+    assert "max_cost of 0.2 at 50 % progress; a max_cost of about 0." in failure["message"]
 
 
-async def test_a_failure_carries_the_units_up_to_its_last_moment(
+async def test_a_failure_contains_the_units_up_to_its_end(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
-    """Also those that the run had reported too soon after others to be sent at once."""
+    """Including units that were reported too soon after others to be sent at once."""
     async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
         failed = await coordinator.submit("meter_and_fail")
         timed_out = await coordinator.submit("wait", timeout=1, gate=str(tmp_path / "never"))
@@ -67,7 +51,7 @@ async def test_a_failure_carries_the_units_up_to_its_last_moment(
 async def test_a_wrong_clock_costs_no_work(
     coordinator: FakeCoordinator, tmp_path: Path, ahead: float
 ) -> None:
-    """The times in the statement count from the lease's arrival, however far the two machines' clocks differ."""
+    """The times in the statement are relative to the lease's arrival, however much the two machines' clocks differ."""
     coordinator.clock_ahead = ahead
     gate = tmp_path / "gate"
     gate.touch()
@@ -79,10 +63,10 @@ async def test_a_wrong_clock_costs_no_work(
     assert assigned <= parse_time(statement.started_at) <= parse_time(statement.finished_at) <= now
 
 
-async def test_too_much_memory_is_no_fault_of_the_machine(
+async def test_running_out_of_memory_is_no_machine_fault(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
-    """However often; a pause would cost every other client."""
+    """However often it happens: a pause would affect every other client."""
     daemon = make_daemon(settings_for(tmp_path, slots=1), coordinator.url)
     async with running(daemon):
         for _ in range(4):
@@ -93,7 +77,7 @@ async def test_too_much_memory_is_no_fault_of_the_machine(
         await coordinator.until(lambda: done in coordinator.results, limit=10)
 
 
-async def test_an_excluded_miner_drops_its_work_and_asks_rarely(
+async def test_an_excluded_miner_drops_its_runs_and_registers_again_rarely(
     coordinator: FakeCoordinator, tmp_path: Path
 ) -> None:
     daemon = make_daemon(settings_for(tmp_path), coordinator.url)

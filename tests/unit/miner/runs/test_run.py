@@ -1,4 +1,4 @@
-"""What a miner signs and what it refuses to publish."""
+"""Outputs, leases, identity and machine faults of a miner."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from agent.miner.executor.circuit_breaker import (
     FaultGuard,
 )
 from agent.miner.identity import ApiKeyStore, load_identity
-from agent.miner.runs.lease import Lease, digest_agrees
+from agent.miner.runs.lease import Lease
 from agent.miner.runs.outputs import collect
+from agent.protocol.reading import MalformedMessage
 from aitbc.canonical import canonical_json, sha256_hex
 from runners.api import Fail, Retry
 from runners.host.protocol import Done
@@ -33,8 +34,8 @@ def mark(path: str, name: str = "a", **extra: Any) -> dict[str, Any]:
     return {"$file": {"path": path, "media_type": "text/plain", "name": name, "extra": extra}}
 
 
-def test_files_are_named_by_their_content(tmp_path: Path) -> None:
-    """In the order of the canonical results, whatever order the runner used; extra fields never replace ours."""
+def test_output_files_are_named_by_their_content(tmp_path: Path) -> None:
+    """They are in the order of the canonical results. Extra fields never replace standard ones."""
     (tmp_path / "x").write_text("x")
     (tmp_path / "y").write_text("yy")
     collected = collect(
@@ -54,7 +55,7 @@ def test_files_are_named_by_their_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "trick", ["../secret", "/etc/passwd", "link", "through/secret", "fifo", "directory", "."]
 )
-def test_only_own_regular_files_are_published(tmp_path: Path, trick: str) -> None:
+def test_only_regular_files_of_the_run_are_published(tmp_path: Path, trick: str) -> None:
     output = tmp_path / "output"
     (output / "directory").mkdir(parents=True)
     (tmp_path / "secret").write_text("secret")
@@ -65,7 +66,7 @@ def test_only_own_regular_files_are_published(tmp_path: Path, trick: str) -> Non
         collect(done({"file": mark(trick)}), output)
 
 
-def test_results_cannot_pretend_to_hold_a_file(tmp_path: Path) -> None:
+def test_results_cannot_contain_a_forged_file(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("x")
     forged = {"artifact_id": f"sha256:{'0' * 64}", "url": "/", "media_type": "a", "size": 1, "name": "a"}
     with pytest.raises(Fail):
@@ -84,33 +85,53 @@ def test_units_are_numbers_with_six_decimals(tmp_path: Path, units: str, number:
 
 
 def lease(**changes: Any) -> dict[str, Any]:
-    spec = {"job_id": "job_1", "service": "sample", "parameters": {}, "files": {}, "timeout_seconds": 60}
+    spec = {"job_id": "job_1", "service": "scripted", "parameters": {}, "files": {}, "timeout_seconds": 60}
     return {
-        "job_id": "job_1", "fence": 1, "service": "sample", "spec": spec, "spec_digest": sha256_hex(canonical_json(spec)),
-        "unit_price": "0.1", "max_cost": "1", "assigned_at": "2024-01-01T12:00:00Z", "deadline": "2024-01-01T12:01:00Z",
+        "job_id": "job_1", "fence": 1, "service": "scripted", "spec": spec, "spec_digest": sha256_hex(canonical_json(spec)),
+        "attempt": 1, "unit_price": "0.1", "max_cost": "1", "assigned_at": "2024-01-01T12:00:00Z",
+        "lease_expires_at": "2024-01-01T12:01:00Z", "deadline": "2024-01-01T12:01:00Z", "checkpoints": [], "trace_id": "0" * 32,
     } | changes  # fmt: skip
 
 
-def test_time_left_does_not_depend_on_the_clock() -> None:
+def test_the_time_left_does_not_depend_on_the_clock() -> None:
     """The coordinator's clock may be years away from ours."""
-    assert 59 < Lease.model_validate(lease()).seconds_left() <= 60
+    assert 59 < Lease.read(lease()).seconds_left() <= 60
 
 
-def test_digest_covers_the_whole_spec() -> None:
+def test_the_digest_covers_the_whole_spec() -> None:
     good = lease()
-    assert digest_agrees(good)
-    assert not digest_agrees(good | {"spec": good["spec"] | {"unknown": 1}})
-    assert not digest_agrees(good | {"service": "other"})
-    assert not digest_agrees(good | {"job_id": "job_2"})
+    assert Lease.read(good).has_valid_digest()
+    unknown = good["spec"] | {"unknown": 1}
+    assert not Lease.read(good | {"spec": unknown}).has_valid_digest()
+    assert Lease.read(lease(spec=unknown, spec_digest=sha256_hex(canonical_json(unknown)))).has_valid_digest()
+    assert not Lease.read(good | {"service": "other"}).has_valid_digest()
+    assert not Lease.read(good | {"job_id": "job_2"}).has_valid_digest()
 
 
 @pytest.mark.parametrize("job_id", ["../job_1", "job_../x", "job_", "x"])
-def test_job_ids_are_safe_as_names(job_id: str) -> None:
-    with pytest.raises(ValueError, match="job_id"):
-        Lease.model_validate(lease(job_id=job_id, spec=lease()["spec"] | {"job_id": job_id}))
+def test_job_ids_are_safe_as_directory_names(job_id: str) -> None:
+    with pytest.raises(MalformedMessage, match="job_id"):
+        Lease.read(lease(job_id=job_id, spec=lease()["spec"] | {"job_id": job_id}))
 
 
-def test_identity_is_made_once_and_private(tmp_path: Path) -> None:
+def test_a_newer_coordinators_lease_is_readable() -> None:
+    """Fields that this agent does not know are ignored, at every level."""
+    checkpoint = {"artifact_id": "sha256:0", "name": "a", "media_type": "b", "size": 1, "extra": {}, "new": 1}
+    assert Lease.read(lease(new=1, checkpoints=[checkpoint])).checkpoints[0].name == "a"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"fence": 0}, {"fence": None}, {"unit_price": "-1"}, {"assigned_at": "noon"}, {"spec": []}, {"checkpoints": [{}]}],
+)  # fmt: skip
+def test_a_malformed_lease_is_refused_without_quoting_it(changes: dict[str, Any]) -> None:
+    secret = {"prompt": "a secret"}
+    with pytest.raises(MalformedMessage) as refused:
+        Lease.read(lease(**({"spec": lease()["spec"] | {"parameters": secret}} | changes)))
+    assert "secret" not in str(refused.value)
+
+
+def test_the_identity_is_created_once_and_private(tmp_path: Path) -> None:
     first, second = load_identity(tmp_path / "miner"), load_identity(tmp_path / "miner")
     assert first.miner_id == second.miner_id
     key = tmp_path / "miner/identity.key"
@@ -125,7 +146,7 @@ def test_identity_is_made_once_and_private(tmp_path: Path) -> None:
         load_identity(tmp_path / "miner")
 
 
-def test_api_keys_are_kept_by_network(tmp_path: Path) -> None:
+def test_api_keys_are_saved_by_network(tmp_path: Path) -> None:
     keys = ApiKeyStore(tmp_path)
     assert keys.get("a") is None
     keys.put("a", "key-a")
@@ -134,7 +155,7 @@ def test_api_keys_are_kept_by_network(tmp_path: Path) -> None:
     assert (tmp_path / "api_key.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_faults_pause_ever_longer() -> None:
+def test_repeated_faults_pause_for_longer_each_time() -> None:
     guard, now = FaultGuard(), 0.0
     pauses = []
     for _ in range(8):

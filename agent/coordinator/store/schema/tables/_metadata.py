@@ -1,8 +1,10 @@
-"""What all tables share."""
+"""What all tables share, and the parts of the schema that depend on the engine."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Integer, MetaData
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Integer, MetaData, text
 
 metadata = MetaData(
     naming_convention={
@@ -14,4 +16,12 @@ metadata = MetaData(
 )
 
 COUNTED = BigInteger().with_variant(Integer, "sqlite")
-"""A number that the database counts up: SQLite counts only its own INTEGER."""
+"""A number that the database counts up. SQLite counts only its own INTEGER."""
+
+NEVER_REUSED: Final[dict[str, Any]] = {"sqlite_autoincrement": True}
+"""Options of a table whose `COUNTED` key never repeats a number, even after the newest rows have been deleted."""
+
+
+def where(condition: str) -> dict[str, Any]:
+    """Return the options of an index that covers only the rows for which the condition holds."""
+    return {f"{engine}_where": text(condition) for engine in ("sqlite", "postgresql")}

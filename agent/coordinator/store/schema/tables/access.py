@@ -1,4 +1,4 @@
-"""Who may ask: accounts, their keys, miners, and what both say once."""
+"""Accounts, their keys, miners, and what both use only once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ api_keys = Table(
     Index("ix_api_keys_account", "account_id", "key_id"),
 )
 
-# Links that log a dashboard in, once. What they give: a client's key of the account, an owner's of the miner, an administrator's.
+# One-time links that log in to the dashboard. They grant a client's key of the account, an owner's of the miner, or an administrator's.
 logins = Table(
     "logins",
     metadata,
@@ -51,8 +51,8 @@ logins = Table(
     Column("expires_at", Float, nullable=False, index=True),
 )
 
-# Browsers that are signed in: the SHA-256 of each one's cookie, and the keys that it acts with. A key of its `own` was made
-# for it and ends with it; another one was typed in.
+# Sessions of signed-in browsers: the SHA-256 of the cookie, and the keys that the session uses. An `own` key was created for the
+# session and ends with it; any other key was entered by the user.
 browser_sessions = Table(
     "browser_sessions",
     metadata,
@@ -78,7 +78,7 @@ challenges = Table(
     Column("expires_at", Float, nullable=False, index=True),
 )
 
-# The first answer to each request that carried an Idempotency-Key, and what that request said.
+# The first answer to each request with an Idempotency-Key, and the digest of that request.
 idempotency = Table(
     "idempotency",
     metadata,
@@ -113,16 +113,16 @@ miners = Table(
     Column("registered_at", Float, nullable=False),
     Column("seen_at", Float, nullable=False),
     Column("agent_version", String(200), nullable=True),
-    # Where its time went and what it fetches, as it said last.
+    # JSON of the newest heartbeat: how its time was used, and its downloads.
     Column("activity", Text, nullable=True),
     # JSON: by service, the runners with their versions that it has registered, the newest last.
     Column("runners", Text, nullable=False, server_default="{}"),
-    # When and why an operator excluded it; NULL while it may take part.
+    # When and why an operator excluded it; NULL if it is not excluded.
     Column("excluded_at", Float, nullable=True),
     Column("excluded_reason", Text, nullable=True),
 )
 
-# What owners have ordered their miners to do and the miners have not executed yet.
+# Commands of owners that their miners have not executed yet.
 miner_commands = Table(
     "miner_commands",
     metadata,

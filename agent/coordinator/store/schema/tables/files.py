@@ -1,4 +1,4 @@
-"""Artifacts, uploads on their way, and which jobs they belong to."""
+"""Artifacts, uploads in progress, and the jobs that they belong to."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import metadata, where
 
 artifacts = Table(
     "artifacts",
@@ -25,7 +24,7 @@ artifacts = Table(
     Column("created_at", Float, nullable=False),
 )
 
-# Which account an artifact belongs to (`owner` is its id), and what media type it gave. Outputs belong to their job's account.
+# The account that an artifact belongs to (`owner` is its id), and the media type that it gave. Outputs belong to their job's account.
 artifact_owners = Table(
     "artifact_owners",
     metadata,
@@ -34,7 +33,7 @@ artifact_owners = Table(
     Column("media_type", Text, nullable=False),
 )
 
-# Bytes of the artifacts that each owner has stored, kept with every change of `artifact_owners`.
+# Bytes of the artifacts that each owner has stored, updated with every change of `artifact_owners`.
 stored_bytes = Table(
     "stored_bytes",
     metadata,
@@ -42,8 +41,8 @@ stored_bytes = Table(
     Column("size", BigInteger, nullable=False),
 )
 
-# Resumable uploads. `length` is NULL while the client has not told it; `artifact_id` is there once all bytes are, and
-# `finished_at` once the artifact is stored.
+# Resumable uploads. `length` is NULL until the client announces it; `artifact_id` is set when all bytes are received, and
+# `finished_at` when the artifact is stored.
 uploads = Table(
     "uploads",
     metadata,
@@ -56,12 +55,7 @@ uploads = Table(
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False, index=True),
     Column("finished_at", Float, nullable=True),
-    Index(
-        "ix_uploads_unfinished",
-        "account_id",
-        sqlite_where=text("finished_at IS NULL"),
-        postgresql_where=text("finished_at IS NULL"),
-    ),
+    Index("ix_uploads_unfinished", "account_id", **where("finished_at IS NULL")),
 )
 
 job_artifacts = Table(
@@ -75,7 +69,7 @@ job_artifacts = Table(
     Index("ix_job_artifacts_artifact_id", "artifact_id"),
 )
 
-# What miners have stored for jobs that have not ended: each row names the lease that it was stored under.
+# Files that miners have stored for jobs that have not ended, each with the lease that it was stored under.
 run_outputs = Table(
     "run_outputs",
     metadata,
@@ -87,7 +81,7 @@ run_outputs = Table(
     Index("ix_run_outputs_artifact_id", "artifact_id"),
 )
 
-# Files from which a later run can resume; `extra` is JSON. Those that the results name are job_artifacts as well.
+# Files from which a later run can resume; `extra` is JSON. Those in the results are job_artifacts as well.
 job_checkpoints = Table(
     "job_checkpoints",
     metadata,

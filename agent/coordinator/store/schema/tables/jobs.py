@@ -1,4 +1,4 @@
-"""Jobs, what their runs have made, and what is told of them."""
+"""Jobs, the outcomes of their runs, and events about them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sqlalchemy import (
     text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata
+from agent.coordinator.store.schema.tables._metadata import COUNTED, NEVER_REUSED, metadata, where
 
 jobs = Table(
     "jobs",
@@ -33,16 +33,16 @@ jobs = Table(
     Column("gpus", Integer, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("max_cost", BigInteger, nullable=False),
-    # The operator's part of the price, in parts per million.
+    # The operator's share of the price, in parts per million.
     Column("fee_ppm", Integer, nullable=False),
     Column("requested_miner_id", String(64), nullable=True),
-    # An offer that the client has accepted, and the price per unit that was agreed on.
+    # An offer that the client has accepted, and the agreed price per unit.
     Column("offer_id", String(64), nullable=True),
     Column("agreed_price", BigInteger, nullable=True),
-    # Dotted paths of file fields that the client still has to upload; NULL once there are none.
+    # JSON: dotted paths of file fields that the client has yet to upload; NULL if there are none.
     Column("missing_files", Text, nullable=True),
     Column("webhook_url", Text, nullable=True),
-    # Where the client is tracing; else the id follows from the job's.
+    # The client's trace id; if NULL, it is derived from the job's id.
     Column("client_trace_id", String(32), nullable=True),
     Column("created_at", Float, nullable=False),
     Column("state", String(16), nullable=False),
@@ -61,15 +61,15 @@ jobs = Table(
     Column("finished_at", Float, nullable=True),
     Column("progress", Float, nullable=False),
     Column("units", Text, nullable=False),
-    # What the client has paid, once the job has ended; NULL for jobs that ended before it was kept here.
+    # What the client has paid, once the job has ended; NULL for jobs that ended before this column existed.
     Column("cost", BigInteger, nullable=True),
     Column("failure_code", String(64), nullable=True),
     Column("failure_message", Text, nullable=True),
     Column("avoid_miner_id", String(64), nullable=True),
     Column("avoid_until", Float, nullable=True),
     Index("ix_jobs_account", "account_id", "job_id"),
-    # For each way in which jobs are listed, newest first: of an account or of all, of a state, a service, or both. Jobs that
-    # have ended stand apart: an index over all states would draw the dispatcher's queries away from its own.
+    # For all lists of jobs, newest first: of an account or of all, of a state, a service, or both. Ended jobs have separate indexes,
+    # because the query planner would use an index over all states for the dispatcher's queries instead of theirs.
     Index("ix_jobs_account_state", "account_id", "state", "job_id"),
     Index("ix_jobs_account_service", "account_id", "service", "job_id"),
     Index("ix_jobs_service", "service", "job_id"),
@@ -79,113 +79,49 @@ jobs = Table(
         "service",
         "state",
         "job_id",
-        sqlite_where=text("finished_at IS NOT NULL"),
-        postgresql_where=text("finished_at IS NOT NULL"),
+        **where("finished_at IS NOT NULL"),
     ),
-    Index(
-        "ix_jobs_ended_by_service",
-        "service",
-        "state",
-        "job_id",
-        sqlite_where=text("finished_at IS NOT NULL"),
-        postgresql_where=text("finished_at IS NOT NULL"),
-    ),
-    Index(
-        "ix_jobs_ended_by_state",
-        "state",
-        "job_id",
-        sqlite_where=text("finished_at IS NOT NULL"),
-        postgresql_where=text("finished_at IS NOT NULL"),
-    ),
-    Index(
-        "ix_jobs_open_by_service",
-        "service",
-        "state",
-        "job_id",
-        sqlite_where=text("finished_at IS NULL"),
-        postgresql_where=text("finished_at IS NULL"),
-    ),
-    Index(
-        "ix_jobs_open_by_state",
-        "state",
-        "job_id",
-        sqlite_where=text("finished_at IS NULL"),
-        postgresql_where=text("finished_at IS NULL"),
-    ),
-    Index(
-        "ix_jobs_submitted_by_service",
-        "service",
-        "job_id",
-        sqlite_where=text("state = 'submitted'"),
-        postgresql_where=text("state = 'submitted'"),
-    ),
+    Index("ix_jobs_ended_by_service", "service", "state", "job_id", **where("finished_at IS NOT NULL")),
+    Index("ix_jobs_ended_by_state", "state", "job_id", **where("finished_at IS NOT NULL")),
+    Index("ix_jobs_open_by_service", "service", "state", "job_id", **where("finished_at IS NULL")),
+    Index("ix_jobs_open_by_state", "state", "job_id", **where("finished_at IS NULL")),
+    Index("ix_jobs_submitted_by_service", "service", "job_id", **where("state = 'submitted'")),
     Index(
         "ix_jobs_claimable",
         text("priority DESC"),
         "job_id",
-        sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
-        postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
+        **where("state = 'submitted' AND missing_files IS NULL"),
     ),
-    # In a queue that is longer than one look at it: the most urgent jobs of each account.
+    # For a queue that is longer than the claim window: the most urgent jobs of each account.
     Index(
         "ix_jobs_claimable_by_account",
         "service",
         "account_id",
         text("priority DESC"),
         "job_id",
-        sqlite_where=text("state = 'submitted' AND missing_files IS NULL"),
-        postgresql_where=text("state = 'submitted' AND missing_files IS NULL"),
+        **where("state = 'submitted' AND missing_files IS NULL"),
     ),
     Index(
         "ix_jobs_waiting_for_models",
         "service",
         "model",
-        sqlite_where=text(
-            "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
-        ),
-        postgresql_where=text(
+        **where(
             "state = 'submitted' AND missing_files IS NULL AND requested_miner_id IS NULL AND model IS NOT NULL"
         ),
     ),
-    Index(
-        "ix_jobs_running_by_account",
-        "account_id",
-        sqlite_where=text("state = 'running'"),
-        postgresql_where=text("state = 'running'"),
-    ),
-    Index(
-        "ix_jobs_running_by_miner",
-        "lease_miner_id",
-        sqlite_where=text("state = 'running'"),
-        postgresql_where=text("state = 'running'"),
-    ),
+    Index("ix_jobs_running_by_account", "account_id", **where("state = 'running'")),
+    Index("ix_jobs_running_by_miner", "lease_miner_id", **where("state = 'running'")),
     Index(
         "ix_jobs_waiting_for_files",
         "created_at",
-        sqlite_where=text("state = 'submitted' AND missing_files IS NOT NULL"),
-        postgresql_where=text("state = 'submitted' AND missing_files IS NOT NULL"),
+        **where("state = 'submitted' AND missing_files IS NOT NULL"),
     ),
-    Index(
-        "ix_jobs_bound",
-        "offer_id",
-        sqlite_where=text("state = 'submitted' AND offer_id IS NOT NULL"),
-        postgresql_where=text("state = 'submitted' AND offer_id IS NOT NULL"),
-    ),
-    Index(
-        "ix_jobs_lease_expiry",
-        "lease_expires_at",
-        sqlite_where=text("state = 'running'"),
-        postgresql_where=text("state = 'running'"),
-    ),
-    Index(
-        "ix_jobs_leased_by",
-        "lease_miner_id",
-        sqlite_where=text("lease_miner_id IS NOT NULL"),
-        postgresql_where=text("lease_miner_id IS NOT NULL"),
-    ),
+    Index("ix_jobs_bound", "offer_id", **where("state = 'submitted' AND offer_id IS NOT NULL")),
+    Index("ix_jobs_lease_expiry", "lease_expires_at", **where("state = 'running'")),
+    Index("ix_jobs_leased_by", "lease_miner_id", **where("lease_miner_id IS NOT NULL")),
 )
 
-# How many jobs of an account and service are in each state, so that nobody has to count them.
+# The number of jobs of an account and service in each state, so that they need not be counted.
 job_counts = Table(
     "job_counts",
     metadata,
@@ -193,13 +129,7 @@ job_counts = Table(
     Column("service", String(64), primary_key=True),
     Column("state", String(16), primary_key=True),
     Column("count", BigInteger, nullable=False),
-    Index(
-        "ix_job_counts_waiting",
-        "service",
-        "account_id",
-        sqlite_where=text("state = 'submitted' AND count > 0"),
-        postgresql_where=text("state = 'submitted' AND count > 0"),
-    ),
+    Index("ix_job_counts_waiting", "service", "account_id", **where("state = 'submitted' AND count > 0")),
 )
 
 runs = Table(
@@ -242,8 +172,8 @@ durations = Table(
     Column("seconds", Float, nullable=False),
 )
 
-# Every change that somebody may watch, in the order in which the changes happened. `account_id` is who may see it (NULL:
-# everybody), `miner_id` whose owner may see it as well.
+# Every change that subscribers may see, in commit order. `account_id` is the account that may see it (NULL: every caller), and
+# `miner_id` the miner whose owner may see it as well.
 events = Table(
     "events",
     metadata,
@@ -255,19 +185,7 @@ events = Table(
     Column("data", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Index("ix_events_account", "account_id", "seq"),
-    Index(
-        "ix_events_miner",
-        "miner_id",
-        "seq",
-        sqlite_where=text("miner_id IS NOT NULL"),
-        postgresql_where=text("miner_id IS NOT NULL"),
-    ),
-    Index(
-        "ix_events_job",
-        "job_id",
-        "seq",
-        sqlite_where=text("job_id IS NOT NULL"),
-        postgresql_where=text("job_id IS NOT NULL"),
-    ),
-    sqlite_autoincrement=True,  # a number is never given twice, even when the newest rows have been pruned
+    Index("ix_events_miner", "miner_id", "seq", **where("miner_id IS NOT NULL")),
+    Index("ix_events_job", "job_id", "seq", **where("job_id IS NOT NULL")),
+    **NEVER_REUSED,
 )

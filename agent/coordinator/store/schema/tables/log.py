@@ -13,12 +13,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata
+from agent.coordinator.store.schema.tables._metadata import COUNTED, metadata, where
 
-# Leaves of the log that have no number yet: written with what they are about, numbered in batches soon after.
+# Leaves of the log that have no number yet. They are written with their subject and numbered in batches soon after.
 log_queue = Table(
     "log_queue",
     metadata,
@@ -37,7 +36,7 @@ log_leaves = Table(
     Column("content", Text, nullable=True),
 )
 
-# The log's tree as tiles (https://c2sp.org/tlog-tiles): up to 256 hashes of one level, one after the other.
+# The log's tree as tiles (https://c2sp.org/tlog-tiles): up to 256 concatenated hashes of one level.
 log_tiles = Table(
     "log_tiles",
     metadata,
@@ -46,7 +45,7 @@ log_tiles = Table(
     Column("hashes", LargeBinary, nullable=False),
 )
 
-# Every checkpoint that was ever signed; what the log has promised.
+# Every checkpoint that was ever signed.
 log_checkpoints = Table(
     "log_checkpoints",
     metadata,
@@ -55,12 +54,7 @@ log_checkpoints = Table(
     Column("note", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("cosigned", Integer, nullable=False),
-    Index(
-        "ix_log_checkpoints_cosigned",
-        "size",
-        sqlite_where=text("cosigned > 0"),
-        postgresql_where=text("cosigned > 0"),
-    ),
+    Index("ix_log_checkpoints_cosigned", "size", **where("cosigned > 0")),
 )
 
 log_cosignatures = Table(

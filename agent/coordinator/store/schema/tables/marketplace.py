@@ -1,4 +1,4 @@
-"""Offers, and what is known of the miners that make them."""
+"""Offers, and statistics of miners and clients."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import metadata, where
 
-# Prices of miners for jobs of a type or name. `kind` is the type in the spelling in which it is compared; `service` is set for
-# standing offers, which follow from a miner's configured prices and have neither a limit nor an end.
+# Prices of miners for jobs of a type or name. `kind` is the type in the spelling for comparison; `service` is set for standing
+# offers, which are derived from a miner's configured prices and have neither a limit nor an end.
 offers = Table(
     "offers",
     metadata,
@@ -39,36 +38,13 @@ offers = Table(
     CheckConstraint("jobs_left >= 0 AND jobs_left <= max_jobs", name="ck_offers_jobs_left"),
     UniqueConstraint("miner_id", "service", name="uq_offers_standing"),
     Index("ix_offers_miner", "miner_id", "offer_id"),
-    Index(
-        "ix_offers_open_of_miner",
-        "miner_id",
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
-    Index(
-        "ix_offers_cheapest",
-        "price",
-        "offer_id",
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
-    Index(
-        "ix_offers_cheapest_of_kind",
-        "kind",
-        "price",
-        "offer_id",
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
-    Index(
-        "ix_offers_expiry",
-        "expires_at",
-        sqlite_where=text("state = 'active'"),
-        postgresql_where=text("state = 'active'"),
-    ),
+    Index("ix_offers_open_of_miner", "miner_id", **where("state = 'active'")),
+    Index("ix_offers_cheapest", "price", "offer_id", **where("state = 'active'")),
+    Index("ix_offers_cheapest_of_kind", "kind", "price", "offer_id", **where("state = 'active'")),
+    Index("ix_offers_expiry", "expires_at", **where("state = 'active'")),
 )
 
-# What came of each miner's work so far, and how much speaks for and against it (core/market/reputation.py).
+# Statistics of each miner's work, and the evidence for its reputation (core/market/reputation.py).
 miner_stats = Table(
     "miner_stats",
     metadata,
@@ -76,18 +52,18 @@ miner_stats = Table(
     Column("completed", BigInteger, nullable=False),
     Column("failed", BigInteger, nullable=False),
     Column("refused", BigInteger, nullable=False),
-    # Of the completed jobs together, from being given to the miner to the result.
+    # Total time of the completed jobs, from the lease to the result.
     Column("seconds", Float, nullable=False),
     Column("paid", BigInteger, nullable=False),
     Column("earned", BigInteger, nullable=False),
     Column("good", Float, nullable=False),
     Column("bad", Float, nullable=False),
     Column("evidence_at", Float, nullable=False),
-    # Runs that ended by the client's fault, as the miner said; they are no part of the reputation.
+    # Runs that failed by the client's fault, as the miner reported. They do not count for the reputation.
     Column("client_failed", BigInteger, nullable=False, server_default="0"),
 )
 
-# Leases that a miner has handed back, fading with time, and until when it gets no jobs for that.
+# Decaying count of leases that a miner has handed back, and the time until which it therefore gets no jobs.
 miner_releases = Table(
     "miner_releases",
     metadata,
@@ -97,7 +73,7 @@ miner_releases = Table(
     Column("pause_until", Float, nullable=False, index=True),
 )
 
-# Failures that an account has caused, fading with time.
+# Decaying count of failures that an account has caused.
 client_failures = Table(
     "client_failures",
     metadata,
@@ -106,7 +82,7 @@ client_failures = Table(
     Column("counted_at", Float, nullable=False),
 )
 
-# What a miner earned on each UTC day (days since the epoch), and with how many jobs.
+# A miner's earnings on each UTC day (days since the epoch), and the number of jobs.
 miner_days = Table(
     "miner_days",
     metadata,
@@ -116,7 +92,7 @@ miner_days = Table(
     Column("earned", BigInteger, nullable=False),
 )
 
-# The same evidence for each client apart; a miner's is the sum of its clients'.
+# The evidence for each client separately; a miner's evidence is the sum of its clients'.
 client_evidence = Table(
     "client_evidence",
     metadata,

@@ -1,4 +1,4 @@
-"""What was credited, held, paid and given back."""
+"""Credits, holds, payments and refunds."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import metadata, where
 from agent.core.market.ledger import MAX_UNITS
 
 
 def _within_bounds(table: str, *columns: str) -> CheckConstraint:
-    """No amount leaves the range that sums of amounts are exact in: an overflow fails instead of becoming a fraction."""
+    """Return a check that keeps amounts in the range of exact sums, so that an overflow fails instead of becoming a float."""
     bounds = " AND ".join(f"{column} BETWEEN {-MAX_UNITS} AND {MAX_UNITS}" for column in columns)
     return CheckConstraint(bounds, name=f"ck_{table}_bounds")
 
 
-# Money as people see it: a credit, or the payment of one job with what was held and what became of it.
+# Transactions: a credit, or the payment of one job with the held amount and its division.
 transactions = Table(
     "transactions",
     metadata,
@@ -43,16 +42,10 @@ transactions = Table(
     Column("settled_at", Float, nullable=True),
     _within_bounds("transactions", "held", "paid", "fee"),
     Index("ix_transactions_account", "account_id", "tx_id"),
-    Index(
-        "ix_transactions_miner",
-        "miner_id",
-        "tx_id",
-        sqlite_where=text("miner_id IS NOT NULL"),
-        postgresql_where=text("miner_id IS NOT NULL"),
-    ),
+    Index("ix_transactions_miner", "miner_id", "tx_id", **where("miner_id IS NOT NULL")),
 )
 
-# The same in double entry: each transaction has one or two entries (hold and settlement), and each sums to zero.
+# The same in double entry. Each transaction has one or two entries (hold and settlement), each of which sums to zero.
 postings = Table(
     "postings",
     metadata,

@@ -1,4 +1,4 @@
-"""Messages about jobs' ends, and what they are signed with."""
+"""Messages about ended jobs, and the secrets that sign them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    text,
 )
 
-from agent.coordinator.store.schema.tables._metadata import metadata
+from agent.coordinator.store.schema.tables._metadata import metadata, where
 
-# What messages to an account's webhooks are signed with. These secrets must be known in full to sign with them.
+# The secrets that sign an account's messages. Unlike keys, they must be stored in full.
 webhook_secrets = Table(
     "webhook_secrets",
     metadata,
@@ -45,29 +44,12 @@ webhook_deliveries = Table(
     Column("last_status", Integer, nullable=True),
     Column("last_error", Text, nullable=True),
     Column("finished_at", Float, nullable=True),
-    Index(
-        "ix_webhook_deliveries_due",
-        "next_attempt_at",
-        "account_id",
-        "lane",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
-    Index(
-        "ix_webhook_deliveries_lane",
-        "lane",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
-    ),
-    Index(
-        "ix_webhook_deliveries_finished",
-        "finished_at",
-        sqlite_where=text("finished_at IS NOT NULL"),
-        postgresql_where=text("finished_at IS NOT NULL"),
-    ),
+    Index("ix_webhook_deliveries_due", "next_attempt_at", "account_id", "lane", **where("state = 'pending'")),
+    Index("ix_webhook_deliveries_lane", "lane", **where("state = 'pending'")),
+    Index("ix_webhook_deliveries_finished", "finished_at", **where("finished_at IS NOT NULL")),
 )
 
-# Addresses that answered 410: jobs from before that send nothing there any more.
+# URLs that answered 410. Jobs that were submitted before that send them no more messages.
 gone_webhooks = Table(
     "gone_webhooks",
     metadata,

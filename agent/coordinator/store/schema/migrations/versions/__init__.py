@@ -1,1 +1,1 @@
-"""One file per step, named by its revision."""
+"""One file per migration, named by its revision."""

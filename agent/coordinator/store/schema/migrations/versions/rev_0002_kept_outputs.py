@@ -1,4 +1,4 @@
-"""Outputs that a run hands over before it ends, and an index that tells which models are waited for."""
+"""Outputs that a run delivers before it ends, and an index of the models of waiting jobs."""
 
 from __future__ import annotations
 

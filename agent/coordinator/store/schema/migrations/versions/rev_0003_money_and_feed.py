@@ -1,4 +1,4 @@
-"""Money in double entry, the feed of changes, and the numbers of jobs by state."""
+"""Money in double entry, the feed of changes, and the number of jobs by state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add tables and columns. Jobs from before there was money keep having none: nothing is held for them."""
+    """Add tables and columns. Nothing is held for existing jobs."""
     with op.batch_alter_table("jobs") as jobs:
         jobs.add_column(sa.Column("fee_ppm", sa.Integer(), nullable=False, server_default="0"))
         jobs.add_column(sa.Column("offer_id", sa.String(length=64), nullable=True))

@@ -1,4 +1,4 @@
-"""The log: leaves, tiles, checkpoints and cosignatures. Receipts and settlements that exist already become leaves first."""
+"""The log: leaves, tiles, checkpoints and cosignatures. Existing receipts and settlements become the first leaves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COUNTED = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
-    """Add the tables, and queue what belongs into the log."""
+    """Add the tables, and queue existing receipts and settlements for the log."""
     queue = op.create_table(
         "log_queue",
         sa.Column("entry_id", _COUNTED, nullable=False),

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the tables, and count what is stored already."""
+    """Add the tables, and count the artifacts that are already stored."""
     op.create_table(
         "stored_bytes",
         sa.Column("owner", sa.String(length=64), nullable=False),

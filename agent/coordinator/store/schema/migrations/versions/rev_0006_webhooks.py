@@ -1,4 +1,4 @@
-"""Webhooks: where each job wants to tell of its end, the messages about it, and the secrets that sign them."""
+"""Webhooks: the URL that is notified when a job ends, the messages, and the secrets that sign them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the tables, and the jobs' column."""
+    """Add the tables, and the column of jobs."""
     op.add_column("jobs", sa.Column("webhook_url", sa.Text(), nullable=True))
     op.create_table(
         "webhook_secrets",

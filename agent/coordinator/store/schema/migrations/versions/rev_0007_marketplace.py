@@ -1,4 +1,4 @@
-"""Offers, and the numbers and evidence that are kept of each miner's work."""
+"""Offers, and the statistics and evidence about each miner's work."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-# What the first schema's runs say was worth so much when the numbers began to be kept.
+# Bound of the evidence from one client's runs at the time of this migration.
 MOST_EVIDENCE_OF_A_CLIENT = 20
 
 
 def upgrade() -> None:
-    """Add the tables, and fill the numbers from the runs and payments that there are."""
+    """Add the tables, and compute the statistics from existing runs and payments."""
     _offers()
     _numbers()
     _fill_numbers()
@@ -84,7 +84,7 @@ def _numbers() -> None:
 
 
 def _fill_numbers() -> None:
-    # A run that expired, but whose lease its job still has, may yet bring a result: it is judged later.
+    # An expired run whose job still has the lease may still deliver a result, so it is judged later.
     op.execute(
         "INSERT INTO miner_stats (miner_id, completed, failed, refused, seconds, paid, earned, good, bad, evidence_at) "
         "SELECT m.miner_id, "
@@ -103,7 +103,7 @@ def _fill_numbers() -> None:
 
 
 def _fill_evidence() -> None:
-    """The share of what went well with each client, as if all of it were as old as its newest run."""
+    """Compute the evidence of each client, as if all of its runs were as old as the newest one."""
     judged = (
         "SELECT r.miner_id AS miner_id, j.account_id AS account_id, r.ended_at AS ended_at, "
         "CASE WHEN r.outcome = 'completed' THEN 1.0 ELSE 0.0 END AS good, "
@@ -114,11 +114,11 @@ def _fill_evidence() -> None:
     share = f"CASE WHEN SUM(good + bad) > {MOST_EVIDENCE_OF_A_CLIENT} THEN {MOST_EVIDENCE_OF_A_CLIENT}.0 / SUM(good + bad) ELSE 1.0 END"
     # Its parts are the constant and the texts above.
     op.execute(
-        "INSERT INTO client_evidence (miner_id, account_id, good, bad, evidence_at) "  # noqa: S608 - of constants alone
+        "INSERT INTO client_evidence (miner_id, account_id, good, bad, evidence_at) "  # noqa: S608 - made of constants only
         f"SELECT miner_id, account_id, SUM(good) * {share}, SUM(bad) * {share}, MAX(ended_at) FROM ({judged}) AS judged "
         "WHERE good + bad > 0 GROUP BY miner_id, account_id"
     )
-    # A miner's evidence is the sum of its clients', each faded since its own newest run to the newest of all.
+    # A miner's evidence is the sum of its clients' evidence, each decayed from its newest run to the newest of all.
     rows = op.get_bind().execute(
         sa.text("SELECT miner_id, good, bad, evidence_at FROM client_evidence ORDER BY miner_id")
     )
@@ -138,5 +138,5 @@ def _fill_evidence() -> None:
 
 
 def _faded(seconds: float) -> float:
-    """What evidence of so long ago is worth: half after thirty days."""
+    """Return the weight of evidence of that age: half after thirty days."""
     return float(0.5 ** (seconds / (30 * 86_400)))

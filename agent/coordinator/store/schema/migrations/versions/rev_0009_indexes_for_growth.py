@@ -1,4 +1,4 @@
-"""Indexes with which lists and claims cost the same however many jobs there are."""
+"""Indexes that make the cost of lists and claims independent of the number of jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUBMITTED = "state = 'submitted'"
 
 
 def upgrade() -> None:
-    """Add them; the one with which open jobs were counted is not needed since their number is kept."""
+    """Add the indexes, and drop the one for counting open jobs, whose number is now stored."""
     for name, columns in (("account_service", ["account_id", "service"]), ("service", ["service"])):
         op.create_index(f"ix_jobs_{name}", "jobs", [*columns, "job_id"], unique=False)
     _partial("ix_jobs_ended_by_account", "jobs", ["account_id", "service", "state", "job_id"], ENDED)

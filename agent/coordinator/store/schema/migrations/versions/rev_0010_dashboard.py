@@ -1,4 +1,4 @@
-"""What the dashboard needs: login links, orders to miners, what miners say of themselves, earnings by day."""
+"""Data for the dashboard: login links, orders to miners, miners' activity, earnings by day."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add tables and columns, and fill the earnings from the payments that there are."""
+    """Add tables and columns, and compute the earnings from existing payments."""
     _logins()
     _orders()
     op.add_column("miners", sa.Column("agent_version", sa.String(length=200), nullable=True))
@@ -64,7 +64,7 @@ def _earnings() -> None:
         sa.ForeignKeyConstraint(["miner_id"], ["miners.miner_id"], name=op.f("fk_miner_days_miner_id")),
         sa.PrimaryKeyConstraint("miner_id", "day", name=op.f("pk_miner_days")),
     )
-    # Added up here: the two engines do not cut off decimals alike.
+    # Added up here, because database engines truncate decimals differently.
     payments = op.get_bind().execute(
         sa.text(
             "SELECT t.miner_id, t.settled_at, t.paid - t.fee FROM transactions t JOIN miners m ON m.miner_id = t.miner_id "

@@ -12,5 +12,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; jobs from before have the id that follows from theirs."""
+    """Add the column. The trace ids of existing jobs are derived from their ids."""
     op.add_column("jobs", sa.Column("client_trace_id", sa.String(length=32), nullable=True))

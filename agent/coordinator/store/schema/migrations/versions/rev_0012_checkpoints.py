@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Move the frames of renderings to the new table. Files of other services could not be resumed from."""
+    """Move the frames of renderings to the new table. Runs of other services could not resume from their files."""
     op.create_table(
         "job_checkpoints",
         sa.Column("job_id", sa.String(length=64), nullable=False),

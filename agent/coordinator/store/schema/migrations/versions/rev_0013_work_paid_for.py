@@ -1,4 +1,4 @@
-"""What jobs have cost, bounds of all amounts, habits of miners and clients, and miners that operators have excluded."""
+"""Costs of jobs, bounds of all amounts, habits of miners and clients, and excluded miners."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AMOUNTS: Final = {
 
 
 def upgrade() -> None:
-    """Add columns, tables and checks. Nothing is known of the time before: jobs have no cost, miners no habits."""
+    """Add columns, tables and checks. Existing jobs get no cost, and existing miners no habits."""
     op.add_column("jobs", sa.Column("cost", sa.BigInteger(), nullable=True))
     op.add_column("miners", sa.Column("runners", sa.Text(), nullable=False, server_default="{}"))
     op.add_column("miners", sa.Column("excluded_at", sa.Float(), nullable=True))

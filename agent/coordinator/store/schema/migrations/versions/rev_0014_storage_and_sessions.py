@@ -1,4 +1,4 @@
-"""Outputs belong to their job's account, runs' outputs are counted, and browsers have sessions of their own."""
+"""Outputs belong to their job's account, outputs of runs are counted, and browsers have sessions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the tables, and give the outputs that miners own to the accounts that they were made for."""
+    """Add the tables, and transfer outputs from miners to the accounts that they were made for."""
     _run_outputs()
     _sessions()
     _outputs_of_running_jobs()
@@ -63,7 +63,7 @@ def _sessions() -> None:
 
 
 def _outputs_of_running_jobs() -> None:
-    """What a miner has stored for a job that it still runs may be named in its result; of which job, nobody noted."""
+    """Record a miner's outputs for all jobs that it runs, because it is unknown which job each belongs to."""
     op.execute(
         "INSERT INTO run_outputs (job_id, artifact_id, miner_id, fence, media_type) "
         "SELECT j.job_id, o.artifact_id, o.owner, j.fence, o.media_type FROM jobs j "

@@ -1,4 +1,4 @@
-"""Owners' commands and unavailable models, which were called orders and withheld models."""
+"""Commands and unavailable models, which were called orders and withheld models before."""
 
 from __future__ import annotations
 

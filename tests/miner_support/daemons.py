@@ -1,10 +1,10 @@
-"""A daemon with the sample runner: as an object in a test, or as a program of its own that a test may kill."""
+"""A daemon with the scripted runner, as an object in a test, or as a separate program that a test can kill."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from agent.miner.daemon import Daemon
 from agent.settings import Settings, load_settings
-from miner_support.runner import BatchRunner, SampleRunner
+from miner_support.runner import BatchRunner, ScriptedRunner
 
 HOST = (sys.executable, str(Path(__file__).with_name("host.py")))
 
@@ -31,13 +31,13 @@ def settings_for(directory: Path, **miner: Any) -> Settings:
 
 def make_daemon(settings: Settings, url: str, token: str | None = None) -> Daemon:
     return Daemon(
-        settings, url, token, runners={"sample": SampleRunner, "batch": BatchRunner}, host_command=HOST
+        settings, url, token, runners={"scripted": ScriptedRunner, "batch": BatchRunner}, host_command=HOST
     )
 
 
 @asynccontextmanager
 async def running(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
-    """Start the daemon; on leaving, stop it at once if it still runs, and raise what it raised."""
+    """Start the daemon. On exit, stop it at once if it is still running, and raise its error."""
     async with asyncio.timeout(30):
         await daemon.start()
     task = asyncio.create_task(daemon.run())
@@ -47,6 +47,13 @@ async def running(daemon: Daemon) -> AsyncIterator[asyncio.Task[None]]:
         daemon.request_stop(drain=False)
         async with asyncio.timeout(20):
             await asyncio.wait([task])
+
+
+async def until(condition: Callable[[], Any], limit: float = 20) -> None:
+    """Wait for a state that no event reports, such as that of a process."""
+    async with asyncio.timeout(limit):
+        while not condition():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
 
 
 async def main(directory: str, url: str) -> None:

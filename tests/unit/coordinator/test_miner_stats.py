@@ -1,4 +1,4 @@
-"""Numbers of miners in a database from before they were kept: filled from the runs and payments that there are."""
+"""Statistics of miners in a database that is older than them: computed from its runs and payments."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, create_engine, text
 
-from agent.coordinator.store import standings
+from agent.coordinator.store import miner_stats
 from agent.coordinator.store.schema import migrations, upgrade
-from agent.coordinator.store.sqlite.database import Database
+from agent.coordinator.store.sqlite.database import SQLiteDatabase
 from agent.core.market.reputation import HALF_LIFE_SECONDS
 
 OLD = "0003"
@@ -26,11 +26,11 @@ JOB = {
 def insert(connection: Connection, table: str, **values: object) -> None:
     names = ", ".join(values)
     places = ", ".join(f":{name}" for name in values)
-    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)  # noqa: S608 - our own names
+    connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({places})"), values)  # noqa: S608 - names from this test
 
 
 def fill(connection: Connection) -> None:
-    """Two clients, one miner: three runs that went well, two that did not, one of which may still bring a result."""
+    """Insert two clients and a miner with three successful runs and two others, one of which may still deliver a result."""
     miner = {
         "public_key": b"1",
         "name": "m",
@@ -89,7 +89,7 @@ def fill(connection: Connection) -> None:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
+def database(tmp_path: Path) -> SQLiteDatabase:
     """The old database, upgraded."""
     path = tmp_path / "old.db"
     config = Config()
@@ -99,15 +99,15 @@ def database(tmp_path: Path) -> Database:
         with connection.begin():
             command.upgrade(config, OLD)
             fill(connection)
-    database = Database(path)
+    database = SQLiteDatabase(path)
     database.open(upgrade.prepare)
     return database
 
 
-def test_an_old_databases_runs_and_payments_are_counted(database: Database) -> None:
-    """What was released, or failed by its input, counts for nothing; what may still bring a result is judged later."""
-    known = database.read_now(standings.find, MINER)
-    totals = database.read_now(standings.totals)
+def test_runs_and_payments_of_an_old_database_are_counted(database: SQLiteDatabase) -> None:
+    """Released runs and runs with invalid input do not count, and runs that may still deliver a result are judged later."""
+    known = database.read_now(miner_stats.find, MINER)
+    totals = database.read_now(miner_stats.totals)
     database.close()
     assert (known.completed, known.failed, known.refused) == (3, 2, 0)
     assert (known.seconds, known.paid, known.earned) == (30.0, 70, 63)

@@ -1,4 +1,4 @@
-"""What came of each miner's work, and what that says of the miner: kept with every change instead of being counted."""
+"""Statistics of each miner's work, and the evidence for its reputation, updated with every change instead of being counted."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Final
 
 from sqlalchemy import Connection, bindparam, func, select, text
 
+from agent.coordinator.store.prepared import Prepared
 from agent.coordinator.store.schema.tables import client_evidence, miner_days, miner_stats
-from agent.coordinator.store.sqlite.prepared import Prepared
 from agent.core.market.reputation import NOTHING, Evidence, exchange, learn
 
 DAY_SECONDS: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """A miner's work so far.
+class MinerStats:
+    """Statistics of a miner's work so far.
 
-    `failed` are runs that ended by its fault, `client_failed` those that ended by the client's as it said, `refused` statements that did not hold, `seconds` the time of the completed
-    ones together, `paid` what clients paid and `earned` what came to the miner, in units of 1e-8.
+    `failed` counts runs that failed by the miner's fault, `client_failed` those that failed by the client's fault as the miner
+    reported, and `refused` invalid statements. `seconds` is the total time of completed runs. `paid` is what clients paid and `earned`
+    what the miner received, in units of 1e-8.
     """
 
     completed: int = 0
@@ -34,7 +35,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All miners' work together."""
+    """Totals of all miners' work."""
 
     completed: int
     seconds: float
@@ -43,7 +44,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class DayEarnings:
-    """What came to a miner on one day, in units of 1e-8, and for how many jobs."""
+    """A miner's earnings on one day, in units of 1e-8, and the number of jobs."""
 
     jobs: int = 0
     earned: int = 0
@@ -70,7 +71,7 @@ _save_evidence = Prepared(
         "DO UPDATE SET good = excluded.good, bad = excluded.bad, evidence_at = excluded.evidence_at"
     )
 )
-_standing = Prepared(
+_stats = Prepared(
     select(*(miner_stats.c[name] for name in _NUMBERS), *_EVIDENCE).where(
         miner_stats.c.miner_id == bindparam("key")
     )
@@ -93,25 +94,25 @@ _totals = select(
 )
 
 
-def find(connection: Connection, miner_id: str) -> Standing:
-    """A miner's work so far."""
-    row = _standing.row(connection, {"key": miner_id})
+def find(connection: Connection, miner_id: str) -> MinerStats:
+    """Return the statistics of a miner."""
+    row = _stats.row(connection, {"key": miner_id})
     if row is None:
-        return Standing()
-    numbers = dict(zip(_NUMBERS, row, strict=False))  # what follows them is the evidence
-    return Standing(**numbers, evidence=Evidence(*row[len(_NUMBERS) :]))
+        return MinerStats()
+    numbers = dict(zip(_NUMBERS, row, strict=False))  # the remaining columns are the evidence
+    return MinerStats(**numbers, evidence=Evidence(*row[len(_NUMBERS) :]))
 
 
-def note(
+def add(
     connection: Connection,
     miner_id: str,
     account_id: str,
-    more: Standing,
+    more: MinerStats,
     *,
     success: bool | None,
     now: float,
 ) -> None:
-    """Add work to a miner's numbers. `success` says whether it speaks for or against the miner, None if for neither."""
+    """Add to a miner's statistics. `success` is whether the work counts for or against the miner, or None for neither."""
     evidence = find(connection, miner_id).evidence
     if success is not None:
         row = _evidence.row(connection, {"key": miner_id, "client": account_id})
@@ -124,12 +125,12 @@ def note(
 
 
 def earn(connection: Connection, miner_id: str, earned: int, now: float) -> None:
-    """Add what came to a miner for one job to what it has earned on this UTC day."""
+    """Add a miner's earnings for one job to those of the current UTC day."""
     _earn.run(connection, {"miner_id": miner_id, "day": int(now // DAY_SECONDS), "earned": earned})
 
 
 def earnings(connection: Connection, miner_id: str, first_day: int) -> dict[int, DayEarnings]:
-    """What a miner has earned, by days since the epoch, from `first_day` on; days without earnings are left out."""
+    """Return a miner's earnings by day since the epoch, from `first_day` on, without days that have none."""
     query = select(miner_days.c.day, miner_days.c.jobs, miner_days.c.earned).where(
         miner_days.c.miner_id == miner_id, miner_days.c.day >= first_day
     )
@@ -146,6 +147,6 @@ def _values(miner_id: str, evidence: Evidence) -> dict[str, str | float]:
 
 
 def totals(connection: Connection) -> Totals:
-    """All miners' work together; the cost grows with the miners, not with the jobs."""
+    """Return the totals of all miners. The cost grows with the number of miners, not of jobs."""
     completed, seconds, paid = connection.execute(_totals).one()
     return Totals(int(completed), float(seconds), int(paid))

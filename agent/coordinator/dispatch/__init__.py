@@ -1,0 +1,1 @@
+"""Matches waiting jobs with miners that have free capacity."""

@@ -1,0 +1,151 @@
+"""The transaction that claims waiting jobs for miners, and the one that releases leases that were not delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import orjson
+
+from agent.coordinator import lifecycle
+from agent.coordinator.dispatch.port import LeaseMessage
+from agent.coordinator.store import checkpoints as checkpoint_store
+from agent.coordinator.store import habits as habit_store
+from agent.coordinator.store import jobs as job_store
+from agent.coordinator.store import queue
+from agent.coordinator.store.checkpoints import Checkpoint
+from agent.coordinator.store.database import Connection
+from agent.core.jobs import Claim, Job, Release
+from agent.core.market.habits import CLIENT_FAILURES_HALF_LIFE_SECONDS
+from agent.core.matching import Candidate, match
+from agent.core.values.quantities import format_money, format_time, from_units, to_units
+from agent.protocol.messages import MAX_LEASES
+
+UNSUBMITTED_LEASES: Final = 16
+"""Leases that a miner may hold beyond twice its capacity: finished jobs hold one until their results arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerated:
+    """How many failures an account may cause before it gets only `slowed_jobs` jobs at the same time."""
+
+    client_failures: float = 30.0
+    slowed_jobs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A job claimed for a miner, and the lease as it is sent. `waited` is in seconds since the job was submitted."""
+
+    job: Job
+    candidate: Candidate
+    message: LeaseMessage
+    waited: float
+
+
+def claim(
+    connection: Connection,
+    candidates: Sequence[Candidate],
+    now: float,
+    lease_seconds: float,
+    tolerated: Tolerated = Tolerated(),
+) -> tuple[list[Assignment], bool]:
+    """Claim jobs for the candidates. Return the assignments, and whether claimable jobs are left."""
+    waiting = queue.waiting(connection, candidates)
+    if not waiting:
+        return [], False
+    pausing = habit_store.pausing(connection, now)
+    limited = _limited(
+        [candidate for candidate in candidates if candidate.miner_id not in pausing],
+        job_store.running_by_miner(connection),
+    )
+    slowed = _slowed(connection, tolerated, now)
+    pairs = match(waiting, limited, job_store.running_by_account(connection), now, slowed)
+    if not pairs:
+        return [], True
+    records = job_store.find_many(connection, [job_id for job_id, _ in pairs])
+    checkpoints = checkpoint_store.of_jobs(
+        connection, [job_id for job_id, record in records.items() if record.life.fence]
+    )
+    claims = []
+    for job_id, candidate in pairs:
+        record = records[job_id]
+        event = Claim(candidate.miner_id, candidate.session, now, lease_seconds)
+        claims.append((record, event, _unit_price(record, candidate)))
+    assignments = [
+        Assignment(
+            job,
+            candidate,
+            lease_message(record, job, unit_price, checkpoints.get(job.job_id, ())),
+            now - record.created_at,
+        )
+        for job, (_, candidate), (record, _, unit_price) in zip(
+            lifecycle.claim(connection, claims, now), pairs, claims, strict=True
+        )
+    ]
+    return assignments, len(waiting) > len(pairs)
+
+
+def _slowed(connection: Connection, tolerated: Tolerated, now: float) -> dict[str, int]:
+    """Return how many jobs may run at a time for each account whose jobs fail too often by their own fault."""
+    many = habit_store.many_failures(connection, tolerated.client_failures)
+    half_life = CLIENT_FAILURES_HALF_LIFE_SECONDS
+    return {
+        account_id: tolerated.slowed_jobs
+        for account_id, tally in many.items()
+        if tally.now(now, half_life) > tolerated.client_failures
+    }
+
+
+def _unit_price(record: job_store.JobRecord, candidate: Candidate) -> int:
+    """Return the price agreed with an offer, or else the miner's current price."""
+    if record.agreed_price is not None:
+        return record.agreed_price
+    return to_units(candidate.services[record.service].unit_price)
+
+
+def _limited(candidates: Sequence[Candidate], running: Mapping[str, int]) -> list[Candidate]:
+    """Limit the leases of each miner to what it can run at a time and submit, whatever capacity it announces."""
+    return [
+        replace(
+            candidate,
+            limit=min(2 * candidate.capacity + UNSUBMITTED_LEASES, MAX_LEASES)
+            - running.get(candidate.miner_id, 0),
+        )
+        for candidate in candidates
+    ]
+
+
+def lease_message(
+    record: job_store.JobRecord, job: Job, unit_price: int, checkpoints: Sequence[Checkpoint]
+) -> LeaseMessage:
+    """Return a lease as docs/reference/miner-protocol.md shows it, at a price in units of 1e-8, with checkpoints of earlier runs."""
+    lease = job.lease
+    if lease is None:
+        raise ValueError(f"job {job.job_id} has no lease")
+    return {
+        "job_id": job.job_id,
+        "fence": lease.fence,
+        "attempt": job.attempts,
+        "service": record.service,
+        "spec_digest": record.spec_digest,
+        "unit_price": format_money(from_units(unit_price)),
+        "max_cost": format_money(from_units(record.max_cost)),
+        "assigned_at": format_time(lease.assigned_at),
+        "lease_expires_at": format_time(lease.expires_at),
+        "deadline": format_time(lease.deadline),
+        "spec": orjson.loads(record.spec),
+        "checkpoints": [checkpoint_store.on_the_wire(checkpoint) for checkpoint in checkpoints],
+        "trace_id": record.trace_id,
+    }
+
+
+def release_undelivered(connection: Connection, assignments: Sequence[Assignment], now: float) -> None:
+    """Release leases that were not delivered, unless they have changed since."""
+    for assignment in assignments:
+        record = job_store.find(connection, assignment.job.job_id)
+        lease = assignment.job.lease
+        if record is None or lease is None or record.life.lease != lease:
+            continue
+        lifecycle.change(connection, record, Release(lease.miner_id, lease.fence, now), now)

@@ -1,0 +1,103 @@
+"""A connection of a miner that can take leases, and how many it can take now."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from agent.core.errors import ApiError
+from agent.core.matching import Batch, Candidate, FreeCapacity, ServiceOffer
+from agent.core.values.quantities import parse_money
+
+LeaseMessage = Mapping[str, Any]
+
+
+class Port:
+    """One connection of a miner that can take leases.
+
+    `deliver` sends a lease and returns whether it succeeded; `cancelled` notifies the miner that a lease is void; `heartbeat`
+    requests a heartbeat, because commands are waiting; `close` ends the connection with the reason why its session is invalid.
+    """
+
+    def __init__(
+        self,
+        miner_id: str,
+        session: int,
+        *,
+        deliver: Callable[[LeaseMessage], bool],
+        cancelled: Callable[[str, int], None],
+        heartbeat: Callable[[], None],
+        close: Callable[[ApiError], None],
+        capabilities: Mapping[str, Any],
+    ) -> None:
+        self.miner_id = miner_id
+        self.session = session
+        self.deliver = deliver
+        self.cancelled = cancelled
+        self.heartbeat = heartbeat
+        self.close = close
+        self.capabilities = capabilities
+        self.free = FreeCapacity(0, {}, {})
+        self._sent = 0
+        self._in_transit: deque[tuple[int, Batch]] = deque()
+
+    def set_free(self, slots: int, batch_capacity: Mapping[Batch, int], received: int) -> None:
+        """Set the free capacity that the miner reported after `received` leases of this port, less leases in transit."""
+        while self._in_transit and self._in_transit[0][0] <= received:
+            self._in_transit.popleft()
+        offers = self.capabilities["services"].items()
+        self.free = FreeCapacity(
+            slots, batch_capacity, {service: offer["concurrency"] for service, offer in offers}
+        )
+        for _, (service, model) in self._in_transit:
+            self.free.reserve(service, model)
+
+    def give(self, lease: LeaseMessage) -> bool:
+        """Deliver a lease. Return False if there is no capacity for it, or the connection accepts no more."""
+        batch = (lease["service"], lease["spec"]["model"])
+        if not self.free.reserve(*batch) or not self.deliver(lease):
+            return False
+        self._sent += 1
+        self._in_transit.append((self._sent, batch))
+        return True
+
+    def candidate(self) -> Candidate:
+        """Return the miner as the matching sees it."""
+        free = self.free
+        return candidate_of(
+            self.miner_id, self.session, free.slots, self.capabilities, dict(free.batch_capacity)
+        )
+
+
+def candidate_of(
+    miner_id: str,
+    session: int,
+    slots: int,
+    capabilities: Mapping[str, Any],
+    batch_capacity: Mapping[Batch, int] | None = None,
+) -> Candidate:
+    """Return a miner as the matching sees it, from its capabilities on the wire."""
+    services = {
+        service: ServiceOffer(
+            unit_price=parse_money(offer["unit_price"]),
+            models=frozenset(offer["models"]),
+            loaded=frozenset(offer["loaded"]),
+            downloadable=offer["downloadable"],
+            unavailable_models=frozenset(offer["unavailable_models"]),
+            concurrency=offer["concurrency"],
+        )
+        for service, offer in capabilities["services"].items()
+    }
+    return Candidate(
+        miner_id=miner_id,
+        session=session,
+        slots=slots,
+        services=services,
+        cpu_cores=Decimal(capabilities["cpu_cores"]),
+        memory=capabilities["memory"],
+        gpus=len(capabilities["gpus"]),
+        capacity=capabilities["slots"] * max((offer.concurrency for offer in services.values()), default=1),
+        batch_capacity=batch_capacity or {},
+    )

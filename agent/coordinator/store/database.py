@@ -1,0 +1,68 @@
+"""What the coordinator needs from a database, whichever engine it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection, text
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+__all__ = ["Connection", "Database", "healthy"]
+
+
+class Database(Protocol):
+    """Transactions on the coordinator's database. Each takes a plain function whose first argument is a connection.
+
+    `commits` and `writes` count since the start. `fault` is why the latest writes failed, or None.
+    """
+
+    commits: int
+    writes: int
+    fault: str | None
+
+    @property
+    def directory(self) -> Path:
+        """The directory whose disk the database fills."""
+
+    @property
+    def waiting(self) -> int:
+        """How many writes are queued."""
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Call `call` on the running event loop after every commit, before any of its writes is answered."""
+
+    async def write(
+        self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `function` in a transaction and return its value once that is durable.
+
+        Writes run one at a time, in the order of these calls. An error that `function` raises undoes its changes and is raised
+        here. Raises `ServiceUnavailable` when too many writes are queued.
+        """
+
+    async def read(
+        self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `function` on a snapshot that contains every write answered before."""
+
+    async def peek(
+        self, function: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the same as `read`, for a few rows that are found by their keys, with prepared statements only."""
+
+    def read_now(
+        self, function: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Do the same as `read`, blocking the calling thread. For the start, before there is anything else to do."""
+
+    def close(self) -> None:
+        """Finish the queued writes and close all connections."""
+
+
+def healthy(connection: Connection) -> bool:
+    """Return whether the database answers."""
+    return bool(connection.execute(text("SELECT 1")).scalar_one() == 1)

@@ -1,0 +1,334 @@
+"""Builds the parts of a miner and connects them: the only module that knows which part needs which."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from agent.configuration import load_catalogue
+from agent.core.liveness import Liveness
+from agent.metrics import Meter
+from agent.miner.commands import Commands
+from agent.miner.control import ControlServer
+from agent.miner.control_calls import ControlCalls
+from agent.miner.data_dir import DataDirectory
+from agent.miner.executor.availability import UnavailableModels
+from agent.miner.executor.devices import Devices
+from agent.miner.executor.footprints import Footprints
+from agent.miner.executor.local import LocalExecutor
+from agent.miner.identity import load_identity
+from agent.miner.link.client import Link, LinkCallbacks
+from agent.miner.link.heartbeat import Heartbeat
+from agent.miner.machine.capabilities import Capabilities, Machine, tools
+from agent.miner.machine.gpus import Gpus
+from agent.miner.metrics import METRICS
+from agent.miner.models.downloads import Downloads, limits
+from agent.miner.models.locks import ModelDirectory
+from agent.miner.models.provider import ModelProvider
+from agent.miner.models.store import ModelStore
+from agent.miner.pausing.pauses import Pauses
+from agent.miner.runs.outbox import Outbox
+from agent.miner.runs.run import RunDependencies
+from agent.miner.runs.slots import Workload
+from agent.miner.session import Session
+from agent.miner.status.earnings import Earnings
+from agent.miner.status.prometheus import MetricsServer, read
+from agent.miner.status.report import Report
+from agent.miner.status.utilization import Activity
+from agent.miner.tasks import Background
+from agent.protocol.answers import Registered
+from agent.settings import Settings
+from runners.api import Runner
+
+_BACKGROUND_SECONDS: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MinerOptions:
+    """What a miner is built from. `host_command` starts a runner's child process."""
+
+    settings: Settings
+    url: str
+    enrolment_token: str | None
+    runners: Mapping[str, type[Runner[Any]]]
+    host_command: tuple[str, ...]
+    liveness: Liveness
+
+    @property
+    def directory(self) -> Path:
+        """The miner's own directory."""
+        return self.settings.data_dir.absolute() / "miner"
+
+
+@dataclass(frozen=True, slots=True)
+class MinerParts:
+    """The parts that the daemon runs and stops."""
+
+    session: Session
+    gpus: Gpus
+    capabilities: Capabilities
+    link: Link
+    outbox: Outbox
+    executor: LocalExecutor
+    provider: ModelProvider
+    pauses: Pauses
+    unavailable: UnavailableModels
+    workload: Workload
+    report: Report
+    heartbeat: Heartbeat
+    meter: Meter
+
+
+async def build(options: MinerOptions, closing: AsyncExitStack) -> MinerParts:
+    """Build all parts, ready to register. `closing` undoes it in the opposite order, however far it came.
+
+    Raises `ConfigurationError`.
+    """
+    directory = options.directory
+    data_directory = DataDirectory(directory)
+    data_directory.lock()
+    closing.callback(data_directory.unlock)
+    session = Session(load_identity(directory), directory)
+    gpus = Gpus()
+    closing.callback(gpus.close)
+    models = ModelStore(options.settings.models_dir, load_catalogue(options.settings.data_dir))
+    capabilities = await Machine(options.settings, gpus, models, options.runners).probe()
+    link = Link(options.url, session.identity, transport=options.settings.miner.transport)
+    closing.push_async_callback(link.close)
+    outbox = Outbox(directory / "outbox.db", link)
+    await outbox.open()
+    closing.push_async_callback(outbox.close)
+    await asyncio.to_thread(data_directory.remove_leftovers, outbox.directories())
+    builder = _Builder(options, closing, session, gpus, models, capabilities, link, outbox)
+    return await builder.build(data_directory.jobs)
+
+
+class _Builder:
+    """Builds the parts that need those of `build`."""
+
+    def __init__(
+        self,
+        options: MinerOptions,
+        closing: AsyncExitStack,
+        session: Session,
+        gpus: Gpus,
+        models: ModelStore,
+        capabilities: Capabilities,
+        link: Link,
+        outbox: Outbox,
+    ) -> None:
+        self._options = options
+        self._settings = options.settings.miner
+        self._closing = closing
+        self._session = session
+        self._gpus = gpus
+        self._models = models
+        self._capabilities = capabilities
+        self._link = link
+        self._outbox = outbox
+        self._meter = Meter(METRICS)
+        self._models_changed = asyncio.Event()
+        self._heartbeat_due = asyncio.Event()
+
+    async def build(self, jobs_directory: Path) -> MinerParts:
+        executor = self._start_executor()
+        provider = self._build_provider(executor)
+        pauses = await self._build_pauses(executor)
+        unavailable = UnavailableModels(
+            self._models, executor, self._capabilities.services, self._heartbeat_due.set, self._models_changed
+        )
+        await unavailable.update()
+        workload = self._build_workload(executor, provider, pauses, jobs_directory)
+        report = Report(
+            link=self._link,
+            outbox=self._outbox,
+            gpus=self._gpus,
+            executor=executor,
+            provider=provider,
+            pauses=pauses,
+            workload=workload,
+            commands=Commands(pauses, provider, self._heartbeat_due.set),
+            activity_log=Activity(workload.moment),
+            earnings=Earnings(self._link, self._session),
+            offers=self._capabilities,
+            unavailable_models=lambda: unavailable.now,
+        )
+        heartbeat = Heartbeat(self._link, self._gpus, report, self._heartbeat_due, self._options.liveness)
+        parts = MinerParts(
+            session=self._session,
+            gpus=self._gpus,
+            capabilities=self._capabilities,
+            link=self._link,
+            outbox=self._outbox,
+            executor=executor,
+            provider=provider,
+            pauses=pauses,
+            unavailable=unavailable,
+            workload=workload,
+            report=report,
+            heartbeat=heartbeat,
+            meter=self._meter,
+        )
+        _connect(parts, self._options, self._heartbeat_due)
+        return parts
+
+    def _start_executor(self) -> LocalExecutor:
+        services = self._capabilities.services
+        definitions = {service: offer.definition for service, offer in services.items()}
+        footprints = Footprints(
+            self._options.directory / "footprints.json", definitions, self._models.catalogue
+        )
+        devices = Devices(
+            self._capabilities.devices,
+            slots=self._capabilities.slots,
+            reserve=int(self._settings.vram_reserve),
+            footprints=footprints,
+            measure=self._gpus.refresh,
+            capacity={service: offer.concurrency for service, offer in services.items()},
+            processor=self._capabilities.processor,
+            unaccelerated=frozenset(
+                service
+                for service, definition in definitions.items()
+                if definition.requirements.gpu == "unused"
+            ),
+        )
+        executor = LocalExecutor(
+            devices,
+            tools(self._options.settings),
+            self._settings,
+            self._options.directory,
+            command=self._options.host_command,
+            on_change=self._models_changed.set,
+            meter=self._meter,
+        )
+        executor.end_orphans()
+        executor.prestart(
+            {service: definition.model_field is not None for service, definition in definitions.items()}
+        )
+        self._closing.push_async_callback(executor.close)
+        return executor
+
+    def _build_provider(self, executor: LocalExecutor) -> ModelProvider:
+        directory = ModelDirectory(self._models.models_dir)
+        downloads = Downloads(self._models, directory, limits(self._options.settings), meter=self._meter)
+        return ModelProvider(
+            self._models,
+            downloads,
+            download=self._options.settings.runners.model_download,
+            on_change=self._heartbeat_due.set,
+            release=executor.release_model,
+        )
+
+    async def _build_pauses(self, executor: LocalExecutor) -> Pauses:
+        pauses = Pauses(
+            self._options.directory / "pauses.json",
+            self._settings,
+            self._gpus,
+            working=lambda: {child.device for child in executor.working()},
+        )
+        await pauses.measure()
+        executor.pause(pauses.now.devices)
+        return pauses
+
+    def _build_workload(
+        self, executor: LocalExecutor, provider: ModelProvider, pauses: Pauses, jobs_directory: Path
+    ) -> Workload:
+        background = Background()
+        self._closing.push_async_callback(background.close, _BACKGROUND_SECONDS)
+        dependencies = RunDependencies(
+            session=self._session,
+            link=self._link,
+            outbox=self._outbox,
+            executor=executor,
+            provider=provider,
+            services=self._capabilities.services,
+            inputs=self._settings.inputs,
+            jobs_directory=jobs_directory,
+            background=background,
+            meter=self._meter,
+        )
+        workload = Workload(
+            dependencies, pauses, slots=self._capabilities.slots, max_outbox=self._settings.max_outbox
+        )
+        self._closing.push_async_callback(workload.close)
+        return workload
+
+
+def _connect(parts: MinerParts, options: MinerOptions, heartbeat_due: asyncio.Event) -> None:
+    """Connect the parts that are called back by parts built before them."""
+
+    def pauses_changed() -> None:
+        parts.executor.pause(parts.pauses.now.devices)
+        parts.workload.pauses_changed()
+        heartbeat_due.set()
+
+    def registered(registered: Registered) -> None:
+        parts.session.begin(registered)
+        parts.heartbeat.interval = registered.settings.heartbeat_seconds
+        parts.workload.session_began(registered)
+        connected()
+
+    def connected() -> None:
+        parts.outbox.kick()
+        heartbeat_due.set()
+        parts.workload.update()
+
+    parts.outbox.on_change = parts.workload.update
+    parts.pauses.on_change = pauses_changed
+    parts.link.attach(
+        LinkCallbacks(
+            lease=parts.workload.accept,
+            cancelled=parts.workload.drop,
+            joining=lambda: _registration(parts, options),
+            registered=registered,
+            excluded=parts.workload.drop_all,
+            connected=connected,
+            recheck=heartbeat_due.set,
+        )
+    )
+
+
+def _registration(parts: MinerParts, options: MinerOptions) -> dict[str, Any]:
+    return {
+        "name": (options.settings.miner.name or socket.gethostname())[:100],
+        "agent_version": version("aitbc-agent"),
+        "enrolment_token": options.enrolment_token,
+        "capabilities": parts.report.capabilities(),
+        "holding": parts.workload.holding(),
+    }
+
+
+async def serve_owner(
+    options: MinerOptions, meter: Meter, calls: ControlCalls, closing: AsyncExitStack
+) -> str | None:
+    """Open the control socket, and the port for Prometheus if the settings name one. Return that port's URL.
+
+    Raises `ConfigurationError` if the port is in use.
+    """
+    control = ControlServer(options.directory, calls.handlers())
+    await control.start()
+    closing.push_async_callback(control.close)
+    settings = options.settings
+    if settings.miner.metrics_port is None:
+        return None
+    directories = {"data": options.directory, "models": settings.models_dir}
+    server = MetricsServer(
+        settings.miner.metrics_host,
+        settings.miner.metrics_port,
+        meter,
+        lambda: read(calls.status(), directories),
+    )
+    await server.start()
+    closing.push_async_callback(server.close)
+    _log.info("metrics_served", url=server.url)
+    return server.url

@@ -1,0 +1,51 @@
+"""The calls that the daemon answers on its control socket: status, stop, pause and resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from agent.miner.control import Handler
+from agent.miner.pausing.pauses import Pauses
+from agent.miner.runs.slots import Workload
+
+
+class _Stop(Protocol):
+    def __call__(self, *, drain: bool) -> None: ...
+
+
+class ControlCalls:
+    """`status` returns the daemon's status, `stop` ends its work."""
+
+    def __init__(
+        self, status: Callable[[], dict[str, Any]], stop: _Stop, pauses: Pauses, workload: Workload
+    ) -> None:
+        self.status = status
+        self._stop = stop
+        self._pauses = pauses
+        self._workload = workload
+
+    def handlers(self) -> dict[str, Handler]:
+        """Return the handlers by call name."""
+        return {
+            "status": lambda _: self.status(),
+            "stop": self._stop_work,
+            "pause": self._pause,
+            "resume": self._resume,
+        }
+
+    def _stop_work(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._stop(drain=bool(request.get("drain", True)))
+        return {"stopping": True, "running": len(self._workload)}
+
+    def _pause(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        gpu = request.get("gpu")
+        self._pauses.pause(gpu, request.get("seconds"))
+        handed_back = 0
+        if request.get("now"):
+            handed_back = self._workload.hand_back(None if gpu is None else self._pauses.find(gpu))
+        return {**self._pauses.status(), "handed_back": handed_back, "running": len(self._workload)}
+
+    def _resume(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        self._pauses.resume(request.get("gpu"))
+        return {**self._pauses.status(), "running": len(self._workload)}

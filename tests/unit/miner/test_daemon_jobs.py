@@ -1,0 +1,334 @@
+"""Jobs through a whole miner, whose coordinator speaks the protocol over real sockets, with real child processes."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.miner.control import ask
+from miner_support.coordinator import FakeCoordinator, refusal
+from miner_support.daemons import make_daemon, running, settings_for, until
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_job_becomes_a_signed_result(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("file", text="hello")
+        await coordinator.until(lambda: job_id in coordinator.results)
+    statement, body = coordinator.statements[job_id], coordinator.results[job_id]
+    assert (statement.service, statement.runner_version, statement.unit) == (
+        "scripted",
+        "1.0+engine",
+        "letter",
+    )
+    assert (statement.units, statement.price) == (Decimal(5), Decimal("0.05"))
+    file = body["results"]["file"]
+    assert file["url"] == f"/v1/artifacts/{file['artifact_id']}"
+    assert file | {"artifact_id": "", "url": ""} == {
+        "artifact_id": "", "url": "", "media_type": "text/plain", "size": 5, "name": "answer.txt", "lines": 1,
+    }  # fmt: skip
+    assert coordinator.artifacts[file["artifact_id"]] == b"hello"
+    assert statement.subject[1].name == "answer.txt"
+    assert not list((tmp_path / "data/miner/jobs").iterdir())
+
+
+async def test_inputs_are_fetched_from_the_coordinator(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    coordinator.artifacts[f"sha256:{digest}"] = b"abc"
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("read", files={"source": f"artifact:sha256:{digest}"})
+        missing = await coordinator.submit("read", files={"source": f"artifact:sha256:{'0' * 64}"})
+        await coordinator.until(lambda: job_id in coordinator.results and missing in coordinator.failures)
+    assert coordinator.results[job_id]["results"]["text"] == "abc"
+    assert [(item.name, item.sha256) for item in coordinator.statements[job_id].inputs] == [
+        ("source", digest)
+    ]
+    assert coordinator.failures[missing]["code"] == "INPUT_UNAVAILABLE"
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "code"),
+    [
+        ("fail", "fail", "TEXT_WRONG"),
+        ("retry", "retry", "MACHINE_FAULT"),
+        ("forged", "fail", "RESULT_INVALID"),
+        ("crash", "retry", "RUNNER_CRASHED"),
+    ],
+)
+async def test_failures_state_whether_the_client_or_the_machine_caused_them(
+    coordinator: FakeCoordinator, tmp_path: Path, mode: str, kind: str, code: str
+) -> None:
+    """The next job runs nevertheless."""
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        bad = await coordinator.submit(mode)
+        good = await coordinator.submit("echo", text="x")
+        await coordinator.until(lambda: bad in coordinator.failures and good in coordinator.results)
+    assert (coordinator.failures[bad]["kind"], coordinator.failures[bad]["code"]) == (kind, code)
+
+
+async def test_a_changed_spec_is_refused(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        lease_of = coordinator._lease
+        coordinator._lease = lambda job: lease_of(job) | {"spec": job["spec"] | {"name": "other"}}
+        job_id = await coordinator.submit("echo")
+        await coordinator.until(lambda: job_id in coordinator.failures)
+    assert coordinator.failures[job_id]["code"] == "SPEC_MISMATCH"
+
+
+async def test_the_deadline_ends_the_run(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    async with running(make_daemon(settings_for(tmp_path, cancel_seconds=0.1), coordinator.url)):
+        job_id = await coordinator.submit("deaf", timeout=1)
+        await coordinator.until(lambda: job_id in coordinator.failures)
+    assert coordinator.failures[job_id]["code"] == "DEADLINE_EXCEEDED"
+
+
+@pytest.mark.parametrize("transport", ["websocket", "poll"])
+async def test_a_cancelled_job_ends_within_two_seconds(
+    coordinator: FakeCoordinator, tmp_path: Path, transport: str
+) -> None:
+    """Even if all slots are busy, no heartbeat is due, and the runner ignores the cancellation."""
+    coordinator.heartbeat_seconds = 60
+    daemon = make_daemon(settings_for(tmp_path, slots=2, transport=transport), coordinator.url)
+    async with running(daemon):
+        deaf = await coordinator.submit("deaf")
+        await coordinator.submit("wait", gate=str(tmp_path / "gate"))
+        await coordinator.until(lambda: len(coordinator.open) == 2)
+        await until(lambda: sum(child["busy"] for child in daemon.status()["children"]) == 2)
+        began = time.monotonic()
+        await coordinator.cancel(deaf)
+        await until(lambda: daemon.status()["slots"]["free"] == 1)
+        assert time.monotonic() - began < 2
+        next_job = await coordinator.submit("echo")
+        await coordinator.until(lambda: next_job in coordinator.results)
+        (tmp_path / "gate").touch()
+    assert deaf not in coordinator.results | coordinator.failures
+
+
+async def test_the_miner_polls_when_the_websocket_is_refused(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """It returns to the WebSocket when that works again."""
+    coordinator.websocket = False
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        for _ in range(3):
+            job_id = await coordinator.submit("echo")
+            await coordinator.until(lambda job_id=job_id: job_id in coordinator.results)
+        assert daemon.status()["connection"] == "poll"
+        coordinator.websocket = True
+        await until(lambda: daemon.status()["connection"] == "websocket")
+        job_id = await coordinator.submit("echo")
+        await coordinator.until(lambda: job_id in coordinator.results, 5)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "poll"])
+async def test_a_miner_never_holds_more_leases_than_slots(
+    coordinator: FakeCoordinator, tmp_path: Path, transport: str
+) -> None:
+    async with running(make_daemon(settings_for(tmp_path, slots=2, transport=transport), coordinator.url)):
+        jobs = [await coordinator.submit("echo", text="x") for _ in range(30)]
+        await coordinator.until(lambda: all(job_id in coordinator.results for job_id in jobs))
+    # A result in the outbox frees its slot before its lease ends, so up to two more leases may be open.
+    assert coordinator.most_open <= 4
+    assert not coordinator.releases
+
+
+async def test_a_result_waits_for_a_coordinator_that_is_down(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        job_id = await coordinator.submit("wait", gate=str(tmp_path / "gate"))
+        await coordinator.until(lambda: coordinator.open)
+        await coordinator.stop()
+        (tmp_path / "gate").touch()
+        await until(lambda: daemon.status()["outbox"] == 1 and daemon.status()["connection"] == "offline")
+        await coordinator.start()
+        await coordinator.until(lambda: job_id in coordinator.results)
+
+
+async def test_a_running_job_survives_a_forgotten_session(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("wait", gate=str(tmp_path / "gate"))
+        await coordinator.until(lambda: coordinator.open)
+        coordinator.tokens.clear()
+        await coordinator.until(lambda: len(coordinator.registrations) == 2)
+        assert coordinator.registrations[1]["holding"] == [{"job_id": job_id, "fence": 1}]
+        (tmp_path / "gate").touch()
+        await coordinator.until(lambda: job_id in coordinator.results)
+
+
+async def test_the_run_of_a_lost_lease_is_dropped(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        job_id = await coordinator.submit("wait", gate=str(tmp_path / "gate"))
+        await coordinator.until(lambda: coordinator.open)
+        coordinator.open.clear()
+        await until(lambda: not daemon.status()["leases"])
+        assert daemon.status()["slots"]["free"] == 1
+    assert job_id not in coordinator.results | coordinator.failures | coordinator.releases
+
+
+async def test_heartbeats_contain_progress(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        await coordinator.submit("wait", gate=str(tmp_path / "gate"))
+
+        def counters() -> list[int]:
+            return [lease["counter"] for beat in coordinator.heartbeats for lease in beat["leases"]]
+
+        await coordinator.until(lambda: len(set(counters())) >= 3)
+        (tmp_path / "gate").touch()
+    assert counters() == sorted(counters())
+
+
+async def test_events_are_batched_and_progress_is_sent_about_once_a_second(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """However fast the runner emits them. No event is lost, and the first is sent at once."""
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("events", gate=str(tmp_path / "gate"))
+        kinds = lambda: [event["kind"] for _, _, events in coordinator.events for event in events]  # noqa: E731
+        await coordinator.until(lambda: kinds().count("progress") >= 3)
+        (tmp_path / "gate").touch()
+        await coordinator.until(lambda: job_id in coordinator.results)
+    times = [moment for moment, _, _ in coordinator.events]
+    assert all(later - earlier > 0.08 for earlier, later in pairwise(times))
+    progress = [
+        moment
+        for moment, _, events in coordinator.events
+        if any(event["kind"] == "progress" for event in events)
+    ]
+    assert all(later - earlier > 0.8 for earlier, later in pairwise(progress))
+    tokens = [
+        event["data"]["number"]
+        for _, _, events in coordinator.events
+        for event in events
+        if event["kind"] == "token"
+    ]
+    assert tokens == list(range(100))
+
+
+async def test_a_checkpoint_is_uploaded_while_the_run_continues(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """The file is stored before the event is sent."""
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("keep", text="half", gate=str(tmp_path / "gate"))
+        outputs = lambda: [  # noqa: E731
+            event["data"]
+            for _, _, events in coordinator.events
+            for event in events
+            if event["kind"] == "output"
+        ]
+        [output] = await coordinator.until(outputs)
+        assert coordinator.artifacts[output["artifact_id"]] == b"half"
+        assert output | {"artifact_id": ""} == {
+            "artifact_id": "", "name": "part.txt", "media_type": "text/plain", "size": 4, "extra": {"part": 1},
+        }  # fmt: skip
+        assert job_id not in coordinator.results
+        (tmp_path / "gate").touch()
+        await coordinator.until(lambda: job_id in coordinator.results)
+
+
+async def test_a_run_gets_the_checkpoints_of_an_earlier_one(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """Checkpoints that cannot be fetched, or that the service does not declare, are omitted."""
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    coordinator.artifacts[f"sha256:{digest}"] = b"abc"
+
+    def checkpoint(name: str, content: str = digest, **changes: Any) -> dict[str, Any]:
+        made = {
+            "artifact_id": f"sha256:{content}",
+            "name": name,
+            "media_type": "text/plain",
+            "size": 3,
+            "extra": {},
+        }
+        return {**made, **changes}
+
+    checkpoints = [
+        checkpoint("part.txt"),
+        checkpoint("../../identity.key"),
+        checkpoint("answer.txt"),
+        checkpoint("lost.txt", "0" * 64),
+    ]
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("resume", checkpoints=checkpoints)
+        wrong = [checkpoint("part.txt", media_type="text/html"), checkpoint("lost.txt", size=2)]
+        none_id = await coordinator.submit("resume", checkpoints=wrong)
+        undeclared = await coordinator.submit("resume", service="batch", checkpoints=checkpoints)
+        await coordinator.until(lambda: {job_id, none_id, undeclared} <= coordinator.results.keys())
+    assert coordinator.results[job_id]["results"]["resumed"] == {"part.txt": "abc"}
+    assert coordinator.results[none_id]["results"]["resumed"] == {}
+    assert coordinator.results[undeclared]["results"]["resumed"] == {}
+
+
+async def test_a_miner_signs_only_files_of_its_own_run(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    """The output directory is empty at first: it contains no file of another miner."""
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    coordinator.artifacts[f"sha256:{digest}"] = b"abc"
+    planted = {
+        "artifact_id": f"sha256:{digest}",
+        "name": "part.txt",
+        "media_type": "text/plain",
+        "size": 3,
+        "extra": {},
+    }
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        job_id = await coordinator.submit("pretend", checkpoints=[planted])
+        await coordinator.until(lambda: job_id in coordinator.results or job_id in coordinator.failures)
+    assert job_id not in coordinator.results
+    assert coordinator.failures[job_id]["code"] == "RUNNER_CRASHED"
+
+
+async def test_a_miner_accepts_jobs_up_to_its_batch_capacity(
+    coordinator: FakeCoordinator, tmp_path: Path
+) -> None:
+    """With one slot and a batch capacity of four, four jobs run, and the coordinator holds the fifth until one has ended."""
+    async with running(make_daemon(settings_for(tmp_path), coordinator.url)):
+        gates = [tmp_path / f"gate{number}" for number in range(5)]
+        jobs = [await coordinator.submit("wait", service="batch", gate=str(gate)) for gate in gates]
+        await coordinator.until(lambda: len(coordinator.open) == 4)
+        status = await ask(tmp_path / "data", "status")
+        assert (status["slots"], len(status["leases"])) == ({"total": 1, "free": 0}, 4)
+        assert jobs[4] not in {job_id for job_id, _ in coordinator.open}
+        gates[0].touch()
+        await coordinator.until(lambda: jobs[0] in coordinator.results and len(coordinator.open) == 4)
+        for gate in gates[1:]:
+            gate.touch()
+        await coordinator.until(lambda: all(job_id in coordinator.results for job_id in jobs))
+    assert coordinator.most_open <= 5  # the lease of a result in transit is still open
+    assert {statement.runner_name for statement in coordinator.statements.values()} == {"batch"}
+
+
+async def test_three_machine_faults_pause_the_miner(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    daemon = make_daemon(settings_for(tmp_path), coordinator.url)
+    async with running(daemon):
+        for _ in range(3):
+            job_id = await coordinator.submit("retry")
+            await coordinator.until(lambda job_id=job_id: job_id in coordinator.failures)
+        await coordinator.until(lambda: coordinator.heartbeats[-1]["paused"])
+        assert daemon.status()["slots"]["free"] == 0
+        assert "pauses for" in daemon.status()["paused"]
+
+
+async def test_a_full_outbox_accepts_no_more_leases(coordinator: FakeCoordinator, tmp_path: Path) -> None:
+    coordinator.result_answers.extend([refusal(503, "SERVICE_UNAVAILABLE")] * 1000)
+    daemon = make_daemon(settings_for(tmp_path, max_outbox=1), coordinator.url)
+    async with running(daemon):
+        first = await coordinator.submit("echo")
+        await until(lambda: daemon.status()["outbox"] == 1)
+        second = await coordinator.submit("echo")
+        await coordinator.until(lambda: coordinator.result_calls >= 2)
+        assert (second, 1) not in coordinator.given
+        coordinator.result_answers.clear()
+        await coordinator.until(lambda: first in coordinator.results and second in coordinator.results)
