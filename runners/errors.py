@@ -188,7 +188,7 @@ class RunnerError(Exception):
 
 
 class Fail(RunnerError):
-    """The input is at fault: the job fails for good, on every miner. The message tells the client what to change."""
+    """The input is at fault: the job fails for good, on every miner. The message states what the client must change."""
 
     default_code = FailureCode.INPUT_INVALID
 
@@ -199,7 +199,7 @@ class Fail(RunnerError):
 
 
 class Retry(RunnerError):
-    """The machine is at fault: another miner tries the job. The message tells this miner's owner what is wrong."""
+    """The machine is at fault: another miner tries the job. The message states the problem to this miner's owner."""
 
     default_code = FailureCode.MACHINE_FAULT
 

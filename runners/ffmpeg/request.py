@@ -59,7 +59,7 @@ _RATE = r"^[1-9]\d{0,6}(\.\d{1,3})?[kM]?$"
 class TranscodeRequest(Strict):
     """Input of the service `video_transcoding`. Times are seconds of the input.
 
-    With `codec` or `audio_codec` "copy" the stream is taken over as it is, which is fast and loses nothing; a trimmed
+    With `codec` or `audio_codec` "copy" the stream is copied unchanged, which is fast and lossless; a trimmed
     copy begins at the last key frame before `start`. `resolution` gives the exact size of the output: `fit` "pad"
     keeps the picture's shape and fills the rest with black bars, "stretch" distorts it, "contain" keeps the shape and
     gives up the exact size (the picture fits inside). `quality` is the constant rate factor (less is better).

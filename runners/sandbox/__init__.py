@@ -118,7 +118,7 @@ class Sandbox:
         if outcome.ended is Ended.CANCELLED:
             raise Cancelled
         if prepared.complaint and outcome.exit_code != 0 and outcome.stderr.startswith(prepared.complaint):
-            # A program can write that line too and must not make the machine look faulty, so only a new probe counts.
+            # A program can write that line too and must not make the machine appear faulty, so only a new probe counts.
             forget_probes()
             if (reason := unavailable(self.tools)) is not None:
                 raise Retry(reason, code=FailureCode.SANDBOX_UNAVAILABLE)

@@ -1,6 +1,6 @@
 """Main memory of a tree of processes, as far as /proc shows it.
 
-Resident pages are not sufficient: an unmapped memfd, unmapped shared pages, and files in the
+The RSS is not sufficient: an unmapped memfd, unmapped shared pages, and files in the
 sandbox's memory disks belong to no process. This module is not needed if a control group counts memory (`cgroups`).
 """
 
@@ -144,8 +144,8 @@ def _status(pid: int) -> dict[str, list[str]]:
     return {name: rest.split() for name, _, rest in (line.partition(":") for line in text.splitlines())}
 
 
-def resident(processes: Sequence[int]) -> int:
-    """Return the resident bytes, counting shared pages once for each process: quick, and never too low."""
+def rss(processes: Sequence[int]) -> int:
+    """Return the RSS in bytes, counting shared pages once for each process: quick, and never too low."""
     total = 0
     for pid in processes:
         with suppress(OSError, IndexError):
@@ -164,7 +164,7 @@ def proportional(processes: Sequence[int]) -> tuple[int, int]:
             with _as_owner_of(pid):
                 text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
         except PermissionError:
-            private += resident([pid])
+            private += rss([pid])
             continue
         except OSError:
             continue

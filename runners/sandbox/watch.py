@@ -286,7 +286,7 @@ class _Tree:
         if any(now - since > HIDING_GRACE for since in self._hidden_since.values()):
             return "processes that hide their memory"
         thorough = thorough or self._free < last - limit // 4
-        if not thorough and memory.resident(pids) + sum(held.shared.values()) <= limit:
+        if not thorough and memory.rss(pids) + sum(held.shared.values()) <= limit:
             return ""
         memory.add_mapped(held, pids)
         private, shared = memory.proportional(pids)

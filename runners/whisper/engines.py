@@ -55,7 +55,7 @@ class Listener(Protocol):
         Called at least once for every window, even during silence.
         """
 
-    def heard(self, segment: Mapping[str, Any], text: str) -> None:
+    def segment(self, segment: Mapping[str, Any], text: str) -> None:
         """A segment is finished; `text` is its text with the space that precedes it. Called in order."""
 
 
@@ -131,7 +131,7 @@ class OpenAIWhisper:
     def transcribe(self, samples: Samples, request: TranscribeRequest, listener: Listener) -> Transcript:
         """See `TranscriptionEngine`."""
         with memory_faults(), _followed(self._model, listener) as follower:
-            heard = self._model.transcribe(
+            result = self._model.transcribe(
                 samples,
                 language=request.language,
                 task=request.task,
@@ -141,8 +141,8 @@ class OpenAIWhisper:
                 fp16=self._half,
                 verbose=None,
             )
-            segments = follower.finish(heard["segments"])
-        return Transcript(heard["text"], heard["language"], segments)
+            segments = follower.finish(result["segments"])
+        return Transcript(result["text"], result["language"], segments)
 
 
 @contextmanager
@@ -187,7 +187,7 @@ class _Follower:
             words = segment.get("words")
             published = _segment(segment["start"], segment["end"], segment["text"], words)
             self._reported.append(published)
-            self._listener.heard(published, segment["text"])
+            self._listener.segment(published, segment["text"])
 
 
 def _progress_of_transcribe(
@@ -238,7 +238,7 @@ class FasterWhisper:
                 segment = _segment(passage.start, passage.end, passage.text, words)
                 text += passage.text
                 segments.append(segment)
-                listener.heard(segment, passage.text)
+                listener.segment(segment, passage.text)
                 listener.reached(float(passage.end), information.language)
         return Transcript(text, information.language, segments)
 

@@ -233,7 +233,7 @@ class _Report:
         self._context.progress(min(99.0, 100 * done / self._duration), Decimal(str(round(done, 3))))
         self._parts.border(self._resumed.until + seconds, language)
 
-    def heard(self, segment: Mapping[str, Any], text: str) -> None:
+    def segment(self, segment: Mapping[str, Any], text: str) -> None:
         self._context.check()
         moved = later(segment, self._resumed.until)
         self._publish(moved)

@@ -189,7 +189,7 @@ def contents(result: Result) -> list[bytes]:
 
 
 def pixels(result: Result) -> list[bytes]:
-    """The pixels of a run's pictures, whatever their format."""
+    """Return the pixels of a run's pictures in any format."""
     return [Image.open(io.BytesIO(content)).convert("RGB").tobytes() for content in contents(result)]
 
 

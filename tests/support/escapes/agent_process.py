@@ -1,12 +1,12 @@
-"""Plays an agent in whose sandbox a stranger's model tries to get out.
+"""Acts as an agent in whose sandbox a hostile model tries to escape.
 
 Started as `python -m support.escapes.agent_process CONFIGURATION`, a JSON file or text:
 
-    base        an empty directory of this user's, below directories that everybody may enter
-    sandboxes   by name: settings (`runners.api.Tools`) with each of which the model runs
+    base        an empty directory of this user's, below directories that every user may enter
+    sandboxes   settings (`runners.api.Tools`) of the model's runs, by name
     control     whether the model also runs without any sandbox, as a program that this user started
 
-The secret comes in the environment as AITBC_SECRET. Prints what came of each run as JSON, under the sandbox's name or "control".
+The secret comes in the environment as AITBC_SECRET. Prints the outcome of each run as JSON, under the sandbox's name or "control".
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ ENTRYPOINT = str(MODEL.relative_to(TESTS))
 DIRECTLY = """
 import json, sys
 from support.escapes.model.model import predict
-with open(sys.argv[1]) as orders, open(sys.argv[2], "w") as answer:
-    json.dump(predict(None, **json.load(orders)), answer)
+with open(sys.argv[1]) as instructions, open(sys.argv[2], "w") as answer:
+    json.dump(predict(None, **json.load(instructions)), answer)
 """
 SECONDS = 60
 SURVIVOR = f"aitbc-survivor-{os.getpid()}"
@@ -56,7 +56,7 @@ WATCHED_SECONDS = 3
 
 
 class Run:
-    """What a runner gets of one job (`runners.api.Context`)."""
+    """The context of one run (`runners.api.Context`)."""
 
     def __init__(self, directory: Path, source: Path) -> None:
         self.files: Mapping[str, Path] = {"model.source": source, "input.source": source}
@@ -64,15 +64,15 @@ class Run:
         self.timeout_seconds = float(SECONDS)
         self.output, self.work = directory / "output", directory / "work"
         self.adapters: dict[str, Any] = {}
-        self.kept: dict[str, Path] = {}
+        self.checkpoints: dict[str, Path] = {}
         self.cancel: Callable[[], None] = lambda: None
         for path in (directory, self.output, self.work):
             path.mkdir(mode=0o700)
 
     def progress(self, *_: Any) -> None:
-        """Nobody follows."""
+        """Ignore the report."""
 
-    event = keep = check = progress
+    event = checkpoint = check = progress
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """See `Context.on_cancel`."""
@@ -80,7 +80,7 @@ class Run:
 
 
 class Agent:
-    """The agent's process with what it has."""
+    """The agent's process and its data."""
 
     def __init__(self, base: Path, facts: dict[str, Any], victim: Victim) -> None:
         self.base, self.victim = base, victim
@@ -97,7 +97,7 @@ class Agent:
                 archive.write(path, path.relative_to(TESTS))
 
     def attacked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the model in a sandbox, after one that left things and beside another job."""
+        """Run the model in a sandbox, after a job that left files and objects behind, and beside another job."""
         with self._neighbour(settings) as neighbour:
             facts = {**self.facts, **neighbour}
             littered, _ = self._run(settings, act="litter", facts=facts)
@@ -109,7 +109,7 @@ class Agent:
         return {"attempts": self._judged(attempts, run.output, delivered), "litter": littered.results["left"]}
 
     def control(self) -> dict[str, Any]:
-        """Run the same model as an ordinary program of this user's, with all that it can inherit."""
+        """Run the same model as an ordinary program of this user, with everything that it can inherit."""
         public = self.base / "public"
         output = public / "output"
         output.mkdir(parents=True)
@@ -117,7 +117,7 @@ class Agent:
         facts = {
             **self.facts, "neighbour": str(public), "neighbour_process": self.victim.pid, "watched_seconds": 0,
         }  # fmt: skip
-        join_keyring()  # which each run of a sandbox has left
+        join_keyring()  # which each run in a sandbox leaves
         left = self._directly(public, act="litter", facts=facts)["left"]
         attempts = self._directly(public, act="attack", facts=facts)["attempts"]
         return {"attempts": self._judged(attempts, output, [output / "stolen"]), "litter": left}
@@ -152,7 +152,7 @@ class Agent:
 
     @contextmanager
     def _neighbour(self, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """Another job, which runs meanwhile."""
+        """Run another job at the same time."""
         from runners.api import Cancelled  # noqa: PLC0415
 
         start, run = self._start(settings, act="wait", seconds=SECONDS)
@@ -174,7 +174,7 @@ class Agent:
             thread.join(SECONDS)
 
     def _newest_python(self) -> int:
-        """The other job's own process, as it is numbered here."""
+        """Return the process id of the other job, outside its sandbox."""
         import psutil  # noqa: PLC0415
 
         found = [
@@ -185,20 +185,20 @@ class Agent:
         return found[-1]
 
     def _directly(self, directory: Path, **parameters: Any) -> Any:
-        """Have the model do this without a sandbox, with the environment and the descriptors of this process."""
-        orders, answer = directory / "orders.json", directory / "answer.json"
-        orders.write_text(json.dumps(parameters))
+        """Run the model without a sandbox, with the environment and the descriptors of this process."""
+        instructions, answer = directory / "instructions.json", directory / "answer.json"
+        instructions.write_text(json.dumps(parameters))
         packages = directory / "packages"
         packages.mkdir(exist_ok=True)
         subprocess.run(
-            [sys.executable, "-B", "-c", DIRECTLY, orders, answer],
+            [sys.executable, "-B", "-c", DIRECTLY, instructions, answer],
             cwd=directory / "output", timeout=SECONDS, check=True, close_fds=False,
             env={**os.environ, "HOME": str(directory), "PYTHONPATH": f"{TESTS}:{packages}"},
         )  # fmt: skip
         return json.loads(answer.read_text())
 
     def _judged(self, attempts: dict[str, Any], output: Path, delivered: list[Path]) -> dict[str, Any]:
-        """The same with what can only be seen from outside."""
+        """Return the attempts with the outcomes that are visible only from outside."""
         self.victim.catch_up()
 
         def judge(name: str, out: bool, how: str) -> None:
@@ -206,7 +206,7 @@ class Agent:
                 attempts[name] = {**attempts[name], "out": out, "how": f"{attempts[name]['how']}; {how}"}
 
         survivors = _named(SURVIVOR)
-        judge("outlive_the_run", bool(survivors), f"{len(survivors)} processes live on")
+        judge("outlive_the_run", bool(survivors), f"{len(survivors)} processes survived")
         for pid in survivors:
             os.kill(pid, signal.SIGKILL)
         program = output / "program"
@@ -216,8 +216,8 @@ class Agent:
             bool(gained),
             "others could run it" if gained else "nobody can run it",
         )
-        asked = signal.SIGUSR2 in self.victim.signals()
-        judge("signal_as_the_owner_of_a_file", asked, "it came" if asked else "it did not come")
+        received = signal.SIGUSR2 in self.victim.signals()
+        judge("signal_as_the_owner_of_a_file", received, "received" if received else "not received")
         written = self.base / "data" / MARK
         judge("add_a_file_to_the_data_directory", written.exists(), "looked for it")
         written.unlink(missing_ok=True)
@@ -227,7 +227,7 @@ class Agent:
 
 
 def _named(name: str) -> list[int]:
-    """The processes with this name as their first argument."""
+    """Return the processes with this name as their first argument."""
     found = []
     for path in Path("/proc").iterdir():
         try:
@@ -243,7 +243,7 @@ def _everybody_reaches(path: Path) -> bool:
 
 
 def until(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     end = time.monotonic() + SECONDS
     while not holds():
         if time.monotonic() > end:

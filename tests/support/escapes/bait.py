@@ -1,4 +1,4 @@
-"""What an agent has that a stranger's program must not reach: a home, keys, sockets, a terminal, a memory."""
+"""The possessions of an agent that a hostile program must not reach: a home, keys, sockets, a terminal, memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from support.escapes.model.attempts import call
-from support.escapes.model.left_overs import KEY, NAME, PLACES
+from support.escapes.model.left_overs import DIRECTORIES, KEY, NAME
 
 GREETING = "hello from outside"
 HIGHEST_SMALL_NUMBER = 300
@@ -142,7 +142,7 @@ def plant(base: Path, secret: str, victim: Victim, keys: dict[str, Any]) -> dict
 
 
 _kept: list[Any] = []
-"""What must live as long as this process."""
+"""Objects that must live as long as this process."""
 
 
 def _memory(secret: str) -> int:
@@ -225,7 +225,7 @@ def _numbers(path: Path) -> tuple[int, int]:
 
 
 def _serve(control: Path, public: Path, abstract: str) -> dict[str, Any]:
-    """Greet whoever connects or sends something, in threads; and keep trying to connect to one free port."""
+    """Greet every connection and datagram, in threads, and repeatedly try to connect to one free port."""
     streams = [socket.create_server(("127.0.0.1", 0))]
     for address in (str(control), str(public), f"\0{abstract}"):
         streams.append(socket.socket(socket.AF_UNIX))
@@ -284,8 +284,8 @@ def _knock(port: int) -> None:
 
 def remove_litter() -> None:
     """Remove what the model leaves on this machine where it is not in a sandbox, so far as this user may."""
-    for place in PLACES:
+    for directory in DIRECTORIES:
         with suppress(OSError):
-            Path(place, NAME).unlink()
+            Path(directory, NAME).unlink()
     for kind in ("M", "S", "Q"):
         subprocess.run(["ipcrm", f"-{kind}", str(KEY)], capture_output=True, timeout=10, check=False)

@@ -1,4 +1,4 @@
-"""Which attempts there are, and which of them are known to get out and named in the documentation."""
+"""The attempts, and those of them that are known to escape and are named in the documentation."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ ABSENT: Mapping[str, str] = {
     "reach_the_machines_ports": "this kernel gives no ports away",
     "use_a_card_that_was_not_granted": "this machine has no card",
 }
-"""Attempts that some kernels and machines leave nothing to try of, and what is missing then."""
+"""Attempts that are impossible on some kernels and machines, and the reason."""
 
 INSIDE_ONLY: Mapping[str, str] = {
     "see_a_path_of_the_machine_in_mountinfo": "without a sandbox none of the machine's directories is mounted anywhere else",
 }
-"""Attempts that mean nothing without a sandbox, and why."""
+"""Attempts without a meaning outside a sandbox, and the reason."""
 
 
 def got_out(attempts: Mapping[str, Mapping[str, Any]], sandbox: str) -> dict[str, str]:
-    """What succeeded and is not named: the attempt, and its evidence."""
+    """Return the successful attempts that are not named, with their evidence."""
     return {
         name: attempt["how"]
         for name, attempt in attempts.items()

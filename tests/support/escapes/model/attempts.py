@@ -1,4 +1,4 @@
-"""Performs attempts to get out of the sandbox, each in a child process of its own, and says what came of them.
+"""Performs attempts to escape from the sandbox, each in its own child process, and reports their outcomes.
 
 An attempt is a function of the world (what the test planted outside, and where) that returns evidence of its success. One that
 returns None, raises `OSError` or is killed was refused.
@@ -47,13 +47,13 @@ NUMBERS = _AARCH64 if platform.machine() == "aarch64" else _X86_64
 
 
 def attempt(function: Attempt) -> Attempt:
-    """Decorator: one more attempt, by the function's name."""
+    """Register an attempt under the function's name."""
     ATTEMPTS[function.__name__] = function
     return function
 
 
 def call(name: str, *arguments: object) -> int:
-    """Make a system call. Raises `OSError` with what the kernel answered."""
+    """Make a system call. Raises `OSError` with the kernel's error."""
     if name not in NUMBERS:
         raise OSError(38, f"{platform.machine()} has no call {name}")
     words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
@@ -66,7 +66,7 @@ def call(name: str, *arguments: object) -> int:
 
 
 def passes_the_check(name: str, *arguments: object) -> str | None:
-    """Evidence that the kernel looked at the arguments, all of which are wrong, instead of refusing the caller."""
+    """Return evidence that the kernel checked the arguments, all of which are wrong, instead of refusing the caller."""
     try:
         call(name, *arguments)
     except OSError as error:
@@ -77,7 +77,7 @@ def passes_the_check(name: str, *arguments: object) -> str | None:
 
 
 def holds_secret(text: bytes | str, world: SimpleNamespace) -> str | None:
-    """Evidence that a secret of the agent was read."""
+    """Return evidence that a secret of the agent was read."""
     found = text.encode() if isinstance(text, str) else text
     return "read the secret" if world.secret.encode() in found else None
 
@@ -123,9 +123,9 @@ def _outcome(function: Attempt, world: SimpleNamespace) -> dict[str, object]:
             "how": str(error),
             "absent": error.errno in (2, 19, 38, 97),
         }
-    except Exception as error:  # noqa: BLE001 - an attempt that is itself broken must be seen
+    except Exception as error:  # noqa: BLE001 - a broken attempt must be noticed
         return {
             "out": True,
             "how": f"broken attempt: {type(error).__name__}: {error} {sys.exc_info()[2].tb_next}",
         }
-    return {"out": evidence is not None, "how": evidence or "nothing was there", "absent": False}
+    return {"out": evidence is not None, "how": evidence or "nothing was found", "absent": False}

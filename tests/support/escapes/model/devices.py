@@ -66,7 +66,7 @@ def use_a_card_that_was_not_granted(world: SimpleNamespace) -> str | None:
 
 @attempt
 def type_into_the_agents_terminal(world: SimpleNamespace) -> str | None:
-    """What is put into a terminal is a command of whoever sits there."""
+    """Text inserted into a terminal becomes a command of its user."""
     refusal: OSError | None = None
     for path in ("/dev/tty", world.terminal):
         try:

@@ -58,7 +58,7 @@ def overwrite_the_agents_key(world: SimpleNamespace) -> str | None:
 
 @attempt
 def add_a_file_to_the_data_directory(world: SimpleNamespace) -> str | None:
-    """The test looks for it: a directory of this name can be the sandbox's own."""
+    """The test checks it, because a directory with this name can be the sandbox's own."""
     Path(world.data, MARK).write_text("written")
     return f"wrote to {world.data}"
 
@@ -113,7 +113,7 @@ def hard_link_to_a_secret(world: SimpleNamespace) -> str | None:
 
 @attempt
 def symbolic_link_as_a_result(world: SimpleNamespace) -> str | None:
-    """The link can be made; the test looks at whether anything outside follows it (`stolen` among the results)."""
+    """The link can be made; the test checks whether a program outside follows it (`stolen` among the results)."""
     Path("stolen").unlink(missing_ok=True)
     Path("stolen").symlink_to(Path(world.data, "identity.key"))
     return holds_secret(Path("stolen").read_bytes(), world)
@@ -186,7 +186,7 @@ def make_a_device_node(world: SimpleNamespace) -> str | None:
 
 @attempt
 def leave_a_set_user_id_program(_: SimpleNamespace) -> str | None:
-    """The test looks at whose program it is, and who can reach it."""
+    """The test checks the program's owner, and which users can reach it."""
     shutil.copyfile("/usr/bin/true", "program")
     Path("program").chmod(0o4755)
     return "left a set-user-ID program" if Path("program").stat().st_mode & stat.S_ISUID else None
@@ -254,7 +254,7 @@ def see_a_path_of_the_machine_in_a_command_line(world: SimpleNamespace) -> str |
     for path in _others():
         try:
             if world.base.encode() in (path / "cmdline").read_bytes():
-                return f"a path of the machine stands in {path}/cmdline"
+                return f"a path of the machine is in {path}/cmdline"
         except OSError:
             continue
     return None
@@ -270,7 +270,7 @@ def see_a_path_of_the_machine_in_mountinfo(world: SimpleNamespace) -> str | None
 
 @attempt
 def write_core_pattern(_: SimpleNamespace) -> str | None:
-    """Names a program that the kernel runs as root. What stands there is written again."""
+    """Names a program that the kernel runs as root. The present content is written again."""
     path = Path("/proc/sys/kernel/core_pattern")
     before = path.read_text()
     path.write_text(before)

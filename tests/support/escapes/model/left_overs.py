@@ -1,4 +1,4 @@
-"""What a job can leave for the next one, and what the agent itself leaves lying about for its children."""
+"""Objects that a job can leave for the next one, and that the agent leaves for its children."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ KEY = 0x41495442
 IPC_CREAT, IPC_RMID = 0o1000, 0
 USER_KEYRING = -4
 KEYCTL_SEARCH = 10
-PLACES = ("/tmp", "/dev/shm", "/var/tmp", "/run", "/output", "/work", "/dev/mqueue")  # noqa: S108
+DIRECTORIES = ("/tmp", "/dev/shm", "/var/tmp", "/run", "/output", "/work", "/dev/mqueue")  # noqa: S108
 NAME = "aitbc-litter"
 
 
 def litter(facts: dict[str, object]) -> list[str]:
-    """Leave something everywhere. Returns where that worked."""
+    """Leave files and objects in every way; return the successful ways."""
     ways: dict[str, Callable[[], object]] = {
-        **{place: lambda place=place: Path(place, NAME).write_text(LITTER) for place in PLACES},
+        **{
+            directory: lambda directory=directory: Path(directory, NAME).write_text(LITTER)
+            for directory in DIRECTORIES
+        },
         "home": lambda: Path(os.environ["HOME"], NAME).write_text(LITTER),
         "environment": lambda: Path(packages(), NAME).write_text(LITTER),
         "memory": lambda: call("shmget", KEY, 64, IPC_CREAT | 0o666),
@@ -98,7 +101,7 @@ def find_a_key_of_the_job_before(_: SimpleNamespace) -> str | None:
 
 @attempt
 def attach_the_agents_memory(world: SimpleNamespace) -> str | None:
-    """A System V segment of the agent's, by its number."""
+    """A System V segment of the agent, by its number."""
     address = call("shmat", world.segment, 0, 0)
     return holds_secret(ctypes.string_at(address, len(world.secret)), world)
 
@@ -121,5 +124,5 @@ def find_the_agents_environment(world: SimpleNamespace) -> str | None:
 
 @attempt
 def find_the_agents_environment_on_the_stack(world: SimpleNamespace) -> str | None:
-    """What a program was started with stays in its memory, whatever it does to its variables."""
+    """A program's initial environment remains in its memory even if it changes its variables."""
     return holds_secret(Path("/proc/self/environ").read_bytes(), world)

@@ -1,4 +1,4 @@
-"""The model that tries to get out. `parameters["act"]` is what it does: attack, litter, or wait beside an attacker."""
+"""The model that tries to escape. `parameters["act"]` selects its action: attack, litter, or wait beside an attacker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = (devices, files, kernel, left_overs, network, processes)
 
 
 def predict(input: str | None, **parameters: Any) -> Any:  # noqa: A002 - the service's signature
-    """Do what is asked for, and return what came of it."""
+    """Perform the requested action and return its outcome."""
     facts = parameters.get("facts", {})
     if parameters["act"] == "litter":
         return {"left": left_overs.litter(facts)}

@@ -24,7 +24,7 @@ def _greeted(connection: socket.socket, world: SimpleNamespace) -> str | None:
 
 @attempt
 def connect_to_loopback(world: SimpleNamespace) -> str | None:
-    """The coordinator, and whatever else listens on this machine."""
+    """The coordinator and other listeners on this machine."""
     with socket.create_connection(("127.0.0.1", world.tcp_port), SECONDS) as connection:
         return _greeted(connection, world)
 

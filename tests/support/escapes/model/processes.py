@@ -22,12 +22,12 @@ ORPHANS_SECONDS = 30
 
 
 def _victim(pid: int) -> None:
-    """Wait for nothing; raise if the process is hidden, since a number may be another process here."""
+    """Raise if the process is hidden, since its number may belong to another process here."""
     if pid == os.getpid():
         raise ProcessLookupError(3, "the number is this process's own")
 
 
-# What a signal did is seen outside, so these say "sent" and the test looks.
+# A signal's effect is visible only outside, so these report "sent" and the test checks it.
 @attempt
 def signal_the_agent(world: SimpleNamespace) -> str | None:
     _victim(world.victim)
@@ -59,7 +59,7 @@ def signal_by_descriptor(world: SimpleNamespace) -> str | None:
 
 @attempt
 def signal_as_the_owner_of_a_file(world: SimpleNamespace) -> str | None:
-    """The kernel sends the signal when there is something to read; who asked for it must count."""
+    """The kernel sends the signal when data arrives; it must check the process that requested it."""
     _victim(world.victim)
     reading, writing = os.pipe()
     fcntl.fcntl(reading, fcntl.F_SETOWN, world.victim)
@@ -68,7 +68,7 @@ def signal_as_the_owner_of_a_file(world: SimpleNamespace) -> str | None:
     )  # another one than all others send, so that it is known
     fcntl.fcntl(reading, fcntl.F_SETFL, os.O_ASYNC | os.O_NONBLOCK)
     os.write(writing, b"x")
-    return "asked the kernel for SIGUSR2"
+    return "requested SIGUSR2 from the kernel"
 
 
 @attempt
@@ -92,10 +92,10 @@ def read_memory_by_call(world: SimpleNamespace) -> str | None:
 
 
 @attempt
-def take_a_descriptor(world: SimpleNamespace) -> str | None:
+def copy_a_descriptor(world: SimpleNamespace) -> str | None:
     _victim(world.agent)
-    taken = call("pidfd_getfd", os.pidfd_open(world.agent), world.secret_fd, 0)
-    return holds_secret(os.pread(taken, 200, 0), world)
+    copied = call("pidfd_getfd", os.pidfd_open(world.agent), world.secret_fd, 0)
+    return holds_secret(os.pread(copied, 200, 0), world)
 
 
 @attempt
@@ -150,7 +150,7 @@ def see_the_agents_process(world: SimpleNamespace) -> str | None:
 
 @attempt
 def fork_without_end(world: SimpleNamespace) -> str | None:
-    """Far more processes than the sandbox's limit, and then no more."""
+    """Start far more processes than the sandbox's limit."""
     made = []
     try:
         for _ in range(CHILDREN):
@@ -168,7 +168,7 @@ def fork_without_end(world: SimpleNamespace) -> str | None:
 
 @attempt
 def fork_orphans_without_end(world: SimpleNamespace) -> str | None:
-    """The same with processes whose parents have ended, which a look at children and their children does not find."""
+    """With processes whose parents have ended, which a search of descendants does not find."""
     reading, writing = os.pipe()
     for _ in range(CHILDREN):
         if (child := os.fork()) == 0:
@@ -188,7 +188,7 @@ def fork_orphans_without_end(world: SimpleNamespace) -> str | None:
 
 @attempt
 def outlive_the_run(world: SimpleNamespace) -> str | None:
-    """A grandchild in a session of its own, without a parent; the test looks for it by its name when the run has ended."""
+    """A grandchild in its own session, without a parent; the test searches for its name after the run."""
     if os.fork() == 0:
         with suppress(OSError):  # without it the grandchild stays in the session
             os.setsid()

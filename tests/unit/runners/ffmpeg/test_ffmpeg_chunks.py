@@ -112,7 +112,7 @@ def test_a_run_resumes_after_the_chunks_of_another(transcode, monkeypatch, field
 
 
 @pytest.fixture
-def taken(tools, device, make_context, video):
+def reused(tools, device, make_context, video):
     """Return how many chunks a run reuses with this one as the first."""
 
     def run(content):
@@ -129,7 +129,7 @@ def taken(tools, device, make_context, video):
     return run
 
 
-def test_an_invalid_chunk_is_encoded_again(transcode, taken, tmp_path):
+def test_an_invalid_chunk_is_encoded_again(transcode, reused, tmp_path):
     """A chunk is refused if it is cut, late, of another size or length, has another stream, or is not a video."""
     _, context = transcode(codec="h264")
     good = handed_over(context)["chunk_0000.nut"]
@@ -154,8 +154,8 @@ def test_an_invalid_chunk_is_encoded_again(transcode, taken, tmp_path):
         "two streams": changed("two", "-map", "0:v", "-map", "0:v", "-c", "copy"),
         "playlist": b"#EXTM3U\n#EXTINF:10,\nfile:///etc/passwd\n",
     }
-    assert {name: taken(content) for name, content in bad.items()} == dict.fromkeys(bad, 0)
-    assert taken(good) == 1
+    assert {name: reused(content) for name, content in bad.items()} == dict.fromkeys(bad, 0)
+    assert reused(good) == 1
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,7 @@ class ScriptedRunner(Runner[Request]):
         return Result({"value": 1}, Decimal(1))
 
     def do_wait(self, request, context):
-        context.on_cancel((context.work / "told").touch)
+        context.on_cancel((context.work / "cancelled").touch)
         context.progress(1)
         while True:
             context.check()

@@ -160,7 +160,7 @@ def test_cancelling_ends_a_run_and_calls_its_callbacks(child, order):
     child.send(Cancel(run_id="r1"))
     error = child.until("error")
     assert (error.run_id, error.kind, error.code) == ("r1", "cancelled", "CANCELLED")
-    assert (run.work / "told").exists()
+    assert (run.work / "cancelled").exists()
 
 
 def test_a_run_cancelled_before_its_turn_never_starts(child, order):

@@ -51,7 +51,7 @@ class Server:
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -62,7 +62,7 @@ class Server:
                 self._answer(with_body=False)
 
             def _answer(self, *, with_body: bool) -> None:
-                outer.asked.append(self.path)
+                outer.requested.append(self.path)
                 body = outer.files.get(self.path.partition("#")[0])
                 self.send_response(404 if body is None else 200)
                 self.send_header(
@@ -143,9 +143,9 @@ def test_wheels_of_the_owners_index_are_installed_with_their_dependencies(instal
     directory = install("wanted")
     found = {path.name for path in directory.glob("packages/*.py")}
     assert {"wanted.py", "needed.py"} <= found
-    asked = len(owners.asked)
+    before = len(owners.requested)
     assert install("wanted") == directory
-    assert len(owners.asked) == asked, "an environment that is there is used again"
+    assert len(owners.requested) == before, "an existing environment is reused"
 
 
 @pytest.mark.parametrize("kind", ["whl", "tar.gz"])
@@ -162,7 +162,7 @@ def test_attack_a_wheel_that_depends_on_an_address(install, owners, serve, tmp_p
         install("bait")
     assert caught.value.code == "REQUIREMENTS_FAILED"
     assert "evil" in str(caught.value)
-    assert attackers.asked == []
+    assert attackers.requested == []
     assert not ran.exists()
 
 

@@ -167,7 +167,7 @@ FILES = {
         """,
         "open files that were removed",
     ),
-    "all at once before the first look": (
+    "all at once before the first inspection": (
         """
         for n in range(3): open(str(n), "wb").truncate(90 * 2**20)
         """,

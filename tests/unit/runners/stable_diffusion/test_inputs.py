@@ -88,8 +88,8 @@ def test_a_parameter_without_effect_is_refused(abilities, fields, words):
 
 def test_a_request_overrides_the_catalogue_and_the_catalogue_overrides_the_family():
     options = {"steps": 4, "guidance": 0, "scheduler": "lcm"}
-    asked = decided(options=options, steps=9, scheduler="ddim", seed=1)
-    assert (asked.steps, asked.guidance, asked.scheduler, asked.seed) == (9, 0, "ddim", 1)
+    decision = decided(options=options, steps=9, scheduler="ddim", seed=1)
+    assert (decision.steps, decision.guidance, decision.scheduler, decision.seed) == (9, 0, "ddim", 1)
     left_open = decided(options={"guidance": 0})
     assert (left_open.steps, left_open.guidance, left_open.scheduler, left_open.seed) == (25, 0, None, 5)
     turbo = ModelOptions(steps=1).changed_by(ModelOptions(steps=4, scheduler="lcm"))

@@ -49,13 +49,13 @@ def test_a_lora_of_another_model_is_refused_and_removed(
     """One with matrices of another width, and one with layers that do not exist."""
     before = contents(generate())
     weights = load_file(make_lora(untrained_diffusion, tmp_path / "a") / "pytorch_lora_weights.safetensors")
-    strangers = {
+    misfits = {
         "wide": {
             name: torch.cat([value, value], 1 if "lora_A" in name else 0) for name, value in weights.items()
         },
         "foreign": {"transformer.blocks.0.lora_A.weight": torch.zeros(4, 8)},
     }
-    for name, content in strangers.items():
+    for name, content in misfits.items():
         (tmp_path / name).mkdir()
         save_file(content, tmp_path / name / "pytorch_lora_weights.safetensors")
         with pytest.raises(Fail, match="made for another model"):

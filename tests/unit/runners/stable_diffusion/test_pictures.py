@@ -123,7 +123,7 @@ def test_every_pixel_outside_the_mask_is_unchanged(generate, make_context, pictu
     difference = ImageChops.difference(drawn, Image.open(picture))
     assert difference.crop((48, 0, 96, 64)).getbbox() is None
     assert difference.crop((0, 0, 48, 64)).getbbox() is not None
-    assert result.units == Decimal(96 * 64 * 3) / 10**6, "the whole region is drawn anew"
+    assert result.units == Decimal(96 * 64 * 3) / 10**6, "the whole region is redrawn"
 
 
 def test_a_mask_must_fit_its_picture(generate, make_context, picture, tmp_path):

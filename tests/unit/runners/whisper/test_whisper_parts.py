@@ -62,9 +62,9 @@ def test_a_run_resumes_after_the_parts_of_another(runner, make_context, passage,
     until = resumed["resumed_until"]
     parts = [json.loads(file.path.read_text()) for file in first.handed_over[:middle]]
     assert until == parts[-1]["end"] > 0
-    taken = [segment for part in parts for segment in part["segments"]]
-    assert resumed["segments"][: len(taken)] == taken == whole["segments"][: len(taken)]
-    assert all(segment["start"] >= until - 0.1 for segment in resumed["segments"][len(taken) :])
+    earlier = [segment for part in parts for segment in part["segments"]]
+    assert resumed["segments"][: len(earlier)] == earlier == whole["segments"][: len(earlier)]
+    assert all(segment["start"] >= until - 0.1 for segment in resumed["segments"][len(earlier) :])
     assert min(percent for percent, _ in second.reported[1:]) >= 100 * until / resumed["duration"] - 1
     assert all(file.name > f"part_{middle:04}" for file in second.handed_over)
     assert {"resumed_until"} == resumed.keys() - whole.keys()
