@@ -165,7 +165,7 @@ FILES = {
             kept.append(open("x", "wb")); os.unlink("x"); kept[-1].write(bytes(50 * 2**20)); kept[-1].flush()
         time.sleep(60)
         """,
-        "open files that were removed",
+        "deleted open files",
     ),
     "all at once before the first inspection": (
         """
