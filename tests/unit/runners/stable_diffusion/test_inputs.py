@@ -136,7 +136,7 @@ SURFACE = Image.linear_gradient("L").convert("RGB")
 
 HOSTILE = {
     "bomb": (png(30_000, 30_000, zlib.compress(b"\0" * 10_000)), "more than 40 megapixels"),
-    "huge": (png(2**31 - 1, 2**31 - 1), "more than 40 megapixels|no whole"),
+    "huge": (png(2**31 - 1, 2**31 - 1), "more than 40 megapixels|not a complete"),
     "truncated": (encoded(SURFACE, "PNG")[:400], "not a complete PNG"),
     "half a jpeg": (encoded(SURFACE, "JPEG")[:1500], "not a complete PNG"),
     "half a webp": (encoded(Image.effect_noise((64, 64), 99), "WEBP")[:900], "not a complete PNG"),
@@ -261,7 +261,7 @@ def test_half_precision_and_shards_are_found(repository):
             {"_class_name": "StableVideoDiffusionPipeline"},
             "its pipeline is 'StableVideoDiffusionPipeline'",
         ),
-        ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "none of FluxPipeline"),
+        ([], {"_class_name": ["my_pipeline", "MyPipeline"]}, "not one of FluxPipeline"),
         (["unet/my_unet.py"], {"_class_name": "FluxPipeline", "unet": ["my_unet", "Net"]}, "its own code"),
         ([], {"_class_name": "FluxPipeline", "../unet": ["diffusers", "Net"]}, "its own code"),
         ([], ["no object"], "is not an object"),
